@@ -1,0 +1,27 @@
+"""CLASSIFY: which side of the load balancer a packet came in from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from portlb_app.compiler.place import Place
+from portlb_app.openflow import Flow, match
+from portlb_app.pipeline import CLASSIFY, NEIGHBOUR, Priority, Reason, Side, cookie, flow, goto, set_side
+
+
+def flows(network: int, here: tuple[Place, ...]) -> Iterator[Flow]:
+    """The network side's port, and every connector of a server; all other ports are nobody's."""
+    yield _side(network, Side.NETWORK, "the network side: clients")
+    for port in {port for place in here for port in place.port_of.values()}:
+        yield _side(port, Side.SERVER, "a server's connector")
+
+
+def _side(port: int, side: Side, reason: str) -> Flow:
+    return flow(
+        CLASSIFY,
+        Priority.SPECIFIC,
+        match(in_port=port),
+        (set_side(side), goto(NEIGHBOUR)),
+        cookie(Reason.SIDE),
+        reason,
+    )

@@ -1,0 +1,22 @@
+"""FRAGMENT: a fragment shows no port (all but the first have none), so it cannot be judged (rows E6, F3)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from portlb_app.compiler.place import Place
+from portlb_app.openflow import ETH_IPV4, Flow, match
+from portlb_app.pipeline import DEFAULT, FRAGMENT, FRAGMENTS, Priority, Reason, cookie, flow, goto
+
+
+def flows(place: Place) -> Iterator[Flow]:
+    """Fragments go to the default server, if there is one."""
+    for part in FRAGMENTS:
+        yield flow(
+            FRAGMENT,
+            Priority.SPECIFIC,
+            match(eth_type=ETH_IPV4, ip_frag=part),
+            (goto(DEFAULT),),
+            cookie(Reason.FRAGMENT),
+            "a fragment cannot be judged by its ports: default server or drop (E6, F3)",
+        )

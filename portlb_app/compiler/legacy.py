@@ -1,0 +1,48 @@
+"""LEGACY: a client without REDIRECT on a redirect port: the policy of that port decides (rows E3, E4).
+
+Packets other than a SYN follow the pool's rows under ``drop``: a plain client never gets that far, and a connection that
+opened with REDIRECT survives a path that clears the bit later.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from portlb_app.compiler.place import Place
+from portlb_app.compiler.redirect import to_pool
+from portlb_app.config import Legacy, RedirectPort
+from portlb_app.openflow import ETH_IPV4, IP_TCP, Action, Flow, match
+from portlb_app.pipeline import ACK, LEGACY, SYN, Priority, Reason, cookie, flow
+
+_REASONS = {
+    Legacy.OWNER: "a plain client on a redirect port: the server that owns it as a service port (E3)",
+    Legacy.DEFAULT: "a plain client on a redirect port: the default server (E4)",
+    Legacy.BALANCE: "a plain client on a redirect port: the pool's rows, without memory (E4)",
+    Legacy.DROP: "later packets of a connection opened with REDIRECT: the pool's rows",
+}
+
+
+def flows(place: Place) -> Iterator[Flow]:
+    """One flow per redirect port, and one more that drops SYNs under ``drop``."""
+    for pool in place.vip.redirect_ports:
+        to_port = {"eth_type": ETH_IPV4, "ip_proto": IP_TCP, "ip_dst": place.address, "tcp_dst": pool.port}
+        mark = cookie(Reason.LEGACY, place.number, pool.port)
+        if pool.legacy is Legacy.DROP:
+            yield flow(
+                LEGACY,
+                Priority.EXCEPTION,
+                match(**to_port, tcp_flags=(SYN, SYN | ACK)),
+                (),
+                mark,
+                "a plain client on a redirect port: drop (E4)",
+            )
+        yield flow(LEGACY, Priority.SPECIFIC, match(**to_port), _target(place, pool), mark, _REASONS[pool.legacy])
+
+
+def _target(place: Place, pool: RedirectPort) -> tuple[Action, ...]:
+    if pool.legacy is Legacy.OWNER:
+        return place.deliver(place.owners[pool.port])
+    if pool.legacy is Legacy.DEFAULT:
+        assert place.vip.default_server, "a configuration without one was refused"
+        return place.deliver(place.vip.default_server)
+    return (to_pool(place, pool),)

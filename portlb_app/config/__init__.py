@@ -1,0 +1,40 @@
+"""The configuration: frozen, validated values, and how ``lb.yaml`` becomes them.
+
+A `Config` that exists is valid: `load` either returns one or raises a `ConfigError` with *every* mistake, each with its
+path. ``docs/config.md`` is the reference for users.
+
+- `values`: what the rest of portlb sees.
+- `text`: bounded YAML (or JSON) to plain data.
+- `entries`: the shape of one entry of the file (types, ranges, keys).
+- `loading`: the entries against each other.
+"""
+
+from portlb_app.config.loading import load
+from portlb_app.config.values import (
+    Config,
+    ConfigError,
+    Connector,
+    DefaultFor,
+    Legacy,
+    Problem,
+    RedirectPort,
+    Server,
+    ServicePort,
+    Switch,
+    Vip,
+)
+
+__all__ = [
+    "Config",
+    "ConfigError",
+    "Connector",
+    "DefaultFor",
+    "Legacy",
+    "Problem",
+    "RedirectPort",
+    "Server",
+    "ServicePort",
+    "Switch",
+    "Vip",
+    "load",
+]

@@ -1,0 +1,140 @@
+"""The shape of one entry of the file: keys, types, ranges.
+
+A faulty field is reported and left None, so that the sound rest of its entry can still be checked against the others.
+"""
+
+from __future__ import annotations
+
+import re
+from ipaddress import IPv4Address, IPv6Address, ip_address
+from typing import Annotated, Any, ClassVar, TypeVar
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+
+from portlb_app.config.text import below
+from portlb_app.config.values import Connector, DefaultFor, Legacy, Problem
+from portlb_app.openflow import mac_number
+
+MAX_OPENFLOW_PORT = 0xFEFF
+"""The highest number Open vSwitch gives to a port (ovs-vswitchd.conf.db(5), ofport)."""
+
+
+def _mac(value: Any) -> int:
+    if not isinstance(value, str):
+        raise ValueError("a MAC address like 02:00:00:00:00:01 is expected")
+    number = mac_number(value)
+    if number >> 40 & 1:
+        raise ValueError(f"{value} is a multicast address; a host's is expected")
+    if number == 0:
+        raise ValueError(f"{value} is no host's address")
+    return number
+
+
+def _address(value: Any) -> IPv4Address:
+    if not isinstance(value, str):
+        raise ValueError("an IPv4 address like 10.0.0.100 is expected")
+    try:
+        address = ip_address(value)
+    except ValueError:
+        raise ValueError(f"{value!r} is not an IPv4 address") from None
+    if isinstance(address, IPv6Address):
+        raise ValueError("IPv6 addresses are not supported yet")
+    if address.is_multicast or address.is_loopback or address.is_unspecified or address.is_reserved:
+        raise ValueError(f"{address} cannot be a host's address")
+    return address
+
+
+def _connector(value: Any) -> Connector:
+    found = re.fullmatch(r"([^:\s]+):([1-9][0-9]{0,5})", value) if isinstance(value, str) else None
+    if not found:
+        raise ValueError("a connector is written switch:port, like s1:2")
+    port = int(found[2])
+    if port > MAX_OPENFLOW_PORT:
+        raise ValueError(f"OpenFlow ports go from 1 to {MAX_OPENFLOW_PORT}")
+    return Connector(found[1], port)
+
+
+def _number(value: Any) -> Any:
+    if isinstance(value, bool):
+        raise ValueError("a number is expected")
+    return value
+
+
+Number = Annotated[int, BeforeValidator(_number)]
+Port = Annotated[Number, Field(ge=1, le=65535)]
+
+
+class Entry(BaseModel):
+    """What all entries share: unknown keys are refused, values are frozen."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True)
+    required: ClassVar[tuple[str, ...]] = ()
+
+
+class RedirectPortEntry(Entry):
+    """``vips.NAME.redirect_ports.PORT``."""
+
+    required = ("servers",)
+    servers: list[str] | None = Field(default=None, max_length=256)
+    legacy: Legacy | None = None
+
+
+class VipEntry(Entry):
+    """``vips.NAME``."""
+
+    required = ("address", "mac")
+    address: Annotated[IPv4Address, BeforeValidator(_address)] | None = None
+    mac: Annotated[int, BeforeValidator(_mac)] | None = None
+    default_server: str | None = None
+    default_for: DefaultFor | None = None
+    redirect_ports: dict[Any, Any] | None = None
+
+
+class ServicePortEntry(Entry):
+    """``servers.NAME.service_ports[N]``; a bare number is short for ``{port: N}``."""
+
+    required = ("port",)
+    port: Port | None = None
+    application: Port | None = None
+
+
+class ServerEntry(Entry):
+    """``servers.NAME``."""
+
+    required = ("vip", "connector")
+    vip: str | None = None
+    connector: Annotated[Connector, BeforeValidator(_connector)] | None = None
+    service_ports: list[Any] | None = None
+
+
+class SwitchEntry(Entry):
+    """``switches.NAME``."""
+
+    required = ("dpid", "network")
+    dpid: Annotated[Number, Field(ge=1, lt=1 << 64)] | None = None
+    network: Annotated[Number, Field(ge=1, le=MAX_OPENFLOW_PORT)] | None = None
+
+
+Shape = TypeVar("Shape", bound=Entry)
+
+
+def read(shape: type[Shape], path: str, data: Any, problems: list[Problem]) -> Shape:
+    """The entry `data` describes; what is wrong goes to `problems` and is None in the entry."""
+    if not isinstance(data, dict):
+        problems.append(Problem(path, "is a mapping of " + ", ".join(shape.model_fields)))
+        return shape()
+    problems.extend(Problem(below(path, key), "is missing") for key in shape.required if data.get(key) is None)
+    given = {str(key): value for key, value in data.items()}
+    try:
+        return shape.model_validate(given)
+    except ValidationError as error:
+        faulty = set()
+        for detail in error.errors(include_url=False, include_context=False, include_input=False):
+            location = detail["loc"]
+            faulty.add(str(location[0]))
+            where = path
+            for step in location:
+                where = below(where, step)
+            message = "unknown key" if detail["type"] == "extra_forbidden" else detail["msg"]
+            problems.append(Problem(where, message.removeprefix("Value error, ").removeprefix("Input ")))
+        return shape.model_validate({key: value for key, value in given.items() if key not in faulty})

@@ -1,0 +1,256 @@
+"""From the text of ``lb.yaml`` to a `Config`: every entry by itself, then the entries against each other.
+
+A faulty entry hides no other mistake: its sound fields take part in the checks, and a reference to it is no second
+mistake.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from ipaddress import IPv4Address
+from typing import Any
+
+from portlb_app.config.entries import (
+    RedirectPortEntry,
+    ServerEntry,
+    ServicePortEntry,
+    SwitchEntry,
+    VipEntry,
+    read,
+)
+from portlb_app.config.text import below, parse
+from portlb_app.config.values import (
+    Config,
+    ConfigError,
+    Connector,
+    DefaultFor,
+    Legacy,
+    Problem,
+    RedirectPort,
+    Server,
+    ServicePort,
+    Switch,
+    Vip,
+)
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}")
+_PORT = re.compile(r"[1-9][0-9]{0,4}")
+
+
+def load(text: str) -> Config:
+    """The configuration a YAML (or JSON) text means; ConfigError with every mistake in it."""
+    data, problems = parse(text)
+    if not isinstance(data, dict):
+        raise ConfigError((Problem("", "the configuration is a mapping with vips, servers and switches"),))
+    file = _read_file(data, problems)
+    _check_switches(file)
+    _check_servers(file)
+    _check_service_ports(file)
+    _check_vips(file)
+    if problems:
+        raise ConfigError(tuple(problems))
+    return Config(
+        vips=tuple(_vip(file, name) for name in sorted(file.vips)),
+        servers=tuple(_server(file, name) for name in sorted(file.servers)),
+        switches=tuple(_switch(file, name) for name in sorted(file.switches)),
+    )
+
+
+@dataclass(frozen=True)
+class _File:
+    """All entries of a file, in its order, and the problems found so far."""
+
+    problems: list[Problem]
+    switches: dict[str, SwitchEntry] = field(default_factory=dict)
+    vips: dict[str, VipEntry] = field(default_factory=dict)
+    servers: dict[str, ServerEntry] = field(default_factory=dict)
+    redirect_ports: dict[str, dict[int, RedirectPortEntry]] = field(default_factory=dict)
+    service_ports: dict[str, dict[int, ServicePortEntry]] = field(default_factory=dict)
+    owners: dict[tuple[str | None, int], str] = field(default_factory=dict)
+
+    def wrong(self, path: str, message: str) -> None:
+        self.problems.append(Problem(path, message))
+
+
+# --- entry by entry ---------------------------------------------------------------------------------------------------
+
+
+def _read_file(data: dict[Any, Any], problems: list[Problem]) -> _File:
+    file = _File(problems)
+    for key in data:
+        if key not in ("switches", "vips", "servers"):
+            file.wrong(str(key), "unknown key")
+    for name, entry in _named(file, data, "switches").items():
+        file.switches[name] = read(SwitchEntry, f"switches.{name}", entry, problems)
+    for name, entry in _named(file, data, "vips").items():
+        path = f"vips.{name}"
+        file.vips[name] = read(VipEntry, path, entry, problems)
+        file.redirect_ports[name] = _redirect_ports(file, path, file.vips[name])
+    for name, entry in _named(file, data, "servers").items():
+        path = f"servers.{name}"
+        file.servers[name] = read(ServerEntry, path, entry, problems)
+        file.service_ports[name] = {
+            position: read(ServicePortEntry, f"{path}.service_ports[{position}]", _long_form(given), problems)
+            for position, given in enumerate(file.servers[name].service_ports or ())
+        }
+    return file
+
+
+def _named(file: _File, data: dict[Any, Any], section: str) -> dict[str, Any]:
+    entries = data.get(section)
+    if entries is None:
+        if section == "switches":
+            file.wrong(section, "is missing")
+        return {}
+    if not isinstance(entries, dict):
+        file.wrong(section, "is a mapping from names to entries")
+        return {}
+    sound = {}
+    for name, entry in entries.items():
+        if isinstance(name, str) and _NAME.fullmatch(name):
+            sound[name] = entry
+        else:
+            hint = "" if isinstance(name, str) else " (quote it if that is what it is)"
+            file.wrong(
+                below(section, str(name)),
+                "a name is up to 63 letters, digits, '.', '_' or '-', the first a letter or digit" + hint,
+            )
+    return sound
+
+
+def _long_form(given: Any) -> Any:
+    return given if isinstance(given, dict) else {"port": given}
+
+
+def _redirect_ports(file: _File, path: str, vip: VipEntry) -> dict[int, RedirectPortEntry]:
+    pools = {}
+    for key, entry in (vip.redirect_ports or {}).items():
+        where = f"{path}.redirect_ports.{key}"
+        if not _PORT.fullmatch(str(key)) or int(key) > 65535:
+            file.wrong(where, "a port is a number from 1 to 65535")
+            continue
+        if int(key) in pools:
+            file.wrong(where, "is given twice")
+        pools[int(key)] = read(RedirectPortEntry, where, entry, file.problems)
+    return pools
+
+
+# --- entries against each other ---------------------------------------------------------------------------------------
+
+
+def _check_switches(file: _File) -> None:
+    known: dict[int, str] = {}
+    for name, entry in file.switches.items():
+        if entry.dpid is not None and known.setdefault(entry.dpid, name) != name:
+            file.wrong(f"switches.{name}.dpid", f"{entry.dpid:#x} is already the dpid of {known[entry.dpid]}")
+
+
+def _check_servers(file: _File) -> None:
+    attached: dict[tuple[str | None, Connector], str] = {}
+    home: dict[str, tuple[str, str]] = {}
+    for name, entry in file.servers.items():
+        path = f"servers.{name}"
+        if entry.vip is not None and entry.vip not in file.vips:
+            file.wrong(f"{path}.vip", f"there is no VIP {entry.vip}")
+        if (connector := entry.connector) is None:
+            continue
+        path += ".connector"
+        if connector.switch not in file.switches:
+            file.wrong(path, f"there is no switch {connector.switch}")
+            continue
+        if file.switches[connector.switch].network == connector.port:
+            file.wrong(path, f"{connector} is the network side of {connector.switch}")
+        other = attached.setdefault((entry.vip, connector), name)
+        if other != name:
+            file.wrong(path, f"{connector} is already the connector of {other}")
+        if entry.vip is not None:
+            first, switch = home.setdefault(entry.vip, (name, connector.switch))
+            if switch != connector.switch:
+                file.wrong(
+                    path, f"{first} of the same VIP is on switch {switch}; trees of switches are not supported yet"
+                )
+
+
+def _check_service_ports(file: _File) -> None:
+    for name, entry in file.servers.items():
+        owned = file.service_ports[name]
+        applications = {item.application for item in owned.values() if item.application not in (None, item.port)}
+        for position, item in owned.items():
+            if item.port is None:
+                continue
+            path = f"servers.{name}.service_ports[{position}]"
+            if (entry.vip, item.port) in file.owners:
+                owner = file.owners[entry.vip, item.port]
+                file.wrong(path, f"{item.port} is " + (f"already owned by {owner}" if owner != name else "given twice"))
+                continue
+            file.owners[entry.vip, item.port] = name
+            if item.application not in (None, item.port) and item.port in applications:
+                file.wrong(path, f"nothing can listen on {item.port}: it stands for {item.application}")
+
+
+def _check_vips(file: _File) -> None:
+    addresses: dict[IPv4Address, str] = {}
+    for name, entry in file.vips.items():
+        path = f"vips.{name}"
+        if entry.address is not None and addresses.setdefault(entry.address, name) != name:
+            file.wrong(f"{path}.address", f"{entry.address} is already the address of {addresses[entry.address]}")
+        if entry.default_server is not None:
+            _check_member(file, f"{path}.default_server", entry.default_server, name)
+        elif entry.default_for is not None:
+            file.wrong(f"{path}.default_for", "there is no default_server")
+        for port, pool in file.redirect_ports[name].items():
+            where = f"{path}.redirect_ports.{port}"
+            members = pool.servers or []
+            for position, member in enumerate(members):
+                _check_member(file, f"{where}.servers[{position}]", member, name)
+                if member in members[:position]:
+                    file.wrong(f"{where}.servers[{position}]", f"{member} is given twice")
+            if pool.legacy is Legacy.OWNER and (name, port) not in file.owners:
+                file.wrong(f"{where}.legacy", f"no server owns {port} as a service port")
+            if pool.legacy is Legacy.DEFAULT and entry.default_server is None:
+                file.wrong(f"{where}.legacy", "there is no default_server")
+
+
+def _check_member(file: _File, path: str, member: str, vip: str) -> None:
+    if member not in file.servers:
+        file.wrong(path, f"there is no server {member}")
+    elif file.servers[member].vip not in (None, vip):
+        file.wrong(path, f"{member} is a server of VIP {file.servers[member].vip}")
+
+
+# --- values -----------------------------------------------------------------------------------------------------------
+
+
+def _need(value: Any) -> Any:
+    assert value is not None, "a file without problems has every required field"
+    return value
+
+
+def _vip(file: _File, name: str) -> Vip:
+    entry = file.vips[name]
+    default_for = entry.default_for or DefaultFor.UNKNOWN_PORTS
+    pools = []
+    for port, pool in sorted(file.redirect_ports[name].items()):
+        if pool.legacy is not None:
+            legacy = pool.legacy
+        elif default_for is DefaultFor.PLAIN_CLIENTS:
+            legacy = Legacy.DEFAULT
+        else:
+            legacy = Legacy.OWNER if (name, port) in file.owners else Legacy.DROP
+        pools.append(RedirectPort(port, tuple(sorted(_need(pool.servers))), legacy))
+    return Vip(name, _need(entry.address), _need(entry.mac), tuple(pools), entry.default_server, default_for)
+
+
+def _server(file: _File, name: str) -> Server:
+    entry = file.servers[name]
+    service_ports = tuple(
+        ServicePort(_need(item.port), item.application or item.port) for item in file.service_ports[name].values()
+    )
+    return Server(name, _need(entry.vip), _need(entry.connector), service_ports)
+
+
+def _switch(file: _File, name: str) -> Switch:
+    entry = file.switches[name]
+    return Switch(name, _need(entry.dpid), _need(entry.network))

@@ -1,0 +1,134 @@
+"""The configuration as values: frozen, and valid by construction (only `loading.load` makes a `Config`)."""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+from functools import cached_property
+from ipaddress import IPv4Address
+from typing import NamedTuple
+
+
+class Problem(NamedTuple):
+    """One mistake in a configuration: where, and what."""
+
+    path: str
+    message: str
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.message}" if self.path else self.message
+
+
+class ConfigError(Exception):
+    """The configuration has mistakes: all of them."""
+
+    def __init__(self, errors: tuple[Problem, ...]) -> None:
+        super().__init__("\n".join(map(str, errors)))
+        self.errors = errors
+
+
+class Legacy(str, enum.Enum):
+    """What happens to a client without REDIRECT that opens on a redirect port (rows E3, E4)."""
+
+    OWNER = "owner"
+    """The server that owns the port as its service port gets it (E3)."""
+    DEFAULT = "default"
+    """The default server gets it (E4)."""
+    BALANCE = "balance"
+    """The pool's rows decide, without memory: a connection breaks if its row moves (beyond the source)."""
+    DROP = "drop"
+    """Nobody gets it (E4)."""
+
+
+class DefaultFor(str, enum.Enum):
+    """Which packets the default server gets (row E5)."""
+
+    UNKNOWN_PORTS = "unknown_ports"
+    """Every packet to a port nobody has."""
+    PLAIN_UNKNOWN_PORTS = "plain_unknown_ports"
+    """Packets without REDIRECT to a port nobody has."""
+    PLAIN_CLIENTS = "plain_clients"
+    """Packets without REDIRECT to a port nobody has, or to a redirect port that names no policy of its own."""
+
+
+class Connector(NamedTuple):
+    """Where a server is attached: an OpenFlow port of a switch."""
+
+    switch: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"{self.switch}:{self.port}"
+
+
+@dataclass(frozen=True, order=True)
+class ServicePort:
+    """A port one server owns, and the port its program listens on (the same, or one the host's agent maps to)."""
+
+    port: int
+    application: int
+
+
+@dataclass(frozen=True, order=True)
+class RedirectPort:
+    """A port a pool of servers shares, and what plain clients get there."""
+
+    port: int
+    servers: tuple[str, ...]
+    legacy: Legacy
+
+
+@dataclass(frozen=True)
+class Server:
+    """A recipient server: a host that answers as one VIP, on a connector of its own.
+
+    Its service ports are in the order of the file: of several with one application, the first is announced.
+    """
+
+    name: str
+    vip: str
+    connector: Connector
+    service_ports: tuple[ServicePort, ...]
+
+
+@dataclass(frozen=True)
+class Vip:
+    """A virtual IP: the address and MAC address (48-bit number) its servers share, and the ports they share."""
+
+    name: str
+    address: IPv4Address
+    mac: int
+    redirect_ports: tuple[RedirectPort, ...]
+    default_server: str | None
+    default_for: DefaultFor
+
+
+@dataclass(frozen=True)
+class Switch:
+    """An Open vSwitch bridge: its datapath id and the OpenFlow port of its network side."""
+
+    name: str
+    dpid: int
+    network: int
+
+
+@dataclass(frozen=True)
+class Config:
+    """A valid configuration; its VIPs, servers and switches are sorted by name, whatever the order of the file."""
+
+    vips: tuple[Vip, ...]
+    servers: tuple[Server, ...]
+    switches: tuple[Switch, ...]
+
+    @cached_property
+    def server_by_name(self) -> dict[str, Server]:
+        """Every server by its name."""
+        return {server.name: server for server in self.servers}
+
+    def servers_of(self, vip: Vip) -> tuple[Server, ...]:
+        """The servers behind a VIP, by name."""
+        return tuple(server for server in self.servers if server.vip == vip.name)
+
+    def owners(self, vip: Vip) -> dict[int, Server]:
+        """The owner of every service port of a VIP."""
+        return {owned.port: server for server in self.servers_of(vip) for owned in server.service_ports}

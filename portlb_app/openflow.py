@@ -1,0 +1,308 @@
+"""OpenFlow as plain values: what a switch shall hold, and what it does hold.
+
+The compiler makes these values, the wire reads them back from a switch, and `plan` compares the two. Every value is
+frozen and hashable, and ``str()`` of it is text that ``ovs-ofctl -O OpenFlow15`` accepts.
+
+Fields and actions are the small set the pipeline uses. A flow read from a switch that uses anything else keeps the
+bytes in an `Opaque` action or an ``opaque`` match, so that it differs from every flow we want and is put right.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from ipaddress import IPv4Address
+from types import MappingProxyType
+from typing import Literal
+
+ETH_IPV4 = 0x0800
+ETH_ARP = 0x0806
+IP_ICMP = 1
+IP_TCP = 6
+IP_UDP = 17
+
+IN_PORT = 0xFFFFFFF8
+"""The reserved port that means "back where the packet came from" (OpenFlow 1.5.1, 7.2.1.1)."""
+
+
+class Kind(enum.Enum):
+    """How a field's number is written as text."""
+
+    NUMBER = "number"
+    HEX = "hex"
+    MAC = "mac"
+    IPV4 = "ipv4"
+    FRAG = "frag"
+
+
+@dataclass(frozen=True)
+class Field:
+    """A match field: its text form and its width in bits."""
+
+    kind: Kind
+    bits: int
+
+
+FIELDS: Mapping[str, Field] = MappingProxyType(
+    {
+        "reg0": Field(Kind.HEX, 32),
+        "in_port": Field(Kind.NUMBER, 32),
+        "eth_src": Field(Kind.MAC, 48),
+        "eth_dst": Field(Kind.MAC, 48),
+        "eth_type": Field(Kind.HEX, 16),
+        "ip_proto": Field(Kind.NUMBER, 8),
+        "ip_src": Field(Kind.IPV4, 32),
+        "ip_dst": Field(Kind.IPV4, 32),
+        "ip_frag": Field(Kind.FRAG, 2),
+        "tcp_src": Field(Kind.NUMBER, 16),
+        "tcp_dst": Field(Kind.NUMBER, 16),
+        "tcp_flags": Field(Kind.HEX, 12),
+        "udp_src": Field(Kind.NUMBER, 16),
+        "udp_dst": Field(Kind.NUMBER, 16),
+        "icmp_type": Field(Kind.NUMBER, 8),
+        "arp_op": Field(Kind.NUMBER, 16),
+        "arp_spa": Field(Kind.IPV4, 32),
+        "arp_tpa": Field(Kind.IPV4, 32),
+        "arp_sha": Field(Kind.MAC, 48),
+        "arp_tha": Field(Kind.MAC, 48),
+    }
+)
+"""Every field the pipeline may use, in the order they are written; names as in ovs-fields(7)."""
+
+_ORDER = {name: position for position, name in enumerate(FIELDS)}
+_PROTOCOLS = {
+    (ETH_IPV4, IP_TCP): "tcp",
+    (ETH_IPV4, IP_UDP): "udp",
+    (ETH_IPV4, IP_ICMP): "icmp",
+    (ETH_IPV4, None): "ip",
+    (ETH_ARP, None): "arp",
+}
+_FRAG = {0: "no", 1: "first", 3: "later"}
+
+
+def mac_text(value: int) -> str:
+    """The usual colon form of a 48-bit MAC address."""
+    return ":".join(f"{byte:02x}" for byte in value.to_bytes(6, "big"))
+
+
+def mac_number(text: str) -> int:
+    """The 48-bit number of a colon-separated MAC address; ValueError if it is none."""
+    parts = text.split(":")
+    if len(parts) != 6 or not all(len(part) == 2 for part in parts):
+        raise ValueError(f"{text!r} is not a MAC address like 02:00:00:00:00:01")
+    return int("".join(parts), 16)
+
+
+def _value_text(name: str, value: int) -> str:
+    kind = FIELDS[name].kind
+    if kind is Kind.MAC:
+        return mac_text(value)
+    if kind is Kind.IPV4:
+        return str(IPv4Address(value))
+    if kind is Kind.HEX:
+        return f"{value:#x}"
+    if kind is Kind.FRAG:
+        return _FRAG.get(value, str(value))
+    return str(value)
+
+
+@dataclass(frozen=True, order=True)
+class Match:
+    """What packets a flow is for: (field, value, mask) in the order of `FIELDS`; mask None means all bits.
+
+    ``opaque`` holds what was read from a switch and is no field of ours.
+    """
+
+    fields: tuple[tuple[str, int, int | None], ...] = ()
+    opaque: str = ""
+
+    def __iter__(self) -> Iterator[tuple[str, int, int | None]]:
+        return iter(self.fields)
+
+    def __str__(self) -> str:
+        named = {name: value for name, value, mask in self.fields if mask is None}
+        eth_type, ip_proto = named.get("eth_type"), named.get("ip_proto")
+        words = []
+        hidden: set[str] = set()
+        if eth_type is not None and (keyword := _PROTOCOLS.get((eth_type, ip_proto))):
+            words.append(keyword)
+            hidden = {"eth_type", "ip_proto"}
+        for name, value, mask in self.fields:
+            if name in hidden:
+                continue
+            if mask is None:
+                words.append(f"{name}={_value_text(name, value)}")
+            else:
+                words.append(f"{name}={_value_text(name, value)}/{_value_text(name, mask)}")
+        if self.opaque:
+            words.append(f"<{self.opaque}>")
+        return ",".join(words)
+
+
+def match(**fields: int | IPv4Address | tuple[int, int]) -> Match:
+    """A match from keywords; a tuple is (value, mask). KeyError or ValueError for what is no field or doesn't fit."""
+    entries: list[tuple[str, int, int | None]] = []
+    for name, given in fields.items():
+        value, mask = given if isinstance(given, tuple) else (int(given), None)
+        full = (1 << FIELDS[name].bits) - 1
+        if mask == full:
+            mask = None
+        if value & ~full or (mask is not None and (mask & ~full or value & ~mask)):
+            raise ValueError(f"{name}: {value:#x} with mask {mask} does not fit {FIELDS[name].bits} bits")
+        entries.append((name, value, mask))
+    return Match(tuple(sorted(entries, key=lambda entry: _ORDER[entry[0]])))
+
+
+@dataclass(frozen=True, order=True)
+class Output:
+    """Send the packet out of an OpenFlow port."""
+
+    port: int
+
+    def __str__(self) -> str:
+        return "in_port" if self.port == IN_PORT else f"output:{self.port}"
+
+
+@dataclass(frozen=True, order=True)
+class ToGroup:
+    """Hand the packet to a group."""
+
+    group: int
+
+    def __str__(self) -> str:
+        return f"group:{self.group}"
+
+
+@dataclass(frozen=True, order=True)
+class SetField:
+    """Write a constant into a field."""
+
+    name: str
+    value: int
+
+    def __str__(self) -> str:
+        return f"set_field:{_value_text(self.name, self.value)}->{self.name}"
+
+
+@dataclass(frozen=True, order=True)
+class CopyField:
+    """Copy one whole field over another of the same width."""
+
+    source: str
+    target: str
+
+    def __str__(self) -> str:
+        return f"move:{self.source}[]->{self.target}[]"
+
+
+@dataclass(frozen=True, order=True)
+class Goto:
+    """Continue in a later table; always the last action of a flow."""
+
+    table: int
+
+    def __str__(self) -> str:
+        return f"goto_table:{self.table}"
+
+
+@dataclass(frozen=True, order=True)
+class Opaque:
+    """Something read from a switch that no flow of ours contains."""
+
+    text: str
+
+    def __str__(self) -> str:
+        return f"<{self.text}>"
+
+
+Action = Output | ToGroup | SetField | CopyField | Goto | Opaque
+
+
+def actions_text(actions: Iterable[Action]) -> str:
+    """Actions as ovs-ofctl text; no action is ``drop``."""
+    return ",".join(map(str, actions)) or "drop"
+
+
+FlowKey = tuple[int, int, Match]
+
+
+@dataclass(frozen=True)
+class Flow:
+    """One OpenFlow flow. ``reason`` says in a sentence why it exists; it is a comment and never compared."""
+
+    table: int
+    priority: int
+    match: Match
+    actions: tuple[Action, ...]
+    cookie: int
+    reason: str = field(default="", compare=False)
+
+    @property
+    def key(self) -> FlowKey:
+        """What identifies a flow in a switch (OpenFlow 1.5.1, 5.2)."""
+        return (self.table, self.priority, self.match)
+
+    def __str__(self) -> str:
+        matching = f",{self.match}" if str(self.match) else ""
+        return (
+            f"cookie={self.cookie:#018x}, table={self.table}, priority={self.priority}{matching} "
+            f"actions={actions_text(self.actions)}"
+        )
+
+
+@dataclass(frozen=True)
+class Selection:
+    """How a select group hashes: the method, and its parameter (low 32 bits: basis; high 32: algorithm)."""
+
+    method: str
+    parameter: int
+
+
+@dataclass(frozen=True)
+class Group:
+    """One OpenFlow group. Bucket *i* has bucket id *i* and weight 1 (weight 0, i.e. none, in an ``all`` group)."""
+
+    number: int
+    type: Literal["select", "all"]
+    buckets: tuple[tuple[Action, ...], ...]
+    selection: Selection | None = None
+
+    def __str__(self) -> str:
+        words = [f"group_id={self.number}", f"type={self.type}"]
+        if self.selection:
+            words.append(f"selection_method={self.selection.method}")
+            words.append(f"selection_method_param={self.selection.parameter}")
+        weight = "weight:1," if self.type == "select" else ""
+        for number, actions in enumerate(self.buckets):
+            words.append(f"bucket=bucket_id:{number},{weight}actions={actions_text(actions)}")
+        return ",".join(words)
+
+
+@dataclass(frozen=True)
+class SwitchState:
+    """The flows and groups of one switch that are ours: desired (compiled) or actual (read back)."""
+
+    flows: frozenset[Flow] = frozenset()
+    groups: frozenset[Group] = frozenset()
+
+    @cached_property
+    def flow_by_key(self) -> Mapping[FlowKey, Flow]:
+        """Flows by table, priority and match."""
+        return {flow.key: flow for flow in self.flows}
+
+    @cached_property
+    def group_by_number(self) -> Mapping[int, Group]:
+        """Groups by group id."""
+        return {group.number: group for group in self.groups}
+
+    @property
+    def ordered_flows(self) -> list[Flow]:
+        """Flows in packet order: by table, highest priority first."""
+        return sorted(self.flows, key=lambda flow: (flow.table, -flow.priority, flow.match))
+
+    @property
+    def ordered_groups(self) -> list[Group]:
+        """Groups by number."""
+        return sorted(self.groups, key=lambda group: group.number)

@@ -1,0 +1,186 @@
+"""The pipeline: every table, priority, register value, cookie and group number. No other file holds such a number.
+
+A packet walks the tables in the order they stand here::
+
+    CLASSIFY ─► NEIGHBOUR ─┬─► FRAGMENT ─► ICMP ─► SERVICE ─► REDIRECT ─► LEGACY ─► DEFAULT     client → server
+                           └─► UPSTREAM                                                         server → client
+
+A miss goes where its table says; a table without one drops. Few distinct masks per table: the cost of a lookup in
+Open vSwitch grows with the masks of a table, not with its rules.
+"""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+
+from portlb_app.openflow import Action, CopyField, Flow, Goto, Match, Selection, SetField
+
+REDIRECT_BIT = 0x800
+"""The REDIRECT header bit as Open vSwitch's 12-bit ``tcp_flags`` shows it (byte 12 of the TCP header, low nibble)."""
+SYN = 0x002
+ACK = 0x010
+FRAGMENTS = (1, 3)
+"""``ip_frag`` of a first and of a later fragment (ovs-fields(7)); two exact values make one mask, one look-up."""
+ICMP_ERRORS = (3, 11, 12)
+"""ICMP types that quote the packet they are about: unreachable, time exceeded, parameter problem (RFC 1122, 3.2.2)."""
+ICMP_FROM_SERVERS = (0, *ICMP_ERRORS)
+"""ICMP types a server may send as its VIP: answers to pings, and errors."""
+
+ROWS = 256
+"""Buckets of a pool's group. More makes Open vSwitch fall back to hashing every connection in user space."""
+
+
+class Side(enum.IntEnum):
+    """Register 0: which side of the load balancer a packet came in from."""
+
+    NETWORK = 1
+    SERVER = 2
+
+
+@dataclass(frozen=True)
+class Table:
+    """One OpenFlow table: what its flows may match, and which tables they may go to."""
+
+    name: str
+    number: int
+    fields: frozenset[str]
+    goes_to: tuple[str, ...] = ()
+
+
+def _table(name: str, number: int, fields: str, goes_to: str = "") -> Table:
+    return Table(name, number, frozenset(fields.split()), tuple(goes_to.split()))
+
+
+CLASSIFY = _table("CLASSIFY", 0, "in_port", "NEIGHBOUR")
+NEIGHBOUR = _table(
+    "NEIGHBOUR", 10, "reg0 in_port eth_type arp_op arp_spa arp_tpa arp_sha ip_dst", "FRAGMENT UPSTREAM"
+)
+FRAGMENT = _table("FRAGMENT", 20, "eth_type ip_frag", "ICMP DEFAULT")
+ICMP = _table("ICMP", 30, "eth_type ip_proto ip_dst icmp_type", "SERVICE DEFAULT")
+SERVICE = _table("SERVICE", 40, "eth_type ip_proto ip_dst tcp_dst udp_dst", "REDIRECT")
+REDIRECT = _table("REDIRECT", 50, "eth_type ip_proto ip_dst tcp_dst udp_dst tcp_flags", "LEGACY")
+LEGACY = _table("LEGACY", 60, "eth_type ip_proto ip_dst tcp_dst tcp_flags", "DEFAULT")
+DEFAULT = _table("DEFAULT", 70, "eth_type ip_proto ip_dst tcp_flags")
+UPSTREAM = _table(
+    "UPSTREAM", 80, "in_port eth_src eth_type ip_proto ip_src ip_frag tcp_src udp_src icmp_type"
+)
+
+TABLES = (CLASSIFY, NEIGHBOUR, FRAGMENT, ICMP, SERVICE, REDIRECT, LEGACY, DEFAULT, UPSTREAM)
+BY_NUMBER = {table.number: table for table in TABLES}
+
+
+class Priority(enum.IntEnum):
+    """Priorities within a table; a flow is as specific as its name says."""
+
+    MISS = 0
+    GENERAL = 100
+    SPECIFIC = 200
+    EXCEPTION = 300
+
+
+class Reason(enum.IntEnum):
+    """Why a flow exists: bits 40-47 of its cookie, so that a dumped flow explains itself."""
+
+    SIDE = 1
+    ANSWER_ARP = 2
+    SHARE_ARP = 3
+    SERVER_ARP = 4
+    TO_VIP = 5
+    FROM_SERVER = 6
+    FRAGMENT = 7
+    ICMP_ERROR = 8
+    NO_PORTS = 9
+    SERVICE = 10
+    REDIRECT = 11
+    LEGACY = 12
+    DEFAULT = 13
+    OWN_PORT = 14
+    FOREIGN_PORT = 15
+    UNKNOWN_PORT = 16
+    SERVER_ICMP = 17
+    SERVER_FRAGMENT = 18
+    MISS = 19
+
+
+COOKIE = 0x504C << 48
+"""Bits 48-63 of every cookie of ours. A flow without them is somebody else's and never touched."""
+COOKIE_MASK = 0xFFFF << 48
+
+
+def cookie(reason: Reason, vip: int = 0, port: int = 0) -> int:
+    """The cookie of a flow: owner (16 bits), reason (8), the number of the VIP (16), a port (16); 8 bits are free."""
+    return COOKIE | int(reason) << 40 | (vip & 0xFFFF) << 16 | port
+
+
+GROUPS = 0x5
+"""Bits 28-31 of the number of every group of ours. Groups have no cookie, so their number tells."""
+
+
+def pool_group(vip: int, port: int) -> int:
+    """The group of a redirect port's pool: 12 bits of VIP number, 16 of port."""
+    return GROUPS << 28 | (vip & 0xFFF) << 16 | port
+
+
+def is_our_group(number: int) -> bool:
+    """Whether a group in a switch is ours, by its number."""
+    return number >> 28 == GROUPS
+
+
+def selection(level: int) -> Selection:
+    """How a pool's group hashes at a level of a tree (0: the root).
+
+    Datapath hash, so that no flow is made per connection; algorithm 0 covers addresses and ports in user space
+    (ofproto/group, "selection_method_param"). A basis of its own per level keeps levels independent.
+    """
+    return Selection("dp_hash", 0x504C0000 + level)
+
+
+class PipelineError(Exception):
+    """A flow that breaks the declaration above: our own mistake, never the user's."""
+
+
+def flow(
+    table: Table, priority: Priority, match: Match, actions: tuple[Action, ...], cookie: int, reason: str
+) -> Flow:
+    """A flow that keeps to its table's declaration; PipelineError if it does not."""
+    undeclared = {name for name, _, _ in match} - table.fields
+    if undeclared:
+        raise PipelineError(f"{table.name} does not declare {', '.join(sorted(undeclared))}")
+    if priority is Priority.MISS and match.fields:
+        raise PipelineError(f"{table.name}: a miss matches everything")
+    for position, action in enumerate(actions):
+        if isinstance(action, Goto):
+            if position != len(actions) - 1:
+                raise PipelineError(f"{table.name}: goto is the last action")
+            if BY_NUMBER[action.table].name not in table.goes_to:
+                raise PipelineError(f"{table.name} may not go to {BY_NUMBER[action.table].name}")
+    return Flow(table.number, int(priority), match, actions, cookie, reason)
+
+
+def match_all() -> Match:
+    """The match of a table's miss."""
+    return Match()
+
+
+def goto(table: Table) -> Goto:
+    """The action that continues in `table`."""
+    return Goto(table.number)
+
+
+def set_side(side: Side) -> SetField:
+    """The action that remembers, for the rest of the walk, where a packet came from."""
+    return SetField("reg0", int(side))
+
+
+def answer_arp(mac: int, address: int) -> tuple[Action, ...]:
+    """Actions that turn an ARP request into its answer (RFC 826): whoever asked learns that `address` is at `mac`."""
+    return (
+        CopyField("eth_src", "eth_dst"),
+        SetField("eth_src", mac),
+        SetField("arp_op", 2),
+        CopyField("arp_sha", "arp_tha"),
+        CopyField("arp_spa", "arp_tpa"),
+        SetField("arp_sha", mac),
+        SetField("arp_spa", address),
+    )
