@@ -1,0 +1,5 @@
+"""What can go wrong with an agent that its user can mend."""
+
+
+class AgentError(Exception):
+    """An agent cannot do what was asked; the message says what to do about it."""

@@ -1,0 +1,320 @@
+"""The few functions of libbpf.so.1 the agents use, over ctypes: nothing but the library is needed at run time.
+
+Every function raises OSError with the kernel's errno; `messages()` has what libbpf and the verifier said about it.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+from ctypes import CFUNCTYPE, POINTER, Structure, c_char, c_char_p, c_int, c_size_t, c_uint32, c_uint64, c_void_p
+from dataclasses import dataclass
+
+INGRESS = 1
+EGRESS = 2
+_REPLACE = 1
+_WARNING = 0
+_LONGEST_MESSAGE = 1 << 22  # the verifier is verbose, and what matters is at the end
+
+
+class _Hook(Structure):
+    _fields_ = [("size", c_size_t), ("ifindex", c_int), ("attach_point", c_int), ("parent", c_uint32)]
+
+
+class _TcOptions(Structure):
+    _fields_ = [
+        ("size", c_size_t),
+        ("prog_fd", c_int),
+        ("flags", c_uint32),
+        ("prog_id", c_uint32),
+        ("handle", c_uint32),
+        ("priority", c_uint32),
+    ]
+
+
+class _RunOptions(Structure):
+    _fields_ = [
+        ("size", c_size_t),
+        ("data_in", c_char_p),
+        ("data_out", c_void_p),
+        ("data_size_in", c_uint32),
+        ("data_size_out", c_uint32),
+        ("ctx_in", c_char_p),
+        ("ctx_out", c_void_p),
+        ("ctx_size_in", c_uint32),
+        ("ctx_size_out", c_uint32),
+        ("retval", c_uint32),
+        ("repeat", c_int),
+        ("duration", c_uint32),
+        ("flags", c_uint32),
+        ("cpu", c_uint32),
+        ("batch_size", c_uint32),
+    ]
+
+
+class _ProgramInfo(Structure):
+    """The head of struct bpf_prog_info."""
+
+    _fields_ = [
+        ("type", c_uint32),
+        ("id", c_uint32),
+        ("tag", c_char * 8),
+        ("jited_prog_len", c_uint32),
+        ("xlated_prog_len", c_uint32),
+        ("jited_prog_insns", c_uint64),
+        ("xlated_prog_insns", c_uint64),
+        ("load_time", c_uint64),
+        ("created_by_uid", c_uint32),
+        ("nr_map_ids", c_uint32),
+        ("map_ids", c_uint64),
+        ("name", c_char * 16),
+    ]
+
+
+class _MapInfo(Structure):
+    """The head of struct bpf_map_info."""
+
+    _fields_ = [
+        ("type", c_uint32),
+        ("id", c_uint32),
+        ("key_size", c_uint32),
+        ("value_size", c_uint32),
+        ("max_entries", c_uint32),
+        ("map_flags", c_uint32),
+        ("name", c_char * 16),
+    ]
+
+
+@dataclass(frozen=True)
+class MapLayout:
+    """What two versions of an agent must agree on to share a map."""
+
+    type: int
+    key_size: int
+    value_size: int
+    max_entries: int
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """What a program returned, the packet it left, and the nanoseconds it took."""
+
+    verdict: int
+    packet: bytes
+    nanoseconds: int
+
+
+_library = ctypes.CDLL("libbpf.so.1", use_errno=True)
+_libc = ctypes.CDLL(None)
+_messages: list[str] = []
+
+
+@CFUNCTYPE(c_int, c_int, c_char_p, c_void_p)
+def _collect(level: int, form: bytes, arguments: int) -> int:
+    if level == _WARNING:
+        text = ctypes.create_string_buffer(_LONGEST_MESSAGE)
+        _libc.vsnprintf(text, len(text), form, c_void_p(arguments))
+        _messages.append(text.value.decode(errors="replace").rstrip())
+    return 0
+
+
+_library.libbpf_set_print(_collect)
+
+
+def messages() -> str:
+    """Return what libbpf has warned of since the last call, the end of it if it is long."""
+    text = "\n".join(_messages)
+    _messages.clear()
+    return text[-4000:]
+
+
+def _declare(name: str, result: object, *arguments: object) -> None:
+    function = getattr(_library, name)
+    function.restype = result
+    function.argtypes = arguments
+
+
+for _name in ("bpf_object__find_program_by_name", "bpf_object__find_map_by_name"):
+    _declare(_name, c_void_p, c_void_p, c_char_p)
+for _name in ("bpf_object__next_program", "bpf_object__next_map"):
+    _declare(_name, c_void_p, c_void_p, c_void_p)
+for _name in ("bpf_program__name", "bpf_map__name"):
+    _declare(_name, c_char_p, c_void_p)
+for _name in ("bpf_map__type", "bpf_map__key_size", "bpf_map__value_size", "bpf_map__max_entries"):
+    _declare(_name, c_uint32, c_void_p)
+for _name in ("bpf_object__load", "bpf_program__fd", "bpf_map__fd"):
+    _declare(_name, c_int, c_void_p)
+for _name in ("bpf_program__set_autoload", "bpf_map__set_autocreate"):
+    _declare(_name, c_int, c_void_p, ctypes.c_bool)
+for _name in ("bpf_prog_get_fd_by_id", "bpf_map_get_fd_by_id"):
+    _declare(_name, c_int, c_uint32)
+for _name in ("bpf_tc_attach", "bpf_tc_detach", "bpf_tc_query"):
+    _declare(_name, c_int, POINTER(_Hook), POINTER(_TcOptions))
+for _name in ("bpf_tc_hook_create", "bpf_tc_hook_destroy"):
+    _declare(_name, c_int, POINTER(_Hook))
+_declare("bpf_object__open_file", c_void_p, c_char_p, c_void_p)
+_declare("bpf_object__close", None, c_void_p)
+_declare("bpf_map__reuse_fd", c_int, c_void_p, c_int)
+_declare("bpf_map__set_max_entries", c_int, c_void_p, c_uint32)
+_declare("bpf_map__set_initial_value", c_int, c_void_p, c_char_p, c_size_t)
+_declare("bpf_obj_get_info_by_fd", c_int, c_int, c_void_p, POINTER(c_uint32))
+_declare("bpf_map_lookup_elem", c_int, c_int, c_void_p, c_void_p)
+_declare("bpf_prog_test_run_opts", c_int, c_int, POINTER(_RunOptions))
+
+
+def _checked(result: int, what: str) -> int:
+    if result < 0:
+        raise OSError(-result, f"{what}: {os.strerror(-result)}")
+    return result
+
+
+class Object:
+    """An object file: opened, told what to load and which maps to inherit, then loaded."""
+
+    def __init__(self, path: str) -> None:
+        self._object = _library.bpf_object__open_file(path.encode(), None)
+        if not self._object:
+            error = ctypes.get_errno()
+            raise OSError(error, f"{path}: {os.strerror(error)}")
+
+    def close(self) -> None:
+        """Let go of programs and maps; what is attached stays attached."""
+        _library.bpf_object__close(self._object)
+
+    def _map(self, name: str) -> int:
+        found = _library.bpf_object__find_map_by_name(self._object, name.encode())
+        if not found:
+            raise OSError(2, f"no map {name} in the object file")
+        return int(found)
+
+    def keep_only(self, programs: set[str], maps: set[str]) -> None:
+        """Load these programs and maps and nothing else of the object."""
+        each = None
+        while each := _library.bpf_object__next_program(self._object, each):
+            _library.bpf_program__set_autoload(each, _library.bpf_program__name(each).decode() in programs)
+        each = None
+        while each := _library.bpf_object__next_map(self._object, each):
+            _library.bpf_map__set_autocreate(each, _library.bpf_map__name(each).decode() in maps)
+
+    def layout(self, name: str) -> MapLayout:
+        """Return the layout this object wants a map to have."""
+        this = self._map(name)
+        return MapLayout(
+            _library.bpf_map__type(this),
+            _library.bpf_map__key_size(this),
+            _library.bpf_map__value_size(this),
+            _library.bpf_map__max_entries(this),
+        )
+
+    def set_max_entries(self, name: str, entries: int) -> None:
+        """Give a map another size than the object file says."""
+        _checked(_library.bpf_map__set_max_entries(self._map(name), entries), f"size of map {name}")
+
+    def set_initial_value(self, name: str, value: bytes) -> None:
+        """Fill a section of constants."""
+        _checked(_library.bpf_map__set_initial_value(self._map(name), value, len(value)), f"value of {name}")
+
+    def reuse(self, name: str, fd: int) -> None:
+        """Use an existing map instead of making one."""
+        _checked(_library.bpf_map__reuse_fd(self._map(name), fd), f"reuse of map {name}")
+
+    def load(self) -> None:
+        """Hand everything to the kernel, whose verifier may refuse it."""
+        _checked(_library.bpf_object__load(self._object), "load")
+
+    def program_fd(self, name: str) -> int:
+        """Return a loaded program's file descriptor, owned by this object."""
+        found = _library.bpf_object__find_program_by_name(self._object, name.encode())
+        if not found:
+            raise OSError(2, f"no program {name} in the object file")
+        return _checked(_library.bpf_program__fd(found), name)
+
+    def map_fd(self, name: str) -> int:
+        """Return a loaded map's file descriptor, owned by this object."""
+        return _checked(_library.bpf_map__fd(self._map(name)), name)
+
+
+def _hook(ifindex: int, direction: int) -> _Hook:
+    return _Hook(ctypes.sizeof(_Hook), ifindex, direction, 0)
+
+
+def create_clsact(ifindex: int) -> None:
+    """Make sure that the interface has a clsact qdisc, in the current network namespace."""
+    result = _library.bpf_tc_hook_create(ctypes.byref(_hook(ifindex, INGRESS | EGRESS)))
+    if result != -17:  # EEXIST
+        _checked(result, "clsact")
+
+
+def destroy_clsact(ifindex: int) -> None:
+    """Remove the clsact qdisc with every filter on it."""
+    _checked(_library.bpf_tc_hook_destroy(ctypes.byref(_hook(ifindex, INGRESS | EGRESS))), "clsact")
+
+
+def attach(ifindex: int, direction: int, handle: int, priority: int, prog_fd: int) -> int:
+    """Attach a program, replacing the filter of that handle and priority atomically; return the program's id."""
+    options = _TcOptions(ctypes.sizeof(_TcOptions), prog_fd, _REPLACE, 0, handle, priority)
+    _checked(_library.bpf_tc_attach(ctypes.byref(_hook(ifindex, direction)), ctypes.byref(options)), "attach")
+    return int(options.prog_id)
+
+
+def detach(ifindex: int, direction: int, handle: int, priority: int) -> None:
+    """Remove the filter of that handle and priority."""
+    options = _TcOptions(ctypes.sizeof(_TcOptions), 0, 0, 0, handle, priority)
+    _checked(_library.bpf_tc_detach(ctypes.byref(_hook(ifindex, direction)), ctypes.byref(options)), "detach")
+
+
+def query(ifindex: int, direction: int, handle: int, priority: int) -> int | None:
+    """Return the id of the program attached there, None if there is none."""
+    options = _TcOptions(ctypes.sizeof(_TcOptions), 0, 0, 0, handle, priority)
+    result = _library.bpf_tc_query(ctypes.byref(_hook(ifindex, direction)), ctypes.byref(options))
+    if result in (-2, -22):  # ENOENT: no such filter; EINVAL: no clsact
+        messages()
+        return None
+    _checked(result, "query")
+    return int(options.prog_id)
+
+
+def program(prog_id: int) -> tuple[str, list[int]]:
+    """Return a loaded program's name and the ids of its maps."""
+    fd = _checked(_library.bpf_prog_get_fd_by_id(prog_id), "program")
+    try:
+        ids = (c_uint32 * 64)()
+        info = _ProgramInfo(nr_map_ids=len(ids), map_ids=ctypes.addressof(ids))
+        size = c_uint32(ctypes.sizeof(info))
+        _checked(_library.bpf_obj_get_info_by_fd(fd, ctypes.byref(info), ctypes.byref(size)), "program")
+        return info.name.decode(), list(ids[: info.nr_map_ids])
+    finally:
+        os.close(fd)
+
+
+def map_fd(map_id: int) -> int:
+    """Return a new file descriptor for a map, the caller's to close."""
+    return _checked(_library.bpf_map_get_fd_by_id(map_id), "map")
+
+
+def map_info(fd: int) -> tuple[str, MapLayout]:
+    """Return a map's name and layout."""
+    info = _MapInfo()
+    size = c_uint32(ctypes.sizeof(info))
+    _checked(_library.bpf_obj_get_info_by_fd(fd, ctypes.byref(info), ctypes.byref(size)), "map")
+    return info.name.decode(), MapLayout(info.type, info.key_size, info.value_size, info.max_entries)
+
+
+def read_per_cpu(fd: int, index: int) -> int:
+    """Return the sum over all processors of one 64-bit element of a per-CPU array."""
+    values = (c_uint64 * _checked(_library.libbpf_num_possible_cpus(), "processors"))()
+    _checked(_library.bpf_map_lookup_elem(fd, ctypes.byref(c_uint32(index)), values), "counter")
+    return sum(values)
+
+
+def run(prog_fd: int, packet: bytes = b"", context: bytes = b"", repeat: int = 1) -> RunResult:
+    """Run a program once (or `repeat` times, for its mean duration) outside any hook: BPF_PROG_TEST_RUN."""
+    out = ctypes.create_string_buffer(len(packet) + 256) if packet else None
+    options = _RunOptions(size=ctypes.sizeof(_RunOptions), repeat=repeat if packet else 0)
+    if out is not None:
+        options.data_in, options.data_size_in = packet, len(packet)
+        options.data_out, options.data_size_out = ctypes.addressof(out), len(out)
+    if context:
+        options.ctx_in, options.ctx_size_in = context, len(context)
+    _checked(_library.bpf_prog_test_run_opts(prog_fd, ctypes.byref(options)), "run")
+    return RunResult(options.retval, out.raw[: options.data_size_out] if out is not None else b"", options.duration)

@@ -1,0 +1,285 @@
+"""Network namespaces, veth links, captures and agents for tests that send real packets.
+
+Nothing here depends on pytest. A `Network` owns everything it makes: leaving its `with` block ends the processes
+(by their own pid), and deletes the namespaces with all links in them. Names are unique per test process.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import json
+import os
+import selectors
+import signal
+import struct
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from ipaddress import IPv4Address
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[2]
+PATIENCE = 10.0  # seconds until a condition that must come true counts as failed
+
+FIN, SYN, RST, PSH, ACK = 0x001, 0x002, 0x004, 0x008, 0x010
+REDIRECT, CONFIRM = 0x800, 0x400
+
+
+def run(*argv: str, check: bool = True, **options: Any) -> subprocess.CompletedProcess[str]:
+    """Run a command to its end; on failure raise with what it printed."""
+    done = subprocess.run(argv, capture_output=True, text=True, **options)
+    if check and done.returncode != 0:
+        raise AssertionError(f"{' '.join(argv)}: exit code {done.returncode}\n{done.stdout}{done.stderr}")
+    return done
+
+
+def until(condition: Callable[[], object], what: str, patience: float = PATIENCE) -> None:
+    """Wait until the condition holds; AssertionError naming `what` if it does not in time."""
+    deadline = time.monotonic() + patience
+    while not condition():
+        if time.monotonic() > deadline:
+            raise AssertionError(f"not within {patience} s: {what}")
+        time.sleep(0.02)
+
+
+def end(process: subprocess.Popen[Any], number: int = signal.SIGTERM) -> int:
+    """End one process that a test started, and return its exit code."""
+    if process.poll() is None:
+        process.send_signal(number)
+    try:
+        code = process.wait(timeout=PATIENCE)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        code = process.wait()
+    for stream in (process.stdin, process.stdout, process.stderr):
+        if stream is not None:
+            stream.close()
+    return code
+
+
+class Namespace:
+    """One host: a network namespace and the processes started in it."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self._processes: list[subprocess.Popen[Any]] = []
+        run("ip", "netns", "add", name)
+        self.run("ip", "link", "set", "lo", "up")
+
+    def command(self, *argv: str) -> tuple[str, ...]:
+        """Return the command line that runs `argv` on this host; its process is `argv`'s own."""
+        return ("ip", "netns", "exec", self.name, *argv)
+
+    def run(self, *argv: str, check: bool = True, **options: Any) -> subprocess.CompletedProcess[str]:
+        """Run a command to its end on this host."""
+        return run(*self.command(*argv), check=check, **options)
+
+    def popen(self, *argv: str, **options: Any) -> subprocess.Popen[Any]:
+        """Start a process on this host; it is ended with the network at the latest."""
+        process = subprocess.Popen(self.command(*argv), **options)
+        self._processes.append(process)
+        return process
+
+    def popen_ready(self, *argv: str, **options: Any) -> subprocess.Popen[Any]:
+        """Start a process that prints the line "ready" on its standard output, and wait for that line."""
+        process = self.popen(*argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options)
+        assert process.stdout is not None and process.stderr is not None
+        with selectors.DefaultSelector() as selector:
+            selector.register(process.stdout, selectors.EVENT_READ)
+            if not selector.select(PATIENCE) or process.stdout.readline() != "ready\n":
+                process.kill()
+                raise AssertionError(f"{' '.join(argv)} did not get ready:\n{process.stderr.read()}")
+        return process
+
+    def offloads(self, interface: str, on: bool) -> None:
+        """Turn checksum and segmentation offloads of an interface on or off, in both directions."""
+        state = "on" if on else "off"
+        wanted = [word for name in ("rx", "tx", "sg", "tso", "gso", "gro") for word in (name, state)]
+        self.run("ethtool", "-K", interface, *wanted)
+
+    def nft(self, rules: str) -> None:
+        """Load an nftables ruleset, for example to lose packets."""
+        self.run("nft", "-f", "-", input=rules)
+
+    def listens(self, port: int) -> bool:
+        """Tell whether something listens on a TCP port."""
+        return f":{port} " in self.run("ss", "-Htln").stdout
+
+    def close(self) -> None:
+        """End this host's processes and delete it."""
+        for process in self._processes:
+            end(process)
+        run("ip", "netns", "del", self.name)
+
+
+class Network:
+    """The hosts and links of one test."""
+
+    _numbers = itertools.count()
+
+    def __init__(self) -> None:
+        self._prefix = f"plb{os.getpid()}n{next(self._numbers)}"
+        self._hosts: list[Namespace] = []
+        self._links = itertools.count(1)
+        self._directory = tempfile.TemporaryDirectory(prefix=f"{self._prefix}-")
+        self.directory = Path(self._directory.name)
+
+    def __enter__(self) -> Network:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for host in reversed(self._hosts):
+            host.close()
+        self._directory.cleanup()
+
+    def host(self, label: str) -> Namespace:
+        """Make a host."""
+        host = Namespace(f"{self._prefix}-{label}")
+        self._hosts.append(host)
+        return host
+
+    def link(
+        self,
+        one: Namespace,
+        other: Namespace,
+        addresses: tuple[str, str] | None = None,
+        interfaces: tuple[str, str] = ("eth0", "eth0"),
+        mtu: int = 1500,
+    ) -> None:
+        """Join two hosts by a veth pair, with MAC addresses 02:00:00:00:<link>:<end>, and bring it up.
+
+        `addresses` are in the form 10.0.0.1/24, `mtu` is in bytes.
+        """
+        number = next(self._links)
+        macs = [f"02:00:00:00:{number:02x}:{side:02x}" for side in (1, 2)]
+        run(
+            "ip", "link", "add", interfaces[0], "netns", one.name, "address", macs[0], "mtu", str(mtu),
+            "type", "veth",
+            "peer", "name", interfaces[1], "netns", other.name, "address", macs[1], "mtu", str(mtu),
+        )  # fmt: skip
+        for side, host in enumerate((one, other)):
+            if addresses is not None:
+                host.run("ip", "address", "add", addresses[side], "dev", interfaces[side])
+            host.run("ip", "link", "set", interfaces[side], "up")
+
+    @contextlib.contextmanager
+    def capture(self, host: Namespace, *filter_words: str, interface: str = "eth0") -> Iterator[list[Segment]]:
+        """Record what is on the wire at a host's interface; the yielded list is filled when the block ends."""
+        path = self.directory / f"{next(self._links)}.pcap"
+        process = host.popen(
+            "tcpdump", "-i", interface, "-n", "-U", "--immediate-mode", "-s", "200", "-w", str(path), *filter_words,
+            stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+        )  # fmt: skip
+        assert process.stderr is not None
+        heard = process.stderr.readline()
+        assert "listening" in heard, heard + process.stderr.read()
+        segments: list[Segment] = []
+        try:
+            yield segments
+        finally:
+            time.sleep(0.1)  # what the programs have sent is on its way to the file
+            end(process, signal.SIGINT)
+            segments.extend(read_capture(path.read_bytes()))
+
+
+@dataclass(frozen=True)
+class Segment:
+    """An IPv4 TCP segment as seen on the wire; sizes in bytes, `flags` as Open vSwitch's 12-bit tcp_flags."""
+
+    source: IPv4Address
+    destination: IPv4Address
+    sport: int
+    dport: int
+    seq: int
+    ack: int
+    flags: int
+    options: bytes
+    data: bytes
+    size: int  # bytes of data, of which a capture may hold fewer
+
+    @property
+    def announced(self) -> int | None:
+        """The port named by the redirect option, None if there is none. Assumes well-formed options."""
+        at = 0
+        while at < len(self.options):
+            kind = self.options[at]
+            if kind == 0:
+                return None
+            if kind == 1:
+                at += 1
+                continue
+            if kind == 253 and self.options[at + 2 : at + 4] == b"\x52\x50":
+                return int.from_bytes(self.options[at + 6 : at + 8], "big")
+            at += self.options[at + 1]
+        return None
+
+    @classmethod
+    def parse(cls, frame: bytes) -> Segment | None:
+        """Read an Ethernet frame; None if it is not an unfragmented IPv4 TCP segment."""
+        if len(frame) < 34 or frame[12:14] != b"\x08\x00" or frame[23] != 6:
+            return None
+        start = 14 + (frame[14] & 15) * 4
+        total, fragment = struct.unpack_from("!H2xH", frame, 16)
+        if fragment & 0x3FFF or len(frame) < start + 20:
+            return None
+        sport, dport, seq, ack, word = struct.unpack_from("!HHIIH", frame, start)
+        header = start + (word >> 12) * 4
+        end_of_packet = 14 + total if total else len(frame)
+        return cls(
+            IPv4Address(frame[26:30]), IPv4Address(frame[30:34]), sport, dport, seq, ack, word & 0xFFF,
+            frame[start + 20 : header], frame[header:end_of_packet], end_of_packet - header,
+        )  # fmt: skip
+
+
+def read_capture(content: bytes) -> Iterator[Segment]:
+    """Yield the TCP segments of a pcap file."""
+    at = 24
+    while at + 16 <= len(content):
+        (length,) = struct.unpack_from("=I", content, at + 8)
+        segment = Segment.parse(content[at + 16 : at + 16 + length])
+        if segment is not None:
+            yield segment
+        at += 16 + length
+
+
+def _agent(*words: str) -> tuple[str, ...]:
+    return (sys.executable, "-m", "portlb_app.agent", *words)
+
+
+def client_agent(host: Namespace, vips: Sequence[str], interface: str = "eth0") -> subprocess.Popen[Any]:
+    """Start a client agent on a host and wait until it is attached."""
+    words = [word for vip in vips for word in ("--vip", vip)]
+    return host.popen_ready(*_agent("client", "--interface", interface, *words), cwd=ROOT)
+
+
+def server_agent(
+    host: Namespace,
+    vip: str,
+    services: Sequence[str] = (),
+    redirects: Sequence[str] = (),
+    interface: str = "eth0",
+) -> subprocess.Popen[Any]:
+    """Start a server agent on a host, `services` like "1=20" or "9", `redirects` like "20=1"; wait until attached."""
+    words = [word for service in services for word in ("--service", service)]
+    words += [word for redirect in redirects for word in ("--redirect", redirect)]
+    return host.popen_ready(*_agent("server", "--interface", interface, "--vip", vip, *words), cwd=ROOT)
+
+
+def agent_command(host: Namespace, *words: str) -> subprocess.CompletedProcess[str]:
+    """Run an agent command to its end, whatever its exit code."""
+    return host.run(*_agent(*words), check=False, cwd=ROOT)
+
+
+def agent_stats(host: Namespace, interface: str = "eth0") -> dict[str, int]:
+    """Return the counters of the agents on an interface, added up over their roles."""
+    done = host.run(*_agent("stats", "--interface", interface, "--json"), cwd=ROOT)
+    totals: dict[str, int] = {}
+    for counters in json.loads(done.stdout).values():
+        for name, value in counters.items():
+            totals[name] = totals.get(name, 0) + value
+    return totals
