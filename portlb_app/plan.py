@@ -1,8 +1,8 @@
 """What to change so that a switch holds what it should: ``apply(diff(actual, desired), actual) == desired``.
 
-A plan's order is make before break: groups come before the flows that use them, flows come deepest table first, so that
-a packet never meets a ``goto`` into a table that is not ready; then flows leave, then groups. Inside one atomic bundle the
-order only has to satisfy the switch's checks; where a bundle cannot hold it all, it keeps packets whole.
+A plan's order is make before break: groups come before the flows that use them; flows come deepest table first, so that
+a packet never meets a ``goto`` into a table that is not ready; then flows leave, then groups. Inside one atomic bundle
+the order only has to satisfy the switch's checks.
 """
 
 from __future__ import annotations

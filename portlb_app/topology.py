@@ -22,7 +22,7 @@ class Topology:
     An edge carries, as ``port``, the OpenFlow port by which its switch reaches the other end.
     """
 
-    graph: nx.Graph
+    graph: nx.Graph[tuple[str, str]]
 
     def reaches(self, switch: str) -> Mapping[str, int]:
         """The servers a switch can reach, and the OpenFlow port towards each."""
@@ -40,7 +40,7 @@ class Topology:
 
 def of(config: Config) -> Topology:
     """The topology a configuration describes."""
-    graph = nx.Graph()
+    graph: nx.Graph[tuple[str, str]] = nx.Graph()
     for switch in config.switches:
         graph.add_edge(_NETWORK, ("switch", switch.name), port=switch.network)
     for server in config.servers:

@@ -6,14 +6,12 @@ at: one VIP on one switch.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 from portlb_app import topology
 from portlb_app.compiler import classify, default, fragment, icmp, legacy, neighbour, redirect, service, upstream
 from portlb_app.compiler.place import Place, places
 from portlb_app.config import Config
 from portlb_app.openflow import Flow, SwitchState
-from portlb_app.pipeline import TABLES, Priority, Reason, Table, cookie, flow, goto, match_all
+from portlb_app.pipeline import BY_NUMBER, TABLES, Priority, Reason, Table, cookie, flow, goto, match_all
 
 _TABLES = (neighbour, fragment, icmp, service, redirect, legacy, default, upstream)
 
@@ -55,15 +53,28 @@ def _miss(table: Table) -> Flow:
     return flow(table, Priority.MISS, match_all(), actions, cookie(Reason.MISS), reason)
 
 
-def describe(state: SwitchState) -> Iterator[str]:
-    """The flows of a switch as commented ovs-ofctl lines, in packet order."""
+def flows_text(switch: str, state: SwitchState) -> str:
+    """The flows of a switch in packet order, each with its reason, as a file for ``ovs-ofctl replace-flows``."""
+    lines = [
+        f"# The flows of switch {switch}, as portlb compiles them. Add {switch}.groups first, then:",
+        f"#   ovs-ofctl -O OpenFlow15 --bundle replace-flows {switch} {switch}.flows",
+    ]
     table = reason = None
     for each in state.ordered_flows:
         if each.table != table:
             table, reason = each.table, None
-            yield ""
-            yield f"# {next(known.name for known in TABLES if known.number == table)}"
+            lines += ["", f"# --- {BY_NUMBER[table].name}"]
         if each.reason != reason:
             reason = each.reason
-            yield f"#   {reason}"
-        yield str(each)
+            lines.append(f"# {reason}")
+        lines.append(str(each))
+    return "\n".join(lines) + "\n"
+
+
+def groups_text(switch: str, state: SwitchState) -> str:
+    """The groups of a switch, as a file for ``ovs-ofctl add-groups``."""
+    lines = [
+        f"# The pools of switch {switch}, as portlb compiles them: per group one row of equal weight a bucket.",
+        f"#   ovs-ofctl -O OpenFlow15 add-groups {switch} {switch}.groups",
+    ]
+    return "\n".join([*lines, *map(str, state.ordered_groups)]) + "\n"

@@ -12,7 +12,7 @@ from portlb_app.pipeline import CLASSIFY, NEIGHBOUR, Priority, Reason, Side, coo
 def flows(network: int, here: tuple[Place, ...]) -> Iterator[Flow]:
     """The network side's port, and every connector of a server; all other ports are nobody's."""
     yield _side(network, Side.NETWORK, "the network side: clients")
-    for port in {port for place in here for port in place.port_of.values()}:
+    for port in {connector for place in here for connector in place.port_of.values()}:
         yield _side(port, Side.SERVER, "a server's connector")
 
 

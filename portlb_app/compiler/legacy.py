@@ -1,7 +1,7 @@
 """LEGACY: a client without REDIRECT on a redirect port: the policy of that port decides (rows E3, E4).
 
-Packets other than a SYN follow the pool's rows under ``drop``: a plain client never gets that far, and a connection that
-opened with REDIRECT survives a path that clears the bit later.
+Packets other than a SYN follow the pool's rows under ``drop``: a plain client never gets that far, and a connection
+that opened with REDIRECT survives a path that clears the bit later.
 """
 
 from __future__ import annotations

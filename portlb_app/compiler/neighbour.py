@@ -1,8 +1,8 @@
 """NEIGHBOUR: ARP for a VIP whose servers all share one IP and MAC address, and the fork between the directions.
 
-The switch itself answers who asks for the VIP, so a load balancer without servers answers too (row L5), and no server's
-answer can differ. A server's own questions go to the network; the answers go to every server of the VIP, because nothing in
-them tells who asked. Nothing of one server's ARP reaches another: each would see its own address claimed.
+The switch itself answers who asks for the VIP, so a load balancer without servers answers too (row L5), and no
+server's answer can differ. A server's own questions go to the network; the answers go to every server of the VIP,
+because nothing in them tells who asked. No server's ARP reaches another: each would see its own address claimed.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """REDIRECT: a redirect port's pool decides, by the rows of its group (rows U2, E2).
 
 TCP comes here with the REDIRECT bit: a client that can be redirected. It sets the bit on its SYN and, where the server
-did not redirect it, on every packet of the connection, so those stay on the rows whatever LEGACY does with plain clients.
+did not redirect it, on every packet of the connection: those stay on the rows whatever LEGACY does with plain clients.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from portlb_app.compiler.place import Place
 from portlb_app.config import RedirectPort
 from portlb_app.openflow import ETH_IPV4, IP_TCP, IP_UDP, Flow, Group, ToGroup, match
 from portlb_app.pipeline import (
-    REDIRECT_BIT,
     REDIRECT,
+    REDIRECT_BIT,
     Priority,
     Reason,
     cookie,

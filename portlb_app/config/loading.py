@@ -7,7 +7,6 @@ mistake.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address
 from typing import Any
@@ -246,7 +245,8 @@ def _vip(file: _File, name: str) -> Vip:
 def _server(file: _File, name: str) -> Server:
     entry = file.servers[name]
     service_ports = tuple(
-        ServicePort(_need(item.port), item.application or item.port) for item in file.service_ports[name].values()
+        ServicePort(_need(item.port), _need(item.application or item.port))
+        for item in file.service_ports[name].values()
     )
     return Server(name, _need(entry.vip), _need(entry.connector), service_ports)
 

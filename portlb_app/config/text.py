@@ -1,8 +1,8 @@
 """Text to plain data: the part of YAML a configuration needs, bounded, because it also comes over REST.
 
-Read from libyaml's events, without recursion: its composer crashes the process on deep nesting. Anchors, aliases, tags
-and duplicate keys are refused. Plain scalars follow YAML 1.2's core schema, so that no MAC address becomes a sexagesimal
-number and no server is called False. JSON is a subset.
+Read from libyaml's events, without recursion: its composer crashes the process on deep nesting. Anchors, aliases,
+tags and duplicate keys are refused. Plain scalars follow YAML 1.2's core schema, so that no MAC address becomes a
+sexagesimal number and no server is called False. JSON is a subset.
 """
 
 from __future__ import annotations
@@ -39,15 +39,18 @@ def parse(text: str) -> tuple[Any, list[Problem]]:
         raise ConfigError((Problem("", f"the configuration is larger than {MAX_BYTES} bytes"),))
     builder = _Builder()
     try:
-        for event in yaml.parse(text, Loader=_LOADER):  # type: ignore[no-untyped-call]
+        for event in yaml.parse(text, Loader=_LOADER):
             builder.feed(event)
     except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark
-        where = f"line {mark.line + 1}, column {mark.column + 1}" if mark else ""
+        where = _where(error.problem_mark)
         raise ConfigError((Problem(where, f"not YAML: {error.problem or error.context}"),)) from None
     except (yaml.YAMLError, ValueError) as error:
         raise ConfigError((Problem("", f"not YAML: {' '.join(str(error).split())}"),)) from None
     return builder.document, builder.problems
+
+
+def _where(mark: Any) -> str:
+    return f"line {mark.line + 1}, column {mark.column + 1}" if mark else ""
 
 
 def _scalar(event: yaml.ScalarEvent) -> Any:
@@ -106,8 +109,7 @@ class _Builder:
                 self._refuse(event, "one document is expected")
 
     def _refuse(self, event: yaml.Event, message: str) -> None:
-        mark = event.start_mark
-        raise ConfigError((Problem(f"line {mark.line + 1}, column {mark.column + 1}", message),))
+        raise ConfigError((Problem(_where(event.start_mark), message),))
 
     def _start(self, collection: dict[Any, Any] | list[Any], event: yaml.Event) -> None:
         if len(self._open) >= MAX_DEPTH:

@@ -1,0 +1,8 @@
+.PHONY: demo test check flows bench
+PYTHON = .venv/bin/python
+
+demo: ; ./scripts/prepare.sh && $(PYTHON) -m mininet_topos.demo $(if $(CLI),--cli)
+test: ; ./scripts/prepare.sh && $(MAKE) --no-print-directory lint && $(PYTHON) -m pytest -p no:cacheprovider tests
+check: ; ./scripts/prepare.sh && $(MAKE) --no-print-directory lint && $(PYTHON) -m pytest -q -p no:cacheprovider tests/unit
+lint: ; $(PYTHON) -m flake8 && $(PYTHON) -m isort --check-only --quiet . && $(PYTHON) -m mypy
+flows: ; for lb in flows/*/lb.yaml; do $(PYTHON) -m portlb_app.cli compile $$lb -o $$(dirname $$lb); done
