@@ -109,7 +109,6 @@ _libc = ctypes.CDLL(None)
 _messages: list[str] = []
 
 
-@CFUNCTYPE(c_int, c_int, c_char_p, c_void_p)
 def _collect(level: int, form: bytes, arguments: int) -> int:
     if level == _WARNING:
         text = ctypes.create_string_buffer(_LONGEST_MESSAGE)
@@ -118,7 +117,8 @@ def _collect(level: int, form: bytes, arguments: int) -> int:
     return 0
 
 
-_library.libbpf_set_print(_collect)
+_print = CFUNCTYPE(c_int, c_int, c_char_p, c_void_p)(_collect)  # kept: libbpf calls it for ever
+_library.libbpf_set_print(_print)
 
 
 def messages() -> str:

@@ -211,9 +211,9 @@ static __always_inline struct announcement read_option(struct __sk_buff *skb, co
 						       const struct segment *segment)
 {
 	struct announcement found = {};
-	__u8 options[TCP_OPTIONS_MAX + OPTION_LENGTH] = {};
+	__u8 options[64 + OPTION_LENGTH] = {}; /* so that any index below 64 is inside, and the 8 bytes from there on */
 	__u32 length = (segment->word >> 12) * 4 - TCP_HEADER;
-	__u32 at = 0;
+	__u64 at = 0;
 
 	if (length == 0 || length > TCP_OPTIONS_MAX ||
 	    bpf_skb_load_bytes(skb, packet->payload + TCP_HEADER, options, length))
@@ -221,8 +221,10 @@ static __always_inline struct announcement read_option(struct __sk_buff *skb, co
 	for (int step = 0; step < TCP_OPTIONS_MAX; step++) {
 		__u8 kind, size;
 
-		if (at >= length || at >= TCP_OPTIONS_MAX)
+		if (at >= length)
 			return found;
+		barrier_var(at); /* or the compiler, which knows, drops the bound that the verifier needs to see */
+		at &= 63;
 		kind = options[at];
 		if (kind == 0) /* end of options */
 			return found;

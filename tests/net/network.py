@@ -21,7 +21,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 ROOT = Path(__file__).resolve().parents[2]
 PATIENCE = 10.0  # seconds until a condition that must come true counts as failed
@@ -32,7 +32,7 @@ REDIRECT, CONFIRM = 0x800, 0x400
 
 def run(*argv: str, check: bool = True, **options: Any) -> subprocess.CompletedProcess[str]:
     """Run a command to its end; on failure raise with what it printed."""
-    done = subprocess.run(argv, capture_output=True, text=True, **options)
+    done = subprocess.run(argv, check=False, capture_output=True, text=True, **options)
     if check and done.returncode != 0:
         raise AssertionError(f"{' '.join(argv)}: exit code {done.returncode}\n{done.stdout}{done.stderr}")
     return done
@@ -129,7 +129,7 @@ class Network:
         self._directory = tempfile.TemporaryDirectory(prefix=f"{self._prefix}-")
         self.directory = Path(self._directory.name)
 
-    def __enter__(self) -> Network:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -1,0 +1,596 @@
+"""Each agent program, packet by packet, in the kernel (BPF_PROG_TEST_RUN): packet in, verdict, packet out, counters.
+
+Frames are compared byte by byte with ones built here, so every checksum is verified too. The state before a packet is
+made by the packets before it, never by writing to a map. Row ids are those of docs/patent.md.
+"""
+
+from __future__ import annotations
+
+import random
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from ipaddress import IPv4Address
+from typing import NamedTuple
+
+import pytest
+
+from portlb_app.agent import client, libbpf, server
+from portlb_app.agent.loader import Programs
+from portlb_app.agent.mapping import ServerMapping
+from tests.net.network import ACK, CONFIRM, FIN, PSH, REDIRECT, RST, SYN
+
+CLIENT, VIP, ROUTER, OTHER = (IPv4Address(a) for a in ("10.0.0.1", "10.0.0.100", "10.0.9.9", "10.0.0.7"))
+CPORT = 40000
+X, Y = 20, 1  # a redirect port and the service port announced for it; the application listens on X
+OWN = 9  # a service port that is its application's port
+BEHIND, BEHIND_Y, APPLICATION = 30, 3, 8080  # redirect port and service port, both translated to the application's
+SAME = 22  # announced as itself
+SECOND_Y = 5  # a second service port of X's application
+MAPPING = ServerMapping(
+    VIP,
+    answers={X: Y, BEHIND: BEHIND_Y, SAME: SAME},
+    applications={Y: X, SECOND_Y: X, OWN: OWN, BEHIND: APPLICATION, BEHIND_Y: APPLICATION, SAME: SAME},
+)
+ISN, SERVER_ISN = 1000, 5000
+
+PASS, DROP = 0xFFFFFFFF, 2  # TC_ACT_UNSPEC, TC_ACT_SHOT
+IN, OUT = "ingress", "egress"
+
+
+def checksum(data: bytes) -> int:
+    """The internet checksum (RFC 1071)."""
+    padded = data + b"\0" * (len(data) % 2)
+    total: int = sum(struct.unpack(f"!{len(padded) // 2}H", padded))
+    while total >> 16:
+        total = (total & 0xFFFF) + (total >> 16)
+    return 0xFFFF - total
+
+
+def ipv4(
+    source: IPv4Address, destination: IPv4Address, protocol: int, payload: bytes, options: bytes = b"",
+    fragment: int = 0,
+) -> bytes:  # fmt: skip
+    total = 20 + len(options) + len(payload)
+    head = struct.pack(
+        "!BBHHHBBH4s4s", 0x45 + len(options) // 4, 0, total, 7, fragment, 64, protocol, 0,
+        source.packed, destination.packed,
+    ) + options  # fmt: skip
+    return head[:10] + struct.pack("!H", checksum(head)) + head[12:] + payload
+
+
+def ethernet(payload: bytes, kind: int = 0x0800) -> bytes:
+    return bytes.fromhex("020000000102020000000101") + struct.pack("!H", kind) + payload
+
+
+def tcp(
+    source: IPv4Address, destination: IPv4Address, sport: int, dport: int, flags: int, seq: int, ack: int,
+    options: bytes = b"", data: bytes = b"", ip_options: bytes = b"", fragment: int = 0,
+) -> bytes:  # fmt: skip
+    word = (20 + len(options)) // 4 << 12 | flags
+    segment = struct.pack("!HHIIHHHH", sport, dport, seq, ack, word, 64240, 0, 0) + options + data
+    pseudo = source.packed + destination.packed + struct.pack("!HH", 6, len(segment))
+    segment = segment[:16] + struct.pack("!H", checksum(pseudo + segment)) + segment[18:]
+    return ethernet(ipv4(source, destination, 6, segment, ip_options, fragment))
+
+
+class Packet(NamedTuple):
+    """A frame and the hook it passes."""
+
+    hook: str
+    frame: bytes
+
+
+class Side:
+    """Builds the frames of one connection as one of the two hosts sees them."""
+
+    def __init__(self, sends: str, hears: str, cport: int = CPORT) -> None:
+        self._client_hook, self._server_hook = sends, hears
+        self._cport = cport
+
+    def from_client(
+        self, dport: int, flags: int, seq: int = ISN + 1, ack: int = SERVER_ISN + 1, options: bytes = b"",
+        data: bytes = b"", ip_options: bytes = b"", fragment: int = 0,
+    ) -> Packet:  # fmt: skip
+        frame = tcp(CLIENT, VIP, self._cport, dport, flags, seq, ack, options, data, ip_options, fragment)
+        return Packet(self._client_hook, frame)
+
+    def from_server(
+        self, sport: int, flags: int, seq: int = SERVER_ISN + 1, ack: int = ISN + 1, options: bytes = b"",
+        data: bytes = b"", ip_options: bytes = b"", fragment: int = 0,
+    ) -> Packet:  # fmt: skip
+        frame = tcp(VIP, CLIENT, sport, self._cport, flags, seq, ack, options, data, ip_options, fragment)
+        return Packet(self._server_hook, frame)
+
+    def syn(self, port: int, flags: int = 0, seq: int = ISN, options: bytes = b"", data: bytes = b"") -> Packet:
+        return self.from_client(port, SYN | flags, seq, 0, options, data)
+
+    def synack(
+        self, port: int, flags: int = 0, seq: int = SERVER_ISN, ack: int = ISN + 1, options: bytes = b""
+    ) -> Packet:
+        return self.from_server(port, SYN | ACK | flags, seq, ack, options)
+
+
+def option(port: int, flags: int = 4, kind: int = 253, length: int = 8, exid: int = 0x5250, type_: int = 1) -> bytes:
+    return struct.pack("!BBHBBH", kind, length, exid, flags << 4 | type_, 0, port)
+
+
+def icmp_error(
+    source: IPv4Address, destination: IPv4Address, quoted: bytes, kind: int = 3, code: int = 4, fragment: int = 0
+) -> bytes:
+    body = struct.pack("!BBHHH", kind, code, 0, 0, 1400) + quoted
+    body = body[:2] + struct.pack("!H", checksum(body)) + body[4:]
+    return ethernet(ipv4(source, destination, 1, body, fragment=fragment))
+
+
+def quote(packet: Packet, tcp_bytes: int = 8) -> bytes:
+    """The head of a packet as an ICMP error quotes it."""
+    header = (packet.frame[14] & 15) * 4
+    return packet.frame[14 : 14 + header + tcp_bytes]
+
+
+MSS = bytes.fromhex("020405b4")
+TIMESTAMPS = bytes.fromhex("0101080a0000000100000000")
+FULL = bytes([1] * 36)  # no room for 8 bytes more
+
+
+@dataclass(frozen=True)
+class Case:
+    """One packet's fate. `out` None: leaves as it came. `counters`: all that change, no others may."""
+
+    description: str
+    packet: Packet
+    out: Packet | None = None
+    verdict: int = PASS
+    counters: dict[str, int] = field(default_factory=dict)
+    before: tuple[Packet, ...] = ()
+
+
+def drop(description: str, packet: Packet, counter: str, *before: Packet) -> Case:
+    return Case(description, packet, verdict=DROP, counters={counter: 1}, before=before)
+
+
+def same(description: str, packet: Packet, before: tuple[Packet, ...] = (), **counters: int) -> Case:
+    return Case(description, packet, counters=counters, before=before)
+
+
+# --- the client -----------------------------------------------------------------------------------------------------
+
+c = Side(OUT, IN)
+c_opened = (c.syn(X),)
+c_announced = c.synack(X, CONFIRM, options=MSS + option(Y))
+c_bound = (*c_opened, c_announced)
+c_heard = (*c_bound, c.from_server(Y, ACK))
+c_plain = (*c_opened, c.synack(X, options=MSS))
+c_unredirected = (*c_opened, c.synack(X, CONFIRM, options=MSS))
+c_same = (c.syn(SAME), c.synack(SAME, CONFIRM, options=option(SAME)))
+
+
+def bad_option(description: str, options: bytes) -> Case:
+    return same(f"E7 {description}: no option", c.synack(X, CONFIRM, options=options), c_opened,
+                bad_option=1, unredirected=1)  # fmt: skip
+
+
+CLIENT_CASES = [
+    Case("E2 step 1: SYN gets REDIRECT", c.syn(X), c.syn(X, REDIRECT), counters={"syn_marked": 1}),
+    Case("E2 step 1: its options and data (Fast Open) stay", c.syn(X, options=MSS + TIMESTAMPS, data=b"early"),
+         c.syn(X, REDIRECT, options=MSS + TIMESTAMPS, data=b"early"), counters={"syn_marked": 1}),
+    Case("E2 step 1: IP options are stepped over", c.from_client(X, SYN, ISN, 0, ip_options=bytes([1] * 40)),
+         c.from_client(X, SYN | REDIRECT, ISN, 0, ip_options=bytes([1] * 40)), counters={"syn_marked": 1}),
+    same("E2 step 2: SYN/ACK with CONFIRM and OPT binds", c_announced, c_opened, bound=1),
+    same("E2 step 2: CONFIRM in the option alone suffices (paths that clear the bits)",
+         c.synack(X, 0, options=MSS + option(Y)), c_opened, bound=1),
+    same("E2 step 2: the option is found behind others", c.synack(X, CONFIRM, options=MSS + TIMESTAMPS + option(Y)),
+         c_opened, bound=1),
+    same("E2 step 2: SYN/ACK for a Fast Open SYN acknowledges its data too",
+         c.synack(X, CONFIRM, ack=ISN + 6, options=option(Y)), (c.syn(X, data=b"early"),), bound=1),
+    Case("E2 step 3: pure ACK goes to Y with CONFIRM, OPT=X", c.from_client(X, ACK),
+         c.from_client(Y, ACK | CONFIRM, options=option(X)), before=c_bound),
+    Case("E2 step 3: OPT stands behind the options there are", c.from_client(X, ACK, options=TIMESTAMPS),
+         c.from_client(Y, ACK | CONFIRM, options=TIMESTAMPS + option(X)), before=c_bound),
+    Case("E2 step 3: with IP options", c.from_client(X, ACK, ip_options=bytes([1] * 8)),
+         c.from_client(Y, ACK | CONFIRM, options=option(X), ip_options=bytes([1] * 8)), before=c_bound),
+    Case("E2 step 3: repeated until the server is heard", c.from_client(X, ACK),
+         c.from_client(Y, ACK | CONFIRM, options=option(X)), before=(*c_bound, c.from_client(X, ACK))),
+    Case("E2 step 3: no room for OPT: the bit alone", c.from_client(X, ACK, options=FULL),
+         c.from_client(Y, ACK | CONFIRM, options=FULL), before=c_bound),
+    Case("D1 first data before the server is heard: CONFIRM, never OPT", c.from_client(X, ACK | PSH, data=b"GET /"),
+         c.from_client(Y, ACK | PSH | CONFIRM, data=b"GET /"), before=c_bound),
+    Case("D1 FIN before the server is heard: CONFIRM, no OPT", c.from_client(X, FIN | ACK),
+         c.from_client(Y, FIN | ACK | CONFIRM), before=c_bound),
+    Case("D1 RST before the server is heard: CONFIRM, no OPT", c.from_client(X, RST | ACK),
+         c.from_client(Y, RST | ACK | CONFIRM), before=c_bound),
+    Case("E2 step 4: first packet from Y arrives from X", c.from_server(Y, ACK), c.from_server(X, ACK),
+         counters={"confirmed": 1}, before=c_bound),
+    Case("E2 step 4: next packets from Y", c.from_server(Y, ACK | PSH, data=b"odd"),
+         c.from_server(X, ACK | PSH, data=b"odd"), before=c_heard),
+    Case("D1 after the server is heard ACKs carry neither bit nor OPT", c.from_client(X, ACK), c.from_client(Y, ACK),
+         before=c_heard),
+    Case("D1 data to Y", c.from_client(X, ACK, data=bytes(1400)), c.from_client(Y, ACK, data=bytes(1400)),
+         before=c_heard),
+    same("E1 E7 SYN/ACK with CONFIRM and no OPT", c.synack(X, CONFIRM, options=MSS), c_opened, unredirected=1),
+    Case("E1 E7 goes on at X, REDIRECT on every packet", c.from_client(X, ACK, data=b"x"),
+         c.from_client(X, ACK | REDIRECT, data=b"x"), before=c_unredirected),
+    same("E7 SYN/ACK without CONFIRM", c.synack(X, options=MSS), c_opened, plain=1),
+    Case("E7 goes on at X, REDIRECT on every packet", c.from_client(X, ACK), c.from_client(X, ACK | REDIRECT),
+         before=c_plain),
+    Case("E7 the RST of a program that gave up keeps to the pool's rows", c.from_client(X, RST),
+         c.from_client(X, RST | REDIRECT), before=c_opened),
+    same("E7 packets from X pass", c.from_server(X, ACK, data=b"x"), c_plain),
+    same("E7 an option that only claims CONFIRM for nobody is ignored", c.synack(X, 0, options=option(Y, flags=0)),
+         c_opened, plain=1),
+    Case("E2 OPT=X: bound, CONFIRM and OPT without REDIRECT", c.from_client(SAME, ACK),
+         c.from_client(SAME, ACK | CONFIRM, options=option(SAME)), before=c_same),
+    same("E2 OPT=X: first packet confirms", c.from_server(SAME, ACK), c_same, confirmed=1),
+    same("E2 OPT=X: then nothing is rewritten", c.from_client(SAME, ACK), (*c_same, c.from_server(SAME, ACK))),
+    drop("E2 SYN/ACK that acknowledges another SYN", c.synack(X, CONFIRM, ack=ISN + 2, options=option(Y)),
+         "forged_synack", *c_opened),
+    drop("E2 SYN/ACK that acknowledges nothing yet sent", c.synack(X, CONFIRM, ack=ISN, options=option(Y)),
+         "forged_synack", *c_opened),
+    same("E2 the same SYN/ACK again (third ACK lost) reaches the kernel", c_announced, c_bound),
+    same("E2 the same SYN/ACK again after data", c_announced, c_heard),
+    drop("E2 SYN/ACK of a second server", c.synack(X, CONFIRM, seq=9999, options=MSS + option(Y)),
+         "second_synack", *c_bound),
+    drop("E2 SYN/ACK that names another port", c.synack(X, CONFIRM, options=MSS + option(2)),
+         "second_synack", *c_bound),
+    drop("E2 SYN/ACK that takes the redirect back", c.synack(X, CONFIRM), "second_synack", *c_bound),
+    drop("E7 SYN/ACK that redirects a plain connection", c_announced, "second_synack", *c_plain),
+    same("E7 the same plain SYN/ACK again", c.synack(X, options=MSS), c_plain),
+    drop("E2 SYN/ACK from Y", c.synack(Y, CONFIRM), "second_synack", *c_bound),
+    drop("E2 data from X after the move to Y", c.from_server(X, ACK, data=b"x"), "from_old_port", *c_bound),
+    drop("E2 RST from X after the move to Y", c.from_server(X, RST | ACK), "from_old_port", *c_heard),
+    Case("E2 repeated SYN keeps what is known: a late one is marked again", c.syn(X), c.syn(X, REDIRECT),
+         counters={"syn_marked": 1}, before=c_bound),
+    Case("E2 repeated SYN: the connection stays on Y", c.from_client(X, ACK, data=b"x"),
+         c.from_client(Y, ACK, data=b"x"), before=(*c_heard, c.syn(X))),
+    Case("E2 a new SYN starts over", c.from_client(X, ACK), c.from_client(X, ACK | REDIRECT),
+         before=(*c_heard, c.syn(X, seq=77))),
+    same("E2 a new SYN starts over: the old Y means nothing", c.from_server(Y, ACK), (*c_heard, c.syn(X, seq=77))),
+    drop("E2 a SYN to a port that a redirected connection uses", c.syn(Y, seq=77), "collision", *c_heard),
+    Case("E2 a SYN to a port that a closed redirected connection used", c.syn(Y, seq=77), c.syn(Y, REDIRECT, seq=77),
+         counters={"syn_marked": 1},
+         before=(*c_heard, c.from_client(X, FIN | ACK), c.from_server(Y, FIN | ACK))),
+    same("E2 announced port taken by the program's own connection: not followed", c_announced,
+         (c.syn(Y), c.synack(Y), *c_opened), collision=1),
+    Case("E2 announced port taken: goes on at X", c.from_client(X, ACK), c.from_client(X, ACK | REDIRECT),
+         before=(c.syn(Y), c.synack(Y), *c_bound)),
+    bad_option("port 0", option(0)),
+    bad_option("wrong ExID", option(Y, exid=0x5251)),
+    bad_option("wrong type", option(Y, type_=2)),
+    bad_option("wrong length", option(Y, length=6)[:6] + b"\1\1"),
+    bad_option("length beyond the header", option(Y, length=12)),
+    bad_option("length 0 of an unknown kind", bytes([77, 0, 1, 1])),
+    bad_option("length 1 of an unknown kind", bytes([77, 1, 1, 1])),
+    bad_option("cut off behind its kind", bytes([1, 1, 1, 253])),
+    bad_option("last byte is a kind with no length", bytes([1] * 39 + [2])),
+    same("E7 option behind the end of options is not there",
+         c.synack(X, CONFIRM, options=bytes([0, 1, 1, 1]) + option(Y)), c_opened, unredirected=1),
+    Case("I2 error about a packet to Y quotes X", Packet(IN, icmp_error(ROUTER, CLIENT, quote(c.from_client(Y, ACK)))),
+         Packet(IN, icmp_error(ROUTER, CLIENT, quote(c.from_client(X, ACK)))),
+         counters={"icmp_translated": 1}, before=c_bound),
+    Case("I2 time exceeded, longer quote with IP options",
+         Packet(IN, icmp_error(ROUTER, CLIENT, quote(c.from_client(Y, ACK, ip_options=bytes([1] * 12))) + b"odd", 11)),
+         Packet(IN, icmp_error(ROUTER, CLIENT, quote(c.from_client(X, ACK, ip_options=bytes([1] * 12))) + b"odd", 11)),
+         counters={"icmp_translated": 1}, before=c_bound),
+    Case("I2 error this host sends about a packet from Y",
+         Packet(OUT, icmp_error(CLIENT, VIP, quote(c.from_server(X, ACK)), 12)),
+         Packet(OUT, icmp_error(CLIENT, VIP, quote(c.from_server(Y, ACK)), 12)),
+         counters={"icmp_translated": 1}, before=c_bound),
+    same("I2 error about the SYN passes", Packet(IN, icmp_error(ROUTER, CLIENT, quote(c.syn(X, REDIRECT)))), c_opened),
+    same("I2 fewer than 8 bytes of TCP quoted",
+         Packet(IN, icmp_error(ROUTER, CLIENT, quote(c.from_client(Y, ACK), 7))), c_bound, icmp_truncated=1),
+    same("I2 quoted IP header cut off",
+         Packet(IN, icmp_error(ROUTER, CLIENT, quote(c.from_client(Y, ACK))[:19])), c_bound, icmp_truncated=1),
+    same("I2 echo request passes", Packet(IN, icmp_error(VIP, CLIENT, quote(c.from_client(Y, ACK)), 8, 0)), c_bound),
+    same("I2 error about another address", Packet(IN, icmp_error(
+        ROUTER, CLIENT, tcp(CLIENT, OTHER, CPORT, Y, ACK, 1, 1)[14:42])), c_bound),
+    same("I2 fragment of an error", Packet(IN, icmp_error(
+        ROUTER, CLIENT, quote(c.from_client(Y, ACK)), fragment=0x2000)), c_bound, fragment=1),
+    same("F3 first fragment passes", c.from_client(X, ACK, data=b"x", fragment=0x2000), c_bound, fragment=1),
+    same("F3 later fragment passes", c.from_server(Y, ACK, data=b"x", fragment=0x0010), c_bound, fragment=1),
+    same("a connection older than the agent, out", c.from_client(X, ACK, data=b"x")),
+    same("a connection older than the agent, in", c.from_server(X, ACK, data=b"x")),
+    same("foreign TCP", Packet(OUT, tcp(CLIENT, OTHER, CPORT, X, SYN, 1, 0))),
+    same("IPv6", Packet(OUT, ethernet(bytes([0x60]) + bytes(60), 0x86DD)), ipv6=1),
+    same("VLAN", Packet(OUT, ethernet(b"\0\1\x08\0" + c.syn(X).frame[14:], 0x8100))),
+    same("ARP", Packet(OUT, ethernet(bytes(46), 0x0806))),
+    same("UDP to the VIP", Packet(OUT, ethernet(ipv4(CLIENT, VIP, 17, bytes(40))))),
+    same("TCP header cut off", Packet(OUT, ethernet(ipv4(CLIENT, VIP, 6, c.syn(X).frame[34:53]))), malformed=1),
+    same("data offset below 5", Packet(OUT, ethernet(ipv4(
+        CLIENT, VIP, 6, struct.pack("!HHIIHHHH", CPORT, X, 1, 0, 0x4002, 1, 0, 0)))), malformed=1),
+    same("data offset beyond the packet", Packet(OUT, ethernet(ipv4(
+        CLIENT, VIP, 6, struct.pack("!HHIIHHHH", CPORT, X, 1, 0, 0xF002, 1, 0, 0)) + bytes(40))), malformed=1),
+]  # fmt: skip
+
+# --- the server -----------------------------------------------------------------------------------------------------
+
+s = Side(IN, OUT)
+s_opened = (s.syn(X, REDIRECT),)
+s_answered = (*s_opened, s.synack(X))
+s_bound = (*s_answered, s.from_client(Y, ACK | CONFIRM, options=option(X)))
+s_stayed = (*s_answered, s.from_client(X, ACK | REDIRECT))
+s_direct = (s.syn(Y, REDIRECT), s.synack(X), s.from_client(Y, ACK | REDIRECT))
+s_behind = (s.syn(BEHIND, REDIRECT), s.synack(APPLICATION), s.from_client(BEHIND_Y, ACK | CONFIRM))
+S_CLOSE = (s.from_client(Y, FIN | ACK), s.from_server(X, FIN | ACK))
+
+SERVER_CASES = [
+    same("E2 step 1: SYN with REDIRECT is noted", s.syn(X, REDIRECT), syn_redirect=1),
+    Case("E2 step 2: SYN/ACK from X with CONFIRM, OPT=Y", s.synack(X, options=MSS),
+         s.synack(X, CONFIRM, options=MSS + option(Y)), counters={"announced": 1}, before=s_opened),
+    Case("E2 step 2: repeated SYN/ACK gets the option again", s.synack(X), s.synack(X, CONFIRM, options=option(Y)),
+         counters={"announced": 1}, before=s_answered),
+    Case("E2 step 2: even after the third ACK (an application that defers accepting)", s.synack(X),
+         s.synack(X, CONFIRM, options=option(Y)), counters={"announced": 1}, before=s_bound),
+    Case("E2 step 2: no room: CONFIRM alone", s.synack(X, options=FULL), s.synack(X, CONFIRM, options=FULL),
+         counters={"no_room": 1}, before=s_opened),
+    Case("E2 step 3: ACK to Y reaches the application", s.from_client(Y, ACK | CONFIRM, options=option(X)),
+         s.from_client(X, ACK | CONFIRM, options=option(X)), counters={"redirected": 1}, before=s_answered),
+    Case("E2 third ACK lost: data with CONFIRM does the same", s.from_client(Y, ACK | CONFIRM, data=b"GET"),
+         s.from_client(X, ACK | CONFIRM, data=b"GET"), counters={"redirected": 1}, before=s_answered),
+    Case("D1 data to Y", s.from_client(Y, ACK, data=b"odd"), s.from_client(X, ACK, data=b"odd"), before=s_bound),
+    Case("D1 data from the application leaves from Y", s.from_server(X, ACK, data=b"x"),
+         s.from_server(Y, ACK, data=b"x"), before=s_bound),
+    Case("D1 with IP options", s.from_server(X, ACK, data=b"x", ip_options=bytes([1] * 12)),
+         s.from_server(Y, ACK, data=b"x", ip_options=bytes([1] * 12)), before=s_bound),
+    same("E2 while half-open, what is not a SYN/ACK leaves from X", s.from_server(X, RST | ACK), s_opened),
+    same("E1 own service port: SYN noted", s.syn(OWN, REDIRECT), syn_redirect=1),
+    Case("E1 own service port: CONFIRM, no OPT", s.synack(OWN), s.synack(OWN, CONFIRM),
+         counters={"supported": 1}, before=(s.syn(OWN, REDIRECT),)),
+    same("E1 own service port: data passes", s.from_client(OWN, ACK | REDIRECT, data=b"x"),
+         (s.syn(OWN, REDIRECT), s.synack(OWN))),
+    Case("E7 port without an answer: CONFIRM, no OPT", s.synack(APPLICATION), s.synack(APPLICATION, CONFIRM),
+         counters={"supported": 1}, before=(s.syn(APPLICATION, REDIRECT),)),
+    same("E7 client without agent: SYN passes", s.syn(X)),
+    same("E7 client without agent: SYN/ACK passes", s.synack(X), (s.syn(X),)),
+    same("E7 a plain SYN forgets what a REDIRECT one left", s.synack(X), (*s_opened, s.syn(X, seq=77))),
+    same("E7 client stays on X although Y was announced", s.from_client(X, ACK | REDIRECT), s_answered, stayed=1),
+    same("E7 stayed: data from X leaves from X", s.from_server(X, ACK, data=b"x"), s_stayed),
+    drop("E7 stayed: nothing more on Y", s.from_client(Y, ACK), "wrong_port", *s_stayed),
+    same("E7 a packet on X that has not seen the SYN/ACK undoes nothing", s.from_client(X, ACK, ack=9), s_answered),
+    Case("E2 after such a packet Y still counts", s.from_client(Y, ACK), s.from_client(X, ACK),
+         counters={"redirected": 1}, before=(*s_answered, s.from_client(X, ACK, ack=9), s.from_client(X, RST))),
+    drop("E2 packet on X of a connection that is on Y", s.from_client(X, ACK), "wrong_port", *s_bound),
+    drop("E2 packet on another service port of the application", s.from_client(SECOND_Y, ACK), "wrong_port", *s_bound),
+    drop("E2 half-open: packet on a port neither opened nor announced", s.from_client(SECOND_Y, ACK),
+         "wrong_port", *s_answered),
+    Case("E2 OPT=X is sent", s.synack(SAME), s.synack(SAME, CONFIRM, options=option(SAME)),
+         counters={"announced": 1}, before=(s.syn(SAME, REDIRECT),)),
+    same("E2 OPT=X: third ACK", s.from_client(SAME, ACK | CONFIRM), (s.syn(SAME, REDIRECT), s.synack(SAME)),
+         redirected=1),
+    Case("E1 E3 SYN straight to Y reaches the application", s.syn(Y, REDIRECT), s.syn(X, REDIRECT),
+         counters={"syn_redirect": 1}),
+    Case("E1 SYN/ACK of it leaves from Y with CONFIRM, no OPT", s.synack(X), s.synack(Y, CONFIRM),
+         counters={"supported": 1}, before=(s.syn(Y, REDIRECT),)),
+    Case("E3 SYN/ACK of a plain one leaves from Y without CONFIRM", s.synack(X), s.synack(Y), before=(s.syn(Y),)),
+    Case("E1 data of it leaves from Y", s.from_server(X, ACK, data=b"x"), s.from_server(Y, ACK, data=b"x"),
+         before=s_direct),
+    Case("E2 application on a port of its own: SYN", s.syn(BEHIND, REDIRECT), s.syn(APPLICATION, REDIRECT),
+         counters={"syn_redirect": 1}),
+    Case("E2 application on a port of its own: SYN/ACK leaves from X", s.synack(APPLICATION),
+         s.synack(BEHIND, CONFIRM, options=option(BEHIND_Y)), counters={"announced": 1},
+         before=(s.syn(BEHIND, REDIRECT),)),
+    Case("E2 application on a port of its own: data", s.from_server(APPLICATION, ACK, data=b"x"),
+         s.from_server(BEHIND_Y, ACK, data=b"x"), before=s_behind),
+    Case("E2 lost entry is rebuilt from the static table", s.from_client(Y, ACK, data=b"x"),
+         s.from_client(X, ACK, data=b"x"), counters={"rebuilt": 1}),
+    Case("E2 lost entry: the reply leaves from Y", s.from_server(X, ACK), s.from_server(Y, ACK),
+         before=(s.from_client(Y, ACK, data=b"x"),)),
+    Case("E2 a reset rebuilds nothing", s.from_client(Y, RST), s.from_client(X, RST)),
+    drop("E2 SYN on X while the connection lives on Y", s.syn(X, REDIRECT, seq=77), "collision", *s_bound),
+    drop("E3 plain SYN on X while the connection lives on Y", s.syn(X, seq=77), "collision", *s_bound),
+    drop("E3 SYN on another service port", s.syn(SECOND_Y, seq=77), "collision", *s_bound),
+    drop("E3 SYN on Y while the connection lives on X", s.syn(Y, seq=77), "collision", *s_stayed),
+    same("E2 new SYN on X after both have closed", s.syn(X, REDIRECT, seq=77), (*s_bound, *S_CLOSE), syn_redirect=1),
+    same("E2 new SYN on X after a reset", s.syn(X, REDIRECT, seq=77), (*s_bound, s.from_client(Y, RST)),
+         syn_redirect=1),
+    drop("E2 new SYN on X after a reset that the program outlived", s.syn(X, REDIRECT, seq=77), "collision",
+         *s_bound, s.from_client(Y, RST), s.from_server(X, ACK)),
+    Case("E2 last ACK after both have closed is still translated", s.from_client(Y, ACK), s.from_client(X, ACK),
+         before=(*s_bound, *S_CLOSE)),
+    Case("E2 repeated SYN while half-open", s.synack(X), s.synack(X, CONFIRM, options=option(Y)),
+         counters={"announced": 1}, before=(*s_answered, s.syn(X, REDIRECT))),
+    Case("I2 error about a packet from Y", Packet(IN, icmp_error(ROUTER, VIP, quote(s.from_server(Y, ACK)))),
+         Packet(IN, icmp_error(ROUTER, VIP, quote(s.from_server(X, ACK)))), counters={"icmp_translated": 1}),
+    Case("I2 with IP options in the quote",
+         Packet(IN, icmp_error(ROUTER, VIP, quote(s.from_server(Y, ACK, ip_options=bytes([1] * 40))), 11)),
+         Packet(IN, icmp_error(ROUTER, VIP, quote(s.from_server(X, ACK, ip_options=bytes([1] * 40))), 11)),
+         counters={"icmp_translated": 1}),
+    Case("I2 error this host sends about a packet to Y",
+         Packet(OUT, icmp_error(VIP, CLIENT, quote(s.from_client(X, ACK)))),
+         Packet(OUT, icmp_error(VIP, CLIENT, quote(s.from_client(Y, ACK)))),
+         counters={"icmp_translated": 1}, before=s_bound),
+    same("I2 error about a packet from X passes", Packet(IN, icmp_error(ROUTER, VIP, quote(s.synack(X)))), s_opened),
+    same("I2 fewer than 8 bytes of TCP quoted",
+         Packet(IN, icmp_error(ROUTER, VIP, quote(s.from_server(Y, ACK), 7))), icmp_truncated=1),
+    same("F3 fragment passes", s.from_client(Y, ACK, data=b"x", fragment=0x2000), s_bound, fragment=1),
+    same("foreign TCP", Packet(IN, tcp(CLIENT, OTHER, CPORT, Y, SYN, 1, 0))),
+    same("IPv6", Packet(IN, ethernet(bytes([0x60]) + bytes(60), 0x86DD)), ipv6=1),
+    same("TCP header cut off", Packet(IN, ethernet(ipv4(CLIENT, VIP, 6, bytes(19)))), malformed=1),
+]  # fmt: skip
+
+
+@pytest.fixture
+def client_programs() -> Iterator[Programs]:
+    programs = Programs("client", client.settings([IPv4Address("10.0.0.200"), VIP]))
+    yield programs
+    programs.close()
+
+
+@pytest.fixture
+def server_programs() -> Iterator[Programs]:
+    programs = Programs("server", server.settings(MAPPING))
+    yield programs
+    programs.close()
+
+
+def send(programs: Programs, packet: Packet) -> libbpf.RunResult:
+    return libbpf.run(programs.fd(packet.hook), packet.frame)
+
+
+def check(programs: Programs, case: Case) -> None:
+    for packet in case.before:
+        assert send(programs, packet).verdict == PASS
+    counted = programs.counters()
+    result = send(programs, case.packet)
+    assert result.verdict == case.verdict
+    if case.verdict == PASS:
+        assert result.packet.hex() == (case.out or case.packet).frame.hex()
+    changed = {name: value - counted[name] for name, value in programs.counters().items() if value != counted[name]}
+    assert changed == case.counters
+
+
+@pytest.mark.parametrize("case", CLIENT_CASES, ids=lambda case: case.description)
+def test_client(client_programs: Programs, case: Case) -> None:
+    """E1 E2 E7 D1 I2 F3: what the client's programs do to a packet."""
+    check(client_programs, case)
+
+
+@pytest.mark.parametrize("case", SERVER_CASES, ids=lambda case: case.description)
+def test_server(server_programs: Programs, case: Case) -> None:
+    """E1 E2 E3 E7 D1 I2 F3: what the server's programs do to a packet."""
+    check(server_programs, case)
+
+
+def test_no_second_connection_shares_the_first_ones_entry(client_programs: Programs) -> None:
+    """E2: two connections from the same client port, to two redirect ports, are redirected independently."""
+    opened = [(20, 1), (21, 4)]
+    for port, announced in opened:
+        for packet in (c.syn(port), c.synack(port, CONFIRM, options=option(announced))):
+            assert send(client_programs, packet).verdict == PASS
+    for port, announced in opened:
+        out = send(client_programs, c.from_client(port, ACK, data=b"x")).packet
+        assert out == c.from_client(announced, ACK | CONFIRM, data=b"x").frame
+        back = send(client_programs, c.from_server(announced, ACK)).packet
+        assert back == c.from_server(port, ACK).frame
+
+
+SWEEPS = [
+    ("closed, 59 s silent", (*s_bound, *S_CLOSE), 50, {}),
+    ("closed, 70 s silent", (*s_bound, *S_CLOSE), 70, {"swept_closing": 1}),
+    ("reset, 70 s silent", (*s_bound, s.from_client(Y, RST)), 70, {"swept_closing": 1}),
+    ("half-closed (one may still send), an hour silent", (*s_bound, S_CLOSE[0]), 3600, {}),
+    ("half-open, 170 s silent", s_answered, 170, {}),
+    ("half-open, 190 s silent", s_answered, 190, {"swept_opening": 1}),
+    ("established, 4 days silent", s_bound, 4 * 86400, {}),
+    ("established, 6 days silent", s_bound, 6 * 86400, {"swept_idle": 1}),
+]
+
+
+@pytest.mark.parametrize(("before", "ahead", "counters"), [row[1:] for row in SWEEPS], ids=[row[0] for row in SWEEPS])
+def test_ageing(server_programs: Programs, before: tuple[Packet, ...], ahead: float, counters: dict[str, int]) -> None:
+    """E2: closed connections are remembered for 60 s, half-open ones for 180 s, established ones for 5 days."""
+    for packet in before:
+        assert send(server_programs, packet).verdict == PASS
+    server_programs.sweep(seconds_ahead=ahead)
+    after = server_programs.counters()
+    assert {name: value for name, value in after.items() if name.startswith("swept") and value} == counters
+    known = send(server_programs, s.from_server(X, ACK)).packet != s.from_server(X, ACK).frame
+    if before != s_answered:  # half-open ones are not translated in either case
+        assert known == (not counters)
+
+
+def test_ageing_of_a_client_connection_takes_its_alias_along(client_programs: Programs) -> None:
+    """E2: after the sweep neither X nor Y means anything."""
+    for packet in (*c_heard, c.from_client(X, FIN | ACK), c.from_server(Y, FIN | ACK)):
+        assert send(client_programs, packet).verdict == PASS
+    client_programs.sweep(seconds_ahead=30)
+    assert send(client_programs, c.from_client(X, ACK)).packet == c.from_client(Y, ACK).frame
+    client_programs.sweep(seconds_ahead=70)
+    client_programs.sweep(seconds_ahead=70)  # the alias goes with its entry or, seen first, one sweep later
+    assert client_programs.counters()["swept_closing"] == 1
+    for packet in (c.from_client(X, ACK), c.from_server(Y, ACK)):
+        assert send(client_programs, packet).packet == packet.frame
+
+
+def test_a_flood_does_not_lock_out(server_programs: Programs) -> None:
+    """E2: with 70000 half-open connections in 65536 places, the newest is served."""
+    fd = server_programs.fd(IN)
+    for number in range(70000):
+        source = IPv4Address(0x0B000000 + number)
+        libbpf.run(fd, ethernet(ipv4(source, VIP, 6, s.syn(X, REDIRECT).frame[34:])))
+    check(server_programs, SERVER_CASES[1])
+    assert server_programs.counters()["map_full"] == 0
+
+
+# What an agent may change in a packet: ports, the header word, lengths, checksums, and 8 bytes of option behind it.
+def assert_only_permitted_changes(before: bytes, after: bytes) -> None:
+    if after == before:
+        return
+    assert len(after) in (len(before), len(before) + 8)
+    payload = 14 + (before[14] & 15) * 4
+    if before[23] == 1:
+        quoted = payload + 8 + (before[payload + 8] & 15) * 4
+        permitted = {payload + 2, payload + 3, *range(quoted, quoted + 4)}
+    else:
+        permitted = {16, 17, 24, 25, *range(payload, payload + 4), *(payload + at for at in (12, 13, 16, 17))}
+    if len(after) > len(before):
+        permitted.update(range(14 + int.from_bytes(before[16:18], "big"), len(after)))
+    changed = {at for at, (old, new) in enumerate(zip(before, after, strict=False)) if old != new}
+    assert changed <= permitted
+
+
+def test_fuzz(client_programs: Programs, server_programs: Programs) -> None:
+    """Nothing an attacker sends corrupts a packet: foreign ones leave as they came, others change where they may."""
+    generator = random.Random(20)
+    seeds = [(client_programs, p) for case in CLIENT_CASES for p in (*case.before, case.packet)]
+    seeds += [(server_programs, p) for case in SERVER_CASES for p in (*case.before, case.packet)]
+    for number in range(12000):
+        programs, packet = generator.choice(seeds)
+        frame = bytearray(packet.frame)
+        kind = number % 3
+        if kind == 0:  # noise behind an Ethernet header
+            frame = frame[:14] + generator.randbytes(generator.randrange(40, 120))
+        else:  # a few wrong bytes, or a wrong length
+            for _ in range(generator.randrange(1, 5)):
+                frame[generator.randrange(14, len(frame))] = generator.randrange(256)
+            if kind == 2:  # (the kernel runs no program on less than an IP header)
+                frame = frame[: generator.randrange(34 if frame[12:14] == b"\x08\x00" else 54, len(frame) + 1)]
+        result = libbpf.run(programs.fd(packet.hook), bytes(frame))
+        assert result.verdict in (PASS, DROP)
+        if result.verdict == DROP:
+            continue
+        ours = len(frame) >= 34 and frame[12:14] == b"\x08\x00" and VIP.packed in bytes(frame)
+        if ours:
+            assert_only_permitted_changes(bytes(frame), result.packet)
+        else:
+            assert result.packet == frame
+
+
+def test_fuzzed_options_are_read_like_the_reference(client_programs: Programs) -> None:
+    """E2 E7: whatever 40 bytes of options say, the agent reads what a plain walk through them reads."""
+    generator = random.Random(253)
+    pieces = [MSS, TIMESTAMPS, b"\1", b"\0", option(Y), option(7), option(0), option(Y, exid=1), b"\xfd", b"\x4d\x03\0"]
+    for number in range(4000):
+        options = b"".join(generator.choices(pieces, k=generator.randrange(6)))[:40]
+        if number % 2:
+            options = generator.randbytes(generator.randrange(41))
+        options += b"\1" * (-len(options) % 4)
+        side = Side(OUT, IN, cport=1024 + number)
+        before = client_programs.counters()
+        send(client_programs, side.syn(X))
+        send(client_programs, side.synack(X, CONFIRM, options=options))
+        after = client_programs.counters()
+        port, bad = reference_option(options)
+        assert after["bad_option"] - before["bad_option"] == bad, options.hex()
+        out = send(client_programs, side.from_client(X, ACK, data=b"x")).packet
+        wanted = side.from_client(port, ACK | CONFIRM, data=b"x") if port else side.from_client(
+            X, ACK | REDIRECT, data=b"x")  # fmt: skip
+        assert out == wanted.frame, options.hex()
+
+
+def reference_option(options: bytes) -> tuple[int, bool]:
+    """Return the announced port (0: none) and whether the options are malformed."""
+    rest = options
+    while rest and rest[0] != 0:
+        if rest[0] == 1:
+            rest = rest[1:]
+            continue
+        if len(rest) < 2 or rest[1] < 2 or rest[1] > len(rest):
+            return 0, True
+        if rest[0] == 253:
+            exid, flags_type, _, port = struct.unpack("!HBBH", rest[2:8].ljust(6, b"\0"))
+            if rest[1] == 8 and exid == 0x5250 and flags_type & 15 == 1 and port:
+                return port, False
+            return 0, True
+        rest = rest[rest[1] :]
+    return 0, False
