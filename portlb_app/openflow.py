@@ -80,6 +80,7 @@ _PROTOCOLS = {
     (ETH_ARP, None): "arp",
 }
 _FRAG = {0: "no", 1: "first", 3: "later"}
+_FRAG_MASKED = {(1, 1): "yes", (0, 2): "not_later"}
 
 
 def mac_text(value: int) -> str:
@@ -108,7 +109,7 @@ def _value_text(name: str, value: int) -> str:
     return str(value)
 
 
-@dataclass(frozen=True, order=True)
+@dataclass(frozen=True)
 class Match:
     """What packets a flow is for: (field, value, mask) in the order of `FIELDS`; mask None means all bits.
 
@@ -120,6 +121,14 @@ class Match:
 
     def __iter__(self) -> Iterator[tuple[str, int, int | None]]:
         return iter(self.fields)
+
+    def __lt__(self, other: Match) -> bool:
+        return self._rank < other._rank
+
+    @property
+    def _rank(self) -> tuple[list[tuple[str, int, int]], str]:
+        """What matches are sorted by; a field without a mask comes before the same one with a mask."""
+        return [(name, value, -1 if mask is None else mask) for name, value, mask in self.fields], self.opaque
 
     def __str__(self) -> str:
         named = {name: value for name, value, mask in self.fields if mask is None}
@@ -134,6 +143,8 @@ class Match:
                 continue
             if mask is None:
                 words.append(f"{name}={_value_text(name, value)}")
+            elif name == "ip_frag" and (value, mask) in _FRAG_MASKED:
+                words.append(f"{name}={_FRAG_MASKED[value, mask]}")
             else:
                 words.append(f"{name}={_value_text(name, value)}/{_value_text(name, mask)}")
         if self.opaque:

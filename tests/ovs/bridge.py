@@ -1,0 +1,179 @@
+"""A bridge under test: compiled tables in, packets through it, and who got them, by trace or for real.
+
+Packets are bytes in both cases, so Open vSwitch's own parser says what is in them. Traces and packets go over one
+connection to ovs-vswitchd (what ovs-appctl speaks is JSON-RPC), about half a millisecond each.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import re
+import socket
+import struct
+import time
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from portlb_app.openflow import SwitchState
+from tests.ovs.switch import Switch
+
+SECONDS = 10
+QUEUE = 50
+"""Packets handed to a dummy port at a time; it holds 100."""
+_PORT = re.compile(r"^\s+(\S+) (\d+)/(\d+): \(", re.MULTILINE)
+_RECEIVED = re.compile(r"^  port \d+: (\S+).*\n    RX packets:(\d+)", re.MULTILINE)
+_BUCKET = re.compile(r"bucket=bucket_id:(\d+),(?:weight:(\d+),)?actions=([^ ]*?)(?=,bucket=|$)")
+
+
+@dataclass(frozen=True)
+class Seen:
+    """Where a packet went: out of all of `ports`, or, if `chosen`, out of one of them by a group's hash."""
+
+    ports: frozenset[int]
+    chosen: bool = False
+    rewritten: bool = False
+
+
+class Bridge:
+    """A bridge of the dummy datapath with dummy ports, each of which writes what leaves by it to a file."""
+
+    _names = (f"br{number}" for number in itertools.count())
+
+    def __init__(self, switch: Switch, ports: Iterable[int]) -> None:
+        self.switch = switch
+        self.name = next(Bridge._names)
+        self._files = {port: switch.directory / f"{self.name}-{port}.pcap" for port in ports}
+        self._read = dict.fromkeys(self._files, 0)
+        self._socket = socket.socket(socket.AF_UNIX)
+        self._socket.settimeout(SECONDS)
+        self._socket.connect(str(switch.directory / "vswitchd.ctl"))
+        switch.add_bridge(self.name, 0x100 + int(self.name[2:]), {self.port_name(port): port for port in self._files})
+        for port, path in self._files.items():
+            switch.vsctl("set", "interface", self.port_name(port), f"options:tx_pcap={path}")
+        self.command("netdev-dummy/set-admin-state", "up")
+        self.rows: dict[int, Counter[str]] = {}
+
+    def close(self) -> None:
+        """Remove the bridge."""
+        self._socket.close()
+        self.switch.delete_bridge(self.name)
+
+    def port_name(self, port: int) -> str:
+        """The name of the interface behind an OpenFlow port."""
+        return f"{self.name}p{port}"
+
+    def command(self, method: str, *arguments: str) -> str:
+        """One ovs-appctl command, without the process."""
+        self._socket.sendall(json.dumps({"id": 0, "method": method, "params": arguments}).encode())
+        answer = b""
+        while True:
+            answer += self._socket.recv(1 << 20)
+            try:
+                reply = json.loads(answer)
+            except ValueError:
+                continue
+            if reply["error"] is not None:
+                raise RuntimeError(f"{method}: {reply['error']}")
+            return str(reply["result"])
+
+    # ---- tables ----
+
+    def install(self, state: SwitchState) -> None:
+        """Replace what the bridge holds, as somebody without a controller does: groups, then flows in one bundle."""
+        self.switch.ofctl("del-groups", self.name)
+        self.switch.ofctl("add-groups", self.name, "-", text="\n".join(map(str, state.ordered_groups)))
+        flows = "\n".join(map(str, state.ordered_flows))
+        self.switch.ofctl("replace-flows", self.name, "-", "--bundle", text=flows)
+        self.rows = _rows(self.switch.dump_groups(self.name))
+
+    # ---- traces ----
+
+    def trace(self, in_port: int, frame: bytes) -> Seen:
+        """Where ofproto/trace says a packet goes; for a group, its buckets as the switch holds them."""
+        text = self.command("ofproto/trace", self.name, f"in_port={in_port}", frame.hex())
+        actions = _split(text.rpartition("Datapath actions: ")[2].splitlines()[0])
+        if group := re.search(r"^ +group:(\d+)$", text, re.MULTILINE):
+            rows = self.rows[int(group[1])]
+            hashed = [action.partition("(")[0] for action in actions] == ["hash", "recirc"]
+            assert hashed if rows else actions == ["drop"], text
+            return Seen(frozenset(map(_output, rows)), chosen=bool(rows))
+        number = {dp: int(of) for _, of, dp in _PORT.findall(self.command("dpif/show"))}
+        outputs = frozenset(number[action] for action in actions if action.isdigit())
+        others = [action for action in actions if not action.isdigit() and action != "drop"]
+        assert all(action.startswith("set(") for action in others), text
+        return Seen(outputs, rewritten=bool(others))
+
+    # ---- packets ----
+
+    def send(self, in_port: int, frames: Sequence[bytes]) -> dict[int, list[bytes]]:
+        """Receive frames on a port and return what then left the bridge, by port."""
+        name = self.port_name(in_port)
+        self.collect()
+        for start in range(0, len(frames), QUEUE):
+            batch = frames[start : start + QUEUE]
+            goal = self._received(name) + len(batch)
+            self.command("netdev-dummy/receive", name, *(frame.hex() for frame in batch))
+            deadline = time.monotonic() + SECONDS
+            while self._received(name) < goal:
+                assert time.monotonic() < deadline, "the switch did not take the packets"
+        return self.collect()
+
+    def collect(self) -> dict[int, list[bytes]]:
+        """What left the bridge since the last time, by port."""
+        result = {}
+        for port, path in self._files.items():
+            with path.open("rb") as file:
+                file.seek(self._read[port])
+                content = file.read()
+            self._read[port] += len(content)
+            frames = _frames(content if self._read[port] > len(content) else content[24:])
+            if frames:
+                result[port] = frames
+        return result
+
+    def _received(self, name: str) -> int:
+        return {port: int(packets) for port, packets in _RECEIVED.findall(self.command("dpctl/show", "-s"))}[name]
+
+
+def _split(actions: str) -> list[str]:
+    """Datapath actions, one by one."""
+    plain = actions
+    while (shorter := re.sub(r"\([^()]*\)", lambda found: "_" * len(found[0]), plain)) != plain:
+        plain = shorter
+    ends = [found.start() for found in re.finditer(",", plain)]
+    starts = [0, *(end + 1 for end in ends)]
+    return [actions[start:end] for start, end in zip(starts, [*ends, len(actions)], strict=True)]
+
+
+def _rows(groups: list[str]) -> dict[int, Counter[str]]:
+    """How many buckets of each group do what; every bucket of a select group weighs the same."""
+    result = {}
+    for line in groups:
+        found = re.match(r"group_id=(\d+)", line)
+        assert found, line
+        buckets = _BUCKET.findall(line)
+        assert {weight for _, weight, _ in buckets} <= {"100", "1", ""}, line
+        assert len({number for number, _, _ in buckets}) == len(buckets) == line.count("bucket="), line
+        result[int(found[1])] = Counter(actions for _, _, actions in buckets)
+    return result
+
+
+def _output(actions: str) -> int:
+    return int(actions.removeprefix("output:"))
+
+
+def _frames(content: bytes) -> list[bytes]:
+    frames = []
+    while content:
+        (length,) = struct.unpack_from("<8xI", content)
+        frames.append(content[16 : 16 + length])
+        content = content[16 + length :]
+    return frames
+
+
+def capture_file(bridge: Bridge, port: int) -> Path:
+    """Where what leaves by a port is written."""
+    return bridge._files[port]

@@ -1,0 +1,22 @@
+"""One private Open vSwitch for all tests of this directory; each test makes its own bridges."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+
+import pytest
+
+from tests.ovs.switch import Switch
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")  # Ryu's own, while it is imported
+    import ryu.ofproto  # noqa: F401
+
+
+@pytest.fixture(scope="session")
+def switch(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Switch]:
+    """A running Open vSwitch without bridges."""
+    switch = Switch(tmp_path_factory.mktemp("ovs"))
+    yield switch
+    switch.close()

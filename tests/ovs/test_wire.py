@@ -1,0 +1,341 @@
+"""What is sent to a real switch is what is read back from it, for every kind of match, action and group."""
+
+from __future__ import annotations
+
+import socket
+import struct
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from ryu.ofproto import ofproto_v1_5 as ofp
+from ryu.ofproto import ofproto_v1_5_parser as parser
+
+from portlb_app import ryu_wire
+from portlb_app.openflow import (
+    FIELDS,
+    IN_PORT,
+    CopyField,
+    Flow,
+    Goto,
+    Group,
+    Opaque,
+    Output,
+    Selection,
+    SetField,
+    SwitchState,
+    ToGroup,
+    match,
+)
+from portlb_app.pipeline import COOKIE, answer_arp, pool_group
+from portlb_app.plan import Plan, Step, diff
+from tests.ovs.switch import Switch
+
+SECONDS = 10
+GROUPS = pool_group(0, 0)
+
+
+class Wire:
+    """A blocking OpenFlow 1.5 connection to a bridge, with nothing but Ryu's message classes and `ryu_wire` on it."""
+
+    datapath = SimpleNamespace(ofproto=ofp, ofproto_parser=parser)
+
+    def __init__(self, path: str) -> None:
+        self._socket = socket.socket(socket.AF_UNIX)
+        self._socket.settimeout(SECONDS)
+        self._socket.connect(path)
+        self._stream = self._socket.makefile("rb")
+        self._xid = 0
+        self.send(parser.OFPHello(self.datapath))
+        self.receive()
+
+    def close(self) -> None:
+        self._stream.close()
+        self._socket.close()
+
+    def send(self, message: Any) -> int:
+        self._xid += 1
+        message.set_xid(self._xid)
+        message.serialize()
+        self._socket.sendall(message.buf)
+        return self._xid
+
+    def receive(self) -> Any:
+        header = self._stream.read(8)
+        version, kind, length, xid = struct.unpack("!BBHI", header)
+        body = header + self._stream.read(length - 8)
+        if kind == ofp.OFPT_HELLO:
+            return None
+        return parser.msg_parser(self.datapath, version, kind, length, xid, body)
+
+    def entries(self, request: Any) -> Iterator[ryu_wire.RawEntry]:
+        self.send(request)
+        while True:
+            reply = self.receive()
+            yield from reply.body
+            if not reply.flags & ofp.OFPMPF_REPLY_MORE:
+                return
+
+    def read(self) -> SwitchState:
+        flows = map(ryu_wire.decode_flow, self.entries(ryu_wire.flows_request(self.datapath)))
+        groups = ryu_wire.our_groups(self.entries(ryu_wire.groups_request(self.datapath)))
+        return SwitchState(frozenset(flows), frozenset(groups))
+
+    def apply(self, steps: Iterable[Step]) -> list[str]:
+        """Apply steps in a bundle; the errors the switch answered with."""
+        self.send(ryu_wire.bundle_control(self.datapath, 1, ofp.OFPBCT_OPEN_REQUEST))
+        sent = {self.send(ryu_wire.bundle_add(self.datapath, 1, step)): step for step in steps}
+        commit = self.send(ryu_wire.bundle_control(self.datapath, 1, ofp.OFPBCT_COMMIT_REQUEST))
+        errors = []
+        while True:
+            reply = self.receive()
+            if isinstance(reply, parser.OFPErrorMsg) and reply.xid in sent:
+                errors.append(ryu_wire.refused_step(sent[reply.xid], reply))
+            elif isinstance(reply, parser.OFPErrorMsg):
+                errors.append(ryu_wire.error_name(reply))
+            if reply.xid == commit:
+                return errors
+
+
+@pytest.fixture
+def bridge(switch: Switch) -> Iterator[str]:
+    switch.add_bridge("wire", 0xAA, {"w1": 1, "w2": 2})
+    yield "wire"
+    switch.delete_bridge("wire")
+
+
+@pytest.fixture
+def wire(switch: Switch, bridge: str) -> Iterator[Wire]:
+    ryu_wire.keep_descriptions_raw()
+    wire = Wire(str(switch.management(bridge)))
+    yield wire
+    wire.close()
+
+
+IP = {"eth_type": 0x0800}
+TCP = IP | {"ip_proto": 6}
+UDP = IP | {"ip_proto": 17}
+ARP = {"eth_type": 0x0806}
+PREREQUISITES: dict[str, dict[str, int]] = {
+    "ip_proto": IP,
+    "ip_src": IP,
+    "ip_dst": IP,
+    "ip_frag": IP,
+    "tcp_src": TCP,
+    "tcp_dst": TCP,
+    "tcp_flags": TCP,
+    "udp_src": UDP,
+    "udp_dst": UDP,
+    "icmp_type": IP | {"ip_proto": 1},
+    "arp_op": ARP,
+    "arp_spa": ARP,
+    "arp_tpa": ARP,
+    "arp_sha": ARP,
+    "arp_tha": ARP,
+}
+NOT_MASKED = {"in_port", "eth_type", "ip_proto", "icmp_type", "arp_op"}
+VALUES = {"in_port": 2, "eth_type": 0x0800, "ip_proto": 6, "ip_frag": 1, "arp_op": 2}
+
+
+def flow(number: int, *actions: Any, **fields: Any) -> Flow:
+    return Flow(number, 100, match(**fields), actions, COOKIE | 1 << 40 | number, "test")
+
+
+def every_field() -> Iterator[Flow]:
+    for number, (name, field) in enumerate(FIELDS.items()):
+        value = VALUES.get(name, 0x5A5A5A5A5A5A & ((1 << field.bits) - 1))
+        yield flow(number, **PREREQUISITES.get(name, {}) | {name: value})
+        if name not in NOT_MASKED:
+            mask = 3 << (field.bits - 2) | 1
+            yield flow(100 + number, **PREREQUISITES.get(name, {}) | {name: (value & mask, mask)})
+
+
+def every_frag() -> Iterator[Flow]:
+    for number, pair in enumerate([(0, 3), (1, 1), (1, 3), (3, 3), (0, 2)]):
+        yield flow(number, ip_frag=pair, **IP)
+
+
+def every_action() -> Iterator[Flow]:
+    mac = 0x020000000064
+    yield flow(0)
+    yield flow(1, Output(1))
+    yield flow(2, Output(IN_PORT))
+    yield flow(3, Goto(200))
+    yield flow(4, SetField("reg0", 7), Goto(9))
+    yield flow(5, *answer_arp(mac, 0x0A000001), Output(IN_PORT), **ARP)
+    yield flow(6, SetField("eth_dst", mac), SetField("ip_dst", 0x0A000001), SetField("tcp_dst", 80), Output(2), **TCP)
+    yield flow(7, SetField("ip_src", 0x0A000001), SetField("udp_src", 53), Output(2), **UDP)
+    yield flow(8, CopyField("eth_src", "eth_dst"), CopyField("arp_spa", "arp_tpa"), Goto(10), **ARP)
+    yield flow(9, ToGroup(GROUPS + 3))
+
+
+def every_group() -> Iterator[Group]:
+    yield Group(GROUPS, "all", ())
+    yield Group(GROUPS + 1, "all", ((Output(1),), (SetField("eth_dst", 5), Output(2))))
+    yield Group(GROUPS + 2, "select", ())
+    yield Group(GROUPS + 3, "select", ((Output(1),), (), (Output(2),)), Selection("dp_hash", 0))
+    yield Group(GROUPS + 4, "select", ((Output(1),),), Selection("hash", 1 << 32 | 5))
+    rows = tuple((SetField("eth_dst", row), Output(1 + row % 2)) for row in range(256))
+    yield Group(pool_group(3, 80), "select", rows, Selection("dp_hash", 0x504C0001))
+
+
+@pytest.mark.parametrize("flows", [every_field, every_action])
+def test_flows_are_read_back_as_they_were_sent(
+    switch: Switch, bridge: str, wire: Wire, flows: Callable[[], Iterator[Flow]]
+) -> None:
+    state = SwitchState(frozenset(flows()), frozenset(every_group()))
+    assert wire.apply(diff(SwitchState(), state).steps) == []
+    read = wire.read()
+    assert read.flows == state.flows
+    assert read.groups == state.groups
+    assert diff(read, state) == Plan()
+    text = "\n".join(map(str, state.ordered_flows))
+    assert switch.diff_flows(bridge, text) == ""
+
+
+def test_every_kind_of_fragment_matches_its_text(switch: Switch, bridge: str, wire: Wire) -> None:
+    """ovs-ofctl's diff-flows finds ``ip_frag=yes`` different from itself, so the text is installed and read back."""
+    flows = frozenset(every_frag())
+    switch.ofctl("add-flows", bridge, "-", text="\n".join(map(str, flows)))
+    assert wire.read().flows == flows
+    assert wire.apply([Step("delete", each) for each in flows]) == []
+    assert wire.apply([Step("add", each) for each in flows]) == []
+    assert wire.read().flows == flows
+
+
+def test_groups_as_text_are_what_the_wire_sent(switch: Switch, bridge: str, wire: Wire) -> None:
+    groups = list(every_group())
+    switch.ofctl("add-groups", bridge, "-", text="\n".join(map(str, groups)))
+    assert wire.read().groups == frozenset(groups)
+
+
+def test_many_flows_come_back_over_several_messages(wire: Wire) -> None:
+    flows = frozenset(flow(40, Output(1), tcp_dst=port, **TCP) for port in range(1, 3001))
+    assert wire.apply(Step("add", each) for each in flows) == []
+    assert wire.read().flows == flows
+
+
+def test_modify_keeps_counters_and_ends_a_time_out(switch: Switch, bridge: str, wire: Wire) -> None:
+    text = f"cookie={COOKIE:#x},table=0,priority=100,idle_timeout=300,send_flow_rem,in_port=1 actions=output:2"
+    switch.ofctl("add-flow", bridge, text)
+    switch.appctl("netdev-dummy/receive", "w1", "in_port(1),eth(),eth_type(0x1234)")
+    (read,) = wire.read().flows
+    assert read.actions == (Opaque("idle_timeout=300"), Opaque("flags=1"), Output(2))
+    wanted = Flow(0, 100, match(in_port=1), (Output(2),), COOKIE)
+    assert wire.apply([Step("modify", wanted)]) == []
+    assert wire.read().flows == {wanted}
+    assert "n_packets=1," in switch.ofctl("dump-flows", bridge)
+
+
+def test_only_what_is_ours_is_read_and_deleted(switch: Switch, bridge: str, wire: Wire) -> None:
+    switch.ofctl("add-flow", bridge, "cookie=0x77,table=0,priority=100,in_port=1 actions=output:2")
+    switch.ofctl("add-group", bridge, "group_id=9,type=all,bucket=actions=output:1")
+    assert wire.read() == SwitchState()
+    assert wire.apply([Step("delete", Flow(0, 100, match(in_port=1), (), COOKIE))]) == []
+    assert "cookie=0x77, priority=100,in_port=1 actions=output:2" in switch.dump_flows(bridge)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "priority=5,vlan_vid=0x1005/0x1fff,metadata=0x5/0xff actions=drop",
+        "priority=5,reg3=7,ct_state=+trk actions=drop",
+        "priority=5,ipv6,ipv6_src=fe80::1 actions=drop",
+        "priority=5,reg0=1/1,tun_id=7 actions=drop",
+    ],
+)
+def test_a_match_we_do_not_know_is_opaque_and_can_be_deleted(
+    switch: Switch, bridge: str, wire: Wire, text: str
+) -> None:
+    switch.ofctl("add-flow", bridge, f"cookie={COOKIE:#x},{text}")
+    (read,) = wire.read().flows
+    assert read.match.opaque
+    assert wire.apply(diff(wire.read(), SwitchState()).steps) == []
+    assert switch.dump_flows(bridge) == []
+
+
+@pytest.mark.parametrize(
+    "actions",
+    [
+        "normal,mod_vlan_vid:5",
+        "load:1->NXM_NX_REG3[0..3],output:1",
+        "set_field:0x1/0x1->reg0",
+        "move:eth_src[0..15]->eth_dst[16..31]",
+        "ct(commit,table=5,nat(src=10.0.0.1))",
+        "learn(table=3,eth_type=0x800,nw_proto=6,tcp_dst=80)",
+        "resubmit(,7)",
+        "write_actions(output:1)",
+        "clear_actions",
+        "write_metadata:5,goto_table:9",
+        "push_vlan:0x8100,pop_vlan,dec_ttl",
+        "conjunction(1,1/2)",
+    ],
+)
+def test_an_action_we_do_not_know_is_opaque(switch: Switch, bridge: str, wire: Wire, actions: str) -> None:
+    switch.ofctl("add-flow", bridge, f"cookie={COOKIE:#x},table=0,priority=5,tcp actions={actions}")
+    (read,) = wire.read().flows
+    assert any(isinstance(action, Opaque) for action in read.actions)
+    assert read.match == match(**TCP)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "type=indirect,bucket=actions=output:1",
+        "type=ff,bucket=watch_port:1,actions=output:1",
+        "type=select,bucket=bucket_id:0,weight:2,actions=output:1",
+        "type=select,bucket=bucket_id:7,weight:1,actions=output:1",
+        "type=select,bucket=bucket_id:0,weight:1,watch_port:1,actions=output:1",
+        "type=select,selection_method=hash,fields(ip_src),bucket=bucket_id:0,weight:1,actions=output:1",
+        "type=select,bucket=bucket_id:0,weight:1,actions=dec_ttl",
+        "type=all,bucket=bucket_id:3,actions=output:1",
+    ],
+)
+def test_a_group_we_do_not_know_differs_and_is_put_right(
+    switch: Switch, bridge: str, wire: Wire, text: str
+) -> None:
+    switch.ofctl("add-group", bridge, f"group_id={GROUPS},{text}")
+    (read,) = wire.read().groups
+    assert any(isinstance(action, Opaque) for bucket in read.buckets for action in bucket)
+    wanted = SwitchState(groups=frozenset({Group(GROUPS, "select", ((Output(1),),), Selection("dp_hash", 5))}))
+    assert wire.apply(diff(wire.read(), wanted).steps) == []
+    assert wire.read() == wanted
+
+
+def test_errors_name_the_step_that_caused_them_and_the_bundle_changes_nothing(wire: Wire) -> None:
+    good = flow(1, Output(1))
+    bad = flow(2, ToGroup(GROUPS + 99))
+    errors = wire.apply([Step("add", good), Step("add", bad)])
+    assert errors[0].startswith(f"add flow {bad}: OFPET_BAD_ACTION(2) OFPBAC_BAD_OUT_GROUP(9)")
+    assert "OFPBFC_MSG_FAILED" in errors[1]
+    assert wire.read() == SwitchState()
+
+
+def test_a_value_read_from_a_switch_is_never_sent(wire: Wire) -> None:
+    with pytest.raises(ValueError, match="cannot be sent"):
+        ryu_wire.message(wire.datapath, Step("add", flow(1, Opaque("00"))))
+
+
+def test_no_byte_of_a_description_can_crash_or_hang_the_decoder(wire: Wire) -> None:
+    """Every truncation, and every byte of every description replaced: a value or `Malformed`, nothing else."""
+    groups = [replace(group, buckets=group.buckets[:3]) for group in every_group()]
+    state = SwitchState(frozenset(every_action()), frozenset(groups))
+    assert wire.apply(diff(SwitchState(), state).steps) == []
+    flow_entries = list(wire.entries(ryu_wire.flows_request(wire.datapath)))
+    group_entries = list(wire.entries(ryu_wire.groups_request(wire.datapath)))
+    for decode, entries in ((ryu_wire.decode_flow, flow_entries), (ryu_wire.decode_group, group_entries)):
+        for entry in entries:
+            for data in damaged(entry.data):
+                try:
+                    hash(decode(ryu_wire.RawEntry(data)))  # type: ignore[operator]
+                except ryu_wire.Malformed:
+                    pass
+
+
+def damaged(data: bytes) -> Iterator[bytes]:
+    for position in range(len(data)):
+        yield data[:position]
+        for byte in (0, 1, 255):
+            yield data[:position] + bytes([byte]) + data[position + 1 :]
