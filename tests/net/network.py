@@ -247,6 +247,30 @@ def read_capture(content: bytes) -> Iterator[Segment]:
         at += 16 + length
 
 
+_NGINX = """
+daemon off; master_process off; user root;
+pid {directory}/nginx.pid; error_log {directory}/nginx.log;
+events {{ worker_connections 4096; }}
+http {{
+    access_log off; root {directory}; sendfile on;
+    client_body_temp_path {directory}/body; proxy_temp_path {directory}/proxy; fastcgi_temp_path {directory}/fastcgi;
+    uwsgi_temp_path {directory}/uwsgi; scgi_temp_path {directory}/scgi;
+    client_max_body_size 0;
+    server {{ {listen} dav_methods PUT; }}
+}}
+"""
+
+
+def web_server(host: Namespace, directory: Path, ports: Sequence[int]) -> subprocess.Popen[Any]:
+    """Start nginx on a host, serving a directory (and storing there what is PUT); wait until it listens."""
+    configuration = directory / "nginx.conf"
+    listen = " ".join(f"listen {port};" for port in ports)
+    configuration.write_text(_NGINX.format(directory=directory, listen=listen), encoding="utf-8")
+    process = host.popen("nginx", "-c", str(configuration), stderr=subprocess.DEVNULL)
+    until(lambda: all(host.listens(port) for port in ports), "nginx listens")
+    return process
+
+
 def _agent(*words: str) -> tuple[str, ...]:
     return (sys.executable, "-m", "portlb_app.agent", *words)
 
