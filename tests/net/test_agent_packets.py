@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import random
 import struct
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address
@@ -298,6 +299,8 @@ CLIENT_CASES = [
     same("TCP header cut off", Packet(OUT, ethernet(ipv4(CLIENT, VIP, 6, c.syn(X).frame[34:53]))), malformed=1),
     same("data offset below 5", Packet(OUT, ethernet(ipv4(
         CLIENT, VIP, 6, struct.pack("!HHIIHHHH", CPORT, X, 1, 0, 0x4002, 1, 0, 0)))), malformed=1),
+    same("data offset beyond the frame, although the packet claims to be longer", Packet(OUT, ethernet(ipv4(
+        CLIENT, VIP, 6, c.syn(X, options=bytes([1] * 40)).frame[34:])[:60])), malformed=1),
     same("data offset beyond the packet", Packet(OUT, ethernet(ipv4(
         CLIENT, VIP, 6, struct.pack("!HHIIHHHH", CPORT, X, 1, 0, 0xF002, 1, 0, 0)) + bytes(40))), malformed=1),
 ]  # fmt: skip
@@ -347,6 +350,7 @@ SERVER_CASES = [
     same("E7 stayed: data from X leaves from X", s.from_server(X, ACK, data=b"x"), s_stayed),
     drop("E7 stayed: nothing more on Y", s.from_client(Y, ACK), "wrong_port", *s_stayed),
     same("E7 a packet on X that has not seen the SYN/ACK undoes nothing", s.from_client(X, ACK, ack=9), s_answered),
+    same("E7 a client that gives up has not stayed", s.from_client(X, RST | ACK), s_answered),
     Case("E2 after such a packet Y still counts", s.from_client(Y, ACK), s.from_client(X, ACK),
          counters={"redirected": 1}, before=(*s_answered, s.from_client(X, ACK, ack=9), s.from_client(X, RST))),
     drop("E2 packet on X of a connection that is on Y", s.from_client(X, ACK), "wrong_port", *s_bound),
@@ -487,6 +491,19 @@ def test_ageing(server_programs: Programs, before: tuple[Packet, ...], ahead: fl
     known = send(server_programs, s.from_server(X, ACK)).packet != s.from_server(X, ACK).frame
     if before != s_answered:  # half-open ones are not translated in either case
         assert known == (not counters)
+
+
+def test_traffic_keeps_an_entry(server_programs: Programs) -> None:
+    """E2: 60 s count from the last packet, so a closed connection that still repeats its FIN is remembered."""
+    others = Side(IN, OUT, cport=CPORT + 1)
+    silent = (others.syn(X, REDIRECT), others.synack(X), others.from_client(Y, ACK), others.from_server(X, RST))
+    for packet in (*s_bound, *S_CLOSE, *silent):
+        assert send(server_programs, packet).verdict == PASS
+    time.sleep(10)
+    send(server_programs, S_CLOSE[0])
+    server_programs.sweep(seconds_ahead=55)
+    assert server_programs.counters()["swept_closing"] == 1
+    assert send(server_programs, s.from_server(X, ACK)).packet == s.from_server(Y, ACK).frame
 
 
 def test_ageing_of_a_client_connection_takes_its_alias_along(client_programs: Programs) -> None:
