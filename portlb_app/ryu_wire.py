@@ -103,12 +103,28 @@ def _ryu_match(match: Match) -> Any:
         )
         for name, value, mask in match
     ]
-    rest = bytes.fromhex(match.opaque)
-    while rest:
-        number, value, mask, length = ofp.oxm_parse(rest, 0)
-        fields.append(ofp.oxm_to_user(number, value, mask))
-        rest = rest[length:]
+    if match.opaque:
+        return _OpaqueMatch(fields, bytes.fromhex(match.opaque))
     return parser.OFPMatch(_ordered_fields=fields)
+
+
+class _OpaqueMatch(parser.OFPMatch):  # type: ignore[misc]
+    """A match with fields that were read from a switch and neither we nor Ryu know; needed to delete such a flow."""
+
+    def __init__(self, fields: list[tuple[str, Any]], opaque: bytes) -> None:
+        super().__init__(_ordered_fields=fields)
+        self._opaque = opaque
+
+    def serialize(self, buf: bytearray, offset: int) -> int:
+        """Append the match to a message, padded to 8 bytes; its length is returned."""
+        body = bytearray()
+        for name, value in self._fields2:
+            number, value, mask = ofp.oxm_from_user(name, value)
+            ofp.oxm_serialize(number, value, mask, body, len(body))
+        body += self._opaque
+        self.length = 4 + len(body)
+        buf[offset:] = struct.pack("!HH", ofp.OFPMT_OXM, self.length) + body + bytes(-self.length % 8)
+        return len(buf) - offset
 
 
 @lru_cache(maxsize=4096)
@@ -137,8 +153,8 @@ def _ryu_instructions(actions: tuple[Action, ...]) -> list[Any]:
 
 
 _FLOW_COMMANDS = {"add": ofp.OFPFC_ADD, "modify": ofp.OFPFC_ADD, "delete": ofp.OFPFC_DELETE_STRICT}
-"""Added over itself a flow keeps its counters (6.4: no OFPFF_RESET_COUNTS) but loses a time-out or flag that somebody gave
-it; OFPFC_MODIFY_STRICT would leave those."""
+"""Added over itself a flow keeps its counters (6.4: no OFPFF_RESET_COUNTS), but not a time-out or a flag that somebody
+gave it; OFPFC_MODIFY_STRICT would leave those."""
 _GROUP_COMMANDS = {"add": ofp.OFPGC_ADD, "modify": ofp.OFPGC_MODIFY, "delete": ofp.OFPGC_DELETE}
 _GROUP_TYPES = {"all": ofp.OFPGT_ALL, "select": ofp.OFPGT_SELECT}
 

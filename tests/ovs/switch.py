@@ -16,16 +16,21 @@ from pathlib import Path
 SCHEMA = Path("/usr/share/openvswitch/vswitch.ovsschema")
 COMMAND_SECONDS = 10
 START_SECONDS = 10
+DUMMY = ("--enable-dummy=override",)
+"""Options of ovs-vswitchd that put the dummy datapath and dummy ports in place of all others."""
 
 
 class Switch:
     """One ovsdb-server and one ovs-vswitchd of its own in `directory`. `close()` ends both.
 
+    `within` is put before the daemons' command lines, such as ``ip netns exec NAME``; `options` are ovs-vswitchd's.
+
     Bridges speak OpenFlow 1.5 only, forward nothing by themselves (fail_mode=secure) and are of the dummy datapath
     unless `add_bridge` is told otherwise.
     """
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, within: tuple[str, ...] = (), options: tuple[str, ...] = DUMMY) -> None:
+        self._within, self._options = within, options
         self.directory = directory.resolve()
         self.database = self.directory / "db.sock"
         self._environment = {
@@ -43,7 +48,7 @@ class Switch:
 
     def start_vswitchd(self) -> None:
         """Start ovs-vswitchd; after `stop_vswitchd` it comes back with the same bridges and no flows."""
-        arguments = (f"unix:{self.database}", "--enable-dummy=override", "--disable-system")
+        arguments = (f"unix:{self.database}", "--disable-system", *self._options)
         pid = self._start("ovs-vswitchd", *arguments, "--pidfile", "--unixctl", str(self.directory / "vswitchd.ctl"))
         self._wait_for(self.directory / "ovs-vswitchd.pid")
         self.vsctl("set", "open", ".", f"external_ids:test-pid={pid}")
@@ -63,7 +68,7 @@ class Switch:
         log = self.directory / f"{program}.log"
         with open(self.directory / f"{program}.out", "ab") as output:
             self._daemons[program] = subprocess.Popen(
-                [program, *arguments, f"--log-file={log}", "-vconsole:off"],
+                [*self._within, program, *arguments, f"--log-file={log}", "-vconsole:off"],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
@@ -138,7 +143,7 @@ class Switch:
         datapath_type: str = "dummy",
         port_type: str = "dummy",
     ) -> None:
-        """A bridge with ports (name: OpenFlow number), and a controller such as ``tcp:127.0.0.1:6653`` if one is given."""
+        """A bridge with ports (name: OpenFlow number) and, if one is given, a controller (``tcp:127.0.0.1:6653``)."""
         arguments = ["add-br", name, "--", "set", "bridge", name, f"datapath_type={datapath_type}"]
         arguments += ["protocols=OpenFlow15", "fail_mode=secure", f"other_config:datapath-id={dpid:016x}"]
         for port, number in ports.items():

@@ -1,0 +1,155 @@
+"""The REST interface without HTTP: a request value in, a response value out, or a configuration to propose.
+
+=======================  =============================================================================================
+``GET /v1/status``       version, generation of the live configuration, every switch, what was refused
+``GET /v1/config``       the text of the live configuration, as it was given
+``PUT /v1/config``       replace it (YAML or JSON): 200 when all connected switches have it, 422 with every mistake,
+                         409 when a switch refuses or another one is on trial, 504 when a switch does not get there
+                         in time; after 409, 422 and 504 the last good configuration is live
+=======================  =============================================================================================
+
+Every error is JSON: ``{"error": text}``, and ``{"error": text, "errors": [{"path", "message"}]}`` for a configuration.
+The interface has no login and so listens on loopback alone; the Host header is checked, because a web page may point a
+name of its own at 127.0.0.1 (DNS rebinding).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from portlb_app import __version__
+from portlb_app.config import ConfigError
+from portlb_app.reconciler import Configuration, Live, Outcome, RefusedBySwitches, Status, SwitchStatus, TimedOut
+
+MAX_BODY = 4 << 20
+"""Bytes of a configuration; the shell need not read more than one byte beyond."""
+PUT_SECONDS = 15.0
+"""How long the switches have for a new configuration."""
+
+_LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "[::1]"})
+_METHODS = {"/v1/status": ("GET",), "/v1/config": ("GET", "PUT")}
+
+
+@dataclass(frozen=True)
+class Request:
+    """One request. `host` is the Host header, `body` has at most MAX_BODY + 1 bytes."""
+
+    method: str
+    path: str
+    host: str
+    body: bytes = b""
+
+
+@dataclass(frozen=True)
+class Response:
+    """One response."""
+
+    status: int
+    body: str
+    content_type: str = "application/json"
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class RefusedConnections:
+    """OpenFlow connections that were closed because the peer broke a rule: how many, and (address, why) of the last."""
+
+    count: int = 0
+    last: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True)
+class View:
+    """What there is to tell: the reconciler's status, the live text, and what was refused."""
+
+    status: Status
+    text: str
+    refused: RefusedConnections
+
+
+def respond(request: Request, view: View) -> Response | Configuration:
+    """The answer to a request, or the configuration it proposes (whose answer `answer` makes, later)."""
+    if _name(request.host) not in _LOOPBACK_NAMES:
+        return failure(403, f"the Host header {request.host!r} does not name this machine")
+    methods = _METHODS.get(request.path)
+    if methods is None:
+        return failure(404, f"there is no {request.path}; there are {', '.join(_METHODS)}")
+    if request.method not in methods:
+        allowed = ", ".join(methods)
+        text = _json({"error": f"{request.path} knows {allowed}, not {request.method}"})
+        return Response(405, text, headers={"Allow": allowed})
+    if request.path == "/v1/status":
+        return Response(200, _json(_status(view)))
+    if request.method == "GET":
+        return Response(200, view.text, "application/yaml")
+    return _proposal(request.body)
+
+
+def answer(outcome: Outcome, view: View) -> Response:
+    """The answer to a proposed configuration once it is known what became of it."""
+    if isinstance(outcome, Live):
+        return Response(200, _json(_status(view)))
+    if isinstance(outcome, RefusedBySwitches):
+        switches = {name: list(errors) for name, errors in outcome.reasons.items()}
+        text = "a switch refused the configuration; the last good one stays live"
+        return Response(409, _json({"error": text, "switches": switches}))
+    if isinstance(outcome, TimedOut):
+        text = f"no answer within {PUT_SECONDS:g} s; the last good configuration stays live"
+        return Response(504, _json({"error": text, "switches": list(outcome.waiting)}))
+    return failure(409, "another configuration is being applied; try again")
+
+
+def failure(status: int, text: str) -> Response:
+    """An error with nothing more to say than a sentence."""
+    return Response(status, _json({"error": text}))
+
+
+def _name(host: str) -> str:
+    """The name of a Host header, without its port."""
+    name, colon, port = host.rpartition(":")
+    return (name if colon and port.isdigit() else host).lower()
+
+
+def _proposal(body: bytes) -> Response | Configuration:
+    if len(body) > MAX_BODY:
+        return failure(413, f"a configuration has at most {MAX_BODY} bytes")
+    try:
+        return Configuration.of(body.decode())
+    except UnicodeDecodeError as error:
+        problems = [{"path": "", "message": f"byte {error.start} is not UTF-8"}]
+    except ConfigError as error:
+        problems = [{"path": problem.path, "message": problem.message} for problem in error.errors]
+    return Response(422, _json({"error": "the configuration has mistakes", "errors": problems}))
+
+
+def _status(view: View) -> dict[str, Any]:
+    return {
+        "version": __version__,
+        "generation": view.status.generation,
+        "switches": [_switch(switch) for switch in view.status.switches],
+        "unknown_switches": [f"{dpid:#x}" for dpid in view.status.unknown],
+        "refused_connections": {
+            "count": view.refused.count,
+            "last": [{"address": address, "reason": reason} for address, reason in view.refused.last],
+        },
+    }
+
+
+def _switch(switch: SwitchStatus) -> dict[str, Any]:
+    return {
+        "name": switch.name,
+        "dpid": f"{switch.dpid:#x}",
+        "state": switch.state,
+        "flows": switch.flows,
+        "groups": switch.groups,
+        "drift": switch.drift,
+        "errors": list(switch.errors),
+        "read_age_seconds": None if switch.read_age is None else round(switch.read_age, 3),
+    }
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, indent=2) + "\n"
