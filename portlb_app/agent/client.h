@@ -100,11 +100,7 @@ static __always_inline int client_egress_tcp(struct __sk_buff *skb, const struct
 	if (!entry || entry->state == ALIAS)
 		return PASS;
 
-	touch(entry);
-	if (segment.word & (TCP_FIN | TCP_RST))
-		entry->flags |= segment.word & TCP_RST ? RESET : FIN_LOCAL;
-	else if (entry->flags & RESET)
-		entry->flags &= ~RESET; /* the reset was forged: the program is still there */
+	note_local(entry, &segment);
 
 	/*
 	 * Not bound: REDIRECT on every packet, because the switch decides per packet on (port, REDIRECT). So the
@@ -140,7 +136,7 @@ static __always_inline void bind(struct key *key, struct connection *entry, cons
 		count(COUNT_unredirected);
 		return;
 	}
-	entry->flags |= ANNOUNCED;
+	set(entry, ANNOUNCED);
 	entry->wire = found->port;
 	if (found->port != port) {
 		struct connection *other;
@@ -217,18 +213,18 @@ static __always_inline int client_ingress_tcp(struct __sk_buff *skb, const struc
 			owner = follow(&key, entry);
 			if (!owner)
 				return PASS;
-			entry->flags |= HEARD;
+			set(entry, HEARD);
 		}
 		if (owner->state == BOUND && !(owner->flags & HEARD)) {
-			owner->flags |= HEARD;
+			set(owner, HEARD);
 			count(COUNT_confirmed);
 		}
 		if (segment.word & TCP_FIN)
-			owner->flags |= FIN_REMOTE;
+			set(owner, FIN_REMOTE);
 		/* While opening, a reset counts only if it answers the SYN; later the kernel is the judge. */
 		if ((segment.word & TCP_RST) &&
 		    (owner->state != OPENING || segment.ack - (owner->client_seq + 1) <= owner->early))
-			owner->flags |= RESET;
+			set(owner, DOUBTFUL);
 	}
 	if (entry->state == ALIAS)
 		return rewrite(skb, packet, &segment, SPORT_AT, entry->opened, segment.word);

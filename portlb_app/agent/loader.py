@@ -100,6 +100,10 @@ class Agent:
             self.programs = Programs(role, settings, connections, inherited)
         try:
             libbpf.create_clsact(self._index)
+        except OSError as error:
+            self.programs.close()
+            raise AgentError(f"interface {name}: cannot get a clsact qdisc: {error}\n{libbpf.messages()}") from error
+        try:
             for direction, number in _DIRECTIONS.items():
                 self._ids[direction] = libbpf.attach(
                     self._index, number, _HANDLES[role], _PRIORITY, self.programs.fd(direction)
@@ -156,6 +160,9 @@ def _running_maps(index: int, role: str) -> Iterator[dict[str, int]]:
                     maps[map_name] = fd
                 else:
                     os.close(fd)
+    except OSError as error:
+        raise AgentError(f"cannot look into the running {role} agent, which needs CAP_SYS_ADMIN: {error}") from error
+    else:
         yield maps
     finally:
         for fd in maps.values():

@@ -31,7 +31,7 @@ enum flag {
 	HEARD = 1 << 3,       /* client: the server has spoken on the wire's port */
 	FIN_LOCAL = 1 << 4,
 	FIN_REMOTE = 1 << 5,
-	RESET = 1 << 6,
+	DOUBTFUL = 1 << 6,    /* a reset was seen, or the entry was rebuilt: over, unless the program sends again */
 };
 
 struct connection {
@@ -41,8 +41,8 @@ struct connection {
 	__be16 opened;    /* port the SYN named on the wire; of an ALIAS, the program's port */
 	__be16 wire;      /* port the connection is to continue on */
 	__u16 early;      /* client: bytes of data in the SYN (TCP Fast Open), which its SYN/ACK may acknowledge */
-	__u8 state;
-	__u8 flags;
+	__u16 state;
+	__u32 flags;      /* both directions write them, at the same time on two processors: see set() */
 };
 
 /*
@@ -105,9 +105,19 @@ static __always_inline __u32 age(const struct connection *entry, __u32 now)
 	return ticks < 0 ? 0 : ticks;
 }
 
+static __always_inline void set(struct connection *entry, __u32 flags)
+{
+	__sync_fetch_and_or(&entry->flags, flags);
+}
+
+static __always_inline void clear(struct connection *entry, __u32 flags)
+{
+	__sync_fetch_and_and(&entry->flags, ~flags);
+}
+
 static __always_inline bool is_closing(const struct connection *entry)
 {
-	return (entry->flags & RESET) || (entry->flags & (FIN_LOCAL | FIN_REMOTE)) == (FIN_LOCAL | FIN_REMOTE);
+	return (entry->flags & DOUBTFUL) || (entry->flags & (FIN_LOCAL | FIN_REMOTE)) == (FIN_LOCAL | FIN_REMOTE);
 }
 
 /* A connection whose port numbers another one must not take over. */

@@ -150,6 +150,18 @@ failed:
 	return DROP;
 }
 
+/* Note what a segment sent by this host's program says about the connection's life. */
+static __always_inline void note_local(struct connection *entry, const struct segment *segment)
+{
+	touch(entry);
+	if (segment->word & TCP_RST)
+		set(entry, DOUBTFUL);
+	else if (entry->flags & DOUBTFUL)
+		clear(entry, DOUBTFUL); /* the reset was forged, or the rebuilt connection is real */
+	if (segment->word & TCP_FIN)
+		set(entry, FIN_LOCAL);
+}
+
 struct option {
 	__u8 kind;
 	__u8 length;

@@ -98,14 +98,17 @@ static __always_inline int server_ingress_tcp(struct __sk_buff *skb, const struc
 		return server_syn(skb, packet, &segment, &key, entry);
 
 	if (!entry) {
-		/* The static table stands in for a lost entry, so that the reply leaves from the right port. */
+		/*
+		 * The static table stands in for a lost entry, so that the reply leaves from the right port. Until
+		 * there is one the entry is in doubt: packets nobody asked for fill the map for 60 s at most.
+		 */
 		if (key.port != segment.dport && !(segment.word & TCP_RST)) {
 			struct connection fresh = {
 				.seen = tick(),
 				.opened = segment.dport,
 				.wire = segment.dport,
 				.state = BOUND,
-				.flags = segment.word & TCP_FIN ? FIN_REMOTE : 0,
+				.flags = DOUBTFUL | (segment.word & TCP_FIN ? FIN_REMOTE : 0),
 			};
 
 			count(bpf_map_update_elem(&connections, &key, &fresh, BPF_ANY) ? COUNT_map_full : COUNT_rebuilt);
@@ -118,7 +121,7 @@ static __always_inline int server_ingress_tcp(struct __sk_buff *skb, const struc
 	}
 	touch(entry);
 	if (segment.word & (TCP_FIN | TCP_RST))
-		entry->flags |= segment.word & TCP_RST ? RESET : FIN_REMOTE;
+		set(entry, segment.word & TCP_RST ? DOUBTFUL : FIN_REMOTE);
 	return rewrite(skb, packet, &segment, DPORT_AT, key.port, segment.word);
 }
 
@@ -129,7 +132,7 @@ static __always_inline int server_synack(struct __sk_buff *skb, const struct pac
 	__u16 word = segment->word;
 
 	entry->server_seq = segment->seq;
-	entry->flags |= ANSWERED;
+	set(entry, ANSWERED);
 	if (entry->flags & REDIRECTED)
 		word |= REDIRECT_CONFIRM;
 	if (entry->flags & ANNOUNCED) {
@@ -156,13 +159,9 @@ static __always_inline int server_egress_tcp(struct __sk_buff *skb, const struct
 	entry = bpf_map_lookup_elem(&connections, &key);
 	if (!entry)
 		return PASS;
-	touch(entry);
+	note_local(entry, &segment);
 	if (is_synack(&segment))
 		return server_synack(skb, packet, &segment, entry);
-	if (segment.word & (TCP_FIN | TCP_RST))
-		entry->flags |= segment.word & TCP_RST ? RESET : FIN_LOCAL;
-	else if (entry->flags & RESET)
-		entry->flags &= ~RESET; /* the reset was forged: the program is still there */
 	return rewrite(skb, packet, &segment, SPORT_AT, port_on_wire(entry), segment.word);
 }
 

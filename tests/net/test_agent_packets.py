@@ -472,6 +472,8 @@ SWEEPS = [
     ("closed, 59 s silent", (*s_bound, *S_CLOSE), 50, {}),
     ("closed, 70 s silent", (*s_bound, *S_CLOSE), 70, {"swept_closing": 1}),
     ("reset, 70 s silent", (*s_bound, s.from_client(Y, RST)), 70, {"swept_closing": 1}),
+    ("rebuilt, the program silent, 70 s", (s.from_client(Y, ACK),), 70, {"swept_closing": 1}),
+    ("rebuilt, the program answered, an hour silent", (s.from_client(Y, ACK), s.from_server(X, ACK)), 3600, {}),
     ("half-closed (one may still send), an hour silent", (*s_bound, S_CLOSE[0]), 3600, {}),
     ("half-open, 170 s silent", s_answered, 170, {}),
     ("half-open, 190 s silent", s_answered, 190, {"swept_opening": 1}),

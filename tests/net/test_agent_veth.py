@@ -440,3 +440,10 @@ def test_missing_object_and_missing_rights(monkeypatch: pytest.MonkeyPatch, tmp_
         loader.Programs("client", b"")
     with pytest.raises(AgentError, match="root"):
         loader.stats("lo")
+
+
+def test_documented_counters() -> None:
+    """docs/agents.md lists every counter with the meaning that `stats` prints."""
+    rows = (ROOT / "docs" / "agents.md").read_text(encoding="utf-8").splitlines()
+    assert [f"| {name} | {meaning} |" for name, meaning in counters.meanings().items() if
+            f"| {name} | {meaning} |" not in rows] == []  # fmt: skip
