@@ -10,6 +10,7 @@ bytes in an `Opaque` action or an ``opaque`` match, so that it differs from ever
 from __future__ import annotations
 
 import enum
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -79,6 +80,7 @@ _PROTOCOLS = {
     (ETH_IPV4, None): "ip",
     (ETH_ARP, None): "arp",
 }
+_MAC = re.compile(r"[0-9a-fA-F]{2}(?::[0-9a-fA-F]{2}){5}")
 _FRAG = {0: "no", 1: "first", 3: "later"}
 _FRAG_MASKED = {(1, 1): "yes", (0, 2): "not_later"}
 
@@ -90,10 +92,9 @@ def mac_text(value: int) -> str:
 
 def mac_number(text: str) -> int:
     """The 48-bit number of a colon-separated MAC address; ValueError if it is none."""
-    parts = text.split(":")
-    if len(parts) != 6 or not all(len(part) == 2 for part in parts):
+    if not _MAC.fullmatch(text):
         raise ValueError(f"{text!r} is not a MAC address like 02:00:00:00:00:01")
-    return int("".join(parts), 16)
+    return int(text.replace(":", ""), 16)
 
 
 def _value_text(name: str, value: int) -> str:

@@ -7,10 +7,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from portlb_app.config import Config, Server, Vip
+from portlb_app.config.values import MAX_VIPS
 from portlb_app.openflow import Action, Output
 from portlb_app.topology import Topology
-
-_NUMBERS = 1 << 12
 
 
 @dataclass(frozen=True)
@@ -61,12 +60,12 @@ def vip_numbers(names: tuple[str, ...]) -> dict[str, int]:
 
     Names whose numbers meet take the next free one in alphabetical order. ValueError for more VIPs than numbers.
     """
-    if len(names) > _NUMBERS:
-        raise ValueError(f"there are numbers for {_NUMBERS} VIPs")
+    if len(names) > MAX_VIPS:
+        raise ValueError(f"there are numbers for {MAX_VIPS} VIPs")
     taken: dict[int, str] = {}
     for name in sorted(names):
-        number = zlib.crc32(name.encode()) % _NUMBERS
+        number = zlib.crc32(name.encode()) % MAX_VIPS
         while number in taken:
-            number = (number + 1) % _NUMBERS
+            number = (number + 1) % MAX_VIPS
         taken[number] = name
     return {name: number for number, name in taken.items()}

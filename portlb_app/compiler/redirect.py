@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from portlb_app.compiler.place import Place
-from portlb_app.config import RedirectPort
+from portlb_app.config import DefaultFor, RedirectPort
 from portlb_app.openflow import ETH_IPV4, IP_TCP, IP_UDP, Flow, Group, ToGroup, match
 from portlb_app.pipeline import (
     REDIRECT,
@@ -25,7 +25,7 @@ from portlb_app.selection import rows
 
 
 def flows(place: Place) -> Iterator[Flow]:
-    """One flow per redirect port and transport."""
+    """One flow per redirect port and transport, and one for what such clients may not have."""
     for pool in place.vip.redirect_ports:
         mark = cookie(Reason.REDIRECT, place.number, pool.port)
         yield flow(
@@ -49,6 +49,20 @@ def flows(place: Place) -> Iterator[Flow]:
             (to_pool(place, pool),),
             mark,
             "UDP to a redirect port: any server of the pool (U2)",
+        )
+    if place.vip.default_for is not DefaultFor.UNKNOWN_PORTS:
+        yield flow(
+            REDIRECT,
+            Priority.GENERAL,
+            match(
+                eth_type=ETH_IPV4,
+                ip_proto=IP_TCP,
+                ip_dst=place.address,
+                tcp_flags=(REDIRECT_BIT, REDIRECT_BIT),
+            ),
+            (),
+            cookie(Reason.DEFAULT, place.number),
+            "an unknown port, and the default server is for clients without REDIRECT only: drop (E5)",
         )
 
 

@@ -55,7 +55,7 @@ def _connector(value: Any) -> Connector:
 
 
 def _number(value: Any) -> Any:
-    if isinstance(value, bool):
+    if not isinstance(value, int) or isinstance(value, bool):
         raise ValueError("a number is expected")
     return value
 

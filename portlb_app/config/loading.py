@@ -21,6 +21,7 @@ from portlb_app.config.entries import (
 )
 from portlb_app.config.text import below, parse
 from portlb_app.config.values import (
+    MAX_VIPS,
     Config,
     ConfigError,
     Connector,
@@ -191,6 +192,8 @@ def _check_service_ports(file: _File) -> None:
 
 def _check_vips(file: _File) -> None:
     addresses: dict[IPv4Address, str] = {}
+    if len(file.vips) > MAX_VIPS:
+        file.wrong("vips", f"has {len(file.vips)} entries; {MAX_VIPS} are the most")
     for name, entry in file.vips.items():
         path = f"vips.{name}"
         if entry.address is not None and addresses.setdefault(entry.address, name) != name:
@@ -215,8 +218,8 @@ def _check_vips(file: _File) -> None:
 def _check_member(file: _File, path: str, member: str, vip: str) -> None:
     if member not in file.servers:
         file.wrong(path, f"there is no server {member}")
-    elif file.servers[member].vip not in (None, vip):
-        file.wrong(path, f"{member} is a server of VIP {file.servers[member].vip}")
+    elif (home := file.servers[member].vip) != vip and home in file.vips:
+        file.wrong(path, f"{member} is a server of VIP {home}")
 
 
 # --- values -----------------------------------------------------------------------------------------------------------

@@ -9,6 +9,10 @@ from ipaddress import IPv4Address
 from typing import NamedTuple
 
 
+MAX_VIPS = 1 << 12
+"""VIPs of a configuration: each has a number of 12 bits in cookies and group numbers."""
+
+
 class Problem(NamedTuple):
     """One mistake in a configuration: where, and what."""
 
