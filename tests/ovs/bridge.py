@@ -15,7 +15,6 @@ import time
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from portlb_app.openflow import SwitchState
 from tests.ovs.switch import Switch
@@ -172,8 +171,3 @@ def _frames(content: bytes) -> list[bytes]:
         frames.append(content[16 : 16 + length])
         content = content[16 + length :]
     return frames
-
-
-def capture_file(bridge: Bridge, port: int) -> Path:
-    """Where what leaves by a port is written."""
-    return bridge._files[port]

@@ -1,0 +1,251 @@
+"""What a switch does with the compiled tables is what `tests.reference` says the load balancer means.
+
+Random configurations meet random packets, by ofproto/trace and with real packets through the dummy datapath.
+PORTLB_SEED=n repeats or varies the draw, PORTLB_PAIRS=n makes it longer.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+from dataclasses import replace
+from ipaddress import IPv4Address
+from pathlib import Path
+from random import Random
+
+import pytest
+
+from portlb_app import compiler
+from portlb_app.config import Config, Switch, load
+from portlb_app.openflow import SwitchState
+from tests import generate
+from tests.ovs import switch as ovs
+from tests.ovs.bridge import Bridge, Seen
+from tests.reference import (
+    REDIRECT,
+    SYN,
+    TCP,
+    All,
+    AnyOf,
+    Arp,
+    ArpReply,
+    Drop,
+    Ip,
+    Outcome,
+    Packet,
+    To,
+    ToNetwork,
+    deliver,
+)
+
+SEED = int(os.environ.get("PORTLB_SEED", "20261124"))
+PAIRS = int(os.environ.get("PORTLB_PAIRS", "3000"))
+PER_CONFIGURATION = 50
+ROWS = 256
+
+
+@pytest.fixture(scope="module")
+def bridge(switch: ovs.Switch) -> Iterator[Bridge]:
+    """A bridge with every port a random configuration may use."""
+    bridge = Bridge(switch, generate.CONNECTORS)
+    yield bridge
+    bridge.close()
+
+
+def expected(config: Config, packet: Packet, switch: Switch, outcome: Outcome) -> Seen:
+    """An outcome in a switch's terms."""
+    port = {server.name: server.connector.port for server in config.servers}
+    if isinstance(outcome, To):
+        return Seen(frozenset({port[outcome.server]}))
+    if isinstance(outcome, (AnyOf, All)):
+        return Seen(frozenset(port[name] for name in outcome.servers), chosen=isinstance(outcome, AnyOf))
+    if isinstance(outcome, ToNetwork):
+        return Seen(frozenset({switch.network}))
+    if isinstance(outcome, ArpReply):
+        return Seen(frozenset({packet.in_port}), rewritten=True)
+    return Seen(frozenset())
+
+
+def outcomes_by_trace(bridge: Bridge, pairs: int, seed: int) -> Counter[str]:
+    """How often which outcome was agreed on; AssertionError with the seed and the packet if one was not."""
+    counts: Counter[str] = Counter()
+    for number in range(pairs // PER_CONFIGURATION):
+        random = Random(f"{seed}/{number}")
+        config = generate.configuration(random)
+        for switch in config.switches:
+            bridge.install(compiler.compile(config)[switch.name])
+            _check_shares(bridge)
+            for _ in range(PER_CONFIGURATION // len(config.switches)):
+                packet = generate.packet(random, config, switch)
+                outcome = deliver(config, switch, packet)
+                seen = bridge.trace(packet.in_port, generate.frame(packet))
+                what = f"seed {seed}/{number}, switch {switch.name}: {packet}\nmeans {outcome}\nwith {config}"
+                assert seen == expected(config, packet, switch, outcome), what
+                counts[type(outcome).__name__] += 1
+    return counts
+
+
+def _check_shares(bridge: Bridge) -> None:
+    """Every pool's group has one row per hash, and its servers' shares differ by one row at most."""
+    for rows in bridge.rows.values():
+        if rows:
+            assert sum(rows.values()) == ROWS
+            assert max(rows.values()) - min(rows.values()) <= 1
+
+
+def test_the_switch_means_what_the_reference_means(bridge: Bridge, capsys: pytest.CaptureFixture[str]) -> None:
+    """Random configurations, random packets: ofproto/trace and the reference agree, on every kind of outcome."""
+    counts = outcomes_by_trace(bridge, PAIRS, SEED)
+    with capsys.disabled():
+        print(f" seed {SEED}, {sum(counts.values())} packets: {dict(counts)}", end=" ")
+    for outcome in (Drop, To, AnyOf, All, ToNetwork, ArpReply):
+        assert counts[outcome.__name__] > sum(counts.values()) // 200, "a kind of outcome is hardly tried"
+
+
+def test_real_packets_go_where_the_reference_says(bridge: Bridge) -> None:
+    """Real packets: each leaves by the ports the reference names, as often as it names them, with the same bytes."""
+    counts: Counter[str] = Counter()
+    for number in range(8):
+        random = Random(f"{SEED}/real/{number}")
+        config = generate.configuration(random)
+        switch = config.switches[-1]
+        bridge.install(compiler.compile(config)[switch.name])
+        for _ in range(50):
+            packet = generate.packet(random, config, switch)
+            if packet.in_port not in generate.CONNECTORS:
+                continue
+            outcome = deliver(config, switch, packet)
+            frame = generate.frame(packet, data=random.randbytes(random.choice((0, 1, 60, 1200))))
+            gone = bridge.send(packet.in_port, [frame])
+            want = expected(config, packet, switch, outcome)
+            what = f"{SEED}/real/{number}: {packet}\nmeans {outcome}\nwith {config}"
+            if want.chosen:
+                assert len(gone) == 1 and set(gone) <= want.ports, what
+            else:
+                assert set(gone) == want.ports, what
+            answer = isinstance(outcome, ArpReply)
+            assert all(frames == [frame] for frames in gone.values()) or answer, what
+            counts[type(outcome).__name__] += 1
+    assert len(counts) == 6, f"a kind of outcome is not tried: {counts}"
+
+
+def test_arp_answer(bridge: Bridge, fig2: Config) -> None:
+    """The switch's ARP answer, byte by byte (RFC 826): addresses swapped, the VIP's in place of the asked-for ones."""
+    bridge.install(compiler.compile(fig2)["s1"])
+    client, vip_mac, vip = bytes.fromhex("020000000001"), bytes.fromhex("020000000064"), bytes((10, 0, 0, 100))
+    question = Packet(1, generate.CLIENT_MAC, Arp(1, generate.CLIENT_MAC, IPv4Address("10.0.0.1"), fig2.vips[0].address))
+    gone = bridge.send(1, [generate.frame(question, eth_dst=0xFFFFFFFFFFFF)])
+    assert set(gone) == {1}
+    (answer,) = gone[1]
+    assert answer[0:6] == client, "to who asked"
+    assert answer[6:12] == vip_mac, "from the VIP"
+    assert answer[12:14] == b"\x08\x06", "ARP"
+    assert answer[14:20] == b"\x00\x01\x08\x00\x06\x04", "IPv4 over Ethernet"
+    assert answer[20:22] == b"\x00\x02", "an answer"
+    assert answer[22:28] == vip_mac, "sender's MAC address: the VIP's"
+    assert answer[28:32] == vip, "sender's address: the VIP"
+    assert answer[32:38] == client, "target's MAC address: who asked"
+    assert answer[38:42] == bytes((10, 0, 0, 1)), "target's address: who asked"
+    assert len(answer) == 42
+
+
+def test_a_connection_stays_on_its_server(bridge: Bridge, fig2: Config) -> None:
+    """Every packet of a connection on a redirect port reaches one server, SYN or not, with the bit or without."""
+    bridge.install(compiler.compile(fig2)["s1"])
+    client, port = IPv4Address("192.0.2.1"), 22
+    for source_port in Random(SEED).sample(range(1024, 65536), 200):
+        segments = [
+            Ip(client, fig2.vips[0].address, TCP, source_port=source_port, destination_port=port, tcp_flags=flags)
+            for flags in (SYN | REDIRECT, SYN | REDIRECT, 0x810, 0x818, 0x010, 0x018, 0x811, 0x004)
+        ]
+        gone = bridge.send(1, [generate.frame(Packet(1, generate.CLIENT_MAC, segment)) for segment in segments])
+        assert [len(frames) for frames in gone.values()] == [len(segments)], f"from port {source_port}: {gone}"
+
+
+def test_connections_spread_evenly(bridge: Bridge, fig2: Config) -> None:
+    """2000 connections, four servers: each gets a quarter within five standard deviations, 97 connections."""
+    bridge.install(compiler.compile(fig2)["s1"])
+    random, total = Random(SEED), 2000
+    frames = []
+    for _ in range(total):
+        source = IPv4Address(random.randrange(0x0B000000, 0xDF000000))
+        segment = Ip(source, fig2.vips[0].address, TCP, "no", random.randrange(1024, 65536), 22, SYN | REDIRECT)
+        frames.append(generate.frame(Packet(1, generate.CLIENT_MAC, segment)))
+    share = {port: len(arrived) for port, arrived in bridge.send(1, frames).items()}
+    deviation = (total * 0.25 * 0.75) ** 0.5
+    assert set(share) == {2, 3, 4, 5} and sum(share.values()) == total
+    assert all(abs(count - total / 4) < 5 * deviation for count in share.values()), share
+
+
+def test_what_the_switch_holds_is_what_was_compiled(bridge: Bridge, switch: ovs.Switch) -> None:
+    """ovs-ofctl diff-flows finds no difference between the text and the switch, and a changed flow is one."""
+    for number in range(10):
+        config = generate.configuration(Random(f"{SEED}/diff/{number}"))
+        for name, state in compiler.compile(config).items():
+            bridge.install(state)
+            assert switch.diff_flows(bridge.name, compiler.flows_text(name, state)) == ""
+            assert len(switch.dump_flows(bridge.name)) == len(state.flows)
+            first = state.ordered_flows[0]
+            other = SwitchState(state.flows - {first} | {replace(first, actions=())})
+            assert switch.diff_flows(bridge.name, compiler.flows_text(name, other)) != ""
+
+
+def masks(switch: ovs.Switch, bridge: Bridge) -> dict[str, set[str]]:
+    """The distinct masks of each table of a switch: what its classifier has to try, one after the other."""
+    result = defaultdict(set)
+    for line in switch.dump_flows(bridge.name):
+        words = line.partition(" actions=")[0].replace(",", " ").split()
+        table = next((word for word in words if word.startswith("table=")), "table=0")
+        shapes = []
+        for word in words:
+            name, _, value = word.partition("=")
+            if name in ("tcp", "udp", "icmp"):
+                shapes.append("ip protocol")
+            elif name not in ("cookie", "table", "priority"):
+                shapes.append(name + (value if value.startswith(("+", "-")) else value.partition("/")[2]))
+        result[table].add(" ".join(shapes))
+    return dict(result)
+
+
+def test_look_ups_do_not_get_slower_with_servers_and_ports(bridge: Bridge, switch: ovs.Switch) -> None:
+    """60 servers with 600 service ports and 20 pools need exactly the masks that 4 servers need."""
+
+    def large(servers: int, owned: int, pools: int) -> Config:
+        names = [f"n{number}" for number in range(servers)]
+        shared = {40000 + port: {"servers": names, "legacy": "drop" if port % 2 else "balance"} for port in range(pools)}
+        data = {
+            "switches": {"s1": {"dpid": 1, "network": 1}},
+            "vips": {
+                "web": {
+                    "address": "10.0.0.100",
+                    "mac": "02:00:00:00:00:64",
+                    "default_server": names[0],
+                    "default_for": "plain_unknown_ports",
+                    "redirect_ports": shared,
+                }
+            },
+            "servers": {
+                name: {
+                    "vip": "web",
+                    "connector": f"s1:{number + 2}",
+                    "service_ports": list(range(1 + number * owned, 1 + (number + 1) * owned)),
+                }
+                for number, name in enumerate(names)
+            },
+        }
+        return load(generate.text(data))
+
+    bridge.install(compiler.compile(large(4, 3, 2))["s1"])
+    small = masks(switch, bridge)
+    flows = len(switch.dump_flows(bridge.name))
+    bridge.install(compiler.compile(large(60, 10, 20))["s1"])
+    assert masks(switch, bridge) == small
+    assert len(switch.dump_flows(bridge.name)) > 20 * flows
+    assert all(len(shapes) <= 6 for shapes in small.values()), small
+
+
+@pytest.fixture(scope="module")
+def fig2() -> Config:
+    """The worked example of the repository."""
+    return load((Path(__file__).parents[2] / "flows/fig2/lb.yaml").read_text())
