@@ -1,0 +1,318 @@
+"""The whole controller as a process, with a real switch: it installs, heals, survives, and keeps the last good tables."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from portlb_app.openflow import SwitchState
+from portlb_app.pipeline import COOKIE, SERVICE, TABLES, pool_group
+from portlb_app.reconciler import Configuration
+from tests.ovs.controller import ControllerProcess, free_port, wait_for
+from tests.ovs.switch import Switch
+
+FIG2 = (Path(__file__).parents[2] / "flows/fig2/lb.yaml").read_text()
+PORTS = 5
+RESYNC = 0.5
+
+
+def lb(dpid: int) -> str:
+    """FIG. 2's configuration for the switch with this dpid."""
+    text = FIG2.replace("{dpid: 1,", f"{{dpid: {dpid},")
+    assert f"dpid: {dpid}," in text
+    return text
+
+
+def desired(text: str) -> SwitchState:
+    (target,) = Configuration.of(text).targets.values()
+    return target.state
+
+
+def differs(switch: Switch, bridge: str, text: str) -> str:
+    """How the bridge's flows differ from what a configuration compiles to."""
+    return switch.diff_flows(bridge, "\n".join(map(str, desired(text).flows)))
+
+
+def has_groups(switch: Switch, bridge: str, text: str) -> bool:
+    return {line.split(",")[0] for line in switch.dump_groups(bridge)} == {
+        f"group_id={group.number}" for group in desired(text).groups
+    }
+
+
+Start = Callable[..., ControllerProcess]
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Start]:
+    """Starts a controller for a configuration's text; its file is tmp_path/lb.yaml."""
+    started = []
+
+    def start(text: str | None, **options: float) -> ControllerProcess:
+        path = tmp_path / "lb.yaml"
+        if text is not None:
+            path.write_text(text)
+        started.append(ControllerProcess(path, **options))
+        return started[-1]
+
+    yield start
+    for controller in started:
+        controller.close()
+
+
+@pytest.fixture
+def bridge(switch: Switch, request: pytest.FixtureRequest) -> Iterator[tuple[str, int]]:
+    """A bridge with FIG. 2's ports: (name, dpid)."""
+    dpid = 0x100 + abs(hash(request.node.name)) % 0xFFFF
+    switch.add_bridge("b", dpid, {f"b{number}": number for number in range(1, PORTS + 1)})
+    yield "b", dpid
+    switch.delete_bridge("b")
+
+
+def test_installs_exactly_what_is_compiled_and_ends_cleanly(
+    switch: Switch, bridge: tuple[str, int], start: Start
+) -> None:
+    name, dpid = bridge
+    controller = start(lb(dpid))
+    assert controller.switch("s1")["state"] == "absent"
+    switch.set_controller(name, controller.target)
+    synced = controller.wait_for_state("s1", "synced")
+    state = desired(lb(dpid))
+    assert (synced["flows"], synced["groups"]) == (len(state.flows), len(state.groups))
+    assert (synced["drift"], synced["errors"]) == (0, [])
+    assert differs(switch, name, lb(dpid)) == ""
+    assert has_groups(switch, name, lb(dpid))
+    assert "drop" in switch.trace(name, "in_port=77,tcp")
+    assert controller.close() == 0
+    assert differs(switch, name, lb(dpid)) == ""
+
+
+def test_heals_what_somebody_changed_and_leaves_alone_what_is_not_ours(
+    switch: Switch, bridge: tuple[str, int], start: Start
+) -> None:
+    name, dpid = bridge
+    controller = start(lb(dpid), resync=RESYNC)
+    switch.set_controller(name, controller.target)
+    controller.wait_for_state("s1", "synced")
+    foreign_flow = "cookie=0x99, table=150, priority=7,in_port=1 actions=output:2"
+    switch.ofctl("add-flow", name, foreign_flow)
+    switch.ofctl("add-group", name, "group_id=9,type=all,bucket=actions=output:1")
+
+    ours = f"cookie={COOKIE:#x}"
+    pool = desired(lb(dpid)).ordered_groups[0].number
+    switch.ofctl("del-flows", name, f"table={SERVICE.number}")
+    switch.ofctl("mod-flows", name, f"table={TABLES[0].number},in_port=2 actions=drop")
+    switch.ofctl("add-flow", name, f"{ours},table=200,priority=5,ipv6,ipv6_dst=fe80::/10 actions=normal")
+    switch.ofctl("add-flow", name, f"{ours},table={SERVICE.number},idle_timeout=60,priority=0 actions=flood")
+    switch.ofctl("add-flow", name, f"{ours},table={SERVICE.number},priority=200,tcp,tcp_dst=0x10/0xf0 actions=drop")
+    switch.ofctl("mod-group", name, f"group_id={pool},type=all,bucket=actions=output:3")
+    switch.ofctl("del-groups", name, f"group_id={desired(lb(dpid)).ordered_groups[1].number}")
+    switch.ofctl("add-group", name, f"group_id={pool_group(4095, 1)},type=ff,bucket=watch_port:1,actions=output:1")
+
+    wait_for("drift is counted", lambda: controller.switch("s1")["drift"] > 5)
+    controller.wait_for_state("s1", "synced")
+    assert foreign_flow in switch.dump_flows(name)
+    assert "group_id=9,type=all,bucket=bucket_id:0,actions=output:1" in switch.dump_groups(name)
+    switch.ofctl("del-flows", name, "cookie=0x99/-1")
+    switch.ofctl("del-groups", name, "group_id=9")
+    assert differs(switch, name, lb(dpid)) == ""
+    assert has_groups(switch, name, lb(dpid))
+    drift = controller.switch("s1")["drift"]
+    wait_for("another look", lambda: (controller.switch("s1")["read_age_seconds"] or 9) < 0.2)
+    assert controller.switch("s1")["drift"] == drift, "what is healed is not drift"
+    assert "somebody changed" in controller.log.read_text()
+
+
+def changes_sent(switch: Switch) -> int:
+    """How many messages that change something the switch has logged."""
+    log = (switch.directory / "ovs-vswitchd.log").read_text()
+    return sum(
+        "received: " in line and any(word in line for word in ("OFPT_FLOW_MOD", "OFPT_GROUP_MOD", "OFPT_BUNDLE"))
+        for line in log.splitlines()
+    )
+
+
+def test_a_killed_controller_comes_back_with_what_was_put_and_sends_nothing(
+    switch: Switch, bridge: tuple[str, int], start: Start, tmp_path: Path
+) -> None:
+    name, dpid = bridge
+    switch.appctl("vlog/set", "vconn:file:dbg")
+    switch.appctl("vlog/disable-rate-limit", "vconn")
+    port = free_port()
+    controller = start(lb(dpid), openflow_port=port)
+    switch.set_controller(name, controller.target)
+    controller.wait_for_state("s1", "synced")
+    (tmp_path / "lb.yaml").chmod(0o640)
+    put = lb(dpid).replace("21: {servers: [b, c, d]}", "21: {servers: [b, c]}")
+    code, body = controller.request("PUT", "/v1/config", put)
+    assert code == 200, body
+    assert json.loads(body)["generation"] == 2
+    assert controller.request("GET", "/v1/config") == (200, put)
+    assert (tmp_path / "lb.yaml").read_text() == put
+    assert (tmp_path / "lb.yaml").stat().st_mode & 0o777 == 0o640
+    assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
+    controller.kill()
+
+    sent = changes_sent(switch)
+    assert sent > 5, "the log must show changes, or the next assertion proves nothing"
+    again = start(None, openflow_port=port)
+    again.wait_for_state("s1", "synced")
+    assert changes_sent(switch) == sent
+    assert again.request("GET", "/v1/config") == (200, put)
+    assert differs(switch, name, put) == ""
+    switch.appctl("vlog/set", "vconn:file:info")
+
+
+def test_a_refused_or_wrong_configuration_leaves_the_last_good_one_live(
+    switch: Switch, bridge: tuple[str, int], start: Start, tmp_path: Path
+) -> None:
+    name, dpid = bridge
+    controller = start(lb(dpid))
+    switch.set_controller(name, controller.target)
+    controller.wait_for_state("s1", "synced")
+    full = sum(flow.table == SERVICE.number for flow in desired(lb(dpid)).flows)
+    switch.vsctl(
+        *("set", "bridge", name, f"flow_tables:{SERVICE.number}=@limited", "--"),
+        *("--id=@limited", "create", "Flow_Table", f"flow_limit={full}", "overflow_policy=refuse"),
+    )
+    larger = lb(dpid).replace("22}, 9]", "22}, 9, 900, 901]")
+    code, body = controller.request("PUT", "/v1/config", larger)
+    assert code == 409, body
+    (reason, *_) = json.loads(body)["switches"]["s1"]
+    assert reason.startswith("add flow cookie=0x504c")
+    assert "OFPFMFC_TABLE_FULL" in reason and "flow_limit" in reason
+    controller.wait_for_state("s1", "synced")
+    assert differs(switch, name, lb(dpid)) == ""
+    assert controller.request("GET", "/v1/config") == (200, lb(dpid))
+    assert (tmp_path / "lb.yaml").read_text() == lb(dpid)
+    assert controller.status()["generation"] == 1
+    assert controller.switch("s1")["drift"] == 0
+
+    code, body = controller.request("PUT", "/v1/config", lb(dpid).replace("connector: s1:3", "connector: s9:3"))
+    assert code == 422
+    assert json.loads(body)["errors"] == [{"path": "servers.b.connector", "message": "there is no switch s9"}]
+    assert controller.request("PUT", "/v1/config", b"\xff")[0] == 422
+    assert controller.request("PUT", "/v1/config", b"#" * (4 << 20) + b"#")[0] == 413
+    assert controller.request("GET", "/v1/config") == (200, lb(dpid))
+
+    switch.vsctl("clear", "bridge", name, "flow_tables")
+    code, body = controller.request("PUT", "/v1/config", larger)
+    assert code == 200, body
+    assert differs(switch, name, larger) == ""
+
+
+def test_a_reload_takes_the_file_and_keeps_the_last_good_configuration_on_a_mistake(
+    switch: Switch, bridge: tuple[str, int], start: Start, tmp_path: Path
+) -> None:
+    name, dpid = bridge
+    controller = start(lb(dpid))
+    switch.set_controller(name, controller.target)
+    controller.wait_for_state("s1", "synced")
+    (tmp_path / "lb.yaml").write_text("switches: 7")
+    controller.process.send_signal(signal.SIGHUP)
+    wait_for("the mistake is logged", lambda: "not reloaded" in controller.log.read_text())
+    assert controller.request("GET", "/v1/config") == (200, lb(dpid))
+    smaller = lb(dpid).replace("[a, b, c, d], legacy", "[a], legacy")
+    (tmp_path / "lb.yaml").write_text(smaller)
+    controller.process.send_signal(signal.SIGHUP)
+    wait_for("the second one is live", lambda: controller.status()["generation"] == 2)
+    assert differs(switch, name, smaller) == ""
+
+
+def test_a_switch_that_restarts_empty_gets_its_tables_back(
+    switch: Switch, bridge: tuple[str, int], start: Start
+) -> None:
+    name, dpid = bridge
+    controller = start(lb(dpid))
+    switch.set_controller(name, controller.target)
+    controller.wait_for_state("s1", "synced")
+    switch.stop_vswitchd()
+    controller.wait_for_state("s1", "absent")
+    switch.start_vswitchd()
+    synced = controller.wait_for_state("s1", "synced")
+    assert synced["drift"] == 0
+    assert differs(switch, name, lb(dpid)) == ""
+
+
+def test_a_switch_nobody_configured_and_one_of_another_version_are_told_apart_and_left_alone(
+    switch: Switch, bridge: tuple[str, int], start: Start
+) -> None:
+    name, dpid = bridge
+    controller = start(lb(dpid + 1), resync=0.1)
+    switch.set_controller(name, controller.target)
+    wait_for("it is known as unknown", lambda: controller.status()["unknown_switches"] == [f"{dpid:#x}"])
+    switch.ofctl("add-flow", name, f"cookie={COOKIE:#x},priority=7 actions=drop")
+    time.sleep(0.5)
+    assert len(switch.dump_flows(name)) == 1
+
+    code, body = controller.request("PUT", "/v1/config", lb(dpid))
+    assert code == 200, body
+    assert differs(switch, name, lb(dpid)) == ""
+    code, body = controller.request("PUT", "/v1/config", lb(dpid + 1))
+    assert code == 200, body
+    assert switch.dump_flows(name) == [], "a switch that is configured no more is emptied of what is ours"
+
+    switch.vsctl("set", "bridge", name, "protocols=OpenFlow13")
+    refused = wait_for("its version is refused", lambda: controller.status()["refused_connections"]["last"])
+    assert "it speaks OpenFlow 1.3, not 1.5" in refused[0]["reason"]
+    assert controller.status()["unknown_switches"] == []
+
+
+def test_only_one_configuration_is_on_trial_at_a_time(switch: Switch, bridge: tuple[str, int], start: Start) -> None:
+    name, dpid = bridge
+    controller = start(lb(dpid))
+    switch.set_controller(name, controller.target)
+    controller.wait_for_state("s1", "synced")
+    vswitchd = int((switch.directory / "ovs-vswitchd.pid").read_text())
+    os.kill(vswitchd, signal.SIGSTOP)
+    answers: list[tuple[int, str]] = []
+    first = threading.Thread(target=lambda: answers.append(controller.request("PUT", "/v1/config", lb(dpid))))
+    first.start()
+    try:
+        wait_for("the first is on trial", lambda: controller.switch("s1")["state"] != "synced")
+        assert controller.request("PUT", "/v1/config", lb(dpid))[0] == 409
+    finally:
+        os.kill(vswitchd, signal.SIGCONT)
+        first.join()
+    assert answers[0][0] == 200
+
+
+def run(path: Path, *flags: str) -> subprocess.CompletedProcess[str]:
+    """A controller that is expected to end by itself."""
+    command = [sys.executable, "-m", "portlb_app.cli", "controller", str(path), *flags]
+    return subprocess.run(command, capture_output=True, text=True, timeout=20, stdin=subprocess.DEVNULL)
+
+
+def test_what_is_wrong_at_the_start_is_said_plainly(tmp_path: Path) -> None:
+    path = tmp_path / "lb.yaml"
+    path.write_text(FIG2.replace("s1:2", "s9:2").replace("s1:3", "s9:3"))
+    ended = run(path)
+    assert ended.returncode == 2
+    assert ended.stderr.splitlines() == [
+        "servers.a.connector: there is no switch s9",
+        "servers.b.connector: there is no switch s9",
+    ]
+    path.write_text(FIG2)
+    ended = run(path, "--wsapi-host", "0.0.0.0")
+    assert (ended.returncode, ended.stderr) == (
+        2,
+        "portlb: --wsapi-host 0.0.0.0: the REST interface has no login, so it only listens on loopback\n",
+    )
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        ended = run(path, "--ofp-listen-host", "127.0.0.1", "--ofp-tcp-listen-port", str(port))
+        assert ended.returncode == 1
+        assert f"cannot listen for switches on 127.0.0.1 port {port}: Address already in use" in ended.stderr
+        ended = run(path, "--ofp-tcp-listen-port", "0", "--wsapi-port", str(port))
+        assert ended.returncode == 1
+        assert f"cannot listen on 127.0.0.1 port {port}: Address already in use" in ended.stderr
+    assert run(tmp_path / "none.yaml").returncode == 1

@@ -1,0 +1,174 @@
+"""The REST interface as values, and the file behind it."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from portlb_app.api import MAX_BODY, RefusedConnections, Request, Response, View, answer, failure, respond
+from portlb_app.reconciler import Busy, Configuration, Live, RefusedBySwitches, Status, SwitchStatus, TimedOut
+from portlb_app.store import ConfigFile, StoreError
+
+FIG2 = (Path(__file__).parents[2] / "flows/fig2/lb.yaml").read_text()
+VIEW = View(
+    Status(3, (SwitchStatus("s1", 1, "error", 5, 2, 7, ("table full",), 0.25),), (0xABC,)),
+    "the: text\n",
+    RefusedConnections(12, (("192.0.2.1:5", "no hello"),)),
+)
+
+
+def ask(method: str, path: str, body: bytes = b"", host: str = "localhost:8080") -> Response | Configuration:
+    return respond(Request(method, path, host, body), VIEW)
+
+
+def reply(method: str, path: str, body: bytes = b"", host: str = "localhost:8080") -> Response:
+    response = ask(method, path, body, host)
+    assert isinstance(response, Response)
+    return response
+
+
+def test_status_tells_everything() -> None:
+    response = reply("GET", "/v1/status")
+    assert (response.status, response.content_type) == (200, "application/json")
+    status = json.loads(response.body)
+    assert status.pop("version")
+    assert status == {
+        "generation": 3,
+        "switches": [
+            {
+                "name": "s1",
+                "dpid": "0x1",
+                "state": "error",
+                "flows": 5,
+                "groups": 2,
+                "drift": 7,
+                "errors": ["table full"],
+                "read_age_seconds": 0.25,
+            }
+        ],
+        "unknown_switches": ["0xabc"],
+        "refused_connections": {"count": 12, "last": [{"address": "192.0.2.1:5", "reason": "no hello"}]},
+    }
+
+
+def test_config_is_the_text_as_it_was_given() -> None:
+    response = reply("GET", "/v1/config")
+    assert (response.status, response.body, response.content_type) == (200, "the: text\n", "application/yaml")
+
+
+@pytest.mark.parametrize("body", [FIG2, json.dumps({"switches": {"s1": {"dpid": 1, "network": 1}}})])
+def test_a_valid_configuration_is_proposed_as_it_was_sent(body: str) -> None:
+    proposed = ask("PUT", "/v1/config", body.encode())
+    assert isinstance(proposed, Configuration)
+    assert proposed.text == body
+    assert [target.name for target in proposed.targets.values()] == ["s1"]
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body", "status", "error"),
+    [
+        ("GET", "/", b"", 404, "there is no /; there are /v1/status, /v1/config"),
+        ("GET", "/v1/config/", b"", 404, "there is no /v1/config/"),
+        ("POST", "/v1/config", b"", 405, "/v1/config knows GET, PUT, not POST"),
+        ("PUT", "/v1/status", b"", 405, "/v1/status knows GET, not PUT"),
+        ("PUT", "/v1/config", b"#" * (MAX_BODY + 1), 413, "a configuration has at most 4194304 bytes"),
+        ("PUT", "/v1/config", b"\xff", 422, "the configuration has mistakes"),
+        ("PUT", "/v1/config", b"", 422, "the configuration has mistakes"),
+        ("PUT", "/v1/config", b"[" * 100, 422, "the configuration has mistakes"),
+    ],
+)
+def test_errors_are_json_and_say_what_is_wrong(method: str, path: str, body: bytes, status: int, error: str) -> None:
+    response = reply(method, path, body)
+    assert response.status == status
+    assert json.loads(response.body)["error"].startswith(error)
+    assert response.content_type == "application/json"
+
+
+def test_405_names_the_methods_there_are() -> None:
+    assert reply("DELETE", "/v1/config").headers == {"Allow": "GET, PUT"}
+
+
+def test_every_mistake_of_a_configuration_has_its_path() -> None:
+    text = FIG2.replace("s1:2", "s9:2").replace("address: 10.0.0.100", "address: 10.0.0")
+    errors = json.loads(reply("PUT", "/v1/config", text.encode()).body)["errors"]
+    assert {error["path"] for error in errors} == {"servers.a.connector", "vips.web.address"}
+
+
+@pytest.mark.parametrize("host", ["localhost", "LOCALHOST:80", "127.0.0.1:8080", "[::1]:8080", "[::1]"])
+def test_this_machine_has_these_names(host: str) -> None:
+    assert reply("GET", "/v1/status", host=host).status == 200
+
+
+@pytest.mark.parametrize("host", ["", "example.org", "localhost.example.org:8080", "127.0.0.1.example.org", "::1:80"])
+def test_another_name_is_refused(host: str) -> None:
+    assert reply("GET", "/v1/status", host=host).status == 403
+    assert reply("PUT", "/v1/config", FIG2.encode(), host=host).status == 403
+
+
+def test_what_became_of_a_proposal() -> None:
+    assert answer(Live(), VIEW).status == 200
+    assert json.loads(answer(Live(), VIEW).body)["generation"] == 3
+    refused = answer(RefusedBySwitches({"s1": ("full",)}), VIEW)
+    assert (refused.status, json.loads(refused.body)["switches"]) == (409, {"s1": ["full"]})
+    late = answer(TimedOut(("s1",)), VIEW)
+    assert (late.status, json.loads(late.body)["switches"]) == (504, ["s1"])
+    assert answer(Busy(), VIEW).status == 409
+    assert json.loads(failure(500, 'a "quote"').body) == {"error": 'a "quote"'}
+
+
+# ---- the file ----
+
+
+def test_a_file_is_replaced_whole_and_keeps_its_mode(tmp_path: Path) -> None:
+    path = tmp_path / "lb.yaml"
+    path.write_text("old")
+    path.chmod(0o604)
+    staged = ConfigFile(path).stage("new\r\n€")
+    assert path.read_text() == "old"
+    staged.commit()
+    assert path.read_bytes() == "new\r\n€".encode()
+    assert path.stat().st_mode & 0o777 == 0o604
+    assert os.listdir(tmp_path) == ["lb.yaml"]
+
+
+def test_a_discarded_text_leaves_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "lb.yaml"
+    path.write_text("old")
+    ConfigFile(path).stage("new").discard()
+    assert path.read_text() == "old"
+    assert os.listdir(tmp_path) == ["lb.yaml"]
+
+
+def test_a_link_stays_a_link(tmp_path: Path) -> None:
+    (tmp_path / "real").mkdir()
+    (tmp_path / "real/lb.yaml").write_text("old")
+    link = tmp_path / "lb.yaml"
+    link.symlink_to("real/lb.yaml")
+    ConfigFile(link).stage("new").commit()
+    assert link.is_symlink()
+    assert (tmp_path / "real/lb.yaml").read_text() == "new"
+
+
+def test_a_directory_that_cannot_be_written_to_is_found_when_staging(tmp_path: Path) -> None:
+    path = tmp_path / "gone" / "lb.yaml"
+    path.parent.mkdir()
+    path.write_text("old")
+    file = ConfigFile(path)
+    path.unlink()
+    path.parent.rmdir()
+    with pytest.raises(StoreError, match="lb.yaml can't be replaced: No such file or directory"):
+        file.stage("new")
+
+
+def test_a_commit_that_fails_leaves_nothing_behind(tmp_path: Path) -> None:
+    path = tmp_path / "lb.yaml"
+    path.write_text("old")
+    staged = ConfigFile(path).stage("new")
+    path.unlink()
+    path.mkdir()
+    with pytest.raises(StoreError, match="Is a directory"):
+        staged.commit()
+    assert os.listdir(tmp_path) == ["lb.yaml"]

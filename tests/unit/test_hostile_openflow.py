@@ -1,0 +1,332 @@
+"""Peers that break OpenFlow, against a live controller: each loses its own connection, and nobody else notices."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import struct
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.ovs.controller import ControllerProcess, wait_for
+
+FIG2 = (Path(__file__).parents[2] / "flows/fig2/lb.yaml").read_text()
+VERSION = 6
+HELLO, ERROR, ECHO_REQUEST, ECHO_REPLY, EXPERIMENTER, FEATURES_REQUEST, FEATURES_REPLY = range(7)
+PORT_STATUS, PACKET_IN, MULTIPART_REQUEST, MULTIPART_REPLY = 12, 10, 18, 19
+BUNDLE_CONTROL = 33
+FLOW_DESC, GROUP_DESC, PORT_DESC = 1, 7, 13
+SOON = 3.0
+"""Seconds in which the controller has to notice; an unbounded parser would never."""
+
+
+def message(kind: int, body: bytes = b"", xid: int = 1, version: int = VERSION) -> bytes:
+    return struct.pack("!BBHI", version, kind, 8 + len(body), xid) + body
+
+
+def element(kind: int, length: int, rest: bytes = b"") -> bytes:
+    return struct.pack("!HH", kind, length) + rest
+
+
+def multipart(kind: int, body: bytes, xid: int = 1) -> bytes:
+    return message(MULTIPART_REPLY, struct.pack("!HH4x", kind, 0) + body, xid)
+
+
+def features(dpid: int) -> bytes:
+    return message(FEATURES_REPLY, struct.pack("!QIBB2xII", dpid, 0, 254, 0, 0, 0))
+
+
+GOOD_HELLO = message(HELLO, element(1, 8, struct.pack("!I", 1 << VERSION)))
+
+
+class Peer:
+    """A raw TCP connection to the controller."""
+
+    def __init__(self, port: int) -> None:
+        self._socket = socket.create_connection(("127.0.0.1", port), timeout=SOON)
+
+    def send(self, *data: bytes) -> None:
+        with contextlib.suppress(ConnectionError):
+            self._socket.sendall(b"".join(data))
+
+    def receive(self) -> tuple[int, int, bytes]:
+        """The next message: type, xid, body."""
+        header = self._exactly(8)
+        _, kind, length, xid = struct.unpack("!BBHI", header)
+        return kind, xid, self._exactly(length - 8)
+
+    def until(self, kind: int) -> tuple[int, bytes]:
+        """Skip messages until one of this type: xid, body."""
+        while True:
+            got, xid, body = self.receive()
+            if got == kind:
+                return xid, body
+
+    def _exactly(self, size: int) -> bytes:
+        data = b""
+        while len(data) < size:
+            more = self._socket.recv(size - len(data))
+            if not more:
+                raise ConnectionError("closed")
+            data += more
+        return data
+
+    def connect_as(self, dpid: int) -> None:
+        """The handshake of an honest switch without ports."""
+        self.send(GOOD_HELLO)
+        self.until(FEATURES_REQUEST)
+        self.send(features(dpid))
+        xid, _ = self.until(MULTIPART_REQUEST)
+        self.send(multipart(PORT_DESC, b"", xid))
+
+    def is_closed(self) -> bool:
+        """Whether the controller closes the connection soon."""
+        deadline = time.monotonic() + SOON
+        with contextlib.suppress(ConnectionError):
+            while time.monotonic() < deadline:
+                self._socket.settimeout(max(0.01, deadline - time.monotonic()))
+                try:
+                    if not self._socket.recv(1 << 16):
+                        return True
+                except TimeoutError:
+                    return False
+            return False
+        return True
+
+    def answers(self) -> bool:
+        """Whether the controller still answers on this connection, promptly."""
+        self.send(message(ECHO_REQUEST, b"ping", 77))
+        return self.until(ECHO_REPLY) == (77, b"ping")
+
+    def close(self) -> None:
+        self._socket.close()
+
+
+@pytest.fixture(scope="module")
+def controller(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControllerProcess]:
+    path = tmp_path_factory.mktemp("hostile") / "lb.yaml"
+    path.write_text(FIG2)
+    controller = ControllerProcess(path)
+    yield controller
+    assert controller.close() == 0, "it must still end cleanly"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def silent(controller: ControllerProcess) -> Iterator[Peer]:
+    """A peer that connects before all others and never says a word."""
+    silent = Peer(controller.openflow_port)
+    yield silent
+    silent.close()
+
+
+@pytest.fixture
+def peer(controller: ControllerProcess) -> Iterator[Peer]:
+    peer = Peer(controller.openflow_port)
+    yield peer
+    peer.close()
+
+
+@pytest.fixture
+def honest(controller: ControllerProcess) -> Iterator[Peer]:
+    """A switch that behaves, nobody configured; it is here to see what others cost it."""
+    honest = Peer(controller.openflow_port)
+    honest.connect_as(0xABC)
+    wait_for("it is known", lambda: "0xabc" in controller.status()["unknown_switches"])
+    yield honest
+    assert honest.answers()
+    start = time.monotonic()
+    assert "0xabc" in controller.status()["unknown_switches"]
+    assert time.monotonic() - start < 1
+    honest.close()
+    wait_for("it is gone", lambda: "0xabc" not in controller.status()["unknown_switches"])
+
+
+def last_reason(controller: ControllerProcess) -> str:
+    return str(controller.status()["refused_connections"]["last"][-1]["reason"])
+
+
+@pytest.mark.parametrize(
+    ("hello", "reason"),
+    [
+        (message(HELLO, element(1, 0)), "a hello element says it has 0 bytes of 4"),
+        (message(HELLO, element(9, 0)), "a hello element says it has 0 bytes of 4"),
+        (message(HELLO, element(1, 0, bytes(4))), "a hello element says it has 0 bytes of 8"),
+        (message(HELLO, element(1, 9, bytes(4))), "a hello element says it has 9 bytes of 8"),
+        (message(HELLO, element(1, 65535)), "a hello element says it has 65535 bytes of 4"),
+        (message(HELLO, b"\0\1\0"), "a hello element is cut off"),
+        (message(HELLO, element(2, 4, bytes(4)) * 17), "a hello has more than 16 elements"),
+        (message(HELLO, element(1, 8, bytes(4))), "it speaks OpenFlow of no version"),
+        (message(HELLO, version=4), "it speaks OpenFlow 1.0, 1.1, 1.2, 1.3, not 1.5"),
+        (message(HELLO, version=0), "it speaks OpenFlow of no version, not 1.5"),
+        (struct.pack("!BBHI", VERSION, HELLO, 0, 1), "a message says it has 0 bytes"),
+        (struct.pack("!BBHI", VERSION, HELLO, 7, 1), "a message says it has 7 bytes"),
+        (b"GET / HTTP/1.1\r\nHost: x\r\n\r\n" * 1000, "OpenFlow version 0x47"),
+        (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + bytes(1024), "OpenFlow version 0x16"),
+        (message(ECHO_REQUEST, version=1), "a message of OpenFlow version 0x01"),
+        (message(99), "a message of type 99 that can't be read"),
+        (message(ECHO_REQUEST) * 300, "more than 256 messages before the handshake is done"),
+        (message(ERROR, struct.pack("!HH", 0, 0) + b"\xff\xfe"), "UnicodeDecodeError"),
+        (message(ERROR, struct.pack("!HH", 1, 1)), "an error that does not quote"),
+    ],
+    ids=lambda value: None,
+)
+def test_a_wrong_beginning_ends_its_own_connection(
+    controller: ControllerProcess, honest: Peer, peer: Peer, hello: bytes, reason: str
+) -> None:
+    peer.send(hello)
+    assert peer.is_closed()
+    assert reason in last_reason(controller)
+
+
+ZERO_PROPERTY = struct.pack("!HH", 99, 0) + bytes(4)
+OXM_IN_PORT = struct.pack("!II", 0x80000004, 1)
+
+
+def port(length: int, properties: bytes) -> bytes:
+    return struct.pack("!IH2x6s2x16sII", 1, length, bytes(6), b"p", 0, 0) + properties
+
+
+@pytest.mark.parametrize(
+    "hostile",
+    [
+        multipart(PORT_DESC, port(48, ZERO_PROPERTY)),
+        multipart(PORT_DESC, port(48, bytes(8))),
+        multipart(PORT_DESC, port(0, b"")),
+        multipart(GROUP_DESC, struct.pack("!HBxIH6x", 0, 1, 1, 0)),
+        multipart(FLOW_DESC, bytes(56)),
+        multipart(2, bytes(64)),
+        multipart(6, bytes(64)),
+        multipart(9, bytes(64)),
+        multipart(10, bytes(64)),
+        multipart(12, bytes(128)),
+        multipart(14, bytes(64)),
+        multipart(15, bytes(64)),
+        multipart(16, bytes(64)),
+        multipart(17, bytes(64)),
+        multipart(18, bytes(64)),
+        multipart(19, bytes(64)),
+        multipart(99, bytes(64)),
+        message(BUNDLE_CONTROL, struct.pack("!IHH", 1, 1, 3) + ZERO_PROPERTY),
+        message(PORT_STATUS, bytes(8) + port(48, ZERO_PROPERTY)),
+        message(PACKET_IN, struct.pack("!IHBBQ", 0, 0, 0, 0, 0) + struct.pack("!HH", 1, 65535) + OXM_IN_PORT),
+        message(PACKET_IN, b""),
+        message(11, bytes(40)),
+        message(26, bytes(40)),
+        message(28, bytes(40)),
+        message(32, bytes(40)),
+        message(35, bytes(40)),
+    ],
+    ids=lambda hostile: f"type{hostile[1]}-{hostile[8:].hex()[:8]}",
+)
+def test_a_length_of_zero_after_the_handshake_costs_at_most_its_own_connection(
+    honest: Peer, peer: Peer, hostile: bytes
+) -> None:
+    """Some of these loop for ever in Ryu's parsers, some raise, some are read: nobody else may notice which."""
+    peer.connect_as(0xBAD)
+    peer.send(hostile)
+    started = time.monotonic()
+    assert honest.answers()
+    assert time.monotonic() - started < SOON
+
+
+def test_an_endless_parser_is_stopped_counted_and_reported(
+    controller: ControllerProcess, honest: Peer, peer: Peer
+) -> None:
+    before = controller.status()["refused_connections"]["count"]
+    peer.connect_as(0xBAD)
+    peer.send(multipart(PORT_DESC, port(48, ZERO_PROPERTY)))
+    assert peer.is_closed()
+    assert last_reason(controller) == "a message takes more than 0.5 s to read"
+    assert controller.status()["refused_connections"]["count"] > before
+
+
+def test_silent_and_half_messages_take_nothing_from_others(controller: ControllerProcess, honest: Peer) -> None:
+    peers = [Peer(controller.openflow_port) for _ in range(20)]
+    for number, peer in enumerate(peers):
+        peer.send(GOOD_HELLO[: number % 9])
+    assert honest.answers()
+    for peer in peers:
+        peer.close()
+
+
+def test_a_flood_leaves_room_for_others(controller: ControllerProcess, honest: Peer, peer: Peer) -> None:
+    peer.connect_as(0xF100D)
+    flood = message(ECHO_REQUEST, bytes(8)) * 2000
+    deadline = time.monotonic() + 1
+    slowest = 0.0
+    peer._socket.settimeout(0.05)
+    while time.monotonic() < deadline:
+        with contextlib.suppress(TimeoutError):
+            peer.send(flood)
+        started = time.monotonic()
+        assert honest.answers()
+        controller.status()
+        slowest = max(slowest, time.monotonic() - started)
+    assert slowest < 1
+
+
+class Claims(Peer):
+    """Claims to be the configured switch, and answers a question with what a test says."""
+
+    def answer_read(self, flows: bytes = b"", groups: bytes = b"") -> None:
+        for body in (flows, groups):
+            xid, request = self.until(MULTIPART_REQUEST)
+            self.send(multipart(int.from_bytes(request[:2], "big"), body, xid))
+
+
+@pytest.fixture
+def switch(controller: ControllerProcess) -> Iterator[Claims]:
+    switch = Claims(controller.openflow_port)
+    switch.connect_as(1)
+    yield switch
+    switch.close()
+    controller.wait_for_state("s1", "absent")
+
+
+def test_descriptions_that_contradict_themselves_end_the_connection(
+    controller: ControllerProcess, honest: Peer, switch: Claims
+) -> None:
+    bucket = struct.pack("!HHI", 0, 0, 0)
+    switch.answer_read(groups=struct.pack("!HBxIH6x", 24, 1, 5 << 28, 8) + bucket)
+    assert switch.is_closed()
+    assert "a bucket says it has 0 bytes of 8" in last_reason(controller)
+
+
+def test_a_switch_that_knows_no_bundles_is_an_error_that_says_so(
+    controller: ControllerProcess, switch: Claims
+) -> None:
+    switch.answer_read()
+    xid, body = switch.until(BUNDLE_CONTROL)
+    switch.send(message(ERROR, struct.pack("!HH", 1, 1) + message(BUNDLE_CONTROL, body, xid), xid))
+    errors = controller.wait_for_state("s1", "error")["errors"]
+    assert errors == [
+        "cannot open a bundle: OFPET_BAD_REQUEST(1) OFPBRC_BAD_TYPE(1): "
+        "the switch does not know bundles: it must speak OpenFlow 1.5"
+    ]
+
+
+def test_answers_nobody_asked_for_are_ignored(controller: ControllerProcess, switch: Claims) -> None:
+    switch.send(multipart(GROUP_DESC, b"", 12345) * 3000, message(BUNDLE_CONTROL, bytes(8), 54321) * 3000)
+    switch.answer_read()
+    switch.until(BUNDLE_CONTROL)
+    assert controller.switch("s1")["state"] == "applying"
+
+
+def test_a_peer_that_never_said_hello_was_closed_at_the_deadline(silent: Peer) -> None:
+    wait_for("it is closed", silent.is_closed)
+
+
+def test_the_same_datapath_id_again_replaces_the_older_connection(
+    controller: ControllerProcess, switch: Claims
+) -> None:
+    switch.until(MULTIPART_REQUEST)
+    second: Any = Claims(controller.openflow_port)
+    second.connect_as(1)
+    assert switch.is_closed()
+    second.until(MULTIPART_REQUEST)
+    assert controller.switch("s1")["state"] == "reading"
+    second.close()

@@ -1,0 +1,365 @@
+"""The reconciler, event by event, and against switches that do anything at any time."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from portlb_app.openflow import Flow, Output, SwitchState, match
+from portlb_app.pipeline import COOKIE
+from portlb_app.plan import apply, diff
+from portlb_app.reconciler import (
+    Answer,
+    Applied,
+    Apply,
+    Busy,
+    Command,
+    ConfigProposed,
+    Configuration,
+    Event,
+    Live,
+    Log,
+    ReadState,
+    Reconciler,
+    Refused,
+    RefusedBySwitches,
+    StateRead,
+    SwitchConnected,
+    SwitchDisconnected,
+    Target,
+    Tick,
+    TimedOut,
+)
+
+INTERVAL = 30.0
+A, B, STRANGER = 1, 2, 99
+
+
+def state(*ports: int) -> SwitchState:
+    return SwitchState(frozenset(Flow(0, 1, match(in_port=port), (Output(9),), COOKIE) for port in ports))
+
+
+def configuration(text: str, **states: SwitchState) -> Configuration:
+    """A configuration of switches a (datapath id 1) and b (2)."""
+    return Configuration(text, {{"a": A, "b": B}[name]: Target(name, each) for name, each in states.items()})
+
+
+OLD = configuration("old", a=state(1, 2), b=state(1))
+NEW = configuration("new", a=state(1, 3), b=state(4))
+EMPTY = SwitchState()
+
+
+class Session:
+    """A reconciler, the time, and what it commanded, logs apart."""
+
+    def __init__(self) -> None:
+        self.reconciler = Reconciler(OLD, INTERVAL)
+        self.now = 0.0
+        self.logs: list[str] = []
+
+    def __call__(self, event: Event, after: float = 0.0) -> list[Command]:
+        self.now += after
+        commands = self.reconciler.handle(event, self.now)
+        self.logs += [command.text for command in commands if isinstance(command, Log)]
+        return [command for command in commands if not isinstance(command, Log)]
+
+    def state(self, dpid: int = A) -> str:
+        return next(each.state for each in self.reconciler.status(self.now).switches if each.dpid == dpid)
+
+    def sync(self, dpid: int) -> None:
+        """Connect a switch that already has what is wanted."""
+        assert self(SwitchConnected(dpid)) == [ReadState(dpid)]
+        assert self(StateRead(dpid, OLD.targets[dpid].state)) == []
+        assert self.state(dpid) == "synced"
+
+    def propose(self, ticket: int = 1, what: Configuration = NEW) -> list[Command]:
+        return self(ConfigProposed(ticket, what, self.now + 15))
+
+
+@pytest.fixture
+def session() -> Session:
+    return Session()
+
+
+def test_a_switch_is_read_changed_and_read_again(session: Session) -> None:
+    assert session.state() == "absent"
+    assert session(SwitchConnected(A)) == [ReadState(A)]
+    assert session.state() == "reading"
+    assert session(StateRead(A, EMPTY)) == [Apply(A, diff(EMPTY, state(1, 2)))]
+    assert session.state() == "applying"
+    assert session(Applied(A)) == [ReadState(A)]
+    assert session.state() == "reading"
+    assert session(StateRead(A, state(1, 2))) == []
+    assert session.state() == "synced"
+    (status, _) = session.reconciler.status(session.now + 2).switches
+    assert (status.flows, status.groups, status.drift, status.errors, status.read_age) == (2, 0, 0, (), 2.0)
+
+
+def test_a_switch_that_has_what_it_should_is_sent_nothing(session: Session) -> None:
+    session.sync(A)
+
+
+def test_the_timer_reads_again_and_drift_is_counted_and_healed(session: Session) -> None:
+    session.sync(A)
+    assert session(Tick(), after=INTERVAL - 1) == []
+    assert session(Tick(), after=1) == [ReadState(A)]
+    assert session(Tick(), after=INTERVAL) == [], "one round in flight"
+    assert session.state() == "synced"
+    assert session(StateRead(A, state(1))) == [Apply(A, diff(state(1), state(1, 2)))]
+    assert any("somebody changed 1" in line for line in session.logs)
+    session(Applied(A))
+    session(StateRead(A, state(1, 2)))
+    status = session.reconciler.status(session.now).switches[0]
+    assert (status.state, status.drift) == ("synced", 1)
+
+
+def test_a_restarted_switch_has_not_drifted(session: Session) -> None:
+    session.sync(A)
+    session(SwitchDisconnected(A))
+    assert session.state() == "absent"
+    session(SwitchConnected(A))
+    session(StateRead(A, EMPTY))
+    assert session.reconciler.status(0).switches[0].drift == 0
+
+
+def test_a_refusal_is_a_status_and_tried_again_by_the_timer(session: Session) -> None:
+    session(SwitchConnected(A))
+    session(StateRead(A, EMPTY))
+    assert session(Refused(A, ("table full",))) == []
+    assert session.state() == "error"
+    assert session.reconciler.status(0).switches[0].errors == ("table full",)
+    assert session(Tick(), after=INTERVAL) == [ReadState(A)]
+    assert session.state() == "error"
+    session(StateRead(A, state(1, 2)))
+    assert session.state() == "synced"
+
+
+def test_a_switch_that_does_not_do_what_it_says_is_an_error_and_no_busy_loop(session: Session) -> None:
+    session(SwitchConnected(A))
+    session(StateRead(A, EMPTY))
+    session(Applied(A))
+    assert session(StateRead(A, state(1))) == []
+    (error,) = session.reconciler.status(0).switches[0].errors
+    assert error.startswith("took the change but still needs 1 steps: add flow")
+
+
+def test_a_switch_lost_in_the_middle_is_read_when_it_is_back(session: Session) -> None:
+    session(SwitchConnected(A))
+    session(StateRead(A, EMPTY))
+    session(SwitchDisconnected(A))
+    assert session(Applied(A)) == [], "an answer of the lost connection"
+    assert session(SwitchConnected(A)) == [ReadState(A)]
+    assert session(StateRead(A, state(1))) == [Apply(A, diff(state(1), state(1, 2)))]
+
+
+def test_a_stranger_is_shown_and_left_alone(session: Session) -> None:
+    assert session(SwitchConnected(STRANGER)) == []
+    assert session(Tick(), after=2 * INTERVAL) == []
+    assert session.reconciler.status(0).unknown == (STRANGER,)
+    assert session.logs == ["switch 0x63 is not in the configuration and left alone"]
+    session(SwitchDisconnected(STRANGER))
+    assert session.reconciler.status(0).unknown == ()
+
+
+def test_a_proposal_is_live_when_all_connected_switches_have_it(session: Session) -> None:
+    session.sync(A)
+    session.sync(B)
+    assert session.propose() == [ReadState(A), ReadState(B)]
+    assert session(StateRead(A, state(1, 2))) == [Apply(A, diff(state(1, 2), state(1, 3)))]
+    assert session(Applied(A)) == [ReadState(A)]
+    assert session(StateRead(A, state(1, 3))) == []
+    assert session.reconciler.text == "old"
+    session(StateRead(B, state(1)))
+    session(Applied(B))
+    assert session(StateRead(B, state(4))) == [Answer(1, Live())]
+    assert session.reconciler.text == "new"
+    assert session.reconciler.status(0).generation == 2
+
+
+def test_absent_switches_do_not_hold_a_proposal_up_and_get_it_later(session: Session) -> None:
+    assert session.propose() == [Answer(1, Live())]
+    session(SwitchConnected(A))
+    assert session(StateRead(A, state(1, 2))) == [Apply(A, diff(state(1, 2), state(1, 3)))]
+
+
+def test_a_refused_proposal_goes_back_on_all_switches(session: Session) -> None:
+    session.sync(A)
+    session.sync(B)
+    session.propose()
+    session(StateRead(A, state(1, 2)))
+    session(Applied(A))
+    session(StateRead(A, state(1, 3)))
+    session(StateRead(B, state(1)))
+    assert session(Refused(B, ("no",))) == [
+        Answer(1, RefusedBySwitches({"b": ("no",)})),
+        ReadState(A),
+        ReadState(B),
+    ]
+    assert session(StateRead(A, state(1, 3))) == [Apply(A, diff(state(1, 3), state(1, 2)))]
+    assert session(StateRead(B, state(1))) == []
+    session(Applied(A))
+    session(StateRead(A, state(1, 2)))
+    assert (session.state(A), session.state(B), session.reconciler.text) == ("synced", "synced", "old")
+    assert [each.drift for each in session.reconciler.status(0).switches] == [0, 0]
+
+
+def test_a_withdrawn_change_that_was_in_flight_is_undone(session: Session) -> None:
+    session.sync(A)
+    session.sync(B)
+    session.propose()
+    session(StateRead(A, state(1, 2)))
+    session(StateRead(B, state(1)))
+    assert session(Refused(B, ("no",))) == [Answer(1, RefusedBySwitches({"b": ("no",)})), ReadState(B)]
+    assert session(Applied(A)) == [ReadState(A)]
+    assert session(StateRead(A, state(1, 3))) == [Apply(A, diff(state(1, 3), state(1, 2)))]
+
+
+def test_a_refusal_of_what_was_withdrawn_meanwhile_blames_nobody(session: Session) -> None:
+    session.sync(A)
+    session.sync(B)
+    session.propose()
+    session(StateRead(A, state(1, 2)))
+    session(StateRead(B, state(1)))
+    session(Refused(B, ("no",)))
+    assert session(Refused(A, ("no either",))) == [ReadState(A)]
+    assert session(StateRead(A, state(1, 2))) == []
+    assert session.state(A) == "synced"
+
+
+def test_a_proposal_has_a_deadline(session: Session) -> None:
+    session.sync(A)
+    session.sync(B)
+    session.propose()
+    session(StateRead(A, state(1, 3)))
+    assert session(Tick(), after=14) == []
+    assert session(Tick(), after=1) == [Answer(1, TimedOut(("b",))), ReadState(A)]
+    assert session(StateRead(B, state(1))) == []
+    assert session.state(B) == "synced"
+
+
+def test_a_second_proposal_is_not_tried_before_the_first_is_decided(session: Session) -> None:
+    session.sync(A)
+    session.propose(1)
+    assert session.propose(2) == [Answer(2, Busy())]
+    assert session(StateRead(A, state(1, 3))) == [Answer(1, Live())]
+    assert session.propose(3, OLD) == [ReadState(A)]
+
+
+def test_a_switch_that_connects_during_a_proposal_takes_part(session: Session) -> None:
+    session.sync(A)
+    session.propose()
+    session(SwitchConnected(B))
+    assert session(StateRead(A, state(1, 3))) == []
+    assert session(StateRead(B, state(4))) == [Answer(1, Live())]
+
+
+def test_losing_the_last_switch_that_lacks_it_makes_a_proposal_live(session: Session) -> None:
+    session.sync(A)
+    session.sync(B)
+    session.propose()
+    session(StateRead(A, state(1, 3)))
+    assert session(SwitchDisconnected(B)) == [Answer(1, Live())]
+
+
+def test_a_switch_that_is_configured_no_more_is_emptied_then_unknown(session: Session) -> None:
+    session.sync(A)
+    session.sync(B)
+    session.propose(what=configuration("only a", a=state(1, 2)))
+    session(StateRead(A, state(1, 2)))
+    assert session(StateRead(B, state(1))) == [Apply(B, diff(state(1), EMPTY))]
+    session(Applied(B))
+    assert session(StateRead(B, EMPTY)) == [Answer(1, Live())]
+    assert session.reconciler.status(0).unknown == (B,)
+    assert session(Tick(), after=INTERVAL) == [ReadState(A)]
+
+
+class World:
+    """Two switches that obey, refuse, get lost and are vandalised whenever the test says so."""
+
+    def __init__(self) -> None:
+        self.session = Session()
+        self.held = {A: EMPTY, B: EMPTY}
+        self.in_flight: dict[int, ReadState | Apply] = {}
+        self.connected: set[int] = set()
+        self.answers: dict[int, object] = {}
+        self.last_good = "old"
+        self.tickets = 0
+
+    def feed(self, event: Event, after: float = 0.0) -> None:
+        for command in self.session(event, after):
+            if isinstance(command, Answer):
+                assert command.ticket not in self.answers, "answered once"
+                self.answers[command.ticket] = command.outcome
+            else:
+                assert isinstance(command, ReadState | Apply)
+                assert command.dpid in self.connected
+                assert command.dpid not in self.in_flight, "one round in flight"
+                self.in_flight[command.dpid] = command
+
+    def connect(self, dpid: int) -> None:
+        self.in_flight.pop(dpid, None)
+        self.connected.add(dpid)
+        self.feed(SwitchConnected(dpid))
+
+    def lose(self, dpid: int) -> None:
+        self.in_flight.pop(dpid, None)
+        self.connected.discard(dpid)
+        self.feed(SwitchDisconnected(dpid))
+
+    def obey(self, dpid: int) -> None:
+        command = self.in_flight.pop(dpid, None)
+        if isinstance(command, ReadState):
+            self.feed(StateRead(dpid, self.held[dpid]))
+        elif command:
+            self.held[dpid] = apply(command.plan, self.held[dpid])
+            self.feed(Applied(dpid))
+
+    def refuse(self, dpid: int) -> None:
+        if self.in_flight.pop(dpid, None):
+            self.feed(Refused(dpid, ("no",)))
+
+    def vandalise(self, dpid: int) -> None:
+        if not isinstance(self.in_flight.get(dpid), Apply):
+            self.held[dpid] = state(7)
+
+    def propose(self, dpid: int) -> None:
+        self.tickets += 1
+        what = NEW if dpid == A else configuration("only b", b=state(5))
+        what = replace(what, text=f"{self.tickets}")
+        self.feed(ConfigProposed(self.tickets, what, self.session.now + 15))
+
+    def pass_time(self, dpid: int) -> None:
+        self.feed(Tick(), after=dpid * 10.0)
+
+
+STEPS = st.tuples(
+    st.sampled_from(["connect", "lose", "obey", "obey", "obey", "refuse", "vandalise", "propose", "pass_time"]),
+    st.sampled_from([A, B]),
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(STEPS, max_size=60))
+def test_whatever_happened_switches_that_obey_converge_to_the_last_good_configuration(
+    steps: list[tuple[str, int]],
+) -> None:
+    world = World()
+    for verb, dpid in steps:
+        getattr(world, verb)(dpid)
+    for _ in range(4):
+        world.feed(Tick(), after=INTERVAL)
+        while world.in_flight:
+            world.obey(next(iter(world.in_flight)))
+    assert set(world.answers) == set(range(1, world.tickets + 1)), "every proposal is answered"
+    live = [ticket for ticket, outcome in world.answers.items() if outcome == Live()]
+    text = world.session.reconciler.text
+    assert text == (str(live[-1]) if live else "old")
+    status = world.session.reconciler.status(world.session.now)
+    assert status.generation == 1 + len(live)
+    for switch in status.switches:
+        assert switch.state == ("synced" if switch.dpid in world.connected else "absent")
+        if switch.dpid in world.connected:
+            assert world.held[switch.dpid] == world.session.reconciler._live.targets[switch.dpid].state
