@@ -201,6 +201,23 @@ def test_refused_connection(world: World) -> None:
     assert refused.returncode == 7, refused.stderr
 
 
+def test_fast_open(world: World) -> None:
+    """E2 D1: a SYN that carries data (TCP Fast Open) is redirected like any other."""
+    for host in (world.client, world.server):
+        host.run("sysctl", "-qw", "net.ipv4.tcp_fastopen=1027")  # client, server, every listener from now on
+    words = ("-m", "http.server", "21", "--directory", str(world.network.directory))
+    world.server.popen(sys.executable, *words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    until(lambda: world.server.listens(21), "the server listens")
+    client_agent(world.client, [VIP])
+    server_agent(world.server, VIP, ["2=21"], ["21=2"])
+    assert world.get(21, "--tcp-fastopen") == "odd\n"  # fetches the cookie
+    with world.network.capture(world.client, "tcp") as segments:
+        assert world.get(21, "--tcp-fastopen") == "odd\n"
+    assert segments[0].size > 0 and segments[0].flags == SYN | REDIRECT
+    assert (segments[1].announced, set(ports(sent(segments, to_server=True)[1:]))) == (2, {2})
+    assert agent_stats(world.client)["confirmed"] == 2
+
+
 def test_kill_and_restart_during_a_download(world: World) -> None:
     """E2 D1: both agents die with SIGKILL and come back; the connection stays on Y and loses nothing."""
     wanted = world.store("large", 24 * MEGABYTE)
