@@ -8,7 +8,6 @@ from functools import cached_property
 from ipaddress import IPv4Address
 from typing import NamedTuple
 
-
 MAX_VIPS = 1 << 12
 """VIPs of a configuration: each has a number of 12 bits in cookies and group numbers."""
 

@@ -134,7 +134,9 @@ def test_arp_answer(bridge: Bridge, fig2: Config) -> None:
     """The switch's ARP answer, byte by byte (RFC 826): addresses swapped, the VIP's in place of the asked-for ones."""
     bridge.install(compiler.compile(fig2)["s1"])
     client, vip_mac, vip = bytes.fromhex("020000000001"), bytes.fromhex("020000000064"), bytes((10, 0, 0, 100))
-    question = Packet(1, generate.CLIENT_MAC, Arp(1, generate.CLIENT_MAC, IPv4Address("10.0.0.1"), fig2.vips[0].address))
+    question = Packet(
+        1, generate.CLIENT_MAC, Arp(1, generate.CLIENT_MAC, IPv4Address("10.0.0.1"), fig2.vips[0].address)
+    )
     gone = bridge.send(1, [generate.frame(question, eth_dst=0xFFFFFFFFFFFF)])
     assert set(gone) == {1}
     (answer,) = gone[1]
@@ -213,7 +215,9 @@ def test_look_ups_do_not_get_slower_with_servers_and_ports(bridge: Bridge, switc
 
     def large(servers: int, owned: int, pools: int) -> Config:
         names = [f"n{number}" for number in range(servers)]
-        shared = {40000 + port: {"servers": names, "legacy": "drop" if port % 2 else "balance"} for port in range(pools)}
+        shared = {
+            40000 + port: {"servers": names, "legacy": "drop" if port % 2 else "balance"} for port in range(pools)
+        }
         data = {
             "switches": {"s1": {"dpid": 1, "network": 1}},
             "vips": {

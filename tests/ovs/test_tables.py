@@ -1,0 +1,348 @@
+"""The rows of the protocol that tables alone keep, one by one, on the worked example: flows/fig2.
+
+Real packets go through a real switch: client on port 1; servers a, b, c, d on ports 2, 3, 4, 5. `tests.reference` and
+`test_reference` cover the combinations; here each row is a story one can read.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from ipaddress import IPv4Address
+from pathlib import Path
+from random import Random
+
+import pytest
+
+from portlb_app import compiler
+from portlb_app.config import Config, load
+from tests.generate import CLIENT_MAC, checksum, frame
+from tests.ovs import switch as ovs
+from tests.ovs.bridge import Bridge
+from tests.reference import ACK, ICMP, REDIRECT, SYN, TCP, UDP, Arp, Ip, Packet
+
+FIG2 = (Path(__file__).parents[2] / "flows/fig2/lb.yaml").read_text()
+CLIENT = IPv4Address("192.0.2.1")
+VIP = IPv4Address("10.0.0.100")
+VIP_MAC = 0x020000000064
+NETWORK = 1
+SERVERS = {2: "a", 3: "b", 4: "c", 5: "d"}
+PORT = {name: port for port, name in SERVERS.items()}
+UNKNOWN = 9999
+CONFIRM = 0x400
+
+
+@pytest.fixture
+def bridge(switch: ovs.Switch) -> Iterator[Bridge]:
+    """A switch with the tables of FIG. 2; port 6 exists and is nobody's."""
+    bridge = Bridge(switch, range(1, 7))
+    install(bridge)
+    yield bridge
+    bridge.close()
+
+
+def install(bridge: Bridge, *changes: tuple[str, str]) -> Config:
+    """Put the tables of FIG. 2 into the switch, after changes to the text of its configuration."""
+    text = FIG2
+    for old, new in changes:
+        assert text.count(old) == 1, old
+        text = text.replace(old, new)
+    config = load(text)
+    bridge.install(compiler.compile(config)["s1"])
+    return config
+
+
+def tcp(port: int, flags: int, source_port: int = 40000) -> bytes:
+    """A client's TCP segment to a port of the VIP."""
+    return down(Ip(CLIENT, VIP, TCP, source_port=source_port, destination_port=port, tcp_flags=flags))
+
+
+def udp(port: int, source_port: int = 40000) -> bytes:
+    """A client's datagram to a port of the VIP."""
+    return down(Ip(CLIENT, VIP, UDP, source_port=source_port, destination_port=port))
+
+
+def down(ip: Ip) -> bytes:
+    """A client's packet."""
+    return frame(Packet(NETWORK, CLIENT_MAC, ip), eth_dst=VIP_MAC)
+
+
+def up(server: str, ip: Ip, mac: int = VIP_MAC) -> bytes:
+    """A server's packet."""
+    return frame(Packet(PORT[server], mac, ip), eth_dst=CLIENT_MAC)
+
+
+def answer(port: int, protocol: int = TCP, source: IPv4Address = VIP) -> Ip:
+    """What a server sends from a port of the VIP."""
+    return Ip(source, CLIENT, protocol, source_port=port, destination_port=40000, tcp_flags=SYN | ACK)
+
+
+def who(bridge: Bridge, *frames: bytes) -> str:
+    """The servers that got a client's packets, each all of them or none: "a", "abcd", "" for nobody."""
+    gone = bridge.send(NETWORK, frames)
+    assert all(sent == list(frames) for sent in gone.values()), "some of the packets, or changed ones"
+    return "".join(SERVERS[port] for port in sorted(gone))
+
+
+def leaves(bridge: Bridge, server: str, *frames: bytes) -> bool:
+    """Whether a server's packets reach the network; wherever else they went is an error."""
+    gone = bridge.send(PORT[server], frames)
+    assert gone in ({}, {NETWORK: list(frames)}), gone
+    return bool(gone)
+
+
+def pool(bridge: Bridge, port: int, flags: int | None) -> str:
+    """The servers that together get 200 different clients' packets to a port; flags None: UDP."""
+    found = set()
+    for source_port in range(50000, 50200):
+        found.add(who(bridge, udp(port, source_port) if flags is None else tcp(port, flags, source_port)))
+    assert all(len(servers) == 1 for servers in found)
+    return "".join(sorted(found))
+
+
+# --- the simple protocol ----------------------------------------------------------------------------------------------
+
+
+def test_u1_udp_to_a_service_port_reaches_its_one_owner(bridge: Bridge) -> None:
+    """U1: ports 1, 5, 9 are a's; 2, 6, 10 are b's; 3, 7, 11 are c's; 4, 8, 12 are d's."""
+    for port in range(1, 13):
+        assert who(bridge, udp(port)) == "abcd"[(port - 1) % 4]
+
+
+def test_u1_a_service_port_comes_before_a_redirect_port(bridge: Bridge) -> None:
+    """U1: for UDP a port that is both is its owner's, whatever the pool."""
+    install(bridge, ("9]", "9, 21]"))
+    assert pool(bridge, 21, None) == "a"
+
+
+def test_u2_udp_to_a_redirect_port_reaches_one_server_of_its_set(bridge: Bridge) -> None:
+    """U2: 20 is shared by a and b; 21 by b, c and d; 22 by all."""
+    assert pool(bridge, 20, None) == "ab"
+    assert pool(bridge, 21, None) == "bcd"
+    assert pool(bridge, 22, None) == "abcd"
+
+
+def test_u2_a_redirect_port_without_servers_is_dropped(bridge: Bridge) -> None:
+    """U2: nobody is in the set, so nobody gets it; not the default server either, for the port is known."""
+    install(bridge, ("20: {servers: [a, b]}", "20: {servers: []}"))
+    assert who(bridge, udp(20)) == ""
+    assert who(bridge, tcp(20, SYN | REDIRECT)) == ""
+
+
+def test_u3_udp_to_an_unknown_port_reaches_the_default_server(bridge: Bridge) -> None:
+    """U3: d is the default server; without one nobody gets it."""
+    assert who(bridge, udp(UNKNOWN), udp(0), udp(65535)) == "d"
+    install(bridge, ("default_server: d", ""))
+    assert who(bridge, udp(UNKNOWN), udp(0), udp(65535)) == ""
+
+
+# --- the complex protocol ---------------------------------------------------------------------------------------------
+
+
+def test_e1_redirect_to_a_service_port_reaches_its_owner(bridge: Bridge) -> None:
+    """E1: whether the client could be redirected makes no difference there, from the first packet to the last."""
+    for flags in (SYN | REDIRECT, SYN, ACK | CONFIRM, ACK | REDIRECT, 0x018, 0x011, 0x004):
+        assert who(bridge, tcp(9, flags)) == "a"
+        assert who(bridge, tcp(7, flags)) == "c"
+
+
+def test_e2_redirect_to_a_redirect_port_reaches_one_of_its_pool(bridge: Bridge) -> None:
+    """E2: the SYN reaches a server of the set, and the next packet, to that server's service port, reaches the same."""
+    assert pool(bridge, 21, SYN | REDIRECT) == "bcd"
+    service = {"b": 6, "c": 3, "d": 4}
+    for source_port in range(50000, 50050):
+        server = who(bridge, tcp(21, SYN | REDIRECT, source_port))
+        assert leaves(bridge, server, up(server, answer(21))), "SYN/ACK from the redirect port"
+        assert who(bridge, tcp(service[server], ACK | CONFIRM, source_port)) == server
+        assert leaves(bridge, server, up(server, answer(service[server]))), "data from the service port"
+
+
+def test_e2_a_client_that_was_not_redirected_stays_where_it_is(bridge: Bridge) -> None:
+    """E2: with the bit on all its packets, or lost on the way after the SYN, a connection keeps its server."""
+    for source_port in range(50000, 50050):
+        server = who(bridge, tcp(20, SYN | REDIRECT, source_port))
+        for flags in (ACK | REDIRECT, 0x818, 0x811, ACK, 0x018, 0x011, 0x004):
+            assert who(bridge, tcp(20, flags, source_port)) == server
+
+
+def test_e3_a_plain_client_on_an_owned_redirect_port_reaches_the_owner(bridge: Bridge) -> None:
+    """E3: a owns 21 as a service port, though it is not even in its pool; with REDIRECT the pool decides."""
+    install(bridge, ("9]", "9, 21]"))
+    for flags in (SYN, ACK, 0x018, 0x011, 0x004):
+        assert pool(bridge, 21, flags) == "a"
+    assert pool(bridge, 21, SYN | REDIRECT) == "bcd"
+
+
+def test_e4_a_plain_client_on_a_redirect_port_of_nobody_is_dropped(bridge: Bridge) -> None:
+    """E4: the first choice, and what holds without one: its SYN reaches nobody."""
+    assert who(bridge, tcp(20, SYN), tcp(21, SYN), tcp(20, SYN | 0x0C0)) == ""
+
+
+def test_e4_or_reaches_the_default_server(bridge: Bridge) -> None:
+    """E4: the second choice; the default server, which is not in the pool, may also answer."""
+    install(bridge, ("20: {servers: [a, b]}", "20: {servers: [a, b], legacy: default}"))
+    assert pool(bridge, 20, SYN) == "d"
+    assert pool(bridge, 20, ACK) == "d"
+    assert pool(bridge, 20, SYN | REDIRECT) == "ab"
+    assert leaves(bridge, "d", up("d", answer(20)))
+
+
+def test_e4_or_is_balanced(bridge: Bridge) -> None:
+    """E4, beyond the source: the pool's rows decide, as they do for a client with REDIRECT."""
+    assert pool(bridge, 22, SYN) == "abcd"
+    for source_port in range(50000, 50050):
+        assert who(bridge, tcp(22, SYN, source_port)) == who(bridge, tcp(22, 0x018, source_port))
+
+
+@pytest.mark.parametrize(
+    ("default_for", "unknown_plain", "unknown_redirect", "shared_plain"),
+    [
+        ("unknown_ports", "d", "d", ""),
+        ("plain_unknown_ports", "d", "", ""),
+        ("plain_clients", "d", "", "d"),
+    ],
+)
+def test_e5_whom_the_default_server_is_for(
+    bridge: Bridge, default_for: str, unknown_plain: str, unknown_redirect: str, shared_plain: str
+) -> None:
+    """E5: for unknown ports / there for clients without REDIRECT / for all clients without REDIRECT."""
+    install(bridge, ("default_server: d", f"default_server: d\n    default_for: {default_for}"))
+    assert who(bridge, tcp(UNKNOWN, SYN)) == unknown_plain
+    assert who(bridge, tcp(UNKNOWN, 0x018)) == unknown_plain
+    assert who(bridge, tcp(UNKNOWN, SYN | REDIRECT)) == unknown_redirect
+    assert who(bridge, tcp(20, SYN)) == shared_plain
+    assert who(bridge, udp(UNKNOWN)) == "d", "UDP has no REDIRECT"
+    assert pool(bridge, 20, SYN | REDIRECT) == "ab"
+    assert who(bridge, tcp(1, SYN)) == "a"
+
+
+def test_e5_no_default_server_drops(bridge: Bridge) -> None:
+    """E5: none, so an unknown port is nobody's."""
+    install(bridge, ("default_server: d", ""))
+    assert who(bridge, tcp(UNKNOWN, SYN), tcp(UNKNOWN, SYN | REDIRECT), tcp(UNKNOWN, 0x018)) == ""
+
+
+def test_e6_what_cannot_be_judged_reaches_the_default_server(bridge: Bridge) -> None:
+    """E6, I1, F2: pings, other protocols, fragments, and a TCP header cut short; without a default server nobody."""
+    whole = tcp(1, SYN)
+    short = whole[:16] + b"\x00\x18" + whole[18:24] + b"\0\0" + whole[26:38]
+    short = short[:24] + checksum(short[14:34]) + short[26:]
+    puzzling = [
+        down(Ip(CLIENT, VIP, ICMP, icmp_type=8)),
+        down(Ip(CLIENT, VIP, 132, destination_port=1)),
+        down(Ip(CLIENT, VIP, 47)),
+        down(Ip(CLIENT, VIP, UDP, "first", destination_port=1)),
+        down(Ip(CLIENT, VIP, UDP, "later", destination_port=1)),
+        down(Ip(CLIENT, VIP, TCP, "first", destination_port=20, tcp_flags=SYN | REDIRECT)),
+        short,
+    ]
+    assert who(bridge, *puzzling) == "d"
+    install(bridge, ("default_server: d", "default_server: d\n    default_for: plain_clients"))
+    assert who(bridge, *puzzling) == "d"
+    install(bridge, ("default_server: d", ""))
+    assert who(bridge, *puzzling) == ""
+
+
+def test_i2_an_icmp_error_reaches_the_server_it_is_about(bridge: Bridge) -> None:
+    """I2: errors quote a packet only one server sent; all get a copy, because the switch reads no quotes."""
+    for icmp_type in (3, 11, 12):
+        assert who(bridge, down(Ip(CLIENT, VIP, ICMP, icmp_type=icmp_type))) == "abcd"
+
+
+# --- upstream ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_server_answers_only_from_ports_it_has(bridge: Bridge) -> None:
+    """A server may use what it owns and shares, the default server also what nobody has; TCP and UDP alike."""
+    for server, own, foreign in (("a", (1, 5, 9, 20, 22), (2, 21, UNKNOWN)), ("d", (4, 21, 22, UNKNOWN), (1, 20))):
+        for protocol in (TCP, UDP):
+            for port in own:
+                assert leaves(bridge, server, up(server, answer(port, protocol))), f"{server} from {port}"
+            for port in foreign:
+                assert not leaves(bridge, server, up(server, answer(port, protocol))), f"{server} from {port}"
+
+
+def test_a_server_is_nobody_but_the_vip(bridge: Bridge) -> None:
+    """Neither another address, nor another MAC address, nor a false ARP question leaves a server."""
+    assert leaves(bridge, "a", up("a", answer(1)))
+    assert not leaves(bridge, "a", up("a", answer(1, source=IPv4Address("10.0.0.101"))))
+    assert not leaves(bridge, "a", up("a", answer(1), mac=VIP_MAC + 1))
+    asking = Arp(1, VIP_MAC, VIP, CLIENT)
+    assert leaves(bridge, "a", frame(Packet(2, VIP_MAC, asking)))
+    for false in (
+        Arp(1, VIP_MAC + 1, VIP, CLIENT),
+        Arp(1, VIP_MAC, IPv4Address("10.0.0.101"), CLIENT),
+        Arp(2, VIP_MAC, VIP, CLIENT),
+    ):
+        assert not leaves(bridge, "a", frame(Packet(2, VIP_MAC, false)))
+
+
+def test_servers_do_not_reach_each_other(bridge: Bridge) -> None:
+    """What a server sends to the VIP goes to the network or nowhere; what comes in by a port of nobody goes nowhere."""
+    to_the_vip = Ip(VIP, VIP, TCP, source_port=1, destination_port=2, tcp_flags=SYN)
+    assert set(bridge.send(2, [up("a", to_the_vip)])) <= {NETWORK}
+    assert bridge.send(2, [tcp(2, SYN)]) == {}
+    assert bridge.send(6, [tcp(2, SYN), frame(Packet(6, CLIENT_MAC, Arp(1, CLIENT_MAC, CLIENT, VIP)))]) == {}
+
+
+# --- the load balancer itself -----------------------------------------------------------------------------------------
+
+
+def test_l5_no_server_connected(switch: ovs.Switch) -> None:
+    """L5: servers come and go; the others' services are still delivered, and ARP is answered with none at all."""
+    question = frame(Packet(NETWORK, CLIENT_MAC, Arp(1, CLIENT_MAC, CLIENT, VIP)), eth_dst=0xFFFFFFFFFFFF)
+    bridge = Bridge(switch, (1, 2))
+    try:
+        install(bridge)
+        assert bridge.send(NETWORK, [tcp(2, SYN), udp(3), tcp(4, SYN)]) == {}, "b, c and d were never there"
+        assert who(bridge, tcp(1, SYN)) == "a"
+        assert set(bridge.send(NETWORK, [question])) == {NETWORK}
+        switch.vsctl("del-port", bridge.name, bridge.port_name(2))
+        assert bridge.send(NETWORK, [tcp(1, SYN)]) == {}, "a is gone too"
+        assert set(bridge.send(NETWORK, [question])) == {NETWORK}
+    finally:
+        bridge.close()
+
+
+def test_l5_a_vip_without_servers_is_there(bridge: Bridge) -> None:
+    """L5: nor does the configuration have to name a server."""
+    vip = 'switches: {s1: {dpid: 1, network: 1}}\nvips: {web: {address: 10.0.0.100, mac: "02:00:00:00:00:64"}}'
+    bridge.install(compiler.compile(load(vip))["s1"])
+    question = frame(Packet(NETWORK, CLIENT_MAC, Arp(1, CLIENT_MAC, CLIENT, VIP)))
+    assert set(bridge.send(NETWORK, [question])) == {NETWORK}
+    assert who(bridge, tcp(1, SYN), udp(UNKNOWN), down(Ip(CLIENT, VIP, ICMP, icmp_type=3))) == ""
+
+
+def test_n3_nothing_is_rewritten(bridge: Bridge) -> None:
+    """N3: every byte arrives as it was sent, both ways, wrong checksums and rare fields included."""
+    random = Random(3)
+    for number in range(100):
+        ip = Ip(CLIENT, VIP, random.choice((TCP, UDP)), source_port=50000 + number, destination_port=5, tcp_flags=0x802)
+        sent = bytearray(frame(Packet(NETWORK, CLIENT_MAC, ip), random.getrandbits(48), random.randbytes(1400)))
+        for position in (1, 4, 5, 8, 10, 11):  # type of service, identification, time to live, checksum
+            sent[14 + position] = random.randrange(256)
+        assert bridge.send(NETWORK, [bytes(sent)]) == {PORT["a"]: [bytes(sent)]}
+        back = bytearray(frame(Packet(2, VIP_MAC, answer(5)), CLIENT_MAC, random.randbytes(1400)))
+        for position in (1, 4, 5, 8, 10, 11):
+            back[14 + position] = random.randrange(256)
+        assert bridge.send(PORT["a"], [bytes(back)]) == {NETWORK: [bytes(back)]}
+
+
+def test_c1_connections_leave_nothing_in_the_switch(bridge: Bridge, switch: ovs.Switch) -> None:
+    """C1: 4000 connections opened, used and closed: the same flows, the same groups, no tracked connection, and in the
+    datapath not even one flow per connection, but one per row of a pool at most.
+    """
+    before = switch.dump_flows(bridge.name), switch.dump_groups(bridge.name)
+    random = Random(4)
+    frames = []
+    for _ in range(4000):
+        client = IPv4Address(random.randrange(0x0B000000, 0xDF000000))
+        for port, flags in ((22, SYN | REDIRECT), (7, ACK | CONFIRM), (7, 0x018), (7, 0x011), (7, 0x004)):
+            ip = Ip(client, VIP, TCP, source_port=40000, destination_port=port, tcp_flags=flags)
+            frames.append(frame(Packet(NETWORK, CLIENT_MAC, ip), VIP_MAC))
+    assert sum(map(len, bridge.send(NETWORK, frames).values())) == len(frames)
+    assert (switch.dump_flows(bridge.name), switch.dump_groups(bridge.name)) == before
+    assert bridge.command("dpctl/dump-conntrack") == ""
+    datapath = [line for line in bridge.command("dpctl/dump-flows").splitlines() if "recirc_id" in line]
+    assert len(datapath) <= 256 + 16, f"{len(datapath)} datapath flows"
+    assert not any(re.search(r"src=\d+\.\d+\.\d+\.\d+[,)]", line) for line in datapath), "a client's address is kept"
