@@ -56,7 +56,7 @@ def _add_vip(random: Random, data: dict[str, Any], vip: str, number: int, networ
         if random.random() < 0.7:
             entry["default_for"] = random.choice(("unknown_ports", "plain_unknown_ports", "plain_clients"))
     owned_ports = set(PORTS) - set(unowned)
-    pools = {}
+    pools: dict[int, dict[str, Any]] = {}
     for port in random.sample(PORTS, random.choice((0, 1, 2, 3, 4))):
         pools[port] = {"servers": random.sample(names, min(len(names), random.choice((0, 1, 2, 2, 3, 4, 6))))}
         policies = ["balance", "drop", None, None]

@@ -60,6 +60,12 @@ def _number(value: Any) -> Any:
     return value
 
 
+def _dpid(value: Any) -> Any:
+    if not 0 < _number(value) < 1 << 64:
+        raise ValueError("a datapath id is a number of 64 bits, and not 0")
+    return value
+
+
 Number = Annotated[int, BeforeValidator(_number)]
 Port = Annotated[Number, Field(ge=1, le=65535)]
 
@@ -111,7 +117,7 @@ class SwitchEntry(Entry):
     """``switches.NAME``."""
 
     required = ("dpid", "network")
-    dpid: Annotated[Number, Field(ge=1, lt=1 << 64)] | None = None
+    dpid: Annotated[int, BeforeValidator(_dpid)] | None = None
     network: Annotated[Number, Field(ge=1, le=MAX_OPENFLOW_PORT)] | None = None
 
 

@@ -69,9 +69,15 @@ class _File:
     redirect_ports: dict[str, dict[int, RedirectPortEntry]] = field(default_factory=dict)
     service_ports: dict[str, dict[int, ServicePortEntry]] = field(default_factory=dict)
     owners: dict[tuple[str | None, int], str] = field(default_factory=dict)
+    unreadable: set[str] = field(default_factory=set)
 
     def wrong(self, path: str, message: str) -> None:
         self.problems.append(Problem(path, message))
+
+    def unknown(self, path: str, section: str, message: str) -> None:
+        """A name that `section` does not have; no mistake of its own if nobody could read the section."""
+        if section not in self.unreadable:
+            self.wrong(path, message)
 
 
 # --- entry by entry ---------------------------------------------------------------------------------------------------
@@ -103,9 +109,11 @@ def _named(file: _File, data: dict[Any, Any], section: str) -> dict[str, Any]:
     if entries is None:
         if section == "switches":
             file.wrong(section, "is missing")
+            file.unreadable.add(section)
         return {}
     if not isinstance(entries, dict):
         file.wrong(section, "is a mapping from names to entries")
+        file.unreadable.add(section)
         return {}
     sound = {}
     for name, entry in entries.items():
@@ -153,12 +161,12 @@ def _check_servers(file: _File) -> None:
     for name, entry in file.servers.items():
         path = f"servers.{name}"
         if entry.vip is not None and entry.vip not in file.vips:
-            file.wrong(f"{path}.vip", f"there is no VIP {entry.vip}")
+            file.unknown(f"{path}.vip", "vips", f"there is no VIP {entry.vip}")
         if (connector := entry.connector) is None:
             continue
         path += ".connector"
         if connector.switch not in file.switches:
-            file.wrong(path, f"there is no switch {connector.switch}")
+            file.unknown(path, "switches", f"there is no switch {connector.switch}")
             continue
         if file.switches[connector.switch].network == connector.port:
             file.wrong(path, f"{connector} is the network side of {connector.switch}")
@@ -217,7 +225,7 @@ def _check_vips(file: _File) -> None:
 
 def _check_member(file: _File, path: str, member: str, vip: str) -> None:
     if member not in file.servers:
-        file.wrong(path, f"there is no server {member}")
+        file.unknown(path, "servers", f"there is no server {member}")
     elif (home := file.servers[member].vip) != vip and home in file.vips:
         file.wrong(path, f"{member} is a server of VIP {home}")
 

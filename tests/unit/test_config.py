@@ -1,0 +1,496 @@
+"""Loading a configuration: what is right becomes values, what is wrong is named with its path, all at once."""
+
+from __future__ import annotations
+
+import json
+from ipaddress import IPv4Address
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import pytest
+import yaml
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from portlb_app import compiler
+from portlb_app.config import (
+    ConfigError,
+    Connector,
+    DefaultFor,
+    Legacy,
+    RedirectPort,
+    Server,
+    ServicePort,
+    Switch,
+    Vip,
+    load,
+)
+from portlb_app.config.text import MAX_BYTES, MAX_DEPTH
+from portlb_app.config.values import MAX_VIPS
+from tests import generate
+
+FIG2 = (Path(__file__).parents[2] / "flows/fig2/lb.yaml").read_text()
+
+SMALL: dict[str, Any] = {
+    "switches": {"s1": {"dpid": 1, "network": 1}},
+    "vips": {
+        "web": {
+            "address": "10.0.0.100",
+            "mac": "02:00:00:00:00:64",
+            "default_server": "a",
+            "redirect_ports": {20: {"servers": ["a", "b"]}},
+        }
+    },
+    "servers": {
+        "a": {"vip": "web", "connector": "s1:2", "service_ports": [1]},
+        "b": {"vip": "web", "connector": "s1:3", "service_ports": [{"port": 2, "application": 20}]},
+    },
+}
+NOTHING = object()
+"""Stands for taking an entry away."""
+
+
+def errors(text: str) -> list[str]:
+    """Every mistake of a text, as a user reads it."""
+    with pytest.raises(ConfigError) as caught:
+        load(text)
+    assert str(caught.value).splitlines() == [str(problem) for problem in caught.value.errors]
+    return [str(problem) for problem in caught.value.errors]
+
+
+def changed(path: str, value: Any) -> str:
+    """The small configuration with one entry set, or, if value is NOTHING, taken away."""
+    data = json.loads(json.dumps(SMALL))
+    *way, last = path.split("/")
+    place = data
+    for step in way:
+        place = place[int(step)] if isinstance(place, list) else place.setdefault(step, {})
+    key: Any = int(last) if isinstance(place, list) else last
+    if value is NOTHING:
+        del place[key]
+    else:
+        place[key] = value
+    return json.dumps(data)
+
+
+# --- what is right ----------------------------------------------------------------------------------------------------
+
+
+def test_the_worked_example() -> None:
+    """FIG. 2, value by value."""
+    config = load(FIG2)
+    assert config.switches == (Switch("s1", 1, 1),)
+    (vip,) = config.vips
+    assert (vip.name, vip.address, vip.mac) == ("web", IPv4Address("10.0.0.100"), 0x020000000064)
+    assert (vip.default_server, vip.default_for) == ("d", DefaultFor.UNKNOWN_PORTS)
+    assert vip.redirect_ports == (
+        RedirectPort(20, ("a", "b"), Legacy.DROP),
+        RedirectPort(21, ("b", "c", "d"), Legacy.DROP),
+        RedirectPort(22, ("a", "b", "c", "d"), Legacy.BALANCE),
+    )
+    assert config.servers[0] == Server(
+        "a", "web", Connector("s1", 2), (ServicePort(1, 20), ServicePort(5, 22), ServicePort(9, 9))
+    )
+    assert [server.name for server in config.servers_of(vip)] == list("abcd")
+    assert {port: server.name for port, server in config.owners(vip).items()} == {
+        port: "abcd"[(port - 1) % 4] for port in range(1, 13)
+    }
+    assert config.server_by_name["c"].connector == Connector("s1", 4)
+
+
+def test_a_load_balancer_needs_no_servers() -> None:
+    """Row L5: a switch and a VIP are a configuration, and even a switch alone."""
+    vip = load('switches: {s1: {dpid: 0x10, network: 3}}\nvips: {web: {address: 10.0.0.1, mac: "02:00:00:00:00:01"}}')
+    assert vip.vips == (Vip("web", IPv4Address("10.0.0.1"), 0x020000000001, (), None, DefaultFor.UNKNOWN_PORTS),)
+    assert vip.switches == (Switch("s1", 16, 3),)
+    assert load("switches: {}").vips == ()
+
+
+@pytest.mark.parametrize(
+    ("owned", "default_for", "given", "meant"),
+    [
+        (False, None, None, Legacy.DROP),
+        (True, None, None, Legacy.OWNER),
+        (True, "plain_unknown_ports", None, Legacy.OWNER),
+        (False, "plain_clients", None, Legacy.DEFAULT),
+        (True, "plain_clients", None, Legacy.DEFAULT),
+        (True, "plain_clients", "owner", Legacy.OWNER),
+        (True, None, "drop", Legacy.DROP),
+        (False, None, "default", Legacy.DEFAULT),
+        (True, None, "balance", Legacy.BALANCE),
+    ],
+)
+def test_the_policy_for_plain_clients(owned: bool, default_for: str | None, given: str | None, meant: Legacy) -> None:
+    """What a redirect port does with plain clients: what it says; else what the VIP says; else owner or drop."""
+    data = json.loads(json.dumps(SMALL))
+    data["vips"]["web"]["default_for"] = default_for
+    data["vips"]["web"]["redirect_ports"]["20"]["legacy"] = given
+    if owned:
+        data["servers"]["a"]["service_ports"] = [20]
+    assert load(json.dumps(data)).vips[0].redirect_ports[0].legacy is meant
+
+
+def test_plain_words_stay_words() -> None:
+    """YAML 1.1's surprises are none here: a MAC address is no sexagesimal number and a server may be called no."""
+    mac = "10:20:30:40:50:59"
+    assert load(changed("vips/web/mac", "@").replace('"@"', mac)).vips[0].mac == 0x102030405059
+    text = yaml.safe_dump(SMALL).replace("  b:", "  no:").replace("- b\n", "- no\n")
+    assert [server.name for server in load(text).servers] == ["a", "no"]
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 1 << 32))
+def test_order_means_nothing(seed: int) -> None:
+    """Entries and pools in another order, as JSON or as YAML, are the same configuration and the same tables."""
+    data = generate.settings(Random(seed))
+    config = load(generate.text(data))
+    other = load(yaml.safe_dump(generate.shuffled(Random(seed + 1), data), sort_keys=False))
+    assert other == config
+    assert compiler.compile(other) == compiler.compile(config)
+
+
+def test_the_order_of_service_ports_is_kept() -> None:
+    """Of several with one application the first is announced, so their order has a meaning."""
+    ports = [{"port": 7, "application": 80}, {"port": 3, "application": 80}]
+    config = load(changed("servers/a/service_ports", ports))
+    assert config.servers[0].service_ports == (ServicePort(7, 80), ServicePort(3, 80))
+
+
+# --- what is wrong ----------------------------------------------------------------------------------------------------
+
+
+def test_ten_mistakes_are_ten_errors() -> None:
+    """Nobody has to mend a file ten times to read ten errors."""
+    text = """
+switches:
+  s1: {dpid: 1, network: 1}
+  s2: {dpid: 1, network: 1}
+vips:
+  web:
+    address: 10.0.0.256
+    mac: "03:00:00:00:00:64"
+    default_server: z
+    redirect_ports:
+      20: {servers: [a, b, a]}
+      70000: {servers: [a]}
+servers:
+  a: {vip: web, connector: s1:1, service_ports: [1, 2]}
+  c: {vip: web, connector: s3:4, service_ports: [7]}
+  b: {vip: web, connector: s1:3, service_ports: [3, 4, 7, 99999]}
+"""
+    assert errors(text) == [
+        "vips.web.address: '10.0.0.256' is not an IPv4 address",
+        "vips.web.mac: 03:00:00:00:00:64 is a multicast address; a host's is expected",
+        "vips.web.redirect_ports.70000: a port is a number from 1 to 65535",
+        "servers.b.service_ports[3].port: should be less than or equal to 65535",
+        "switches.s2.dpid: 0x1 is already the dpid of s1",
+        "servers.a.connector: s1:1 is the network side of s1",
+        "servers.c.connector: there is no switch s3",
+        "servers.b.service_ports[2]: 7 is already owned by c",
+        "vips.web.default_server: there is no server z",
+        "vips.web.redirect_ports.20.servers[2]: a is given twice",
+    ]
+
+
+def test_a_port_has_one_owner() -> None:
+    """The message names who has it."""
+    data = json.loads(json.dumps(SMALL))
+    data["servers"]["b"]["service_ports"] = [3, 4, 7]
+    data["servers"] = {"c": {"vip": "web", "connector": "s1:4", "service_ports": [7]}, **data["servers"]}
+    assert errors(json.dumps(data)) == ["servers.b.service_ports[2]: 7 is already owned by c"]
+
+
+MISTAKES = [
+    ("switches", NOTHING, "switches: is missing"),
+    ("switches", 5, "switches: is a mapping from names to entries"),
+    ("vips", 5, "vips: is a mapping from names to entries"),
+    ("servers", [], "servers: is a mapping from names to entries"),
+    ("pools", {}, "pools: unknown key"),
+    ("switches/s1", [], "switches.s1: is a mapping of dpid, network"),
+    ("switches/s1/dpid", NOTHING, "switches.s1.dpid: is missing"),
+    ("switches/s1/dpid", 0, "switches.s1.dpid: a datapath id is a number of 64 bits, and not 0"),
+    ("switches/s1/dpid", 1 << 64, "switches.s1.dpid: a datapath id is a number of 64 bits, and not 0"),
+    ("switches/s1/dpid", (1 << 64) - 1, None),
+    ("switches/s1/network", 0, "switches.s1.network: should be greater than or equal to 1"),
+    ("switches/s1/dpid", "1", "switches.s1.dpid: a number is expected"),
+    ("switches/s1/dpid", True, "switches.s1.dpid: a number is expected"),
+    ("switches/s1/network", 0xFF00, "switches.s1.network: should be less than or equal to 65279"),
+    ("switches/s1/color", 1, "switches.s1.color: unknown key"),
+    ("switches/s2", {"dpid": 1, "network": 1}, "switches.s2.dpid: 0x1 is already the dpid of s1"),
+    ("vips/web/address", NOTHING, "vips.web.address: is missing"),
+    ("vips/web/address", None, "vips.web.address: is missing"),
+    ("vips/web/address", 5, "vips.web.address: an IPv4 address like 10.0.0.100 is expected"),
+    ("vips/web/address", "10.0.0.01", "vips.web.address: '10.0.0.01' is not an IPv4 address"),
+    ("vips/web/address", "fe80::1", "vips.web.address: IPv6 addresses are not supported yet"),
+    ("vips/web/address", "224.0.0.1", "vips.web.address: 224.0.0.1 cannot be a host's address"),
+    ("vips/web/address", "127.0.0.1", "vips.web.address: 127.0.0.1 cannot be a host's address"),
+    ("vips/web/address", "0.0.0.0", "vips.web.address: 0.0.0.0 cannot be a host's address"),
+    ("vips/web/address", "255.255.255.255", "vips.web.address: 255.255.255.255 cannot be a host's address"),
+    ("vips/web/mac", 5, "vips.web.mac: a MAC address like 02:00:00:00:00:01 is expected"),
+    ("vips/web/mac", "2:0:0:0:0:1", "vips.web.mac: '2:0:0:0:0:1' is not a MAC address like 02:00:00:00:00:01"),
+    *(
+        ("vips/web/mac", mac, f"vips.web.mac: {mac!r} is not a MAC address like 02:00:00:00:00:01")
+        for mac in (
+            "-2:00:00:00:00:01",
+            "+2:00:00:00:00:01",
+            " 2:00:00:00:00:01",
+            "0_:00:00:00:00:01",
+            "٠٢:00:00:00:00:01",
+        )
+    ),
+    ("vips/web/mac", "00:00:00:00:00:00", "vips.web.mac: 00:00:00:00:00:00 is no host's address"),
+    (
+        "vips/web/mac",
+        "ff:ff:ff:ff:ff:ff",
+        "vips.web.mac: ff:ff:ff:ff:ff:ff is a multicast address; a host's is expected",
+    ),
+    ("vips/web/default_server", "z", "vips.web.default_server: there is no server z"),
+    ("vips/web/default_server", NOTHING, None),
+    (
+        "vips/web/default_for",
+        "all",
+        "vips.web.default_for: should be 'unknown_ports', 'plain_unknown_ports' or 'plain_clients'",
+    ),
+    ("vips/web/redirect_ports", [], "vips.web.redirect_ports: should be a valid dictionary"),
+    ("vips/web/redirect_ports/0", {"servers": []}, "vips.web.redirect_ports.0: a port is a number from 1 to 65535"),
+    ("vips/web/redirect_ports/x", {"servers": []}, "vips.web.redirect_ports.x: a port is a number from 1 to 65535"),
+    ("vips/web/redirect_ports/20", {}, "vips.web.redirect_ports.20.servers: is missing"),
+    ("vips/web/redirect_ports/20", ["a"], "vips.web.redirect_ports.20: is a mapping of servers, legacy"),
+    ("vips/web/redirect_ports/20/servers", "a", "vips.web.redirect_ports.20.servers: should be a valid list"),
+    ("vips/web/redirect_ports/20/servers", ["a", 5], "vips.web.redirect_ports.20.servers[1]: should be a valid string"),
+    (
+        "vips/web/redirect_ports/20/servers",
+        [f"n{number}" for number in range(257)],
+        "vips.web.redirect_ports.20.servers: List should have at most 256 items after validation, not 257",
+    ),
+    ("vips/web/redirect_ports/20/servers", ["z"], "vips.web.redirect_ports.20.servers[0]: there is no server z"),
+    ("vips/web/redirect_ports/20/servers", ["b", "b"], "vips.web.redirect_ports.20.servers[1]: b is given twice"),
+    (
+        "vips/web/redirect_ports/20/legacy",
+        "all",
+        "vips.web.redirect_ports.20.legacy: should be 'owner', 'default', 'balance' or 'drop'",
+    ),
+    (
+        "vips/web/redirect_ports/20/legacy",
+        "owner",
+        "vips.web.redirect_ports.20.legacy: no server owns 20 as a service port",
+    ),
+    ("servers/a/vip", NOTHING, "servers.a.vip: is missing"),
+    ("servers/a/vip", "wep", "servers.a.vip: there is no VIP wep"),
+    ("servers/a/connector", NOTHING, "servers.a.connector: is missing"),
+    ("servers/a/connector", "s1", "servers.a.connector: a connector is written switch:port, like s1:2"),
+    ("servers/a/connector", "s1:0", "servers.a.connector: a connector is written switch:port, like s1:2"),
+    ("servers/a/connector", "s1:65280", "servers.a.connector: OpenFlow ports go from 1 to 65279"),
+    ("servers/a/connector", "s9:2", "servers.a.connector: there is no switch s9"),
+    ("servers/a/connector", "s1:1", "servers.a.connector: s1:1 is the network side of s1"),
+    ("servers/b/connector", "s1:2", "servers.b.connector: s1:2 is already the connector of a"),
+    ("servers/a/service_ports/0", 0, "servers.a.service_ports[0].port: should be greater than or equal to 1"),
+    ("servers/a/service_ports/0", "1_0", "servers.a.service_ports[0].port: a number is expected"),
+    ("servers/a/service_ports/0", None, "servers.a.service_ports[0].port: is missing"),
+    ("servers/a/service_ports/0", {"application": 1}, "servers.a.service_ports[0].port: is missing"),
+    ("servers/a/service_ports/0", {"port": 1, "x": 1}, "servers.a.service_ports[0].x: unknown key"),
+    (
+        "servers/a/service_ports/0",
+        {"port": 1, "application": 65536},
+        "servers.a.service_ports[0].application: should be less than or equal to 65535",
+    ),
+    ("servers/a/service_ports", [5, 5], "servers.a.service_ports[1]: 5 is given twice"),
+    ("servers/b/service_ports", [1], "servers.b.service_ports[0]: 1 is already owned by a"),
+    (
+        "servers/a/service_ports",
+        [{"port": 5, "application": 6}, 6],
+        None,
+    ),
+    (
+        "servers/a/service_ports",
+        [{"port": 5, "application": 6}, {"port": 6, "application": 7}],
+        "servers.a.service_ports[1]: nothing can listen on 6: it stands for 7",
+    ),
+    (
+        "servers/-a",
+        {},
+        "servers.-a: a name is up to 63 letters, digits, '.', '_' or '-', the first a letter or digit",
+    ),
+]
+
+
+@pytest.mark.parametrize(("path", "value", "message"), MISTAKES)
+def test_a_mistake_is_one_error(path: str, value: Any, message: str | None) -> None:
+    """One mistake, one message, at its place; None marks what looks like one and is none."""
+    text = changed(path, value)
+    if message is None:
+        load(text)
+    else:
+        assert errors(text) == [message]
+
+
+def test_a_default_policy_needs_a_default_server() -> None:
+    """Without one, each entry that counts on it is a mistake."""
+    data = json.loads(json.dumps(SMALL))
+    del data["vips"]["web"]["default_server"]
+    data["vips"]["web"]["default_for"] = "plain_clients"
+    data["vips"]["web"]["redirect_ports"]["20"]["legacy"] = "default"
+    assert errors(json.dumps(data)) == [
+        "vips.web.default_for: there is no default_server",
+        "vips.web.redirect_ports.20.legacy: there is no default_server",
+    ]
+
+
+def test_vips_against_each_other() -> None:
+    """Addresses are unique, servers belong to one VIP; their ports and connectors are separate matters."""
+    data = json.loads(json.dumps(SMALL))
+    data["vips"]["dns"] = {"address": "10.0.0.101", "mac": "02:00:00:00:00:64"}
+    data["servers"]["c"] = {"vip": "dns", "connector": "s1:2", "service_ports": [1]}
+    assert len(load(json.dumps(data)).vips) == 2, "another VIP may use the same connector and the same port"
+    data["vips"]["dns"] |= {"address": "10.0.0.100", "default_server": "a", "redirect_ports": {"9": {"servers": ["b"]}}}
+    assert errors(json.dumps(data)) == [
+        "vips.dns.address: 10.0.0.100 is already the address of web",
+        "vips.dns.default_server: a is a server of VIP web",
+        "vips.dns.redirect_ports.9.servers[0]: b is a server of VIP web",
+    ]
+
+
+def test_servers_of_a_vip_share_a_switch() -> None:
+    """Until trees are there."""
+    data = json.loads(json.dumps(SMALL))
+    data["switches"]["s2"] = {"dpid": 2, "network": 1}
+    data["servers"]["b"]["connector"] = "s2:3"
+    assert errors(json.dumps(data)) == [
+        "servers.b.connector: a of the same VIP is on switch s1; trees of switches are not supported yet"
+    ]
+
+
+def test_more_vips_than_numbers() -> None:
+    """Every VIP has a number in cookies and group ids; what has none is refused before it is compiled."""
+    data = {
+        "switches": {"s1": {"dpid": 1, "network": 1}},
+        "vips": {
+            f"v{number}": {"address": str(IPv4Address(0x0A000000 + number)), "mac": "02:00:00:00:00:01"}
+            for number in range(1, MAX_VIPS + 2)
+        },
+    }
+    assert errors(json.dumps(data)) == ["vips: has 4097 entries; 4096 are the most"]
+    del data["vips"]["v1"]
+    assert len(load(json.dumps(data)).vips) == MAX_VIPS
+
+
+def test_a_key_given_twice() -> None:
+    """YAML libraries keep the last one in silence."""
+    text = yaml.safe_dump(SMALL)
+    assert errors(text + "switches: {s1: {dpid: 1, network: 1}}\n") == ["switches: is given twice"]
+    twice = text.replace("      20:", '      "20": {servers: [a]}\n      20:')
+    assert errors(twice) == ["vips.web.redirect_ports.20: is given twice"]
+    assert errors(FIG2.replace("dpid: 1,", "dpid: 1, dpid: 2,")) == ["switches.s1.dpid: is given twice"]
+
+
+# --- what is hostile --------------------------------------------------------------------------------------------------
+
+HOSTILE = {
+    "": "the configuration is a mapping",
+    "- 1": "the configuration is a mapping",
+    "5": "the configuration is a mapping",
+    "[" * 100_000: f"line 1, column {MAX_DEPTH + 1}: nested deeper than {MAX_DEPTH} levels",
+    '{"a":' * 100_000: f"nested deeper than {MAX_DEPTH} levels",
+    "- " * 100_000: f"nested deeper than {MAX_DEPTH} levels",
+    "a" * (MAX_BYTES + 1): f"the configuration is larger than {MAX_BYTES} bytes",
+    "\N{SNOWMAN}" * (MAX_BYTES // 3 + 1): f"the configuration is larger than {MAX_BYTES} bytes",
+    "a: &x 1\nb: *x": "line 1, column 4: anchors and aliases are not supported",
+    "a: &x [*x, *x]": "anchors and aliases are not supported",
+    "a: *x": "line 1, column 4: anchors and aliases are not supported",
+    "a: !!python/object/apply:os.system [id]": "line 1, column 4: tags are not supported",
+    "a: !!int 5": "tags are not supported",
+    "a: 1\n---\nb: 1": "line 2, column 1: one document is expected",
+    "? [a]\n: b": "line 1, column 3: a key is a plain word or number",
+    "a: \0": "not YAML",
+    "a: \x01": "not YAML",
+    "a: \ud800": "not YAML",
+    "\udcff": "not YAML",
+    "a: [1": "not YAML",
+    "a: 'b": "not YAML",
+    "%YAML 9.9\n---\na: 1": "not YAML",
+    "\t- a": "not YAML",
+    "a: b: c": "line 1, column 5: not YAML",
+}
+
+
+@pytest.mark.parametrize("text", HOSTILE, ids=[repr(text[:24]) for text in HOSTILE])
+def test_hostile_text(text: str) -> None:
+    """A configuration also comes over REST: whatever it is, the answer is one ConfigError that says why."""
+    (error,) = errors(text)
+    assert HOSTILE[text] in error
+
+
+def test_large_but_sound() -> None:
+    """1000 servers with ten service ports each load."""
+    data = json.loads(json.dumps(SMALL))
+    data["servers"] = {
+        f"n{number}": {
+            "vip": "web",
+            "connector": f"s1:{number + 2}",
+            "service_ports": list(range(100 + 10 * number, 110 + 10 * number)),
+        }
+        for number in range(1000)
+    }
+    data["vips"]["web"]["default_server"] = "n1"
+    data["vips"]["web"]["redirect_ports"]["20"]["servers"] = [f"n{number}" for number in range(256)]
+    assert len(load(json.dumps(data)).owners(load(json.dumps(data)).vips[0])) == 10_000
+
+
+def only_config_errors(text: str) -> None:
+    try:
+        config = load(text)
+    except ConfigError as error:
+        assert error.errors
+        assert all(problem.message for problem in error.errors)
+    else:
+        compiler.compile(config)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.text(alphabet=st.characters(exclude_categories=())))
+@example("{null: 1, true: 2, 1: 3}")
+@example("{switches: {null: 1}, vips: {5: {}}, servers: {[]: 1}}")
+def test_any_text(text: str) -> None:
+    """load() raises nothing but ConfigError."""
+    only_config_errors(text)
+
+
+SCALARS = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(-1, 70000),
+    st.integers(),
+    st.sampled_from(("a", "b", "web", "s1", "s1:2", "10.0.0.1", "02:00:00:00:00:01", "20", "drop", "owner", "")),
+    st.text(max_size=5),
+)
+KEYS = st.sampled_from(
+    "switches vips servers s1 web a b dpid network address mac default_server default_for redirect_ports legacy vip "
+    "connector service_ports port application 20".split()
+)
+DATA = st.recursive(
+    SCALARS, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(KEYS, inner, max_size=5), max_leaves=25
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(DATA)
+def test_any_data(data: Any) -> None:
+    """load() raises nothing but ConfigError, also for well-formed nonsense in the words of a configuration."""
+    only_config_errors(json.dumps(data))
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.integers(0, 1 << 32), SCALARS | DATA)
+def test_any_single_fault(seed: int, value: Any) -> None:
+    """A sound configuration with one entry replaced by anything loads and compiles, or is a ConfigError."""
+    random = Random(seed)
+    data = generate.settings(random)
+    place: Any = data
+    while True:
+        key = random.choice(list(place)) if isinstance(place, dict) else random.randrange(len(place))
+        if not isinstance(place[key], (dict, list)) or not place[key] or random.random() < 0.2:
+            break
+        place = place[key]
+    place[key] = value
+    only_config_errors(json.dumps(data))
