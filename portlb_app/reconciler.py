@@ -353,7 +353,7 @@ class Reconciler:
         if not self._knows(event.dpid):
             return
         desired = self._desired(event.dpid)
-        plan = diff(event.state, desired)
+        plan = Plan() if event.state == desired else diff(event.state, desired)
         just_applied, switch.applied = switch.applied, None
         if not plan:
             self._synced(switch)
@@ -420,7 +420,7 @@ class Reconciler:
             self._start_round(switch)
 
     def _notice_drift(self, switch: _Switch) -> None:
-        if switch.left is None:
+        if switch.left is None or switch.left == switch.seen:
             return
         changed = len(diff(switch.seen, switch.left).steps)
         if changed:

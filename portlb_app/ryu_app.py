@@ -163,6 +163,7 @@ class Conversation:
         more = True
         while more:
             reply = self._next()
+            hub.sleep(0)
             if reply.xid != xid:
                 continue
             if isinstance(reply, parser.OFPErrorMsg):
@@ -319,4 +320,5 @@ class Controller(app_manager.RyuApp):  # type: ignore[misc]
         except (OSError, UnicodeDecodeError, ConfigError) as error:
             _LOG.error("%s is not reloaded, the last good configuration stays live:\n%s", self._file.path, error)
         else:
-            self._outcome(configuration)
+            outcome = self._outcome(configuration)
+            _LOG.info("%s is read again: %s", self._file.path, type(outcome).__name__)

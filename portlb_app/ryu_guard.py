@@ -22,7 +22,7 @@ import socket
 import ssl
 import struct
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from typing import Any
@@ -43,8 +43,9 @@ HANDSHAKE_SECONDS = 10.0
 """From the connection to the last message of the handshake."""
 HANDSHAKE_MESSAGES = 256
 """A switch with 65,000 ports describes them in 64 messages."""
-CONNECTIONS = 1024
-"""Open connections; each takes a file descriptor and some 100 kB."""
+CONNECTIONS = 512
+CONNECTIONS_PER_HOST = 256
+"""Open connections; each takes one of usually 1024 file descriptors. One host cannot take them all."""
 MESSAGES_PER_TURN = 32
 """Messages of one connection before others get their turn."""
 HELLO_ELEMENTS = 16
@@ -199,7 +200,7 @@ class Door:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         self._server = eventlet.listen((host, port), family=family)
         self._tls = tls
-        self._open = 0
+        self._open: Counter[str] = Counter()
         self._refused = 0
         self._last: deque[tuple[str, str]] = deque(maxlen=REMEMBERED)
         self._logged: deque[float] = deque(maxlen=LOGGED_PER_MINUTE)
@@ -232,14 +233,14 @@ class Door:
                 _LOG.error("cannot accept a connection: %s", error)
                 hub.sleep(1)
                 continue
-            if self._open >= CONNECTIONS:
-                self.refuse(address, f"there are {CONNECTIONS} connections already")
+            if self._open.total() >= CONNECTIONS or self._open[address[0]] >= CONNECTIONS_PER_HOST:
+                self.refuse(address, f"there are {self._open[address[0]]} connections from there already")
                 connection.close()
                 continue
+            self._open[address[0]] += 1
             hub.spawn(self._serve, connection, address)
 
     def _serve(self, connection: socket.socket, address: tuple[Any, ...]) -> None:
-        self._open += 1
         try:
             if self._tls:
                 connection.settimeout(HANDSHAKE_SECONDS)
@@ -249,7 +250,8 @@ class Door:
         except OSError as error:
             self.refuse(address, f"connection lost: {error}")
         finally:
-            self._open -= 1
+            self._open[address[0]] -= 1
+            self._open += Counter()  # forgets hosts without connections
             connection.close()
 
 

@@ -146,7 +146,8 @@ def honest(controller: ControllerProcess) -> Iterator[Peer]:
 
 
 def last_reason(controller: ControllerProcess) -> str:
-    return str(controller.status()["refused_connections"]["last"][-1]["reason"])
+    last = controller.status()["refused_connections"]["last"]
+    return str(last[-1]["reason"]) if last else ""
 
 
 @pytest.mark.parametrize(
@@ -245,12 +246,20 @@ def test_an_endless_parser_is_stopped_counted_and_reported(
 
 
 def test_silent_and_half_messages_take_nothing_from_others(controller: ControllerProcess, honest: Peer) -> None:
-    peers = [Peer(controller.openflow_port) for _ in range(20)]
-    for number, peer in enumerate(peers):
-        peer.send(GOOD_HELLO[: number % 9])
-    assert honest.answers()
-    for peer in peers:
-        peer.close()
+    with contextlib.ExitStack() as peers:
+        for size in range(20):
+            peer = Peer(controller.openflow_port)
+            peers.callback(peer.close)
+            peer.send(GOOD_HELLO[: size % len(GOOD_HELLO)])
+        assert honest.answers()
+
+
+def test_one_host_cannot_take_all_connections(controller: ControllerProcess, honest: Peer) -> None:
+    with contextlib.ExitStack() as peers:
+        for _ in range(260):
+            peers.callback(Peer(controller.openflow_port).close)
+        wait_for("too many are refused", lambda: "from there already" in last_reason(controller))
+        assert honest.answers()
 
 
 def test_a_flood_leaves_room_for_others(controller: ControllerProcess, honest: Peer, peer: Peer) -> None:

@@ -214,6 +214,7 @@ def test_a_withdrawn_change_that_was_in_flight_is_undone(session: Session) -> No
     session(StateRead(B, state(1)))
     assert session(Refused(B, ("no",))) == [Answer(1, RefusedBySwitches({"b": ("no",)})), ReadState(B)]
     assert session(Applied(A)) == [ReadState(A)]
+    assert session.state(A) == "reading", "it had the last good configuration, but not any more"
     assert session(StateRead(A, state(1, 3))) == [Apply(A, diff(state(1, 3), state(1, 2)))]
 
 
