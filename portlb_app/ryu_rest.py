@@ -1,15 +1,19 @@
-"""Ryu's WSGI on one side, `api` on the other: nothing is decided here."""
+"""HTTP on one side, `api` on the other: nothing is decided here.
+
+Served by eventlet's WSGI server, which Ryu brings along. Ryu's own router is not used: it answers a path that is not
+UTF-8 with a trace, and a body without a length as if there were none.
+"""
 
 from __future__ import annotations
 
 import logging
 import socket
+from collections.abc import Callable
+from http import HTTPStatus
 from typing import Any
 
 import eventlet
 import eventlet.wsgi
-from ryu.app.wsgi import ControllerBase, WSGIApplication, route
-from webob import Request, Response
 
 from portlb_app import api
 from portlb_app.ryu_app import Controller
@@ -20,33 +24,6 @@ CLIENTS = 64
 """Connections served at a time; more wait."""
 
 _LOG = logging.getLogger("portlb.rest")
-
-
-class _Resource(ControllerBase):  # type: ignore[misc]
-    """Every path there is. `data` is the Controller."""
-
-    @route("portlb", "/{path:.*}")  # type: ignore[untyped-decorator]
-    def any(self, request: Request, path: str) -> Response:
-        """Answer one request, with JSON whatever happens."""
-        del path
-        try:
-            response = self._respond(request)
-        except Exception:
-            _LOG.exception("%s %s", request.method, request.path)
-            response = api.failure(500, "an error of portlb itself; its log says more")
-        return Response(
-            response.body,
-            status=response.status,
-            content_type=response.content_type,
-            charset="UTF-8",
-            headerlist=None,
-        )
-
-    def _respond(self, request: Request) -> api.Response:
-        body = request.body_file.read(api.MAX_BODY + 1) if request.method == "PUT" else b""
-        asked = api.Request(request.method, request.path_info, request.headers.get("Host", ""), body)
-        response = api.respond(asked, self.data.view)
-        return response if isinstance(response, api.Response) else self.data.replace(response)
 
 
 class _Log:
@@ -71,13 +48,27 @@ class Rest:
 
     def serve(self, controller: Controller) -> None:
         """Answer requests about `controller` for ever."""
-        application: Any = WSGIApplication()
-        application.register(_Resource, controller)
+
+        def application(environ: dict[str, Any], start_response: Callable[..., object]) -> list[bytes]:
+            response = _answer(controller, environ)
+            body = response.body.encode()
+            headers = {"Content-Type": response.content_type, "Content-Length": str(len(body)), **response.headers}
+            start_response(f"{response.status} {HTTPStatus(response.status).phrase}", list(headers.items()))
+            return [] if environ["REQUEST_METHOD"] == "HEAD" else [body]
+
         eventlet.wsgi.server(
-            self._server,
-            application,
-            log=_Log(),
-            max_size=CLIENTS,
-            socket_timeout=SOCKET_SECONDS,
-            debug=False,
+            self._server, application, log=_Log(), max_size=CLIENTS, socket_timeout=SOCKET_SECONDS, debug=False
         )
+
+
+def _answer(controller: Controller, environ: dict[str, Any]) -> api.Response:
+    """The answer to one request (PEP 3333), JSON whatever happens."""
+    try:
+        method = environ["REQUEST_METHOD"]
+        body = environ["wsgi.input"].read(api.MAX_BODY + 1) if method == "PUT" else b""
+        request = api.Request(method, environ["PATH_INFO"], environ.get("HTTP_HOST", ""), body)
+        response = api.respond(request, controller.view)
+        return response if isinstance(response, api.Response) else controller.replace(response)
+    except Exception:
+        _LOG.exception("a request failed")
+        return api.failure(500, "an error of portlb itself; its log says more")

@@ -23,6 +23,7 @@ from tests.ovs.switch import Switch
 
 FIG2 = (Path(__file__).parents[2] / "flows/fig2/lb.yaml").read_text()
 PORTS = 5
+DPID = 0xFEDC_BA98_7654_3210
 RESYNC = 0.5
 
 
@@ -70,11 +71,10 @@ def start(tmp_path: Path) -> Iterator[Start]:
 
 
 @pytest.fixture
-def bridge(switch: Switch, request: pytest.FixtureRequest) -> Iterator[tuple[str, int]]:
+def bridge(switch: Switch) -> Iterator[tuple[str, int]]:
     """A bridge with FIG. 2's ports: (name, dpid)."""
-    dpid = 0x100 + abs(hash(request.node.name)) % 0xFFFF
-    switch.add_bridge("b", dpid, {f"b{number}": number for number in range(1, PORTS + 1)})
-    yield "b", dpid
+    switch.add_bridge("b", DPID, {f"b{number}": number for number in range(1, PORTS + 1)})
+    yield "b", DPID
     switch.delete_bridge("b")
 
 
@@ -316,3 +316,28 @@ def test_what_is_wrong_at_the_start_is_said_plainly(tmp_path: Path) -> None:
         assert ended.returncode == 1
         assert f"cannot listen on 127.0.0.1 port {port}: Address already in use" in ended.stderr
     assert run(tmp_path / "none.yaml").returncode == 1
+
+
+def raw(controller: ControllerProcess, request: bytes) -> bytes:
+    """What comes back for bytes that need not be HTTP."""
+    with socket.create_connection(("127.0.0.1", controller.rest_port), timeout=5) as connection:
+        connection.sendall(request)
+        connection.shutdown(socket.SHUT_WR)
+        return b"".join(iter(lambda: connection.recv(1 << 16), b""))
+
+
+def test_http_that_is_odd_or_broken_is_answered_and_costs_nobody_else(start: Start) -> None:
+    controller = start(FIG2)
+    head = b"PUT /v1/config HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n"
+    text = FIG2.encode()
+    chunked = head + b"Transfer-Encoding: chunked\r\n\r\n%x\r\n%s\r\n0\r\n\r\n" % (len(text), text)
+    assert raw(controller, chunked).startswith(b"HTTP/1.1 200 OK\r\n")
+    assert raw(controller, head + b"Content-Length: 9999999\r\n\r\n").startswith(b"HTTP/1.1 4")
+    for length in (b"-5", b"abc"):
+        assert raw(controller, head + b"Content-Length: %s\r\n\r\nabc" % length).split()[1].startswith(b"4")
+    odd = raw(controller, b"GET /%ff%00 HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+    assert odd.startswith(b"HTTP/1.1 404 Not Found\r\n") and b'"error": "there is no /' in odd
+    assert b"Allow: GET\r\n" in raw(controller, b"HEAD /v1/status HTTP/1.0\r\nHost: localhost\r\n\r\n")
+    assert raw(controller, b"GET /v1/status HTTP/1.1\r\nConnection: close\r\n\r\n").startswith(b"HTTP/1.1 403 ")
+    raw(controller, b"\x16\x03\x01" + bytes(300))
+    assert controller.request("GET", "/v1/config") == (200, FIG2)
