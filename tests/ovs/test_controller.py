@@ -1,4 +1,4 @@
-"""The whole controller as a process, with a real switch: it installs, heals and survives, and no mistake costs a table."""
+"""The whole controller as a process, with a real switch: it installs, heals, survives; no mistake costs a table."""
 
 from __future__ import annotations
 
