@@ -1,0 +1,160 @@
+"""Plans: what a switch holds afterwards is what it shall hold, nothing else is touched, and no step breaks a packet."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from random import Random
+
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+
+from portlb_app import compiler
+from portlb_app.openflow import Action, Flow, Goto, Group, Opaque, Output, Selection, SwitchState, ToGroup, match
+from portlb_app.plan import Plan, Step, apply, diff
+from tests import generate
+
+MATCHES = (
+    match(),
+    match(in_port=1),
+    match(in_port=(1, 0xFF)),
+    match(eth_type=0x800, ip_proto=6, tcp_dst=20),
+    match(eth_type=0x800, ip_proto=6, tcp_dst=20, tcp_flags=(2, 18)),
+    match(eth_type=0x800, ip_proto=6, tcp_dst=20, tcp_flags=2),
+    replace(match(in_port=1), opaque="0800"),
+)
+ACTIONS = st.lists(
+    st.sampled_from((Output(1), Output(2), ToGroup(5), ToGroup(6), Goto(20), Opaque("ff"))), max_size=3
+).map(tuple)
+FLOWS = st.builds(
+    Flow,
+    st.sampled_from((0, 10, 20)),
+    st.sampled_from((0, 100)),
+    st.sampled_from(MATCHES),
+    ACTIONS,
+    st.sampled_from((1, 2)),
+    st.sampled_from(("", "why")),
+)
+GROUPS = st.builds(
+    Group,
+    st.integers(1, 4),
+    st.sampled_from(("select", "all")),
+    st.lists(ACTIONS, max_size=3).map(tuple),
+    st.sampled_from((None, Selection("dp_hash", 0), Selection("dp_hash", 1))),
+)
+STATES = st.builds(
+    SwitchState,
+    st.lists(FLOWS, unique_by=lambda flow: flow.key).map(frozenset),
+    st.lists(GROUPS, unique_by=lambda group: group.number).map(frozenset),
+)
+
+
+def compiled(seed: int) -> SwitchState:
+    """The tables of a random configuration's first switch."""
+    return compiler.compile(generate.configuration(Random(seed)))["s1"]
+
+
+COMPILED = st.integers(0, 1 << 32).map(compiled)
+
+
+@given(STATES, STATES)
+def test_a_plan_turns_one_state_into_another(actual: SwitchState, desired: SwitchState) -> None:
+    """apply(diff(a, b), a) == b."""
+    assert apply(diff(actual, desired), actual) == desired
+
+
+@settings(max_examples=40, deadline=None)
+@given(COMPILED, COMPILED)
+def test_so_do_plans_between_compiled_states(actual: SwitchState, desired: SwitchState) -> None:
+    """The same for what configurations become."""
+    assert apply(diff(actual, desired), actual) == desired
+
+
+@given(STATES)
+def test_what_is_right_needs_no_plan(state: SwitchState) -> None:
+    """diff(a, a) is empty and false; a reason is a comment, and no difference."""
+    assert not diff(state, state)
+    renamed = SwitchState(frozenset(replace(flow, reason="other") for flow in state.flows), state.groups)
+    assert diff(state, renamed) == Plan()
+
+
+@given(STATES, STATES)
+def test_only_differences_are_touched(actual: SwitchState, desired: SwitchState) -> None:
+    """A step per difference, each thing once, and nothing that is in neither state or already right."""
+    steps = diff(actual, desired).steps
+    flows = [step.what.key for step in steps if isinstance(step.what, Flow)]
+    groups = [step.what.number for step in steps if isinstance(step.what, Group)]
+    assert len(set(flows)) == len(flows) and len(set(groups)) == len(groups)
+    keys = actual.flow_by_key.keys() | desired.flow_by_key.keys()
+    assert set(flows) == {key for key in keys if actual.flow_by_key.get(key) != desired.flow_by_key.get(key)}
+    numbers = actual.group_by_number.keys() | desired.group_by_number.keys()
+    right = {each for each in numbers if actual.group_by_number.get(each) == desired.group_by_number.get(each)}
+    assert set(groups) == numbers - right
+
+
+@given(STATES, STATES)
+def test_verbs_fit_what_the_switch_holds(actual: SwitchState, desired: SwitchState) -> None:
+    """Added is what is not there, or what has another cookie; modified and deleted what is."""
+    for step in diff(actual, desired).steps:
+        if isinstance(step.what, Flow):
+            old = actual.flow_by_key.get(step.what.key)
+            if step.verb == "add":
+                assert old is None or old.cookie != step.what.cookie
+            else:
+                assert old is not None and old.cookie == step.what.cookie
+        else:
+            assert (step.what.number in actual.group_by_number) == (step.verb != "add")
+        assert (step.verb == "delete") == (step.what not in desired.flows and step.what not in desired.groups)
+
+
+@given(STATES, STATES)
+def test_the_order_of_a_plan(actual: SwitchState, desired: SwitchState) -> None:
+    """Groups in, flows in with the deepest table first, flows out, groups out."""
+
+    def rank(step: Step) -> tuple[int, int]:
+        if isinstance(step.what, Group):
+            return (3, 0) if step.verb == "delete" else (0, 0)
+        return (2, 0) if step.verb == "delete" else (1, -step.what.table)
+
+    ranks = [rank(step) for step in diff(actual, desired).steps]
+    assert ranks == sorted(ranks)
+
+
+@settings(max_examples=40, deadline=None)
+@given(COMPILED, COMPILED)
+def test_at_no_step_a_flow_lacks_its_group(actual: SwitchState, desired: SwitchState) -> None:
+    """A switch refuses a flow whose group is not there, and a group's end takes the flows that use it along."""
+    assume(actual.groups or desired.groups)
+    state = actual
+    for step in diff(actual, desired).steps:
+        state = apply(Plan((step,)), state)
+        assert _groups_used(state) <= state.group_by_number.keys(), str(step)
+
+
+@settings(max_examples=40, deadline=None)
+@given(COMPILED)
+def test_a_fresh_switch_is_filled_from_the_back(desired: SwitchState) -> None:
+    """On the way in, a flow's next table is complete before the flow is there."""
+    state = SwitchState()
+    for step in diff(state, desired).steps:
+        state = apply(Plan((step,)), state)
+        for flow in state.flows:
+            for action in flow.actions:
+                if isinstance(action, Goto):
+                    there = {each for each in state.flows if each.table >= action.table}
+                    assert there == {each for each in desired.flows if each.table >= action.table}
+
+
+def test_a_plan_reads_well() -> None:
+    """Steps print as what they do, in ovs-ofctl's words."""
+    flow = Flow(0, 100, match(in_port=1), (Output(2),), 1)
+    group = Group(7, "all", ((Output(1),),))
+    assert [str(step) for step in diff(SwitchState(), SwitchState(frozenset({flow}), frozenset({group}))).steps] == [
+        "add group group_id=7,type=all,bucket=bucket_id:0,actions=output:1",
+        "add flow cookie=0x0000000000000001, table=0, priority=100,in_port=1 actions=output:2",
+    ]
+    assert bool(Plan()) is False
+
+
+def _groups_used(state: SwitchState) -> set[int]:
+    actions: list[Action] = [action for flow in state.flows for action in flow.actions]
+    return {action.group for action in actions if isinstance(action, ToGroup)}
