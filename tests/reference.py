@@ -1,7 +1,7 @@
 """What the load balancer means: for a configuration and one packet, who gets it.
 
-Written from the protocol, not from the pipeline: no tables, no priorities, no OpenFlow. Everything the compiler makes is
-checked against `deliver`, so it imports nothing of what it judges; only the configuration's values.
+Written from the protocol, not from the pipeline: no tables, no priorities, no OpenFlow. Everything the compiler makes
+is checked against `deliver`, so it imports nothing of what it judges; only the configuration's values.
 """
 
 from __future__ import annotations

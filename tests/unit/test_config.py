@@ -363,7 +363,7 @@ def test_servers_of_a_vip_share_a_switch() -> None:
 
 def test_more_vips_than_numbers() -> None:
     """Every VIP has a number in cookies and group ids; what has none is refused before it is compiled."""
-    data = {
+    data: dict[str, dict[str, Any]] = {
         "switches": {"s1": {"dpid": 1, "network": 1}},
         "vips": {
             f"v{number}": {"address": str(IPv4Address(0x0A000000 + number)), "mac": "02:00:00:00:00:01"}

@@ -1,0 +1,244 @@
+"""The compiler's answers keep the pipeline's rules, whatever the configuration; tests/ovs tests what they mean."""
+
+from __future__ import annotations
+
+import itertools
+from collections import defaultdict
+from pathlib import Path
+from random import Random
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from portlb_app import compiler
+from portlb_app.compiler.place import vip_numbers
+from portlb_app.config import Config, load
+from portlb_app.config.values import MAX_VIPS
+from portlb_app.openflow import Flow, Goto, Match, Output, SwitchState, ToGroup, match
+from portlb_app.pipeline import (
+    BY_NUMBER,
+    CLASSIFY,
+    COOKIE,
+    COOKIE_MASK,
+    ICMP,
+    ROWS,
+    SERVICE,
+    TABLES,
+    PipelineError,
+    Priority,
+    Reason,
+    cookie,
+    flow,
+    goto,
+    is_our_group,
+    match_all,
+    pool_group,
+    selection,
+)
+from tests import generate
+
+FIG2 = load((Path(__file__).parents[2] / "flows/fig2/lb.yaml").read_text())
+
+
+def configuration(seed: int) -> Config:
+    """A random configuration."""
+    return generate.configuration(Random(seed))
+
+
+def states(config: Config) -> list[SwitchState]:
+    """What its switches shall hold."""
+    return list(compiler.compile(config).values())
+
+
+CONFIGURATIONS = st.integers(0, 1 << 32).map(configuration)
+some = settings(max_examples=40, deadline=None)
+
+
+@some
+@given(CONFIGURATIONS)
+def test_every_flow_keeps_to_its_table(config: Config) -> None:
+    """Only declared fields, only declared next tables, always a later one, a known priority, and a sentence of why."""
+    for each in itertools.chain.from_iterable(state.flows for state in states(config)):
+        table = BY_NUMBER[each.table]
+        assert {name for name, _, _ in each.match} <= table.fields
+        assert each.priority in list(Priority)
+        assert each.reason
+        for action in each.actions:
+            if isinstance(action, Goto):
+                assert BY_NUMBER[action.table].name in table.goes_to and action.table > each.table
+
+
+@some
+@given(CONFIGURATIONS)
+def test_every_table_has_one_miss(config: Config) -> None:
+    """A packet no flow is for has a stated end, not Open vSwitch's default."""
+    for state in states(config):
+        for table in TABLES:
+            assert len([each for each in state.flows if each.table == table.number and each.match == Match()]) == 1
+
+
+@some
+@given(CONFIGURATIONS)
+def test_what_is_ours_says_so(config: Config) -> None:
+    """Cookies carry owner and reason, group numbers their mark: by that a reconciler knows what to touch."""
+    for state in states(config):
+        assert all(each.cookie & COOKIE_MASK == COOKIE for each in state.flows)
+        assert all(Reason(each.cookie >> 40 & 0xFF) for each in state.flows)
+        assert all(is_our_group(group.number) for group in state.groups)
+
+
+@some
+@given(CONFIGURATIONS)
+def test_flows_and_groups_fit_together(config: Config) -> None:
+    """No two flows with one key, no group twice, none missing, none unused; a group has all rows, or none."""
+    for state in states(config):
+        assert len(state.flow_by_key) == len(state.flows)
+        assert len(state.group_by_number) == len(state.groups)
+        used = {action.group for each in state.flows for action in each.actions if isinstance(action, ToGroup)}
+        assert used == state.group_by_number.keys()
+        for group in state.groups:
+            assert len(group.buckets) in (0, ROWS) and group.selection == selection(level=0)
+            assert group.type == "select" and all(len(bucket) == 1 for bucket in group.buckets)
+
+
+@some
+@given(CONFIGURATIONS)
+def test_no_two_flows_contradict_each_other(config: Config) -> None:
+    """Of two flows with one priority that a packet could match, a switch may take either: they must do the same."""
+    for state in states(config):
+        rivals = defaultdict(list)
+        for each in state.flows:
+            rivals[each.table, each.priority].append(each)
+        for group in rivals.values():
+            for one, other in itertools.combinations(group, 2):
+                assert one.actions == other.actions or not _overlap(one.match, other.match), f"{one}\n{other}"
+
+
+@some
+@given(CONFIGURATIONS)
+def test_the_same_every_time(config: Config) -> None:
+    """Compiling is a function: again, and from a configuration loaded anew, it gives the same."""
+    assert compiler.compile(config) == compiler.compile(config)
+
+
+@some
+@given(st.integers(0, 1 << 32))
+def test_a_switch_knows_nothing_of_others(seed: int) -> None:
+    """What a switch holds depends on its own VIPs and servers; those of another switch change nothing in it."""
+    data = generate.settings(Random(seed))
+    config = load(generate.text(data))
+    homes = {server.vip: server.connector.switch for server in config.servers}
+    for vip in [name for name, switch in homes.items() if switch == "s2"]:
+        data["servers"] = {name: entry for name, entry in data["servers"].items() if entry["vip"] != vip}
+        del data["vips"][vip]
+    assert compiler.compile(load(generate.text(data)))["s1"] == compiler.compile(config)["s1"]
+
+
+def test_fig2_down_the_pipeline() -> None:
+    """The tables between the ports and the default, as a reader meets them in flows/fig2/s1.flows."""
+    lines = [str(each) for each in compiler.compile(FIG2)["s1"].ordered_flows if 50 <= each.table <= 70]
+    assert [line.partition(" ")[2] for line in lines] == [
+        "table=50, priority=200,tcp,ip_dst=10.0.0.100,tcp_dst=20,tcp_flags=0x800/0x800 actions=group:1481703444",
+        "table=50, priority=200,tcp,ip_dst=10.0.0.100,tcp_dst=21,tcp_flags=0x800/0x800 actions=group:1481703445",
+        "table=50, priority=200,tcp,ip_dst=10.0.0.100,tcp_dst=22,tcp_flags=0x800/0x800 actions=group:1481703446",
+        "table=50, priority=200,udp,ip_dst=10.0.0.100,udp_dst=20 actions=group:1481703444",
+        "table=50, priority=200,udp,ip_dst=10.0.0.100,udp_dst=21 actions=group:1481703445",
+        "table=50, priority=200,udp,ip_dst=10.0.0.100,udp_dst=22 actions=group:1481703446",
+        "table=50, priority=0 actions=goto_table:60",
+        "table=60, priority=300,tcp,ip_dst=10.0.0.100,tcp_dst=20,tcp_flags=0x2/0x12 actions=drop",
+        "table=60, priority=300,tcp,ip_dst=10.0.0.100,tcp_dst=21,tcp_flags=0x2/0x12 actions=drop",
+        "table=60, priority=200,tcp,ip_dst=10.0.0.100,tcp_dst=20 actions=group:1481703444",
+        "table=60, priority=200,tcp,ip_dst=10.0.0.100,tcp_dst=21 actions=group:1481703445",
+        "table=60, priority=200,tcp,ip_dst=10.0.0.100,tcp_dst=22 actions=group:1481703446",
+        "table=60, priority=0 actions=goto_table:70",
+        "table=70, priority=100,ip,ip_dst=10.0.0.100 actions=output:5",
+        "table=70, priority=0 actions=drop",
+    ]
+
+
+def test_a_changed_pool_changes_its_group_alone() -> None:
+    """A server leaves a pool: no flow to clients changes, and most rows stay."""
+    smaller = load((Path(__file__).parents[2] / "flows/fig2/lb.yaml").read_text().replace("[b, c, d]", "[b, c]"))
+    before, after = compiler.compile(FIG2)["s1"], compiler.compile(smaller)["s1"]
+    changed = {group.number & 0xFFFF for group in before.groups ^ after.groups}
+    assert changed == {21}
+    assert {BY_NUMBER[each.table].name for each in before.flows ^ after.flows} == {"UPSTREAM"}, "d may not answer now"
+    old, new = ({g.number & 0xFFFF: g for g in state.groups}[21].buckets for state in (before, after))
+    assert sum(one == other for one, other in zip(old, new, strict=True)) > ROWS // 2
+
+
+def test_the_files_a_user_installs() -> None:
+    """Every flow and every group once, each flow below its table's name and its reason."""
+    state = compiler.compile(FIG2)["s1"]
+    lines = compiler.flows_text("s1", state).splitlines()
+    assert [line for line in lines if line and not line.startswith("#")] == [str(each) for each in state.ordered_flows]
+    assert [line[6:] for line in lines if line.startswith("# --- ")] == [table.name for table in TABLES]
+    reasons = {each.reason for each in state.flows}
+    assert reasons == {line[2:] for line in lines[2:] if line.startswith("# ") and not line.startswith("# --- ")}
+    groups = compiler.groups_text("s1", state).splitlines()
+    assert [line for line in groups if not line.startswith("#")] == [str(each) for each in state.ordered_groups]
+
+
+@given(st.lists(st.text("abc", min_size=1, max_size=4), min_size=1, unique=True))
+def test_numbers_of_vips(names: list[str]) -> None:
+    """Each VIP has its own, of 12 bits, whatever the order they are named in."""
+    numbers = vip_numbers(tuple(names))
+    assert numbers == vip_numbers(tuple(reversed(names)))
+    assert len(set(numbers.values())) == len(names)
+    assert all(0 <= number < MAX_VIPS for number in numbers.values())
+
+
+def test_numbers_of_vips_stay() -> None:
+    """Another VIP takes no other's number, so its flows and groups stay; all numbers can be had, and no more."""
+    assert vip_numbers(("web",))["web"] == vip_numbers(("dns", "web", "x"))["web"]
+    names = tuple(f"v{number}" for number in range(MAX_VIPS))
+    assert set(vip_numbers(names).values()) == set(range(MAX_VIPS))
+    with pytest.raises(ValueError, match="4096"):
+        vip_numbers((*names, "one"))
+
+
+def test_groups_and_cookies_keep_numbers_apart() -> None:
+    """VIP and port have bits of their own; nothing runs into the owner's mark."""
+    groups = {pool_group(vip, port) for vip in (0, 1, MAX_VIPS - 1) for port in (1, 2, 65535)}
+    assert len(groups) == 9 and all(is_our_group(group) and group < 1 << 32 for group in groups)
+    assert not is_our_group(0x60000000) and not is_our_group(0)
+    cookies = {cookie(reason, vip, port) for reason in Reason for vip in (0, MAX_VIPS - 1) for port in (0, 65535)}
+    assert len(cookies) == 4 * len(Reason) and all(each & COOKIE_MASK == COOKIE for each in cookies)
+
+
+def test_the_pipeline_refuses_what_it_does_not_declare() -> None:
+    """A flow that breaks the declaration of its table is found where it is made, not on a switch."""
+
+    def make(match: Match, *actions: Goto | Output, priority: Priority = Priority.GENERAL) -> Flow:
+        return flow(CLASSIFY, priority, match, actions, COOKIE, "why")
+
+    assert make(match(in_port=1), goto(BY_NUMBER[10])).table == 0
+    with pytest.raises(PipelineError, match="CLASSIFY does not declare tcp_dst"):
+        make(match(in_port=1, tcp_dst=80))
+    with pytest.raises(PipelineError, match="a miss matches everything"):
+        make(match(in_port=1), priority=Priority.MISS)
+    with pytest.raises(PipelineError, match="CLASSIFY may not go to SERVICE"):
+        make(match_all(), goto(SERVICE))
+    with pytest.raises(PipelineError, match="goto is the last action"):
+        make(match_all(), goto(BY_NUMBER[10]), Output(1))
+
+
+def test_the_declaration_itself() -> None:
+    """Tables stand in packet order, and go only to later ones that exist."""
+    numbers = [table.number for table in TABLES]
+    assert numbers == sorted(set(numbers)) and ICMP.number == 30
+    by_name = {table.name: table for table in TABLES}
+    assert all(by_name[name].number > table.number for table in TABLES for name in table.goes_to)
+
+
+def _overlap(one: Match, other: Match) -> bool:
+    """Whether a packet can match both: they agree in every bit both look at."""
+    theirs = {name: (value, mask) for name, value, mask in other}
+    for name, value, mask in one:
+        if name in theirs:
+            also, their_mask = theirs[name]
+            shared = (-1 if mask is None else mask) & (-1 if their_mask is None else their_mask)
+            if (value ^ also) & shared:
+                return False
+    return True
