@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 from ipaddress import AddressValueError, IPv4Address
+from pathlib import Path
 
 from portlb_app.agent import client, counters, loader, server
 from portlb_app.agent.errors import AgentError
@@ -93,7 +94,7 @@ def _mapping(arguments: argparse.Namespace) -> ServerMapping:
             raise AgentError("--config goes with --server NAME and without --vip, --service and --redirect")
         from portlb_app.config import load
 
-        return mapping_of(load(arguments.config), arguments.server)
+        return mapping_of(load(Path(arguments.config).read_text(encoding="utf-8")), arguments.server)
     if arguments.vip is None or arguments.server is not None:
         raise AgentError("say --config LB.YAML --server NAME, or --vip ADDRESS with --service and --redirect")
     return ServerMapping(arguments.vip, dict(arguments.redirect), dict(arguments.service))

@@ -52,5 +52,19 @@ class ServerMapping:
 
 
 def mapping_of(config: Config, name: str) -> ServerMapping:
-    """Return what the server `name` of a configuration answers."""
-    raise NotImplementedError
+    """Return what the server `name` of a configuration answers.
+
+    It announces, for a redirect port, its first service port whose application listens there. Being in the port's
+    pool or not makes no difference: the load balancer decides who is asked, and a pool can change before the agent
+    hears of it.
+    """
+    server = config.server_by_name.get(name)
+    if server is None:
+        raise AgentError(f"there is no server {name} in the configuration; it has {', '.join(config.server_by_name)}")
+    vip = next(vip for vip in config.vips if vip.name == server.vip)
+    redirect_ports = {pool.port for pool in vip.redirect_ports}
+    answers: dict[int, int] = {}
+    for owned in server.service_ports:
+        if owned.application in redirect_ports:
+            answers.setdefault(owned.application, owned.port)
+    return ServerMapping(vip.address, answers, {owned.port: owned.application for owned in server.service_ports})

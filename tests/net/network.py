@@ -86,12 +86,12 @@ class Namespace:
         return process
 
     def popen_ready(self, *argv: str, **options: Any) -> subprocess.Popen[Any]:
-        """Start a process that prints the line "ready" on its standard output, and wait for that line."""
+        """Start a process that prints a line that begins with "ready", and wait for that line."""
         process = self.popen(*argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options)
         assert process.stdout is not None and process.stderr is not None
         with selectors.DefaultSelector() as selector:
             selector.register(process.stdout, selectors.EVENT_READ)
-            if not selector.select(PATIENCE) or process.stdout.readline() != "ready\n":
+            if not selector.select(PATIENCE) or not process.stdout.readline().startswith("ready"):
                 process.kill()
                 raise AssertionError(f"{' '.join(argv)} did not get ready:\n{process.stderr.read()}")
         return process

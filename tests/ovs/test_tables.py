@@ -171,11 +171,15 @@ def test_e3_a_plain_client_on_an_owned_redirect_port_reaches_the_owner(bridge: B
     for flags in (SYN, ACK, 0x018, 0x011, 0x004):
         assert pool(bridge, 21, flags) == "a"
     assert pool(bridge, 21, SYN | REDIRECT) == "bcd"
+    for source_port in range(50000, 50050):
+        server = who(bridge, tcp(21, SYN | REDIRECT, source_port))
+        assert who(bridge, tcp(21, ACK | REDIRECT, source_port)) == server, "the bit is on every packet, not on SYNs only"
 
 
 def test_e4_a_plain_client_on_a_redirect_port_of_nobody_is_dropped(bridge: Bridge) -> None:
     """E4: the first choice, and what holds without one: its SYN reaches nobody."""
     assert who(bridge, tcp(20, SYN), tcp(21, SYN), tcp(20, SYN | 0x0C0)) == ""
+    assert who(bridge, tcp(20, SYN | ACK)) in ("a", "b"), "an answer is no opening"
 
 
 def test_e4_or_reaches_the_default_server(bridge: Bridge) -> None:

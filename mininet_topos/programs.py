@@ -1,0 +1,184 @@
+"""The real programs of a demo: nginx, socat, curl, tcpdump, the agents and the controller."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import select
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from mininet.node import Node
+
+from portlb_app.config import Config, Server
+from portlb_app.packets import Segment, capture
+
+SECONDS = 15
+PORTLB = (sys.executable, "-m", "portlb_app.cli")
+
+_NGINX = """
+worker_processes 1;
+daemon off;
+pid {directory}/nginx.pid;
+error_log {directory}/nginx.log;
+events {{ worker_connections 4096; }}
+http {{
+    access_log off;
+    keepalive_timeout 0;
+    server {{
+        {listen}
+        location / {{ add_header X-Server {name}; return 200 "server {name} on port $server_port\\n"; }}
+    }}
+}}
+"""
+
+
+def wait_for(condition: Callable[[], object], what: str) -> None:
+    """Wait until a condition holds; RuntimeError that names `what` after `SECONDS`."""
+    deadline = time.monotonic() + SECONDS
+    while not condition():
+        if time.monotonic() > deadline:
+            raise RuntimeError(f"not within {SECONDS} s: {what}")
+        time.sleep(0.05)
+
+
+def free_port() -> int:
+    """A TCP port of this machine's loopback that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+@contextlib.contextmanager
+def process(start: Callable[..., Any], words: Sequence[str], log: Path, ready: str = "") -> Iterator[None]:
+    """A program in the background, its errors in `log`; waits for the output to begin with `ready`, if given."""
+    with open(log, "wb") as errors:
+        running = start(
+            list(words),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE if ready else errors,
+            stderr=errors,
+            start_new_session=True,  # an interrupt at the prompt is not for it
+        )
+    try:
+        if ready:
+            found, _, _ = select.select([running.stdout], [], [], SECONDS)
+            line = running.stdout.readline() if found else b""
+            if not line.decode().startswith(ready):
+                raise RuntimeError(f"{' '.join(words)} did not get ready: {log.read_text()}")
+        yield
+    finally:
+        running.terminate()
+        try:
+            running.wait(SECONDS)
+        except subprocess.TimeoutExpired:
+            running.kill()
+            running.wait()
+        if running.stdout:
+            running.stdout.close()
+
+
+@contextlib.contextmanager
+def web_server(host: Node, server: Server, ports: set[int], directory: Path) -> Iterator[None]:
+    """nginx on a server host: says its name on every port."""
+    home = directory / f"nginx-{server.name}"
+    home.mkdir()
+    listen = " ".join(f"listen {port};" for port in sorted(ports))
+    (home / "nginx.conf").write_text(_NGINX.format(directory=home, listen=listen, name=server.name))
+    words = ("nginx", "-p", str(home), "-c", str(home / "nginx.conf"), "-e", str(home / "nginx.log"))
+    with process(host.popen, words, home / "out"):
+        wait_for(lambda: all(_listens(host, port) for port in ports), f"nginx of {server.name} listens")
+        yield
+
+
+def _listens(host: Node, port: int) -> bool:
+    output, _, _ = host.pexec("ss", "-Htln", f"sport = :{port}")
+    return bool(output.strip())
+
+
+@contextlib.contextmanager
+def udp_server(host: Node, server: Server, ports: set[int], directory: Path) -> Iterator[None]:
+    """socat on a server host: answers every datagram with its name."""
+    with contextlib.ExitStack() as stack:
+        for port in sorted(ports):
+            words = ("socat", f"UDP4-RECVFROM:{port},fork", f"SYSTEM:echo {server.name}")
+            stack.enter_context(process(host.popen, words, directory / f"socat-{server.name}-{port}"))
+        yield
+
+
+def ask_udp(host: Node, address: object, port: int) -> str:
+    """The name of the server that answers a datagram; empty if none does within half a second."""
+    output, _, _ = host.pexec("sh", "-c", f"echo ask | socat -t 0.5 - UDP4:{address}:{port}")
+    return str(output).strip()
+
+
+def curl(host: Node, url: str, *words: str, seconds: float = 5) -> tuple[int, str]:
+    """curl's exit code and output on a host, for one or many URLs."""
+    output, _, code = host.pexec("curl", "--silent", "--max-time", str(seconds), *words, url)
+    return code, str(output)
+
+
+@contextlib.contextmanager
+def wire(host: Node, directory: Path, words: str) -> Iterator[list[Segment]]:
+    """What tcpdump sees at a host's interface meanwhile; the list is filled when the block ends."""
+    path, log = directory / f"wire-{time.monotonic_ns()}.pcap", directory / "tcpdump.log"
+    segments: list[Segment] = []
+    options = ("-i", "eth0", "-n", "-U", "--immediate-mode", "-s", "200", "-w", str(path))
+    with process(host.popen, ("tcpdump", *options, *words.split()), log):
+        wait_for(lambda: "listening on" in log.read_text(), "tcpdump listens")
+        yield segments
+        time.sleep(0.3)  # the last packets are on their way to the file
+    segments.extend(capture(path.read_bytes()))
+
+
+class Controller:
+    """A running ``portlb controller``: its OpenFlow port, and what its REST interface says."""
+
+    def __init__(self, config: Path, directory: Path, read_back: float) -> None:
+        self.openflow, self._rest = free_port(), free_port()
+        self._words = (
+            *(*PORTLB, "controller", str(config)),
+            *("--ofp-tcp-listen-port", str(self.openflow), "--wsapi-port", str(self._rest)),
+            *("--resync-interval", str(read_back)),
+        )
+        self._log = directory / "controller.log"
+
+    @contextlib.contextmanager
+    def running(self) -> Iterator[None]:
+        """The controller, from ready to ended."""
+        with process(subprocess.Popen, self._words, self._log, ready="ready"):
+            yield
+
+    def status(self) -> dict[str, Any]:
+        """``GET /v1/status``."""
+        with urllib.request.urlopen(f"http://127.0.0.1:{self._rest}/v1/status", timeout=SECONDS) as answer:
+            status: dict[str, Any] = json.load(answer)
+            return status
+
+    def switch(self, name: str) -> dict[str, Any]:
+        """What the status says of a switch."""
+        switches = self.status()["switches"]
+        return next(switch for switch in switches if switch["name"] == name)
+
+
+@contextlib.contextmanager
+def agents(hosts: Callable[[str], Node], config: Config, file: Path, clients: Sequence[str]) -> Iterator[None]:
+    """A server agent on every server and a client agent on the named clients."""
+    vips = [word for vip in config.vips for word in ("--vip", str(vip.address))]
+    with contextlib.ExitStack() as stack:
+        for server in config.servers:
+            words = (*PORTLB, "agent", "server", "--interface", "eth0", "--config", str(file), "--server", server.name)
+            log = file.parent / f"agent-{server.name}.log"
+            stack.enter_context(process(hosts(server.name).popen, words, log, ready="ready"))
+        for name in clients:
+            words = (*PORTLB, "agent", "client", "--interface", "eth0", *vips)
+            log = file.parent / f"agent-{name}.log"
+            stack.enter_context(process(hosts(name).popen, words, log, ready="ready"))
+        yield
