@@ -173,7 +173,7 @@ def test_e3_a_plain_client_on_an_owned_redirect_port_reaches_the_owner(bridge: B
     assert pool(bridge, 21, SYN | REDIRECT) == "bcd"
     for source_port in range(50000, 50050):
         server = who(bridge, tcp(21, SYN | REDIRECT, source_port))
-        assert who(bridge, tcp(21, ACK | REDIRECT, source_port)) == server, "the bit is on every packet, not on SYNs only"
+        assert who(bridge, tcp(21, ACK | REDIRECT, source_port)) == server, "the bit is on every packet"
 
 
 def test_e4_a_plain_client_on_a_redirect_port_of_nobody_is_dropped(bridge: Bridge) -> None:
