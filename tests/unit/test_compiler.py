@@ -180,6 +180,7 @@ def test_the_files_a_user_installs() -> None:
     assert [line for line in groups if not line.startswith("#")] == [str(each) for each in state.ordered_groups]
 
 
+@settings(deadline=None)
 @given(st.lists(st.text("abc", min_size=1, max_size=4), min_size=1, unique=True))
 def test_numbers_of_vips(names: list[str]) -> None:
     """Each VIP has its own, of 12 bits, whatever the order they are named in."""

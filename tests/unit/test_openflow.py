@@ -7,7 +7,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from portlb_app.openflow import (
@@ -152,6 +152,7 @@ def test_ovs_ofctl_reads_what_is_meant(tmp_path: Path) -> None:
     assert ofctl("diff-flows", tmp_path / "ours", tmp_path / "theirs") != "", "a difference is one"
 
 
+@settings(deadline=None)
 @given(
     st.sampled_from(sorted(FIELDS)).flatmap(
         lambda name: st.tuples(st.just(name), st.integers(-5, (1 << FIELDS[name].bits) + 5))
@@ -212,6 +213,7 @@ def test_a_flow_is_its_table_priority_and_match() -> None:
     assert flow.key == Flow(0, 1, match(in_port=1), (), 2).key
 
 
+@settings(deadline=None)
 @given(st.integers(0, (1 << 48) - 1))
 def test_mac_addresses(number: int) -> None:
     """Number to text and back."""
@@ -219,6 +221,7 @@ def test_mac_addresses(number: int) -> None:
     assert mac_number(mac_text(number).upper()) == number
 
 
+@settings(deadline=None)
 @given(st.text("0123456789abcdef:+-_ xX\n٠", max_size=18))
 def test_what_is_no_mac_address(text: str) -> None:
     """Six pairs of hexadecimal digits with colons, and nothing else."""

@@ -56,6 +56,7 @@ def compiled(seed: int) -> SwitchState:
 COMPILED = st.integers(0, 1 << 32).map(compiled)
 
 
+@settings(deadline=None)
 @given(STATES, STATES)
 def test_a_plan_turns_one_state_into_another(actual: SwitchState, desired: SwitchState) -> None:
     """apply(diff(a, b), a) == b."""
@@ -69,6 +70,7 @@ def test_so_do_plans_between_compiled_states(actual: SwitchState, desired: Switc
     assert apply(diff(actual, desired), actual) == desired
 
 
+@settings(deadline=None)
 @given(STATES)
 def test_what_is_right_needs_no_plan(state: SwitchState) -> None:
     """diff(a, a) is empty and false; a reason is a comment, and no difference."""
@@ -77,6 +79,7 @@ def test_what_is_right_needs_no_plan(state: SwitchState) -> None:
     assert diff(state, renamed) == Plan()
 
 
+@settings(deadline=None)
 @given(STATES, STATES)
 def test_only_differences_are_touched(actual: SwitchState, desired: SwitchState) -> None:
     """A step per difference, each thing once, and nothing that is in neither state or already right."""
@@ -91,6 +94,7 @@ def test_only_differences_are_touched(actual: SwitchState, desired: SwitchState)
     assert set(groups) == numbers - right
 
 
+@settings(deadline=None)
 @given(STATES, STATES)
 def test_verbs_fit_what_the_switch_holds(actual: SwitchState, desired: SwitchState) -> None:
     """Added is what is not there, or what has another cookie; modified and deleted what is."""
@@ -106,6 +110,7 @@ def test_verbs_fit_what_the_switch_holds(actual: SwitchState, desired: SwitchSta
         assert (step.verb == "delete") == (step.what not in desired.flows and step.what not in desired.groups)
 
 
+@settings(deadline=None)
 @given(STATES, STATES)
 def test_the_order_of_a_plan(actual: SwitchState, desired: SwitchState) -> None:
     """Groups in, flows in with the deepest table first, flows out, groups out."""
