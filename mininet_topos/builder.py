@@ -48,17 +48,21 @@ class LoadBalancerTopo(Topo):  # type: ignore[misc]
 def start(config: Config, clients: tuple[str, ...], datapath: str, controller: int) -> Mininet:
     """Make the network, its switches connected to the controller on a TCP port of this machine."""
     topo = LoadBalancerTopo(config=config, clients=clients, datapath=datapath)
-    network = Mininet(topo=topo, controller=None, autoSetMacs=False)
+    network = Mininet(topo=topo, controller=None, build=False)
     network.addController("c0", controller=RemoteController, ip="127.0.0.1", port=controller)
-    network.build()
-    for name, addresses in client_addresses(config, clients).items():
-        _configure(network[name], addresses)
-    for server in config.servers:
-        vip = next(vip for vip in config.vips if vip.name == server.vip)
-        host = network[server.name]
-        _run(host, f"ip link set eth0 address {mac_text(vip.mac)}")
-        _configure(host, [f"{vip.address}/{_PREFIX}"])
-    network.start()
+    try:
+        network.build()
+        for name, addresses in client_addresses(config, clients).items():
+            _configure(network[name], addresses)
+        for server in config.servers:
+            vip = next(vip for vip in config.vips if vip.name == server.vip)
+            host = network[server.name]
+            _run(host, f"ip link set eth0 address {mac_text(vip.mac)}")
+            _configure(host, [f"{vip.address}/{_PREFIX}"])
+        network.start()
+    except BaseException:
+        network.stop()
+        raise
     return network
 
 

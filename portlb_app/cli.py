@@ -9,6 +9,7 @@ from pathlib import Path
 
 from portlb_app import __version__
 from portlb_app.agent import cli as agent_cli
+from portlb_app.agent.errors import AgentError
 from portlb_app.compiler import compile, flows_text, groups_text
 from portlb_app.config import Config, ConfigError, load
 
@@ -28,7 +29,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except ConfigError as error:
         print(error, file=sys.stderr)
         return WRONG_INPUT
-    except (OSError, UnicodeDecodeError) as error:
+    except (AgentError, OSError, UnicodeDecodeError) as error:
         print(f"portlb: {error}", file=sys.stderr)
         return 1
     return code
@@ -84,9 +85,9 @@ def _compile(options: argparse.Namespace) -> int:
 
 
 def _controller(options: argparse.Namespace) -> int:
-    from portlb_app import launcher  # imports Ryu, which patches the standard library
+    from portlb_app.launcher import run  # imports Ryu, which patches the standard library
 
-    return launcher.run(options.config, options.rest)
+    return run(options.config, options.rest)
 
 
 if __name__ == "__main__":

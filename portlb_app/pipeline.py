@@ -54,14 +54,14 @@ def _table(name: str, number: int, fields: str, goes_to: str = "") -> Table:
 
 CLASSIFY = _table("CLASSIFY", 0, "in_port", "NEIGHBOUR")
 NEIGHBOUR = _table(
-    "NEIGHBOUR", 10, "reg0 in_port eth_type arp_op arp_spa arp_tpa arp_sha ip_dst", "FRAGMENT UPSTREAM"
+    "NEIGHBOUR", 10, "reg0 in_port eth_src eth_type arp_op arp_spa arp_tpa arp_sha ip_dst", "FRAGMENT UPSTREAM"
 )
 FRAGMENT = _table("FRAGMENT", 20, "eth_type ip_frag", "ICMP DEFAULT")
 ICMP = _table("ICMP", 30, "eth_type ip_proto ip_dst icmp_type", "SERVICE DEFAULT")
 SERVICE = _table("SERVICE", 40, "eth_type ip_proto ip_dst tcp_dst udp_dst", "REDIRECT")
 REDIRECT = _table("REDIRECT", 50, "eth_type ip_proto ip_dst tcp_dst udp_dst tcp_flags", "LEGACY")
 LEGACY = _table("LEGACY", 60, "eth_type ip_proto ip_dst tcp_dst tcp_flags", "DEFAULT")
-DEFAULT = _table("DEFAULT", 70, "eth_type ip_proto ip_dst tcp_flags")
+DEFAULT = _table("DEFAULT", 70, "eth_type ip_dst")
 UPSTREAM = _table(
     "UPSTREAM", 80, "in_port eth_src eth_type ip_proto ip_src ip_frag tcp_src udp_src icmp_type"
 )

@@ -150,9 +150,11 @@ def _may_send(config: Config, server: Server, packet: Packet) -> bool:
     """Whether a server may send this: only to the network, and only as its VIP, from ports it answers for."""
     vip = next(vip for vip in config.vips if vip.name == server.vip)
     payload = packet.payload
+    if payload is None or packet.eth_src != vip.mac:
+        return False
     if isinstance(payload, Arp):
         return (payload.operation, payload.sender, payload.sender_mac) == (1, vip.address, vip.mac)
-    if payload is None or payload.source != vip.address or packet.eth_src != vip.mac:
+    if payload.source != vip.address:
         return False
     default = server.name == vip.default_server
     if payload.fragment != "no":

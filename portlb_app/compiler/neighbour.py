@@ -60,6 +60,7 @@ def flows(place: Place) -> Iterator[Flow]:
             match(
                 reg0=Side.SERVER,
                 in_port=port,
+                eth_src=vip.mac,
                 eth_type=ETH_ARP,
                 arp_op=1,
                 arp_spa=place.address,

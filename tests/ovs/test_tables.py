@@ -279,6 +279,7 @@ def test_a_server_is_nobody_but_the_vip(bridge: Bridge) -> None:
         Arp(2, VIP_MAC, VIP, CLIENT),
     ):
         assert not leaves(bridge, "a", frame(Packet(2, VIP_MAC, false)))
+    assert not leaves(bridge, "a", frame(Packet(2, VIP_MAC + 1, asking))), "it would move the MAC table of a switch"
 
 
 def test_servers_do_not_reach_each_other(bridge: Bridge) -> None:
