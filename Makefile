@@ -1,4 +1,4 @@
-.PHONY: demo test check flows bench
+.PHONY: demo test check lint flows
 PYTHON = .venv/bin/python
 
 demo: ; ./scripts/prepare.sh && $(PYTHON) -m mininet_topos.demo $(if $(CLI),--cli)
