@@ -68,8 +68,8 @@ def _load(path: Path) -> Config:
 def _check(options: argparse.Namespace) -> int:
     config = _load(options.config)
     print(
-        f"{options.config}: {len(config.vips)} VIPs, {len(config.servers)} servers, "
-        f"{len(config.switches)} switches, no mistakes"
+        f"{options.config}: no mistakes; VIPs: {len(config.vips)}, servers: {len(config.servers)}, "
+        f"switches: {len(config.switches)}"
     )
     return 0
 

@@ -12,16 +12,15 @@ import json
 import os
 import selectors
 import signal
-import struct
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Any, Self
+
+from portlb_app import packets
 
 ROOT = Path(__file__).resolve().parents[2]
 PATIENCE = 10.0  # seconds until a condition that must come true counts as failed
@@ -168,7 +167,7 @@ class Network:
             host.run("ip", "link", "set", interfaces[side], "up")
 
     @contextlib.contextmanager
-    def capture(self, host: Namespace, *filter_words: str, interface: str = "eth0") -> Iterator[list[Segment]]:
+    def capture(self, host: Namespace, *filter_words: str, interface: str = "eth0") -> Iterator[list[packets.Segment]]:
         """Record what is on the wire at a host's interface; the yielded list is filled when the block ends."""
         path = self.directory / f"{next(self._links)}.pcap"
         process = host.popen(
@@ -178,73 +177,13 @@ class Network:
         assert process.stderr is not None
         heard = process.stderr.readline()
         assert "listening" in heard, heard + process.stderr.read()
-        segments: list[Segment] = []
+        segments: list[packets.Segment] = []
         try:
             yield segments
         finally:
             time.sleep(0.1)  # what the programs have sent is on its way to the file
             end(process, signal.SIGINT)
-            segments.extend(read_capture(path.read_bytes()))
-
-
-@dataclass(frozen=True)
-class Segment:
-    """An IPv4 TCP segment as seen on the wire; sizes in bytes, `flags` as Open vSwitch's 12-bit tcp_flags."""
-
-    source: IPv4Address
-    destination: IPv4Address
-    sport: int
-    dport: int
-    seq: int
-    ack: int
-    flags: int
-    options: bytes
-    data: bytes
-    size: int  # bytes of data, of which a capture may hold fewer
-
-    @property
-    def announced(self) -> int | None:
-        """The port named by the redirect option, None if there is none. Assumes well-formed options."""
-        at = 0
-        while at < len(self.options):
-            kind = self.options[at]
-            if kind == 0:
-                return None
-            if kind == 1:
-                at += 1
-                continue
-            if kind == 253 and self.options[at + 2 : at + 4] == b"\x52\x50":
-                return int.from_bytes(self.options[at + 6 : at + 8], "big")
-            at += self.options[at + 1]
-        return None
-
-    @classmethod
-    def parse(cls, frame: bytes) -> Segment | None:
-        """Read an Ethernet frame; None if it is not an unfragmented IPv4 TCP segment."""
-        if len(frame) < 34 or frame[12:14] != b"\x08\x00" or frame[23] != 6:
-            return None
-        start = 14 + (frame[14] & 15) * 4
-        total, fragment = struct.unpack_from("!H2xH", frame, 16)
-        if fragment & 0x3FFF or len(frame) < start + 20:
-            return None
-        sport, dport, seq, ack, word = struct.unpack_from("!HHIIH", frame, start)
-        header = start + (word >> 12) * 4
-        end_of_packet = 14 + total if total else len(frame)
-        return cls(
-            IPv4Address(frame[26:30]), IPv4Address(frame[30:34]), sport, dport, seq, ack, word & 0xFFF,
-            frame[start + 20 : header], frame[header:end_of_packet], end_of_packet - header,
-        )  # fmt: skip
-
-
-def read_capture(content: bytes) -> Iterator[Segment]:
-    """Yield the TCP segments of a pcap file."""
-    at = 24
-    while at + 16 <= len(content):
-        (length,) = struct.unpack_from("=I", content, at + 8)
-        segment = Segment.parse(content[at + 16 : at + 16 + length])
-        if segment is not None:
-            yield segment
-        at += 16 + length
+            segments.extend(packets.capture(path.read_bytes()))
 
 
 _NGINX = """

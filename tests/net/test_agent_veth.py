@@ -20,6 +20,7 @@ import pytest
 
 from portlb_app.agent import counters, loader
 from portlb_app.agent.errors import AgentError
+from portlb_app.packets import Segment
 from tests.net.network import (
     ACK,
     CONFIRM,
@@ -31,7 +32,6 @@ from tests.net.network import (
     SYN,
     Namespace,
     Network,
-    Segment,
     agent_command,
     agent_stats,
     client_agent,
