@@ -1,0 +1,120 @@
+"""The documents say what the code does: what they quote, name and configure exists."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections import Counter
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+from portlb_app.compiler import compile as compile_config
+from portlb_app.compiler import flows_text, groups_text
+from portlb_app.config import load
+from portlb_app.pipeline import TABLES
+
+ROOT = Path(__file__).parents[2]
+DOCS = ROOT / "docs"
+SCENARIOS = sorted(path.parent for path in ROOT.glob("flows/*/lb.yaml"))
+ROWS = frozenset(
+    f"{kind}{number}"
+    for kind, count in Counter(U=3, E=8, D=10, C=2, L=6, I=3, F=3, N=5, T=3, Q=1, A=1, X=4, B=3).items()
+    for number in range(1, count + 1)
+)
+"""The ids of everything that must work."""
+
+_BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+
+
+def blocks(document: str, language: str | None = None) -> list[str]:
+    """The fenced blocks of a document, of one language or of all."""
+    found = _BLOCK.findall((DOCS / document).read_text())
+    return [text for word, text in found if language in (None, word)]
+
+
+# ---- pipeline.md -----------------------------------------------------------------------------------------------------
+
+
+def test_every_table_has_a_heading_in_packet_order() -> None:
+    """And no heading names a table that is gone."""
+    headings = re.findall(r"^## ([A-Z]+)$", (DOCS / "pipeline.md").read_text(), re.MULTILINE)
+    assert headings == [table.name for table in TABLES]
+
+
+def test_quoted_flows_are_the_compilers() -> None:
+    """Every one stands literally among the compiled ones, and every table has one."""
+    compiled = set((ROOT / "flows/fig2/s1.flows").read_text().splitlines())
+    quoted = [line for text in blocks("pipeline.md") for line in text.splitlines() if line.startswith("cookie=")]
+    assert not [line for line in quoted if line not in compiled]
+    assert {int(line.split("table=")[1].split(",")[0]) for line in quoted} == {table.number for table in TABLES}
+
+
+# ---- config.md -------------------------------------------------------------------------------------------------------
+
+
+def test_whole_configurations_load() -> None:
+    """A block with switches is a whole configuration; ConfigError if it has a mistake."""
+    whole = [text for text in blocks("config.md", "yaml") if "switches:" in text]
+    assert whole
+    for text in whole:
+        assert compile_config(load(text))
+
+
+# ---- patent.md -------------------------------------------------------------------------------------------------------
+
+
+def rows() -> list[list[str]]:
+    """The cells of every row of patent.md's table."""
+    lines = (DOCS / "patent.md").read_text().splitlines()
+    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if line.startswith("|")]
+    return [row for row in cells if row[0] != "id" and set(row[0]) != {"-"}]
+
+
+@cache
+def functions(path: Path) -> frozenset[str]:
+    """The functions at the top of a Python file."""
+    return frozenset(node.name for node in ast.parse(path.read_text()).body if isinstance(node, ast.FunctionDef))
+
+
+def exists(test: str) -> bool:
+    """Whether there is such a test, named ``tests/….py::test_…``."""
+    path, _, name = test.partition("::")
+    return (ROOT / path).is_file() and name.split("[")[0] in functions(ROOT / path)
+
+
+def test_every_row_is_there_once() -> None:
+    """Neither invented nor forgotten."""
+    assert Counter(row[0] for row in rows()) == Counter(ROWS)
+
+
+def test_what_works_is_tested_and_the_tests_exist() -> None:
+    """A row that works names a test; every named test is there; a row has all its cells and a state."""
+    for row in rows():
+        assert len(row) == 6, row
+        named = [test.strip(" `") for test in row[4].split("<br>") if test.strip(" `—-")]
+        assert row[5] in ("works", "missing"), row
+        assert named or row[5] == "missing", f"{row[0]} works, says who?"
+        assert not [test for test in named if not exists(test)], row[0]
+
+
+# ---- flows -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda path: path.name)
+def test_flows_are_up_to_date(scenario: Path) -> None:
+    """``make flows`` would change nothing: no file differs, is missing or is left over."""
+    expected = {}
+    for name, state in compile_config(load((scenario / "lb.yaml").read_text())).items():
+        expected[f"{name}.flows"] = flows_text(name, state)
+        expected[f"{name}.groups"] = groups_text(name, state)
+    committed = {path.name: path.read_text() for path in scenario.glob("*.*") if path.suffix in (".flows", ".groups")}
+    assert committed.keys() == expected.keys()
+    for name, text in expected.items():
+        assert committed[name] == text, f"{scenario.name}/{name} is stale: run make flows"
+
+
+def test_there_are_scenarios() -> None:
+    """So that the test above has something to look at."""
+    assert SCENARIOS
