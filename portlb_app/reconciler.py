@@ -218,7 +218,11 @@ _NOTHING = SwitchState()
 
 @dataclass
 class _Switch:
-    """What is known of one switch. `left` is what it held when its last round ended, to know drift by."""
+    """What is known of one switch. `left` is what it held when its last round ended, to know drift by.
+
+    `holds_ours`: it may hold something of ours, so it is emptied before it is forgotten, whatever became of the
+    configuration that named it.
+    """
 
     dpid: int
     connected: bool = False
@@ -231,6 +235,7 @@ class _Switch:
     next_round: float = 0.0
     drift: int = 0
     errors: tuple[str, ...] = ()
+    holds_ours: bool = False
 
 
 class Reconciler:
@@ -308,7 +313,9 @@ class Reconciler:
         return self._proposed.configuration if self._proposed else self._live
 
     def _knows(self, dpid: int) -> bool:
-        return dpid in self._wanted.targets or dpid in self._live.targets
+        switch = self._switches.get(dpid)
+        named = dpid in self._wanted.targets or dpid in self._live.targets
+        return named or (switch is not None and switch.holds_ours)
 
     def _desired(self, dpid: int) -> SwitchState:
         target = self._wanted.targets.get(dpid)
@@ -362,6 +369,7 @@ class Reconciler:
             self._failed(switch, (f"took the change but still needs {len(plan.steps)} steps: {still}",))
         else:
             switch.in_flight, switch.applied, switch.left, switch.synced_with = "apply", desired, None, None
+            switch.holds_ours = True
             self._commands.append(Apply(event.dpid, plan))
 
     def _applied(self, event: Applied) -> None:
@@ -433,6 +441,7 @@ class Reconciler:
             counts = f"{len(switch.seen.flows)} flows, {len(switch.seen.groups)} groups"
             self._log("info", f"{self._name(switch.dpid)} is synced: {counts}")
         switch.synced_with = self._wanted
+        switch.holds_ours = switch.dpid in self._wanted.targets
         switch.errors = ()
         switch.next_round = self._now + self._interval
 

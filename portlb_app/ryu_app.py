@@ -28,6 +28,7 @@ from portlb_app.reconciler import (
     Answer,
     Applied,
     Apply,
+    Busy,
     Command,
     ConfigProposed,
     Configuration,
@@ -112,6 +113,10 @@ class Conversation:
                 event = Refused(self.datapath.id, (str(refused),))
             except (_Silent, ryu_wire.Malformed) as failure:
                 self.datapath.drop(str(failure))
+                return
+            except Exception as error:  # else the connection would live on without anybody to talk to the switch
+                _LOG.exception("a conversation with switch %#x failed", self.datapath.id)
+                self.datapath.drop(f"{type(error).__name__}: {error}"[:200])
                 return
             self._report(event)
 
@@ -314,11 +319,19 @@ class Controller(app_manager.RyuApp):  # type: ignore[misc]
         return api.answer(outcome, self.view)
 
     def reload(self) -> None:
-        """Make the configuration file live again after somebody edited it; on a mistake the last good one stays."""
-        try:
-            configuration = Configuration.of(self._file.read())
-        except (OSError, UnicodeDecodeError, ConfigError) as error:
-            _LOG.error("%s is not reloaded, the last good configuration stays live:\n%s", self._file.path, error)
-        else:
+        """Make the configuration file live again after somebody edited it; on a mistake the last good one stays.
+
+        Waits its turn while another configuration is on trial, and reads the file when its turn has come.
+        """
+        outcome: Outcome = Busy()
+        while isinstance(outcome, Busy):
+            try:
+                configuration = Configuration.of(self._file.read())
+            except (OSError, UnicodeDecodeError, ConfigError) as error:
+                _LOG.error("%s is not reloaded, the last good configuration stays live:\n%s", self._file.path, error)
+                return
             outcome = self._outcome(configuration)
-            _LOG.info("%s is read again: %s", self._file.path, type(outcome).__name__)
+            if isinstance(outcome, Busy):
+                hub.sleep(TICK_SECONDS)
+        level = logging.INFO if isinstance(outcome, Live) else logging.ERROR
+        _LOG.log(level, "%s is read again: %s", self._file.path, outcome)

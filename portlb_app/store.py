@@ -20,7 +20,12 @@ class ConfigFile:
     """The file given on the command line. A symbolic link stays one: what it points to is replaced."""
 
     def __init__(self, path: Path) -> None:
-        self.path = path.resolve()
+        self._given = path.absolute()
+
+    @property
+    def path(self) -> Path:
+        """Where the file is now: a symbolic link may have been pointed elsewhere since."""
+        return self._given.resolve()
 
     def read(self) -> str:
         """The text of the file; OSError or UnicodeDecodeError if there is none."""
@@ -28,13 +33,13 @@ class ConfigFile:
 
     def stage(self, text: str) -> Staged:
         """Write `text` next to the file and to the disk; StoreError if that is impossible."""
-        directory = self.path.parent
+        path = self.path
         try:
-            known = os.stat(self.path)
-            handle, name = tempfile.mkstemp(dir=directory, prefix=f".{self.path.name}.")
+            known = os.stat(path)
+            handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
         except OSError as error:
-            raise StoreError(f"{self.path} can't be replaced: {error.strerror}") from None
-        staged = Staged(Path(name), self.path)
+            raise StoreError(f"{path} can't be replaced: {error.strerror}") from None
+        staged = Staged(Path(name), path)
         try:
             with os.fdopen(handle, "w", encoding="utf-8", newline="") as file:
                 os.fchmod(file.fileno(), known.st_mode & 0o7777)
@@ -43,7 +48,7 @@ class ConfigFile:
                 os.fsync(file.fileno())
         except OSError as error:
             staged.discard()
-            raise StoreError(f"{self.path} can't be replaced: {error.strerror}") from None
+            raise StoreError(f"{path} can't be replaced: {error.strerror}") from None
         return staged
 
 

@@ -56,15 +56,17 @@ def mapping_of(config: Config, name: str) -> ServerMapping:
 
     It announces, for a redirect port, its first service port whose application listens there. Being in the port's
     pool or not makes no difference: the load balancer decides who is asked, and a pool can change before the agent
-    hears of it.
+    hears of it. A service port that is a redirect port too is announced only where plain packets to it reach its owner.
     """
+    from portlb_app.config import Legacy
+
     server = config.server_by_name.get(name)
     if server is None:
         raise AgentError(f"there is no server {name} in the configuration; it has {', '.join(config.server_by_name)}")
     vip = next(vip for vip in config.vips if vip.name == server.vip)
-    redirect_ports = {pool.port for pool in vip.redirect_ports}
+    legacy = {pool.port: pool.legacy for pool in vip.redirect_ports}
     answers: dict[int, int] = {}
     for owned in server.service_ports:
-        if owned.application in redirect_ports:
+        if owned.application in legacy and legacy.get(owned.port, Legacy.OWNER) is Legacy.OWNER:
             answers.setdefault(owned.application, owned.port)
     return ServerMapping(vip.address, answers, {owned.port: owned.application for owned in server.service_ports})

@@ -277,6 +277,30 @@ def test_a_switch_that_is_configured_no_more_is_emptied_then_unknown(session: Se
     assert session(Tick(), after=INTERVAL) == [ReadState(A)]
 
 
+def test_a_switch_only_a_withdrawn_proposal_named_is_emptied(session: Session) -> None:
+    session.sync(A)
+    session(SwitchConnected(STRANGER))
+    both = Configuration("both", {**OLD.targets, STRANGER: Target("new", state(7))})
+    session.propose(what=both)
+    assert session(StateRead(STRANGER, EMPTY)) == [Apply(STRANGER, diff(EMPTY, state(7)))]
+    assert session(Tick(), after=15)[0] == Answer(1, TimedOut(("a", "new")))
+    assert session(Applied(STRANGER)) == [ReadState(STRANGER)]
+    assert session(StateRead(STRANGER, state(7))) == [Apply(STRANGER, diff(state(7), EMPTY))]
+    session(Applied(STRANGER))
+    session(StateRead(STRANGER, EMPTY))
+    assert session.reconciler.status(0).unknown == (STRANGER,)
+
+
+def test_a_switch_removed_while_it_was_away_is_emptied_when_it_is_back(session: Session) -> None:
+    session.sync(A)
+    session.sync(B)
+    session(SwitchDisconnected(B))
+    session.propose(what=configuration("only a", a=state(1, 2)))
+    assert session(StateRead(A, state(1, 2))) == [Answer(1, Live())]
+    assert session(SwitchConnected(B)) == [ReadState(B)]
+    assert session(StateRead(B, state(1))) == [Apply(B, diff(state(1), EMPTY))]
+
+
 class World:
     """Two switches that obey, refuse, get lost and are vandalised whenever the test says so."""
 
