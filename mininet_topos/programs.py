@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import select
 import socket
@@ -65,7 +66,6 @@ def process(start: Callable[..., Any], words: Sequence[str], log: Path, ready: s
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE if ready else errors,
             stderr=errors,
-            start_new_session=True,  # an interrupt at the prompt is not for it
         )
     try:
         if ready:
@@ -156,7 +156,9 @@ class Controller:
     @contextlib.contextmanager
     def running(self) -> Iterator[None]:
         """The controller, from ready to ended."""
-        with process(subprocess.Popen, self._words, self._log, ready="ready"):
+        # An interrupt at the prompt is not for it. (Programs on hosts have sessions of their own by Mininet.)
+        start = functools.partial(subprocess.Popen, start_new_session=True)
+        with process(start, self._words, self._log, ready="ready"):
             yield
 
     def status(self) -> dict[str, Any]:
