@@ -14,9 +14,10 @@ from __future__ import annotations
 import enum
 from dataclasses import dataclass
 
+from portlb_app import packets
 from portlb_app.openflow import Action, CopyField, Flow, Goto, Match, Selection, SetField
 
-REDIRECT_BIT = 0x800
+REDIRECT_BIT = packets.REDIRECT
 """The REDIRECT header bit as Open vSwitch's 12-bit ``tcp_flags`` shows it (byte 12 of the TCP header, low nibble)."""
 SYN = 0x002
 ACK = 0x010

@@ -187,6 +187,16 @@ def test_a_killed_controller_breaks_nothing_and_its_successor_changes_nothing(fi
     assert not re.findall(r"received: OFPT_(?:FLOW_MOD|GROUP_MOD|BUNDLE\w*)", spoken)
 
 
+def test_a_restarted_switch_breaks_no_redirected_download(fig2: Balancer) -> None:
+    """C1: ovs-vswitchd is killed and comes back empty during 200 downloads; the controller fills it, all arrive."""
+    downloads = Downloads(fig2, 22, DOWNLOADS)
+    fig2.switch.stop_vswitchd()
+    fig2.switch.start_vswitchd()
+    fig2.wait_synced()
+    assert downloads.running(), "the restart came too late to matter"
+    assert downloads.broken() == 0
+
+
 def test_e4_plain_clients_keep_their_server_unless_their_row_moved(fig2: Balancer) -> None:
     """E4 (balance): when pool 22 goes from a, b to a, c, exactly the plain connections whose row moved break."""
     group = pool_group(vip_numbers(("web",))["web"], 22)
