@@ -6,14 +6,20 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from portlb_app import __version__
 from portlb_app.agent import cli as agent_cli
 from portlb_app.agent.errors import AgentError
-from portlb_app.compiler import compile, flows_text, groups_text
-from portlb_app.config import Config, ConfigError, load
+
+if TYPE_CHECKING:
+    from portlb_app.config import Config
 
 WRONG_INPUT = 2
+
+
+class _WrongInput(Exception):
+    """The input is wrong; the message says all that is."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -26,7 +32,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     options.rest = rest
     try:
         code: int = options.run(options)
-    except ConfigError as error:
+    except _WrongInput as error:
         print(error, file=sys.stderr)
         return WRONG_INPUT
     except (AgentError, OSError, UnicodeDecodeError) as error:
@@ -62,7 +68,12 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _load(path: Path) -> Config:
-    return load(path.read_text(encoding="utf-8"))
+    from portlb_app.config import ConfigError, load  # not on hosts that only run agents: it takes a while
+
+    try:
+        return load(path.read_text(encoding="utf-8"))
+    except ConfigError as error:
+        raise _WrongInput(error) from error
 
 
 def _check(options: argparse.Namespace) -> int:
@@ -75,6 +86,8 @@ def _check(options: argparse.Namespace) -> int:
 
 
 def _compile(options: argparse.Namespace) -> int:
+    from portlb_app.compiler import compile, flows_text, groups_text
+
     states = compile(_load(options.config))
     options.output.mkdir(parents=True, exist_ok=True)
     for name, state in states.items():
@@ -85,9 +98,13 @@ def _compile(options: argparse.Namespace) -> int:
 
 
 def _controller(options: argparse.Namespace) -> int:
+    from portlb_app.config import ConfigError
     from portlb_app.launcher import run  # imports Ryu, which patches the standard library
 
-    return run(options.config, options.rest)
+    try:
+        return run(options.config, options.rest)
+    except ConfigError as error:
+        raise _WrongInput(error) from error
 
 
 if __name__ == "__main__":

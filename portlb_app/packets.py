@@ -10,7 +10,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv6Address
 
 REDIRECT = 0x800
 """The REDIRECT header bit, in the low 12 bits of the 16-bit word at offset 12 of a TCP header."""
@@ -22,19 +22,23 @@ OPTION_EXID = 0x5250
 """The experiment's identifier within that kind."""
 TYPE_PORT = 1
 
-_ETHERNET = 14
+ETHERNET = 14
+"""Bytes of an Ethernet header without a VLAN tag."""
 _NAMES = (("SYN", 0x002), ("ACK", 0x010), ("FIN", 0x001), ("RST", 0x004), ("REDIRECT", REDIRECT), ("CONFIRM", CONFIRM))
+
+
+Address = IPv4Address | IPv6Address
 
 
 @dataclass(frozen=True)
 class Segment:
-    """An unfragmented IPv4 TCP segment; ``flags`` as Open vSwitch's 12-bit ``tcp_flags``, ``size`` bytes of data.
+    """An unfragmented TCP segment; ``flags`` as Open vSwitch's 12-bit ``tcp_flags``, ``size`` bytes of data.
 
     ``data`` may be shorter than ``size`` where a capture cut it.
     """
 
-    source: IPv4Address
-    destination: IPv4Address
+    source: Address
+    destination: Address
     sport: int
     dport: int
     seq: int
@@ -77,21 +81,28 @@ def options(header: bytes) -> Iterator[tuple[int, bytes]]:
 
 
 def tcp(frame: bytes) -> Segment | None:
-    """The TCP segment in an Ethernet frame; None if it holds no whole header of one, or a fragment."""
-    if len(frame) < _ETHERNET + 20 or frame[12:14] != b"\x08\x00" or frame[23] != 6 or frame[14] >> 4 != 4:
+    """The TCP segment in an Ethernet frame; None if it holds no whole header of one right behind its IP header."""
+    kind = frame[12:14]
+    if kind == b"\x08\x00" and len(frame) >= ETHERNET + 20:
+        start, end = ETHERNET + (frame[14] & 15) * 4, ETHERNET + int.from_bytes(frame[16:18], "big")
+        version, protocol, fragment = frame[14] >> 4, frame[23], int.from_bytes(frame[20:22], "big") & 0x3FFF
+        source: Address = IPv4Address(frame[26:30])
+        destination: Address = IPv4Address(frame[30:34])
+    elif kind == b"\x86\xdd" and len(frame) >= ETHERNET + 40:
+        start, end = ETHERNET + 40, ETHERNET + 40 + int.from_bytes(frame[18:20], "big")
+        version, protocol, fragment = frame[14] >> 4, frame[20], 0
+        source, destination = IPv6Address(frame[22:38]), IPv6Address(frame[38:54])
+    else:
         return None
-    start = _ETHERNET + (frame[14] & 15) * 4
-    total, fragment = struct.unpack_from("!H2xH", frame, 16)
-    if start < _ETHERNET + 20 or fragment & 0x3FFF or len(frame) < start + 20:
+    if version != source.version or protocol != 6 or fragment or start < ETHERNET + 20 or len(frame) < start + 20:
         return None
     sport, dport, seq, ack, word = struct.unpack_from("!HHIIH", frame, start)
     header = start + (word >> 12) * 4
-    end = _ETHERNET + total
     if header < start + 20 or header > len(frame) or header > end:
         return None
     return Segment(
-        source=IPv4Address(frame[26:30]),
-        destination=IPv4Address(frame[30:34]),
+        source=source,
+        destination=destination,
         sport=sport,
         dport=dport,
         seq=seq,
@@ -114,3 +125,23 @@ def capture(content: bytes) -> Iterator[Segment]:
         if segment is not None:
             yield segment
         at += 16 + length
+
+
+def bare_ack(source: Address, destination: Address, sport: int, dport: int) -> bytes:
+    """A frame (MAC addresses 0) with a TCP acknowledgement without data or options, all numbers 0, checksums right."""
+    segment = struct.pack("!HHIIHHHH", sport, dport, 0, 0, 5 << 12 | 0x010, 0xFFFF, 0, 0)
+    pseudo = source.packed + destination.packed + struct.pack("!II", len(segment), 6)
+    segment = segment[:16] + struct.pack("!H", _checksum(pseudo + segment)) + segment[18:]
+    addresses = source.packed + destination.packed
+    if source.version == 6:
+        return bytes(12) + b"\x86\xdd" + struct.pack("!IHBB", 6 << 28, len(segment), 6, 64) + addresses + segment
+    head = struct.pack("!BBHHHBBH", 0x45, 0, 20 + len(segment), 0, 0x4000, 64, 6, 0) + addresses
+    return bytes(12) + b"\x08\x00" + head[:10] + struct.pack("!H", _checksum(head)) + head[12:] + segment
+
+
+def _checksum(data: bytes) -> int:
+    """The internet checksum of an even number of bytes (RFC 1071)."""
+    total: int = sum(struct.unpack(f"!{len(data) // 2}H", data))
+    while total >> 16:
+        total = (total & 0xFFFF) + (total >> 16)
+    return 0xFFFF - total

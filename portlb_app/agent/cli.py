@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import argparse
+import functools
 import json
-from ipaddress import AddressValueError, IPv4Address
-from pathlib import Path
+import logging
+import sys
+from collections.abc import Collection
+from ipaddress import IPv6Address, ip_address
 
-from portlb_app.agent import client, counters, loader, server
+from portlb_app.agent import cli_redirect, client, closing, counters, loader, process, processes, report, server
 from portlb_app.agent.errors import AgentError
-from portlb_app.agent.mapping import ServerMapping, mapping_of
+from portlb_app.agent.mapping import Address, ServerMapping
+from portlb_app.agent.source import Controller, File, Fixed, Source, WrongConfiguration
+
+WRONG_INPUT = 2  # exit code
 
 
 def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -18,28 +24,50 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     commands = agent.add_subparsers(dest="agent_command", required=True)
 
     parser = _command(commands, "client", "follow redirects for this host's programs")
-    parser.add_argument("--vip", required=True, action="append", type=_address, help="address whose redirects count")
+    parser.add_argument(
+        "--vip", required=True, action="append", type=_address, metavar="ADDRESS",
+        help="address whose redirects count, IPv4 or IPv6; may be repeated",
+    )  # fmt: skip
+    parser.add_argument(
+        "--signal", choices=("flag", "option"), default="flag",
+        help="how SYNs ask for redirects: by a header bit, or, where a path clears it, by the TCP option alone "
+        "(default %(default)s)",
+    )  # fmt: skip
     _add_connections(parser)
     parser.set_defaults(run=_run_client)
 
     parser = _command(commands, "server", "announce and translate this host's service ports")
-    parser.add_argument("--config", metavar="LB.YAML", help="configuration of the load balancer")
+    parser.add_argument("--config", metavar="LB.YAML", help="configuration of the load balancer; SIGHUP reads it again")
+    parser.add_argument("--controller", metavar="URL", help="controller to ask for its live configuration, every 10 s")
     parser.add_argument("--server", metavar="NAME", help="this host's name in the configuration")
-    parser.add_argument("--vip", type=_address, help="without --config: the address served")
+    parser.add_argument(
+        "--vip", action="append", default=[], type=_address, metavar="ADDRESS",
+        help="without a configuration: the address served, IPv4 or IPv6; may be repeated",
+    )  # fmt: skip
     parser.add_argument(
         "--service", action="append", default=[], type=_service, metavar="PORT[=APPLICATION]",
-        help="without --config: service port, and the port its application listens on",
+        help="without a configuration: service port, and the port its application listens on",
     )  # fmt: skip
     parser.add_argument(
         "--redirect", action="append", default=[], type=_redirect, metavar="PORT=SERVICE",
-        help="without --config: redirect port, and the service port to announce to who opens on it",
+        help="without a configuration: redirect port, and the service port to announce to who opens on it",
     )  # fmt: skip
     _add_connections(parser)
     parser.set_defaults(run=_run_server)
 
+    cli_redirect.register(functools.partial(_command, commands))
+
     parser = _command(commands, "stats", "print the counters of the agents attached to an interface")
-    parser.add_argument("--json", action="store_true", help="print JSON: {role: {counter: value}}")
+    parser.add_argument("--format", choices=("text", "json", "prometheus"), default="text", help="default %(default)s")
     parser.set_defaults(run=_run_stats)
+
+    parser = _command(commands, "health", "tell whether the agents of an interface are well; exit code 0 if so, else 1")
+    _add_role(parser)
+    parser.set_defaults(run=_run_health)
+
+    parser = _command(commands, "detach", "remove agents that no process looks after; their redirected connections end")
+    _add_role(parser)
+    parser.set_defaults(run=_run_detach)
 
 
 def _command(
@@ -57,11 +85,18 @@ def _add_connections(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
 
 
-def _address(text: str) -> IPv4Address:
+def _add_role(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--role", choices=loader.ROLES, help="one of the two that can be there (default: both)")
+
+
+def _address(text: str) -> Address:
     try:
-        return IPv4Address(text)
-    except AddressValueError as error:
-        raise argparse.ArgumentTypeError(f"not an IPv4 address: {error}") from error
+        address = ip_address(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"not an IP address: {text!r}") from error
+    if isinstance(address, IPv6Address) and (address.scope_id or address.ipv4_mapped):
+        raise argparse.ArgumentTypeError(f"{text}: say it without a zone, and an IPv4 address as such")
+    return address
 
 
 def _connections(text: str) -> int:
@@ -81,35 +116,92 @@ def _service(text: str) -> tuple[int, int]:
 
 
 def _run_client(arguments: argparse.Namespace) -> int:
-    return client.run(arguments.interface, arguments.vip, arguments.connections)
+    constants = client.settings(arguments.vip, arguments.signal == "option")
+    _log_to_stderr()
+    return process.serve(
+        arguments.interface, "client", lambda: constants, arguments.connections, on_attached=closing.attach
+    )
 
 
 def _run_server(arguments: argparse.Namespace) -> int:
-    return server.run(arguments.interface, _mapping(arguments), arguments.connections)
+    source = _source(arguments)
+    _log_to_stderr()
+    try:
+        return process.serve(
+            arguments.interface,
+            "server",
+            lambda: server.settings(source.mapping()),
+            arguments.connections,
+            source.every,
+        )
+    except WrongConfiguration as error:
+        print(error, file=sys.stderr)
+        return WRONG_INPUT
 
 
-def _mapping(arguments: argparse.Namespace) -> ServerMapping:
+def _source(arguments: argparse.Namespace) -> Source:
+    by_hand = arguments.vip or arguments.service or arguments.redirect
+    given = [each for each in (arguments.config, arguments.controller, by_hand or None) if each is not None]
+    if len(given) != 1 or (arguments.server is None) != bool(by_hand) or (by_hand and not arguments.vip):
+        raise AgentError(
+            "say one of: --config LB.YAML --server NAME; --controller URL --server NAME; "
+            "--vip ADDRESS with --service and --redirect"
+        )
     if arguments.config is not None:
-        if arguments.server is None or arguments.vip or arguments.service or arguments.redirect:
-            raise AgentError("--config goes with --server NAME and without --vip, --service and --redirect")
-        from portlb_app.config import load
+        return File(arguments.config, arguments.server)
+    if arguments.controller is not None:
+        return Controller(arguments.controller, arguments.server)
+    return Fixed(ServerMapping(tuple(arguments.vip), dict(arguments.redirect), dict(arguments.service)))
 
-        return mapping_of(load(Path(arguments.config).read_text(encoding="utf-8")), arguments.server)
-    if arguments.vip is None or arguments.server is not None:
-        raise AgentError("say --config LB.YAML --server NAME, or --vip ADDRESS with --service and --redirect")
-    return ServerMapping(arguments.vip, dict(arguments.redirect), dict(arguments.service))
+
+def _log_to_stderr() -> None:
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
 
 
 def _run_stats(arguments: argparse.Namespace) -> int:
-    found = loader.stats(arguments.interface)
-    if not found:
-        raise AgentError(f"no agent is attached to {arguments.interface} in this network namespace")
-    if arguments.json:
-        print(json.dumps(found, indent=2))
-        return 0
     meanings = counters.meanings()
-    for role, values in found.items():
-        print(f"{role} agent on {arguments.interface}")
-        for name, value in values.items():
-            print(f"  {value:>12}  {name:<15} {meanings[name]}")
+    with loader.agents(arguments.interface) as found:
+        if arguments.format == "json":
+            print(json.dumps({role: each.counters() for role, each in found.items()}, indent=2))
+        elif arguments.format == "prometheus":
+            values = {role: (each.counters(), each.entries()) for role, each in found.items()}
+            print("\n".join(report.prometheus(arguments.interface, values, meanings)))
+        else:
+            for role, each in found.items():
+                print(f"{role} agent on {arguments.interface}")
+                for name, value in each.counters().items():
+                    print(f"  {value:>12}  {name:<20} {meanings[name]}")
     return 0
+
+
+def _run_health(arguments: argparse.Namespace) -> int:
+    all_well = True
+    with loader.agents(arguments.interface) as found:
+        for role in _roles(arguments, found):
+            pids, all_known = processes.holders(found[role].programs.values())
+            well, words = report.health(found[role].programs, found[role].entries(), pids, all_known)
+            print(f"{role} agent on {arguments.interface}: {words}")
+            all_well = all_well and well
+    return 0 if all_well else 1
+
+
+def _run_detach(arguments: argparse.Namespace) -> int:
+    with loader.agents(arguments.interface) as found:
+        chosen = {role: found[role].programs for role in _roles(arguments, found)}
+        for role, programs in chosen.items():
+            pids, _ = processes.holders(programs.values())
+            if pids:
+                pid = ", ".join(map(str, pids))
+                raise AgentError(f"process {pid} runs the {role} agent on {arguments.interface}: end that instead")
+    for role in chosen:
+        loader.detach(arguments.interface, role)
+    return 0
+
+
+def _roles(arguments: argparse.Namespace, found: Collection[str]) -> list[str]:
+    """Return the roles meant; AgentError if the one asked for is not attached."""
+    if arguments.role is None:
+        return list(found)
+    if arguments.role not in found:
+        raise AgentError(f"no {arguments.role} agent is attached to {arguments.interface} in this network namespace")
+    return [arguments.role]

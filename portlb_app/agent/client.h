@@ -1,54 +1,160 @@
 /*
  * The client's side of the redirect protocol (docs/protocol.md, "The connection").
  *
- * The program talks to VIP:X throughout. The connection's own entry is keyed by X and serves the packets sent; when
- * the server announces Y, an ALIAS keyed by Y serves the packets received. So each data packet costs one look-up.
+ * The program talks to VIP:X throughout. The connection's own entry is keyed by X and serves the packets sent; where
+ * the wire uses other ports than the program, an ALIAS keyed by them serves the packets received. So each data packet
+ * costs one look-up.
  */
 #pragma once
 
+#include "ending.h"
 #include "icmp.h"
 
-#define VIPS_MAX 16
-
 const volatile struct {
-	__be32 vips[VIPS_MAX];
-	__u32 count;
+	struct vips vips;
+	__u32 by_option; /* ask for redirects by option alone, for paths that clear the header bits */
 } client_settings SEC(".rodata.client");
 
-static __always_inline bool is_client_vip(__be32 address)
+/*
+ * How long an announced port may be silent before its packets go to the port left, too: at least this, plus twice the
+ * time the SYN/ACK took. The kernel repeats its first data after 200 ms, and the server its SYN/ACK after 1 s.
+ */
+#define PATIENCE MOMENTS(300)
+#define PATIENCE_MAX MOMENTS(1500)
+#define STEERED_SYNS 2 /* SYNs sent to a port redirected to before the program's own is asked */
+
+/*
+ * What is known of the path to a VIP. A connection that had to fall back says that the path does not let announced ports
+ * through, unless others have lately been heard from theirs: then it was bad luck, the first few times.
+ */
+struct path {
+	__u32 silent_until; /* tick until which announced ports are not followed; 0: they are */
+	__u32 confirmed;    /* tick at which one was heard last, rounded; 0: never */
+	__u32 fallen_back;  /* connections in a row since then */
+};
+
+#define PATH_MEMORY TICKS(300)
+#define BAD_LUCK 3
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 256);
+	__type(key, struct address);
+	__type(value, struct path);
+} paths SEC(".maps");
+
+static __always_inline bool is_path_silent(const struct address *vip)
 {
-	for (__u32 i = 0; i < VIPS_MAX; i++) {
-		if (i < client_settings.count && client_settings.vips[i] == address)
-			return true;
-	}
-	return false;
+	const struct path *path = bpf_map_lookup_elem(&paths, vip);
+
+	return path && path->silent_until && (__s32)(path->silent_until - tick()) > 0;
 }
 
-/* The entry an ALIAS leads to; none if the connection has been replaced or has aged away. */
-static __always_inline struct connection *follow(const struct key *alias_key, const struct connection *alias)
+static __always_inline void note_confirmed(const struct address *vip)
 {
-	struct key key = *alias_key;
-	struct connection *entry;
+	struct path *path = bpf_map_lookup_elem(&paths, vip), fresh = {.confirmed = tick()};
 
-	key.port = alias->opened;
-	entry = bpf_map_lookup_elem(&connections, &key);
-	if (!entry || entry->state != BOUND || entry->wire != alias_key->port)
-		return NULL;
-	return entry;
+	if (!path) {
+		bpf_map_update_elem(&paths, vip, &fresh, BPF_ANY);
+		return;
+	}
+	if (path->fallen_back)
+		path->fallen_back = 0;
+	if (fresh.confirmed - path->confirmed >= TOUCH_EVERY)
+		path->confirmed = fresh.confirmed;
+}
+
+static __always_inline void note_fallen_back(const struct address *vip)
+{
+	struct path *path = bpf_map_lookup_elem(&paths, vip), fresh = {.silent_until = tick() + PATH_MEMORY};
+
+	if (!path) {
+		bpf_map_update_elem(&paths, vip, &fresh, BPF_ANY);
+		return;
+	}
+	if (++path->fallen_back < BAD_LUCK && path->confirmed && tick() - path->confirmed < PATH_MEMORY)
+		return;
+	path->silent_until = fresh.silent_until;
+}
+
+/* Header bits that say to the switch, packet by packet, that the pool's rows decide. */
+static __always_inline __u16 redirect_bit(void)
+{
+	return client_settings.by_option ? 0 : REDIRECT;
+}
+
+static __always_inline __u16 confirm_bit(void)
+{
+	return client_settings.by_option ? 0 : REDIRECT_CONFIRM;
 }
 
 /* Is a live connection on the wire with these port numbers? */
 static __always_inline bool is_taken(const struct key *key, const struct connection *entry)
 {
-	const struct connection *owner = entry->state == ALIAS ? follow(key, entry) : entry;
+	struct key owner_key = *key;
+	const struct connection *owner = entry->state == ALIAS ? follow(&owner_key, entry) : entry;
 
 	return owner && (owner->state == OPENING || is_live(owner));
 }
 
-/* Step 1: the SYN leaves for X with REDIRECT. A repeated one keeps its entry, another one replaces it. */
-static __always_inline int client_syn(struct __sk_buff *skb, const struct packet *packet,
-				      const struct segment *segment, struct key *key, struct connection *entry)
+/* Let packets from port `wire` of the server reach the connection behind `key`. False: counted, they cannot. */
+static __always_inline bool add_alias(const struct key *key, __be16 client_port, __be16 wire)
 {
+	struct connection alias = {
+		.seen = tick(),
+		.opened = key->port,
+		.client_port = key->client_port,
+		.state = ALIAS,
+	};
+	struct key alias_key = *key;
+	struct connection *other;
+
+	if (wire == key->port && client_port == key->client_port)
+		return true;
+	alias_key.port = wire;
+	alias_key.client_port = client_port;
+	other = bpf_map_lookup_elem(&connections, &alias_key);
+	if (other && !(other->state == ALIAS && other->opened == alias.opened && other->client_port == alias.client_port) &&
+	    is_taken(&alias_key, other)) {
+		count(COUNT_collision);
+		return false;
+	}
+	if (bpf_map_update_elem(&connections, &alias_key, &alias, BPF_ANY)) {
+		count(COUNT_map_full);
+		return false;
+	}
+	return true;
+}
+
+/* Have packets from a port left looked at one by one again. */
+static __always_inline void doubt_alias(const struct key *key, __be16 client_port, __be16 wire)
+{
+	struct key alias_key = *key;
+	struct connection *alias;
+
+	alias_key.port = wire;
+	alias_key.client_port = client_port;
+	alias = bpf_map_lookup_elem(&connections, &alias_key);
+	if (alias && alias->state == ALIAS)
+		clear(alias, HEARD);
+}
+
+static __always_inline void delete_alias(const struct key *key, __be16 wire)
+{
+	struct key alias_key = *key;
+
+	alias_key.port = wire;
+	bpf_map_delete_elem(&connections, &alias_key);
+}
+
+/* Step 1: the SYN leaves with REDIRECT. A repeated one keeps its entry, another one replaces it. */
+static __always_inline int client_syn(struct __sk_buff *skb, const struct packet *packet, struct segment *segment,
+				      struct connection *entry)
+{
+	const struct key *key = &packet->key;
+	__be16 opened = key->port, from = 0;
+	__u16 word = segment->word | redirect_bit();
+
 	if (entry && entry->state == ALIAS) {
 		if (is_taken(key, entry)) {
 			count(COUNT_collision);
@@ -58,22 +164,39 @@ static __always_inline int client_syn(struct __sk_buff *skb, const struct packet
 	}
 	if (entry && entry->client_seq == segment->seq) {
 		touch(entry);
+		if (entry->state == OPENING) {
+			entry->since = moment();
+			entry->copies++;
+			if (entry->opened != key->port && entry->copies > STEERED_SYNS) {
+				entry->opened = entry->wire = key->port;
+				entry->before = 0;
+				count(COUNT_unsteered);
+			}
+		}
+		opened = entry->opened;
+		from = entry->state == OPENING ? entry->before : 0;
 	} else {
 		struct connection fresh = {
 			.seen = tick(),
+			.since = moment(),
 			.client_seq = segment->seq,
-			.opened = key->port,
-			.wire = key->port,
 			.early = segment->data,
 			.state = OPENING,
+			.copies = 1,
 		};
 
-		if (entry && entry->wire != key->port) {
-			struct key old = *key;
-
-			old.port = entry->wire;
-			bpf_map_delete_elem(&connections, &old);
+		if (entry && entry->wire != key->port)
+			delete_alias(key, entry->wire);
+		if (take_steer(key, &opened, &from)) {
+			if (add_alias(key, key->client_port, opened)) {
+				count(COUNT_steered);
+			} else {
+				opened = key->port;
+				from = 0;
+			}
 		}
+		fresh.opened = fresh.wire = opened;
+		fresh.before = from;
 		if (bpf_map_update_elem(&connections, key, &fresh, BPF_ANY)) {
 			/* Without an entry nobody could follow the answer: open plainly. */
 			count(COUNT_map_full);
@@ -81,52 +204,96 @@ static __always_inline int client_syn(struct __sk_buff *skb, const struct packet
 		}
 	}
 	count(COUNT_syn_marked);
-	return rewrite(skb, packet, segment, DPORT_AT, segment->dport, segment->word | REDIRECT);
+	if (client_settings.by_option || from) {
+		if (has_room(packet, segment))
+			return rewrite_with_option(skb, packet, segment, segment->sport, opened, word, OPTION_REDIRECT, from);
+		count(COUNT_no_room);
+	}
+	return rewrite(skb, packet, segment, segment->sport, opened, word);
 }
 
-static __always_inline int client_egress_tcp(struct __sk_buff *skb, const struct packet *packet)
+/* Has the port announced last been silent for so long that the one before should be tried as well? */
+static __always_inline bool is_silent(struct connection *entry)
+{
+	if (entry->before == entry->wire || entry->before == 0)
+		return false;
+	if (entry->flags & TRYING)
+		return true;
+	if (moment() - entry->since <= entry->patience)
+		return false;
+	set(entry, TRYING);
+	return true;
+}
+
+/*
+ * Nothing has come from the announced port: the packet goes there once more, and to the port before. The server
+ * answers from the one on which it was reached first, which decides (client_hear()).
+ */
+static __always_inline int client_try_both(struct __sk_buff *skb, const struct packet *packet, struct segment *segment,
+					   struct connection *entry, __be16 sport)
+{
+	__u16 word = segment->word;
+
+	count(COUNT_tried_both);
+	if (rewrite(skb, packet, segment, sport, entry->wire, word | confirm_bit()) == DROP)
+		return DROP;
+	bpf_clone_redirect(skb, skb->ifindex, 0);
+	if (entry->before == entry->opened)
+		word |= redirect_bit();
+	return rewrite(skb, packet, segment, sport, entry->before, word);
+}
+
+static __always_inline int client_egress_tcp(struct __sk_buff *skb, struct packet *packet)
 {
 	struct connection *entry;
 	struct segment segment;
-	struct key key;
+	__be16 sport;
 	__u16 word;
 
-	if (!is_client_vip(packet->destination) || !read_tcp(skb, packet, &segment))
+	if (!read_tcp(skb, packet, &segment, TO_VIP))
 		return PASS;
-	key = (struct key){packet->source, packet->destination, segment.sport, segment.dport};
-	entry = bpf_map_lookup_elem(&connections, &key);
+	entry = bpf_map_lookup_elem(&connections, &packet->key);
 	if (is_syn(&segment))
-		return client_syn(skb, packet, &segment, &key, entry);
+		return client_syn(skb, packet, &segment, entry);
 	if (!entry || entry->state == ALIAS)
 		return PASS;
 
+	sport = client_port_of(entry, segment.sport);
+	if (entry->flags & ENDED)
+		return ended_egress(skb, packet, &segment, entry, sport);
 	note_local(entry, &segment);
+	word = segment.word;
 
 	/*
 	 * Not bound: REDIRECT on every packet, because the switch decides per packet on (port, REDIRECT). So the
 	 * connection stays on the pool's rows, whatever the policy for plain clients is.
 	 */
 	if (entry->state != BOUND)
-		return rewrite(skb, packet, &segment, DPORT_AT, key.port, segment.word | REDIRECT);
+		return rewrite(skb, packet, &segment, sport, entry->wire, word | redirect_bit());
 
 	/* Step 3: CONFIRM, with the option where it fits, until the server is heard from the wire's port. */
-	word = segment.word;
 	if (!(entry->flags & HEARD)) {
-		word |= REDIRECT_CONFIRM;
-		if (has_room(&segment) && (word & (TCP_ACK | TCP_FIN | TCP_RST)) == TCP_ACK)
-			return rewrite_with_option(skb, packet, &segment, DPORT_AT, entry->wire, word, key.port);
+		if (is_silent(entry))
+			return client_try_both(skb, packet, &segment, entry, sport);
+		word |= confirm_bit();
+		if (is_pure_ack(&segment)) {
+			if (has_room(packet, &segment))
+				return rewrite_with_option(skb, packet, &segment, sport, entry->wire, word,
+							   OPTION_CONFIRM, entry->before);
+			count(COUNT_no_room);
+		}
 	}
-	return rewrite(skb, packet, &segment, DPORT_AT, entry->wire, word);
+	return rewrite(skb, packet, &segment, sport, entry->wire, word);
 }
 
-/* Bind the connection to what its first SYN/ACK says (step 2). */
-static __always_inline void bind(struct key *key, struct connection *entry, const struct segment *segment,
+/* Bind the connection behind `key` to what its first SYN/ACK says (step 2). */
+static __always_inline void bind(const struct key *key, struct connection *entry, const struct segment *segment,
 				 const struct announcement *found, bool confirm)
 {
-	struct connection alias = {.opened = key->port, .state = ALIAS};
-	__be16 port = key->port;
+	__u32 now = moment(), took = now - entry->since;
 
 	entry->server_seq = segment->seq;
+	entry->before = entry->opened;
 	entry->state = PLAIN;
 	if (!confirm) {
 		count(COUNT_plain);
@@ -137,128 +304,232 @@ static __always_inline void bind(struct key *key, struct connection *entry, cons
 		return;
 	}
 	set(entry, ANNOUNCED);
-	entry->wire = found->port;
-	if (found->port != port) {
-		struct connection *other;
-
-		alias.seen = tick();
-		key->port = found->port;
-		other = bpf_map_lookup_elem(&connections, key);
-		if (other && is_taken(key, other)) {
-			count(COUNT_collision);
-			return;
-		}
-		if (bpf_map_update_elem(&connections, key, &alias, BPF_ANY)) {
-			count(COUNT_map_full);
-			return;
-		}
+	entry->before = found->port;
+	if (is_path_silent(&key->vip)) {
+		count(COUNT_remembered);
+		return;
 	}
+	if (!add_alias(key, key->client_port, found->port))
+		return;
+	entry->before = entry->opened;
+	entry->wire = found->port;
+	entry->since = now;
+	entry->patience = PATIENCE + (2 * took < PATIENCE_MAX ? 2 * took : PATIENCE_MAX);
 	entry->state = BOUND;
 	count(COUNT_bound);
 }
 
-static __always_inline int client_synack(struct __sk_buff *skb, const struct packet *packet,
-					 const struct segment *segment, struct key *key, struct connection *entry)
+static __always_inline int client_synack(struct __sk_buff *skb, const struct packet *packet, struct segment *segment,
+					 const struct key *key, struct connection *entry)
 {
 	struct announcement found = read_option(skb, packet, segment);
-	bool confirm = (segment->word & REDIRECT_CONFIRM) || found.confirm;
-	__be16 announced;
+	bool confirm = (segment->word & REDIRECT_CONFIRM) || (found.flags & OPTION_CONFIRM);
 
 	if (segment->ack - (entry->client_seq + 1) > entry->early) {
 		count(COUNT_forged_synack);
 		return DROP;
 	}
-	if (entry->state == OPENING) {
+	if (entry->state == OPENING && packet->key.port == entry->opened) {
 		if (found.bad)
 			count(COUNT_bad_option);
 		bind(key, entry, segment, &found, confirm);
-		return PASS;
+	} else {
+		/* The same one again means that the third ACK was lost: the kernel must see it, to repeat that ACK. */
+		__be16 announced = !(entry->flags & ANNOUNCED) ? 0 : entry->state == BOUND ? entry->wire : entry->before;
+
+		if (entry->state == OPENING || packet->key.port != entry->opened || segment->seq != entry->server_seq ||
+		    (!(entry->flags & HEARD) && (confirm ? found.port : 0) != announced)) {
+			count(COUNT_second_synack);
+			return DROP;
+		}
 	}
-	/* The same one again means that the third ACK was lost: the kernel must see it, to repeat that ACK. */
-	announced = entry->flags & ANNOUNCED ? entry->wire : 0;
-	if (segment->seq == entry->server_seq && (confirm ? found.port : 0) == announced)
-		return PASS;
-	count(COUNT_second_synack);
+	return rewrite(skb, packet, segment, key->port, segment->dport, segment->word);
+}
+
+/* The server keeps to the port before: go back to it, and spare the next connections the wait. */
+static __always_inline void fall_back(const struct key *key, struct connection *entry)
+{
+	__be16 silent = entry->wire;
+
+	entry->wire = entry->before;
+	entry->before = silent;
+	clear(entry, TRYING);
+	if (entry->wire == entry->opened) {
+		entry->state = PLAIN;
+		note_fallen_back(&key->vip);
+	} else {
+		set(entry, HEARD);
+	}
+	count(COUNT_fallen_back);
+}
+
+/* The server tells the client to go on at another port, in place or with a new connection. */
+static __always_inline int client_announcement(struct __sk_buff *skb, const struct packet *packet,
+					       struct segment *segment, const struct key *key,
+					       struct connection *entry, const struct announcement *found)
+{
+	if (entry->state == OPENING || !in_window(skb, packet, segment, key, CLIENT)) {
+		count(COUNT_forged_announcement);
+		return DROP;
+	}
+	if (!found->port)
+		goto refused;
+	if (!(found->flags & OPTION_IN_PLACE)) {
+		struct closure closure = {.key = *key, .reset = found->flags & OPTION_RESET};
+
+		if (!(entry->flags & LEAVING)) {
+			add_steer(key, found->port, entry->wire);
+			doubt_alias(key, client_port_of(entry, key->client_port), entry->wire);
+			set(entry, LEAVING);
+			count(COUNT_reopen);
+		}
+		/* Repeated with each announcement: the process may not have been there to hear of the first. */
+		bpf_ringbuf_output(&closures, &closure, sizeof(closure), 0);
+		return DROP;
+	}
+	if (found->port != entry->wire) {
+		if (!add_alias(key, client_port_of(entry, key->client_port), found->port))
+			goto refused;
+		doubt_alias(key, client_port_of(entry, key->client_port), entry->wire);
+		entry->before = entry->wire;
+		entry->wire = found->port;
+		entry->since = moment();
+		if (!entry->patience)
+			entry->patience = PATIENCE_MAX;
+		clear(entry, HEARD | TRYING);
+		entry->state = BOUND;
+		count(COUNT_moved);
+	}
+	/* The kernel takes it for a keep-alive probe, and its answer leaves for the new port. */
+	return rewrite(skb, packet, segment, key->port, key->client_port, segment->word);
+refused:
+	count(COUNT_refused_announcement);
 	return DROP;
 }
 
-static __always_inline int client_ingress_tcp(struct __sk_buff *skb, const struct packet *packet)
+/* The first packets from a port, and the last: what they say of the connection. False: drop the packet. */
+static __always_inline bool client_hear(struct __sk_buff *skb, const struct packet *packet,
+					const struct segment *segment, const struct key *key,
+					struct connection *entry, struct connection *alias)
+{
+	bool reset = segment->word & TCP_RST;
+	__be16 port = packet->key.port;
+
+	if (entry->state == BOUND && port == entry->wire) {
+		if (!(entry->flags & HEARD)) {
+			if (reset && entry->before != entry->wire) {
+				/* A middlebox that knows no connection to this port refuses it. The server may not. */
+				set(entry, TRYING);
+				return false;
+			}
+			set(entry, HEARD);
+			clear(entry, TRYING);
+			count(COUNT_confirmed);
+			note_confirmed(&key->vip);
+		}
+		if (alias && !(entry->flags & LEAVING))
+			set(alias, HEARD);
+	} else if (entry->state == BOUND) {
+		if ((reset && !(entry->flags & TRYING)) || !in_window(skb, packet, segment, key, CLIENT)) {
+			count(COUNT_from_old_port);
+			return false;
+		}
+		if (entry->flags & TRYING)
+			fall_back(key, entry);
+		else if (entry->flags & HEARD)
+			count(COUNT_repaired);
+	}
+	if ((entry->flags & MOVING) && packet->key.client_port == entry->target) {
+		entry->client_port = entry->target;
+		clear(entry, MOVING);
+		count(COUNT_own_port_moved);
+	}
+	if (segment->word & TCP_FIN)
+		set(entry, FIN_REMOTE);
+	/* While opening, a reset counts only if it answers the SYN; later the kernel is the judge. */
+	if (reset && (entry->state != OPENING || segment->ack - (entry->client_seq + 1) <= entry->early))
+		set(entry, DOUBTFUL);
+	return true;
+}
+
+static __always_inline int client_ingress_tcp(struct __sk_buff *skb, struct packet *packet)
 {
 	struct connection *entry, *owner;
 	struct segment segment;
 	struct key key;
 
-	if (!is_client_vip(packet->source) || !read_tcp(skb, packet, &segment))
+	if (skb->mark == ENDING_MARK) {
+		skb->mark = 0;
 		return PASS;
-	key = (struct key){packet->destination, packet->source, segment.dport, segment.sport};
-	entry = bpf_map_lookup_elem(&connections, &key);
+	}
+	if (!read_tcp(skb, packet, &segment, FROM_VIP))
+		return PASS;
+	entry = bpf_map_lookup_elem(&connections, &packet->key);
 	if (!entry)
 		return PASS;
-	if (is_synack(&segment)) {
-		if (entry->state == ALIAS) {
-			count(COUNT_second_synack);
-			return DROP;
-		}
-		return client_synack(skb, packet, &segment, &key, entry);
-	}
-	if (entry->state == BOUND && entry->wire != key.port) {
-		count(COUNT_from_old_port);
-		return DROP;
+	touch(entry);
+	if ((entry->flags & (HEARD | LEAVING)) == HEARD && !(segment.word & (TCP_SYN | TCP_FIN | TCP_RST)) && !may_announce(&segment)) {
+		if (entry->state == ALIAS)
+			return rewrite(skb, packet, &segment, entry->opened, entry->client_port, segment.word);
+		if (entry->wire == packet->key.port)
+			return PASS;
 	}
 
-	touch(entry);
 	owner = entry;
-	if (!(entry->flags & HEARD) || (segment.word & (TCP_FIN | TCP_RST))) {
-		if (entry->state == ALIAS) {
-			owner = follow(&key, entry);
-			if (!owner)
-				return PASS;
-			set(entry, HEARD);
-		}
-		if (owner->state == BOUND && !(owner->flags & HEARD)) {
-			set(owner, HEARD);
-			count(COUNT_confirmed);
-		}
-		if (segment.word & TCP_FIN)
-			set(owner, FIN_REMOTE);
-		/* While opening, a reset counts only if it answers the SYN; later the kernel is the judge. */
-		if ((segment.word & TCP_RST) &&
-		    (owner->state != OPENING || segment.ack - (owner->client_seq + 1) <= owner->early))
-			set(owner, DOUBTFUL);
+	key = packet->key;
+	if (entry->state == ALIAS) {
+		owner = follow(&key, entry);
+		if (!owner)
+			return PASS;
 	}
-	if (entry->state == ALIAS)
-		return rewrite(skb, packet, &segment, SPORT_AT, entry->opened, segment.word);
-	return PASS;
+	if (owner->flags & ENDED)
+		return ended_ingress(skb, packet, &segment, &key, owner);
+	if (is_synack(&segment))
+		return client_synack(skb, packet, &segment, &key, owner);
+	if (may_announce(&segment)) {
+		struct announcement found = read_option(skb, packet, &segment);
+
+		if (found.flags & OPTION_REDIRECT)
+			return client_announcement(skb, packet, &segment, &key, owner, &found);
+	}
+	if (!client_hear(skb, packet, &segment, &key, owner, entry->state == ALIAS ? entry : NULL))
+		return DROP;
+	return rewrite(skb, packet, &segment, key.port, key.client_port, segment.word);
 }
 
-/* An error about a packet this host sent: it quotes VIP:Y, the program knows VIP:X. */
-static __always_inline int client_ingress_icmp(struct __sk_buff *skb, const struct packet *packet)
+/* An error about a packet this host sent: it quotes the ports of the wire, the program knows its own. */
+static __always_inline int client_ingress_icmp(struct __sk_buff *skb, struct packet *packet)
 {
-	struct connection *entry;
+	struct connection *entry, *owner;
 	struct quote quote;
 	struct key key;
 
-	if (!read_quote(skb, packet, &quote) || !is_client_vip(quote.destination))
+	if (!read_quote(skb, packet, &quote, &client_settings.vips, TO_VIP))
 		return PASS;
-	key = (struct key){quote.source, quote.destination, quote.sport, quote.dport};
+	key = packet->key;
 	entry = bpf_map_lookup_elem(&connections, &key);
 	if (!entry || entry->state != ALIAS)
 		return PASS;
-	return rewrite_quote(skb, packet, &quote, DPORT_AT, entry->opened);
+	owner = follow(&key, entry);
+	if (owner && owner->state == BOUND && !(owner->flags & HEARD) && owner->wire == packet->key.port &&
+	    owner->before != owner->wire && quote.refused) {
+		/* A router refuses packets to the announced port, not to this server. */
+		set(owner, TRYING);
+		return DROP;
+	}
+	return rewrite_quote(skb, packet, &quote, entry->client_port, entry->opened);
 }
 
-/* An error this host sends about a packet it received: it quotes VIP:X, the wire knows VIP:Y. */
-static __always_inline int client_egress_icmp(struct __sk_buff *skb, const struct packet *packet)
+/* An error this host sends about a packet it received: it quotes the program's ports, the wire has others. */
+static __always_inline int client_egress_icmp(struct __sk_buff *skb, struct packet *packet)
 {
 	struct connection *entry;
 	struct quote quote;
-	struct key key;
 
-	if (!read_quote(skb, packet, &quote) || !is_client_vip(quote.source))
+	if (!read_quote(skb, packet, &quote, &client_settings.vips, FROM_VIP))
 		return PASS;
-	key = (struct key){quote.destination, quote.source, quote.dport, quote.sport};
-	entry = bpf_map_lookup_elem(&connections, &key);
-	if (!entry || entry->state != BOUND)
+	entry = bpf_map_lookup_elem(&connections, &packet->key);
+	if (!entry || entry->state == ALIAS)
 		return PASS;
-	return rewrite_quote(skb, packet, &quote, SPORT_AT, entry->wire);
+	return rewrite_quote(skb, packet, &quote, entry->wire, client_port_of(entry, quote.dport));
 }

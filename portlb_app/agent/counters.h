@@ -8,23 +8,37 @@
 	COUNTER(confirmed, "client: first packet heard from the announced port") \
 	COUNTER(plain, "client: SYN/ACK accepted without CONFIRM, connection stays on its port") \
 	COUNTER(unredirected, "client: SYN/ACK accepted with CONFIRM but no usable port, connection stays on its port") \
+	COUNTER(tried_both, "client: announced port silent, packet sent to it and to the port left") \
+	COUNTER(fallen_back, "client: announced port silent, connection goes on at the port it had left") \
+	COUNTER(remembered, "client: announced port not followed, it was silent on this path a while ago") \
+	COUNTER(moved, "client: connection moved in place to another port of its server") \
+	COUNTER(reopen, "client: program's connection to be closed and opened again at another port") \
+	COUNTER(steered, "client: SYN sent to where an earlier connection was redirected") \
+	COUNTER(unsteered, "client: that port did not answer, SYN sent to the program's port") \
+	COUNTER(own_port_moved, "client: server follows to another client port") \
+	COUNTER(repaired, "client: segment accepted from the port left, the server has lost its entry") \
 	COUNTER(forged_synack, "client: SYN/ACK dropped, its acknowledgement does not answer the SYN") \
 	COUNTER(second_synack, "client: SYN/ACK dropped, it differs from the one the connection is bound to") \
 	COUNTER(from_old_port, "client: packet dropped, it came from the port the connection has left") \
-	COUNTER(bad_option, "client: REDIRECT option malformed, read as absent") \
+	COUNTER(bad_option, "REDIRECT option malformed, read as absent") \
+	COUNTER(forged_announcement, "announcement dropped, it is not in the socket's window") \
+	COUNTER(refused_announcement, "announcement dropped, the connection cannot go where it says") \
 	COUNTER(syn_redirect, "server: SYN received with REDIRECT") \
+	COUNTER(arrived, "server: SYN received of a connection redirected to here") \
 	COUNTER(announced, "server: SYN/ACK sent with CONFIRM and a port to continue on") \
 	COUNTER(supported, "server: SYN/ACK sent with CONFIRM and no port") \
 	COUNTER(redirected, "server: first packet received on the announced port") \
-	COUNTER(rebuilt, "server: unknown connection on a service port, entry rebuilt from the static table") \
+	COUNTER(rebuilt, "server: socket without an entry, entry rebuilt from the static table") \
 	COUNTER(stayed, "server: client went on at the old port although another was announced") \
+	COUNTER(server_moved, "server: client follows in place to another port") \
+	COUNTER(client_moved, "server: client's port replaced by another one it announced") \
 	COUNTER(wrong_port, "server: packet dropped, its connection is on another port") \
-	COUNTER(no_room, "server: SYN/ACK sent without the option, the TCP header is full") \
+	COUNTER(no_room, "option not sent, the TCP header is full") \
 	COUNTER(collision, "SYN dropped or announced port refused: a live connection uses those port numbers") \
 	COUNTER(icmp_translated, "ICMP error: port in the quoted header translated") \
 	COUNTER(icmp_truncated, "ICMP error: too little quoted to find the ports, passed untouched") \
-	COUNTER(fragment, "IPv4 fragment to or from the VIP passed untouched") \
-	COUNTER(ipv6, "IPv6 packet passed untouched") \
+	COUNTER(fragment, "IP fragment passed untouched") \
+	COUNTER(extension, "IPv6 packet passed untouched, its extension headers are not walked") \
 	COUNTER(malformed, "TCP header to or from the VIP cut short, passed untouched") \
 	COUNTER(map_full, "connection not remembered: the map took no entry") \
 	COUNTER(rewrite_failed, "packet dropped: the kernel could not make it writable") \

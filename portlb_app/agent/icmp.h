@@ -1,6 +1,6 @@
 /*
- * ICMP errors quote the packet that caused them as it was on the wire, so the port in the quote is translated in the
- * same sense as on packets; without it path MTU discovery dies (RFC 1191, RFC 5508 section 4).
+ * ICMP errors quote the packet that caused them as it was on the wire, so the ports in the quote are translated in the
+ * same sense as on packets; without it path MTU discovery dies (RFC 1191, RFC 8201, RFC 5508 section 4).
  */
 #pragma once
 
@@ -15,64 +15,129 @@ struct icmp_header {
 };
 
 #define ICMP_DEST_UNREACH 3
+#define ICMP_FRAG_NEEDED 4 /* code */
 #define ICMP_TIME_EXCEEDED 11
 #define ICMP_PARAMETERPROB 12
+#define ICMPV6_DEST_UNREACH 1
+#define ICMPV6_PARAMETERPROB 4 /* types 1 to 4 are the errors; 2 is packet too big */
 
-/* The packet an ICMP error quotes. */
+/* The TCP packet an ICMP error quotes. */
 struct quote {
-	__be32 source;
-	__be32 destination;
 	__be16 sport;
 	__be16 dport;
-	__u32 ports; /* offset of the quoted source port in the frame */
+	__u32 ports;  /* offset of the quoted source port in the frame */
+	bool refused; /* destination unreachable for another reason than the packet's size */
 };
 
-/* False: not an error about a TCP packet with ports (destination unreachable, time exceeded, parameter problem). */
-static __always_inline bool read_quote(struct __sk_buff *skb, const struct packet *packet, struct quote *quote)
+static __always_inline bool read_quoted_ip4(struct __sk_buff *skb, struct packet *packet, struct quote *quote,
+					    const volatile struct vips *vips, enum side side)
+{
+	__u32 at = packet->payload + sizeof(struct icmp_header);
+	struct iphdr ip;
+
+	if (bpf_skb_load_bytes(skb, at, &ip, sizeof(ip))) {
+		count(COUNT_icmp_truncated);
+		return false;
+	}
+	if (ip.version != 4 || ip.ihl < 5 || ip.protocol != IPPROTO_TCP || (ip.frag_off & bpf_htons(0x1fff)) ||
+	    !is_vip4(vips, side == TO_VIP ? ip.daddr : ip.saddr))
+		return false;
+	set_mapped(&packet->key.client, side == TO_VIP ? ip.saddr : ip.daddr);
+	set_mapped(&packet->key.vip, side == TO_VIP ? ip.daddr : ip.saddr);
+	quote->ports = at + ip.ihl * 4;
+	return true;
+}
+
+static __always_inline bool read_quoted_ip6(struct __sk_buff *skb, struct packet *packet, struct quote *quote,
+					    const volatile struct vips *vips, enum side side)
+{
+	__u32 at = packet->payload + sizeof(struct icmp_header);
+	struct ipv6hdr ip;
+	__u8 next;
+
+	if (bpf_skb_load_bytes(skb, at, &ip, sizeof(ip))) {
+		count(COUNT_icmp_truncated);
+		return false;
+	}
+	if (ip.version != 6 ||
+	    !is_vip6(vips, side == TO_VIP ? ip.daddr.in6_u.u6_addr32 : ip.saddr.in6_u.u6_addr32))
+		return false;
+	set_address(&packet->key.client, side == TO_VIP ? &ip.saddr : &ip.daddr);
+	set_address(&packet->key.vip, side == TO_VIP ? &ip.daddr : &ip.saddr);
+	at += sizeof(ip);
+	next = ip.nexthdr;
+	for (int step = 0; step < EXTENSION_HEADERS_MAX; step++) {
+		struct extension extension;
+
+		if (next == IPPROTO_TCP) {
+			quote->ports = at;
+			return true;
+		}
+		if (next != IPPROTO_HOPOPTS && next != IPPROTO_DSTOPTS && next != IPPROTO_FRAGMENT)
+			return false;
+		if (bpf_skb_load_bytes(skb, at, &extension, sizeof(extension))) {
+			count(COUNT_icmp_truncated);
+			return false;
+		}
+		if (next == IPPROTO_FRAGMENT && (extension.offset & bpf_htons(0xfff8)))
+			return false;
+		at += next == IPPROTO_FRAGMENT ? 8 : (extension.length + 1) * 8;
+		next = extension.next;
+	}
+	return false;
+}
+
+/* False: not an error about a TCP packet whose `side` is a VIP. Else packet->key is that packet's. */
+static __always_inline bool read_quote(struct __sk_buff *skb, struct packet *packet, struct quote *quote,
+				       const volatile struct vips *vips, enum side side)
 {
 	struct icmp_header icmp;
-	struct iphdr ip;
 	__be16 ports[4]; /* 8 bytes are all that RFC 792 promises */
 
 	if (bpf_skb_load_bytes(skb, packet->payload, &icmp, sizeof(icmp)))
 		return false;
-	if (icmp.type != ICMP_DEST_UNREACH && icmp.type != ICMP_TIME_EXCEEDED && icmp.type != ICMP_PARAMETERPROB)
-		return false;
+	if (packet->v6) {
+		if (icmp.type < ICMPV6_DEST_UNREACH || icmp.type > ICMPV6_PARAMETERPROB)
+			return false;
+		quote->refused = icmp.type == ICMPV6_DEST_UNREACH;
+	} else {
+		if (icmp.type != ICMP_DEST_UNREACH && icmp.type != ICMP_TIME_EXCEEDED && icmp.type != ICMP_PARAMETERPROB)
+			return false;
+		quote->refused = icmp.type == ICMP_DEST_UNREACH && icmp.code != ICMP_FRAG_NEEDED;
+	}
 	if (packet->fragment) {
 		count(COUNT_fragment);
 		return false;
 	}
-	if (bpf_skb_load_bytes(skb, packet->payload + sizeof(icmp), &ip, sizeof(ip))) {
-		count(COUNT_icmp_truncated);
+	if (packet->v6 ? !read_quoted_ip6(skb, packet, quote, vips, side)
+		       : !read_quoted_ip4(skb, packet, quote, vips, side))
 		return false;
-	}
-	if (ip.version != 4 || ip.ihl < 5 || ip.protocol != IPPROTO_TCP || (ip.frag_off & bpf_htons(0x1fff)))
-		return false;
-	quote->source = ip.saddr;
-	quote->destination = ip.daddr;
-	quote->ports = packet->payload + sizeof(icmp) + ip.ihl * 4;
 	if (bpf_skb_load_bytes(skb, quote->ports, ports, sizeof(ports))) {
 		count(COUNT_icmp_truncated);
 		return false;
 	}
 	quote->sport = ports[0];
 	quote->dport = ports[1];
+	packet->key.client_port = side == TO_VIP ? quote->sport : quote->dport;
+	packet->key.port = side == TO_VIP ? quote->dport : quote->sport;
 	return true;
 }
 
 /*
- * Replace the quoted source or destination port. The quoted TCP checksum is left alone: receivers do not verify it,
- * and mostly it is not quoted at all.
+ * Replace the quoted ports. The quoted TCP checksum is left alone: receivers do not verify it, and mostly it is not
+ * quoted at all.
  */
 static __always_inline int rewrite_quote(struct __sk_buff *skb, const struct packet *packet, const struct quote *quote,
-					 __u32 port_at, __be16 port)
+					 __be16 sport, __be16 dport)
 {
-	__be16 old_port = port_at == SPORT_AT ? quote->sport : quote->dport;
+	__be16 ports[2] = {sport, dport};
+	__u32 sum;
 
-	if (port == old_port)
+	if (sport == quote->sport && dport == quote->dport)
 		return PASS;
-	if (bpf_skb_store_bytes(skb, quote->ports + port_at, &port, sizeof(port), 0) ||
-	    bpf_l4_csum_replace(skb, packet->payload + offsetof(struct icmp_header, checksum), old_port, port, 2)) {
+	sum = (__u16)~quote->sport + sport + (__u16)~quote->dport + dport;
+	if (bpf_skb_store_bytes(skb, quote->ports, ports, sizeof(ports), 0) ||
+	    bpf_l4_csum_replace(skb, packet->payload + offsetof(struct icmp_header, checksum), 0, sum, 0)) {
 		count(COUNT_rewrite_failed);
 		return DROP;
 	}

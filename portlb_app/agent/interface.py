@@ -25,12 +25,21 @@ def index_of(name: str) -> int:
         index = socket.if_nametoindex(name)
     except OSError as error:
         raise AgentError(f"interface {name}: no such interface in this network namespace (see 'ip link')") from error
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
-        answer = fcntl.ioctl(any_socket, _SIOCGIFHWADDR, struct.pack("=16s16x", name.encode()))
-    (hardware,) = struct.unpack_from("=H", answer, 16)
+    (hardware,) = struct.unpack_from("=H", _hardware(name))
     if hardware not in _FRAMES_WITH_MAC_HEADER:
         raise AgentError(f"interface {name}: its packets carry no Ethernet header; attach to an Ethernet interface")
     return index
+
+
+def mac_of(name: str) -> bytes:
+    """Return the MAC address of an Ethernet interface, 6 bytes."""
+    return _hardware(name)[2:8]
+
+
+def _hardware(name: str) -> bytes:
+    """Return a `struct sockaddr` with the kind of link and its address (netdevice(7))."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
+        return fcntl.ioctl(any_socket, _SIOCGIFHWADDR, struct.pack("=16s16x", name.encode()))[16:]
 
 
 def has_filters(index: int) -> bool:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+from collections.abc import Iterator
 from ctypes import CFUNCTYPE, POINTER, Structure, c_char, c_char_p, c_int, c_size_t, c_uint32, c_uint64, c_void_p
 from dataclasses import dataclass
 
@@ -152,6 +153,10 @@ for _name in ("bpf_tc_attach", "bpf_tc_detach", "bpf_tc_query"):
     _declare(_name, c_int, POINTER(_Hook), POINTER(_TcOptions))
 for _name in ("bpf_tc_hook_create", "bpf_tc_hook_destroy"):
     _declare(_name, c_int, POINTER(_Hook))
+_declare("ring_buffer__new", c_void_p, c_int, c_void_p, c_void_p, c_void_p)
+_declare("ring_buffer__consume", c_int, c_void_p)
+_declare("ring_buffer__epoll_fd", c_int, c_void_p)
+_declare("ring_buffer__free", None, c_void_p)
 _declare("bpf_object__open_file", c_void_p, c_char_p, c_void_p)
 _declare("bpf_object__close", None, c_void_p)
 _declare("bpf_map__reuse_fd", c_int, c_void_p, c_int)
@@ -159,6 +164,7 @@ _declare("bpf_map__set_max_entries", c_int, c_void_p, c_uint32)
 _declare("bpf_map__set_initial_value", c_int, c_void_p, c_char_p, c_size_t)
 _declare("bpf_obj_get_info_by_fd", c_int, c_int, c_void_p, POINTER(c_uint32))
 _declare("bpf_map_lookup_elem", c_int, c_int, c_void_p, c_void_p)
+_declare("bpf_map_get_next_key", c_int, c_int, c_void_p, c_void_p)
 _declare("bpf_prog_test_run_opts", c_int, c_int, POINTER(_RunOptions))
 
 
@@ -305,6 +311,54 @@ def read_per_cpu(fd: int, index: int) -> int:
     values = (c_uint64 * _checked(_library.libbpf_num_possible_cpus(), "processors"))()
     _checked(_library.bpf_map_lookup_elem(fd, ctypes.byref(c_uint32(index)), values), "counter")
     return sum(values)
+
+
+def keys(fd: int, size: int, most: int = 1 << 25) -> Iterator[bytes]:
+    """Yield the keys of a hash map, `size` bytes each, as they stand while it changes; at most `most`."""
+    key: bytes | None = None
+    for _ in range(most):
+        following = ctypes.create_string_buffer(size)
+        if _library.bpf_map_get_next_key(fd, key, following) < 0:
+            return
+        key = following.raw
+        yield key
+
+
+def lookup(fd: int, key: bytes, size: int) -> bytes | None:
+    """Return the value of `size` bytes that a map has for `key`, None if it has none."""
+    value = ctypes.create_string_buffer(size)
+    return value.raw if _library.bpf_map_lookup_elem(fd, key, value) == 0 else None
+
+
+class Ring:
+    """The reading end of a ring buffer map."""
+
+    def __init__(self, fd: int) -> None:
+        """Read the map behind `fd`."""
+        self._taken: list[bytes] = []
+        self._take_one = CFUNCTYPE(c_int, c_void_p, c_void_p, c_size_t)(self._append)  # kept: libbpf calls it
+        self._ring = _library.ring_buffer__new(fd, self._take_one, None, None)
+        if not self._ring:
+            error = ctypes.get_errno()
+            raise OSError(error, f"ring buffer: {os.strerror(error)}")
+
+    def _append(self, _: int, data: int, size: int) -> int:
+        self._taken.append(ctypes.string_at(data, size))
+        return 0
+
+    def fileno(self) -> int:
+        """Return a file descriptor that becomes readable when there is something."""
+        return int(_library.ring_buffer__epoll_fd(self._ring))
+
+    def take(self) -> list[bytes]:
+        """Take out everything there is."""
+        _checked(_library.ring_buffer__consume(self._ring), "ring buffer")
+        taken, self._taken[:] = list(self._taken), []
+        return taken
+
+    def close(self) -> None:
+        """Let go of the map."""
+        _library.ring_buffer__free(self._ring)
 
 
 def run(prog_fd: int, packet: bytes = b"", context: bytes = b"", repeat: int = 1) -> RunResult:

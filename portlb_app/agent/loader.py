@@ -2,41 +2,52 @@
 
 The attached tc filters hold programs and maps; nothing is pinned. So an agent is found by asking its interface, it
 outlives the process that attached it, and a process started later inherits its maps and replaces its filters, each in
-one step: established connections notice neither a crash nor an upgrade.
+one step: established connections notice neither a crash nor an upgrade. While the process lives it holds the maps, too,
+so they also outlive the filters.
 """
 
 from __future__ import annotations
 
 import contextlib
+import enum
+import errno
 import os
 import struct
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from portlb_app.agent import counters, interface, libbpf
+from portlb_app.agent import capabilities, counters, interface, libbpf
 from portlb_app.agent.errors import AgentError
+from portlb_app.agent.report import Entries
 
 OBJECT_FILE = Path(__file__).with_name("redirect.bpf.o")
 CONNECTIONS = 65536
 
-_SHARED_MAPS = ("connections", "counters")
+_SHARED_MAPS = {
+    "client": ("connections", "counters", "paths", "steers", "closures"),
+    "server": ("connections", "counters", "opening"),
+}
+_MAPS_OF_ENTRIES = ("connections", "opening")
+_CALLED = {"client": {"client_sweep", "client_end"}, "server": {"server_sweep"}}  # by the process, not by packets
 _PRIORITY = 20560
 _HANDLES = {"client": 1, "server": 2}
 # A client must be able to read answers before it asks for them.
 _DIRECTIONS = {"ingress": libbpf.INGRESS, "egress": libbpf.EGRESS}
 _TICK_SHIFT = 30  # as in maps.h
 
+ROLES = tuple(_HANDLES)
+
 
 class Programs:
     """One role's programs and maps, loaded into the kernel but attached to nothing."""
 
     def __init__(
-        self, role: str, settings: bytes, connections: int = CONNECTIONS, inherited: dict[str, int] | None = None
+        self, role: str, settings: bytes, connections: int = CONNECTIONS, inherited: Mapping[str, int] | None = None
     ) -> None:
         """Load `role` ("client" or "server") with its constants; `inherited` has map file descriptors by name."""
-        if os.geteuid() != 0:
-            raise AgentError("an agent loads eBPF programs: run it as root")
+        capabilities.require("loading an agent's eBPF programs")
         if not OBJECT_FILE.exists():
             raise AgentError(f"{OBJECT_FILE} is missing: build it first (docs/agents.md, 'Building')")
         self.role = role
@@ -48,7 +59,7 @@ class Programs:
         try:
             section = f".rodata.{role}"
             programs = {f"{role}_{direction}" for direction in _DIRECTIONS}
-            self._object.keep_only(programs | {"sweep"}, {*_SHARED_MAPS, section})
+            self._object.keep_only(programs | _CALLED[role], {*_SHARED_MAPS[role], section})
             self._object.set_initial_value(section, settings)
             self._object.set_max_entries("connections", connections)
             for name, fd in (inherited or {}).items():
@@ -60,6 +71,7 @@ class Programs:
         except AgentError:
             self._object.close()
             raise
+        libbpf.messages()
 
     def _inherit(self, name: str, fd: int) -> None:
         _, running = libbpf.map_info(fd)
@@ -75,6 +87,10 @@ class Programs:
         """Return the file descriptor of the program for "ingress" or "egress"."""
         return self._object.program_fd(f"{self.role}_{direction}")
 
+    def map_fd(self, name: str) -> int:
+        """Return the file descriptor of a map, open until `close`."""
+        return self._object.map_fd(name)
+
     def counters(self) -> dict[str, int]:
         """Return every counter."""
         return counters.read(self._object.map_fd("counters"))
@@ -82,11 +98,26 @@ class Programs:
     def sweep(self, seconds_ahead: float = 0) -> None:
         """Remove what has aged; as it will have `seconds_ahead` of now."""
         now = time.monotonic_ns() + int(seconds_ahead * 1e9) >> _TICK_SHIFT
-        libbpf.run(self._object.program_fd("sweep"), context=struct.pack("=I", now))
+        libbpf.run(self._object.program_fd(f"{self.role}_sweep"), context=struct.pack("=I", now))
+
+    def end(self, frame: bytes, index: int) -> int:
+        """Tell a client's program, on interface `index`, that the server has closed; return announce.h's answer."""
+        return libbpf.run(self._object.program_fd("client_end"), frame, struct.pack("=48xI", index)).verdict
 
     def close(self) -> None:
         """Let go of programs and maps; what is attached stays attached."""
         self._object.close()
+
+
+class Presence(enum.Enum):
+    """What an agent found at its interface."""
+
+    KEPT = enum.auto()
+    """Both filters, and they are its own."""
+    RESTORED = enum.auto()
+    """Some were gone; now they are there again, with the same connections."""
+    SUCCEEDED = enum.auto()
+    """A filter of an agent that was started later: the interface is that one's."""
 
 
 class Agent:
@@ -94,76 +125,177 @@ class Agent:
 
     def __init__(self, name: str, role: str, settings: bytes, connections: int = CONNECTIONS) -> None:
         """Attach to the interface `name`, taking over from an agent of the same role if one is attached."""
+        self._name, self._role, self._connections = name, role, connections
         self._index = interface.index_of(name)
         self._ids: dict[str, int] = {}
-        with _running_maps(self._index, role) as inherited:
-            self.programs = Programs(role, settings, connections, inherited)
+        with running(self._index, role) as predecessor:
+            self.programs = Programs(role, settings, connections, predecessor.maps)
+        self._maps = {shared: os.dup(self.programs.map_fd(shared)) for shared in _SHARED_MAPS[role]}
         try:
-            libbpf.create_clsact(self._index)
-        except OSError as error:
-            self.programs.close()
-            raise AgentError(f"interface {name}: cannot get a clsact qdisc: {error}\n{libbpf.messages()}") from error
-        try:
-            for direction, number in _DIRECTIONS.items():
-                self._ids[direction] = libbpf.attach(
-                    self._index, number, _HANDLES[role], _PRIORITY, self.programs.fd(direction)
-                )
-        except OSError as error:
+            self._attach(self.programs)
+        except AgentError:
             self.detach()
-            raise AgentError(f"interface {name}: cannot attach: {error}\n{libbpf.messages()}") from error
+            raise
+
+    def map_fd(self, name: str) -> int:
+        """Return the file descriptor of a map, the same for as long as the agent lives, whatever is reloaded."""
+        return self._maps[name]
+
+    def end(self, frame: bytes) -> int:
+        """Tell the program behind a frame to it that the server has closed; return announce.h's answer."""
+        return self.programs.end(interface.mac_of(self._name) + frame[6:], self._index)
+
+    def reload(self, settings: bytes) -> None:
+        """Go on with other constants and the same connections: each filter is replaced in one step.
+
+        AgentError if the kernel refuses; the old ones are then live.
+        """
+        fresh = Programs(self._role, settings, self._connections, self._maps)
+        try:
+            self._attach(fresh)
+        except AgentError:
+            self._attach(self.programs)
+            fresh.close()
+            raise
+        self.programs.close()
+        self.programs = fresh
+
+    def stay(self) -> Presence:
+        """See that both filters are attached and ours, and attach again what is gone.
+
+        AgentError if the interface is gone, has no room for the filters, or has somebody else's in their place.
+        """
+        try:
+            index = interface.index_of(self._name)
+            if index != self._index:
+                self._remove()  # the interface may live on under another name
+                self._index, self._ids = index, {}
+            found = _attached(self._index, self._role)
+        except OSError as error:
+            raise AgentError(f"interface {self._name}: {error}") from error
+        if any(self._ids.get(direction) != prog_id for direction, prog_id in found.items()):
+            return Presence.SUCCEEDED
+        if len(found) == len(_DIRECTIONS):
+            return Presence.KEPT
+        self._attach(self.programs)
+        return Presence.RESTORED
 
     def detach(self) -> None:
         """Remove what is still ours from the interface: a successor's filters stay, and so do other people's."""
-        role = self.programs.role
-        for direction, prog_id in self._ids.items():
-            number = _DIRECTIONS[direction]
-            if libbpf.query(self._index, number, _HANDLES[role], _PRIORITY) == prog_id:
-                libbpf.detach(self._index, number, _HANDLES[role], _PRIORITY)
+        self._remove()
         self._ids.clear()
         self.programs.close()
-        if not interface.has_filters(self._index):
-            libbpf.destroy_clsact(self._index)
+        for fd in self._maps.values():
+            os.close(fd)
+        self._maps.clear()
+
+    def _attach(self, programs: Programs) -> None:
+        handle = _HANDLES[self._role]
+        libbpf.messages()
+        try:
+            libbpf.create_clsact(self._index)
+            for direction, number in _DIRECTIONS.items():
+                fd = programs.fd(direction)
+                self._ids[direction] = libbpf.attach(self._index, number, handle, _PRIORITY, fd)
+        except OSError as error:
+            raise AgentError(f"interface {self._name}: cannot attach: {error}\n{libbpf.messages()}") from error
+
+    def _remove(self) -> None:
+        _remove(self._index, self._role, self._ids)
 
 
-def stats(name: str) -> dict[str, dict[str, int]]:
-    """Return every counter of the agents attached to the interface `name`, by role; empty if there is none."""
-    if os.geteuid() != 0:
-        raise AgentError("reading an agent's counters needs root")
-    index = interface.index_of(name)
-    found = {}
-    for role in _HANDLES:
-        with _running_maps(index, role) as maps:
-            if maps:
-                found[role] = counters.read(maps["counters"])
-    return found
+@dataclass(frozen=True)
+class Running:
+    """What is attached to an interface in one role: program ids by direction, map file descriptors by name."""
+
+    programs: dict[str, int] = field(default_factory=dict)
+    maps: dict[str, int] = field(default_factory=dict)
+
+    def counters(self) -> dict[str, int]:
+        """Return every counter."""
+        return counters.read(self.maps["counters"])
+
+    def entries(self) -> dict[str, Entries]:
+        """Count the entries of each map that has connections: about 2 ms per 1000."""
+        return {name: _count(self.maps[name]) for name in _MAPS_OF_ENTRIES if name in self.maps}
 
 
 @contextlib.contextmanager
-def _running_maps(index: int, role: str) -> Iterator[dict[str, int]]:
-    """Yield file descriptors, by name, of the shared maps of the agent attached there; empty if there is none."""
-    maps: dict[str, int] = {}
+def running(index: int, role: str) -> Iterator[Running]:
+    """Look into the agent attached there until the block ends; without programs and maps if there is none."""
+    found = Running()
     try:
-        for direction, number in _DIRECTIONS.items():
-            prog_id = libbpf.query(index, number, _HANDLES[role], _PRIORITY)
-            if prog_id is None:
-                continue
-            program, map_ids = libbpf.program(prog_id)
-            if program != f"{role}_{direction}"[:15]:
-                raise AgentError(
-                    f"another program ('{program}') has tc priority {_PRIORITY}, handle {_HANDLES[role]} on this "
-                    "interface: move it to another priority"
-                )
+        found.programs.update(_attached(index, role))
+        for prog_id in found.programs.values():
+            _, map_ids = libbpf.program(prog_id)
             for map_id in map_ids:
                 fd = libbpf.map_fd(map_id)
                 map_name, _ = libbpf.map_info(fd)
-                if map_name in _SHARED_MAPS and map_name not in maps:
-                    maps[map_name] = fd
+                if map_name in _SHARED_MAPS[role] and map_name not in found.maps:
+                    found.maps[map_name] = fd
                 else:
                     os.close(fd)
     except OSError as error:
         raise AgentError(f"cannot look into the running {role} agent, which needs CAP_SYS_ADMIN: {error}") from error
     else:
-        yield maps
+        yield found
     finally:
-        for fd in maps.values():
+        for fd in found.maps.values():
             os.close(fd)
+
+
+@contextlib.contextmanager
+def agents(name: str) -> Iterator[dict[str, Running]]:
+    """Look into the agents attached to the interface `name`, by role, until the block ends; AgentError if none is."""
+    capabilities.require("looking into an agent")
+    index = interface.index_of(name)
+    with contextlib.ExitStack() as stack:
+        found = {role: stack.enter_context(running(index, role)) for role in ROLES}
+        if not any(each.programs for each in found.values()):
+            raise AgentError(f"no agent is attached to {name} in this network namespace")
+        yield {role: each for role, each in found.items() if each.programs}
+
+
+def detach(name: str, role: str) -> None:
+    """Remove an agent's filters from the interface `name`, whoever attached them."""
+    index = interface.index_of(name)
+    _remove(index, role, _attached(index, role))
+
+
+def _attached(index: int, role: str) -> dict[str, int]:
+    """Return the ids of an agent's attached programs by direction; AgentError if others are in their place."""
+    found = {}
+    for direction, number in _DIRECTIONS.items():
+        prog_id = libbpf.query(index, number, _HANDLES[role], _PRIORITY)
+        if prog_id is None:
+            continue
+        try:
+            program, _ = libbpf.program(prog_id)
+        except FileNotFoundError:  # detached in between
+            continue
+        if program != f"{role}_{direction}"[:15]:
+            raise AgentError(
+                f"another program ('{program}') has tc priority {_PRIORITY}, handle {_HANDLES[role]} on this "
+                "interface: move it to another priority"
+            )
+        found[direction] = prog_id
+    return found
+
+
+def _remove(index: int, role: str, ids: Mapping[str, int]) -> None:
+    """Remove the filters of these programs, and the clsact qdisc if no other filter is on it."""
+    try:
+        for direction, prog_id in ids.items():
+            number = _DIRECTIONS[direction]
+            if libbpf.query(index, number, _HANDLES[role], _PRIORITY) == prog_id:
+                libbpf.detach(index, number, _HANDLES[role], _PRIORITY)
+        if not interface.has_filters(index):
+            libbpf.destroy_clsact(index)
+    except OSError as error:
+        if error.errno not in (errno.ENODEV, errno.ENOENT, errno.EINVAL):  # interface, filter or qdisc gone already
+            raise AgentError(f"cannot detach the {role} agent: {error}\n{libbpf.messages()}") from error
+
+
+def _count(fd: int) -> Entries:
+    _, layout = libbpf.map_info(fd)
+    return Entries(sum(1 for _ in libbpf.keys(fd, layout.key_size, layout.max_entries)), layout.max_entries)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import struct
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv6Address
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
@@ -14,16 +15,30 @@ if TYPE_CHECKING:
     from portlb_app.config import Config
 
 
+Address = IPv4Address | IPv6Address
+VIPS_MAX = 16  # of each family, as in packet.h
+
+
+def packed_vips(vips: Sequence[Address]) -> bytes:
+    """Return `struct vips` of packet.h; AgentError if there are too many addresses of one family, or none at all."""
+    v4 = [vip.packed for vip in vips if vip.version == 4]
+    v6 = [vip.packed for vip in vips if vip.version == 6]
+    if not vips or max(len(v4), len(v6)) > VIPS_MAX:
+        raise AgentError(f"an agent serves 1 to {VIPS_MAX} VIPs of each family, not {len(v4)} IPv4 and {len(v6)} IPv6")
+    return struct.pack(f"={4 * VIPS_MAX}s{16 * VIPS_MAX}sII", b"".join(v4), b"".join(v6), len(v4), len(v6))
+
+
 @dataclass(frozen=True)
 class ServerMapping:
-    """One server's ports at the VIP (docs/protocol.md, "The connection").
+    """One server's ports at its VIPs (docs/protocol.md, "The connection").
 
+    `vips`: the addresses it serves, all with the same ports.
     `answers`: port a client opens on -> service port announced to it (the same port is legal).
     `applications`: service port -> port its application listens on.
     Raises AgentError if a port is out of bounds, or if an announced port leads to another application.
     """
 
-    vip: IPv4Address
+    vips: tuple[Address, ...]
     answers: Mapping[int, int] = field(default_factory=dict)
     applications: Mapping[int, int] = field(default_factory=dict)
 
@@ -69,4 +84,4 @@ def mapping_of(config: Config, name: str) -> ServerMapping:
     for owned in server.service_ports:
         if owned.application in legacy and legacy.get(owned.port, Legacy.OWNER) is Legacy.OWNER:
             answers.setdefault(owned.application, owned.port)
-    return ServerMapping(vip.address, answers, {owned.port: owned.application for owned in server.service_ports})
+    return ServerMapping((vip.address,), answers, {owned.port: owned.application for owned in server.service_ports})

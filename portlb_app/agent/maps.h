@@ -9,10 +9,15 @@
 
 #include "counters.h"
 
+/* An IPv6 address, or an IPv4 address mapped into one (RFC 4291, 2.5.5.2). */
+struct address {
+	__be32 word[4];
+};
+
 /* Ports and addresses are in network byte order everywhere, sequence numbers in host byte order. */
 struct key {
-	__be32 client;
-	__be32 vip;
+	struct address client;
+	struct address vip;
 	__be16 client_port;
 	__be16 port; /* the program's port; of an ALIAS, the port on the wire */
 };
@@ -20,33 +25,49 @@ struct key {
 enum state {
 	OPENING = 1, /* SYN seen: client awaits its SYN/ACK, server accepts both ports */
 	PLAIN,       /* goes on at the port the SYN named */
-	BOUND,       /* goes on at the announced port */
-	ALIAS,       /* client only: leads from the wire's port to the connection's own entry */
+	BOUND,       /* goes on at an announced port */
+	ALIAS,       /* leads from ports on the wire to the connection's own entry */
 };
 
 enum flag {
-	REDIRECTED = 1 << 0,  /* server: the SYN carried REDIRECT, its SYN/ACK gets CONFIRM */
+	REDIRECTED = 1 << 0,  /* server: the SYN asked for redirects, its SYN/ACK gets CONFIRM */
 	ANNOUNCED = 1 << 1,   /* the SYN/ACK carries the option */
 	ANSWERED = 1 << 2,    /* server: server_seq is known */
 	HEARD = 1 << 3,       /* client: the server has spoken on the wire's port */
 	FIN_LOCAL = 1 << 4,
 	FIN_REMOTE = 1 << 5,
-	DOUBTFUL = 1 << 6,    /* a reset was seen, or the entry was rebuilt: over, unless the program sends again */
+	DOUBTFUL = 1 << 6,    /* a reset was seen: over, unless the program sends again */
+	BY_OPTION = 1 << 7,   /* server: asked by option alone, so answered by option alone */
+	TRYING = 1 << 8,      /* client: the wire's port is silent, packets go to `before` too */
+	SETTLED = 1 << 9,     /* server: the client has heard us on the wire's port, or there is but one */
+	MOVING = 1 << 10,     /* `target` is announced: a port to go on at in place, ours of the client's */
+	LEAVING = 1 << 11,    /* told to close and open again elsewhere */
+	ENDED = 1 << 12,      /* client: the program has been told that the server has closed: see ending.h */
+	FIN_ACKED = 1 << 13,  /* client, ENDED: the server has acknowledged the FIN sent for the program */
+	PROGRAM_CLOSED = 1 << 14, /* client, ENDED: the program has closed, too */
 };
 
 struct connection {
 	__u32 seen;       /* tick of the last packet, rounded: see touch() */
+	__u32 since;      /* client: moment the SYN was sent, then the moment the wire's port was announced */
 	__u32 client_seq; /* initial sequence number of the client */
-	__u32 server_seq; /* initial sequence number of the server */
-	__be16 opened;    /* port the SYN named on the wire; of an ALIAS, the program's port */
-	__be16 wire;      /* port the connection is to continue on */
-	__u16 early;      /* client: bytes of data in the SYN (TCP Fast Open), which its SYN/ACK may acknowledge */
-	__u16 state;
+	__u32 server_seq; /* initial sequence number of the server; of an ENDED connection, the next one expected */
+	__u32 end_seq;    /* ENDED: the server's next sequence number when the program was told */
+	__u32 fin_seq;    /* ENDED: sequence number of the FIN sent for the program */
 	__u32 flags;      /* both directions write them, at the same time on two processors: see set() */
+	__be16 opened;    /* server's port the SYN named on the wire; of an ALIAS, the program's */
+	__be16 wire;      /* server's port the connection uses on the wire, or is to use */
+	__be16 before;    /* server's port used before; of a client's SYN that was steered, the port redirected from */
+	__be16 target;    /* port announced in the middle of the connection */
+	__be16 client_port; /* client's port on the wire, 0: the program's; of an ALIAS, the program's */
+	__u16 early;      /* client: bytes of data in the SYN (TCP Fast Open), which its SYN/ACK may acknowledge */
+	__u16 patience;   /* client: moments an announced port may be silent */
+	__u8 state;
+	__u8 copies;      /* client: SYNs sent; server: packets on the port left */
 };
 
 /*
- * LRU: a flood of SYNs pushes out the entries used longest ago instead of locking new connections out. A change of
+ * LRU, and the sweep keeps live connections recently used: when the map is full, closed ones go first. A change of
  * meaning that keeps both sizes must rename the map, so that an upgrade does not misread the entries it inherits.
  */
 struct {
@@ -88,6 +109,15 @@ static __always_inline __u32 tick(void)
 	return bpf_ktime_get_coarse_ns() >> TICK_SHIFT;
 }
 
+/* Moments are 2^20 ns (1.05 ms). */
+#define MOMENT_SHIFT 20
+#define MOMENTS(milliseconds) ((__u32)((milliseconds) * 1000000ULL >> MOMENT_SHIFT))
+
+static __always_inline __u32 moment(void)
+{
+	return bpf_ktime_get_coarse_ns() >> MOMENT_SHIFT;
+}
+
 /* Not a write per packet: that would bounce the entry's cache line between processors. */
 static __always_inline void touch(struct connection *entry)
 {
@@ -124,4 +154,28 @@ static __always_inline bool is_closing(const struct connection *entry)
 static __always_inline bool is_live(const struct connection *entry)
 {
 	return entry->state != OPENING && !is_closing(entry) && age(entry, tick()) <= CLOSING_AGE;
+}
+
+/* The client's port on the wire, given the program's. */
+static __always_inline __be16 client_port_of(const struct connection *entry, __be16 port)
+{
+	return entry->client_port ? entry->client_port : port;
+}
+
+/* The connection an ALIAS leads to; `key` becomes the connection's. None if it has been replaced or has aged away. */
+static __always_inline struct connection *follow(struct key *key, const struct connection *alias)
+{
+	__be16 wire = key->port, client_port = key->client_port;
+	struct connection *entry;
+
+	key->port = alias->opened;
+	key->client_port = alias->client_port;
+	entry = bpf_map_lookup_elem(&connections, key);
+	if (!entry || entry->state == ALIAS)
+		return NULL;
+	if (wire != key->port && wire != entry->wire && wire != entry->before && wire != entry->opened)
+		return NULL;
+	if (client_port != key->client_port && client_port != entry->client_port && client_port != entry->target)
+		return NULL;
+	return entry;
 }

@@ -1,9 +1,10 @@
-/* Reading and rewriting IPv4 TCP packets. Every length comes from an attacker: check it, then use it. */
+/* Reading IPv4 and IPv6 packets. Every length comes from an attacker: check it, then use it. */
 #pragma once
 
 #include <linux/if_ether.h>
 #include <linux/in.h>
 #include <linux/ip.h>
+#include <linux/ipv6.h>
 #include <linux/pkt_cls.h>
 #include <linux/tcp.h>
 
@@ -14,12 +15,28 @@
 #define PASS TC_ACT_UNSPEC
 #define DROP TC_ACT_SHOT
 
+#define VIPS_MAX 16
+#define EXTENSION_HEADERS_MAX 6
+#define IPPROTO_HOPOPTS 0
+#define IPPROTO_ROUTING 43
+#define IPPROTO_FRAGMENT 44
+#define IPPROTO_ICMPV6 58
+#define IPPROTO_DSTOPTS 60
+
+/* An agent's addresses. Constants, so that the verifier leaves of the loops below what these addresses need. */
+struct vips {
+	__be32 v4[VIPS_MAX];
+	struct address v6[VIPS_MAX];
+	__u32 v4_count;
+	__u32 v6_count;
+};
+
 struct packet {
-	__be32 source;
-	__be32 destination;
-	__u32 payload; /* offset of the transport header in the frame */
-	__u32 end;     /* offset of the end of the IP packet in the frame; no padding; 0 if the packet is a large GSO one */
+	struct key key; /* of a TCP segment: addresses, and with read_tcp() the ports as they stand in the packet */
+	__u32 payload;  /* offset of the transport header in the frame */
+	__u32 end;      /* offset of the end of the IP packet in the frame; no padding; 0 if the packet is a large GSO one */
 	__u8 protocol;
+	bool v6;
 	bool fragment;
 };
 
@@ -31,6 +48,9 @@ struct segment {
 	__u16 word; /* data offset (4 bits) and flags (12 bits) */
 	__u32 data; /* bytes behind the header; only a segment without any may carry the option */
 };
+
+/* Which end of the packets in this direction has the VIP. */
+enum side { TO_VIP, FROM_VIP };
 
 /* A pointer to `length` bytes of the frame at `offset`, NULL if the frame is shorter. Invalidates earlier pointers. */
 static __always_inline void *readable(struct __sk_buff *skb, __u32 offset, __u32 length)
@@ -47,30 +67,164 @@ static __always_inline void *readable(struct __sk_buff *skb, __u32 offset, __u32
 	return at + length <= (void *)(long)skb->data_end ? at : NULL;
 }
 
-/* False: nothing an agent looks at (no IPv4, or tagged: an agent is attached to the VLAN's own interface). */
-static __always_inline bool read_ip(struct __sk_buff *skb, struct packet *packet)
+static __always_inline bool is_vip4(const volatile struct vips *vips, __be32 address)
 {
-	struct iphdr *ip;
-
-	if (skb->protocol != bpf_htons(ETH_P_IP) || skb->vlan_present) {
-		if (skb->protocol == bpf_htons(ETH_P_IPV6))
-			count(COUNT_ipv6);
-		return false;
+	for (__u32 i = 0; i < VIPS_MAX; i++) {
+		if (i < vips->v4_count && vips->v4[i] == address)
+			return true;
 	}
-	ip = readable(skb, ETH_HLEN, sizeof(*ip));
+	return false;
+}
+
+static __always_inline bool is_vip6(const volatile struct vips *vips, const __be32 *address)
+{
+	for (__u32 i = 0; i < VIPS_MAX; i++) {
+		if (i < vips->v6_count && vips->v6[i].word[3] == address[3] && vips->v6[i].word[2] == address[2] &&
+		    vips->v6[i].word[1] == address[1] && vips->v6[i].word[0] == address[0])
+			return true;
+	}
+	return false;
+}
+
+static __always_inline bool is_vip(const volatile struct vips *vips, const struct address *address)
+{
+	if (address->word[0] == 0 && address->word[1] == 0 && address->word[2] == bpf_htonl(0xffff))
+		return is_vip4(vips, address->word[3]);
+	return is_vip6(vips, address->word);
+}
+
+static __always_inline void set_mapped(struct address *address, __be32 v4)
+{
+	address->word[0] = 0;
+	address->word[1] = 0;
+	address->word[2] = bpf_htonl(0xffff);
+	address->word[3] = v4;
+}
+
+static __always_inline void set_address(struct address *address, const struct in6_addr *v6)
+{
+	const __be32 *word = v6->in6_u.u6_addr32;
+
+	address->word[0] = word[0];
+	address->word[1] = word[1];
+	address->word[2] = word[2];
+	address->word[3] = word[3];
+}
+
+static __always_inline bool read_ip4(struct __sk_buff *skb, struct packet *packet, const volatile struct vips *vips,
+				     enum side side)
+{
+	struct iphdr *ip = readable(skb, ETH_HLEN, sizeof(*ip));
+	__be32 source, destination;
+
 	if (!ip || ip->version != 4 || ip->ihl < 5)
 		return false;
-	packet->source = ip->saddr;
-	packet->destination = ip->daddr;
+	source = ip->saddr;
+	destination = ip->daddr;
+	packet->protocol = ip->protocol;
+	if (packet->protocol == IPPROTO_TCP) {
+		if (!is_vip4(vips, side == TO_VIP ? destination : source))
+			return false;
+		set_mapped(&packet->key.client, side == TO_VIP ? source : destination);
+		set_mapped(&packet->key.vip, side == TO_VIP ? destination : source);
+	} else if (packet->protocol != IPPROTO_ICMP) {
+		return false;
+	}
+	packet->v6 = false;
 	packet->payload = ETH_HLEN + ip->ihl * 4;
 	packet->end = ip->tot_len ? ETH_HLEN + bpf_ntohs(ip->tot_len) : 0;
-	packet->protocol = ip->protocol;
 	packet->fragment = ip->frag_off & bpf_htons(0x3fff);
 	return true;
 }
 
+struct extension {
+	__u8 next;
+	__u8 length; /* of most: units of 8 bytes beyond the first */
+	__be16 offset; /* of a fragment header */
+};
+
+/*
+ * Step over hop-by-hop and destination options, and the header of a packet that is its only fragment (RFC 6946), to
+ * the transport header. False: something else stands in between, such as IPsec, which no port of ours may be
+ * changed under, or a routing header, which makes the destination another one.
+ */
+static __always_inline bool walk_extensions(struct __sk_buff *skb, struct packet *packet, __u8 next)
+{
+	__u32 at = ETH_HLEN + sizeof(struct ipv6hdr);
+
+	for (int step = 0; step < EXTENSION_HEADERS_MAX; step++) {
+		struct extension extension;
+
+		if (next == IPPROTO_TCP || next == IPPROTO_ICMPV6) {
+			packet->protocol = next;
+			packet->payload = at;
+			return true;
+		}
+		if (next != IPPROTO_HOPOPTS && next != IPPROTO_DSTOPTS && next != IPPROTO_FRAGMENT)
+			return false;
+		if (bpf_skb_load_bytes(skb, at, &extension, sizeof(extension)))
+			return false;
+		if (next == IPPROTO_FRAGMENT) {
+			packet->fragment = extension.offset & bpf_htons(0xfff9);
+			if (packet->fragment) { /* later fragments have no transport header */
+				packet->protocol = extension.next;
+				packet->payload = at + 8;
+				return true;
+			}
+			at += 8;
+		} else {
+			at += (extension.length + 1) * 8;
+		}
+		next = extension.next;
+	}
+	return false;
+}
+
+static __always_inline bool read_ip6(struct __sk_buff *skb, struct packet *packet, const volatile struct vips *vips,
+				     enum side side)
+{
+	struct ipv6hdr *ip = readable(skb, ETH_HLEN, sizeof(*ip));
+	bool ours;
+	__u8 next;
+
+	if (!ip || ip->version != 6)
+		return false;
+	next = ip->nexthdr;
+	ours = is_vip6(vips, side == TO_VIP ? ip->daddr.in6_u.u6_addr32 : ip->saddr.in6_u.u6_addr32);
+	if (!ours && next == IPPROTO_TCP)
+		return false;
+	set_address(&packet->key.client, side == TO_VIP ? &ip->saddr : &ip->daddr);
+	set_address(&packet->key.vip, side == TO_VIP ? &ip->daddr : &ip->saddr);
+	packet->end = ip->payload_len ? ETH_HLEN + sizeof(*ip) + bpf_ntohs(ip->payload_len) : 0;
+	packet->v6 = true;
+	packet->fragment = false;
+	if (!walk_extensions(skb, packet, next)) {
+		if (ours && next != IPPROTO_UDP)
+			count(COUNT_extension);
+		return false;
+	}
+	return ours || packet->protocol == IPPROTO_ICMPV6;
+}
+
+/*
+ * False: nothing an agent looks at. That is every packet but TCP segments whose `side` is a VIP, and ICMP messages, of
+ * which any router sends errors. (Tagged frames: an agent is attached to the VLAN's own interface.)
+ */
+static __always_inline bool read_ip(struct __sk_buff *skb, struct packet *packet, const volatile struct vips *vips,
+				    enum side side)
+{
+	if (skb->vlan_present)
+		return false;
+	if (skb->protocol == bpf_htons(ETH_P_IP) && vips->v4_count)
+		return read_ip4(skb, packet, vips, side);
+	if (skb->protocol == bpf_htons(ETH_P_IPV6) && vips->v6_count)
+		return read_ip6(skb, packet, vips, side);
+	return false;
+}
+
 /* False: passed untouched, counted. */
-static __always_inline bool read_tcp(struct __sk_buff *skb, const struct packet *packet, struct segment *segment)
+static __always_inline bool read_tcp(struct __sk_buff *skb, struct packet *packet, struct segment *segment,
+				     enum side side)
 {
 	__u32 offset = packet->payload;
 	struct tcphdr *tcp;
@@ -96,6 +250,8 @@ static __always_inline bool read_tcp(struct __sk_buff *skb, const struct packet 
 		return false;
 	}
 	segment->data = (packet->end ? packet->end : skb->len) - header;
+	packet->key.client_port = side == TO_VIP ? segment->sport : segment->dport;
+	packet->key.port = side == TO_VIP ? segment->dport : segment->sport;
 	return true;
 }
 
@@ -109,45 +265,9 @@ static __always_inline bool is_synack(const struct segment *segment)
 	return (segment->word & (TCP_SYN | TCP_ACK | TCP_RST | TCP_FIN)) == (TCP_SYN | TCP_ACK);
 }
 
-/* One's complement difference of one 16-bit word, to be summed with others: RFC 1624. */
-static __always_inline __u32 difference(__u16 old, __u16 new)
+static __always_inline bool is_pure_ack(const struct segment *segment)
 {
-	return (__u16)~old + new;
-}
-
-#define SPORT_AT offsetof(struct tcphdr, source)
-#define DPORT_AT offsetof(struct tcphdr, dest)
-#define CHECKSUM_AT offsetof(struct tcphdr, check)
-#define WORD_AT 12
-
-/*
- * Give the segment another port and other header bits. The helpers, not direct writes: they touch only packets that
- * change (a direct write would unclone every packet that passes), and bpf_l4_csum_replace without BPF_F_PSEUDO_HDR
- * leaves the checksum alone where the kernel or the card has yet to compute it.
- */
-static __always_inline int rewrite(struct __sk_buff *skb, const struct packet *packet, const struct segment *segment,
-				   __u32 port_at, __be16 port, __u16 word)
-{
-	__be16 old_port = port_at == SPORT_AT ? segment->sport : segment->dport;
-	__be16 new_word = bpf_htons(word);
-	__u32 sum = 0;
-
-	if (port != old_port) {
-		sum += difference(old_port, port);
-		if (bpf_skb_store_bytes(skb, packet->payload + port_at, &port, sizeof(port), 0))
-			goto failed;
-	}
-	if (word != segment->word) {
-		sum += difference(bpf_htons(segment->word), new_word);
-		if (bpf_skb_store_bytes(skb, packet->payload + WORD_AT, &new_word, sizeof(new_word), 0))
-			goto failed;
-	}
-	if (sum && bpf_l4_csum_replace(skb, packet->payload + CHECKSUM_AT, 0, sum, 0))
-		goto failed;
-	return PASS;
-failed:
-	count(COUNT_rewrite_failed);
-	return DROP;
+	return segment->data == 0 && (segment->word & (TCP_SYN | TCP_ACK | TCP_RST | TCP_FIN)) == TCP_ACK;
 }
 
 /* Note what a segment sent by this host's program says about the connection's life. */
@@ -157,113 +277,7 @@ static __always_inline void note_local(struct connection *entry, const struct se
 	if (segment->word & TCP_RST)
 		set(entry, DOUBTFUL);
 	else if (entry->flags & DOUBTFUL)
-		clear(entry, DOUBTFUL); /* the reset was forged, or the rebuilt connection is real */
+		clear(entry, DOUBTFUL); /* the reset was forged */
 	if (segment->word & TCP_FIN)
 		set(entry, FIN_LOCAL);
-}
-
-struct option {
-	__u8 kind;
-	__u8 length;
-	__be16 exid;
-	__u8 flags_type;
-	__u8 reserved;
-	__be16 port;
-};
-
-static __always_inline bool has_room(const struct segment *segment)
-{
-	return segment->data == 0 && (segment->word >> 12) * 4 + OPTION_LENGTH <= TCP_HEADER_MAX;
-}
-
-/*
- * rewrite(), and append REDIRECT_OPT naming a port. Only for segments with has_room(): a data segment never grows, so
- * neither the MSS nor segmentation offload is affected.
- */
-static __always_inline int rewrite_with_option(struct __sk_buff *skb, const struct packet *packet,
-					       const struct segment *segment, __u32 port_at, __be16 port, __u16 word,
-					       __be16 named)
-{
-	struct option option = {
-		.kind = OPTION_KIND,
-		.length = OPTION_LENGTH,
-		.exid = bpf_htons(OPTION_EXID),
-		.flags_type = OPTION_FLAG_CONFIRM << 4 | OPTION_TYPE_PORT,
-		.port = named,
-	};
-	__u32 total = packet->end - ETH_HLEN, segment_length = packet->end - packet->payload;
-	__be16 new_total = bpf_htons(total + OPTION_LENGTH);
-	const __u16 *words = (const __u16 *)&option;
-	__u32 sum;
-
-	if (bpf_skb_change_tail(skb, packet->end + OPTION_LENGTH, 0) ||
-	    bpf_skb_store_bytes(skb, packet->end, &option, sizeof(option), 0) ||
-	    bpf_skb_store_bytes(skb, ETH_HLEN + offsetof(struct iphdr, tot_len), &new_total, sizeof(new_total), 0) ||
-	    bpf_l3_csum_replace(skb, ETH_HLEN + offsetof(struct iphdr, check), bpf_htons(total), new_total, 2))
-		goto failed;
-	sum = (__u32)words[0] + words[1] + words[2] + words[3];
-	if (bpf_l4_csum_replace(skb, packet->payload + CHECKSUM_AT, 0, sum, 0) ||
-	    bpf_l4_csum_replace(skb, packet->payload + CHECKSUM_AT, bpf_htons(segment_length),
-				bpf_htons(segment_length + OPTION_LENGTH), BPF_F_PSEUDO_HDR | 2))
-		goto failed;
-	return rewrite(skb, packet, segment, port_at, port, word + (OPTION_LENGTH / 4 << 12));
-failed:
-	count(COUNT_rewrite_failed);
-	return DROP;
-}
-
-struct announcement {
-	__be16 port;  /* 0: none */
-	bool confirm; /* the option's own copy of CONFIRM, for paths that clear the header bits */
-	bool bad;
-};
-
-/* Find REDIRECT_OPT. At most 40 steps of at least one byte, all inside `options`. */
-static __always_inline struct announcement read_option(struct __sk_buff *skb, const struct packet *packet,
-						       const struct segment *segment)
-{
-	struct announcement found = {};
-	__u8 options[64 + OPTION_LENGTH] = {}; /* so that any index below 64 is inside, and the 8 bytes from there on */
-	__u32 length = (segment->word >> 12) * 4 - TCP_HEADER;
-	__u64 at = 0;
-
-	if (length == 0 || length > TCP_OPTIONS_MAX ||
-	    bpf_skb_load_bytes(skb, packet->payload + TCP_HEADER, options, length))
-		return found;
-	for (int step = 0; step < TCP_OPTIONS_MAX; step++) {
-		__u8 kind, size;
-
-		if (at >= length)
-			return found;
-		barrier_var(at); /* or the compiler, which knows, drops the bound that the verifier needs to see */
-		at &= 63;
-		kind = options[at];
-		if (kind == 0) /* end of options */
-			return found;
-		if (kind == 1) { /* padding */
-			at++;
-			continue;
-		}
-		size = options[at + 1];
-		if (size < 2 || at + size > length) {
-			found.bad = true;
-			return found;
-		}
-		if (kind == OPTION_KIND) {
-			__u8 type = options[at + 4];
-			__u16 exid = options[at + 2] << 8 | options[at + 3];
-			__be16 port = bpf_htons(options[at + 6] << 8 | options[at + 7]);
-
-			if (size != OPTION_LENGTH || exid != OPTION_EXID ||
-			    (type & 0xf) != OPTION_TYPE_PORT || port == 0) {
-				found.bad = true;
-				return found;
-			}
-			found.port = port;
-			found.confirm = (type >> 4) & OPTION_FLAG_CONFIRM;
-			return found;
-		}
-		at += size;
-	}
-	return found;
 }

@@ -1,4 +1,4 @@
-/* The redirect protocol's numbers on the wire (docs/protocol.md, "Wire format"). */
+/* The redirect protocol's numbers on the wire (docs/protocol.md, "On the wire"). */
 #pragma once
 
 /* Flags as Open vSwitch's 12-bit tcp_flags: the low 12 bits of the 16-bit word at offset 12 of the TCP header. */
@@ -10,13 +10,25 @@
 #define REDIRECT 0x800
 #define REDIRECT_CONFIRM 0x400
 
-/* REDIRECT_OPT: kind, length, ExID (RFC 6994), flags and type, reserved, value. Only the "port" type here. */
+/*
+ * REDIRECT_OPT: kind, length, ExID (RFC 6994), flags and type (4 bits each), reserved, value. Type "none" has no value
+ * and is 6 bytes long, here behind two bytes of padding; type "port" has a port and is 8 bytes long. It stands last.
+ */
 #define OPTION_KIND 253
 #define OPTION_LENGTH 8
+#define OPTION_LENGTH_NONE 6
 #define OPTION_EXID 0x5250
+#define OPTION_TYPE_NONE 0
 #define OPTION_TYPE_PORT 1
-#define OPTION_FLAG_CONFIRM 0x4
+
+#define OPTION_REDIRECT 0x8 /* asks for, or announces, a redirect */
+#define OPTION_CONFIRM 0x4
+#define OPTION_RESET 0x2    /* announcement: leave the old connection by RST instead of FIN */
+#define OPTION_IN_PLACE 0x1 /* announcement: go on at the named port without a new handshake */
 
 #define TCP_HEADER 20
 #define TCP_HEADER_MAX 60
 #define TCP_OPTIONS_MAX 40
+
+/* An announcement in the middle of a connection has no data and no other option, so only such headers are searched. */
+#define ANNOUNCEMENT_HEADER (TCP_HEADER + OPTION_LENGTH)

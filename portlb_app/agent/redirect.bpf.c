@@ -1,39 +1,67 @@
 /*
- * The host agents: the redirect protocol for unmodified programs, IPv4 TCP, on tc's clsact hooks.
+ * The host agents: the redirect protocol for unmodified programs, IPv4 and IPv6 TCP, on tc's clsact hooks.
  *
  * A client loads client_egress and client_ingress, a server the other two; a host that is both loads all four. Each
  * program decides in the order: not ours (leave at once), ICMP error, TCP segment of a connection.
  */
-#include "server.h"
+#include "announce.h"
 #include "sweep.h"
 
-#define HOOK(role, direction)                                                   \
-	SEC("tc")                                                               \
-	int role##_##direction(struct __sk_buff *skb)                           \
-	{                                                                       \
-		struct packet packet;                                           \
-                                                                                \
-		if (!read_ip(skb, &packet))                                     \
-			return PASS;                                            \
-		if (packet.protocol == IPPROTO_TCP)                             \
-			return role##_##direction##_tcp(skb, &packet);          \
-		if (packet.protocol == IPPROTO_ICMP)                            \
-			return role##_##direction##_icmp(skb, &packet);         \
-		return PASS;                                                    \
+#define HOOK(role, direction, side)                                                \
+	SEC("tc")                                                                  \
+	int role##_##direction(struct __sk_buff *skb)                              \
+	{                                                                          \
+		struct packet packet;                                              \
+                                                                                   \
+		if (!read_ip(skb, &packet, &role##_settings.vips, side))           \
+			return PASS;                                               \
+		if (packet.protocol == IPPROTO_TCP)                                \
+			return role##_##direction##_tcp(skb, &packet);             \
+		return role##_##direction##_icmp(skb, &packet);                    \
 	}
 
-HOOK(client, egress)
-HOOK(client, ingress)
-HOOK(server, egress)
-HOOK(server, ingress)
+HOOK(client, egress, TO_VIP)
+HOOK(client, ingress, FROM_VIP)
+HOOK(server, egress, FROM_VIP)
+HOOK(server, ingress, TO_VIP)
+
+/* Make an announcement of a frame: see announce.h. */
+SEC("tc")
+int server_announce(struct __sk_buff *skb)
+{
+	return make_server_announcement(skb, skb->cb[0], skb->cb[1]);
+}
+
+SEC("tc")
+int client_announce(struct __sk_buff *skb)
+{
+	return make_client_announcement(skb, skb->cb[0], skb->cb[1]);
+}
+
+/* End the stream of a program whose connection is to be opened again elsewhere: see ending.h. */
+SEC("tc")
+int client_end(struct __sk_buff *skb)
+{
+	return end_program(skb, skb->cb[0]);
+}
 
 /* Remove what has aged as of `now`, a tick given by the agent's process. */
 SEC("syscall")
-int sweep(struct sweep *request)
+int client_sweep(struct sweep *request)
 {
 	struct sweep copy = {.now = request->now};
 
 	bpf_for_each_map_elem(&connections, sweep_one, &copy, 0);
+	return 0;
+}
+
+SEC("syscall")
+int server_sweep(struct sweep *request)
+{
+	struct sweep copy = {.now = request->now};
+
+	bpf_for_each_map_elem(&connections, sweep_one, &copy, 0);
+	bpf_for_each_map_elem(&opening, sweep_one, &copy, 0);
 	return 0;
 }
 

@@ -3,19 +3,36 @@
  *
  * The entry is keyed by the application's port A, which both directions reach with one look-up: from the wire through
  * the static table of service ports, from the program directly. It says which port the wire uses.
+ *
+ * A half-open connection is in a table of its own, and moves to `connections` when the client has acknowledged the
+ * SYN/ACK: no flood of SYNs, nor of segments nobody asked for, takes room from connections that are open.
  */
 #pragma once
 
 #include "icmp.h"
+#include "rewrite.h"
+#include "window.h"
 
 #define PORTS 65536
 
 /* Both tables are indexed by the port as it stands in the packet (network byte order); 0: no such row. */
 const volatile struct {
-	__be32 vip;
+	struct vips vips;
 	__be16 answers[PORTS];      /* X -> Y: the port announced to who opens on X */
 	__be16 applications[PORTS]; /* port on the wire -> the application's, where they differ */
 } server_settings SEC(".rodata.server");
+
+#define OPENING_MAX 16384
+/* Bytes a client may have sent, or acknowledged, with the segment that completes the handshake. */
+#define FIRST_WINDOW (1 << 20)
+#define COPIES_TO_GO_BACK 2 /* segments on the port left that show that the client does not hear the new one */
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, OPENING_MAX);
+	__type(key, struct key);
+	__type(value, struct connection);
+} opening SEC(".maps");
 
 static __always_inline __be16 application_of(__be16 port)
 {
@@ -27,166 +44,324 @@ static __always_inline __be16 application_of(__be16 port)
 /* The port the connection uses on the wire now. */
 static __always_inline __be16 port_on_wire(const struct connection *entry)
 {
-	return entry->state == BOUND ? entry->wire : entry->opened;
+	return entry->state == OPENING ? entry->opened : entry->wire;
 }
 
 /* SYN: note what to answer. Without REDIRECT, and where nothing is translated, nothing needs remembering. */
-static __always_inline int server_syn(struct __sk_buff *skb, const struct packet *packet,
-				      const struct segment *segment, const struct key *key, struct connection *entry)
+static __always_inline int server_syn(struct __sk_buff *skb, const struct packet *packet, struct segment *segment,
+				      const struct key *key, struct connection *entry)
 {
-	bool redirect = segment->word & REDIRECT;
+	struct announcement asked = read_option(skb, packet, segment);
+	bool by_bit = segment->word & REDIRECT, redirect = by_bit || (asked.flags & OPTION_REDIRECT);
 	__be16 answer = redirect ? server_settings.answers[segment->dport] : 0;
 
-	if (entry && is_live(entry) && port_on_wire(entry) != segment->dport) {
-		count(COUNT_collision);
-		return DROP;
+	if (entry && is_live(entry)) {
+		/* Late copies of its own SYN included: the kernel answers those as the connection's state demands. */
+		if (port_on_wire(entry) != segment->dport && entry->client_seq != segment->seq) {
+			count(COUNT_collision);
+			return DROP;
+		}
+	} else if (entry) {
+		bpf_map_delete_elem(&connections, key);
 	}
+	if (asked.bad)
+		count(COUNT_bad_option);
 	if (redirect || key->port != segment->dport) {
 		struct connection fresh = {
 			.seen = tick(),
 			.client_seq = segment->seq,
 			.opened = segment->dport,
 			.wire = answer ? answer : segment->dport,
+			.before = segment->dport,
 			.state = OPENING,
-			.flags = (redirect ? REDIRECTED : 0) | (answer ? ANNOUNCED : 0),
+			.flags = (redirect ? REDIRECTED : 0) | (by_bit ? 0 : BY_OPTION) | (answer ? ANNOUNCED : 0),
 		};
 
-		if (bpf_map_update_elem(&connections, key, &fresh, BPF_ANY))
+		if (bpf_map_update_elem(&opening, key, &fresh, BPF_ANY))
 			count(COUNT_map_full);
 		if (redirect)
 			count(COUNT_syn_redirect);
-	} else if (entry) {
-		bpf_map_delete_elem(&connections, key);
+		if (redirect && asked.port)
+			count(COUNT_arrived);
+	} else if (bpf_map_lookup_elem(&opening, key)) {
+		bpf_map_delete_elem(&opening, key);
 	}
-	return rewrite(skb, packet, segment, DPORT_AT, key->port, segment->word);
+	return rewrite(skb, packet, segment, segment->sport, key->port, segment->word);
 }
 
 /*
- * The first packet after the handshake's first two decides where the connection goes on: at the announced port
- * (step 3), or, if the client could not follow, at the one it opened on. False: the packet is on neither.
+ * The segment that completes the handshake decides where the connection goes on: at the announced port (step 3), or,
+ * if the client could not follow, at the one it opened on. Only who has seen the SYN/ACK can complete it; any other
+ * segment changes nothing. False: the segment is on neither port.
  */
-static __always_inline bool settle(struct connection *entry, const struct segment *segment)
+static __always_inline bool server_settle(const struct key *key, const struct connection *half,
+					  const struct segment *segment)
 {
-	if (segment->dport == entry->wire && (entry->flags & ANNOUNCED)) {
-		entry->state = BOUND;
-		count(COUNT_redirected);
-		return true;
-	}
-	if (segment->dport != entry->opened)
+	struct connection entry = *half;
+
+	if (segment->dport != half->wire && segment->dport != half->opened)
 		return false;
-	/* Only who has seen the SYN/ACK can acknowledge it: a forged packet must not undo the redirect. */
-	if ((segment->word & TCP_RST) || !(segment->word & TCP_ACK) || !(entry->flags & ANSWERED) ||
-	    segment->ack - (entry->server_seq + 1) > 0xffff)
+	if ((segment->word & TCP_RST) || !(segment->word & TCP_ACK) || !(half->flags & ANSWERED) ||
+	    segment->ack - (half->server_seq + 1) > FIRST_WINDOW ||
+	    segment->seq - (half->client_seq + 1) > FIRST_WINDOW)
 		return true;
-	entry->state = PLAIN;
-	if (entry->flags & ANNOUNCED)
+	entry.seen = tick();
+	if (!(half->flags & ANNOUNCED)) {
+		entry.state = PLAIN;
+		entry.flags |= SETTLED;
+	} else if (segment->dport == half->wire) {
+		entry.state = BOUND;
+		if (half->wire == half->opened)
+			entry.flags |= SETTLED;
+		count(COUNT_redirected);
+	} else {
+		entry.state = PLAIN;
+		entry.before = half->wire;
+		entry.wire = half->opened;
 		count(COUNT_stayed);
+	}
+	if (segment->word & TCP_FIN)
+		entry.flags |= FIN_REMOTE;
+	if (bpf_map_update_elem(&connections, key, &entry, BPF_ANY))
+		count(COUNT_map_full);
+	else
+		bpf_map_delete_elem(&opening, key);
 	return true;
 }
 
-static __always_inline int server_ingress_tcp(struct __sk_buff *skb, const struct packet *packet)
+/*
+ * The static table stands in for a lost entry, so that replies leave from the right port: if this host has the socket,
+ * and the segment is one its peer can have sent. Without a socket the kernel may still know the connection by a SYN
+ * cookie; then the client's next segment finds the socket.
+ */
+static __always_inline void server_rebuild(struct __sk_buff *skb, const struct packet *packet,
+					   const struct segment *segment, const struct key *key)
 {
-	struct connection *entry;
-	struct segment segment;
-	struct key key;
+	struct connection fresh = {
+		.seen = tick(),
+		.opened = segment->dport,
+		.wire = segment->dport,
+		.before = segment->dport,
+		.state = BOUND,
+		.flags = REDIRECTED | SETTLED | (segment->word & TCP_FIN ? FIN_REMOTE : 0),
+	};
 
-	if (packet->destination != server_settings.vip || !read_tcp(skb, packet, &segment))
+	if ((segment->word & TCP_RST) || !in_window(skb, packet, segment, key, SERVER))
+		return;
+	count(bpf_map_update_elem(&connections, key, &fresh, BPF_ANY) ? COUNT_map_full : COUNT_rebuilt);
+}
+
+/* Make the port before the connection's again, or the other way round. */
+static __always_inline void swap_ports(struct connection *entry)
+{
+	__be16 left = entry->wire;
+
+	entry->wire = entry->before;
+	entry->before = left;
+	entry->state = entry->wire == entry->opened ? PLAIN : BOUND;
+	entry->copies = 0;
+}
+
+/* A segment on another port than the connection's. False: drop it. */
+static __always_inline bool server_other_port(struct __sk_buff *skb, const struct packet *packet,
+					      const struct segment *segment, const struct key *key,
+					      struct connection *entry)
+{
+	if (!in_window(skb, packet, segment, key, SERVER))
+		return false;
+	if ((entry->flags & MOVING) && segment->dport == entry->target) {
+		entry->before = entry->wire;
+		entry->wire = entry->target;
+		entry->state = BOUND;
+		entry->copies = 0;
+		clear(entry, MOVING | SETTLED);
+		count(COUNT_server_moved);
+		return true;
+	}
+	if (segment->dport != entry->before)
+		return false;
+	if (entry->flags & SETTLED)
+		return true; /* it was on its way when the connection moved */
+	if (entry->state == PLAIN) {
+		/* A client that sends to the announced port without CONFIRM has heard us there. */
+		if (!(segment->word & REDIRECT_CONFIRM) && !(entry->flags & BY_OPTION)) {
+			swap_ports(entry);
+			set(entry, SETTLED);
+		}
+	} else if (++entry->copies >= COPIES_TO_GO_BACK) {
+		swap_ports(entry);
+		if (entry->opened == entry->wire)
+			count(COUNT_stayed);
+	}
+	return true;
+}
+
+/* The client announces another port of its own (row D9). */
+static __always_inline void server_announcement(struct __sk_buff *skb, const struct packet *packet,
+						const struct segment *segment, const struct key *key,
+						struct connection *entry, const struct announcement *found)
+{
+	struct connection alias = {
+		.seen = tick(),
+		.opened = key->port,
+		.client_port = key->client_port,
+		.state = ALIAS,
+	};
+	struct key alias_key = *key;
+	struct connection *other;
+
+	if (!in_window(skb, packet, segment, key, SERVER)) {
+		count(COUNT_forged_announcement);
+		return;
+	}
+	if (found->port == entry->client_port)
+		return;
+	alias_key.client_port = found->port;
+	other = bpf_map_lookup_elem(&connections, &alias_key);
+	if (!found->port || !(found->flags & OPTION_IN_PLACE) || found->port == key->client_port ||
+	    (other && (other->state == ALIAS || is_live(other)))) {
+		count(COUNT_refused_announcement);
+		return;
+	}
+	if (bpf_map_update_elem(&connections, &alias_key, &alias, BPF_NOEXIST) && !other) {
+		count(COUNT_map_full);
+		return;
+	}
+	entry->client_port = found->port;
+	count(COUNT_client_moved);
+}
+
+static __always_inline int server_ingress_tcp(struct __sk_buff *skb, struct packet *packet)
+{
+	struct connection *entry, *half;
+	struct segment segment;
+	struct key *key = &packet->key;
+
+	if (!read_tcp(skb, packet, &segment, TO_VIP))
 		return PASS;
-	key = (struct key){packet->source, packet->destination, segment.sport, application_of(segment.dport)};
-	entry = bpf_map_lookup_elem(&connections, &key);
+	key->port = application_of(segment.dport);
+	entry = bpf_map_lookup_elem(&connections, key);
+	if (entry && entry->state == ALIAS) {
+		struct connection *owner = follow(key, entry);
+
+		if (owner && owner->client_port == segment.sport) {
+			touch(entry);
+			entry = owner;
+		} else { /* a port the client once moved to, now another connection's */
+			key->client_port = segment.sport;
+			bpf_map_delete_elem(&connections, key);
+			entry = NULL;
+		}
+	}
 	if (is_syn(&segment))
-		return server_syn(skb, packet, &segment, &key, entry);
+		return server_syn(skb, packet, &segment, key, entry);
 
 	if (!entry) {
-		/*
-		 * The static table stands in for a lost entry, so that the reply leaves from the right port. Until
-		 * there is one the entry is in doubt: packets nobody asked for fill the map for 60 s at most.
-		 */
-		if (key.port != segment.dport && !(segment.word & TCP_RST)) {
-			struct connection fresh = {
-				.seen = tick(),
-				.opened = segment.dport,
-				.wire = segment.dport,
-				.state = BOUND,
-				.flags = DOUBTFUL | (segment.word & TCP_FIN ? FIN_REMOTE : 0),
-			};
-
-			count(bpf_map_update_elem(&connections, &key, &fresh, BPF_ANY) ? COUNT_map_full : COUNT_rebuilt);
+		half = bpf_map_lookup_elem(&opening, key);
+		if (half) {
+			if (!server_settle(key, half, &segment)) {
+				count(COUNT_wrong_port);
+				return DROP;
+			}
+		} else if (key->port != segment.dport) {
+			server_rebuild(skb, packet, &segment, key);
 		}
-		return rewrite(skb, packet, &segment, DPORT_AT, key.port, segment.word);
+		return rewrite(skb, packet, &segment, key->client_port, key->port, segment.word);
 	}
-	if (entry->state == OPENING ? !settle(entry, &segment) : segment.dport != port_on_wire(entry)) {
+	if (segment.dport == entry->wire) {
+		if (!(entry->flags & SETTLED) && entry->state == BOUND && !(segment.word & (REDIRECT_CONFIRM | TCP_RST)) &&
+		    !(entry->flags & BY_OPTION))
+			set(entry, SETTLED);
+	} else if (!server_other_port(skb, packet, &segment, key, entry)) {
 		count(COUNT_wrong_port);
 		return DROP;
+	}
+	if (may_announce(&segment)) {
+		struct announcement found = read_option(skb, packet, &segment);
+
+		if (found.flags & OPTION_REDIRECT)
+			server_announcement(skb, packet, &segment, key, entry, &found);
 	}
 	touch(entry);
 	if (segment.word & (TCP_FIN | TCP_RST))
 		set(entry, segment.word & TCP_RST ? DOUBTFUL : FIN_REMOTE);
-	return rewrite(skb, packet, &segment, DPORT_AT, key.port, segment.word);
+	return rewrite(skb, packet, &segment, key->client_port, key->port, segment.word);
 }
 
 /* Step 2: the SYN/ACK leaves from the port the SYN named, with CONFIRM, and names the port to continue on. */
-static __always_inline int server_synack(struct __sk_buff *skb, const struct packet *packet,
-					 const struct segment *segment, struct connection *entry)
+static __always_inline int server_synack(struct __sk_buff *skb, const struct packet *packet, struct segment *segment,
+					 struct connection *entry)
 {
+	__be16 opened = entry->opened, dport = client_port_of(entry, segment->dport);
+	__be16 announced = !(entry->flags & ANNOUNCED) ? 0 : entry->state == PLAIN ? entry->before : entry->wire;
 	__u16 word = segment->word;
 
 	entry->server_seq = segment->seq;
 	set(entry, ANSWERED);
-	if (entry->flags & REDIRECTED)
+	if (!(entry->flags & REDIRECTED))
+		return rewrite(skb, packet, segment, opened, dport, word);
+	if (!(entry->flags & BY_OPTION))
 		word |= REDIRECT_CONFIRM;
-	if (entry->flags & ANNOUNCED) {
-		if (has_room(segment)) {
-			count(COUNT_announced);
-			return rewrite_with_option(skb, packet, segment, SPORT_AT, entry->opened, word, entry->wire);
+	if (announced || (entry->flags & BY_OPTION)) {
+		if (has_room(packet, segment)) {
+			count(announced ? COUNT_announced : COUNT_supported);
+			return rewrite_with_option(skb, packet, segment, opened, dport, word, OPTION_CONFIRM, announced);
 		}
 		count(COUNT_no_room);
-	} else if (entry->flags & REDIRECTED) {
+	} else {
 		count(COUNT_supported);
 	}
-	return rewrite(skb, packet, segment, SPORT_AT, entry->opened, word);
+	return rewrite(skb, packet, segment, opened, dport, word);
 }
 
-static __always_inline int server_egress_tcp(struct __sk_buff *skb, const struct packet *packet)
+static __always_inline int server_egress_tcp(struct __sk_buff *skb, struct packet *packet)
 {
 	struct connection *entry;
 	struct segment segment;
-	struct key key;
 
-	if (packet->source != server_settings.vip || !read_tcp(skb, packet, &segment))
+	if (!read_tcp(skb, packet, &segment, FROM_VIP))
 		return PASS;
-	key = (struct key){packet->destination, packet->source, segment.dport, segment.sport};
-	entry = bpf_map_lookup_elem(&connections, &key);
-	if (!entry)
+	entry = bpf_map_lookup_elem(&connections, &packet->key);
+	if (entry && entry->state == ALIAS)
 		return PASS;
+	if (!entry) {
+		entry = bpf_map_lookup_elem(&opening, &packet->key);
+		if (!entry)
+			return PASS;
+	}
 	note_local(entry, &segment);
 	if (is_synack(&segment))
 		return server_synack(skb, packet, &segment, entry);
-	return rewrite(skb, packet, &segment, SPORT_AT, port_on_wire(entry), segment.word);
+	return rewrite(skb, packet, &segment, port_on_wire(entry), client_port_of(entry, segment.dport), segment.word);
 }
 
-/* An error about a packet this host sent: it quotes VIP:Y, the program knows VIP:A. */
-static __always_inline int server_ingress_icmp(struct __sk_buff *skb, const struct packet *packet)
-{
-	struct quote quote;
-
-	if (!read_quote(skb, packet, &quote) || quote.source != server_settings.vip)
-		return PASS;
-	return rewrite_quote(skb, packet, &quote, SPORT_AT, application_of(quote.sport));
-}
-
-/* An error this host sends about a packet it received: it quotes VIP:A, the wire knows VIP:Y. */
-static __always_inline int server_egress_icmp(struct __sk_buff *skb, const struct packet *packet)
+/* An error about a packet this host sent: it quotes the ports of the wire, the program knows its own. */
+static __always_inline int server_ingress_icmp(struct __sk_buff *skb, struct packet *packet)
 {
 	struct connection *entry;
 	struct quote quote;
-	struct key key;
+	__be16 client_port;
 
-	if (!read_quote(skb, packet, &quote) || quote.destination != server_settings.vip)
+	if (!read_quote(skb, packet, &quote, &server_settings.vips, FROM_VIP))
 		return PASS;
-	key = (struct key){quote.source, quote.destination, quote.sport, quote.dport};
-	entry = bpf_map_lookup_elem(&connections, &key);
-	if (!entry)
+	client_port = quote.dport;
+	packet->key.port = application_of(quote.sport);
+	entry = bpf_map_lookup_elem(&connections, &packet->key);
+	if (entry && entry->state == ALIAS)
+		client_port = entry->client_port;
+	return rewrite_quote(skb, packet, &quote, packet->key.port, client_port);
+}
+
+/* An error this host sends about a packet it received: it quotes the program's ports, the wire has others. */
+static __always_inline int server_egress_icmp(struct __sk_buff *skb, struct packet *packet)
+{
+	struct connection *entry;
+	struct quote quote;
+
+	if (!read_quote(skb, packet, &quote, &server_settings.vips, TO_VIP))
 		return PASS;
-	return rewrite_quote(skb, packet, &quote, DPORT_AT, port_on_wire(entry));
+	entry = bpf_map_lookup_elem(&connections, &packet->key);
+	if (!entry || entry->state == ALIAS)
+		return PASS;
+	return rewrite_quote(skb, packet, &quote, client_port_of(entry, quote.sport), port_on_wire(entry));
 }

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from portlb_app.agent import loader, process
-from portlb_app.agent.mapping import ServerMapping
+from portlb_app.agent.mapping import ServerMapping, packed_vips
 
 
 def settings(mapping: ServerMapping) -> bytes:
@@ -15,14 +14,9 @@ def settings(mapping: ServerMapping) -> bytes:
         _set(answers, opened, announced)
     for port, application in mapping.applications.items():
         _set(applications, port, application)
-    return mapping.vip.packed + answers + applications
+    return packed_vips(mapping.vips) + answers + applications
 
 
 def _set(table: bytearray, port: int, value: int) -> None:
     index = int.from_bytes(port.to_bytes(2, "big"), sys.byteorder)
     table[2 * index : 2 * index + 2] = value.to_bytes(2, "big")
-
-
-def run(interface: str, mapping: ServerMapping, connections: int = loader.CONNECTIONS) -> int:
-    """Serve connections to the mapping's VIP that arrive by `interface` in this network namespace."""
-    return process.serve(interface, "server", settings(mapping), connections)

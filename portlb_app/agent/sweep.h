@@ -5,38 +5,54 @@
 #pragma once
 
 #include "client.h"
+#include "server.h"
 
 struct sweep {
 	__u32 now; /* tick */
 };
 
-static long sweep_one(void *map, struct key *key, struct connection *entry, struct sweep *sweep)
+/* When the connection was last used, by itself or by the alias its received packets come in by. */
+static __always_inline __u32 idle_for(const struct key *key, const struct connection *entry, __u32 now)
 {
-	__u32 idle = age(entry, sweep->now);
+	__u32 idle = age(entry, now);
+	__be16 client_port = client_port_of(entry, key->client_port);
 
-	if (entry->state == ALIAS) {
-		if (!follow(key, entry))
-			bpf_map_delete_elem(&connections, key);
-		return 0;
-	}
-	if (entry->state == BOUND && entry->wire != key->port) {
-		/* A client's connection may be receiving only: then its alias is the one in use. */
+	if (entry->wire != key->port || client_port != key->client_port) {
 		struct key alias_key = *key;
 		struct connection *alias;
 
 		alias_key.port = entry->wire;
-		alias = bpf_map_lookup_elem(&connections, &alias_key);
-		if (alias && alias->state == ALIAS && alias->opened == key->port && age(alias, sweep->now) < idle)
-			idle = age(alias, sweep->now);
+		alias_key.client_port = client_port;
+		alias = bpf_map_lookup_elem(&connections, &alias_key); /* which also marks it as used */
+		if (alias && alias->state == ALIAS && alias->opened == key->port && age(alias, now) < idle)
+			idle = age(alias, now);
 	}
-	if (is_closing(entry) && idle > CLOSING_AGE)
-		count(COUNT_swept_closing);
-	else if (entry->state == OPENING && idle > OPENING_AGE)
-		count(COUNT_swept_opening);
-	else if (idle > IDLE_AGE)
-		count(COUNT_swept_idle);
-	else
+	return idle;
+}
+
+static long sweep_one(void *map, struct key *key, struct connection *entry, struct sweep *sweep)
+{
+	struct key owner = *key;
+	__u32 idle;
+
+	if (entry->state == ALIAS) {
+		if (!follow(&owner, entry))
+			bpf_map_delete_elem(map, key);
 		return 0;
-	bpf_map_delete_elem(&connections, key);
+	}
+	idle = idle_for(key, entry, sweep->now);
+	if (is_closing(entry) && idle > CLOSING_AGE) {
+		count(COUNT_swept_closing);
+	} else if (entry->state == OPENING && idle > OPENING_AGE) {
+		count(COUNT_swept_opening);
+	} else if (idle > IDLE_AGE) {
+		count(COUNT_swept_idle);
+	} else {
+		/* Looking an entry up marks it as used: the map, when full, gives up the others, which are closed. */
+		if (entry->state != OPENING && !is_closing(entry))
+			bpf_map_lookup_elem(map, key);
+		return 0;
+	}
+	bpf_map_delete_elem(map, key);
 	return 0;
 }

@@ -27,7 +27,7 @@ import yaml
 
 from portlb_app.config import Server, load
 from portlb_app.openflow import mac_text
-from tests.net.network import ROOT, Network, client_agent, until
+from tests.net.network import ROOT, Namespace, Network, client_agent, until
 from tests.ovs.switch import Switch
 
 BRIDGE = "s1"
@@ -202,11 +202,11 @@ class Balancer:
 
 
 class Connections:
-    """Plain HTTP connections that stay open, from the host without an agent."""
+    """HTTP connections that stay open, from one of the two client hosts."""
 
-    def __init__(self, made: Balancer) -> None:
+    def __init__(self, made: Balancer, host: Namespace) -> None:
         words = (sys.executable, "-m", "tests.net.connections", str(made.vip.address))
-        self._process = made.plain.popen_ready(*words, cwd=ROOT, stdin=subprocess.PIPE)
+        self._process = host.popen_ready(*words, cwd=ROOT, stdin=subprocess.PIPE)
 
     def open(self, port: int) -> str:
         """Open one more; the name of the server that answers."""

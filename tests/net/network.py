@@ -68,6 +68,8 @@ class Namespace:
         self.name = name
         self._processes: list[subprocess.Popen[Any]] = []
         run("ip", "netns", "add", name)
+        # No one else is on these links: IPv6 addresses are usable at once.
+        self.run("sysctl", "-qw", "net.ipv6.conf.default.accept_dad=0", "net.ipv6.conf.all.accept_dad=0")
         self.run("ip", "link", "set", "lo", "up")
 
     def command(self, *argv: str) -> tuple[str, ...]:
@@ -194,7 +196,7 @@ http {{
     access_log off; root {directory}; sendfile on;
     client_body_temp_path {directory}/body; proxy_temp_path {directory}/proxy; fastcgi_temp_path {directory}/fastcgi;
     uwsgi_temp_path {directory}/uwsgi; scgi_temp_path {directory}/scgi;
-    client_max_body_size 0;
+    client_max_body_size 0; client_header_timeout 300;
     server {{ {listen} dav_methods PUT; }}
 }}
 """
@@ -203,7 +205,7 @@ http {{
 def web_server(host: Namespace, directory: Path, ports: Sequence[int]) -> subprocess.Popen[Any]:
     """Start nginx on a host, serving a directory (and storing there what is PUT); wait until it listens."""
     configuration = directory / "nginx.conf"
-    listen = " ".join(f"listen {port};" for port in ports)
+    listen = " ".join(f"listen {port}; listen [::]:{port};" for port in ports)
     configuration.write_text(_NGINX.format(directory=directory, listen=listen), encoding="utf-8")
     process = host.popen("nginx", "-c", str(configuration), stderr=subprocess.DEVNULL)
     until(lambda: all(host.listens(port) for port in ports), "nginx listens")
@@ -214,23 +216,26 @@ def _agent(*words: str) -> tuple[str, ...]:
     return (sys.executable, "-m", "portlb_app.agent", *words)
 
 
-def client_agent(host: Namespace, vips: Sequence[str], interface: str = "eth0") -> subprocess.Popen[Any]:
-    """Start a client agent on a host and wait until it is attached."""
-    words = [word for vip in vips for word in ("--vip", vip)]
-    return host.popen_ready(*_agent("client", "--interface", interface, *words), cwd=ROOT)
+def client_agent(
+    host: Namespace, vips: Sequence[str], interface: str = "eth0", words: Sequence[str] = ()
+) -> subprocess.Popen[Any]:
+    """Start a client agent on a host, with more `words` on its command line, and wait until it is attached."""
+    vip_words = [word for vip in vips for word in ("--vip", vip)]
+    return host.popen_ready(*_agent("client", "--interface", interface, *vip_words, *words), cwd=ROOT)
 
 
 def server_agent(
     host: Namespace,
-    vip: str,
+    vips: Sequence[str],
     services: Sequence[str] = (),
     redirects: Sequence[str] = (),
     interface: str = "eth0",
 ) -> subprocess.Popen[Any]:
     """Start a server agent on a host, `services` like "1=20" or "9", `redirects` like "20=1"; wait until attached."""
-    words = [word for service in services for word in ("--service", service)]
+    words = [word for vip in vips for word in ("--vip", vip)]
+    words += [word for service in services for word in ("--service", service)]
     words += [word for redirect in redirects for word in ("--redirect", redirect)]
-    return host.popen_ready(*_agent("server", "--interface", interface, "--vip", vip, *words), cwd=ROOT)
+    return host.popen_ready(*_agent("server", "--interface", interface, *words), cwd=ROOT)
 
 
 def agent_command(host: Namespace, *words: str) -> subprocess.CompletedProcess[str]:
@@ -240,7 +245,7 @@ def agent_command(host: Namespace, *words: str) -> subprocess.CompletedProcess[s
 
 def agent_stats(host: Namespace, interface: str = "eth0") -> dict[str, int]:
     """Return the counters of the agents on an interface, added up over their roles."""
-    done = host.run(*_agent("stats", "--interface", interface, "--json"), cwd=ROOT)
+    done = host.run(*_agent("stats", "--interface", interface, "--format", "json"), cwd=ROOT)
     totals: dict[str, int] = {}
     for counters in json.loads(done.stdout).values():
         for name, value in counters.items():

@@ -17,10 +17,11 @@ import yaml
 
 from portlb_app.compiler.place import vip_numbers
 from portlb_app.config import Config
+from portlb_app.packets import Segment
 from portlb_app.pipeline import ROWS, pool_group
 from portlb_app.selection import rows
 from tests.net.balancer import BRIDGE, Balancer, Connections, balancer, changed
-from tests.net.network import CONFIRM, REDIRECT, ROOT, SYN, agent_stats, end, until
+from tests.net.network import ACK, CONFIRM, REDIRECT, ROOT, SYN, agent_command, agent_stats, end, until
 
 FIG2 = (ROOT / "flows/fig2/lb.yaml").read_text()
 DOWNLOADS = 200
@@ -33,7 +34,7 @@ table ip loss {
     }
 }
 """
-AGENT_STATS = ("-m", "portlb_app.cli", "agent", "stats", "--interface", "eth0", "--json")
+AGENT_STATS = ("-m", "portlb_app.cli", "agent", "stats", "--interface", "eth0", "--format", "json")
 
 
 @pytest.fixture(scope="module")
@@ -201,7 +202,7 @@ def test_e4_plain_clients_keep_their_server_unless_their_row_moved(fig2: Balance
     """E4 (balance): when pool 22 goes from a, b to a, c, exactly the plain connections whose row moved break."""
     group = pool_group(vip_numbers(("web",))["web"], 22)
     fig2.put(changed(FIG2, {22: ["a", "b"]}))
-    connections = Connections(fig2)
+    connections = Connections(fig2, fig2.plain)
     placed = []
     for _ in range(40):
         before = fig2.row_packets(group)
@@ -251,6 +252,38 @@ def test_u1_u2_u3_udp(fig2: Balancer) -> None:
 
     assert [ask(port) for port in (1, 5, 6, 99)] == ["a", "a", "b", "d"]
     assert len({ask(22) for _ in range(12)} & set("abcd")) > 1
+
+
+def redirected(fig2: Balancer, to: dict[str, int]) -> tuple[str, str, list[Segment]]:
+    """Open at 20, have the server redirect, by its name, and open again; who answered, and the second opening."""
+    connections = Connections(fig2, fig2.client)
+    first = connections.open(20)
+    words = ("redirect", "--interface", "eth0", "--from", f":{ANNOUNCED[first]}", "--to", str(to[first]))
+    done = agent_command(fig2.servers[first], *words)
+    assert (done.returncode, done.stdout) == (0, "1 connection: 1 followed\n"), done.stderr
+    with fig2.network.capture(fig2.client, "tcp[tcpflags] & tcp-syn != 0") as segments:
+        second = connections.open(20)
+    return first, second, segments
+
+
+ANNOUNCED = {"a": 1, "b": 2}
+"""What the servers of port 20 announce for it."""
+
+
+def test_d3_to_another_server(fig2: Balancer) -> None:
+    """D3: a connection on one server's port is told another's: the program's next one reaches that server."""
+    first, second, (syn, synack) = redirected(fig2, {"a": 2, "b": 1})
+    assert {first, second} == {"a", "b"}
+    assert (syn.dport, syn.flags, syn.announced) == (ANNOUNCED[second], SYN | REDIRECT, ANNOUNCED[first])
+    assert (synack.sport, synack.flags, synack.announced) == (ANNOUNCED[second], SYN | ACK | CONFIRM, None)
+    assert agent_stats(fig2.servers[second])["arrived"] == 1
+
+
+def test_d4_to_a_redirect_port(fig2: Balancer) -> None:
+    """D4: told a redirect port, the next connection goes to whom the switch selects, which announces its own port."""
+    first, second, (syn, synack) = redirected(fig2, {"a": 20, "b": 20})
+    assert (syn.dport, syn.flags, syn.announced) == (20, SYN | REDIRECT, ANNOUNCED[first])
+    assert (synack.sport, synack.flags, synack.announced) == (20, SYN | ACK | CONFIRM, ANNOUNCED[second])
 
 
 def test_e7_a_server_without_an_agent_behind_the_load_balancer() -> None:

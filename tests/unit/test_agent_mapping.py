@@ -16,7 +16,7 @@ FIG2 = (Path(__file__).parents[2] / "flows/fig2/lb.yaml").read_text()
 def test_a_server_announces_the_service_ports_behind_redirect_ports() -> None:
     """E2: 20 and 22 are answered by 1 and 5; 9 is a service port of its own (E1)."""
     mapping = mapping_of(load(FIG2), "a")
-    assert str(mapping.vip) == "10.0.0.100"
+    assert [str(vip) for vip in mapping.vips] == ["10.0.0.100"]
     assert dict(mapping.answers) == {20: 1, 22: 5}
     assert dict(mapping.applications) == {1: 20, 5: 22, 9: 9}
 

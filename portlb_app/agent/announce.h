@@ -1,0 +1,126 @@
+/*
+ * Announcements in the middle of a connection (rows D2 to D9). `portlb agent redirect` runs these programs on a frame
+ * of the connection with the program's ports and no data (BPF_PROG_TEST_RUN), and sends what they make of it: a
+ * keep-alive probe (RFC 9293, 3.8.4) with REDIRECT and the option. A probe needs no segment of the program's to ride
+ * on, wakes an idle connection, and is answered at once.
+ */
+#pragma once
+
+#include "client.h"
+#include "server.h"
+
+/* What the caller puts into cb[0] and cb[1]: the port to announce (network byte order), and the option's flags. */
+enum answer {
+	MADE,       /* the frame is to be sent */
+	GONE,       /* no such connection, or it is over */
+	FOLLOWED,   /* the peer has followed */
+	NO_SOCKET,  /* the entry is there, the connection's socket is not in this network namespace */
+	IMPOSSIBLE, /* not in this state, or the port is taken */
+	BUSY,       /* the program has sent something that is not acknowledged */
+};
+
+/* Turn the frame into the probe. */
+static __always_inline int make_probe(struct __sk_buff *skb, struct packet *packet, struct segment *segment,
+				      enum host host, __be16 sport, __be16 dport, __u8 flags, __be16 port)
+{
+	struct numbers numbers;
+	__be32 sequence[2], old[2] = {bpf_htonl(segment->seq), bpf_htonl(segment->ack)};
+	__u16 word = segment->word;
+
+	if (!ask_socket(skb, packet, &packet->key, host, &numbers))
+		return NO_SOCKET;
+	if (!has_room(packet, segment))
+		return IMPOSSIBLE;
+	sequence[0] = bpf_htonl(numbers.unacknowledged - 1);
+	sequence[1] = bpf_htonl(numbers.received);
+	if (bpf_l4_csum_replace(skb, packet->payload + CHECKSUM_AT, old[0], sequence[0], 4) ||
+	    bpf_l4_csum_replace(skb, packet->payload + CHECKSUM_AT, old[1], sequence[1], 4) ||
+	    bpf_skb_store_bytes(skb, packet->payload + offsetof(struct tcphdr, seq), sequence, sizeof(sequence), 0))
+		return IMPOSSIBLE;
+	if (rewrite_with_option(skb, packet, segment, sport, dport, word | REDIRECT, flags, port) == DROP)
+		return IMPOSSIBLE;
+	return MADE;
+}
+
+static __always_inline int make_server_announcement(struct __sk_buff *skb, __be16 port, __u8 flags)
+{
+	struct connection *entry;
+	struct segment segment;
+	struct packet packet;
+
+	if (!read_ip(skb, &packet, &server_settings.vips, FROM_VIP) || packet.protocol != IPPROTO_TCP ||
+	    !read_tcp(skb, &packet, &segment, FROM_VIP))
+		return IMPOSSIBLE;
+	entry = bpf_map_lookup_elem(&connections, &packet.key);
+	if (!entry || entry->state == ALIAS)
+		return GONE;
+	if (is_closing(entry) || (entry->flags & (FIN_LOCAL | FIN_REMOTE)))
+		return entry->flags & LEAVING ? FOLLOWED : GONE;
+	if (!(entry->flags & REDIRECTED))
+		return IMPOSSIBLE;
+	if (flags & OPTION_IN_PLACE) {
+		if (entry->wire == port)
+			return FOLLOWED;
+		entry->target = port;
+		set(entry, MOVING);
+	} else {
+		set(entry, LEAVING);
+	}
+	return make_probe(skb, &packet, &segment, SERVER, entry->wire, client_port_of(entry, segment.dport),
+			  OPTION_REDIRECT | flags, port);
+}
+
+static __always_inline int make_client_announcement(struct __sk_buff *skb, __be16 port, __u8 flags)
+{
+	struct connection *entry;
+	struct segment segment;
+	struct packet packet;
+
+	if (!read_ip(skb, &packet, &client_settings.vips, TO_VIP) || packet.protocol != IPPROTO_TCP ||
+	    !read_tcp(skb, &packet, &segment, TO_VIP))
+		return IMPOSSIBLE;
+	entry = bpf_map_lookup_elem(&connections, &packet.key);
+	if (!entry || entry->state == ALIAS || is_closing(entry))
+		return GONE;
+	if (entry->client_port == port)
+		return FOLLOWED;
+	if (entry->state != BOUND || !(entry->flags & HEARD) || port == segment.sport)
+		return IMPOSSIBLE;
+	if (!add_alias(&packet.key, port, entry->wire))
+		return IMPOSSIBLE;
+	entry->target = port;
+	set(entry, MOVING);
+	return make_probe(skb, &packet, &segment, CLIENT, client_port_of(entry, segment.sport), entry->wire,
+			  OPTION_REDIRECT | flags, port);
+}
+
+/* Tell the program behind a frame to it, on interface cb[0], that the server has closed: see ending.h. */
+static __always_inline int end_program(struct __sk_buff *skb, __u32 interface)
+{
+	struct connection *entry;
+	struct numbers numbers;
+	struct segment segment;
+	struct packet packet;
+
+	if (!read_ip(skb, &packet, &client_settings.vips, FROM_VIP) || packet.protocol != IPPROTO_TCP ||
+	    !read_tcp(skb, &packet, &segment, FROM_VIP))
+		return IMPOSSIBLE;
+	entry = bpf_map_lookup_elem(&connections, &packet.key);
+	if (!entry || entry->state == ALIAS || !(entry->flags & LEAVING))
+		return GONE;
+	if (entry->flags & (ENDED | FIN_LOCAL | FIN_REMOTE | DOUBTFUL))
+		return FOLLOWED;
+	if (!ask_socket(skb, &packet, &packet.key, CLIENT, &numbers))
+		return NO_SOCKET;
+	if (numbers.sent != numbers.unacknowledged)
+		return BUSY;
+	if (!replace_number(skb, &packet, SEQ_AT, segment.seq, numbers.received) ||
+	    !replace_number(skb, &packet, ACK_AT, segment.ack, numbers.sent) ||
+	    rewrite(skb, &packet, &segment, segment.sport, segment.dport, segment.word | TCP_FIN) == DROP)
+		return IMPOSSIBLE;
+	entry->end_seq = entry->server_seq = numbers.received;
+	entry->fin_seq = numbers.sent;
+	set(entry, ENDED);
+	skb->mark = ENDING_MARK;
+	return bpf_clone_redirect(skb, interface, BPF_F_INGRESS) ? IMPOSSIBLE : MADE;
+}

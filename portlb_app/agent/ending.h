@@ -1,0 +1,96 @@
+/*
+ * The end of a connection that the program is to open again elsewhere (row D5).
+ *
+ * The agent's process has the kernel hear a FIN that the server never sent: the program reads the end of the stream,
+ * as when a server closes an idle connection, which is what programs that keep connections are ready for. From then on
+ * the kernel is one sequence number ahead of the server. Towards the server the agent sends the FIN for the program at
+ * once, and answers for it until it closes, so that the server sees an orderly close (RFC 9293, 3.6) however long the
+ * program takes:
+ *
+ *   server's numbers        end_seq                server_seq: next expected, rises with what it sends
+ *   kernel expects          end_seq + 1            all its life: it has heard the FIN
+ *   client's numbers        fin_seq: the FIN's     the kernel's own FIN, if the program closes, has the same
+ */
+#pragma once
+
+#include "rewrite.h"
+#include "steer.h"
+#include "window.h"
+
+/* On the frame that ends the program's stream, so that client_ingress lets it through. */
+#define ENDING_MARK 0x52500001
+
+static __always_inline bool replace_number(struct __sk_buff *skb, const struct packet *packet, __u32 at, __u32 from,
+					   __u32 to)
+{
+	__be32 old = bpf_htonl(from), new = bpf_htonl(to);
+
+	if (from == to)
+		return true;
+	if (bpf_l4_csum_replace(skb, packet->payload + CHECKSUM_AT, old, new, sizeof(new)) ||
+	    bpf_skb_store_bytes(skb, packet->payload + at, &new, sizeof(new), 0)) {
+		count(COUNT_rewrite_failed);
+		return false;
+	}
+	return true;
+}
+
+#define SEQ_AT offsetof(struct tcphdr, seq)
+#define ACK_AT offsetof(struct tcphdr, ack_seq)
+
+/* What the kernel sends on an ENDED connection. */
+static __always_inline int ended_egress(struct __sk_buff *skb, const struct packet *packet, struct segment *segment,
+					struct connection *entry, __be16 sport)
+{
+	__u16 word = (segment->word & ~TCP_FLAGS) | TCP_ACK;
+	__u32 seq = entry->fin_seq;
+
+	touch(entry);
+	if (segment->data) {
+		/* A request the server must not see: the program is to ask elsewhere. Its socket is past saving. */
+		struct closure closure = {.key = packet->key, .reset = true};
+
+		bpf_ringbuf_output(&closures, &closure, sizeof(closure), 0);
+		return DROP;
+	}
+	if (segment->word & (TCP_FIN | TCP_RST))
+		set(entry, PROGRAM_CLOSED);
+	if (entry->flags & FIN_ACKED) {
+		seq++;
+	} else {
+		word |= TCP_FIN;
+		set(entry, FIN_LOCAL);
+	}
+	if (!replace_number(skb, packet, SEQ_AT, segment->seq, seq) ||
+	    !replace_number(skb, packet, ACK_AT, segment->ack, entry->server_seq))
+		return DROP;
+	return rewrite(skb, packet, segment, sport, entry->wire, word);
+}
+
+/* What the server sends on one. */
+static __always_inline int ended_ingress(struct __sk_buff *skb, const struct packet *packet, struct segment *segment,
+					 const struct key *key, struct connection *entry)
+{
+	bool fin = segment->word & TCP_FIN;
+	__u32 next = segment->seq + segment->data + fin, seq = entry->end_seq + 1, ack = segment->ack;
+
+	touch(entry);
+	if ((__s32)(next - entry->server_seq) > 0)
+		entry->server_seq = next;
+	if (segment->ack == entry->fin_seq + 1)
+		set(entry, FIN_ACKED);
+	if (fin)
+		set(entry, FIN_REMOTE);
+	if (!(segment->word & TCP_RST)) {
+		/* The kernel has sent no FIN that could be acknowledged, unless the program has closed. */
+		if (!(entry->flags & PROGRAM_CLOSED))
+			ack = entry->fin_seq;
+		/* As something it has already received it is answered, and not looked at (RFC 9293, 3.10.7.4). */
+		if (segment->data || fin || may_announce(segment))
+			seq = entry->end_seq - segment->data;
+	}
+	if (!replace_number(skb, packet, SEQ_AT, segment->seq, seq) ||
+	    !replace_number(skb, packet, ACK_AT, segment->ack, ack))
+		return DROP;
+	return rewrite(skb, packet, segment, key->port, key->client_port, segment->word & ~TCP_FIN);
+}

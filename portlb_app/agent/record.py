@@ -1,0 +1,87 @@
+"""The record an agent keeps of its connections (row D10), read from its map."""
+
+from __future__ import annotations
+
+import struct
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from ipaddress import IPv6Address
+
+from portlb_app.agent import libbpf
+from portlb_app.agent.mapping import Address
+
+KEY_SIZE = 36  # struct key in maps.h
+VALUE_SIZE = 44  # struct connection in maps.h
+_VALUE = struct.Struct("=7I10s2H2B")
+_PORTS = struct.Struct("!5H")
+_STATES = {1: "opening", 2: "plain", 3: "bound"}
+_ALIAS = 4
+_FIN_LOCAL, _FIN_REMOTE, _DOUBTFUL, _MOVING, _LEAVING = 1 << 4, 1 << 5, 1 << 6, 1 << 10, 1 << 11
+_TICK = (1 << 30) / 1e9  # seconds
+
+
+@dataclass(frozen=True)
+class Record:
+    """One connection. Ports are the programs' (`client_port`, `port`) and the wire's (`opened`: by the SYN).
+
+    `state`: "opening", "plain" (goes on at the port it opened on), "bound" (at an announced one) or "closing";
+    `leaving`: told to open again elsewhere; `moving`: told to go on at `target`; `idle`: seconds, to about 8.
+    """
+
+    client: Address
+    client_port: int
+    vip: Address
+    port: int
+    opened: int
+    wire: int
+    client_wire: int
+    state: str
+    leaving: bool
+    moving: bool
+    target: int
+    idle: float
+
+
+def pack_address(address: Address) -> bytes:
+    """Return `struct address`: 16 bytes, an IPv4 address mapped (RFC 4291, 2.5.5.2)."""
+    return address.packed if address.version == 6 else b"\0" * 10 + b"\xff\xff" + address.packed
+
+
+def unpack_address(data: bytes) -> Address:
+    """Return the address in 16 bytes."""
+    address = IPv6Address(data)
+    return address.ipv4_mapped or address
+
+
+def connections(fd: int) -> Iterator[Record]:
+    """Yield every connection in the map behind `fd`; one that changes meanwhile may be missed, or come twice."""
+    now = time.monotonic()
+    for key in libbpf.keys(fd, KEY_SIZE):
+        value = libbpf.lookup(fd, key, VALUE_SIZE)
+        if value is not None and (record := parse(key, value, now)) is not None:
+            yield record
+
+
+def parse(key: bytes, value: bytes, now: float) -> Record | None:
+    """Return the connection of an entry as of `now` (monotonic seconds), None if it only leads to one."""
+    seen, _, _, _, _, _, flags, packed_ports, _, _, state, _ = _VALUE.unpack(value)
+    if state == _ALIAS:
+        return None
+    opened, wire, _, target, client_wire = _PORTS.unpack(packed_ports)
+    client_port, port = struct.unpack_from("!HH", key, 32)
+    over = flags & _DOUBTFUL or flags & _FIN_LOCAL and flags & _FIN_REMOTE
+    return Record(
+        client=unpack_address(key[:16]),
+        client_port=client_port,
+        vip=unpack_address(key[16:32]),
+        port=port,
+        opened=opened,
+        wire=wire,
+        client_wire=client_wire or client_port,
+        state="closing" if over else _STATES.get(state, str(state)),
+        leaving=bool(flags & _LEAVING),
+        moving=bool(flags & _MOVING),
+        target=target,
+        idle=max(0.0, now - seen * _TICK),
+    )

@@ -1,0 +1,81 @@
+"""What an agent tells people and machines: a line of rates, a line of health, Prometheus' text. All of it is pure."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping
+from typing import NamedTuple
+
+_GROUPS = {
+    "opened": "syn_marked plain unredirected syn_redirect supported",
+    "redirected": "bound confirmed moved reopen steered own_port_moved arrived announced redirected server_moved "
+    "client_moved",
+    "fallen back": "tried_both fallen_back remembered unsteered repaired stayed",
+    "refused": "refused_announcement collision wrong_port from_old_port no_room map_full rewrite_failed",
+    "aged": "swept_closing swept_opening swept_idle",
+    "forged": "forged_synack second_synack forged_announcement bad_option",
+}
+"""Words for what happened, and the counters behind them."""
+GROUP_OF = {counter: group for group, members in _GROUPS.items() for counter in members.split()}
+
+
+class Entries(NamedTuple):
+    """How full a map of connections is."""
+
+    used: int
+    room: int
+
+
+def rates(before: Mapping[str, int], after: Mapping[str, int], seconds: float) -> str:
+    """Return what moved, in words, with each counter's mean per second; empty if nothing did."""
+    moved: dict[str, list[str]] = {}
+    for name, value in after.items():
+        rate = (value - before.get(name, 0)) / seconds
+        if rate:
+            moved.setdefault(GROUP_OF.get(name, "other"), []).append(f"{name} {_rounded(rate)}")
+    return "; ".join(f"{group}: {', '.join(moved[group])}" for group in (*_GROUPS, "other") if group in moved)
+
+
+def _rounded(rate: float) -> str:
+    """Three digits are enough, and no exponent."""
+    return f"{rate:.0f}" if abs(rate) >= 100 else f"{rate:.3g}"
+
+
+def prometheus(
+    interface: str, found: Mapping[str, tuple[Mapping[str, int], Mapping[str, Entries]]], meanings: Mapping[str, str]
+) -> Iterator[str]:
+    """Yield the lines of Prometheus' text format, version 0.0.4: counters and entries of each role."""
+    place = f'interface="{_escaped(interface)}"'
+    for name, meaning in meanings.items():
+        yield f"# HELP portlb_agent_{name}_total {meaning}"
+        yield f"# TYPE portlb_agent_{name}_total counter"
+        for role, (counters, _) in found.items():
+            yield f'portlb_agent_{name}_total{{{place},role="{role}"}} {counters[name]}'
+    for metric, meaning, value in (
+        ("portlb_agent_entries", "connections remembered, half-open ones and second entries included", "used"),
+        ("portlb_agent_entries_max", "entries the map has room for", "room"),
+    ):
+        yield f"# HELP {metric} {meaning}"
+        yield f"# TYPE {metric} gauge"
+        for role, (_, maps) in found.items():
+            for name, entries in maps.items():
+                yield f'{metric}{{{place},role="{role}",map="{name}"}} {getattr(entries, value)}'
+
+
+def _escaped(label: str) -> str:
+    return label.replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n")
+
+
+def health(
+    attached: Collection[str], entries: Mapping[str, Entries], pids: Collection[int], all_known: bool
+) -> tuple[bool, str]:
+    """Tell whether an agent is well, and in words: on which hooks it is, how full it is, which process looks after it.
+
+    `pids`: processes that hold its programs; `all_known`: there are no others.
+    """
+    words = ["attached" if len(attached) == 2 else f"attached at {', '.join(attached)} only"]
+    words += [f"{name}: {each.used} of {each.room} entries" for name, each in entries.items()]
+    if pids:
+        words.append(f"process {', '.join(map(str, pids))}")
+    else:
+        words.append("no process, so entries do not age" if all_known else "process unknown")
+    return len(attached) == 2 and (bool(pids) or not all_known), "; ".join(words)

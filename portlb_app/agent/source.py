@@ -1,0 +1,168 @@
+"""Where a server's mapping comes from: the command line, a configuration file, or the controller's REST interface.
+
+A source has one method, `mapping`, which can be called again and again; `every` says how often that is worth it.
+Importing this module needs nothing but Python: the parser of configurations and the HTTP client are loaded on use.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import socket
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar, Protocol
+from urllib.parse import SplitResult, urlsplit
+
+from portlb_app.agent.errors import AgentError
+from portlb_app.agent.mapping import ServerMapping, mapping_of
+
+if TYPE_CHECKING:
+    from http.client import HTTPConnection
+
+MAX_BYTES = 4 << 20  # of a configuration, as in the REST interface
+ANSWER_WITHIN = 5.0  # seconds to connect to the controller, and as many for its whole answer
+POLL_EVERY = 10.0  # seconds
+
+
+class WrongConfiguration(AgentError):
+    """The configuration has mistakes, or does not name the server: asking again helps only once it is corrected."""
+
+
+class Unreachable(AgentError):
+    """The controller did not answer: asking again may help."""
+
+
+class Source(Protocol):
+    """Anything that knows a server's mapping."""
+
+    every: ClassVar[float | None]
+    """Seconds after which to ask again; None: only when told to."""
+
+    def mapping(self) -> ServerMapping:
+        """Return what it knows now; AgentError if it does not."""
+
+
+@dataclass(frozen=True)
+class Fixed:
+    """The mapping given on the command line."""
+
+    given: ServerMapping
+    every: ClassVar[float | None] = None
+
+    def mapping(self) -> ServerMapping:
+        """Return it."""
+        return self.given
+
+
+@dataclass(frozen=True)
+class File:
+    """A configuration file, and the server's name in it."""
+
+    path: str
+    server: str
+    every: ClassVar[float | None] = None
+
+    def mapping(self) -> ServerMapping:
+        """Read the file; AgentError if that is impossible, WrongConfiguration if it has mistakes."""
+        try:
+            with open(self.path, "rb") as file:
+                content = file.read(MAX_BYTES + 1)
+        except OSError as error:
+            raise AgentError(f"{self.path}: {error.strerror}") from error
+        return _mapping(content, self.server, self.path)
+
+
+@dataclass(frozen=True)
+class Controller:
+    """A controller's REST interface, and the server's name in the configuration that is live there.
+
+    Raises AgentError if `url` is not a plain http or https address.
+    """
+
+    url: str
+    server: str
+    every: ClassVar[float | None] = POLL_EVERY
+
+    def __post_init__(self) -> None:
+        """Check the address."""
+        try:
+            parts = urlsplit(self.url)
+            sound = bool(parts.hostname) and parts.port != 0
+        except ValueError:
+            sound = False
+        if not sound or parts.scheme not in ("http", "https") or parts.query or parts.fragment:
+            raise AgentError(f"--controller {self.url!r}: say http://HOST:PORT or https://HOST:PORT")
+        if "@" in parts.netloc or not self.url.isascii() or not self.url.isprintable() or " " in self.url:
+            raise AgentError(f"--controller {self.url!r}: an address has no login, no space and ASCII only")
+
+    def mapping(self) -> ServerMapping:
+        """Ask the controller; Unreachable if it does not answer, AgentError if that is no configuration."""
+        return _mapping(self._ask(), self.server, self.url)
+
+    def _ask(self) -> bytes:
+        from http.client import HTTPException
+
+        parts = urlsplit(self.url)
+        with contextlib.closing(_connection(parts)) as connection:
+            try:
+                connection.connect()
+                with _hung_up_after(ANSWER_WITHIN, connection.sock):
+                    connection.request("GET", parts.path.rstrip("/") + "/v1/config")
+                    answer = connection.getresponse()
+                    content = answer.read(MAX_BYTES + 1)
+            except (OSError, HTTPException) as error:
+                raise Unreachable(f"{self.url} does not answer: {error}") from error
+        if answer.status >= 500:
+            raise Unreachable(f"{self.url} answers {answer.status} {answer.reason}")
+        if answer.status != 200:
+            raise AgentError(f"{self.url} answers {answer.status} {answer.reason} instead of a configuration")
+        if len(content) <= MAX_BYTES and not answer.chunked and answer.length != 0:
+            raise Unreachable(f"{self.url} answers with a text that is cut short")  # which may be a sound one, too
+        return content
+
+
+def _connection(parts: SplitResult) -> HTTPConnection:
+    """Return an HTTP client, which follows no redirects and asks no proxy."""
+    from http.client import HTTPConnection, HTTPSConnection
+
+    kind = HTTPSConnection if parts.scheme == "https" else HTTPConnection
+    assert parts.hostname
+    return kind(parts.hostname, parts.port, timeout=ANSWER_WITHIN)
+
+
+@contextlib.contextmanager
+def _hung_up_after(seconds: float, connection: socket.socket) -> Iterator[None]:
+    """Bound an exchange as a whole: a socket's own time-out starts anew with every byte."""
+
+    def hang_up() -> None:
+        with contextlib.suppress(OSError):
+            socket.socket.shutdown(connection, socket.SHUT_RDWR)
+
+    limit = threading.Timer(seconds, hang_up)
+    limit.daemon = True
+    limit.start()
+    try:
+        yield
+    finally:
+        limit.cancel()
+
+
+@functools.lru_cache(maxsize=1)  # a controller that is asked again mostly says the same
+def _mapping(content: bytes, server: str, origin: str) -> ServerMapping:
+    try:
+        from portlb_app.config import ConfigError, load
+    except ImportError as error:
+        raise AgentError(
+            f"reading a configuration needs the Python package {error.name}, which this host does not have: install "
+            "it, or give --vip, --service and --redirect"
+        ) from error
+    if len(content) > MAX_BYTES:
+        raise WrongConfiguration(f"{origin}: a configuration has at most {MAX_BYTES} bytes")
+    try:
+        return mapping_of(load(content.decode()), server)
+    except UnicodeDecodeError as error:
+        raise WrongConfiguration(f"{origin}: byte {error.start} is not UTF-8") from None
+    except (ConfigError, AgentError) as error:
+        raise WrongConfiguration(f"{origin}: {error}") from error

@@ -1,0 +1,214 @@
+"""Paths that do not let the redirect protocol through: every connection completes at the port it opened on.
+
+The middlebox is nftables in the router between the hosts; programs are curl, nginx and a server that speaks first.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+
+import pytest
+
+from tests.net.network import (
+    ACK,
+    CONFIRM,
+    REDIRECT,
+    RST,
+    SYN,
+    Network,
+    agent_stats,
+    client_agent,
+    server_agent,
+    until,
+    web_server,
+)
+from tests.net.world import VIP, World, X, Y
+from tests.net.world import world as make_world
+
+SECONDS = 2.0
+"""How long a connection may take where the announced port is silent."""
+REMEMBERED = 0.5
+"""How long the next one may take; without the memory it would take longer than this."""
+
+
+@pytest.fixture(params=[4, 6], ids=["IPv4", "IPv6"])
+def world(request: pytest.FixtureRequest) -> Iterator[World]:
+    """The hosts, over IPv4, then over IPv6."""
+    with make_world(family=request.param) as made:
+        yield made
+
+
+def timed_get(world: World, port: int = X) -> float:
+    """Fetch the small file; return the seconds from the first SYN to the end, as curl says."""
+    words = ("-sS", "-m", "20", "-w", "%{time_total}", "-o", "/dev/null", world.url(port))
+    return float(world.client.run("curl", *words).stdout)
+
+
+def middlebox(world: World, *rules: str) -> None:
+    """Have the router apply rules of nftables to what it forwards, in this order."""
+    world.router.nft("add table inet box")
+    world.router.nft("add chain inet box forward { type filter hook forward priority 0; }")
+    for rule in rules:
+        world.router.nft(f"add rule inet box forward {rule}")
+
+
+def stateful_firewall(world: World, verdict: str = "drop") -> None:
+    """Let through connections that were opened to X, and of others not even what looks like their middle."""
+    world.router.run("sysctl", "-qw", "net.netfilter.nf_conntrack_tcp_loose=0")
+    middlebox(
+        world,
+        "meta l4proto ipv6-icmp accept",
+        "ct state established,related accept",
+        f"ct state new tcp dport {X} tcp flags & (syn | ack) == syn accept",
+        verdict,
+    )
+
+
+VERDICTS = ["drop", "meta l4proto tcp reject with tcp reset", "reject with icmpx type admin-prohibited"]
+
+
+@pytest.mark.parametrize("verdict", VERDICTS, ids=["drops", "resets", "refuses by ICMP"])
+def test_stateful_firewall(world: World, verdict: str) -> None:
+    """E7: the ACK to Y is dropped or refused: the connection completes on X in time, the next one at once."""
+    stateful_firewall(world, verdict)
+    world.agents()
+    with world.network.capture(world.client, "tcp") as segments:
+        took = timed_get(world)
+    assert took < SECONDS
+    assert segments[1].announced == Y
+    tried = [s for s in world.sent(segments, to_server=True) if s.dport == Y]
+    heard = [s for s in world.sent(segments, to_server=False) if not s.flags & RST or s.sport == X]
+    assert tried and {s.sport for s in heard} == {X}
+    stats = agent_stats(world.client)
+    assert (stats["bound"], stats["fallen_back"], stats["confirmed"]) == (1, 1, 0)
+    assert agent_stats(world.server)["stayed"] == 1
+
+    with world.network.capture(world.client, "tcp") as segments:
+        took = timed_get(world)
+    assert took < REMEMBERED
+    assert set(world.ports(segments)) == {X}
+    assert agent_stats(world.client)["remembered"] == 1
+
+
+def test_stateful_firewall_and_a_server_that_speaks_first(world: World) -> None:
+    """E7: the client has nothing to send; the server's repeated SYN/ACK leads it back to X."""
+    program = (
+        "import socket; server = socket.create_server(('::', 25), family=socket.AF_INET6, dualstack_ipv6=True)\n"
+        "while True: server.accept()[0].sendall(b'220 hello')"
+    )
+    world.server.popen(sys.executable, "-c", program)
+    until(lambda: world.server.listens(25), "the server listens")
+    world.router.run("sysctl", "-qw", "net.netfilter.nf_conntrack_tcp_loose=0")
+    middlebox(world, "meta l4proto ipv6-icmp accept", "ct state established accept",
+              "ct state new tcp dport 25 tcp flags & (syn | ack) == syn accept", "drop")  # fmt: skip
+    world.client_agent()
+    world.server_agent(["3=25"], ["25=3"])
+    ask = (
+        "import socket, time; t = time.monotonic(); "
+        f"s = socket.create_connection(('{world.vip}', 25), 10); print(s.recv(9).decode(), time.monotonic() - t)"
+    )
+    for within in (SECONDS, REMEMBERED):
+        *said, took = world.client.run(sys.executable, "-c", ask).stdout.split()
+        assert said == ["220", "hello"] and float(took) < within
+
+
+def test_packets_from_the_announced_port_are_dropped(world: World) -> None:
+    """E7: the ACK reaches Y, nothing comes back from there: the server sees it and goes back to X as well."""
+    middlebox(world, f"tcp sport {Y} drop")
+    world.agents()
+    assert timed_get(world) < SECONDS
+    assert agent_stats(world.client)["fallen_back"] == 1
+    assert timed_get(world) < REMEMBERED
+    stats = agent_stats(world.server)
+    assert (stats["redirected"], stats["stayed"]) == (1, 2)
+
+
+def test_option_is_stripped(world: World) -> None:
+    """E7: CONFIRM without a port: X at once, for every connection."""
+    middlebox(world, "reset tcp option 253")
+    world.agents()
+    with world.network.capture(world.client, "tcp") as segments:
+        assert timed_get(world) < REMEMBERED
+    assert segments[1].flags == SYN | ACK | CONFIRM and segments[1].announced is None
+    assert set(world.ports(segments)) == {X}
+    assert agent_stats(world.client)["unredirected"] == 1
+
+
+CLEAR = "@th,96,16 set @th,96,16 & 0xf3ff"
+"""Clears both header bits; the checksum is put right."""
+
+
+def test_header_bits_are_cleared(world: World) -> None:
+    """E7: the SYN arrives as a plain client's: X at once."""
+    middlebox(world, f"meta l4proto tcp {CLEAR}")
+    world.agents()
+    with world.network.capture(world.server, "tcp") as segments:
+        assert timed_get(world) < REMEMBERED
+    assert not any(segment.flags & (REDIRECT | CONFIRM) for segment in segments)
+    assert set(world.ports(segments)) == {X}
+    assert agent_stats(world.client)["plain"] == 1
+
+
+def test_header_bits_are_cleared_but_the_option_asks(world: World) -> None:
+    """E2 with `--signal option`: on the same path the connection is redirected, and no header bit is ever set."""
+    middlebox(world, f"meta l4proto tcp {CLEAR}")
+    world.agents("--signal", "option")
+    with world.network.capture(world.client, "tcp") as segments:
+        assert timed_get(world) < REMEMBERED
+    assert not any(segment.flags & (REDIRECT | CONFIRM) for segment in segments)
+    assert [segment.announced for segment in segments[:3]] == [None, Y, X]
+    assert set(world.ports(segments[2:])) == {Y}
+    assert agent_stats(world.server)["syn_redirect"] == 1
+    # in the middle of the connection too, by option alone
+    stats = agent_stats(world.client)
+    assert (stats["bound"], stats["confirmed"], stats["fallen_back"]) == (1, 1, 0)
+
+
+def test_only_the_servers_bits_are_cleared(world: World) -> None:
+    """E2: CONFIRM arrives in the option alone, which suffices."""
+    middlebox(world, f"tcp sport {X} {CLEAR}")
+    world.agents()
+    assert timed_get(world) < REMEMBERED
+    assert agent_stats(world.client)["confirmed"] == 1
+
+
+SLOW = """
+import collections, selectors, socket, sys, time
+# forwards frames between two interfaces, 400 ms later
+one, other = (socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(3)) for _ in range(2))
+one.bind((sys.argv[1], 0)); other.bind((sys.argv[2], 0))
+waiting, poll = collections.deque(), selectors.DefaultSelector()
+poll.register(one, selectors.EVENT_READ, other); poll.register(other, selectors.EVENT_READ, one)
+print("ready", flush=True)
+while True:
+    for key, _ in poll.select(max(0, waiting[0][0] - time.monotonic()) if waiting else None):
+        frame, (_, _, kind, *_) = key.fileobj.recvfrom(65536)
+        if kind != socket.PACKET_OUTGOING:
+            waiting.append((time.monotonic() + 0.4, key.data, frame))
+    while waiting and waiting[0][0] <= time.monotonic():
+        _, to, frame = waiting.popleft()
+        to.send(frame)
+"""
+
+
+def test_a_slow_path_is_no_silent_one() -> None:
+    """E2: 400 ms each way, more than the least patience: the connection stays on Y, nothing is sent twice."""
+    with Network() as network:
+        client, slow, server = (network.host(label) for label in ("client", "slow", "server"))
+        network.link(client, slow, None, ("eth0", "left"))
+        network.link(slow, server, None, ("right", "eth0"))
+        for host, address in ((client, "10.0.2.1"), (server, VIP)):
+            host.run("ip", "address", "add", f"{address}/24", "dev", "eth0")
+            host.offloads("eth0", on=False)
+        for interface in ("left", "right"):
+            slow.offloads(interface, on=False)
+        slow.popen_ready(sys.executable, "-c", SLOW, "left", "right")
+        (network.directory / "small").write_bytes(b"odd\n")
+        web_server(server, network.directory, (X,))
+        client_agent(client, [VIP])
+        server_agent(server, [VIP], [f"{Y}={X}"], [f"{X}={Y}"])
+        took = client.run("curl", "-sS", "-m", "20", "-w", "%{time_starttransfer}", f"http://{VIP}:{X}/small").stdout
+        stats = agent_stats(client)
+        assert float(took.removeprefix("odd\n")) > 1.6
+        assert (stats["confirmed"], stats["tried_both"], stats["fallen_back"]) == (1, 0, 0)
