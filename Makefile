@@ -1,4 +1,4 @@
-.PHONY: demo test check lint flows
+.PHONY: demo test check lint flows bench
 PYTHON = .venv/bin/python
 
 demo: ; ./scripts/prepare.sh && $(PYTHON) -m mininet_topos.demo $(if $(CLI),--cli)
@@ -6,3 +6,4 @@ test: ; ./scripts/prepare.sh && $(MAKE) --no-print-directory lint && $(PYTHON) -
 check: ; ./scripts/prepare.sh && $(MAKE) --no-print-directory lint && $(PYTHON) -m pytest -q -p no:cacheprovider tests/unit
 lint: ; $(PYTHON) -m flake8 && $(PYTHON) -m isort --check-only --quiet . && $(PYTHON) -m mypy
 flows: ; for lb in flows/*/lb.yaml; do $(PYTHON) -m portlb_app.cli compile $$lb -o $$(dirname $$lb); done
+bench: ; ./scripts/prepare.sh && $(PYTHON) -m bench.agents

@@ -236,7 +236,8 @@ print(one.recv(9), flush=True)
 def test_nothing_is_pinned_and_nobody_else_may_look(world: World) -> None:
     """The maps have no name in the file system; without rights the agent's commands say which are missing."""
     world.agents()
-    pinned = world.client.run("sh", "-c", "mount -t bpf bpf /sys/fs/bpf 2>/dev/null; find /sys/fs/bpf -type f ! -name '*.debug'").stdout
+    look = "mount -t bpf bpf /sys/fs/bpf 2>/dev/null; find /sys/fs/bpf -type f ! -name '*.debug'"
+    pinned = world.client.run("sh", "-c", look).stdout
     assert pinned == ""
     done = world.client.run(
         "setpriv", "--reuid", "65534", "--clear-groups", "--no-new-privs", sys.executable, "-m", "portlb_app.agent",
