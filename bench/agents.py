@@ -132,8 +132,7 @@ class Hosts:
         network.link(self.client, self.server)
         for family in FAMILIES.values():
             for host, address in ((self.client, family.client), (self.server, family.vip)):
-                words = ("nodad",) if family.version == 6 else ()
-                host.run("ip", "address", "add", f"{address}/{family.prefix}", "dev", "eth0", *words)
+                host.run("ip", "address", "add", f"{address}/{family.prefix}", "dev", "eth0")
         for host, settings in ((self.client, CLIENT_SYSCTLS + BOTH_SYSCTLS), (self.server, BOTH_SYSCTLS)):
             for setting in settings:
                 host.run("sysctl", "-qw", setting)

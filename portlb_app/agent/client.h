@@ -100,12 +100,7 @@ static __always_inline bool is_taken(const struct key *key, const struct connect
 /* Let packets from port `wire` of the server reach the connection behind `key`. False: counted, they cannot. */
 static __always_inline bool add_alias(const struct key *key, __be16 client_port, __be16 wire)
 {
-	struct connection alias = {
-		.seen = tick(),
-		.opened = key->port,
-		.client_port = key->client_port,
-		.state = ALIAS,
-	};
+	struct connection alias = alias_of(key);
 	struct key alias_key = *key;
 	struct connection *other;
 

@@ -73,15 +73,19 @@ static __always_inline int ended_ingress(struct __sk_buff *skb, const struct pac
 {
 	bool fin = segment->word & TCP_FIN;
 	__u32 next = segment->seq + segment->data + fin, seq = entry->end_seq + 1, ack = segment->ack;
+	__u32 already = entry->server_seq - segment->seq; /* bytes of the segment that have been received before */
 
 	touch(entry);
-	if ((__s32)(next - entry->server_seq) > 0)
+	if (already <= segment->data + fin) { /* in order, and nothing is missing: who does not know the numbers fails */
 		entry->server_seq = next;
+		if (fin)
+			set(entry, FIN_REMOTE);
+	}
 	if (segment->ack == entry->fin_seq + 1)
 		set(entry, FIN_ACKED);
-	if (fin)
-		set(entry, FIN_REMOTE);
-	if (!(segment->word & TCP_RST)) {
+	if (segment->word & TCP_RST) {
+		seq = entry->end_seq + 1 - already; /* the kernel judges a reset by its number, as ever */
+	} else {
 		/* The kernel has sent no FIN that could be acknowledged, unless the program has closed. */
 		if (!(entry->flags & PROGRAM_CLOSED))
 			ack = entry->fin_seq;

@@ -156,7 +156,6 @@ for _name in ("bpf_tc_hook_create", "bpf_tc_hook_destroy"):
 _declare("ring_buffer__new", c_void_p, c_int, c_void_p, c_void_p, c_void_p)
 _declare("ring_buffer__consume", c_int, c_void_p)
 _declare("ring_buffer__epoll_fd", c_int, c_void_p)
-_declare("ring_buffer__free", None, c_void_p)
 _declare("bpf_object__open_file", c_void_p, c_char_p, c_void_p)
 _declare("bpf_object__close", None, c_void_p)
 _declare("bpf_map__reuse_fd", c_int, c_void_p, c_int)
@@ -355,10 +354,6 @@ class Ring:
         _checked(_library.ring_buffer__consume(self._ring), "ring buffer")
         taken, self._taken[:] = list(self._taken), []
         return taken
-
-    def close(self) -> None:
-        """Let go of the map."""
-        _library.ring_buffer__free(self._ring)
 
 
 def run(prog_fd: int, packet: bytes = b"", context: bytes = b"", repeat: int = 1) -> RunResult:

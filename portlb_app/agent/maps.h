@@ -162,6 +162,17 @@ static __always_inline __be16 client_port_of(const struct connection *entry, __b
 	return entry->client_port ? entry->client_port : port;
 }
 
+/* What leads from other ports to the connection behind `key`. */
+static __always_inline struct connection alias_of(const struct key *key)
+{
+	return (struct connection){
+		.seen = tick(),
+		.opened = key->port,
+		.client_port = key->client_port,
+		.state = ALIAS,
+	};
+}
+
 /* The connection an ALIAS leads to; `key` becomes the connection's. None if it has been replaced or has aged away. */
 static __always_inline struct connection *follow(struct key *key, const struct connection *alias)
 {

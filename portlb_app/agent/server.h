@@ -201,12 +201,7 @@ static __always_inline void server_announcement(struct __sk_buff *skb, const str
 						const struct segment *segment, const struct key *key,
 						struct connection *entry, const struct announcement *found)
 {
-	struct connection alias = {
-		.seen = tick(),
-		.opened = key->port,
-		.client_port = key->client_port,
-		.state = ALIAS,
-	};
+	struct connection alias = alias_of(key);
 	struct key alias_key = *key;
 	struct connection *other;
 

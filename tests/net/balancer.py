@@ -27,7 +27,7 @@ import yaml
 
 from portlb_app.config import Server, load
 from portlb_app.openflow import mac_text
-from tests.net.network import ROOT, Namespace, Network, client_agent, until
+from tests.net.network import ROOT, Namespace, Network, client_agent, end, until
 from tests.ovs.switch import Switch
 
 BRIDGE = "s1"
@@ -215,6 +215,10 @@ class Connections:
     def ask(self) -> list[bool]:
         """Which of them still answer, in the order they were opened."""
         return [answered == "1" for answered in self._tell("ask")]
+
+    def close(self) -> None:
+        """Close all of them."""
+        end(self._process)
 
     def _tell(self, line: str) -> str:
         assert self._process.stdin is not None and self._process.stdout is not None

@@ -263,6 +263,7 @@ def redirected(fig2: Balancer, to: dict[str, int]) -> tuple[str, str, list[Segme
     assert (done.returncode, done.stdout) == (0, "1 connection: 1 followed\n"), done.stderr
     with fig2.network.capture(fig2.client, "tcp[tcpflags] & tcp-syn != 0") as segments:
         second = connections.open(20)
+    connections.close()  # or the next one's redirect would find it, too
     return first, second, segments
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import struct
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, ip_address
 
 import pytest
 
@@ -89,3 +89,14 @@ def test_a_capture_cut_anywhere_gives_its_whole_packets() -> None:
         got = len(list(packets.capture(content[:length])))
         assert got == max(0, length - 24) // len(one)
     assert list(packets.capture(bytes(24) + b"\xff" * 64)) == []
+
+
+@pytest.mark.parametrize(("source", "destination"), [("10.0.0.100", "10.0.0.1"), ("fd00::100", "fd00::1")])
+def test_a_bare_acknowledgement_is_read_as_what_it_is(source: str, destination: str) -> None:
+    """B1: the frame that announcements are made of, in both families; cut anywhere it is no segment."""
+    frame = packets.bare_ack(ip_address(source), ip_address(destination), 20, 40000)
+    segment = packets.tcp(frame)
+    assert segment is not None
+    assert (str(segment.source), str(segment.destination)) == (source, destination)
+    assert (segment.sport, segment.dport, segment.flags, segment.size, segment.options) == (20, 40000, 0x010, 0, b"")
+    assert all(packets.tcp(frame[:length]) is None for length in range(len(frame)))
