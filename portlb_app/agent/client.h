@@ -137,9 +137,12 @@ static __always_inline void doubt_alias(const struct key *key, __be16 client_por
 static __always_inline void delete_alias(const struct key *key, __be16 wire)
 {
 	struct key alias_key = *key;
+	const struct connection *alias;
 
 	alias_key.port = wire;
-	bpf_map_delete_elem(&connections, &alias_key);
+	alias = bpf_map_lookup_elem(&connections, &alias_key);
+	if (alias && alias->state == ALIAS && alias->opened == key->port && alias->client_port == key->client_port)
+		bpf_map_delete_elem(&connections, &alias_key);
 }
 
 /* Step 1: the SYN leaves with REDIRECT. A repeated one keeps its entry, another one replaces it. */
@@ -255,7 +258,7 @@ static __always_inline int client_egress_tcp(struct __sk_buff *skb, struct packe
 
 	sport = client_port_of(entry, segment.sport);
 	if (entry->flags & ENDED)
-		return ended_egress(skb, packet, &segment, entry, sport);
+		return ended_egress(skb, packet, &segment, entry, sport, entry->state == BOUND ? 0 : redirect_bit());
 	note_local(entry, &segment);
 	word = segment.word;
 

@@ -38,11 +38,11 @@ static __always_inline bool replace_number(struct __sk_buff *skb, const struct p
 #define SEQ_AT offsetof(struct tcphdr, seq)
 #define ACK_AT offsetof(struct tcphdr, ack_seq)
 
-/* What the kernel sends on an ENDED connection. */
+/* What the kernel sends on an ENDED connection; `bits` are the header bits it needs to keep to its server. */
 static __always_inline int ended_egress(struct __sk_buff *skb, const struct packet *packet, struct segment *segment,
-					struct connection *entry, __be16 sport)
+					struct connection *entry, __be16 sport, __u16 bits)
 {
-	__u16 word = (segment->word & ~TCP_FLAGS) | TCP_ACK;
+	__u16 word = (segment->word & ~TCP_FLAGS) | TCP_ACK | bits;
 	__u32 seq = entry->fin_seq;
 
 	touch(entry);

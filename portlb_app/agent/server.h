@@ -54,7 +54,11 @@ static __always_inline int server_syn(struct __sk_buff *skb, const struct packet
 	struct announcement asked = read_option(skb, packet, segment);
 	bool by_bit = segment->word & REDIRECT, redirect = by_bit || (asked.flags & OPTION_REDIRECT);
 	__be16 answer = redirect ? server_settings.answers[segment->dport] : 0;
+	struct numbers numbers;
 
+	/* The kernel has such a connection: it challenges the SYN (RFC 5961, 4), and nothing is forgotten for it. */
+	if (ask_socket(skb, packet, key, SERVER, &numbers))
+		return rewrite(skb, packet, segment, key->client_port, key->port, segment->word);
 	if (entry && is_live(entry)) {
 		/* Late copies of its own SYN included: the kernel answers those as the connection's state demands. */
 		if (port_on_wire(entry) != segment->dport && entry->client_seq != segment->seq) {
