@@ -21,6 +21,7 @@ import os
 import platform
 import re
 import resource
+import signal
 import statistics
 import subprocess
 import sys
@@ -394,6 +395,7 @@ def main() -> int:
     arguments = parser.parse_args()
     if os.geteuid() != 0:
         parser.error("namespaces and agents need root")
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))  # so that the namespaces go too
     families = [FAMILIES[version] for version in dict.fromkeys(arguments.families)]
     try:
         with Network() as network:
