@@ -247,7 +247,7 @@ def test_u1_u2_u3_udp(fig2: Balancer) -> None:
 
     def ask(port: int) -> str:
         return fig2.client.run(
-            "sh", "-c", f"echo ask | socat -t 0.3 - UDP4:{fig2.vip.address}:{port}"
+            "sh", "-c", f"echo ask | socat -t 1 - UDP4:{fig2.vip.address}:{port}"
         ).stdout.strip()
 
     assert [ask(port) for port in (1, 5, 6, 99)] == ["a", "a", "b", "d"]
