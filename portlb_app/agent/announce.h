@@ -16,7 +16,7 @@ enum answer {
 	FOLLOWED,   /* the peer has followed */
 	NO_SOCKET,  /* the entry is there, the connection's socket is not in this network namespace */
 	IMPOSSIBLE, /* not in this state, or the port is taken */
-	BUSY,       /* the program has sent something that is not acknowledged */
+	BUSY,       /* not now: the program has sent something that is not acknowledged */
 };
 
 /* Turn the frame into the probe. */
@@ -24,20 +24,16 @@ static __always_inline int make_probe(struct __sk_buff *skb, struct packet *pack
 				      enum host host, __be16 sport, __be16 dport, __u8 flags, __be16 port)
 {
 	struct numbers numbers;
-	__be32 sequence[2], old[2] = {bpf_htonl(segment->seq), bpf_htonl(segment->ack)};
-	__u16 word = segment->word;
 
 	if (!ask_socket(skb, packet, &packet->key, host, &numbers))
 		return NO_SOCKET;
-	if (!has_room(packet, segment))
-		return IMPOSSIBLE;
-	sequence[0] = bpf_htonl(numbers.unacknowledged - 1);
-	sequence[1] = bpf_htonl(numbers.received);
-	if (bpf_l4_csum_replace(skb, packet->payload + CHECKSUM_AT, old[0], sequence[0], 4) ||
-	    bpf_l4_csum_replace(skb, packet->payload + CHECKSUM_AT, old[1], sequence[1], 4) ||
-	    bpf_skb_store_bytes(skb, packet->payload + offsetof(struct tcphdr, seq), sequence, sizeof(sequence), 0))
-		return IMPOSSIBLE;
-	if (rewrite_with_option(skb, packet, segment, sport, dport, word | REDIRECT, flags, port) == DROP)
+	/* Told to close while data is on its way to it, the client might take a pause of the path for the end. */
+	if (!(flags & (OPTION_IN_PLACE | OPTION_RESET)) && numbers.sent != numbers.unacknowledged)
+		return BUSY;
+	if (!has_room(packet, segment) ||
+	    !replace_number(skb, packet, SEQ_AT, segment->seq, numbers.unacknowledged - 1) ||
+	    !replace_number(skb, packet, ACK_AT, segment->ack, numbers.received) ||
+	    rewrite_with_option(skb, packet, segment, sport, dport, segment->word | REDIRECT, flags, port) == DROP)
 		return IMPOSSIBLE;
 	return MADE;
 }

@@ -210,13 +210,23 @@ static __always_inline int client_syn(struct __sk_buff *skb, const struct packet
 	return rewrite(skb, packet, segment, segment->sport, opened, word);
 }
 
-/* Has the port announced last been silent for so long that the one before should be tried as well? */
-static __always_inline bool is_silent(struct connection *entry)
+/*
+ * Has the port announced last been silent for so long that the one before should be tried as well? Nobody answers a
+ * mere acknowledgement, so it is silent only from the first data, or FIN, on.
+ */
+static __always_inline bool is_silent(struct connection *entry, const struct segment *segment)
 {
 	if (entry->before == entry->wire || entry->before == 0)
 		return false;
 	if (entry->flags & TRYING)
 		return true;
+	if (!(entry->flags & ASKED)) {
+		if (segment->data || (segment->word & TCP_FIN)) {
+			entry->since = moment();
+			set(entry, ASKED);
+		}
+		return false;
+	}
 	if (moment() - entry->since <= entry->patience)
 		return false;
 	set(entry, TRYING);
@@ -271,7 +281,7 @@ static __always_inline int client_egress_tcp(struct __sk_buff *skb, struct packe
 
 	/* Step 3: CONFIRM, with the option where it fits, until the server is heard from the wire's port. */
 	if (!(entry->flags & HEARD)) {
-		if (is_silent(entry))
+		if (is_silent(entry, &segment))
 			return client_try_both(skb, packet, &segment, entry, sport);
 		word |= confirm_bit();
 		if (is_pure_ack(&segment)) {
@@ -340,6 +350,10 @@ static __always_inline int client_synack(struct __sk_buff *skb, const struct pac
 			count(COUNT_second_synack);
 			return DROP;
 		}
+		/* That late it is no answer to a repeated SYN: the ACK was lost, or is not let through. */
+		if (entry->state == BOUND && !(entry->flags & (HEARD | ASKED)) &&
+		    moment() - entry->since > entry->patience)
+			set(entry, TRYING);
 	}
 	return rewrite(skb, packet, segment, key->port, segment->dport, segment->word);
 }
@@ -386,6 +400,9 @@ static __always_inline int client_announcement(struct __sk_buff *skb, const stru
 		return DROP;
 	}
 	if (found->port != entry->wire) {
+		/* Not before the last port was heard: `before` is then the only one known to work. */
+		if (entry->state == BOUND && !(entry->flags & HEARD))
+			goto refused;
 		if (!add_alias(key, client_port_of(entry, key->client_port), found->port))
 			goto refused;
 		doubt_alias(key, client_port_of(entry, key->client_port), entry->wire);
@@ -394,7 +411,7 @@ static __always_inline int client_announcement(struct __sk_buff *skb, const stru
 		entry->since = moment();
 		if (!entry->patience)
 			entry->patience = PATIENCE_MAX;
-		clear(entry, HEARD | TRYING);
+		clear(entry, HEARD | TRYING | ASKED);
 		entry->state = BOUND;
 		count(COUNT_moved);
 	}
@@ -415,8 +432,9 @@ static __always_inline bool client_hear(struct __sk_buff *skb, const struct pack
 
 	if (entry->state == BOUND && port == entry->wire) {
 		if (!(entry->flags & HEARD)) {
-			if (reset && entry->before != entry->wire) {
-				/* A middlebox that knows no connection to this port refuses it. The server may not. */
+			if (reset && entry->before != entry->wire && !(segment->word & REDIRECT_CONFIRM) &&
+			    !client_settings.by_option) {
+				/* A middlebox refuses a port it knows no connection to: a server's own reset has CONFIRM. */
 				set(entry, TRYING);
 				return false;
 			}

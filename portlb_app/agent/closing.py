@@ -7,6 +7,7 @@ import struct
 import time
 
 from portlb_app.agent import libbpf, sockets
+from portlb_app.agent.answer import Answer
 from portlb_app.agent.loader import Agent
 from portlb_app.agent.loop import Loop
 from portlb_app.agent.record import KEY_SIZE, unpack_address
@@ -15,7 +16,6 @@ from portlb_app.packets import bare_ack
 _LOG = logging.getLogger("portlb.agent")
 LOOK_EVERY = 0.1
 """Seconds between looks at connections that are busy."""
-_BUSY = 5  # as in announce.h
 PATIENCE = 3.0
 """Seconds for which a busy connection is looked at again; the server repeats its announcement more often."""
 
@@ -55,7 +55,7 @@ class Closing:
 
     def _end(self, tcp: sockets.Tcp) -> bool:
         """Close one connection by FIN; False: it has become busy."""
-        return self._agent.end(bare_ack(tcp.remote, tcp.local, tcp.remote_port, tcp.local_port)) != _BUSY
+        return self._agent.end(bare_ack(tcp.remote, tcp.local, tcp.remote_port, tcp.local_port)) is not Answer.BUSY
 
 
 def _parse(data: bytes) -> sockets.Tcp:

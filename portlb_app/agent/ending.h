@@ -20,24 +20,6 @@
 /* On the frame that ends the program's stream, so that client_ingress lets it through. */
 #define ENDING_MARK 0x52500001
 
-static __always_inline bool replace_number(struct __sk_buff *skb, const struct packet *packet, __u32 at, __u32 from,
-					   __u32 to)
-{
-	__be32 old = bpf_htonl(from), new = bpf_htonl(to);
-
-	if (from == to)
-		return true;
-	if (bpf_l4_csum_replace(skb, packet->payload + CHECKSUM_AT, old, new, sizeof(new)) ||
-	    bpf_skb_store_bytes(skb, packet->payload + at, &new, sizeof(new), 0)) {
-		count(COUNT_rewrite_failed);
-		return false;
-	}
-	return true;
-}
-
-#define SEQ_AT offsetof(struct tcphdr, seq)
-#define ACK_AT offsetof(struct tcphdr, ack_seq)
-
 /* What the kernel sends on an ENDED connection; `bits` are the header bits it needs to keep to its server. */
 static __always_inline int ended_egress(struct __sk_buff *skb, const struct packet *packet, struct segment *segment,
 					struct connection *entry, __be16 sport, __u16 bits)

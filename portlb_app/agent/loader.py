@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from portlb_app.agent import capabilities, counters, interface, libbpf
+from portlb_app.agent.answer import Answer
 from portlb_app.agent.errors import AgentError
 from portlb_app.agent.report import Entries
 
@@ -100,9 +101,9 @@ class Programs:
         now = time.monotonic_ns() + int(seconds_ahead * 1e9) >> _TICK_SHIFT
         libbpf.run(self._object.program_fd(f"{self.role}_sweep"), context=struct.pack("=I", now))
 
-    def end(self, frame: bytes, index: int) -> int:
-        """Tell a client's program, on interface `index`, that the server has closed; return announce.h's answer."""
-        return libbpf.run(self._object.program_fd("client_end"), frame, struct.pack("=48xI", index)).verdict
+    def end(self, frame: bytes, index: int) -> Answer:
+        """Tell a client's program, on interface `index`, that the server has closed."""
+        return Answer(libbpf.run(self._object.program_fd("client_end"), frame, struct.pack("=48xI", index)).verdict)
 
     def close(self) -> None:
         """Let go of programs and maps; what is attached stays attached."""
@@ -141,8 +142,8 @@ class Agent:
         """Return the file descriptor of a map, the same for as long as the agent lives, whatever is reloaded."""
         return self._maps[name]
 
-    def end(self, frame: bytes) -> int:
-        """Tell the program behind a frame to it that the server has closed; return announce.h's answer."""
+    def end(self, frame: bytes) -> Answer:
+        """Tell the program behind a frame to it that the server has closed."""
         return self.programs.end(interface.mac_of(self._name) + frame[6:], self._index)
 
     def reload(self, settings: bytes) -> None:

@@ -45,6 +45,7 @@ enum flag {
 	ENDED = 1 << 12,      /* client: the program has been told that the server has closed: see ending.h */
 	FIN_ACKED = 1 << 13,  /* client, ENDED: the server has acknowledged the FIN sent for the program */
 	PROGRAM_CLOSED = 1 << 14, /* client, ENDED: the program has closed, too */
+	ASKED = 1 << 15,      /* client: something that needs an answer was sent to the wire's port at `since` */
 };
 
 struct connection {

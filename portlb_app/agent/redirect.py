@@ -23,6 +23,7 @@ from pathlib import Path
 
 from portlb_app import packets
 from portlb_app.agent import interface, libbpf, loader, record, sockets
+from portlb_app.agent.answer import Answer
 from portlb_app.agent.errors import AgentError
 from portlb_app.agent.mapping import Address
 from portlb_app.agent.record import Record
@@ -42,17 +43,6 @@ class How(enum.IntFlag):
     """Go on at the port named without a new handshake."""
     RESET = 2
     """As CLOSE, at once and by RST."""
-
-
-class Answer(enum.IntEnum):
-    """What announce.h says of one connection."""
-
-    MADE = 0
-    GONE = 1
-    FOLLOWED = 2
-    NO_SOCKET = 3
-    IMPOSSIBLE = 4
-    TIMED_OUT = 5  # said here, not there
 
 
 _WORDS = {
@@ -183,9 +173,9 @@ class Announcer:
             left = []
             for connection in pending:
                 answer = self.announce(connection, port, how)
-                if answer is Answer.MADE:
-                    told.add(connection)
+                if answer in (Answer.MADE, Answer.BUSY):
                     left.append(connection)
+                    told.update([connection] if answer is Answer.MADE else [])
                 elif answer is Answer.GONE and connection in told and how is not How.IN_PLACE:
                     yield connection, Answer.FOLLOWED  # closed, and forgotten already
                 else:

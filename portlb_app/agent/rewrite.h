@@ -11,6 +11,24 @@ static __always_inline __u32 difference(__u16 old, __u16 new)
 
 #define CHECKSUM_AT offsetof(struct tcphdr, check)
 #define WORD_AT 12
+#define SEQ_AT offsetof(struct tcphdr, seq)
+#define ACK_AT offsetof(struct tcphdr, ack_seq)
+
+/* Give the segment another sequence or acknowledgement number, in host byte order. */
+static __always_inline bool replace_number(struct __sk_buff *skb, const struct packet *packet, __u32 at, __u32 from,
+					   __u32 to)
+{
+	__be32 old = bpf_htonl(from), new = bpf_htonl(to);
+
+	if (from == to)
+		return true;
+	if (bpf_l4_csum_replace(skb, packet->payload + CHECKSUM_AT, old, new, sizeof(new)) ||
+	    bpf_skb_store_bytes(skb, packet->payload + at, &new, sizeof(new), 0)) {
+		count(COUNT_rewrite_failed);
+		return false;
+	}
+	return true;
+}
 
 /*
  * Give the segment other ports and header bits. The helpers, not direct writes: they touch only packets that change

@@ -218,11 +218,11 @@ static __always_inline void server_announcement(struct __sk_buff *skb, const str
 	alias_key.client_port = found->port;
 	other = bpf_map_lookup_elem(&connections, &alias_key);
 	if (!found->port || !(found->flags & OPTION_IN_PLACE) || found->port == key->client_port ||
-	    (other && (other->state == ALIAS || is_live(other)))) {
+	    (other && (other->state == ALIAS || !is_closing(other)))) {
 		count(COUNT_refused_announcement);
 		return;
 	}
-	if (bpf_map_update_elem(&connections, &alias_key, &alias, BPF_NOEXIST) && !other) {
+	if (bpf_map_update_elem(&connections, &alias_key, &alias, BPF_ANY)) {
 		count(COUNT_map_full);
 		return;
 	}
@@ -317,6 +317,7 @@ static __always_inline int server_egress_tcp(struct __sk_buff *skb, struct packe
 {
 	struct connection *entry;
 	struct segment segment;
+	__u16 word;
 
 	if (!read_tcp(skb, packet, &segment, FROM_VIP))
 		return PASS;
@@ -331,7 +332,11 @@ static __always_inline int server_egress_tcp(struct __sk_buff *skb, struct packe
 	note_local(entry, &segment);
 	if (is_synack(&segment))
 		return server_synack(skb, packet, &segment, entry);
-	return rewrite(skb, packet, &segment, port_on_wire(entry), client_port_of(entry, segment.dport), segment.word);
+	word = segment.word;
+	/* A client that has not heard this port takes a reset from it for a middlebox's, unless it is told. */
+	if ((word & TCP_RST) && entry->state == BOUND && !(entry->flags & (SETTLED | BY_OPTION)))
+		word |= REDIRECT_CONFIRM;
+	return rewrite(skb, packet, &segment, port_on_wire(entry), client_port_of(entry, segment.dport), word);
 }
 
 /* An error about a packet this host sent: it quotes the ports of the wire, the program knows its own. */

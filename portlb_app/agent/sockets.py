@@ -29,7 +29,8 @@ _INTERFACE_AND_COOKIE = struct.Struct("=III")  # the rest of it
 _ANY_COOKIE = 0xFFFFFFFF
 _INET_DIAG_INFO = 2  # attribute: struct tcp_info
 _ATTRIBUTE = struct.Struct("=HH")
-_QUIET = 50  # milliseconds
+_QUIET = 50  # milliseconds, and
+_QUIET_ROUND_TRIPS = 3
 _LATEST_ACK = 1000  # milliseconds: RFC 9293 section 3.8.6.3 allows 500; keep-alive probes come 1 s after data or later
 
 
@@ -52,8 +53,8 @@ class _Socket(NamedTuple):
 def quiet(connections: Iterable[Tcp]) -> set[Tcp]:
     """Return those of the connections on which no answer is outstanding, as their TCP_INFO (tcp(7)) tells.
 
-    All data sent is acknowledged, and the last data came from the peer, at least 50 ms ago, and has been read; or none
-    was ever exchanged.
+    All data sent is acknowledged, and the last data came from the peer, at least 50 ms and three round trips ago, and
+    has been read; or none was ever exchanged.
     """
     found = _find(connections).items()
     return {connection for connection, its in found if its.unread == 0 and is_quiet(its.info)}
@@ -63,8 +64,8 @@ def is_quiet(info: bytes) -> bool:
     """Tell it from the bytes of a `struct tcp_info`; one too short to tell is not quiet."""
     if len(info) < 148:
         return False
-    unacknowledged, last_sent, last_received, last_acknowledged = (
-        struct.unpack_from("=I", info, at)[0] for at in (24, 44, 52, 56)
+    unacknowledged, last_sent, last_received, last_acknowledged, round_trip = (
+        struct.unpack_from("=I", info, at)[0] for at in (24, 44, 52, 56, 68)
     )
     acknowledged, received, unsent = struct.unpack_from("=QQ8xI", info, 120)
     if unacknowledged or unsent:
@@ -73,7 +74,8 @@ def is_quiet(info: bytes) -> bool:
     if received and last_received == last_sent:  # within one tick of the kernel's clock, up to 10 ms: in which order?
         # A request sent after data came has been acknowledged since, and by itself: by the rules for delayed ACKs.
         answered = not 0 < last_received - last_acknowledged < _LATEST_ACK
-    return bool(answered and min(last_sent, last_received) >= _QUIET)
+    enough = max(_QUIET, _QUIET_ROUND_TRIPS * round_trip // 1000)  # the round trip is in microseconds
+    return bool(answered and min(last_sent, last_received) >= enough)
 
 
 def destroy(connections: Iterable[Tcp]) -> set[Tcp]:

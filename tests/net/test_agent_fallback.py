@@ -16,14 +16,10 @@ from tests.net.network import (
     REDIRECT,
     RST,
     SYN,
-    Network,
     agent_stats,
-    client_agent,
-    server_agent,
     until,
-    web_server,
 )
-from tests.net.world import VIP, World, X, Y
+from tests.net.world import VIP, World, X, Y, slow_path
 from tests.net.world import world as make_world
 
 SECONDS = 2.0
@@ -173,42 +169,45 @@ def test_only_the_servers_bits_are_cleared(world: World) -> None:
     assert agent_stats(world.client)["confirmed"] == 1
 
 
-SLOW = """
-import collections, selectors, socket, sys, time
-# forwards frames between two interfaces, 400 ms later
-one, other = (socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(3)) for _ in range(2))
-one.bind((sys.argv[1], 0)); other.bind((sys.argv[2], 0))
-waiting, poll = collections.deque(), selectors.DefaultSelector()
-poll.register(one, selectors.EVENT_READ, other); poll.register(other, selectors.EVENT_READ, one)
-print("ready", flush=True)
-while True:
-    for key, _ in poll.select(max(0, waiting[0][0] - time.monotonic()) if waiting else None):
-        frame, (_, _, kind, *_) = key.fileobj.recvfrom(65536)
-        if kind != socket.PACKET_OUTGOING:
-            waiting.append((time.monotonic() + 0.4, key.data, frame))
-    while waiting and waiting[0][0] <= time.monotonic():
-        _, to, frame = waiting.popleft()
-        to.send(frame)
-"""
-
-
 def test_a_slow_path_is_no_silent_one() -> None:
     """E2: 400 ms each way, more than the least patience: the connection stays on Y, nothing is sent twice."""
-    with Network() as network:
-        client, slow, server = (network.host(label) for label in ("client", "slow", "server"))
-        network.link(client, slow, None, ("eth0", "left"))
-        network.link(slow, server, None, ("right", "eth0"))
-        for host, address in ((client, "10.0.2.1"), (server, VIP)):
-            host.run("ip", "address", "add", f"{address}/24", "dev", "eth0")
-            host.offloads("eth0", on=False)
-        for interface in ("left", "right"):
-            slow.offloads(interface, on=False)
-        slow.popen_ready(sys.executable, "-c", SLOW, "left", "right")
-        (network.directory / "small").write_bytes(b"odd\n")
-        web_server(server, network.directory, (X,))
-        client_agent(client, [VIP])
-        server_agent(server, [VIP], [f"{Y}={X}"], [f"{X}={Y}"])
-        took = client.run("curl", "-sS", "-m", "20", "-w", "%{time_starttransfer}", f"http://{VIP}:{X}/small").stdout
+    with slow_path(0.4) as (_, client, _):
+        words = ("-sS", "-m", "20", "-o", "/dev/null", "-w", "%{time_starttransfer}", f"http://{VIP}:{X}/small")
+        assert float(client.run("curl", *words).stdout) > 1.6
         stats = agent_stats(client)
-        assert float(took.removeprefix("odd\n")) > 1.6
         assert (stats["confirmed"], stats["tried_both"], stats["fallen_back"]) == (1, 0, 0)
+
+
+def test_a_program_that_takes_its_time(world: World) -> None:
+    """E2: a program that sends nothing for a second after it has connected: its first data is sent once, to Y."""
+    world.agents()
+    program = (
+        f"import socket, time; s = socket.create_connection(('{world.vip}', {X})); time.sleep(1); "
+        "s.sendall(b'GET /small HTTP/1.0\\r\\n\\r\\n'); print(s.recv(12))"
+    )
+    assert world.client.run(sys.executable, "-c", program).stdout == "b'HTTP/1.1 200'\n"
+    stats = agent_stats(world.client)
+    assert (stats["confirmed"], stats["tried_both"]) == (1, 0)
+    assert agent_stats(world.server)["stayed"] == 0
+
+
+def test_a_server_that_resets_at_once_is_heard(world: World) -> None:
+    """E2 E7: a server program that resets the connection before it has said anything: the client reads ECONNRESET."""
+    program = (
+        "import socket, struct\n"
+        "server = socket.create_server(('::', 25), family=socket.AF_INET6, dualstack_ipv6=True)\n"
+        "while True:\n"
+        "    one = server.accept()[0]; one.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack('ii', 1, 0))\n"
+        "    one.close()"
+    )
+    world.server.popen(sys.executable, "-c", program)
+    until(lambda: world.server.listens(25), "the server listens")
+    world.client_agent()
+    world.server_agent(["3=25"], ["25=3"])
+    ask = (
+        f"import socket; s = socket.create_connection(('{world.vip}', 25), 5)\n"
+        "try: print(s.recv(9))\n"
+        "except OSError as error: print(type(error).__name__)"
+    )
+    assert world.client.run(sys.executable, "-c", ask).stdout == "ConnectionResetError\n"
+    assert agent_stats(world.client)["fallen_back"] == 0

@@ -341,6 +341,8 @@ def client_cases(f: Family) -> list[Case]:
              c_opened,
              unredirected=1),
         bad_option("type none with a port's length", option(Y, type_=0)),
+        Case("E2 RST from Y with CONFIRM: the server's own", c.from_server(Y, RST | ACK | CONFIRM),
+             c.from_server(X, RST | ACK | CONFIRM), counters={"confirmed": 1}, before=c_bound),
         drop("E2 RST from Y before anything was heard from there: a middlebox's", c.from_server(Y, RST | ACK, data=b""),
              None, *c_bound),
         Case("I2 refusal of a packet to Y before anything was heard from there",
@@ -445,6 +447,10 @@ def server_cases(f: Family) -> list[Case]:
         Case("D1 data to Y", s.from_client(Y, ACK, data=b"odd"), s.from_client(X, ACK, data=b"odd"), before=s_bound),
         Case("D1 data from the application leaves from Y", s.from_server(X, ACK, data=b"x"),
              s.from_server(Y, ACK, data=b"x"), before=s_bound),
+        Case("E2 reset before the client has confirmed Y: with CONFIRM", s.from_server(X, RST | ACK),
+             s.from_server(Y, RST | ACK | CONFIRM), before=s_bound),
+        Case("E2 reset once it has", s.from_server(X, RST | ACK), s.from_server(Y, RST | ACK),
+             before=(*s_bound, s.from_client(Y, ACK))),
         Case("D1 with IP options", s.from_server(X, ACK, data=b"x", extra=12),
              s.from_server(Y, ACK, data=b"x", extra=12), before=s_bound),
         same("E2 while half-open, what is not a SYN/ACK leaves from X", s.from_server(X, RST | ACK), s_opened),
@@ -861,7 +867,7 @@ def test_fuzz(client_programs: Programs, server_programs: Programs) -> None:
         assert result.verdict in (PASS, DROP)
         if result.verdict == DROP:
             continue
-        ours = frame[12:14] in (b"\x08\x00", b"\x86\xdd") and any(f.vip.packed in frame for f in FAMILIES)
+        ours = frame[12:14] in (b"\x08\x00", b"\x86\xdd") and any(vip.packed in frame for vip in VIPS)
         if ours:
             assert_only_permitted_changes(bytes(frame), result.packet)
         else:

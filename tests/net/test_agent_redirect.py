@@ -33,7 +33,7 @@ from tests.net.network import (
     end,
     until,
 )
-from tests.net.world import MEGABYTE, OWN, VIP, World, X, Y, Z
+from tests.net.world import MEGABYTE, OWN, VIP, World, X, Y, Z, slow_path
 from tests.net.world import world as make_world
 
 REDIRECT_PORT, W = 21, 3
@@ -195,6 +195,19 @@ def test_a_busy_connection_is_closed_when_its_answer_has_come(world4: World) -> 
     assert agent_stats(world4.client)["steered"] == (sizes[0][1] != sizes[1][1])
 
 
+def test_an_answer_that_comes_in_flights_is_whole() -> None:
+    """D5: with 800 ms of round trip TCP pauses between its first flights; the download is not cut short at one."""
+    with slow_path(0.4) as (network, client, server):
+        (network.directory / "large").write_bytes(os.urandom(600_000))
+        words = ("curl", "-sS", "-m", "30", "-o", "/dev/null", "-w", "%{size_download}", f"http://{VIP}:{X}/large")
+        curl = client.popen(*words, stdout=subprocess.PIPE, text=True)
+        until(lambda: agent_stats(client)["confirmed"] == 1, "the download has begun")
+        done = agent_command(server, "redirect", "--interface", "eth0", "--from", f":{Y}", "--to", str(X))
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert curl.stdout is not None and curl.stdout.read() == "600000"
+        assert end(curl) == 0
+
+
 def test_d7_a_client_that_never_follows_is_timed_out(world4: World) -> None:
     """D7: a client whose agent is gone is reset by the server when time is up."""
     client, _ = world4.agents()
@@ -275,6 +288,18 @@ def test_d8_to_a_port_the_path_does_not_let_through(world4: World) -> None:
     assert (done.returncode, done.stdout) == (1, "1 connection: 1 timed out\n")
     assert (echo.ask(), echo.ask()) == ("yes", "yes")
     assert agent_stats(world4.client)["fallen_back"] == 1
+
+
+def test_d8_twice_to_ports_the_path_does_not_let_through(world4: World) -> None:
+    """D8: told 2, then 3, before it knows that neither can be reached, the client still finds back to Y."""
+    world4.client_agent()
+    world4.server_agent([f"{Y}={X}", f"{Z}={X}", f"{W}={X}"], [f"{X}={Y}"])
+    echo, _ = opened(world4)
+    world4.lose(f"tcp dport {{ {Z}, {W} }} drop")
+    for port in (Z, W):
+        assert world4.redirect("--from", f":{Y}", "--to", str(port), "--in-place", "--timeout", "0.5").returncode == 1
+    assert (echo.ask(), echo.ask()) == ("yes", "yes")
+    assert agent_stats(world4.client)["refused_announcement"] > 0
 
 
 # ---- D9: the client moves -------------------------------------------------------------------------------------------

@@ -10,6 +10,7 @@ import hashlib
 import json
 import os
 import subprocess
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
@@ -147,3 +148,42 @@ def world(middle_mtu: int | None = None, family: int = 4) -> Iterator[World]:
     """The hosts, ended with the block."""
     with Network() as network:
         yield World(network, middle_mtu, family)
+
+
+_SLOW = """
+import collections, selectors, socket, sys, time
+# forwards frames between two interfaces, some time later
+one, other = (socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(3)) for _ in range(2))
+one.bind((sys.argv[1], 0)); other.bind((sys.argv[2], 0))
+waiting, poll = collections.deque(), selectors.DefaultSelector()
+poll.register(one, selectors.EVENT_READ, other); poll.register(other, selectors.EVENT_READ, one)
+print("ready", flush=True)
+while True:
+    for key, _ in poll.select(max(0, waiting[0][0] - time.monotonic()) if waiting else None):
+        frame, (_, _, kind, *_) = key.fileobj.recvfrom(65536)
+        if kind != socket.PACKET_OUTGOING:
+            waiting.append((time.monotonic() + float(sys.argv[3]), key.data, frame))
+    while waiting and waiting[0][0] <= time.monotonic():
+        _, to, frame = waiting.popleft()
+        to.send(frame)
+"""
+
+
+@contextmanager
+def slow_path(seconds: float) -> Iterator[tuple[Network, Namespace, Namespace]]:
+    """A client and a server (nginx on X) with agents, with a path of `seconds` each way between them, IPv4."""
+    with Network() as network:
+        client, slow, server = (network.host(label) for label in ("client", "slow", "server"))
+        network.link(client, slow, None, ("eth0", "left"))
+        network.link(slow, server, None, ("right", "eth0"))
+        for host, address in ((client, "10.0.2.1"), (server, VIP)):
+            host.run("ip", "address", "add", f"{address}/24", "dev", "eth0")
+            host.offloads("eth0", on=False)
+        for interface in ("left", "right"):
+            slow.offloads(interface, on=False)
+        slow.popen_ready(sys.executable, "-c", _SLOW, "left", "right", str(seconds))
+        (network.directory / "small").write_bytes(b"odd\n")
+        web_server(server, network.directory, (X,))
+        client_agent(client, [VIP])
+        server_agent(server, [VIP], SERVICES[:1], REDIRECTS)
+        yield network, client, server
