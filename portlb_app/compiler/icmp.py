@@ -9,26 +9,28 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from portlb_app.compiler.place import Place
-from portlb_app.openflow import ETH_IPV4, IP_ICMP, Flow, match
-from portlb_app.pipeline import DEFAULT, ICMP, ICMP_ERRORS, Priority, Reason, cookie, flow, goto
+from portlb_app.openflow import Flow, match
+from portlb_app.pipeline import DEFAULT, ICMP, Priority, Reason, cookie, family, flow, goto
 
 
 def flows(place: Place) -> Iterator[Flow]:
     """Errors to every server, the rest to the default server."""
-    for icmp_type in ICMP_ERRORS:
+    for address in place.vip.addresses:
+        ip = family(address)
+        for icmp_type in ip.errors:
+            yield flow(
+                ICMP,
+                Priority.SPECIFIC,
+                match(**ip.to(address), ip_proto=ip.icmp, **{ip.icmp_type: icmp_type}),
+                place.replicate(ip),
+                cookie(Reason.ICMP_ERROR, place.number),
+                "an ICMP error about a server's packet: every server sees it, the one it quotes acts on it",
+            )
         yield flow(
             ICMP,
-            Priority.SPECIFIC,
-            match(eth_type=ETH_IPV4, ip_proto=IP_ICMP, ip_dst=place.address, icmp_type=icmp_type),
-            place.replicate(),
-            cookie(Reason.ICMP_ERROR, place.number),
-            "an ICMP error about a server's packet: every server sees it, the one it quotes acts on it",
+            Priority.GENERAL,
+            match(eth_type=ip.eth_type, ip_proto=ip.icmp),
+            (goto(DEFAULT),),
+            cookie(Reason.NO_PORTS),
+            "ICMP without a quote has no port: default server or drop (I1, E6)",
         )
-    yield flow(
-        ICMP,
-        Priority.GENERAL,
-        match(eth_type=ETH_IPV4, ip_proto=IP_ICMP),
-        (goto(DEFAULT),),
-        cookie(Reason.NO_PORTS),
-        "ICMP without a quote has no port: default server or drop (I1, E6)",
-    )

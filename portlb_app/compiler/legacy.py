@@ -11,8 +11,8 @@ from collections.abc import Iterator
 from portlb_app.compiler.place import Place
 from portlb_app.compiler.redirect import to_pool
 from portlb_app.config import Legacy, RedirectPort
-from portlb_app.openflow import ETH_IPV4, IP_TCP, Action, Flow, match
-from portlb_app.pipeline import ACK, LEGACY, SYN, Priority, Reason, cookie, flow
+from portlb_app.openflow import IP_TCP, Action, Flow, match
+from portlb_app.pipeline import ACK, LEGACY, SYN, Family, Priority, Reason, cookie, family, flow
 
 _REASONS = {
     Legacy.OWNER: "a plain client on a redirect port: the server that owns it as a service port (E3)",
@@ -23,26 +23,30 @@ _REASONS = {
 
 
 def flows(place: Place) -> Iterator[Flow]:
-    """One flow per redirect port, and one more that drops SYNs under ``drop``."""
-    for pool in place.vip.redirect_ports:
-        to_port = {"eth_type": ETH_IPV4, "ip_proto": IP_TCP, "ip_dst": place.address, "tcp_dst": pool.port}
-        mark = cookie(Reason.LEGACY, place.number, pool.port)
-        if pool.legacy is Legacy.DROP:
+    """One flow per redirect port and address, and one more that drops SYNs under ``drop``."""
+    for address in place.vip.addresses:
+        ip = family(address)
+        for pool in place.vip.redirect_ports:
+            to_port = {**ip.to(address), "ip_proto": IP_TCP, "tcp_dst": pool.port}
+            mark = cookie(Reason.LEGACY, place.number, pool.port)
+            if pool.legacy is Legacy.DROP:
+                yield flow(
+                    LEGACY,
+                    Priority.EXCEPTION,
+                    match(**to_port, tcp_flags=(SYN, SYN | ACK)),
+                    (),
+                    mark,
+                    "a plain client on a redirect port: drop (E4)",
+                )
             yield flow(
-                LEGACY,
-                Priority.EXCEPTION,
-                match(**to_port, tcp_flags=(SYN, SYN | ACK)),
-                (),
-                mark,
-                "a plain client on a redirect port: drop (E4)",
+                LEGACY, Priority.SPECIFIC, match(**to_port), _target(place, pool, ip), mark, _REASONS[pool.legacy]
             )
-        yield flow(LEGACY, Priority.SPECIFIC, match(**to_port), _target(place, pool), mark, _REASONS[pool.legacy])
 
 
-def _target(place: Place, pool: RedirectPort) -> tuple[Action, ...]:
+def _target(place: Place, pool: RedirectPort, ip: Family) -> tuple[Action, ...]:
     if pool.legacy is Legacy.OWNER:
-        return place.deliver(place.owners[pool.port])
+        return place.deliver(place.owners[pool.port], ip)
     if pool.legacy is Legacy.DEFAULT:
         assert place.vip.default_server, "a configuration without one was refused"
-        return place.deliver(place.vip.default_server)
-    return (to_pool(place, pool),)
+        return place.deliver(place.vip.default_server, ip)
+    return (to_pool(place, pool, ip),)

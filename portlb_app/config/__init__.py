@@ -11,6 +11,7 @@ path. ``docs/config.md`` is the reference for users.
 
 from portlb_app.config.loading import load
 from portlb_app.config.values import (
+    Address,
     Config,
     ConfigError,
     Connector,
@@ -18,6 +19,7 @@ from portlb_app.config.values import (
     Legacy,
     Problem,
     RedirectPort,
+    Rewrite,
     Server,
     ServicePort,
     Switch,
@@ -25,6 +27,7 @@ from portlb_app.config.values import (
 )
 
 __all__ = [
+    "Address",
     "Config",
     "ConfigError",
     "Connector",
@@ -32,6 +35,7 @@ __all__ = [
     "Legacy",
     "Problem",
     "RedirectPort",
+    "Rewrite",
     "Server",
     "ServicePort",
     "Switch",
