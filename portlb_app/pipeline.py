@@ -186,6 +186,7 @@ class Reason(enum.IntEnum):
     NEIGHBOUR_DISCOVERY = 21
     PEER = 22
     GATEWAY_ARP = 23
+    MANAGEMENT = 24
 
 
 COOKIE = 0x504C << 48

@@ -255,6 +255,13 @@ def _check_own_addresses(file: _File) -> None:
     """
     virtual = {address: name for name, vip in file.vips.items() for address in vip.address or ()}
     hosts: dict[Address, str] = {}
+    for name, switch in file.switches.items():
+        for address in switch.address or ():
+            if address in virtual:
+                file.wrong(f"switches.{name}.address", f"{address} is the address of VIP {virtual[address]}")
+            if hosts.setdefault(address, name) != name:
+                file.wrong(f"switches.{name}.address", f"{address} is already the address of {hosts[address]}")
+    own = set(hosts)
     macs: dict[int, list[str]] = {}
     for name, entry in file.servers.items():
         path, rewrite = f"servers.{name}", _rewrite(file, entry)
@@ -265,6 +272,9 @@ def _check_own_addresses(file: _File) -> None:
                 file.wrong(f"{path}.address", f"{address} is the address of VIP {virtual[address]}")
         for address in entry.address or ():
             other = hosts.setdefault(address, name)
+            if address in own:
+                file.wrong(f"{path}.address", f"{address} is already the address of {other}")
+                continue
             same_host = file.servers[other].connector == entry.connector and file.servers[other].vip != entry.vip
             if other != name and (not same_host or rewrite is Rewrite.ADDRESS):
                 file.wrong(f"{path}.address", f"{address} is already the address of {other}")
@@ -365,4 +375,4 @@ def _server(file: _File, name: str) -> Server:
 
 def _switch(file: _File, name: str) -> Switch:
     entry = file.switches[name]
-    return Switch(name, _need(entry.dpid), _need(entry.network))
+    return Switch(name, _need(entry.dpid), _need(entry.network), entry.address or ())

@@ -24,6 +24,7 @@ from tests.generate import mac_text
 from tests.ovs import switch as ovs
 from tests.ovs.bridge import Bridge, Changes, Seen
 from tests.reference import (
+    LOCAL,
     REDIRECT,
     SYN,
     TCP,
@@ -36,6 +37,7 @@ from tests.reference import (
     Outcome,
     Packet,
     To,
+    ToHost,
     ToNetwork,
     deliver,
     received,
@@ -71,6 +73,8 @@ def arriving(config: Config, switch: Switch, packet: Packet, outcome: Outcome) -
     servers = {To: lambda: {outcome.server}, AnyOf: lambda: outcome.servers, All: lambda: outcome.servers}
     if isinstance(outcome, ToNetwork):
         return [(switch.network, outcome.packet)]
+    if isinstance(outcome, ToHost):
+        return [(LOCAL, packet)]
     by_name = config.server_by_name
     names = servers[type(outcome)]() if type(outcome) in servers else ()
     return [(by_name[name].connector.port, received(config, by_name[name], packet)) for name in names]
@@ -119,7 +123,7 @@ def test_the_switch_means_what_the_reference_means(bridge: Bridge, capsys: pytes
     counts = outcomes_by_trace(bridge, PAIRS, SEED)
     with capsys.disabled():
         print(f" seed {SEED}, {sum(counts.values())} packets: {dict(counts)}", end=" ")
-    for outcome in (Drop, To, AnyOf, All, ToNetwork, Answer):
+    for outcome in (Drop, To, AnyOf, All, ToNetwork, ToHost, Answer):
         assert counts[outcome.__name__] > sum(counts.values()) // 200, "a kind of outcome is hardly tried"
 
 
@@ -133,7 +137,7 @@ def test_real_packets_go_where_the_reference_says(bridge: Bridge) -> None:
         bridge.install(compiler.compile(config)[switch.name])
         for _ in range(50):
             packet = generate.packet(random, config, switch)
-            if packet.in_port not in generate.CONNECTORS:
+            if packet.in_port not in (*generate.CONNECTORS, LOCAL):
                 continue
             outcome = deliver(config, switch, packet)
             data = random.randbytes(random.choice((0, 1, 60, 1200)))
@@ -152,7 +156,7 @@ def test_real_packets_go_where_the_reference_says(bridge: Bridge) -> None:
                 else:
                     assert set(seen) == arrivals and len(seen) == len(arrivals), what
             counts[type(outcome).__name__] += 1
-    assert len(counts) == 6, f"a kind of outcome is not tried: {counts}"
+    assert len(counts) == 7, f"a kind of outcome is not tried: {counts}"
 
 
 def test_arp_answer(bridge: Bridge, fig2: Config) -> None:
