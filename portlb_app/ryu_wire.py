@@ -27,7 +27,7 @@ from ryu.ofproto import ofproto_v1_5 as ofp
 from ryu.ofproto import ofproto_v1_5_parser as parser
 from ryu.ofproto import oxm_fields
 
-from portlb_app import openflow, pipeline
+from portlb_app import nicira, openflow, pipeline
 from portlb_app.openflow import (
     FIELDS,
     Action,
@@ -36,9 +36,11 @@ from portlb_app.openflow import (
     Goto,
     Group,
     Kind,
+    Learn,
     Match,
     Opaque,
     Output,
+    Resubmit,
     Selection,
     SetField,
     ToGroup,
@@ -102,9 +104,11 @@ def _oxm_headers() -> dict[int, _Oxm]:
 _OXM = _oxm_headers()
 
 _XREG0_MASKED = 0x8001 << 16 | 1 << 8 | 16
-"""Open vSwitch answers a match on reg0 as the upper half of OpenFlow's 64-bit packet register 0 (7.2.3.11), masked."""
+"""Open vSwitch answers a match on reg0 or reg1 as the upper or lower half of OpenFlow's 64-bit packet register 0
+(7.2.3.11), masked."""
 _REG0_MASKED = 0x0001 << 16 | 1 << 8 | 8
-"""NXM_NX_REG0_W, which is what we send."""
+_REG1_MASKED = 0x0001 << 16 | 1 << 9 | 1 << 8 | 8
+"""NXM_NX_REG0_W and NXM_NX_REG1_W, which is what we send."""
 
 
 class Malformed(Exception):
@@ -157,6 +161,22 @@ class _OpaqueMatch(parser.OFPMatch):  # type: ignore[misc]
         return len(buf) - offset
 
 
+class _Raw(parser.OFPAction):  # type: ignore[misc]
+    """An action as bytes."""
+
+    cls_action_type = nicira.EXPERIMENTER
+    cls_action_len = 0
+
+    def __init__(self, whole: bytes) -> None:
+        super().__init__()
+        self.whole, self.len = whole, len(whole)
+
+    def serialize(self, buf: bytearray, offset: int) -> None:
+        """Put it into a message, whose bytes up to `offset` may not be there yet."""
+        buf.extend(bytes(max(0, offset - len(buf))))
+        buf[offset:] = self.whole
+
+
 @lru_cache(maxsize=4096)
 def _ryu_action(action: Action) -> Any:
     match action:
@@ -166,6 +186,8 @@ def _ryu_action(action: Action) -> Any:
             return parser.OFPActionGroup(number)
         case SetField(name, value):
             return parser.OFPActionSetField(**{_ryu_name(name): _ryu_value(name, value)})
+        case Resubmit() | Learn():
+            return _Raw(nicira.encode(action))
         case CopyField(source, target):
             oxm_ids = [parser.OFPOxmId(_ryu_name(name)) for name in (source, target)]
             return parser.OFPActionCopyField(n_bits=FIELDS[source].bits, oxm_ids=oxm_ids)
@@ -326,6 +348,8 @@ def _oxm_fields(data: bytes) -> Iterator[tuple[bytes, _Oxm | None, int, int | No
         whole, body = data[offset:end], data[offset + 4 : end]
         if header == _XREG0_MASKED and body[4:8] == body[12:16] == bytes(4):
             header, body = _REG0_MASKED, body[:4] + body[8:12]
+        elif header == _XREG0_MASKED and body[:4] == body[8:12] == bytes(4):
+            header, body = _REG1_MASKED, body[4:8] + body[12:16]
         oxm = _OXM.get(header)
         if oxm is None:
             yield whole, None, 0, None
@@ -375,6 +399,8 @@ def _decode_action(kind: int, whole: bytes) -> Action:
         return _decode_set_field(whole)
     if kind == ofp.OFPAT_COPY_FIELD and len(whole) == 24:
         return _decode_copy_field(whole)
+    if kind == nicira.EXPERIMENTER and (found := nicira.decode(whole)):
+        return found
     return Opaque(whole.hex())
 
 
