@@ -12,10 +12,24 @@ Open vSwitch grows with the masks of a table, not with its rules.
 from __future__ import annotations
 
 import enum
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from portlb_app import packets
-from portlb_app.openflow import Action, CopyField, Flow, Goto, Match, Selection, SetField
+from portlb_app.openflow import (
+    Action,
+    CopyField,
+    Flow,
+    Goto,
+    Match,
+    Meter,
+    Reassemble,
+    Selection,
+    SetField,
+    ToController,
+    ToMeter,
+)
 
 REDIRECT_BIT = packets.REDIRECT
 """The REDIRECT header bit as Open vSwitch's 12-bit ``tcp_flags`` shows it (byte 12 of the TCP header, low nibble)."""
@@ -57,7 +71,7 @@ CLASSIFY = _table("CLASSIFY", 0, "in_port", "NEIGHBOUR")
 NEIGHBOUR = _table(
     "NEIGHBOUR", 10, "reg0 in_port eth_src eth_type arp_op arp_spa arp_tpa arp_sha ip_dst", "FRAGMENT UPSTREAM"
 )
-FRAGMENT = _table("FRAGMENT", 20, "eth_type ip_frag", "ICMP DEFAULT")
+FRAGMENT = _table("FRAGMENT", 20, "eth_type ip_dst ip_frag", "ICMP DEFAULT")
 ICMP = _table("ICMP", 30, "eth_type ip_proto ip_dst icmp_type", "SERVICE DEFAULT")
 SERVICE = _table("SERVICE", 40, "eth_type ip_proto ip_dst tcp_dst udp_dst", "REDIRECT")
 REDIRECT = _table("REDIRECT", 50, "eth_type ip_proto ip_dst tcp_dst udp_dst tcp_flags", "LEGACY")
@@ -102,6 +116,7 @@ class Reason(enum.IntEnum):
     SERVER_ICMP = 17
     SERVER_FRAGMENT = 18
     MISS = 19
+    SIGNAL = 20
 
 
 COOKIE = 0x504C << 48
@@ -112,6 +127,13 @@ COOKIE_MASK = 0xFFFF << 48
 def cookie(reason: Reason, vip: int = 0, port: int = 0) -> int:
     """The cookie of a flow: owner (16 bits), reason (8), the number of the VIP (16), a port (16); 8 bits are free."""
     return COOKIE | int(reason) << 40 | (vip & 0xFFFF) << 16 | port
+
+
+def told_by(cookie: int) -> tuple[Reason | None, int, int]:
+    """What a cookie says: reason (None if the cookie is none of ours), the number of the VIP, the port."""
+    reason = cookie >> 40 & 0xFF
+    known = cookie >> 48 == COOKIE >> 48 and reason in Reason.__members__.values()
+    return (Reason(reason) if known else None), cookie >> 16 & 0xFFFF, cookie & 0xFFFF
 
 
 GROUPS = 0x5
@@ -126,6 +148,33 @@ def pool_group(vip: int, port: int) -> int:
 def is_our_group(number: int) -> bool:
     """Whether a group in a switch is ours, by its number."""
     return number >> 28 == GROUPS
+
+
+METERS = 0x50
+"""Bits 8 and up of the number of every meter of ours: a switch numbers its meters from 1, and may have only 65,535."""
+
+PUNTED: Mapping[Reason, Meter] = MappingProxyType(
+    {
+        reason: Meter(METERS << 8 | int(reason), rate, burst)
+        for reason, rate, burst in (
+            (Reason.ICMP_ERROR, 500, 100),
+            (Reason.FRAGMENT, 2000, 500),
+            (Reason.SIGNAL, 1000, 250),
+        )
+    }
+)
+"""Why a packet may be handed up to the controller, and how many a second: a meter each, so that a flood of one kind
+starves no other. Together they are less than a controller can judge (bench/punt.py)."""
+
+
+def is_our_meter(number: int) -> bool:
+    """Whether a meter in a switch is ours, by its number."""
+    return number >> 8 == METERS
+
+
+def punt(reason: Reason) -> tuple[Action, ...]:
+    """The actions that hand a packet up, within what its reason's meter lets through; KeyError for another reason."""
+    return (ToMeter(PUNTED[reason].number), ToController())
 
 
 def selection(level: int) -> Selection:
@@ -151,7 +200,7 @@ def flow(
     if priority is Priority.MISS and match.fields:
         raise PipelineError(f"{table.name}: a miss matches everything")
     for position, action in enumerate(actions):
-        if isinstance(action, Goto):
+        if isinstance(action, (Goto, Reassemble)):
             if position != len(actions) - 1:
                 raise PipelineError(f"{table.name}: goto is the last action")
             if BY_NUMBER[action.table].name not in table.goes_to:
@@ -167,6 +216,15 @@ def match_all() -> Match:
 def goto(table: Table) -> Goto:
     """The action that continues in `table`."""
     return Goto(table.number)
+
+
+CONNTRACK_ZONE = 0x504C
+"""The conntrack zone fragments are put together in; nothing is ever committed to it."""
+
+
+def reassemble(table: Table) -> Reassemble:
+    """The action that continues in `table` with the whole of a fragmented packet (kernel datapath)."""
+    return Reassemble(CONNTRACK_ZONE, table.number)
 
 
 def set_side(side: Side) -> SetField:

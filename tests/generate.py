@@ -22,6 +22,9 @@ FLAGS = (0x002, 0x802, 0x402, 0xC02, 0x012, 0x812, 0x412, 0x010, 0x810, 0x410, 0
 ODD_FLAGS = (0x000, 0x800, 0x400, 0x200, 0x7FF, 0xFFF, 0x0C2, 0x1C2, 0x003)
 ICMP_TYPES = (0, 3, 4, 5, 8, 11, 12, 13, 255)
 OTHER_PROTOCOLS = (0, 2, 4, 41, 47, 50, 58, 89, 132, 136, 255)
+ASKS = bytes.fromhex("0101fd0652508000")
+"""REDIRECT_OPT without a port, asking for a redirect (docs/protocol.md)."""
+DATAPATHS = ("userspace", "userspace", "userspace", "userspace", "kernel")
 CLIENT_MAC = 0x020000000001
 CLIENTS = tuple(map(IPv4Address, ("10.0.0.1", "192.0.2.7", "198.51.100.200", "0.0.0.0")))
 
@@ -31,7 +34,10 @@ def settings(random: Random) -> dict[str, Any]:
     switches = ["s1", "s2"][: random.choice((1, 1, 2))]
     network = {name: random.choice(CONNECTORS) for name in switches}
     data: dict[str, Any] = {
-        "switches": {name: {"dpid": number, "network": network[name]} for number, name in enumerate(switches, 1)},
+        "switches": {
+            name: {"dpid": number, "network": network[name], "datapath": random.choice(DATAPATHS)}
+            for number, name in enumerate(switches, 1)
+        },
         "vips": {},
         "servers": {},
     }
@@ -63,7 +69,18 @@ def _add_vip(random: Random, data: dict[str, Any], vip: str, number: int, networ
         policies += ["owner"] * 2 * (port in owned_ports) + ["default"] * 2 * ("default_server" in entry)
         if policy := random.choice(policies):
             pools[port]["legacy"] = policy
+        if policy in ("balance", "drop") and random.random() < 0.4:
+            pools[port]["signal"] = random.choice(("flag", "option", "option"))
     entry["redirect_ports"] = pools
+    default = ["default"] * ("default_server" in entry)
+    if random.random() < 0.7:
+        entry["icmp"] = {"errors": random.choice(("owner", "owner", "owner", "replicate", "drop", *default))}
+        if entry["icmp"]["errors"] == "owner" and random.random() < 0.7:
+            entry["icmp"]["unknown"] = random.choice(("drop", "any", *default))
+    if random.random() < 0.7:
+        entry["fragments"] = random.choice(("track", "track", "track", "replicate", "drop", *default))
+        if entry["fragments"] == "track" and random.random() < 0.7:
+            entry["unknown_fragments"] = random.choice(("drop", *default))
     data["vips"][vip] = entry
 
 
@@ -134,6 +151,7 @@ def _ip(random: Random, config: Config, vip: Vip, source: IPv4Address, destinati
         destination_port=port(),
         tcp_flags=random.choice(FLAGS if random.random() < 0.85 else (*ODD_FLAGS, random.randrange(4096))),
         icmp_type=random.choice(ICMP_TYPES),
+        asks=random.random() < 0.5,
     )
 
 
@@ -162,13 +180,16 @@ def frame(packet: Packet, eth_dst: int = 0x0200000000FE, data: bytes = b"portlb"
 def _transport(ip: Ip, addresses: bytes, data: bytes) -> bytes:
     ports = struct.pack("!HH", ip.source_port, ip.destination_port)
     if ip.protocol == ICMP:
-        quote = bytes.fromhex("4500001c000040004006") + bytes(10) + ports + bytes(4)
+        addresses = ip.destination.packed + ip.source.packed
+        quote = bytes.fromhex("4500001c0000400040060000") + addresses + ports[2:] + ports[:2] + bytes(4)
         whole = struct.pack("!BBHI", ip.icmp_type, 0, 0, 0) + quote + data
         return whole[:2] + checksum(whole) + whole[4:]
     if ip.protocol == UDP:
         whole = ports + struct.pack("!HH", 8 + len(data), 0) + data
         return whole[:6] + checksum(_pseudo(ip, addresses, whole)) + whole[8:]
-    whole = ports + struct.pack("!IIHHHH", 1, 2, 5 << 12 | ip.tcp_flags, 0xFFFF, 0, 0) + data
+    option = ASKS if ip.asks and ip.protocol == TCP else b""
+    words = 5 + len(option) // 4
+    whole = ports + struct.pack("!IIHHHH", 1, 2, words << 12 | ip.tcp_flags, 0xFFFF, 0, 0) + option + data
     if ip.protocol != TCP:
         return whole
     return whole[:16] + checksum(_pseudo(ip, addresses, whole)) + whole[18:]

@@ -6,11 +6,24 @@ is checked against `deliver`, so it imports nothing of what it judges; only the 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from ipaddress import IPv4Address
 from typing import Literal
 
-from portlb_app.config import Config, DefaultFor, Legacy, Server, Switch, Vip
+from portlb_app.config import (
+    Config,
+    DefaultFor,
+    Forwarding,
+    Fragments,
+    IcmpErrors,
+    Legacy,
+    RedirectPort,
+    Server,
+    Signal,
+    Switch,
+    UnknownErrors,
+    Vip,
+)
 
 ICMP, TCP, UDP = 1, 6, 17
 REDIRECT, ACK, SYN = 0x800, 0x010, 0x002
@@ -30,7 +43,11 @@ class Arp:
 
 @dataclass(frozen=True)
 class Ip:
-    """An IPv4 packet; ports, flags and type count only where its protocol and its fragment kind have them."""
+    """An IPv4 packet; ports, flags and type count only where its protocol and its fragment kind have them.
+
+    An ICMP error quotes a packet from `destination` and `destination_port`; `asks` is a TCP option that asks for a
+    redirect.
+    """
 
     source: IPv4Address
     destination: IPv4Address
@@ -40,6 +57,7 @@ class Ip:
     destination_port: int = 0
     tcp_flags: int = 0
     icmp_type: int = 0
+    asks: bool = False
 
 
 @dataclass(frozen=True)
@@ -90,7 +108,19 @@ class ArpReply:
     mac: int
 
 
-Outcome = Drop | To | AnyOf | All | ToNetwork | ArpReply
+@dataclass(frozen=True)
+class Punted:
+    """The switch can't tell, and hands it up; `judge` says what becomes of it."""
+
+    reason: Literal["icmp_error", "fragment", "signal"]
+
+
+@dataclass(frozen=True)
+class Reassembled:
+    """The switch itself puts the packet together and judges it as a whole."""
+
+
+Outcome = Drop | To | AnyOf | All | ToNetwork | ArpReply | Punted | Reassembled
 
 
 def deliver(config: Config, switch: Switch, packet: Packet) -> Outcome:
@@ -111,25 +141,77 @@ def _from_network(config: Config, switch: Switch, packet: Packet) -> Outcome:
         servers = [server for server in config.servers if server.vip == vip.name]
         here = not servers or any(server.connector.switch == switch.name for server in servers)
         if vip.address == address and here:
-            return _to_vip(vip, servers, payload)
+            return _to_vip(vip, servers, payload, switch)
     return Drop()
 
 
-def _to_vip(vip: Vip, servers: list[Server], payload: Arp | Ip) -> Outcome:
+def judge(config: Config, switch: Switch, vip: Vip, ip: Ip) -> Outcome:
+    """Who gets a packet to a VIP that was handed up; of a fragment: the first one and all that follow it."""
+    servers = [server for server in config.servers if server.vip == vip.name]
+    if ip.fragment != "no":  # F1: as if it were whole
+        whole = replace(ip, fragment="no", asks=False)
+        outcome = _to_vip(vip, servers, whole, switch)
+        if isinstance(outcome, Punted):
+            outcome = _plain(vip, servers, whole) if outcome.reason == "signal" else _default(vip)
+        if ip.protocol == ICMP:
+            return _default(vip)
+        opening = ip.tcp_flags & (SYN | ACK) == SYN
+        if isinstance(outcome, AnyOf) and ip.protocol == TCP and not opening and len(outcome.servers) > 1:
+            return Drop()  # its row is the switch's secret, and every other server would reset the connection
+        return outcome
+    if ip.protocol == ICMP:  # I2, I3
+        owner, shared = _port(vip, servers, ip.destination_port)
+        if owner:
+            return owner
+        if shared:
+            plain = [vip.default_server] if shared.legacy is Legacy.DEFAULT and vip.default_server else []
+            return All(frozenset([*shared.servers, *plain])) if shared.servers or plain else Drop()
+        anyone = AnyOf(frozenset(server.name for server in servers)) if servers else Drop()
+        return {UnknownErrors.DEFAULT: _default(vip), UnknownErrors.ANY: anyone}.get(vip.unknown_errors, Drop())
+    _, shared = _port(vip, servers, ip.destination_port)
+    if ip.asks and shared:
+        return AnyOf(frozenset(shared.servers)) if shared.servers else Drop()
+    return _plain(vip, servers, ip)
+
+
+def _default(vip: Vip) -> Outcome:
+    return To(vip.default_server) if vip.default_server else Drop()
+
+
+def _port(vip: Vip, servers: list[Server], port: int) -> tuple[To | None, RedirectPort | None]:
+    """Who owns a port, and the pool that shares it."""
+    owner = next((To(server.name) for server in servers for own in server.service_ports if own.port == port), None)
+    return owner, next((pool for pool in vip.redirect_ports if pool.port == port), None)
+
+
+def _plain(vip: Vip, servers: list[Server], ip: Ip) -> Outcome:
+    """TCP without REDIRECT to a redirect port (E3, E4)."""
+    owner, shared = _port(vip, servers, ip.destination_port)
+    assert shared
+    opening = ip.tcp_flags & (SYN | ACK) == SYN
+    anyone = AnyOf(frozenset(shared.servers)) if shared.servers else Drop()
+    plain = {Legacy.OWNER: owner or Drop(), Legacy.DEFAULT: _default(vip), Legacy.BALANCE: anyone}
+    return plain.get(shared.legacy, Drop() if opening else anyone)
+
+
+def _to_vip(vip: Vip, servers: list[Server], payload: Arp | Ip, switch: Switch) -> Outcome:
     every = All(frozenset(server.name for server in servers)) if servers else Drop()
-    default = To(vip.default_server) if vip.default_server else Drop()
+    default = _default(vip)
     if isinstance(payload, Arp):
         return {1: ArpReply(vip.address, vip.mac), 2: every}.get(payload.operation, Drop())
-    if payload.fragment != "no":  # F3, E6
-        return default
+    if payload.fragment != "no":  # F1, F3, E6
+        tracked = Reassembled() if switch.datapath is Forwarding.KERNEL else Punted("fragment")
+        fragments = {Fragments.TRACK: tracked, Fragments.REPLICATE: every, Fragments.DEFAULT: default}
+        return fragments.get(vip.fragments, Drop())
     if payload.protocol == ICMP:  # I1, I2
-        return every if payload.icmp_type in ICMP_ERRORS else default
+        if payload.icmp_type not in ICMP_ERRORS:
+            return default
+        errors = {IcmpErrors.OWNER: Punted("icmp_error"), IcmpErrors.REPLICATE: every, IcmpErrors.DEFAULT: default}
+        return errors.get(vip.icmp_errors, Drop())
     if payload.protocol not in (TCP, UDP):  # E6
         return default
 
-    port = payload.destination_port
-    owner = next((To(server.name) for server in servers for own in server.service_ports if own.port == port), None)
-    shared = next((pool for pool in vip.redirect_ports if pool.port == port), None)
+    owner, shared = _port(vip, servers, payload.destination_port)
     anyone = AnyOf(frozenset(shared.servers)) if shared and shared.servers else Drop()
     if payload.protocol == UDP:  # U1, U2, U3
         return owner or (anyone if shared else default)
@@ -139,8 +221,9 @@ def _to_vip(vip: Vip, servers: list[Server], payload: Arp | Ip) -> Outcome:
         return anyone
     if shared:  # E3, E4
         opening = payload.tcp_flags & (SYN | ACK) == SYN
-        plain = {Legacy.OWNER: owner or Drop(), Legacy.DEFAULT: default, Legacy.BALANCE: anyone}
-        return plain.get(shared.legacy, Drop() if opening else anyone)
+        if opening and shared.signal is Signal.OPTION:
+            return Punted("signal")
+        return _plain(vip, servers, payload)
     if owner:  # E1, D1
         return owner
     return Drop() if redirect and vip.default_for is not DefaultFor.UNKNOWN_PORTS else default  # E5

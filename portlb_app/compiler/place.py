@@ -6,7 +6,7 @@ import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from portlb_app.config import Config, Server, Vip
+from portlb_app.config import Config, Forwarding, Server, Vip
 from portlb_app.config.values import MAX_VIPS
 from portlb_app.openflow import Action, Output
 from portlb_app.topology import Topology
@@ -22,6 +22,7 @@ class Place:
     servers: tuple[Server, ...]
     port_of: Mapping[str, int]
     owners: Mapping[int, str]
+    datapath: Forwarding = Forwarding.USERSPACE
 
     @property
     def address(self) -> int:
@@ -41,6 +42,7 @@ def places(config: Config, topology: Topology, switch: str) -> Iterator[Place]:
     """The VIPs a switch serves: those with a server on it, and those with no server at all (row L5)."""
     reachable = topology.reaches(switch)
     numbers = vip_numbers(tuple(vip.name for vip in config.vips))
+    datapath = next(each.datapath for each in config.switches if each.name == switch)
     for vip in config.vips:
         servers = config.servers_of(vip)
         here = tuple(server for server in servers if server.name in reachable)
@@ -52,6 +54,7 @@ def places(config: Config, topology: Topology, switch: str) -> Iterator[Place]:
                 servers=here,
                 port_of={server.name: reachable[server.name] for server in here},
                 owners={port: server.name for port, server in config.owners(vip).items()},
+                datapath=datapath,
             )
 
 

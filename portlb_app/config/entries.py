@@ -12,7 +12,18 @@ from typing import Annotated, Any, ClassVar, TypeVar
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from portlb_app.config.text import below
-from portlb_app.config.values import Connector, DefaultFor, Legacy, Problem
+from portlb_app.config.values import (
+    Connector,
+    DefaultFor,
+    Forwarding,
+    Fragments,
+    IcmpErrors,
+    Legacy,
+    Problem,
+    Signal,
+    UnknownErrors,
+    UnknownFragments,
+)
 from portlb_app.openflow import mac_number
 
 MAX_OPENFLOW_PORT = 0xFEFF
@@ -83,6 +94,14 @@ class RedirectPortEntry(Entry):
     required = ("servers",)
     servers: list[str] | None = Field(default=None, max_length=256)
     legacy: Legacy | None = None
+    signal: Signal | None = None
+
+
+class IcmpEntry(Entry):
+    """``vips.NAME.icmp``."""
+
+    errors: IcmpErrors | None = None
+    unknown: UnknownErrors | None = None
 
 
 class VipEntry(Entry):
@@ -94,6 +113,9 @@ class VipEntry(Entry):
     default_server: str | None = None
     default_for: DefaultFor | None = None
     redirect_ports: dict[Any, Any] | None = None
+    icmp: dict[Any, Any] | None = None
+    fragments: Fragments | None = None
+    unknown_fragments: UnknownFragments | None = None
 
 
 class ServicePortEntry(Entry):
@@ -119,6 +141,7 @@ class SwitchEntry(Entry):
     required = ("dpid", "network")
     dpid: Annotated[int, BeforeValidator(_dpid)] | None = None
     network: Annotated[Number, Field(ge=1, le=MAX_OPENFLOW_PORT)] | None = None
+    datapath: Forwarding | None = None
 
 
 Shape = TypeVar("Shape", bound=Entry)

@@ -29,11 +29,17 @@ _BUCKET = re.compile(r"bucket=bucket_id:(\d+),(?:weight:(\d+),)?actions=([^ ]*?)
 
 @dataclass(frozen=True)
 class Seen:
-    """Where a packet went: out of all of `ports`, or, if `chosen`, out of one of them by a group's hash."""
+    """Where a packet went: out of all of `ports`, or, if `chosen`, out of one of them by a group's hash.
 
-    ports: frozenset[int]
+    `cookie` is of the flow that handed it up to the controller, through a meter; `reassembled` says that conntrack
+    takes it.
+    """
+
+    ports: frozenset[int] = frozenset()
     chosen: bool = False
     rewritten: bool = False
+    cookie: int | None = None
+    reassembled: bool = False
 
 
 class Bridge:
@@ -81,8 +87,11 @@ class Bridge:
     # ---- tables ----
 
     def install(self, state: SwitchState) -> None:
-        """Replace what the bridge holds, as somebody without a controller does: groups, then flows in one bundle."""
+        """Replace what the bridge holds, as somebody without a controller does: first what flows use, then flows."""
         self.switch.ofctl("del-groups", self.name)
+        self.switch.ofctl("del-meters", self.name)
+        for meter in state.ordered_meters:
+            self.switch.ofctl("add-meter", self.name, str(meter))
         self.switch.ofctl("add-groups", self.name, "-", text="\n".join(map(str, state.ordered_groups)))
         flows = "\n".join(map(str, state.ordered_flows))
         self.switch.ofctl("replace-flows", self.name, "-", "--bundle", text=flows)
@@ -94,6 +103,10 @@ class Bridge:
         """Where ofproto/trace says a packet goes; for a group, its buckets as the switch holds them."""
         text = self.command("ofproto/trace", self.name, f"in_port={in_port}", frame.hex())
         actions = _split(text.rpartition("Datapath actions: ")[2].splitlines()[0])
+        if found := re.fullmatch(r"meter\(\d+\)#userspace\(.*,rule_cookie=(0x[0-9a-f]+),.*\)", "#".join(actions)):
+            return Seen(cookie=int(found[1], 16))
+        if re.search(r"^Datapath actions: ct\(zone=\d+\),recirc\(0x[0-9a-f]+\)$", text, re.MULTILINE):
+            return Seen(reassembled=True)
         if group := re.search(r"^ +group:(\d+)$", text, re.MULTILINE):
             rows = self.rows[int(group[1])]
             hashed = [action.partition("(")[0] for action in actions] == ["hash", "recirc"]
