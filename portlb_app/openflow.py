@@ -14,15 +14,18 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv6Address
 from types import MappingProxyType
 from typing import Literal
 
 ETH_IPV4 = 0x0800
 ETH_ARP = 0x0806
+ETH_IPV6 = 0x86DD
 IP_ICMP = 1
 IP_TCP = 6
 IP_UDP = 17
+IP_ICMPV6 = 58
+IP_SCTP = 132
 
 IN_PORT = 0xFFFFFFF8
 """The reserved port that means "back where the packet came from" (OpenFlow 1.5.1, 7.2.1.1)."""
@@ -39,6 +42,7 @@ class Kind(enum.Enum):
     HEX = "hex"
     MAC = "mac"
     IPV4 = "ipv4"
+    IPV6 = "ipv6"
     FRAG = "frag"
 
 
@@ -60,13 +64,22 @@ FIELDS: Mapping[str, Field] = MappingProxyType(
         "ip_proto": Field(Kind.NUMBER, 8),
         "ip_src": Field(Kind.IPV4, 32),
         "ip_dst": Field(Kind.IPV4, 32),
+        "ipv6_src": Field(Kind.IPV6, 128),
+        "ipv6_dst": Field(Kind.IPV6, 128),
         "ip_frag": Field(Kind.FRAG, 2),
         "tcp_src": Field(Kind.NUMBER, 16),
         "tcp_dst": Field(Kind.NUMBER, 16),
         "tcp_flags": Field(Kind.HEX, 12),
         "udp_src": Field(Kind.NUMBER, 16),
         "udp_dst": Field(Kind.NUMBER, 16),
+        "sctp_src": Field(Kind.NUMBER, 16),
+        "sctp_dst": Field(Kind.NUMBER, 16),
         "icmp_type": Field(Kind.NUMBER, 8),
+        "icmpv6_type": Field(Kind.NUMBER, 8),
+        "nd_target": Field(Kind.IPV6, 128),
+        "nd_sll": Field(Kind.MAC, 48),
+        "nd_reserved": Field(Kind.HEX, 32),
+        "nd_options_type": Field(Kind.NUMBER, 8),
         "arp_op": Field(Kind.NUMBER, 16),
         "arp_spa": Field(Kind.IPV4, 32),
         "arp_tpa": Field(Kind.IPV4, 32),
@@ -81,7 +94,13 @@ _PROTOCOLS = {
     (ETH_IPV4, IP_TCP): "tcp",
     (ETH_IPV4, IP_UDP): "udp",
     (ETH_IPV4, IP_ICMP): "icmp",
+    (ETH_IPV4, IP_SCTP): "sctp",
     (ETH_IPV4, None): "ip",
+    (ETH_IPV6, IP_TCP): "tcp6",
+    (ETH_IPV6, IP_UDP): "udp6",
+    (ETH_IPV6, IP_ICMPV6): "icmp6",
+    (ETH_IPV6, IP_SCTP): "sctp6",
+    (ETH_IPV6, None): "ipv6",
     (ETH_ARP, None): "arp",
 }
 _MAC = re.compile(r"[0-9a-fA-F]{2}(?::[0-9a-fA-F]{2}){5}")
@@ -107,6 +126,8 @@ def _value_text(name: str, value: int) -> str:
         return mac_text(value)
     if kind is Kind.IPV4:
         return str(IPv4Address(value))
+    if kind is Kind.IPV6:
+        return str(IPv6Address(value))
     if kind is Kind.HEX:
         return f"{value:#x}"
     if kind is Kind.FRAG:
@@ -157,7 +178,7 @@ class Match:
         return ",".join(words)
 
 
-def match(**fields: int | IPv4Address | tuple[int, int]) -> Match:
+def match(**fields: int | IPv4Address | IPv6Address | tuple[int, int]) -> Match:
     """A match from keywords; a tuple is (value, mask). KeyError or ValueError for what is no field or doesn't fit."""
     entries: list[tuple[str, int, int | None]] = []
     for name, given in fields.items():

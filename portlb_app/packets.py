@@ -105,36 +105,25 @@ def options(header: bytes) -> Iterator[tuple[int, bytes]]:
 
 
 def tcp(frame: bytes) -> Segment | None:
-    """The TCP segment in an Ethernet frame; None if it holds no whole header of one right behind its IP header."""
-    kind = frame[12:14]
-    if kind == b"\x08\x00" and len(frame) >= ETHERNET + 20:
-        start, end = ETHERNET + (frame[14] & 15) * 4, ETHERNET + int.from_bytes(frame[16:18], "big")
-        version, protocol, fragment = frame[14] >> 4, frame[23], int.from_bytes(frame[20:22], "big") & 0x3FFF
-        source: Address = IPv4Address(frame[26:30])
-        destination: Address = IPv4Address(frame[30:34])
-    elif kind == b"\x86\xdd" and len(frame) >= ETHERNET + 40:
-        start, end = ETHERNET + 40, ETHERNET + 40 + int.from_bytes(frame[18:20], "big")
-        version, protocol, fragment = frame[14] >> 4, frame[20], 0
-        source, destination = IPv6Address(frame[22:38]), IPv6Address(frame[38:54])
-    else:
+    """The TCP segment in an Ethernet frame; None if it holds no whole header of one, or a fragment."""
+    ip = _network(frame)
+    if ip is None or ip.fragment or ip.protocol != TCP or len(frame) < ip.start + 20:
         return None
-    if version != source.version or protocol != 6 or fragment or start < ETHERNET + 20 or len(frame) < start + 20:
-        return None
-    sport, dport, seq, ack, word = struct.unpack_from("!HHIIH", frame, start)
-    header = start + (word >> 12) * 4
-    if header < start + 20 or header > len(frame) or header > end:
+    sport, dport, seq, ack, word = struct.unpack_from("!HHIIH", frame, ip.start)
+    header = ip.start + (word >> 12) * 4
+    if header < ip.start + 20 or header > len(frame) or header > ip.end:
         return None
     return Segment(
-        source=source,
-        destination=destination,
+        source=ip.source,
+        destination=ip.destination,
         sport=sport,
         dport=dport,
         seq=seq,
         ack=ack,
         flags=word & 0xFFF,
-        options=frame[start + 20 : header],
-        data=frame[header:end],
-        size=end - header,
+        options=frame[ip.start + 20 : header],
+        data=frame[header : ip.end],
+        size=ip.end - header,
     )
 
 
@@ -323,10 +312,11 @@ def fragment(frame: bytes) -> Fragment | None:
 class Quote:
     """What an ICMP error says it is about: a packet from `source`; `ports` if it shows a source and destination port.
 
-    `outer` is the destination of the error itself.
+    `sender` and `receiver` are those of the error itself.
     """
 
-    outer: Address
+    sender: Address
+    receiver: Address
     source: Address
     destination: Address
     protocol: int
@@ -347,7 +337,7 @@ def quote(frame: bytes) -> Quote | None:
     if inner.protocol in PORTS and not inner.offset:
         sport, dport = struct.unpack_from("!HH", frame, inner.start)
         ports = (sport, dport)
-    return Quote(outer.destination, inner.source, inner.destination, inner.protocol, ports)
+    return Quote(outer.source, outer.destination, inner.source, inner.destination, inner.protocol, ports)
 
 
 def _quoted(frame: bytes) -> tuple[_Ip, _Ip, bytes] | None:
@@ -393,25 +383,39 @@ def requote(frame: bytes, source: Address | None = None, destination: Address | 
         return None
     outer, inner, whole = found
     changed = bytearray(frame)
-    at = outer.start + 8
-    places = ((12, 16), (16, 20)) if outer.source.version == 4 else ((8, 24), (24, 40))
-    for (begin, end), old, new in zip(
-        places, (inner.source, inner.destination), (source, destination), strict=True
-    ):
+    if not _replace(changed, outer.start + 8, inner, source, destination, end=len(whole)):
+        return None
+    _amend(changed, outer.start + 2, *_even(whole[outer.start + 4 :], bytes(changed[outer.start + 4 : len(whole)])))
+    return bytes(changed)
+
+
+def _replace(
+    data: bytearray,
+    at: int,
+    ip: _Ip,
+    source: Address | None,
+    destination: Address | None,
+    end: int | None = None,
+) -> bool:
+    """Put addresses into the IP header at `at`, and amend the checksums that cover them and lie before `end`.
+
+    False for an address of the other family.
+    """
+    places = ((12, 16), (16, 20)) if ip.source.version == 4 else ((8, 24), (24, 40))
+    field = {TCP: 16, UDP: 6}.get(ip.protocol, 2 if ip.protocol == ICMP6 and ip.source.version == 6 else None)
+    for (begin, stop), old, new in zip(places, (ip.source, ip.destination), (source, destination), strict=True):
         if new is None or new == old:
             continue
         if new.version != old.version:
-            return None
-        changed[at + begin : at + end] = new.packed
+            return False
+        data[at + begin : at + stop] = new.packed
         if old.version == 4:
-            _amend(changed, at + 10, old.packed, new.packed)
-        field = {TCP: 16, UDP: 6}.get(inner.protocol)
-        if field is not None and not inner.offset and inner.start + field + 2 <= len(whole):
-            place = inner.start + field
-            if inner.protocol != UDP or changed[place : place + 2] != bytes(2):
-                _amend(changed, place, old.packed, new.packed, udp=inner.protocol == UDP)
-    _amend(changed, outer.start + 2, *_even(whole[outer.start + 4 :], bytes(changed[outer.start + 4 : len(whole)])))
-    return bytes(changed)
+            _amend(data, at + 10, old.packed, new.packed)
+        if field is not None and not ip.offset and ip.start + field + 2 <= (len(data) if end is None else end):
+            place = ip.start + field
+            if ip.protocol != UDP or data[place : place + 2] != bytes(2):
+                _amend(data, place, old.packed, new.packed, udp=ip.protocol == UDP)
+    return True
 
 
 def _even(old: bytes, new: bytes) -> tuple[bytes, bytes]:
@@ -427,3 +431,18 @@ def _amend(data: bytearray, at: int, old: bytes, new: bytes, udp: bool = False) 
         total = (total & 0xFFFF) + (total >> 16)
     checksum = 0xFFFF - total
     data[at : at + 2] = (0xFFFF if udp and not checksum else checksum).to_bytes(2, "big")
+
+
+def readdress(frame: bytes, source: Address | None = None, destination: Address | None = None) -> bytes | None:
+    """The IP packet or fragment in an Ethernet frame with other addresses, and every checksum as right as it was.
+
+    What changes: an address, the IPv4 header's checksum, and the TCP, UDP or ICMPv6 checksum if this part of the
+    packet has it, which is right for the whole. None for a frame without IP, or an address of the other family.
+    """
+    ip = _network(frame)
+    if ip is None:
+        return None
+    changed = bytearray(frame)
+    if not _replace(changed, ETHERNET, ip, source, destination):
+        return None
+    return bytes(changed)

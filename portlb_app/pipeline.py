@@ -3,7 +3,7 @@
 A packet walks the tables in the order they stand here::
 
     CLASSIFY ─► NEIGHBOUR ─┬─► FRAGMENT ─► ICMP ─► SERVICE ─► REDIRECT ─► LEGACY ─► DEFAULT     client → server
-                           └─► UPSTREAM                                                         server → client
+                           └─► UPSTREAM ─► PEER                                 server → client; server → server
 
 A miss goes where its table says; a table without one drops. Few distinct masks per table: the cost of a lookup in
 Open vSwitch grows with the masks of a table, not with its rules.
@@ -14,10 +14,18 @@ from __future__ import annotations
 import enum
 from collections.abc import Mapping
 from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv6Address
 from types import MappingProxyType
 
 from portlb_app import packets
 from portlb_app.openflow import (
+    ETH_IPV4,
+    ETH_IPV6,
+    IP_ICMP,
+    IP_ICMPV6,
+    IP_SCTP,
+    IP_TCP,
+    IP_UDP,
     Action,
     CopyField,
     Flow,
@@ -31,16 +39,67 @@ from portlb_app.openflow import (
     ToMeter,
 )
 
+Address = IPv4Address | IPv6Address
+
 REDIRECT_BIT = packets.REDIRECT
 """The REDIRECT header bit as Open vSwitch's 12-bit ``tcp_flags`` shows it (byte 12 of the TCP header, low nibble)."""
 SYN = 0x002
 ACK = 0x010
 FRAGMENTS = (1, 3)
 """``ip_frag`` of a first and of a later fragment (ovs-fields(7)); two exact values make one mask, one look-up."""
-ICMP_ERRORS = (3, 11, 12)
-"""ICMP types that quote the packet they are about: unreachable, time exceeded, parameter problem (RFC 1122, 3.2.2)."""
-ICMP_FROM_SERVERS = (0, *ICMP_ERRORS)
-"""ICMP types a server may send as its VIP: answers to pings, and errors."""
+TRANSPORTS = (("tcp", IP_TCP), ("udp", IP_UDP), ("sctp", IP_SCTP))
+"""The transports with ports, by the beginning of their fields' names."""
+
+
+@dataclass(frozen=True)
+class Family:
+    """One version of IP: its match fields, and the numbers of its control protocol."""
+
+    version: int
+    eth_type: int
+    source: str
+    destination: str
+    icmp: int
+    icmp_type: str
+    errors: tuple[int, ...]
+    """ICMP types that quote the packet they are about (RFC 1122, 3.2.2; RFC 4443, 2.1)."""
+    from_servers: tuple[int, ...]
+    """ICMP types a server may send as its VIP: answers to pings, and errors."""
+
+    def to(self, address: Address) -> dict[str, int]:
+        """The match of packets to an address."""
+        return {"eth_type": self.eth_type, self.destination: int(address)}
+
+    def by(self, address: Address) -> dict[str, int]:
+        """The match of packets from an address."""
+        return {"eth_type": self.eth_type, self.source: int(address)}
+
+
+FAMILIES = {
+    4: Family(4, ETH_IPV4, "ip_src", "ip_dst", IP_ICMP, "icmp_type", (3, 11, 12), (0, 3, 11, 12)),
+    6: Family(6, ETH_IPV6, "ipv6_src", "ipv6_dst", IP_ICMPV6, "icmpv6_type", (1, 2, 3, 4), (1, 2, 3, 4, 129)),
+}
+
+
+def family(address: Address) -> Family:
+    """The family an address is of."""
+    return FAMILIES[address.version]
+
+
+ND_SOLICIT, ND_ADVERTISE = 135, 136
+ND_OTHERS = (133, 134, 137)
+"""Neighbour discovery (RFC 4861, 4): solicitation, advertisement; router solicitation and advertisement, redirect."""
+ND_SOLICITED, ND_OVERRIDE = 0x40000000, 0x20000000
+"""Flags of an advertisement, in its first 32 bits behind the checksum (RFC 4861, 4.4)."""
+ND_OPTION_TARGET = 2
+"""Option "target link-layer address" (RFC 4861, 4.6.1)."""
+
+
+def link_local(mac: int) -> IPv6Address:
+    """The link-local address a host makes of its MAC address (RFC 4291, 2.5.1 and appendix A)."""
+    high, low = (mac >> 24) ^ 0x020000, mac & 0xFFFFFF
+    return IPv6Address(0xFE80 << 112 | high << 40 | 0xFFFE << 24 | low)
+
 
 ROWS = 256
 """Buckets of a pool's group. More makes Open vSwitch fall back to hashing every connection in user space."""
@@ -67,21 +126,32 @@ def _table(name: str, number: int, fields: str, goes_to: str = "") -> Table:
     return Table(name, number, frozenset(fields.split()), tuple(goes_to.split()))
 
 
-CLASSIFY = _table("CLASSIFY", 0, "in_port", "NEIGHBOUR")
-NEIGHBOUR = _table(
-    "NEIGHBOUR", 10, "reg0 in_port eth_src eth_type arp_op arp_spa arp_tpa arp_sha ip_dst", "FRAGMENT UPSTREAM"
-)
-FRAGMENT = _table("FRAGMENT", 20, "eth_type ip_dst ip_frag", "ICMP DEFAULT")
-ICMP = _table("ICMP", 30, "eth_type ip_proto ip_dst icmp_type", "SERVICE DEFAULT")
-SERVICE = _table("SERVICE", 40, "eth_type ip_proto ip_dst tcp_dst udp_dst", "REDIRECT")
-REDIRECT = _table("REDIRECT", 50, "eth_type ip_proto ip_dst tcp_dst udp_dst tcp_flags", "LEGACY")
-LEGACY = _table("LEGACY", 60, "eth_type ip_proto ip_dst tcp_dst tcp_flags", "DEFAULT")
-DEFAULT = _table("DEFAULT", 70, "eth_type ip_dst")
-UPSTREAM = _table(
-    "UPSTREAM", 80, "in_port eth_src eth_type ip_proto ip_src ip_frag tcp_src udp_src icmp_type"
-)
+_IP = "eth_type ip_proto ip_dst ipv6_dst"
+_PORTS_TO = "tcp_dst udp_dst sctp_dst"
 
-TABLES = (CLASSIFY, NEIGHBOUR, FRAGMENT, ICMP, SERVICE, REDIRECT, LEGACY, DEFAULT, UPSTREAM)
+CLASSIFY = _table("CLASSIFY", 0, "in_port eth_src", "NEIGHBOUR")
+NEIGHBOUR = _table(
+    "NEIGHBOUR",
+    10,
+    "reg0 in_port eth_src eth_dst eth_type ip_proto ip_dst ipv6_src ipv6_dst icmpv6_type nd_target nd_sll "
+    "arp_op arp_spa arp_tpa arp_sha",
+    "FRAGMENT UPSTREAM PEER",
+)
+FRAGMENT = _table("FRAGMENT", 20, "eth_type ip_frag ip_dst ipv6_dst", "ICMP DEFAULT")
+ICMP = _table("ICMP", 30, f"{_IP} icmp_type icmpv6_type", "SERVICE DEFAULT")
+SERVICE = _table("SERVICE", 40, f"{_IP} {_PORTS_TO}", "REDIRECT")
+REDIRECT = _table("REDIRECT", 50, f"{_IP} {_PORTS_TO} tcp_flags", "LEGACY")
+LEGACY = _table("LEGACY", 60, f"{_IP} tcp_dst tcp_flags", "DEFAULT")
+DEFAULT = _table("DEFAULT", 70, "eth_type ip_dst ipv6_dst")
+UPSTREAM = _table(
+    "UPSTREAM",
+    80,
+    "in_port eth_src eth_dst eth_type ip_proto ip_src ipv6_src ip_frag tcp_src udp_src sctp_src icmp_type icmpv6_type",
+    "PEER",
+)
+PEER = _table("PEER", 90, "eth_type ip_dst ipv6_dst ip_proto arp_tpa icmpv6_type nd_target")
+
+TABLES = (CLASSIFY, NEIGHBOUR, FRAGMENT, ICMP, SERVICE, REDIRECT, LEGACY, DEFAULT, UPSTREAM, PEER)
 BY_NUMBER = {table.number: table for table in TABLES}
 
 
@@ -92,6 +162,8 @@ class Priority(enum.IntEnum):
     GENERAL = 100
     SPECIFIC = 200
     EXCEPTION = 300
+    OVERRIDE = 400
+    FIRST = 500
 
 
 class Reason(enum.IntEnum):
@@ -116,7 +188,11 @@ class Reason(enum.IntEnum):
     SERVER_ICMP = 17
     SERVER_FRAGMENT = 18
     MISS = 19
-    SIGNAL = 20
+    ANSWER_ND = 20
+    NEIGHBOUR_DISCOVERY = 21
+    PEER = 22
+    GATEWAY_ARP = 23
+    SIGNAL = 24
 
 
 COOKIE = 0x504C << 48
@@ -136,18 +212,18 @@ def told_by(cookie: int) -> tuple[Reason | None, int, int]:
     return (Reason(reason) if known else None), cookie >> 16 & 0xFFFF, cookie & 0xFFFF
 
 
-GROUPS = 0x5
-"""Bits 28-31 of the number of every group of ours. Groups have no cookie, so their number tells."""
+GROUPS = {4: 0x5, 6: 0x6}
+"""Bits 28-31 of the number of every group of ours, by IP version. Groups have no cookie, so their number tells."""
 
 
-def pool_group(vip: int, port: int) -> int:
-    """The group of a redirect port's pool: 12 bits of VIP number, 16 of port."""
-    return GROUPS << 28 | (vip & 0xFFF) << 16 | port
+def pool_group(vip: int, port: int, version: int) -> int:
+    """The group of a redirect port's pool: 12 bits of VIP number, 16 of port; one for each version of IP."""
+    return GROUPS[version] << 28 | (vip & 0xFFF) << 16 | port
 
 
 def is_our_group(number: int) -> bool:
     """Whether a group in a switch is ours, by its number."""
-    return number >> 28 == GROUPS
+    return number >> 28 in GROUPS.values()
 
 
 METERS = 0x50
@@ -160,6 +236,8 @@ PUNTED: Mapping[Reason, Meter] = MappingProxyType(
             (Reason.ICMP_ERROR, 500, 100),
             (Reason.FRAGMENT, 2000, 500),
             (Reason.SIGNAL, 1000, 250),
+            (Reason.SERVER_ICMP, 200, 50),
+            (Reason.SERVER_FRAGMENT, 2000, 500),
         )
     }
 )
@@ -242,4 +320,21 @@ def answer_arp(mac: int, address: int) -> tuple[Action, ...]:
         CopyField("arp_spa", "arp_tpa"),
         SetField("arp_sha", mac),
         SetField("arp_spa", address),
+    )
+
+
+def answer_nd(mac: int, address: int) -> tuple[Action, ...]:
+    """Actions that turn a neighbour solicitation into its advertisement (RFC 4861, 7.2.4).
+
+    The source's link-layer address becomes the target's, in place; where there is none, the answer has none either.
+    """
+    return (
+        CopyField("eth_src", "eth_dst"),
+        SetField("eth_src", mac),
+        CopyField("ipv6_src", "ipv6_dst"),
+        SetField("ipv6_src", address),
+        SetField("nd_sll", mac),
+        SetField("icmpv6_type", ND_ADVERTISE),
+        SetField("nd_reserved", ND_SOLICITED | ND_OVERRIDE),
+        SetField("nd_options_type", ND_OPTION_TARGET),
     )

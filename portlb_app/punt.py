@@ -9,6 +9,9 @@ reason          what it is                     who gets it
 ``FRAGMENT``    a fragment to the VIP          who its first fragment's ports name (rows F1, F2)
 ``SIGNAL``      a SYN without the REDIRECT     the pool, if its option asks for a redirect; else as a plain client's
                 bit to a redirect port
+``SERVER_``     a server's ICMP error, or a    the network, as from the VIP: where addresses are rewritten (row N1),
+``ICMP`` and    fragment of its, IPv4          a switch can rewrite neither what an error quotes nor a fragment
+``FRAGMENT``
 ==============  =============================  =====================================================================
 
 Every packet has exactly one `Fate`, and is counted under it; a fragment that waits for its first is counted when it
@@ -20,18 +23,28 @@ from __future__ import annotations
 
 import enum
 from collections import Counter, deque
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from typing import Generic, TypeVar
 
 from portlb_app import packets, topology
 from portlb_app.compiler.legacy import to_plain
-from portlb_app.compiler.place import Place, places
+from portlb_app.compiler.place import Place, address_in, places
 from portlb_app.compiler.redirect import to_pool
-from portlb_app.config import Config, DefaultFor, Legacy, RedirectPort, UnknownErrors, UnknownFragments
+from portlb_app.config import (
+    Address,
+    Config,
+    DefaultFor,
+    Legacy,
+    RedirectPort,
+    Rewrite,
+    Server,
+    UnknownErrors,
+    UnknownFragments,
+)
 from portlb_app.fragments import NoRoom, Tracker
-from portlb_app.openflow import Action
-from portlb_app.pipeline import ACK, PUNTED, SYN, Reason, told_by
+from portlb_app.openflow import Action, SetField
+from portlb_app.pipeline import ACK, PUNTED, SYN, Family, Reason, family, told_by
 from portlb_app.selection import choose
 
 
@@ -71,15 +84,24 @@ class Send:
 
 
 @dataclass(frozen=True)
-class _Verdict:
-    """Who gets a packet: these actions (none: nobody), and how it counts."""
+class _Delivery:
+    """These actions, with the packet rewritten here to or from `address`, if that is more than a switch can do."""
 
     actions: tuple[Action, ...]
+    address: Address | None = None
+
+
+@dataclass(frozen=True)
+class _Verdict:
+    """Who gets a packet (nobody, if there are no deliveries), and how it counts."""
+
+    deliveries: tuple[_Delivery, ...]
     fate: Fate
 
 
 _MALFORMED = _Verdict((), Fate.MALFORMED)
 _DROPPED = _Verdict((), Fate.DROPPED)
+_UNKNOWN = _Verdict((), Fate.UNKNOWN)
 
 Counts = Mapping[tuple[Reason, Fate], int]
 
@@ -142,11 +164,24 @@ class Punt:
         if place is None:
             self._counts[reason, Fate.UNKNOWN] += 1
             return ()
-        if reason is Reason.FRAGMENT:
-            return tuple(self._fragment(dpid, place, packet, now))
-        verdict = _icmp_error(place, packet.frame) if reason is Reason.ICMP_ERROR else _signal(place, port, packet)
+        frames = (packet.frame,)
+        match reason:
+            case Reason.FRAGMENT:
+                return tuple(self._fragment(dpid, place, packet, now))
+            case Reason.ICMP_ERROR:
+                verdict = _icmp_error(place, packet.frame)
+                sends = _sends(packet.in_port, verdict, frames, _about_server)
+            case Reason.SIGNAL:
+                verdict = _signal(place, port, packet.frame)
+                sends = _sends(packet.in_port, verdict, frames, packets.readdress)
+            case Reason.SERVER_ICMP:
+                verdict = _server_error(place, packet.frame)
+                sends = _sends(packet.in_port, verdict, frames, _about_client)
+            case _:
+                verdict = _server_fragment(place, packet.frame)
+                sends = _sends(packet.in_port, verdict, frames, packets.readdress)
         self._counts[reason, verdict.fate] += 1
-        return tuple(_sends(packet.in_port, verdict, (packet.frame,)))
+        return tuple(sends)
 
     def expire(self, now: float) -> Iterator[tuple[int, Send]]:
         """What the switches (by their datapath ids) shall do about fragments whose first did not come in time."""
@@ -154,12 +189,15 @@ class Punt:
             place = self._places[dpid][number]
             for frame in tracker.expire(now):
                 self._counts[Reason.FRAGMENT, Fate.UNKNOWN] += 1
-                for send in _sends(place.network, _unknown_fragment(place), (frame,)):
-                    yield dpid, send
+                fragment = packets.fragment(frame)
+                if fragment is not None:
+                    verdict = _unknown_fragment(place, family(fragment.destination))
+                    for send in _sends(place.network, verdict, (frame,), _to_server):
+                        yield dpid, send
 
     def _fragment(self, dpid: int, place: Place, packet: Punted, now: float) -> Iterator[Send]:
         fragment = packets.fragment(packet.frame)
-        if fragment is None or int(fragment.destination) != place.address:
+        if fragment is None or fragment.destination not in place.vip.addresses:
             self._counts[Reason.FRAGMENT, Fate.MALFORMED] += 1
             return
         tracker = self._trackers.setdefault((dpid, place.number), Tracker())
@@ -172,7 +210,7 @@ class Punt:
         if found is not None:
             verdict, frames = found
             self._counts[Reason.FRAGMENT, verdict.fate] += len(frames)
-            yield from _sends(packet.in_port, verdict, frames)
+            yield from _sends(packet.in_port, verdict, frames, _to_server)
 
 
 BACKLOG = 256
@@ -206,23 +244,48 @@ class Backlog(Generic[Message]):
         return taken
 
 
-def _sends(in_port: int, verdict: _Verdict, frames: Iterable[bytes]) -> Iterator[Send]:
-    if verdict.actions:
-        for frame in frames:
-            yield Send(in_port, verdict.actions, frame)
+def _sends(
+    in_port: int, verdict: _Verdict, frames: Iterable[bytes], rewrite: Callable[[bytes, Address], bytes | None]
+) -> Iterator[Send]:
+    for frame in frames:
+        for delivery in verdict.deliveries:
+            changed = frame if delivery.address is None else rewrite(frame, delivery.address)
+            if changed is not None:
+                yield Send(in_port, delivery.actions, changed)
 
 
-def _to(place: Place, servers: Iterable[str], fate: Fate = Fate.SENT) -> _Verdict:
-    """A copy for each of these servers; one per connector, where several share one."""
-    actions = dict.fromkeys(action for server in servers for action in place.deliver(server))
-    return _Verdict(tuple(actions), fate if actions else Fate.DROPPED)
+def _to_server(frame: bytes, address: Address) -> bytes | None:
+    return packets.readdress(frame, destination=address)
 
 
-def _default(place: Place) -> _Verdict:
+def _about_server(frame: bytes, address: Address) -> bytes | None:
+    return packets.requote(frame, source=address)
+
+
+def _about_client(frame: bytes, address: Address) -> bytes | None:
+    return packets.requote(frame, destination=address)
+
+
+def _to(place: Place, ip: Family, servers: Iterable[str], fate: Fate = Fate.SENT) -> _Verdict:
+    """A copy for each of these servers, as far as they are on this switch."""
+    here = [server for server in servers if server in place.port_of]
+    match place.vip.rewrite:
+        case Rewrite.NOTHING:
+            outputs = tuple(dict.fromkeys(action for server in here for action in place.deliver(server, ip)))
+            deliveries = [_Delivery(outputs)] if outputs else []
+        case Rewrite.MAC:
+            deliveries = [_Delivery(place.deliver(server, ip)) for server in here]
+        case Rewrite.ADDRESS:
+            by_name = {server.name: server for server in place.servers}
+            deliveries = [_Delivery(place.deliver(server, ip), place.source(by_name[server], ip)) for server in here]
+    return _Verdict(tuple(deliveries), fate if deliveries else Fate.DROPPED)
+
+
+def _default(place: Place, ip: Family) -> _Verdict:
     """What no table could judge: the default server, or nobody (row E6)."""
     if place.vip.default_server is None:
-        return _Verdict((), Fate.UNKNOWN)
-    return _Verdict(place.deliver(place.vip.default_server), Fate.UNKNOWN)
+        return _UNKNOWN
+    return _to(place, ip, (place.vip.default_server,), Fate.UNKNOWN)
 
 
 def _pool(place: Place, port: int) -> RedirectPort | None:
@@ -239,22 +302,22 @@ def _icmp_error(place: Place, frame: bytes) -> _Verdict:
     its pool, and the default server where plain clients get that: all of them see it.
     """
     quote = packets.quote(frame)
-    if quote is None or int(quote.outer) != place.address or quote.source != quote.outer:
+    if quote is None or quote.receiver not in place.vip.addresses or quote.source != quote.receiver:
         return _MALFORMED
+    ip = family(quote.receiver)
     if quote.ports is not None:
-        owner = place.owners.get(quote.ports[0])
+        owner, pool = place.owners.get(quote.ports[0]), _pool(place, quote.ports[0])
         if owner is not None:
-            return _to(place, (owner,))
-        pool = _pool(place, quote.ports[0])
+            return _to(place, ip, (owner,))
         if pool is not None:
-            return _to(place, _who_answers(place, pool))
+            return _to(place, ip, _who_answers(place, pool))
     if place.vip.unknown_errors is UnknownErrors.DEFAULT:
-        return _default(place)
+        return _default(place, ip)
     if place.vip.unknown_errors is UnknownErrors.ANY and place.servers:
         names = tuple(server.name for server in place.servers)
         server = choose(names, quote.source, quote.destination, quote.protocol, quote.ports)
-        return _to(place, (server,), Fate.UNKNOWN)
-    return _Verdict((), Fate.UNKNOWN)
+        return _to(place, ip, (server,), Fate.UNKNOWN)
+    return _UNKNOWN
 
 
 def _who_answers(place: Place, pool: RedirectPort) -> tuple[str, ...]:
@@ -265,66 +328,116 @@ def _who_answers(place: Place, pool: RedirectPort) -> tuple[str, ...]:
     return pool.servers
 
 
+# ---- what servers send, where addresses are rewritten ----------------------------------------------------------------
+
+
+def _server_error(place: Place, frame: bytes) -> _Verdict:
+    """An error of a server's about a client's packet, which quotes that as the server got it (row N1)."""
+    quote = packets.quote(frame)
+    server = None if quote is None else _at(place, quote.sender)
+    if quote is None or server is None or quote.destination not in server.addresses:
+        return _MALFORMED
+    ip = family(quote.sender)
+    return _Verdict((_Delivery(place.up(server, ip), address_in(place.vip.addresses, ip)),), Fate.SENT)
+
+
+def _server_fragment(place: Place, frame: bytes) -> _Verdict:
+    """A fragment of a server's (row N1): rewritten here, because the switch would spoil it."""
+    fragment = packets.fragment(frame)
+    server = None if fragment is None else _at(place, fragment.source)
+    if fragment is None or server is None:
+        return _MALFORMED
+    ip = family(fragment.source)
+    actions = _without(place.up(server, ip), ip.source)
+    return _Verdict((_Delivery(actions, address_in(place.vip.addresses, ip)),), Fate.SENT)
+
+
+def _at(place: Place, address: Address) -> Server | None:
+    return next((server for server in place.servers if address in server.addresses), None)
+
+
+def _without(actions: tuple[Action, ...], field: str) -> tuple[Action, ...]:
+    """Actions without those that set a field, which was set here."""
+    return tuple(action for action in actions if not (isinstance(action, SetField) and action.name == field))
+
+
 # ---- SYNs that may ask for a redirect by their option ----------------------------------------------------------------
 
 
-def _signal(place: Place, port: int, packet: Punted) -> _Verdict:
+def _signal(place: Place, port: int, frame: bytes) -> _Verdict:
     """The pool for a client that can be redirected; for a plain one what the port's policy says (rows E2, E3, E4)."""
-    segment, pool = packets.tcp(packet.frame), _pool(place, port)
+    segment, pool = packets.tcp(frame), _pool(place, port)
     if segment is None or segment.dport != port or segment.flags & (SYN | ACK) != SYN:
         return _MALFORMED
-    if pool is None:
-        return _Verdict((), Fate.UNKNOWN)
+    if pool is None or segment.destination not in place.vip.addresses:
+        return _UNKNOWN
+    ip = family(segment.destination)
     if segment.asks_redirect:
-        return _Verdict((to_pool(place, pool),), Fate.SENT)
+        return _Verdict((_Delivery((to_pool(place, pool, ip),)),), Fate.SENT)
     if pool.legacy is Legacy.DROP:
         return _DROPPED
-    return _Verdict(to_plain(place, pool), Fate.SENT)
+    return _Verdict((_Delivery(to_plain(place, pool, ip)),), Fate.SENT)
 
 
 # ---- fragments -------------------------------------------------------------------------------------------------------
 
 
-def _unknown_fragment(place: Place) -> _Verdict:
+def _unknown_fragment(place: Place, ip: Family) -> _Verdict:
     """A fragment whose first did not come (row F2)."""
     if place.vip.unknown_fragments is UnknownFragments.DEFAULT:
-        return _default(place)
-    return _Verdict((), Fate.UNKNOWN)
+        return _whole(_default(place, ip), ip)
+    return _UNKNOWN
 
 
 def _first_fragment(place: Place, first: packets.Fragment) -> _Verdict:
-    """What the tables say about a whole packet with these ports (rows U1 to U3, E1 to E6).
+    """What the tables say about a whole packet with these ports (rows U1 to U3, E1 to E6, X4).
 
     Where a pool decides, the row is one of ours: the switch hashes the ports of whole packets, and can't be asked what
     its hash would be. So fragmented and whole datagrams of one sender to a redirect port may reach different servers;
     and TCP that is no SYN is dropped, unless the pool has one server: any other would reset the connection.
     """
+    ip = family(first.destination)
+    return _whole(_by_ports(place, ip, first), ip)
+
+
+def _whole(verdict: _Verdict, ip: Family) -> _Verdict:
+    """The same with every address rewritten here, and none by the switch, which would spoil a fragment."""
+    deliveries = (
+        replace(each, actions=_without(each.actions, ip.destination)) if each.address is not None else each
+        for each in verdict.deliveries
+    )
+    return replace(verdict, deliveries=tuple(deliveries))
+
+
+def _by_ports(place: Place, ip: Family, first: packets.Fragment) -> _Verdict:
     if first.ports is None:
-        return _default(place)
+        return _default(place, ip)
     port = first.ports[1]
     owner, pool = place.owners.get(port), _pool(place, port)
     if first.protocol != packets.TCP:
         if owner is not None:
-            return _to(place, (owner,))
-        return _default(place) if pool is None else _row(place, pool, first)
+            return _to(place, ip, (owner,))
+        return _default(place, ip) if pool is None else _row(place, ip, pool, first)
     redirect = bool(first.flags & packets.REDIRECT)
-    opening = first.flags & (SYN | ACK) == SYN
     if pool is None:
         if owner is not None:
-            return _to(place, (owner,))
+            return _to(place, ip, (owner,))
         if redirect and place.vip.default_for is not DefaultFor.UNKNOWN_PORTS:
             return _DROPPED
-        return _default(place)
-    if not redirect and pool.legacy in (Legacy.OWNER, Legacy.DEFAULT):
-        return _Verdict(to_plain(place, pool), Fate.SENT)
+        return _default(place, ip)
+    if not redirect and pool.legacy is Legacy.OWNER and owner is not None:
+        return _to(place, ip, (owner,))
+    if not redirect and pool.legacy is Legacy.DEFAULT and place.vip.default_server is not None:
+        return _to(place, ip, (place.vip.default_server,))
+    opening = first.flags & (SYN | ACK) == SYN
     if not redirect and pool.legacy is Legacy.DROP and opening:
         return _DROPPED
     if opening or len(pool.servers) == 1:
-        return _row(place, pool, first)
-    return _Verdict((), Fate.UNKNOWN)
+        return _row(place, ip, pool, first)
+    return _UNKNOWN
 
 
-def _row(place: Place, pool: RedirectPort, first: packets.Fragment) -> _Verdict:
+def _row(place: Place, ip: Family, pool: RedirectPort, first: packets.Fragment) -> _Verdict:
     if not pool.servers:
         return _DROPPED
-    return _to(place, (choose(pool.servers, first.source, first.destination, first.protocol, first.ports),))
+    return _to(place, ip, (choose(pool.servers, first.source, first.destination, first.protocol, first.ports),))

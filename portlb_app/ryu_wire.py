@@ -20,10 +20,13 @@ import struct
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from ipaddress import IPv6Address
 from typing import Any
 
+from ryu.lib import type_desc
 from ryu.ofproto import ofproto_v1_5 as ofp
 from ryu.ofproto import ofproto_v1_5_parser as parser
+from ryu.ofproto import oxm_fields
 
 from portlb_app import openflow, pipeline
 from portlb_app.openflow import (
@@ -51,12 +54,37 @@ from portlb_app.punt import Punted
 VERSION = ofp.OFP_VERSION
 BUNDLE_FLAGS = ofp.OFPBF_ATOMIC | ofp.OFPBF_ORDERED
 
-_RYU_NAMES = {"ip_src": "ipv4_src", "ip_dst": "ipv4_dst", "icmp_type": "icmpv4_type"}
+_RYU_NAMES = {
+    "ip_src": "ipv4_src",
+    "ip_dst": "ipv4_dst",
+    "icmp_type": "icmpv4_type",
+    "nd_target": "ipv6_nd_target",
+    "nd_sll": "ipv6_nd_sll",
+}
 """Where Ryu's name of a field is not ovs-fields(7)'s."""
 
 
 def _ryu_name(name: str) -> str:
     return _RYU_NAMES.get(name, name)
+
+
+class _Ericsson(oxm_fields._OxmClass):  # type: ignore[misc]
+    """Fields of neighbour discovery (RFC 4861) beyond OpenFlow's: Open vSwitch's ERICOXM_OF (ovs-fields(7))."""
+
+    _class = 0x1000
+
+
+def _teach_ryu() -> None:
+    """Give Ryu's tables of match fields those of ours it does not know."""
+    if not any(isinstance(field, _Ericsson) for field in ofp.oxm_types):
+        ofp.oxm_types += [
+            _Ericsson("nd_reserved", 1, type_desc.Int4),
+            _Ericsson("nd_options_type", 2, type_desc.Int1),
+        ]
+        oxm_fields.generate(ofp.__name__)
+
+
+_teach_ryu()
 
 
 @dataclass(frozen=True)
@@ -100,6 +128,8 @@ def _ryu_value(name: str, value: int) -> int | str:
         return openflow.mac_text(value)
     if kind is Kind.IPV4:
         return ".".join(map(str, value.to_bytes(4, "big")))
+    if kind is Kind.IPV6:
+        return str(IPv6Address(value))
     return value
 
 

@@ -8,25 +8,30 @@ from __future__ import annotations
 
 import json
 import struct
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv6Address, ip_address
 from random import Random
 from typing import Any
 
-from portlb_app.config import Config, Switch, Vip, load
-from tests.reference import ICMP, TCP, UDP, Arp, Ip, Packet
+from portlb_app.config import Address, Config, Rewrite, Server, Switch, Vip, load
+from tests.reference import ICMP, ICMPV6, SCTP, TCP, UDP, Arp, Ip, Nd, Packet
 
 CONNECTORS = tuple(range(1, 13))
 """OpenFlow ports a random configuration may use; a bridge for it has all of them."""
 PORTS = (1, 2, 3, 5, 7, 20, 21, 22, 80, 443, 444, 32768, 65534, 65535)
 FLAGS = (0x002, 0x802, 0x402, 0xC02, 0x012, 0x812, 0x412, 0x010, 0x810, 0x410, 0x018, 0x818, 0x011, 0x004, 0x804, 0x014)
 ODD_FLAGS = (0x000, 0x800, 0x400, 0x200, 0x7FF, 0xFFF, 0x0C2, 0x1C2, 0x003)
-ICMP_TYPES = (0, 3, 4, 5, 8, 11, 12, 13, 255)
-OTHER_PROTOCOLS = (0, 2, 4, 41, 47, 50, 58, 89, 132, 136, 255)
 ASKS = bytes.fromhex("0101fd0652508000")
 """REDIRECT_OPT without a port, asking for a redirect (docs/protocol.md)."""
-DATAPATHS = ("userspace", "userspace", "userspace", "userspace", "kernel")
+DATAPATHS = ("userspace", "userspace", "kernel")
+ICMP_TYPES = {4: (0, 3, 4, 5, 8, 11, 12, 13, 255), 6: (0, 1, 2, 3, 4, 5, 127, 128, 129, 130, 133, 134, 137, 143, 255)}
+OTHER_PROTOCOLS = {4: (2, 4, 41, 47, 50, 58, 89, 136, 255), 6: (1, 2, 4, 41, 47, 89, 136, 255)}
 CLIENT_MAC = 0x020000000001
-CLIENTS = tuple(map(IPv4Address, ("10.0.0.1", "192.0.2.7", "198.51.100.200", "0.0.0.0")))
+GATEWAY_MAC = 0x0200000000AA
+NOBODYS_MAC = 0x0200000000EE
+CLIENTS = {
+    4: tuple(map(IPv4Address, ("10.0.0.1", "192.0.2.7", "198.51.100.200", "0.0.0.0"))),
+    6: tuple(map(IPv6Address, ("fd00::1", "2001:db8::7", "fe80::1", "::"))),
+}
 
 
 def settings(random: Random) -> dict[str, Any]:
@@ -48,15 +53,28 @@ def settings(random: Random) -> dict[str, Any]:
 
 def _add_vip(random: Random, data: dict[str, Any], vip: str, number: int, network: dict[str, int]) -> None:
     switch = random.choice(list(network))
-    free = [port for port in CONNECTORS if port != network[switch]]
     names = [f"{vip}-{letter}" for letter in "abcdef"][: random.choice((0, 1, 2, 3, 3, 4, 4, 6))]
     unowned = list(PORTS)
     random.shuffle(unowned)
-    for name, connector in zip(names, random.sample(free, len(names)), strict=True):
-        owned = [_service_port(random, unowned.pop()) for _ in range(random.choice((0, 1, 1, 2)))]
-        data["servers"][name] = {"vip": vip, "connector": f"{switch}:{connector}", "service_ports": owned}
     mac = f"02:00:64:00:00:{random.choice((number, number, 0)):02x}"
-    entry: dict[str, Any] = {"address": f"10.0.0.{100 + number}", "mac": mac}
+    versions = random.choice(((4,), (4,), (6,), (4, 6)))
+    addresses = [{4: f"10.0.0.{100 + number}", 6: f"fd00::{100 + number}"}[version] for version in versions]
+    entry: dict[str, Any] = {"address": addresses if len(addresses) > 1 else addresses[0], "mac": mac}
+    rewrite = random.choice(("nothing", "nothing", "mac", "address"))
+    if rewrite != "nothing" or random.random() < 0.5:
+        entry["rewrite"] = rewrite
+    connectors = _connectors(random, len(names), network[switch], rewrite)
+    if network[switch] in connectors and rewrite == "address" or rewrite != "nothing" and random.random() < 0.3:
+        entry["gateway"] = mac_text(GATEWAY_MAC)
+    behind = rewrite == "address" and random.random() < 0.3
+    for position, (name, connector) in enumerate(zip(names, connectors, strict=True)):
+        owned = [_service_port(random, unowned.pop()) for _ in range(random.choice((0, 1, 1, 2)))]
+        server = {"vip": vip, "connector": f"{switch}:{connector}", "service_ports": owned}
+        own = _own(random, number, position, rewrite, versions)
+        if behind:
+            own |= {"mac": f"02:00:65:00:{number:02x}:{connector:02x}"}
+            own |= {"router": [{4: f"10.9.{number}.{connector}", 6: f"fd09::{number}:{connector}"}[v] for v in (4, 6)]}
+        data["servers"][name] = server | own
     if names and random.random() < 0.7:
         entry["default_server"] = random.choice(names)
         if random.random() < 0.7:
@@ -74,7 +92,8 @@ def _add_vip(random: Random, data: dict[str, Any], vip: str, number: int, networ
     entry["redirect_ports"] = pools
     default = ["default"] * ("default_server" in entry)
     if random.random() < 0.7:
-        entry["icmp"] = {"errors": random.choice(("owner", "owner", "owner", "replicate", "drop", *default))}
+        other = ["replicate", *default] * (rewrite != "address")
+        entry["icmp"] = {"errors": random.choice(("owner", "owner", "owner", "drop", *other))}
         if entry["icmp"]["errors"] == "owner" and random.random() < 0.7:
             entry["icmp"]["unknown"] = random.choice(("drop", "any", *default))
     if random.random() < 0.7:
@@ -84,8 +103,36 @@ def _add_vip(random: Random, data: dict[str, Any], vip: str, number: int, networ
     data["vips"][vip] = entry
 
 
+def _connectors(random: Random, number: int, network: int, rewrite: str) -> list[int]:
+    """One connector each; where something is rewritten, also shared ones, or the network side itself."""
+    free = [port for port in CONNECTORS if port != network]
+    if rewrite == "nothing" or random.random() < 0.5:
+        return random.sample(free, number)
+    if random.random() < 0.5:
+        return [network] * number
+    return [random.choice(free[:2]) for _ in range(number)]
+
+
+def _own(random: Random, number: int, position: int, rewrite: str, versions: tuple[int, ...]) -> dict[str, Any]:
+    """What a server has of its own in each mode."""
+    mac = {"mac": f"02:00:65:00:{number:02x}:{0x80 + position:02x}"}
+    address = {4: f"10.1.{number}.{position}", 6: f"fd01::{number}:{position}"}
+    if rewrite == "mac":
+        return mac
+    if rewrite == "address":
+        return mac | {"address": [address[version] for version in versions]}
+    if random.random() < 0.5:
+        return {}
+    return mac | {"address": [address[version] for version in random.choice(((4,), (6,), (4, 6)))]}
+
+
 def _service_port(random: Random, port: int) -> Any:
     return random.choice((port, {"port": port}, {"port": port, "application": 1000 + port % 50}))
+
+
+def mac_text(mac: int) -> str:
+    """The usual form of a MAC address."""
+    return mac.to_bytes(6, "big").hex(":")
 
 
 def shuffled(random: Random, data: Any) -> Any:
@@ -113,63 +160,118 @@ def packet(random: Random, config: Config, switch: Switch) -> Packet:
     """A random packet for a switch, most of them to or from its VIPs."""
     here = [vip for vip in config.vips if any(each.connector.switch == switch.name for each in config.servers_of(vip))]
     vip = random.choice(here if here and random.random() < 0.9 else config.vips)
-    local = [server.connector.port for server in config.servers if server.connector.switch == switch.name]
-    from_server = bool(local) and random.random() < 0.3
-    mine = [server.connector.port for server in config.servers_of(vip) if server.connector.switch == switch.name]
-    in_port = random.choice(mine or local) if from_server else switch.network
+    local = [server for server in config.servers if server.connector.switch == switch.name]
+    mine = [server for server in local if server.vip == vip.name]
+    sender = random.choice(mine or local) if local and random.random() < 0.35 else None
+    in_port = sender.connector.port if sender else switch.network
     if random.random() < 0.04:
         in_port = random.choice((*CONNECTORS, 13))
-    ours = vip.address if random.random() < 0.93 else random.choice(CLIENTS)
-    theirs = random.choice(CLIENTS) if random.random() < 0.95 else random.choice(config.vips).address
-    source, destination = (ours, theirs) if from_server else (theirs, ours)
-    mac = vip.mac if from_server and random.random() < 0.9 else random.choice((CLIENT_MAC, vip.mac ^ 1))
+    version = random.choice(vip.addresses).version if random.random() < 0.97 else random.choice((4, 6))
+    macs = [vip.mac, vip.mac ^ 1, *(server.mac for server in mine if server.mac is not None)]
+    mac = _mac(vip, sender) if sender and random.random() < 0.9 else random.choice((CLIENT_MAC, CLIENT_MAC, *macs))
+    names = _names(random, config, vip, sender, mine, version)
+    other = random.choice(CLIENTS[version]) if random.random() < 0.9 else random.choice(names)
+    ours = random.choice(names) if random.random() < 0.95 else random.choice(CLIENTS[version])
+    source, destination = (ours, other) if sender else (other, ours)
+    if sender and sender.addresses and vip.rewrite is Rewrite.NOTHING and random.random() < 0.3:
+        mac = sender.mac or mac
+        own = [address for server in mine for address in (*server.addresses, _local(server.mac))]
+        destination = random.choice([address for address in own if address.version == version] or [destination])
     draw = random.random()
-    payload: Arp | Ip | None
+    payload: Arp | Nd | Ip | None
     if draw < 0.02:
         payload = None
-    elif draw < 0.1:
-        sender_mac = vip.mac if from_server and random.random() < 0.8 else random.choice((mac, vip.mac ^ 1))
-        payload = Arp(random.choice((1, 1, 1, 2, 2, 3, 8)), sender_mac, source, destination)
+    elif draw < 0.12:
+        says = mac if random.random() < 0.85 else random.choice((*macs, CLIENT_MAC))
+        payload = _question(random, says, source, destination)
     else:
         payload = _ip(random, config, vip, source, destination)
-    return Packet(in_port, mac, payload)
+    eth_dst = random.choice((NOBODYS_MAC, vip.mac, vip.mac))
+    return Packet(in_port, mac, payload, eth_dst)
 
 
-def _ip(random: Random, config: Config, vip: Vip, source: IPv4Address, destination: IPv4Address) -> Ip:
+def _mac(vip: Vip, sender: Server) -> int:
+    return sender.mac if vip.rewrite is not Rewrite.NOTHING and sender.mac is not None else vip.mac
+
+
+def _local(mac: int | None) -> Address:
+    """EUI-64 link-local address, in the way of RFC 4291's appendix A."""
+    if mac is None:
+        return CLIENTS[6][0]
+    text = (mac ^ 0x020000000000).to_bytes(6, "big").hex()
+    return ip_address(f"fe80::{text[:4]}:{text[4:6]}ff:fe{text[6:8]}:{text[8:]}")
+
+
+def _names(
+    random: Random, config: Config, vip: Vip, sender: Server | None, mine: list[Server], version: int
+) -> list[Address]:
+    """Addresses the load balancer and its servers have, those that matter most often."""
+    names: list[Address] = [*vip.addresses] * 6
+    for server in [sender] * 4 + mine if sender else mine:
+        own = (*server.addresses, *server.routers, *((_local(server.mac),) if server.mac else ()))
+        repeat = 4 if vip.rewrite is Rewrite.ADDRESS and server is sender else 1
+        names += list(own) * repeat
+    names += [_local(vip.mac), *random.choice(config.vips).addresses]
+    return [name for name in names if name.version == version] or list(CLIENTS[version])
+
+
+def _question(random: Random, says: int, source: Address, destination: Address) -> Arp | Nd:
+    if isinstance(source, IPv4Address):
+        assert isinstance(destination, IPv4Address)
+        return Arp(random.choice((1, 1, 1, 2, 2, 3, 8)), says, source, destination)
+    assert isinstance(destination, IPv6Address)
+    if random.random() < 0.6:
+        low = int(destination) & 0xFFFFFF
+        group = IPv6Address(int(IPv6Address("ff02::1:ff00:0")) | low)
+        option = says if int(source) and random.random() < 0.9 else None
+        return Nd(135, source, random.choice((group, destination)), destination, option)
+    return Nd(136, source, destination, source, random.choice((says, says, None)))
+
+
+def _ip(random: Random, config: Config, vip: Vip, source: Address, destination: Address) -> Ip:
     known = [*config.owners(vip), *2 * [pool.port for pool in vip.redirect_ports]]
     edges = [0, *PORTS, *(port ^ 1 for port in known), random.randrange(65536)]
+    version = source.version
 
     def port() -> int:
         return random.choice(known) if known and random.random() < 0.8 else random.choice(edges)
 
+    icmp = {4: ICMP, 6: ICMPV6}[version]
     return Ip(
         source=source,
         destination=destination,
-        protocol=random.choice((*[TCP] * 12, *[UDP] * 6, *[ICMP] * 3, random.choice(OTHER_PROTOCOLS))),
+        protocol=random.choice(
+            (*[TCP] * 12, *[UDP] * 5, SCTP, SCTP, *[icmp] * 3, random.choice(OTHER_PROTOCOLS[version]))
+        ),
         fragment=random.choice((*["no"] * 10, "first", "later")),  # type: ignore[arg-type]
         source_port=port(),
         destination_port=port(),
         tcp_flags=random.choice(FLAGS if random.random() < 0.85 else (*ODD_FLAGS, random.randrange(4096))),
-        icmp_type=random.choice(ICMP_TYPES),
+        icmp_type=random.choice(ICMP_TYPES[version]),
         asks=random.random() < 0.5,
+        quoted=(destination, source),
     )
 
 
 # --- packets as bytes -------------------------------------------------------------------------------------------------
 
 
-def frame(packet: Packet, eth_dst: int = 0x0200000000FE, data: bytes = b"portlb") -> bytes:
+def frame(packet: Packet, data: bytes = b"portlb") -> bytes:
     """The packet on the wire. A later fragment carries what looks like a header, to fool who reads ports from it."""
-    ethernet = eth_dst.to_bytes(6, "big") + packet.eth_src.to_bytes(6, "big")
+    ethernet = packet.eth_dst.to_bytes(6, "big") + packet.eth_src.to_bytes(6, "big")
     payload = packet.payload
     if payload is None:
-        return ethernet + struct.pack("!HIHBB", 0x86DD, 6 << 28, 0, 59, 64) + bytes(15) + b"\1" + bytes(15) + b"\2"
+        return ethernet + struct.pack("!H", 0x88CC) + data.ljust(46, b"\0")
     if isinstance(payload, Arp):
         head = struct.pack("!HHHBBH", 0x0806, 1, 0x0800, 6, 4, payload.operation)
         sender = payload.sender_mac.to_bytes(6, "big") + payload.sender.packed
-        return ethernet + head + sender + bytes(6) + payload.target.packed
+        return ethernet + head + sender + payload.target_mac.to_bytes(6, "big") + payload.target.packed
+    if isinstance(payload, Nd):
+        return ethernet + b"\x86\xdd" + _nd(payload)
     addresses = payload.source.packed + payload.destination.packed
-    above = _transport(payload, addresses, data)
+    above = _transport(payload, bytes(len(addresses)) if payload.fragment == "later" else addresses, data)
+    if isinstance(payload.source, IPv6Address):
+        return ethernet + b"\x86\xdd" + _ip6(payload, addresses, above)
     offset = {"no": 0, "first": 0x2000, "later": 185}[payload.fragment]
     length = 20 + len(above)
     head = struct.pack("!BBHHHBBH", 0x45, 0, length, 0x1234, offset, 64, payload.protocol, 0) + addresses
@@ -177,16 +279,35 @@ def frame(packet: Packet, eth_dst: int = 0x0200000000FE, data: bytes = b"portlb"
     return ethernet + b"\x08\x00" + head + above
 
 
+def _ip6(ip: Ip, addresses: bytes, above: bytes) -> bytes:
+    if ip.fragment == "no":
+        return struct.pack("!IHBB", 6 << 28, len(above), ip.protocol, 64) + addresses + above
+    offset = {"first": 1, "later": 184 << 3}[ip.fragment]
+    extension = struct.pack("!BBHI", ip.protocol, 0, offset, 0x1234)
+    return struct.pack("!IHBB", 6 << 28, 8 + len(above), 44, 64) + addresses + extension + above
+
+
+def _nd(nd: Nd) -> bytes:
+    """RFC 4861, 4.3 and 4.4; the option's type tells whose address it is."""
+    option = b"" if nd.option is None else bytes((nd.kind - 134, 1)) + nd.option.to_bytes(6, "big")
+    whole = struct.pack("!BBHI", nd.kind, 0, 0, 0) + nd.target.packed + option
+    addresses = nd.source.packed + nd.destination.packed
+    whole = whole[:2] + checksum(addresses + struct.pack("!IHBB", len(whole), 0, 0, ICMPV6) + whole) + whole[4:]
+    return struct.pack("!IHBB", 6 << 28, len(whole), ICMPV6, 255) + addresses + whole
+
+
 def _transport(ip: Ip, addresses: bytes, data: bytes) -> bytes:
     ports = struct.pack("!HH", ip.source_port, ip.destination_port)
-    if ip.protocol == ICMP:
-        addresses = ip.destination.packed + ip.source.packed
-        quote = bytes.fromhex("4500001c0000400040060000") + addresses + ports[2:] + ports[:2] + bytes(4)
+    if ip.protocol in (ICMP, ICMPV6):
+        quote = _quote(ip, ports[2:] + ports[:2])
         whole = struct.pack("!BBHI", ip.icmp_type, 0, 0, 0) + quote + data
-        return whole[:2] + checksum(whole) + whole[4:]
+        pseudo = _pseudo(ip, addresses, whole) if ip.protocol == ICMPV6 and ip.source.version == 6 else whole
+        return whole[:2] + checksum(pseudo) + whole[4:]
     if ip.protocol == UDP:
         whole = ports + struct.pack("!HH", 8 + len(data), 0) + data
         return whole[:6] + checksum(_pseudo(ip, addresses, whole)) + whole[8:]
+    if ip.protocol == SCTP:
+        return ports + struct.pack("!II", 7, 0) + data
     option = ASKS if ip.asks and ip.protocol == TCP else b""
     words = 5 + len(option) // 4
     whole = ports + struct.pack("!IIHHHH", 1, 2, words << 12 | ip.tcp_flags, 0xFFFF, 0, 0) + option + data
@@ -195,7 +316,18 @@ def _transport(ip: Ip, addresses: bytes, data: bytes) -> bytes:
     return whole[:16] + checksum(_pseudo(ip, addresses, whole)) + whole[18:]
 
 
+def _quote(ip: Ip, ports: bytes) -> bytes:
+    """What an ICMP error quotes: a UDP packet on the way back, its IP header and eight bytes."""
+    source, destination = ip.quoted or (ip.destination, ip.source)
+    addresses = source.packed + destination.packed
+    if ip.source.version == 6:
+        return struct.pack("!IHBB", 6 << 28, 8, UDP, 64) + addresses + ports + bytes(4)
+    return struct.pack("!BBHHHBBH", 0x45, 0, 28, 0, 0x4000, 64, UDP, 0) + addresses + ports + bytes(4)
+
+
 def _pseudo(ip: Ip, addresses: bytes, whole: bytes) -> bytes:
+    if isinstance(ip.source, IPv6Address):
+        return addresses + struct.pack("!IHBB", len(whole), 0, 0, ip.protocol) + whole
     return addresses + struct.pack("!BBH", 0, ip.protocol, len(whole)) + whole
 
 

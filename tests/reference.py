@@ -1,4 +1,4 @@
-"""What the load balancer means: for a configuration and one packet, who gets it.
+"""What the load balancer means: for a configuration and one packet, who gets it, and what it looks like then.
 
 Written from the protocol, not from the pipeline: no tables, no priorities, no OpenFlow. Everything the compiler makes
 is checked against `deliver`, so it imports nothing of what it judges; only the configuration's values.
@@ -7,10 +7,11 @@ is checked against `deliver`, so it imports nothing of what it judges; only the 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv6Address
 from typing import Literal
 
 from portlb_app.config import (
+    Address,
     Config,
     DefaultFor,
     Forwarding,
@@ -18,6 +19,7 @@ from portlb_app.config import (
     IcmpErrors,
     Legacy,
     RedirectPort,
+    Rewrite,
     Server,
     Signal,
     Switch,
@@ -25,10 +27,12 @@ from portlb_app.config import (
     Vip,
 )
 
-ICMP, TCP, UDP = 1, 6, 17
+ICMP, TCP, UDP, ICMPV6, SCTP = 1, 6, 17, 58, 132
 REDIRECT, ACK, SYN = 0x800, 0x010, 0x002
-ICMP_ERRORS = (3, 11, 12)
-ECHO_REPLY = 0
+ICMP_ERRORS = {4: (3, 11, 12), 6: (1, 2, 3, 4)}
+ECHO_REPLY = {4: 0, 6: 129}
+SOLICITATION, ADVERTISEMENT = 135, 136
+ND_TYPES = range(133, 138)
 
 
 @dataclass(frozen=True)
@@ -39,18 +43,30 @@ class Arp:
     sender_mac: int
     sender: IPv4Address
     target: IPv4Address
+    target_mac: int = 0
+
+
+@dataclass(frozen=True)
+class Nd:
+    """Neighbour discovery: 135 asks, 136 answers; with the sender's MAC address in its option, or without."""
+
+    kind: int
+    source: IPv6Address
+    destination: IPv6Address
+    target: IPv6Address
+    option: int | None
 
 
 @dataclass(frozen=True)
 class Ip:
-    """An IPv4 packet; ports, flags and type count only where its protocol and its fragment kind have them.
+    """An IP packet; ports, flags and type count only where its protocol and its fragment kind have them.
 
-    An ICMP error quotes a packet from `destination` and `destination_port`; `asks` is a TCP option that asks for a
-    redirect.
+    An ICMP error quotes a packet between the addresses `quoted`, from `destination_port`; `asks` is a TCP option that
+    asks for a redirect.
     """
 
-    source: IPv4Address
-    destination: IPv4Address
+    source: Address
+    destination: Address
     protocol: int
     fragment: Literal["no", "first", "later"] = "no"
     source_port: int = 0
@@ -58,15 +74,17 @@ class Ip:
     tcp_flags: int = 0
     icmp_type: int = 0
     asks: bool = False
+    quoted: tuple[Address, Address] | None = None
 
 
 @dataclass(frozen=True)
 class Packet:
-    """What a switch sees: a port, a sender, and ARP, IPv4 or (None) anything else."""
+    """What a switch sees: a port, MAC addresses, and ARP, neighbour discovery, IP or (None) anything else."""
 
     in_port: int
     eth_src: int
-    payload: Arp | Ip | None
+    payload: Arp | Nd | Ip | None
+    eth_dst: int = 0x0200000000FE
 
 
 @dataclass(frozen=True)
@@ -97,22 +115,25 @@ class All:
 
 @dataclass(frozen=True)
 class ToNetwork:
-    """It leaves by the network side."""
+    """It leaves by the network side, looking like this."""
+
+    packet: Packet
 
 
 @dataclass(frozen=True)
-class ArpReply:
+class Answer:
     """The switch itself answers who asked: this address is at this MAC address."""
 
-    address: IPv4Address
+    address: Address
     mac: int
 
 
 @dataclass(frozen=True)
 class Punted:
-    """The switch can't tell, and hands it up; `judge` says what becomes of it."""
+    """The switch can't tell, and hands it up; `judge` says what becomes of it. (Servers' packets go to the network.)"""
 
-    reason: Literal["icmp_error", "fragment", "signal"]
+    reason: Literal["icmp_error", "fragment", "signal", "server_icmp", "server_fragment"]
+    vip: str
 
 
 @dataclass(frozen=True)
@@ -120,28 +141,118 @@ class Reassembled:
     """The switch itself puts the packet together and judges it as a whole."""
 
 
-Outcome = Drop | To | AnyOf | All | ToNetwork | ArpReply | Punted | Reassembled
+Outcome = Drop | To | AnyOf | All | ToNetwork | Answer | Punted | Reassembled
 
 
 def deliver(config: Config, switch: Switch, packet: Packet) -> Outcome:
-    """Who gets a packet that comes into a switch. Whoever gets it gets it unchanged (row N3)."""
-    if packet.in_port == switch.network:
-        return _from_network(config, switch, packet)
+    """Who gets a packet that comes into a switch. What it looks like then: `received`, for every server."""
     attached = [server for server in config.servers if server.connector == (switch.name, packet.in_port)]
-    allowed = any(_may_send(config, server, packet) for server in attached)
-    return ToNetwork() if allowed else Drop()
+    if packet.in_port != switch.network:
+        return _from_servers(config, attached, packet)
+    if any(_vip(config, server).rewrite is not Rewrite.NOTHING and server.mac == packet.eth_src for server in attached):
+        return _from_servers(config, attached, packet)  # N5: on the network side, told by its MAC address
+    return _from_network(config, switch, packet)
+
+
+def received(config: Config, server: Server, packet: Packet) -> Packet:
+    """What a server gets of a packet to its VIP: N1 rewrites both addresses, N2 the MAC address, N3 nothing."""
+    vip, payload = _vip(config, server), packet.payload
+    if vip.rewrite is Rewrite.NOTHING or _is_own(server, payload):
+        return packet
+    assert server.mac is not None
+    if isinstance(payload, Arp):
+        payload = replace(payload, target_mac=server.mac)
+    if isinstance(payload, Ip) and vip.rewrite is Rewrite.ADDRESS:
+        payload = replace(payload, destination=_of_family(server.addresses, payload.destination))
+    return replace(packet, eth_dst=server.mac, payload=payload)
+
+
+def _vip(config: Config, server: Server) -> Vip:
+    return next(vip for vip in config.vips if vip.name == server.vip)
+
+
+def _of_family(addresses: tuple[Address, ...], like: Address) -> Address:
+    return next(address for address in addresses if address.version == like.version)
+
+
+def _link_local(mac: int) -> IPv6Address:
+    """EUI-64, its universal bit inverted (RFC 4291, appendix A)."""
+    octets = mac.to_bytes(6, "big")
+    return IPv6Address(b"\xfe\x80" + bytes(6) + bytes((octets[0] ^ 2,)) + octets[1:3] + b"\xff\xfe" + octets[3:])
+
+
+def _asked_about(payload: Arp | Nd) -> Address:
+    """Whom a question is about, or an answer is to."""
+    if isinstance(payload, Arp):
+        return payload.target
+    return payload.target if payload.kind == SOLICITATION else payload.destination
+
+
+def _is_probe(payload: Arp | Nd | Ip) -> bool:
+    """A question from who has no address yet (RFC 4862, 5.4): nobody could be answered."""
+    return isinstance(payload, Nd) and payload.kind == SOLICITATION and int(payload.source) == 0
+
+
+def _neighbour_names(server: Server) -> tuple[Address, ...]:
+    """N1: what a server, or the router before it, is asked by."""
+    local = (_link_local(server.mac),) if server.mac is not None else ()
+    return (*(server.routers or server.addresses), *local)
+
+
+def _is_own(server: Server, payload: Arp | Nd | Ip | None) -> bool:
+    """Is a packet about one of a server's own addresses rather than its VIP's?"""
+    return isinstance(payload, (Arp, Nd)) and _asked_about(payload) in _neighbour_names(server)
+
+
+# --- from the network -------------------------------------------------------------------------------------------------
 
 
 def _from_network(config: Config, switch: Switch, packet: Packet) -> Outcome:
     payload = packet.payload
-    if payload is None:
+    if payload is None or _is_probe(payload):
         return Drop()
-    address = payload.target if isinstance(payload, Arp) else payload.destination
     for vip in config.vips:
         servers = [server for server in config.servers if server.vip == vip.name]
         here = not servers or any(server.connector.switch == switch.name for server in servers)
-        if vip.address == address and here:
+        if not here:
+            continue
+        if isinstance(payload, (Arp, Nd)):
+            outcome = _asked_from_network(config, switch, vip, servers, payload)
+            if not isinstance(outcome, Drop):
+                return outcome
+        elif payload.destination in vip.addresses:
             return _to_vip(vip, servers, payload, switch)
+    return Drop()
+
+
+def _asked_from_network(
+    config: Config, switch: Switch, vip: Vip, servers: list[Server], payload: Arp | Nd
+) -> Outcome:
+    about = _asked_about(payload)
+    asks = payload.operation == 1 if isinstance(payload, Arp) else payload.kind == SOLICITATION
+    answers = payload.operation == 2 if isinstance(payload, Arp) else payload.kind == ADVERTISEMENT
+    in_line = [server for server in servers if server.connector.port != switch.network]
+    if about in vip.addresses and asks:
+        return Answer(about, vip.mac)
+    if vip.rewrite is Rewrite.ADDRESS:
+        named = [server for server in in_line if about in _neighbour_names(server)]
+        same_family = any(address.version == about.version for address in vip.addresses)
+        wanted = named and same_family and (isinstance(payload, Arp) or asks or answers)
+        return All(frozenset(server.name for server in named)) if wanted else Drop()
+    if about in vip.addresses and answers and in_line:
+        return All(frozenset(server.name for server in in_line))
+    shares_local = vip.rewrite is Rewrite.NOTHING and any(address.version == 6 for address in vip.addresses)
+    if shares_local and about == _link_local(vip.mac) and answers:
+        sharing = [
+            server.name
+            for server in config.servers
+            for other in (_vip(config, server),)
+            if other.mac == vip.mac
+            and other.rewrite is Rewrite.NOTHING
+            and any(address.version == 6 for address in other.addresses)
+            and server.connector.switch == switch.name
+        ]
+        return All(frozenset(sharing)) if sharing else Drop()
     return Drop()
 
 
@@ -153,13 +264,13 @@ def judge(config: Config, switch: Switch, vip: Vip, ip: Ip) -> Outcome:
         outcome = _to_vip(vip, servers, whole, switch)
         if isinstance(outcome, Punted):
             outcome = _plain(vip, servers, whole) if outcome.reason == "signal" else _default(vip)
-        if ip.protocol == ICMP:
+        if ip.protocol in (ICMP, ICMPV6):
             return _default(vip)
         opening = ip.tcp_flags & (SYN | ACK) == SYN
         if isinstance(outcome, AnyOf) and ip.protocol == TCP and not opening and len(outcome.servers) > 1:
             return Drop()  # its row is the switch's secret, and every other server would reset the connection
         return outcome
-    if ip.protocol == ICMP:  # I2, I3
+    if ip.protocol in (ICMP, ICMPV6):  # I2, I3
         owner, shared = _port(vip, servers, ip.destination_port)
         if owner:
             return owner
@@ -194,26 +305,30 @@ def _plain(vip: Vip, servers: list[Server], ip: Ip) -> Outcome:
     return plain.get(shared.legacy, Drop() if opening else anyone)
 
 
-def _to_vip(vip: Vip, servers: list[Server], payload: Arp | Ip, switch: Switch) -> Outcome:
+def _to_vip(vip: Vip, servers: list[Server], payload: Ip, switch: Switch) -> Outcome:
     every = All(frozenset(server.name for server in servers)) if servers else Drop()
     default = _default(vip)
-    if isinstance(payload, Arp):
-        return {1: ArpReply(vip.address, vip.mac), 2: every}.get(payload.operation, Drop())
-    if payload.fragment != "no":  # F1, F3, E6
-        tracked = Reassembled() if switch.datapath is Forwarding.KERNEL else Punted("fragment")
-        fragments = {Fragments.TRACK: tracked, Fragments.REPLICATE: every, Fragments.DEFAULT: default}
-        return fragments.get(vip.fragments, Drop())
-    if payload.protocol == ICMP:  # I1, I2
-        if payload.icmp_type not in ICMP_ERRORS:
+    version = payload.destination.version
+    if payload.fragment != "no":  # F1, F3, E6; the userspace datapath spoils IPv4 fragments by N1's rewriting
+        if vip.fragments is Fragments.TRACK:
+            return Reassembled() if switch.datapath is Forwarding.KERNEL else Punted("fragment", vip.name)
+        if version == 4 and vip.rewrite is Rewrite.ADDRESS and switch.datapath is Forwarding.USERSPACE:
+            return Drop()
+        return {Fragments.REPLICATE: every, Fragments.DEFAULT: default}.get(vip.fragments, Drop())
+    if payload.protocol == ICMPV6 and version == 6 and payload.icmp_type in ND_TYPES:
+        return Drop()
+    if payload.protocol == {4: ICMP, 6: ICMPV6}[version]:  # I1, I2
+        if payload.icmp_type not in ICMP_ERRORS[version]:
             return default
-        errors = {IcmpErrors.OWNER: Punted("icmp_error"), IcmpErrors.REPLICATE: every, IcmpErrors.DEFAULT: default}
+        up = Punted("icmp_error", vip.name)
+        errors = {IcmpErrors.OWNER: up, IcmpErrors.REPLICATE: every, IcmpErrors.DEFAULT: default}
         return errors.get(vip.icmp_errors, Drop())
-    if payload.protocol not in (TCP, UDP):  # E6
+    if payload.protocol not in (TCP, UDP, SCTP):  # E6
         return default
 
     owner, shared = _port(vip, servers, payload.destination_port)
     anyone = AnyOf(frozenset(shared.servers)) if shared and shared.servers else Drop()
-    if payload.protocol == UDP:  # U1, U2, U3
+    if payload.protocol in (UDP, SCTP):  # U1, U2, U3, X4
         return owner or (anyone if shared else default)
 
     redirect = bool(payload.tcp_flags & REDIRECT)
@@ -222,29 +337,127 @@ def _to_vip(vip: Vip, servers: list[Server], payload: Arp | Ip, switch: Switch) 
     if shared:  # E3, E4
         opening = payload.tcp_flags & (SYN | ACK) == SYN
         if opening and shared.signal is Signal.OPTION:
-            return Punted("signal")
+            return Punted("signal", vip.name)
         return _plain(vip, servers, payload)
     if owner:  # E1, D1
         return owner
     return Drop() if redirect and vip.default_for is not DefaultFor.UNKNOWN_PORTS else default  # E5
 
 
-def _may_send(config: Config, server: Server, packet: Packet) -> bool:
-    """Whether a server may send this: only to the network, and only as its VIP, from ports it answers for."""
-    vip = next(vip for vip in config.vips if vip.name == server.vip)
+# --- from servers -----------------------------------------------------------------------------------------------------
+
+
+def _from_servers(config: Config, attached: list[Server], packet: Packet) -> Outcome:
+    """What servers on one connector may send: to the network as their VIP, and (N4) to each other as themselves."""
     payload = packet.payload
-    if payload is None or packet.eth_src != vip.mac:
-        return False
-    if isinstance(payload, Arp):
-        return (payload.operation, payload.sender, payload.sender_mac) == (1, vip.address, vip.mac)
-    if payload.source != vip.address:
-        return False
+    if payload is None or _is_probe(payload):
+        return Drop()
+    if isinstance(payload, (Arp, Nd)) and (payload.operation == 1 if isinstance(payload, Arp) else payload.kind == 135):
+        for server in attached:  # the VIP may be the gateway of servers with addresses of their own
+            vip = _vip(config, server)
+            if vip.rewrite is Rewrite.ADDRESS and _asked_about(payload) in vip.addresses:
+                return Answer(_asked_about(payload), vip.mac)
+    for server in attached:
+        vip = _vip(config, server)
+        one_armed = any(
+            switch.name == server.connector.switch and switch.network == server.connector.port
+            for switch in config.switches
+        )
+        outcome = _from_server(config, server, vip, packet, one_armed)
+        if not isinstance(outcome, Drop):
+            return outcome
+    return Drop()
+
+
+def _from_server(config: Config, server: Server, vip: Vip, packet: Packet, one_armed: bool) -> Outcome:
+    payload = packet.payload
+    if isinstance(payload, (Arp, Nd)):
+        return _server_asks(config, server, vip, packet, one_armed)
+    assert payload is not None
+    if vip.rewrite is Rewrite.NOTHING and packet.eth_src == server.mac and payload.source in server.addresses:
+        return _to_peer(config, server, payload.destination)
+    if packet.eth_src != (vip.mac if vip.rewrite is Rewrite.NOTHING else server.mac):
+        return Drop()
+    sources = server.addresses if vip.rewrite is Rewrite.ADDRESS else vip.addresses
+    if not any(address.version == payload.source.version for address in vip.addresses):
+        return Drop()
+    if payload.source not in sources or not _may_send(config, server, vip, payload):
+        return Drop()
+    if vip.rewrite is Rewrite.ADDRESS:  # two things no switch rewrites
+        version = payload.source.version
+        leaves = not one_armed or (vip.gateway is not None and packet.eth_dst == vip.mac)
+        quotes = payload.protocol == {4: ICMP, 6: ICMPV6}[version] and payload.icmp_type in ICMP_ERRORS[version]
+        if payload.fragment == "no" and quotes and leaves:
+            return Punted("server_icmp", vip.name)
+        if payload.fragment != "no" and version == 4 and not _is_kernel(config, server) and leaves:
+            return Punted("server_fragment", vip.name)
+    if one_armed and (vip.gateway is None or packet.eth_dst != vip.mac):  # N5: not ours, or it answers by itself
+        return Drop()
+    leaving = replace(packet, payload=replace(payload, source=_of_family(vip.addresses, payload.source)))
+    if vip.rewrite is not Rewrite.NOTHING:
+        leaving = replace(leaving, eth_src=vip.mac)
+    if vip.gateway is not None:
+        leaving = replace(leaving, eth_dst=vip.gateway)
+    return ToNetwork(leaving)
+
+
+def _server_asks(config: Config, server: Server, vip: Vip, packet: Packet, one_armed: bool) -> Outcome:
+    payload = packet.payload
+    assert isinstance(payload, (Arp, Nd))
+    about = _asked_about(payload)
+    asks = payload.operation == 1 if isinstance(payload, Arp) else payload.kind == SOLICITATION
+    sender = payload.sender if isinstance(payload, Arp) else payload.source
+    says = payload.sender_mac if isinstance(payload, Arp) else payload.option
+    if vip.rewrite is Rewrite.NOTHING and packet.eth_src == server.mac:
+        known = (*server.addresses, _link_local(server.mac))
+        honest = says == server.mac if isinstance(payload, Arp) else payload.kind in (SOLICITATION, ADVERTISEMENT)
+        local = sender == _link_local(server.mac) and all(address.version == 4 for address in server.addresses)
+        return _to_peer(config, server, about) if sender in known and honest and not local else Drop()
+    if not any(address.version == sender.version for address in vip.addresses):
+        return Drop()
+    if vip.rewrite is Rewrite.ADDRESS:
+        itself = packet.eth_src == server.mac and sender in _neighbour_names(server)
+        honest = says == server.mac if isinstance(payload, Arp) else payload.kind in (SOLICITATION, ADVERTISEMENT)
+        return ToNetwork(packet) if itself and honest and not one_armed else Drop()
+    mac = vip.mac if vip.rewrite is Rewrite.NOTHING else server.mac
+    names: tuple[Address, ...] = vip.addresses
+    if vip.rewrite is Rewrite.NOTHING:
+        names = (*names, _link_local(vip.mac))
+    if not asks or one_armed or packet.eth_src != mac or says != mac or sender not in names:
+        return Drop()
+    field = {"sender_mac": vip.mac} if isinstance(payload, Arp) else {"option": vip.mac}
+    return ToNetwork(replace(packet, eth_src=vip.mac, payload=replace(payload, **field)))  # type: ignore[type-var]
+
+
+def _to_peer(config: Config, server: Server, address: Address) -> Outcome:
+    """N4: servers with further addresses reach each other on their switch; nobody is sent back what it sent."""
+    for other in config.servers:
+        if other.mac is None or _vip(config, other).rewrite is not Rewrite.NOTHING:
+            continue
+        versions = {own.version for own in other.addresses}
+        named = address in other.addresses or (6 in versions and address == _link_local(other.mac))
+        if named and other.connector.switch == server.connector.switch:
+            return To(other.name) if other.connector != server.connector else Drop()
+    return Drop()
+
+
+def _is_kernel(config: Config, server: Server) -> bool:
+    switch = next(each for each in config.switches if each.name == server.connector.switch)
+    return switch.datapath is Forwarding.KERNEL
+
+
+def _may_send(config: Config, server: Server, vip: Vip, payload: Ip) -> bool:
+    """Whether a server may send this to the network: from ports it answers for, and ICMP that answers."""
+    version = payload.source.version
     default = server.name == vip.default_server
     if payload.fragment != "no":
-        return True
-    if payload.protocol == ICMP:
-        return default or payload.icmp_type in (ECHO_REPLY, *ICMP_ERRORS)
-    if payload.protocol not in (TCP, UDP):
+        spoilt = version == 4 and vip.rewrite is Rewrite.ADDRESS and not _is_kernel(config, server)
+        return not spoilt or vip.fragments is Fragments.TRACK
+    if payload.protocol == {4: ICMP, 6: ICMPV6}[version]:
+        if version == 6 and payload.icmp_type in ND_TYPES:
+            return False
+        return default or payload.icmp_type in (ECHO_REPLY[version], *ICMP_ERRORS[version])
+    if payload.protocol not in (TCP, UDP, SCTP):
         return default
     port = payload.source_port
     for pool in vip.redirect_ports:

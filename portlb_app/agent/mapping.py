@@ -72,8 +72,9 @@ def mapping_of(config: Config, name: str) -> ServerMapping:
     It announces, for a redirect port, its first service port whose application listens there. Being in the port's
     pool or not makes no difference: the load balancer decides who is asked, and a pool can change before the agent
     hears of it. A service port that is a redirect port too is announced only where plain packets to it reach its owner.
+    Its addresses are what the packets that reach it have: where the load balancer rewrites them, its own.
     """
-    from portlb_app.config import Legacy
+    from portlb_app.config import Legacy, Rewrite
 
     server = config.server_by_name.get(name)
     if server is None:
@@ -84,4 +85,5 @@ def mapping_of(config: Config, name: str) -> ServerMapping:
     for owned in server.service_ports:
         if owned.application in legacy and legacy.get(owned.port, Legacy.OWNER) is Legacy.OWNER:
             answers.setdefault(owned.application, owned.port)
-    return ServerMapping((vip.address,), answers, {owned.port: owned.application for owned in server.service_ports})
+    own = server.addresses if vip.rewrite is Rewrite.ADDRESS else vip.addresses
+    return ServerMapping(own, answers, {owned.port: owned.application for owned in server.service_ports})

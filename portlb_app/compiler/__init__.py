@@ -7,13 +7,13 @@ at: one VIP on one switch.
 from __future__ import annotations
 
 from portlb_app import topology
-from portlb_app.compiler import classify, default, fragment, icmp, legacy, neighbour, redirect, service, upstream
+from portlb_app.compiler import classify, default, fragment, icmp, legacy, neighbour, peer, redirect, service, upstream
 from portlb_app.compiler.place import Place, places
 from portlb_app.config import Config
 from portlb_app.openflow import Flow, SwitchState, ToMeter
 from portlb_app.pipeline import BY_NUMBER, PUNTED, TABLES, Priority, Reason, Table, cookie, flow, goto, match_all
 
-_TABLES = (neighbour, fragment, icmp, service, redirect, legacy, default, upstream)
+_TABLES = (neighbour, fragment, icmp, service, redirect, legacy, default, upstream, peer)
 
 _MISS: dict[str, tuple[str | None, str]] = {
     "CLASSIFY": (None, "a port that is neither the network side nor a server's connector: drop"),
@@ -25,6 +25,7 @@ _MISS: dict[str, tuple[str | None, str]] = {
     "LEGACY": ("DEFAULT", "no redirect port either"),
     "DEFAULT": (None, "no default server: drop"),
     "UPSTREAM": (None, "a server may only send as its VIP, from ports it owns or shares: drop"),
+    "PEER": (None, "no server's further address: drop"),
 }
 
 
@@ -39,6 +40,7 @@ def compile(config: Config) -> dict[str, SwitchState]:  # noqa: A001 - the field
 
 def _switch(name: str, graph: topology.Topology, here: tuple[Place, ...]) -> SwitchState:
     flows = set(classify.flows(graph.network_port(name), here))
+    flows.update(neighbour.link_local_flows(here))
     flows.update(_miss(table) for table in TABLES)
     for place in here:
         for table in _TABLES:

@@ -10,10 +10,24 @@ from portlb_app.pipeline import CLASSIFY, NEIGHBOUR, Priority, Reason, Side, coo
 
 
 def flows(network: int, here: tuple[Place, ...]) -> Iterator[Flow]:
-    """The network side's port, and every connector of a server; all other ports are nobody's."""
+    """The network side's port, and every connector of a server; all other ports are nobody's.
+
+    Servers on the network side itself are told by their MAC addresses (row N5).
+    """
     yield _side(network, Side.NETWORK, "the network side: clients")
-    for port in {connector for place in here for connector in place.port_of.values()}:
+    for port in {connector for place in here for connector in place.port_of.values()} - {network}:
         yield _side(port, Side.SERVER, "a server's connector")
+    for place in here:
+        for server in place.servers:
+            if place.is_one_armed(server):
+                yield flow(
+                    CLASSIFY,
+                    Priority.EXCEPTION,
+                    match(in_port=network, eth_src=place.mac(server)),
+                    (set_side(Side.SERVER), goto(NEIGHBOUR)),
+                    cookie(Reason.SIDE),
+                    "a server on the network side (N5)",
+                )
 
 
 def _side(port: int, side: Side, reason: str) -> Flow:

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from portlb_app.compiler.place import Place
-from portlb_app.openflow import ETH_IPV4, Flow, match
-from portlb_app.pipeline import DEFAULT, Priority, Reason, cookie, flow
+from portlb_app.openflow import Flow, match
+from portlb_app.pipeline import DEFAULT, Priority, Reason, cookie, family, flow
 
 
 def flows(place: Place) -> Iterator[Flow]:
@@ -18,11 +18,12 @@ def flows(place: Place) -> Iterator[Flow]:
     vip = place.vip
     if vip.default_server is None:
         return
-    yield flow(
-        DEFAULT,
-        Priority.GENERAL,
-        match(eth_type=ETH_IPV4, ip_dst=place.address),
-        place.deliver(vip.default_server),
-        cookie(Reason.DEFAULT, place.number),
-        "an unknown port, or a packet that cannot be judged: the default server (U3, E5, E6)",
-    )
+    for address in vip.addresses:
+        yield flow(
+            DEFAULT,
+            Priority.GENERAL,
+            match(**family(address).to(address)),
+            place.deliver(vip.default_server, family(address)),
+            cookie(Reason.DEFAULT, place.number),
+            "an unknown port, or a packet that cannot be judged: the default server (U3, E5, E6)",
+        )

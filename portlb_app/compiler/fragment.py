@@ -11,15 +11,17 @@ from collections.abc import Iterator
 
 from portlb_app.compiler.place import Place
 from portlb_app.config import Forwarding, Fragments
-from portlb_app.openflow import ETH_IPV4, Action, Flow, match
+from portlb_app.openflow import Action, Flow, match
 from portlb_app.pipeline import (
     DEFAULT,
     FRAGMENT,
     FRAGMENTS,
     ICMP,
+    Family,
     Priority,
     Reason,
     cookie,
+    family,
     flow,
     goto,
     punt,
@@ -36,26 +38,22 @@ _REASONS = {
 
 def flows(place: Place) -> Iterator[Flow]:
     """What the VIP says about fragments."""
-    for part in FRAGMENTS:
-        yield flow(
-            FRAGMENT,
-            Priority.SPECIFIC,
-            match(eth_type=ETH_IPV4, ip_dst=place.address, ip_frag=part),
-            _target(place),
-            cookie(Reason.FRAGMENT, place.number),
-            _REASONS[place.vip.fragments],
-        )
+    for address in place.vip.addresses:
+        ip = family(address)
+        for part in FRAGMENTS:
+            yield flow(
+                FRAGMENT,
+                Priority.SPECIFIC,
+                match(**ip.to(address), ip_frag=part),
+                _target(place, ip),
+                cookie(Reason.FRAGMENT, place.number),
+                _REASONS[place.vip.fragments],
+            )
 
 
-def _target(place: Place) -> tuple[Action, ...]:
-    match place.vip.fragments:
-        case Fragments.TRACK if place.datapath is Forwarding.KERNEL:
-            return (reassemble(ICMP),)
-        case Fragments.TRACK:
-            return punt(Reason.FRAGMENT)
-        case Fragments.REPLICATE:
-            return place.replicate()
-        case Fragments.DEFAULT:
-            return (goto(DEFAULT),)
-        case Fragments.DROP:
-            return ()
+def _target(place: Place, ip: Family) -> tuple[Action, ...]:
+    if place.vip.fragments is Fragments.TRACK:
+        return (reassemble(ICMP),) if place.datapath is Forwarding.KERNEL else punt(Reason.FRAGMENT)
+    if place.vip.fragments is Fragments.DROP or place.spoils_fragments(ip):
+        return ()
+    return place.replicate(ip) if place.vip.fragments is Fragments.REPLICATE else (goto(DEFAULT),)

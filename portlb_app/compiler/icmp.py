@@ -10,8 +10,8 @@ from collections.abc import Iterator
 
 from portlb_app.compiler.place import Place
 from portlb_app.config import IcmpErrors
-from portlb_app.openflow import ETH_IPV4, IP_ICMP, Action, Flow, match
-from portlb_app.pipeline import DEFAULT, ICMP, ICMP_ERRORS, Priority, Reason, cookie, flow, goto, punt
+from portlb_app.openflow import Action, Flow, match
+from portlb_app.pipeline import DEFAULT, ICMP, Family, Priority, Reason, cookie, family, flow, goto, punt
 
 _REASONS = {
     IcmpErrors.OWNER: "an ICMP error about a server's packet: the owner of the quoted port gets it (I2, I3)",
@@ -23,31 +23,33 @@ _REASONS = {
 
 def flows(place: Place) -> Iterator[Flow]:
     """What the VIP says about errors; the rest goes to the default server."""
-    for icmp_type in ICMP_ERRORS:
+    for address in place.vip.addresses:
+        ip = family(address)
+        for icmp_type in ip.errors:
+            yield flow(
+                ICMP,
+                Priority.SPECIFIC,
+                match(**ip.to(address), ip_proto=ip.icmp, **{ip.icmp_type: icmp_type}),
+                _target(place, ip),
+                cookie(Reason.ICMP_ERROR, place.number),
+                _REASONS[place.vip.icmp_errors],
+            )
         yield flow(
             ICMP,
-            Priority.SPECIFIC,
-            match(eth_type=ETH_IPV4, ip_proto=IP_ICMP, ip_dst=place.address, icmp_type=icmp_type),
-            _target(place),
-            cookie(Reason.ICMP_ERROR, place.number),
-            _REASONS[place.vip.icmp_errors],
+            Priority.GENERAL,
+            match(eth_type=ip.eth_type, ip_proto=ip.icmp),
+            (goto(DEFAULT),),
+            cookie(Reason.NO_PORTS),
+            "ICMP without a quote has no port: default server or drop (I1, E6)",
         )
-    yield flow(
-        ICMP,
-        Priority.GENERAL,
-        match(eth_type=ETH_IPV4, ip_proto=IP_ICMP),
-        (goto(DEFAULT),),
-        cookie(Reason.NO_PORTS),
-        "ICMP without a quote has no port: default server or drop (I1, E6)",
-    )
 
 
-def _target(place: Place) -> tuple[Action, ...]:
+def _target(place: Place, ip: Family) -> tuple[Action, ...]:
     match place.vip.icmp_errors:
         case IcmpErrors.OWNER:
             return punt(Reason.ICMP_ERROR)
         case IcmpErrors.REPLICATE:
-            return place.replicate()
+            return place.replicate(ip)
         case IcmpErrors.DEFAULT:
             return (goto(DEFAULT),)
         case IcmpErrors.DROP:

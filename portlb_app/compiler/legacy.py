@@ -14,8 +14,8 @@ from collections.abc import Iterator
 from portlb_app.compiler.place import Place
 from portlb_app.compiler.redirect import to_pool
 from portlb_app.config import Legacy, RedirectPort, Signal
-from portlb_app.openflow import ETH_IPV4, IP_TCP, Action, Flow, match
-from portlb_app.pipeline import ACK, LEGACY, SYN, Priority, Reason, cookie, flow, punt
+from portlb_app.openflow import IP_TCP, Action, Flow, match
+from portlb_app.pipeline import ACK, LEGACY, SYN, Family, Priority, Reason, cookie, family, flow, punt
 
 _REASONS = {
     Legacy.OWNER: "a plain client on a redirect port: the server that owns it as a service port (E3)",
@@ -26,36 +26,40 @@ _REASONS = {
 
 
 def flows(place: Place) -> Iterator[Flow]:
-    """One flow per redirect port, and one more for SYNs under ``drop`` or with signal ``option``."""
-    for pool in place.vip.redirect_ports:
-        to_port = {"eth_type": ETH_IPV4, "ip_proto": IP_TCP, "ip_dst": place.address, "tcp_dst": pool.port}
-        mark = cookie(Reason.LEGACY, place.number, pool.port)
-        if pool.signal is Signal.OPTION:
+    """One flow per redirect port and address, and one more for SYNs under ``drop`` or with signal ``option``."""
+    for address in place.vip.addresses:
+        ip = family(address)
+        for pool in place.vip.redirect_ports:
+            to_port = {**ip.to(address), "ip_proto": IP_TCP, "tcp_dst": pool.port}
+            mark = cookie(Reason.LEGACY, place.number, pool.port)
+            if pool.signal is Signal.OPTION:
+                yield flow(
+                    LEGACY,
+                    Priority.EXCEPTION,
+                    match(**to_port, tcp_flags=(SYN, SYN | ACK)),
+                    punt(Reason.SIGNAL),
+                    cookie(Reason.SIGNAL, place.number, pool.port),
+                    "a SYN without the bit, on a port where the option says REDIRECT too: the controller reads it",
+                )
+            elif pool.legacy is Legacy.DROP:
+                yield flow(
+                    LEGACY,
+                    Priority.EXCEPTION,
+                    match(**to_port, tcp_flags=(SYN, SYN | ACK)),
+                    (),
+                    mark,
+                    "a plain client on a redirect port: drop (E4)",
+                )
             yield flow(
-                LEGACY,
-                Priority.EXCEPTION,
-                match(**to_port, tcp_flags=(SYN, SYN | ACK)),
-                punt(Reason.SIGNAL),
-                cookie(Reason.SIGNAL, place.number, pool.port),
-                "a SYN without the bit, on a port where the option says REDIRECT too: the controller reads it",
+                LEGACY, Priority.SPECIFIC, match(**to_port), to_plain(place, pool, ip), mark, _REASONS[pool.legacy]
             )
-        elif pool.legacy is Legacy.DROP:
-            yield flow(
-                LEGACY,
-                Priority.EXCEPTION,
-                match(**to_port, tcp_flags=(SYN, SYN | ACK)),
-                (),
-                mark,
-                "a plain client on a redirect port: drop (E4)",
-            )
-        yield flow(LEGACY, Priority.SPECIFIC, match(**to_port), to_plain(place, pool), mark, _REASONS[pool.legacy])
 
 
-def to_plain(place: Place, pool: RedirectPort) -> tuple[Action, ...]:
+def to_plain(place: Place, pool: RedirectPort, ip: Family) -> tuple[Action, ...]:
     """The actions for a plain client's packet to a redirect port; under ``drop``: for one that is no SYN."""
     if pool.legacy is Legacy.OWNER:
-        return place.deliver(place.owners[pool.port])
+        return place.deliver(place.owners[pool.port], ip)
     if pool.legacy is Legacy.DEFAULT:
         assert place.vip.default_server, "a configuration without one was refused"
-        return place.deliver(place.vip.default_server)
-    return (to_pool(place, pool),)
+        return place.deliver(place.vip.default_server, ip)
+    return (to_pool(place, pool, ip),)

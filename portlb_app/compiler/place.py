@@ -6,9 +6,10 @@ import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from portlb_app.config import Config, Forwarding, Server, Vip
+from portlb_app.config import Address, Config, Forwarding, Rewrite, Server, Vip
 from portlb_app.config.values import MAX_VIPS
-from portlb_app.openflow import Action, Output
+from portlb_app.openflow import IN_PORT, Action, Output, SetField
+from portlb_app.pipeline import Family
 from portlb_app.topology import Topology
 
 
@@ -24,18 +25,69 @@ class Place:
     owners: Mapping[int, str]
     datapath: Forwarding = Forwarding.USERSPACE
 
-    @property
-    def address(self) -> int:
-        """The VIP's address as the number a match holds."""
-        return int(self.vip.address)
+    def deliver(self, server: str, family: Family) -> tuple[Action, ...]:
+        """The actions that bring a packet to a server, with what the VIP has rewritten (rows N1, N2, N3)."""
+        return (*self._rewrite(self._server(server), family), self.output(server))
 
-    def deliver(self, server: str) -> tuple[Action, ...]:
-        """The actions that bring a packet to a server: nothing is rewritten (row N3)."""
-        return (Output(self.port_of[server]),)
-
-    def replicate(self) -> tuple[Action, ...]:
+    def replicate(self, family: Family) -> tuple[Action, ...]:
         """The actions that bring a packet to every server."""
-        return tuple(Output(port) for port in sorted({self.port_of[server.name] for server in self.servers}))
+        if self.vip.rewrite is Rewrite.NOTHING:
+            return tuple(Output(port) for port in sorted({self.port_of[server.name] for server in self.servers}))
+        return tuple(action for server in self.servers for action in self.deliver(server.name, family))
+
+    def output(self, server: str) -> Output:
+        """The action that sends a packet out towards a server: back where it came from, if that is there (row N5)."""
+        port = self.port_of[server]
+        return Output(IN_PORT if port == self.network else port)
+
+    def up(self, server: Server, family: Family) -> tuple[Action, ...]:
+        """The actions that bring a server's packet to the network: it leaves as the VIP."""
+        actions: list[Action] = []
+        if self.vip.rewrite is not Rewrite.NOTHING:
+            actions.append(SetField("eth_src", self.vip.mac))
+        if self.vip.gateway is not None:
+            actions.append(SetField("eth_dst", self.vip.gateway))
+        if self.vip.rewrite is Rewrite.ADDRESS:
+            actions.append(SetField(family.source, int(address_in(self.vip.addresses, family))))
+        return (*actions, Output(IN_PORT if self.is_one_armed(server) else self.network))
+
+    def is_one_armed(self, server: Server) -> bool:
+        """Whether a server is on the network side (row N5)."""
+        return self.port_of[server.name] == self.network
+
+    def spoils_fragments(self, family: Family) -> bool:
+        """Whether the switch cannot rewrite fragments: where it rewrites an IPv4 address, Open vSwitch's userspace
+        datapath "corrects" a checksum that later fragments do not have (seen in 3.1), which changes their data. The
+        kernel's leaves later fragments alone (read in its update_ip_l4_checksum, not seen).
+        """
+        rewrites = self.vip.rewrite is Rewrite.ADDRESS and family.version == 4
+        return rewrites and self.datapath is Forwarding.USERSPACE
+
+    def mac(self, server: Server) -> int:
+        """The MAC address a server's packets come from."""
+        if self.vip.rewrite is Rewrite.NOTHING:
+            return self.vip.mac
+        assert server.mac is not None, "a configuration without one was refused"
+        return server.mac
+
+    def source(self, server: Server, family: Family) -> Address:
+        """The address a server's packets to clients come from."""
+        return address_in(server.addresses if self.vip.rewrite is Rewrite.ADDRESS else self.vip.addresses, family)
+
+    def _server(self, name: str) -> Server:
+        return next(server for server in self.servers if server.name == name)
+
+    def _rewrite(self, server: Server, family: Family) -> Iterator[Action]:
+        if self.vip.rewrite is Rewrite.NOTHING:
+            return
+        yield SetField("eth_dst", self.mac(server))
+        if self.vip.rewrite is Rewrite.ADDRESS:
+            yield SetField(family.destination, int(address_in(server.addresses, family)))
+
+
+def address_in(addresses: tuple[Address, ...], family: Family) -> Address:
+    """The address of a family; a configuration that lacks it was refused."""
+    return next(address for address in addresses if address.version == family.version)
 
 
 def places(config: Config, topology: Topology, switch: str) -> Iterator[Place]:

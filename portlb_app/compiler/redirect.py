@@ -9,14 +9,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from portlb_app.compiler.place import Place
-from portlb_app.config import DefaultFor, RedirectPort
-from portlb_app.openflow import ETH_IPV4, IP_TCP, IP_UDP, Flow, Group, ToGroup, match
+from portlb_app.config import Address, DefaultFor, RedirectPort
+from portlb_app.openflow import IP_SCTP, IP_TCP, IP_UDP, Flow, Group, ToGroup, match
 from portlb_app.pipeline import (
     REDIRECT,
     REDIRECT_BIT,
+    Family,
     Priority,
     Reason,
     cookie,
+    family,
     flow,
     pool_group,
     selection,
@@ -25,58 +27,63 @@ from portlb_app.selection import rows
 
 
 def flows(place: Place) -> Iterator[Flow]:
-    """One flow per redirect port and transport, and one for what such clients may not have."""
+    """One flow per redirect port, transport and address, and one for what such clients may not have."""
+    for address in place.vip.addresses:
+        yield from _to_pools(place, address)
+        if place.vip.default_for is not DefaultFor.UNKNOWN_PORTS:
+            yield flow(
+                REDIRECT,
+                Priority.GENERAL,
+                match(**family(address).to(address), ip_proto=IP_TCP, tcp_flags=(REDIRECT_BIT, REDIRECT_BIT)),
+                (),
+                cookie(Reason.DEFAULT, place.number),
+                "an unknown port, and the default server is for clients without REDIRECT only: drop (E5)",
+            )
+
+
+def _to_pools(place: Place, address: Address) -> Iterator[Flow]:
+    ip = family(address)
     for pool in place.vip.redirect_ports:
         mark = cookie(Reason.REDIRECT, place.number, pool.port)
         yield flow(
             REDIRECT,
             Priority.SPECIFIC,
-            match(
-                eth_type=ETH_IPV4,
-                ip_proto=IP_TCP,
-                ip_dst=place.address,
-                tcp_dst=pool.port,
-                tcp_flags=(REDIRECT_BIT, REDIRECT_BIT),
-            ),
-            (to_pool(place, pool),),
+            match(**ip.to(address), ip_proto=IP_TCP, tcp_dst=pool.port, tcp_flags=(REDIRECT_BIT, REDIRECT_BIT)),
+            (to_pool(place, pool, ip),),
             mark,
             "a client that can be redirected, on a redirect port: any server of the pool (E2)",
         )
         yield flow(
             REDIRECT,
             Priority.SPECIFIC,
-            match(eth_type=ETH_IPV4, ip_proto=IP_UDP, ip_dst=place.address, udp_dst=pool.port),
-            (to_pool(place, pool),),
+            match(**ip.to(address), ip_proto=IP_UDP, udp_dst=pool.port),
+            (to_pool(place, pool, ip),),
             mark,
             "UDP to a redirect port: any server of the pool (U2)",
         )
-    if place.vip.default_for is not DefaultFor.UNKNOWN_PORTS:
         yield flow(
             REDIRECT,
-            Priority.GENERAL,
-            match(
-                eth_type=ETH_IPV4,
-                ip_proto=IP_TCP,
-                ip_dst=place.address,
-                tcp_flags=(REDIRECT_BIT, REDIRECT_BIT),
-            ),
-            (),
-            cookie(Reason.DEFAULT, place.number),
-            "an unknown port, and the default server is for clients without REDIRECT only: drop (E5)",
+            Priority.SPECIFIC,
+            match(**ip.to(address), ip_proto=IP_SCTP, sctp_dst=pool.port),
+            (to_pool(place, pool, ip),),
+            mark,
+            "SCTP to a redirect port: the server of the pool whose row the association has (X4)",
         )
 
 
 def groups(place: Place) -> Iterator[Group]:
-    """One select group per redirect port: its rows as buckets of equal weight."""
-    for pool in place.vip.redirect_ports:
-        yield Group(
-            pool_group(place.number, pool.port),
-            "select",
-            tuple(place.deliver(server) for server in rows(pool.servers)),
-            selection(level=0),
-        )
+    """One select group per redirect port and version of IP: its rows as buckets of equal weight."""
+    for address in place.vip.addresses:
+        ip = family(address)
+        for pool in place.vip.redirect_ports:
+            yield Group(
+                pool_group(place.number, pool.port, ip.version),
+                "select",
+                tuple(place.deliver(server, ip) for server in rows(pool.servers)),
+                selection(level=0),
+            )
 
 
-def to_pool(place: Place, pool: RedirectPort) -> ToGroup:
+def to_pool(place: Place, pool: RedirectPort, ip: Family) -> ToGroup:
     """The action that lets the pool's rows decide."""
-    return ToGroup(pool_group(place.number, pool.port))
+    return ToGroup(pool_group(place.number, pool.port, ip.version))

@@ -1,7 +1,7 @@
-"""SERVICE: a service port names its server, for TCP and UDP alike (rows U1, E1, D1).
+"""SERVICE: a service port names its server, for TCP, UDP and SCTP alike (rows U1, E1, D1, X4).
 
 A port that is a redirect port too belongs to its owner only for plain TCP clients, which LEGACY decides (row E3); UDP
-has no REDIRECT bit, and there a service port comes first, as the source has it.
+and SCTP have no REDIRECT bit, and there a service port comes first, as the source has it.
 """
 
 from __future__ import annotations
@@ -9,18 +9,25 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from portlb_app.compiler.place import Place
-from portlb_app.openflow import ETH_IPV4, IP_TCP, IP_UDP, Flow, match
-from portlb_app.pipeline import SERVICE, Priority, Reason, cookie, flow
+from portlb_app.openflow import IP_TCP, Flow, match
+from portlb_app.pipeline import SERVICE, TRANSPORTS, Priority, Reason, cookie, family, flow
 
 
 def flows(place: Place) -> Iterator[Flow]:
-    """One flow per service port and transport."""
+    """One flow per service port, transport and address."""
     shared = {pool.port for pool in place.vip.redirect_ports}
-    for port, owner in place.owners.items():
-        reason = "a service port: its one owner gets it (U1, E1, D1)"
-        mark = cookie(Reason.SERVICE, place.number, port)
-        if port not in shared:
-            to_tcp = match(eth_type=ETH_IPV4, ip_proto=IP_TCP, ip_dst=place.address, tcp_dst=port)
-            yield flow(SERVICE, Priority.SPECIFIC, to_tcp, place.deliver(owner), mark, reason)
-        to_udp = match(eth_type=ETH_IPV4, ip_proto=IP_UDP, ip_dst=place.address, udp_dst=port)
-        yield flow(SERVICE, Priority.SPECIFIC, to_udp, place.deliver(owner), mark, reason)
+    reason = "a service port: its one owner gets it (U1, E1, D1, X4)"
+    for address in place.vip.addresses:
+        ip = family(address)
+        for port, owner in place.owners.items():
+            for name, protocol in TRANSPORTS:
+                if protocol == IP_TCP and port in shared:
+                    continue
+                yield flow(
+                    SERVICE,
+                    Priority.SPECIFIC,
+                    match(**ip.to(address), ip_proto=protocol, **{f"{name}_dst": port}),
+                    place.deliver(owner, ip),
+                    cookie(Reason.SERVICE, place.number, port),
+                    reason,
+                )

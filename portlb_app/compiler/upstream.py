@@ -1,8 +1,12 @@
-"""UPSTREAM: from the servers to the network, unchanged, if it is theirs to send.
+"""UPSTREAM: from the servers to the network, as the VIP, if it is theirs to send.
 
-A server may only send as its VIP, with the VIP's MAC address, from ports it owns (service ports), shares (redirect
-ports of its pools) or answers for (a redirect port whose plain clients it gets). The default server may use every port
-that nobody has. Fragments show no port, so they pass from every server of the VIP.
+A server may only send as its VIP (or as itself, where that is rewritten), with the MAC address it has, from ports it
+owns (service ports), shares (redirect ports of its pools) or answers for (a redirect port whose plain clients it
+gets). The default server may use every port that nobody has. Fragments show no port, so they pass from every server
+of the VIP.
+
+Where addresses are rewritten, two things are more than the switch can rewrite, and go by way of the controller
+(`punt`): ICMP errors, which quote an address the client never saw, and IPv4 fragments (`Place.spoils_fragments`).
 """
 
 from __future__ import annotations
@@ -10,74 +14,119 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from portlb_app.compiler.place import Place
-from portlb_app.config import Legacy, Server
-from portlb_app.openflow import ETH_IPV4, IP_ICMP, IP_TCP, IP_UDP, Flow, Output, match
+from portlb_app.config import Fragments, Legacy, Rewrite, Server
+from portlb_app.openflow import Action, Flow, match
 from portlb_app.pipeline import (
     FRAGMENTS,
-    ICMP_FROM_SERVERS,
+    PEER,
+    TRANSPORTS,
     UPSTREAM,
+    Family,
     Priority,
     Reason,
     cookie,
+    family,
     flow,
+    goto,
+    punt,
 )
 
 
 def flows(place: Place) -> Iterator[Flow]:
-    """Per server its ports, its ICMP and its fragments; for the default server the ports of nobody."""
-    known = set(place.owners) | {pool.port for pool in place.vip.redirect_ports}
+    """Per server and address its ports, its ICMP and its fragments; for the default server the ports of nobody."""
+    for address in place.vip.addresses:
+        ip = family(address)
+        for server in place.servers:
+            if place.is_one_armed(server) and place.vip.gateway is None:
+                continue  # it answers its clients itself
+            yield from _from_server(place, server, ip)
+            if server.name == place.vip.default_server:
+                yield from _foreign(place, server, ip)
     for server in place.servers:
-        source = {
-            "in_port": place.port_of[server.name],
-            "eth_src": place.vip.mac,
-            "eth_type": ETH_IPV4,
-            "ip_src": place.address,
-        }
-        up = (Output(place.network),)
-        for port in _ports(place, server):
-            mark = cookie(Reason.OWN_PORT, place.number, port)
-            reason = "a server answers from a port it owns or shares"
-            yield flow(
-                UPSTREAM, Priority.EXCEPTION, match(**source, ip_proto=IP_TCP, tcp_src=port), up, mark, reason
-            )
-            yield flow(
-                UPSTREAM, Priority.EXCEPTION, match(**source, ip_proto=IP_UDP, udp_src=port), up, mark, reason
-            )
-        for icmp_type in ICMP_FROM_SERVERS:
+        if place.vip.rewrite is Rewrite.NOTHING:
+            yield from _to_peers(place, server)
+
+
+def _from_server(place: Place, server: Server, ip: Family) -> Iterator[Flow]:
+    source = {
+        "in_port": place.port_of[server.name],
+        "eth_src": place.mac(server),
+        **ip.by(place.source(server, ip)),
+    }
+    if place.is_one_armed(server):
+        source["eth_dst"] = place.vip.mac  # and not what a learning switch floods
+    up = place.up(server, ip)
+    for port in _ports(place, server):
+        for name, protocol in TRANSPORTS:
             yield flow(
                 UPSTREAM,
                 Priority.EXCEPTION,
-                match(**source, ip_proto=IP_ICMP, icmp_type=icmp_type),
+                match(**source, ip_proto=protocol, **{f"{name}_src": port}),
                 up,
-                cookie(Reason.SERVER_ICMP, place.number),
-                "a server's ICMP errors and answers to pings",
+                cookie(Reason.OWN_PORT, place.number, port),
+                "a server answers from a port it owns or shares",
             )
-        for part in FRAGMENTS:
+    for icmp_type in ip.from_servers:
+        yield flow(
+            UPSTREAM,
+            Priority.EXCEPTION,
+            match(**source, ip_proto=ip.icmp, **{ip.icmp_type: icmp_type}),
+            punt(Reason.SERVER_ICMP) if icmp_type in ip.errors and place.vip.rewrite is Rewrite.ADDRESS else up,
+            cookie(Reason.SERVER_ICMP, place.number),
+            "a server's ICMP errors and answers to pings",
+        )
+    for part in FRAGMENTS:
+        yield flow(
+            UPSTREAM,
+            Priority.OVERRIDE,  # a fragment's ICMP type reads as 0
+            match(**source, ip_frag=part),
+            _fragments(place, ip, up),
+            cookie(Reason.SERVER_FRAGMENT, place.number),
+            "a server's fragments: they show no port",
+        )
+    if server.name == place.vip.default_server:
+        yield flow(
+            UPSTREAM,
+            Priority.GENERAL,
+            match(**source),
+            up,
+            cookie(Reason.UNKNOWN_PORT, place.number),
+            "the default server answers from ports nobody has",
+        )
+
+
+def _fragments(place: Place, ip: Family, up: tuple[Action, ...]) -> tuple[Action, ...]:
+    if not place.spoils_fragments(ip):
+        return up
+    return punt(Reason.SERVER_FRAGMENT) if place.vip.fragments is Fragments.TRACK else ()
+
+
+def _foreign(place: Place, default: Server, ip: Family) -> Iterator[Flow]:
+    """What the default server may not answer from, though it may from the ports of nobody."""
+    source = ip.by(place.source(default, ip))
+    for port in set(place.owners) | {pool.port for pool in place.vip.redirect_ports}:
+        for name, protocol in TRANSPORTS:
             yield flow(
                 UPSTREAM,
-                Priority.EXCEPTION,
-                match(**source, ip_frag=part),
-                up,
-                cookie(Reason.SERVER_FRAGMENT, place.number),
-                "a server's fragments: they show no port",
+                Priority.SPECIFIC,
+                match(**source, ip_proto=protocol, **{f"{name}_src": port}),
+                (),
+                cookie(Reason.FOREIGN_PORT, place.number, port),
+                "a known port, and not this server's: drop",
             )
-        if server.name == place.vip.default_server:
-            yield flow(
-                UPSTREAM,
-                Priority.GENERAL,
-                match(**source),
-                up,
-                cookie(Reason.UNKNOWN_PORT, place.number),
-                "the default server answers from ports nobody has",
-            )
-    if place.vip.default_server is None:
-        return
-    for port in known:
-        foreign = {"eth_type": ETH_IPV4, "ip_src": place.address}
-        mark = cookie(Reason.FOREIGN_PORT, place.number, port)
-        reason = "a known port, and not this server's: drop"
-        yield flow(UPSTREAM, Priority.SPECIFIC, match(**foreign, ip_proto=IP_TCP, tcp_src=port), (), mark, reason)
-        yield flow(UPSTREAM, Priority.SPECIFIC, match(**foreign, ip_proto=IP_UDP, udp_src=port), (), mark, reason)
+
+
+def _to_peers(place: Place, server: Server) -> Iterator[Flow]:
+    for own in server.addresses:
+        assert server.mac is not None, "a configuration without one was refused"
+        yield flow(
+            UPSTREAM,
+            Priority.EXCEPTION,
+            match(in_port=place.port_of[server.name], eth_src=server.mac, **family(own).by(own)),
+            (goto(PEER),),
+            cookie(Reason.PEER),
+            "a server's further address talks to other servers (N4)",
+        )
 
 
 def _ports(place: Place, server: Server) -> list[int]:

@@ -11,6 +11,7 @@ path. ``docs/config.md`` is the reference for users.
 
 from portlb_app.config.loading import load
 from portlb_app.config.values import (
+    Address,
     Config,
     ConfigError,
     Connector,
@@ -21,6 +22,7 @@ from portlb_app.config.values import (
     Legacy,
     Problem,
     RedirectPort,
+    Rewrite,
     Server,
     ServicePort,
     Signal,
@@ -31,6 +33,7 @@ from portlb_app.config.values import (
 )
 
 __all__ = [
+    "Address",
     "Config",
     "ConfigError",
     "Connector",
@@ -41,6 +44,7 @@ __all__ = [
     "Legacy",
     "Problem",
     "RedirectPort",
+    "Rewrite",
     "Server",
     "ServicePort",
     "Signal",

@@ -6,13 +6,14 @@ A faulty field is reported and left None, so that the sound rest of its entry ca
 from __future__ import annotations
 
 import re
-from ipaddress import IPv4Address, IPv6Address, ip_address
+from ipaddress import ip_address
 from typing import Annotated, Any, ClassVar, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from portlb_app.config.text import below
 from portlb_app.config.values import (
+    Address,
     Connector,
     DefaultFor,
     Forwarding,
@@ -20,6 +21,7 @@ from portlb_app.config.values import (
     IcmpErrors,
     Legacy,
     Problem,
+    Rewrite,
     Signal,
     UnknownErrors,
     UnknownFragments,
@@ -41,18 +43,26 @@ def _mac(value: Any) -> int:
     return number
 
 
-def _address(value: Any) -> IPv4Address:
+def _address(value: Any) -> Address:
     if not isinstance(value, str):
-        raise ValueError("an IPv4 address like 10.0.0.100 is expected")
+        raise ValueError("an address like 10.0.0.100 or fd00::100 is expected")
     try:
         address = ip_address(value)
     except ValueError:
-        raise ValueError(f"{value!r} is not an IPv4 address") from None
-    if isinstance(address, IPv6Address):
-        raise ValueError("IPv6 addresses are not supported yet")
+        raise ValueError(f"{value!r} is not an IP address") from None
     if address.is_multicast or address.is_loopback or address.is_unspecified or address.is_reserved:
         raise ValueError(f"{address} cannot be a host's address")
+    if address.version == 6 and (address.is_link_local or address.ipv4_mapped or address.scope_id):
+        raise ValueError(f"{address} is not an address that can be routed to")
     return address
+
+
+def _addresses(value: Any) -> tuple[Address, ...]:
+    """One address, or a list with one of each family: in the order of the families."""
+    addresses = tuple(map(_address, value)) if isinstance(value, list) else (_address(value),)
+    if not addresses or len({address.version for address in addresses}) < len(addresses):
+        raise ValueError("one address of each family is expected, at least one")
+    return tuple(sorted(addresses, key=lambda address: address.version))
 
 
 def _connector(value: Any) -> Connector:
@@ -79,6 +89,8 @@ def _dpid(value: Any) -> Any:
 
 Number = Annotated[int, BeforeValidator(_number)]
 Port = Annotated[Number, Field(ge=1, le=65535)]
+Mac = Annotated[int, BeforeValidator(_mac)]
+Addresses = Annotated[tuple[Address, ...], BeforeValidator(_addresses)]
 
 
 class Entry(BaseModel):
@@ -108,8 +120,10 @@ class VipEntry(Entry):
     """``vips.NAME``."""
 
     required = ("address", "mac")
-    address: Annotated[IPv4Address, BeforeValidator(_address)] | None = None
-    mac: Annotated[int, BeforeValidator(_mac)] | None = None
+    address: Addresses | None = None
+    mac: Mac | None = None
+    rewrite: Rewrite | None = None
+    gateway: Mac | None = None
     default_server: str | None = None
     default_for: DefaultFor | None = None
     redirect_ports: dict[Any, Any] | None = None
@@ -133,6 +147,9 @@ class ServerEntry(Entry):
     vip: str | None = None
     connector: Annotated[Connector, BeforeValidator(_connector)] | None = None
     service_ports: list[Any] | None = None
+    address: Addresses | None = None
+    mac: Mac | None = None
+    router: Addresses | None = None
 
 
 class SwitchEntry(Entry):

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
-from ipaddress import IPv4Address
 from typing import Any
 
 from portlb_app.config.entries import (
@@ -23,6 +22,7 @@ from portlb_app.config.entries import (
 from portlb_app.config.text import below, parse
 from portlb_app.config.values import (
     MAX_VIPS,
+    Address,
     Config,
     ConfigError,
     Connector,
@@ -33,6 +33,7 @@ from portlb_app.config.values import (
     Legacy,
     Problem,
     RedirectPort,
+    Rewrite,
     Server,
     ServicePort,
     Signal,
@@ -52,10 +53,12 @@ def load(text: str) -> Config:
     if not isinstance(data, dict):
         raise ConfigError((Problem("", "the configuration is a mapping with vips, servers and switches"),))
     file = _read_file(data, problems)
+    file.faulty.update(problem.path for problem in problems)
     _check_switches(file)
     _check_servers(file)
     _check_service_ports(file)
     _check_vips(file)
+    _check_own_addresses(file)
     if problems:
         raise ConfigError(tuple(problems))
     return Config(
@@ -78,6 +81,8 @@ class _File:
     service_ports: dict[str, dict[int, ServicePortEntry]] = field(default_factory=dict)
     owners: dict[tuple[str | None, int], str] = field(default_factory=dict)
     unreadable: set[str] = field(default_factory=set)
+    faulty: set[str] = field(default_factory=set)
+    """Paths of fields that are given and wrong; that they are missing is no second mistake."""
 
     def wrong(self, path: str, message: str) -> None:
         self.problems.append(Problem(path, message))
@@ -177,11 +182,12 @@ def _check_servers(file: _File) -> None:
         if connector.switch not in file.switches:
             file.unknown(path, "switches", f"there is no switch {connector.switch}")
             continue
-        if file.switches[connector.switch].network == connector.port:
-            file.wrong(path, f"{connector} is the network side of {connector.switch}")
-        other = attached.setdefault((entry.vip, connector), name)
-        if other != name:
-            file.wrong(path, f"{connector} is already the connector of {other}")
+        if _rewrite(file, entry) is Rewrite.NOTHING:
+            if file.switches[connector.switch].network == connector.port:
+                file.wrong(path, f"{connector} is the network side of {connector.switch}, and nothing is rewritten")
+            other = attached.setdefault((entry.vip, connector), name)
+            if other != name:
+                file.wrong(path, f"{connector} is already the connector of {other}")
         if entry.vip is not None:
             first, switch = home.setdefault(entry.vip, (name, connector.switch))
             if switch != connector.switch:
@@ -208,13 +214,17 @@ def _check_service_ports(file: _File) -> None:
 
 
 def _check_vips(file: _File) -> None:
-    addresses: dict[IPv4Address, str] = {}
+    addresses: dict[Address, str] = {}
     if len(file.vips) > MAX_VIPS:
         file.wrong("vips", f"has {len(file.vips)} entries; {MAX_VIPS} are the most")
     for name, entry in file.vips.items():
         path = f"vips.{name}"
-        if entry.address is not None and addresses.setdefault(entry.address, name) != name:
-            file.wrong(f"{path}.address", f"{entry.address} is already the address of {addresses[entry.address]}")
+        for address in entry.address or ():
+            if addresses.setdefault(address, name) != name:
+                file.wrong(f"{path}.address", f"{address} is already the address of {addresses[address]}")
+        nothing = entry.rewrite in (None, Rewrite.NOTHING) and f"{path}.rewrite" not in file.faulty
+        if entry.gateway is not None and nothing:
+            file.wrong(f"{path}.gateway", "nothing is rewritten: servers' packets go where the servers send them")
         if entry.default_server is not None:
             _check_member(file, f"{path}.default_server", entry.default_server, name)
         elif entry.default_for is not None:
@@ -238,8 +248,12 @@ def _check_vips(file: _File) -> None:
 def _check_punted(file: _File, name: str) -> None:
     """What a VIP says about ICMP errors and fragments."""
     path, entry, icmp = f"vips.{name}", file.vips[name], file.icmp[name]
-    if icmp.unknown is not None and icmp.errors is not IcmpErrors.OWNER:
+    rewrites_address = entry.rewrite is Rewrite.ADDRESS
+    is_owner = icmp.errors is IcmpErrors.OWNER or (icmp.errors is None and rewrites_address)
+    if icmp.unknown is not None and not is_owner:
         file.wrong(f"{path}.icmp.unknown", "needs errors: owner")
+    if rewrites_address and icmp.errors in (IcmpErrors.REPLICATE, IcmpErrors.DEFAULT):
+        file.wrong(f"{path}.icmp.errors", "servers know their packets by their own addresses: owner or drop")
     if entry.unknown_fragments is not None and entry.fragments is not Fragments.TRACK:
         file.wrong(f"{path}.unknown_fragments", "needs fragments: track")
     if entry.default_server is None:
@@ -283,6 +297,80 @@ def _check_member(file: _File, path: str, member: str, vip: str) -> None:
         file.wrong(path, f"{member} is a server of VIP {home}")
 
 
+def _rewrite(file: _File, server: ServerEntry) -> Rewrite | None:
+    """What is rewritten for a server; None if that cannot be told because of another mistake."""
+    vip = file.vips.get(server.vip or "")
+    if vip is None or f"vips.{server.vip}.rewrite" in file.faulty:
+        return None
+    return vip.rewrite or Rewrite.NOTHING
+
+
+def _check_own_addresses(file: _File) -> None:
+    """What servers must have of their own in each mode, and that no other host has it.
+
+    One host may be a server of several VIPs: then its entries have one connector.
+    """
+    virtual = {address: name for name, vip in file.vips.items() for address in vip.address or ()}
+    hosts: dict[Address, str] = {}
+    macs: dict[int, list[str]] = {}
+    for name, entry in file.servers.items():
+        path, rewrite = f"servers.{name}", _rewrite(file, entry)
+        if rewrite is not None:
+            _check_needs(file, path, entry, rewrite)
+        for address in (*(entry.address or ()), *(entry.router or ())):
+            if address in virtual:
+                file.wrong(f"{path}.address", f"{address} is the address of VIP {virtual[address]}")
+        for address in entry.address or ():
+            other = hosts.setdefault(address, name)
+            same_host = file.servers[other].connector == entry.connector and file.servers[other].vip != entry.vip
+            if other != name and (not same_host or rewrite is Rewrite.ADDRESS):
+                file.wrong(f"{path}.address", f"{address} is already the address of {other}")
+        if entry.mac is not None:
+            _check_mac(file, name, entry.mac, macs.setdefault(entry.mac, []))
+
+
+def _check_mac(file: _File, name: str, mac: int, others: list[str]) -> None:
+    path, entry = f"servers.{name}.mac", file.servers[name]
+    for vip_name, vip in file.vips.items():
+        if vip.mac == mac:
+            file.wrong(path, f"is the MAC address of VIP {vip_name}")
+    for other_name in others[:1]:
+        other = file.servers[other_name]
+        if other.connector != entry.connector or other.router != entry.router:
+            file.wrong(path, f"is already the MAC address of {other_name}, which is elsewhere")
+        elif entry.router is None and any(file.servers[each].vip == entry.vip for each in others):
+            file.wrong(path, f"is already the MAC address of {other_name}")
+    others.append(name)
+
+
+def _check_needs(file: _File, path: str, entry: ServerEntry, rewrite: Rewrite) -> None:
+    assert entry.vip is not None
+    vip = file.vips[entry.vip]
+    address_is_read, mac_is_read = (f"{path}.{key}" not in file.faulty for key in ("address", "mac"))
+    if rewrite is not Rewrite.NOTHING and entry.mac is None and mac_is_read:
+        file.wrong(f"{path}.mac", f"is missing: VIP {entry.vip} rewrites {rewrite.value}")
+    if rewrite is Rewrite.MAC and entry.address:
+        file.wrong(f"{path}.address", f"VIP {entry.vip} rewrites mac: its servers have no addresses of their own")
+    if rewrite is Rewrite.ADDRESS and address_is_read:
+        known = {address.version for address in entry.address or ()}
+        for address in vip.address or ():
+            if address.version not in known:
+                file.wrong(f"{path}.address", f"an IPv{address.version} one is missing: VIP {entry.vip} rewrites it")
+    if entry.router and rewrite is not Rewrite.ADDRESS:
+        file.wrong(f"{path}.router", "only servers of a VIP that rewrites address can be behind a router")
+    both_are_read = address_is_read and mac_is_read
+    if rewrite is Rewrite.NOTHING and both_are_read and (entry.address is None) != (entry.mac is None):
+        file.wrong(path, "to talk to other servers it needs both an address and a mac of its own")
+    connector = entry.connector
+    no_gateway = vip.gateway is None and f"vips.{entry.vip}.gateway" not in file.faulty
+    if rewrite is Rewrite.ADDRESS and no_gateway and connector and connector.switch in file.switches:
+        if file.switches[connector.switch].network == connector.port:
+            file.wrong(
+                f"vips.{entry.vip}.gateway",
+                f"is missing: {connector} is the network side, so servers' packets come back to be rewritten",
+            )
+
+
 # --- values -----------------------------------------------------------------------------------------------------------
 
 
@@ -298,15 +386,19 @@ def _vip(file: _File, name: str) -> Vip:
     for port, pool in sorted(file.redirect_ports[name].items()):
         servers = tuple(sorted(_need(pool.servers)))
         pools.append(RedirectPort(port, servers, _legacy(file, name, port), pool.signal or Signal.FLAG))
+    rewrite = entry.rewrite or Rewrite.NOTHING
+    errors = IcmpErrors.OWNER if rewrite is Rewrite.ADDRESS else IcmpErrors.REPLICATE
     otherwise = "drop" if entry.default_server is None else "default"
     return Vip(
         name=name,
-        address=_need(entry.address),
+        addresses=_need(entry.address),
         mac=_need(entry.mac),
         redirect_ports=tuple(pools),
         default_server=entry.default_server,
         default_for=default_for,
-        icmp_errors=file.icmp[name].errors or IcmpErrors.REPLICATE,
+        rewrite=rewrite,
+        gateway=entry.gateway,
+        icmp_errors=file.icmp[name].errors or errors,
         unknown_errors=file.icmp[name].unknown or UnknownErrors(otherwise),
         fragments=entry.fragments or Fragments(otherwise),
         unknown_fragments=entry.unknown_fragments or UnknownFragments(otherwise),
@@ -319,7 +411,15 @@ def _server(file: _File, name: str) -> Server:
         ServicePort(_need(item.port), _need(item.application or item.port))
         for item in file.service_ports[name].values()
     )
-    return Server(name, _need(entry.vip), _need(entry.connector), service_ports)
+    return Server(
+        name=name,
+        vip=_need(entry.vip),
+        connector=_need(entry.connector),
+        service_ports=service_ports,
+        addresses=entry.address or (),
+        mac=entry.mac,
+        routers=entry.router or (),
+    )
 
 
 def _switch(file: _File, name: str) -> Switch:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import enum
 from dataclasses import dataclass
 from functools import cached_property
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv6Address
 from typing import NamedTuple
+
+Address = IPv4Address | IPv6Address
 
 MAX_VIPS = 1 << 12
 """VIPs of a configuration: each has a number of 12 bits in cookies and group numbers."""
@@ -114,6 +116,17 @@ class Forwarding(str, enum.Enum):
     KERNEL = "kernel"
 
 
+class Rewrite(str, enum.Enum):
+    """What the load balancer rewrites in a packet to a VIP's server, and back in the server's packets."""
+
+    NOTHING = "nothing"
+    """All servers share the VIP's IP and MAC address (rows N3, N4)."""
+    MAC = "mac"
+    """Servers share the VIP's IP address; each has a MAC address of its own (row N2)."""
+    ADDRESS = "address"
+    """Each server has an IP address of its own, and may be behind a router (row N1)."""
+
+
 class Connector(NamedTuple):
     """Where a server is attached: an OpenFlow port of a switch."""
 
@@ -147,28 +160,43 @@ class Server:
     """A recipient server: a host that answers as one VIP, on a connector of its own.
 
     Its service ports are in the order of the file: of several with one application, the first is announced.
+    `addresses` and `mac` (48-bit number) are its own: what is rewritten to, or, where nothing is, what it talks to
+    other servers with. `routers` are the addresses of the router its MAC address is, if it is behind one.
     """
 
     name: str
     vip: str
     connector: Connector
     service_ports: tuple[ServicePort, ...]
+    addresses: tuple[Address, ...] = ()
+    mac: int | None = None
+    routers: tuple[Address, ...] = ()
 
 
 @dataclass(frozen=True)
 class Vip:
-    """A virtual IP: the address and MAC address (48-bit number) its servers share, and the ports they share."""
+    """A virtual IP: the addresses (one of each family at most) and MAC address its servers share, and their ports.
+
+    `gateway` is the MAC address of the router that servers' packets go to, where their own gateway is the VIP.
+    """
 
     name: str
-    address: IPv4Address
+    addresses: tuple[Address, ...]
     mac: int
     redirect_ports: tuple[RedirectPort, ...]
     default_server: str | None
     default_for: DefaultFor
+    rewrite: Rewrite = Rewrite.NOTHING
+    gateway: int | None = None
     icmp_errors: IcmpErrors = IcmpErrors.REPLICATE
     unknown_errors: UnknownErrors = UnknownErrors.DROP
     fragments: Fragments = Fragments.DROP
     unknown_fragments: UnknownFragments = UnknownFragments.DROP
+
+    @property
+    def address(self) -> Address:
+        """The first of its addresses."""
+        return self.addresses[0]
 
 
 @dataclass(frozen=True)

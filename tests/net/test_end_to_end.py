@@ -200,7 +200,7 @@ def test_a_restarted_switch_breaks_no_redirected_download(fig2: Balancer) -> Non
 
 def test_e4_plain_clients_keep_their_server_unless_their_row_moved(fig2: Balancer) -> None:
     """E4 (balance): when pool 22 goes from a, b to a, c, exactly the plain connections whose row moved break."""
-    group = pool_group(vip_numbers(("web",))["web"], 22)
+    group = pool_group(vip_numbers(("web",))["web"], 22, version=4)
     fig2.put(changed(FIG2, {22: ["a", "b"]}))
     connections = Connections(fig2, fig2.plain)
     placed = []

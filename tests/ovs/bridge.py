@@ -13,7 +13,7 @@ import socket
 import struct
 import time
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from portlb_app.openflow import SwitchState
@@ -27,19 +27,28 @@ _RECEIVED = re.compile(r"^  port \d+: (\S+).*\n    RX packets:(\d+)", re.MULTILI
 _BUCKET = re.compile(r"bucket=bucket_id:(\d+),(?:weight:(\d+),)?actions=([^ ]*?)(?=,bucket=|$)")
 
 
+Changes = frozenset[tuple[str, str]]
+"""What was rewritten in a packet: (field, new value) of Ethernet and IP addresses."""
+
+
 @dataclass(frozen=True)
 class Seen:
-    """Where a packet went: out of all of `ports`, or, if `chosen`, out of one of them by a group's hash.
+    """Where a packet went, and changed how: all of `deliveries`, or, if `chosen`, one of them by a group's hash.
 
-    `cookie` is of the flow that handed it up to the controller, through a meter; `reassembled` says that conntrack
-    takes it.
+    `answered`: the switch made something else of it. `cookie` is of the flow that handed it up to the controller,
+    through a meter; `reassembled` says that conntrack takes it.
     """
 
-    ports: frozenset[int] = frozenset()
+    deliveries: frozenset[tuple[int, Changes]] = frozenset()
     chosen: bool = False
-    rewritten: bool = False
+    answered: bool = False
     cookie: int | None = None
     reassembled: bool = False
+
+    @property
+    def ports(self) -> set[int]:
+        """The OpenFlow ports it left by."""
+        return {port for port, _ in self.deliveries}
 
 
 class Bridge:
@@ -111,12 +120,21 @@ class Bridge:
             rows = self.rows[int(group[1])]
             hashed = [action.partition("(")[0] for action in actions] == ["hash", "recirc"]
             assert hashed if rows else actions == ["drop"], text
-            return Seen(frozenset(map(_output, rows)), chosen=bool(rows))
+            return Seen(frozenset(_bucket(row, in_port) for row in rows), chosen=bool(rows))
         number = {dp: int(of) for _, of, dp in _PORT.findall(self.command("dpif/show"))}
-        outputs = frozenset(number[action] for action in actions if action.isdigit())
-        others = [action for action in actions if not action.isdigit() and action != "drop"]
-        assert all(action.startswith("set(") for action in others), text
-        return Seen(outputs, rewritten=bool(others))
+        changed: dict[str, str] = {}
+        deliveries = set()
+        answered = False
+        for action in actions:
+            if action.isdigit():
+                deliveries.add((number[action], frozenset(changed.items())))
+            elif found := re.fullmatch(r"set\((eth|ipv4|ipv6)\((.*)\)\)", action):
+                changed.update(_changes(found[1], found[2]))
+            elif re.match(r"set\((arp|nd|nd_ext|icmpv6)\(", action):
+                answered = answered or "op=2" in action or "nd_ext" in action or "icmpv6" in action
+            else:
+                assert action == "drop", text
+        return Seen(frozenset(deliveries), answered=answered)
 
     # ---- packets ----
 
@@ -173,8 +191,19 @@ def _rows(groups: list[str]) -> dict[int, Counter[str]]:
     return result
 
 
-def _output(actions: str) -> int:
-    return int(actions.removeprefix("output:"))
+def _changes(layer: str, fields: str) -> Iterator[tuple[str, str]]:
+    """The addresses that a datapath's set action writes."""
+    for name, value in re.findall(r"(src|dst)=([^,]*)", fields):
+        yield f"{'eth' if layer == 'eth' else 'ip'}_{name}", value
+
+
+def _bucket(actions: str, in_port: int) -> tuple[int, Changes]:
+    """What a bucket does, from its text."""
+    *rewrites, output = actions.split(",")
+    port = in_port if output == "IN_PORT" else int(output.removeprefix("output:"))
+    pairs = [re.fullmatch(r"set_field:(.*)->(\w+)", rewrite) for rewrite in rewrites]
+    assert all(pairs), actions
+    return port, frozenset((pair[2].replace("ipv6_", "ip_"), pair[1]) for pair in pairs if pair)
 
 
 def _frames(content: bytes) -> list[bytes]:

@@ -116,7 +116,8 @@ def test_heals_what_somebody_changed_and_leaves_alone_what_is_not_ours(
     switch.ofctl("add-flow", name, f"{ours},table={SERVICE.number},priority=200,tcp,tcp_dst=0x10/0xf0 actions=drop")
     switch.ofctl("mod-group", name, f"group_id={pool},type=all,bucket=actions=output:3")
     switch.ofctl("del-groups", name, f"group_id={desired(lb(dpid)).ordered_groups[1].number}")
-    switch.ofctl("add-group", name, f"group_id={pool_group(4095, 1)},type=ff,bucket=watch_port:1,actions=output:1")
+    number = pool_group(4095, 1, version=6)
+    switch.ofctl("add-group", name, f"group_id={number},type=ff,bucket=watch_port:1,actions=output:1")
 
     wait_for("drift is counted", lambda: controller.switch("s1")["drift"] > 5)
     controller.wait_for_state("s1", "synced")

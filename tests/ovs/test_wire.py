@@ -33,12 +33,12 @@ from portlb_app.openflow import (
     ToMeter,
     match,
 )
-from portlb_app.pipeline import COOKIE, METERS, answer_arp, pool_group
+from portlb_app.pipeline import COOKIE, METERS, answer_arp, answer_nd, pool_group
 from portlb_app.plan import Plan, Step, diff
 from tests.ovs.switch import Switch
 
 SECONDS = 10
-GROUPS = pool_group(0, 0)
+GROUPS = pool_group(0, 0, version=4)
 METER = METERS << 8
 
 
@@ -146,6 +146,9 @@ IP = {"eth_type": 0x0800}
 TCP = IP | {"ip_proto": 6}
 UDP = IP | {"ip_proto": 17}
 ARP = {"eth_type": 0x0806}
+IP6 = {"eth_type": 0x86DD}
+SOLICITATION = IP6 | {"ip_proto": 58, "icmpv6_type": 135}
+SCTP6 = IP6 | {"ip_proto": 132}
 PREREQUISITES: dict[str, dict[str, int]] = {
     "ip_proto": IP,
     "ip_src": IP,
@@ -157,13 +160,22 @@ PREREQUISITES: dict[str, dict[str, int]] = {
     "udp_src": UDP,
     "udp_dst": UDP,
     "icmp_type": IP | {"ip_proto": 1},
+    "ipv6_src": IP6,
+    "ipv6_dst": IP6,
+    "sctp_src": IP | {"ip_proto": 132},
+    "sctp_dst": IP6 | {"ip_proto": 132},
+    "icmpv6_type": IP6 | {"ip_proto": 58},
+    "nd_target": SOLICITATION,
+    "nd_sll": SOLICITATION,
+    "nd_reserved": SOLICITATION,
+    "nd_options_type": SOLICITATION,
     "arp_op": ARP,
     "arp_spa": ARP,
     "arp_tpa": ARP,
     "arp_sha": ARP,
     "arp_tha": ARP,
 }
-NOT_MASKED = {"in_port", "eth_type", "ip_proto", "icmp_type", "arp_op"}
+NOT_MASKED = {"in_port", "eth_type", "ip_proto", "icmp_type", "icmpv6_type", "arp_op", "nd_reserved", "nd_options_type"}
 VALUES = {"in_port": 2, "eth_type": 0x0800, "ip_proto": 6, "ip_frag": 1, "arp_op": 2}
 
 
@@ -193,6 +205,9 @@ def every_action() -> Iterator[Flow]:
     yield flow(3, Goto(200))
     yield flow(4, SetField("reg0", 7), Goto(9))
     yield flow(5, *answer_arp(mac, 0x0A000001), Output(IN_PORT), **ARP)
+    yield flow(10, *answer_nd(mac, 0xFD << 120 | 1), Output(IN_PORT), **SOLICITATION)
+    yield flow(11, SetField("eth_dst", mac), SetField("ipv6_dst", 0xFD << 120 | 1), SetField("sctp_dst", 80), **SCTP6)
+    yield flow(12, SetField("ipv6_src", 1), SetField("sctp_src", 1 << 15), Output(2), **SCTP6)
     yield flow(6, SetField("eth_dst", mac), SetField("ip_dst", 0x0A000001), SetField("tcp_dst", 80), Output(2), **TCP)
     yield flow(7, SetField("ip_src", 0x0A000001), SetField("udp_src", 53), Output(2), **UDP)
     yield flow(8, CopyField("eth_src", "eth_dst"), CopyField("arp_spa", "arp_tpa"), Goto(10), **ARP)
@@ -209,7 +224,7 @@ def every_group() -> Iterator[Group]:
     yield Group(GROUPS + 3, "select", ((Output(1),), (), (Output(2),)), Selection("dp_hash", 0))
     yield Group(GROUPS + 4, "select", ((Output(1),),), Selection("hash", 1 << 32 | 5))
     rows = tuple((SetField("eth_dst", row), Output(1 + row % 2)) for row in range(256))
-    yield Group(pool_group(3, 80), "select", rows, Selection("dp_hash", 0x504C0001))
+    yield Group(pool_group(3, 80, version=6), "select", rows, Selection("dp_hash", 0x504C0001))
 
 
 def every_meter() -> Iterator[Meter]:
@@ -338,7 +353,7 @@ def test_only_what_is_ours_is_read_and_deleted(switch: Switch, bridge: str, wire
     [
         "priority=5,vlan_vid=0x1005/0x1fff,metadata=0x5/0xff actions=drop",
         "priority=5,reg3=7,ct_state=+trk actions=drop",
-        "priority=5,ipv6,ipv6_src=fe80::1 actions=drop",
+        "priority=5,ipv6,ipv6_label=7 actions=drop",
         "priority=5,reg0=1/1,tun_id=7 actions=drop",
     ],
 )

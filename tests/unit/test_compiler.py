@@ -99,7 +99,7 @@ def test_flows_and_groups_fit_together(config: Config) -> None:
         assert used == state.group_by_number.keys()
         for group in state.groups:
             assert len(group.buckets) in (0, ROWS) and group.selection == selection(level=0)
-            assert group.type == "select" and all(len(bucket) == 1 for bucket in group.buckets)
+            assert group.type == "select" and all(isinstance(bucket[-1], Output) for bucket in group.buckets)
 
 
 @some
@@ -145,6 +145,9 @@ def test_fig2_down_the_pipeline() -> None:
         "table=50, priority=200,udp,ip_dst=10.0.0.100,udp_dst=20 actions=group:1481703444",
         "table=50, priority=200,udp,ip_dst=10.0.0.100,udp_dst=21 actions=group:1481703445",
         "table=50, priority=200,udp,ip_dst=10.0.0.100,udp_dst=22 actions=group:1481703446",
+        "table=50, priority=200,sctp,ip_dst=10.0.0.100,sctp_dst=20 actions=group:1481703444",
+        "table=50, priority=200,sctp,ip_dst=10.0.0.100,sctp_dst=21 actions=group:1481703445",
+        "table=50, priority=200,sctp,ip_dst=10.0.0.100,sctp_dst=22 actions=group:1481703446",
         "table=50, priority=0 actions=goto_table:60",
         "table=60, priority=300,tcp,ip_dst=10.0.0.100,tcp_dst=20,tcp_flags=0x2/0x12 actions=drop",
         "table=60, priority=300,tcp,ip_dst=10.0.0.100,tcp_dst=21,tcp_flags=0x2/0x12 actions=drop",
@@ -203,9 +206,10 @@ def test_numbers_of_vips_stay() -> None:
 
 def test_groups_and_cookies_keep_numbers_apart() -> None:
     """VIP and port have bits of their own; nothing runs into the owner's mark."""
-    groups = {pool_group(vip, port) for vip in (0, 1, MAX_VIPS - 1) for port in (1, 2, 65535)}
-    assert len(groups) == 9 and all(is_our_group(group) and group < 1 << 32 for group in groups)
-    assert not is_our_group(0x60000000) and not is_our_group(0)
+    numbers = itertools.product((0, 1, MAX_VIPS - 1), (1, 2, 65535), (4, 6))
+    groups = {pool_group(*each) for each in numbers}
+    assert len(groups) == 18 and all(is_our_group(group) and group < 1 << 32 for group in groups)
+    assert not is_our_group(0x70000000) and not is_our_group(0)
     cookies = {cookie(reason, vip, port) for reason in Reason for vip in (0, MAX_VIPS - 1) for port in (0, 65535)}
     assert len(cookies) == 4 * len(Reason) and all(each & COOKIE_MASK == COOKIE for each in cookies)
 

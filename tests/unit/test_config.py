@@ -20,6 +20,7 @@ from portlb_app.config import (
     DefaultFor,
     Legacy,
     RedirectPort,
+    Rewrite,
     Server,
     ServicePort,
     Switch,
@@ -102,7 +103,7 @@ def test_the_worked_example() -> None:
 def test_a_load_balancer_needs_no_servers() -> None:
     """Row L5: a switch and a VIP are a configuration, and even a switch alone."""
     vip = load('switches: {s1: {dpid: 0x10, network: 3}}\nvips: {web: {address: 10.0.0.1, mac: "02:00:00:00:00:01"}}')
-    assert vip.vips == (Vip("web", IPv4Address("10.0.0.1"), 0x020000000001, (), None, DefaultFor.UNKNOWN_PORTS),)
+    assert vip.vips == (Vip("web", (IPv4Address("10.0.0.1"),), 0x020000000001, (), None, DefaultFor.UNKNOWN_PORTS),)
     assert vip.switches == (Switch("s1", 16, 3),)
     assert load("switches: {}").vips == ()
 
@@ -180,12 +181,12 @@ servers:
   b: {vip: web, connector: s1:3, service_ports: [3, 4, 7, 99999]}
 """
     assert errors(text) == [
-        "vips.web.address: '10.0.0.256' is not an IPv4 address",
+        "vips.web.address: '10.0.0.256' is not an IP address",
         "vips.web.mac: 03:00:00:00:00:64 is a multicast address; a host's is expected",
         "vips.web.redirect_ports.70000: a port is a number from 1 to 65535",
         "servers.b.service_ports[3].port: should be less than or equal to 65535",
         "switches.s2.dpid: 0x1 is already the dpid of s1",
-        "servers.a.connector: s1:1 is the network side of s1",
+        "servers.a.connector: s1:1 is the network side of s1, and nothing is rewritten",
         "servers.c.connector: there is no switch s3",
         "servers.b.service_ports[2]: 7 is already owned by c",
         "vips.web.default_server: there is no server z",
@@ -199,6 +200,80 @@ def test_a_port_has_one_owner() -> None:
     data["servers"]["b"]["service_ports"] = [3, 4, 7]
     data["servers"] = {"c": {"vip": "web", "connector": "s1:4", "service_ports": [7]}, **data["servers"]}
     assert errors(json.dumps(data)) == ["servers.b.service_ports[2]: 7 is already owned by c"]
+
+
+MODES = """
+switches:
+  s1: {dpid: 1, network: 1}
+vips:
+  n1: {address: [10.0.0.101, "fd00::101"], mac: "02:00:00:00:01:01", rewrite: address}
+  n2: {address: "fd00::102", mac: "02:00:00:00:01:02", rewrite: mac, gateway: "02:00:00:00:00:01"}
+  n4: {address: 10.0.0.104, mac: "02:00:00:00:01:04"}
+servers:
+  a: {vip: n1, connector: s1:2, mac: "02:00:00:00:00:0a", address: [10.1.0.1, "fd01::1"]}
+  b: {vip: n1, connector: s1:3, mac: "02:00:00:00:00:fe", address: [10.1.0.2, "fd01::2"], router: 10.2.0.1}
+  c: {vip: n1, connector: s1:3, mac: "02:00:00:00:00:fe", address: [10.1.0.3, "fd01::3"], router: 10.2.0.1}
+  d: {vip: n2, connector: s1:1, mac: "02:00:00:00:00:0d"}
+  e: {vip: n2, connector: s1:1, mac: "02:00:00:00:00:0e"}
+  f: {vip: n4, connector: s1:4, mac: "02:00:00:00:00:0f", address: 10.3.0.1}
+  g: {vip: n4, connector: s1:5}
+"""
+
+
+def test_what_each_mode_needs() -> None:
+    """Rows N1, N2, N4, N5: servers with what is theirs are accepted, addresses in the order of the families."""
+    config = load(MODES)
+    assert [vip.rewrite for vip in config.vips] == [Rewrite.ADDRESS, Rewrite.MAC, Rewrite.NOTHING]
+    by_name = config.server_by_name
+    assert [str(address) for address in by_name["a"].addresses] == ["10.1.0.1", "fd01::1"]
+    assert by_name["b"].mac == by_name["c"].mac == 0x0200000000FE
+    assert str(by_name["c"].routers[0]) == "10.2.0.1"
+    assert config.vips[1].gateway == 0x020000000001
+
+
+MODE_MISTAKES = [
+    (', mac: "02:00:00:00:00:0a"', "", "servers.a.mac: is missing: VIP n1 rewrites address"),
+    ('[10.1.0.1, "fd01::1"]', "10.1.0.1", "servers.a.address: an IPv6 one is missing: VIP n1 rewrites it"),
+    ('[10.1.0.1, "fd01::1"]', "[]", "servers.a.address: one address of each family is expected, at least one"),
+    (
+        '[10.1.0.1, "fd01::1"]', "[10.1.0.1, 10.1.0.9]",
+        "servers.a.address: one address of each family is expected, at least one",
+    ),
+    ("10.1.0.1,", "10.1.0.2,", "servers.b.address: 10.1.0.2 is already the address of a"),
+    ("10.1.0.1,", "10.0.0.104,", "servers.a.address: 10.0.0.104 is the address of VIP n4"),
+    ('10.1.0.1, "fd01::1"', '"::ffff:a01:1"', "servers.a.address: ::ffff:a01:1 cannot be a host's address"),
+    ("00:0a", "00:0f", "servers.f.mac: is already the MAC address of a, which is elsewhere"),
+    ("00:0a", "01:04", "servers.a.mac: is the MAC address of VIP n4"),
+    ("00:0e", "00:0d", "servers.e.mac: is already the MAC address of d"),
+    (', mac: "02:00:00:00:00:0e"', "", "servers.e.mac: is missing: VIP n2 rewrites mac"),
+    (
+        '00:0d"', '00:0d", address: 10.3.0.9',
+        "servers.d.address: VIP n2 rewrites mac: its servers have no addresses of their own",
+    ),
+    (
+        '00:0d"', '00:0d", router: 10.3.0.9',
+        "servers.d.router: only servers of a VIP that rewrites address can be behind a router",
+    ),
+    (', address: 10.3.0.1', "", "servers.f: to talk to other servers it needs both an address and a mac of its own"),
+    (
+        "s1:2", "s1:1",
+        "vips.n1.gateway: is missing: s1:1 is the network side, so servers' packets come back to be rewritten",
+    ),
+    ("s1:5", "s1:1", "servers.g.connector: s1:1 is the network side of s1, and nothing is rewritten"),
+    ("s1:5", "s1:4", "servers.g.connector: s1:4 is already the connector of f"),
+    (
+        '01:04"', '01:04", gateway: "02:00:00:00:00:01"',
+        "vips.n4.gateway: nothing is rewritten: servers' packets go where the servers send them",
+    ),
+    ("rewrite: mac", "rewrite: port", "vips.n2.rewrite: should be 'nothing', 'mac' or 'address'"),
+]
+
+
+@pytest.mark.parametrize(("old", "new", "message"), MODE_MISTAKES)
+def test_a_mistake_about_rewriting(old: str, new: str, message: str) -> None:
+    """One mistake, one error."""
+    assert MODES.count(old) == 1, old
+    assert errors(MODES.replace(old, new)) == [message]
 
 
 MISTAKES = [
@@ -220,9 +295,9 @@ MISTAKES = [
     ("switches/s2", {"dpid": 1, "network": 1}, "switches.s2.dpid: 0x1 is already the dpid of s1"),
     ("vips/web/address", NOTHING, "vips.web.address: is missing"),
     ("vips/web/address", None, "vips.web.address: is missing"),
-    ("vips/web/address", 5, "vips.web.address: an IPv4 address like 10.0.0.100 is expected"),
-    ("vips/web/address", "10.0.0.01", "vips.web.address: '10.0.0.01' is not an IPv4 address"),
-    ("vips/web/address", "fe80::1", "vips.web.address: IPv6 addresses are not supported yet"),
+    ("vips/web/address", 5, "vips.web.address: an address like 10.0.0.100 or fd00::100 is expected"),
+    ("vips/web/address", "10.0.0.01", "vips.web.address: '10.0.0.01' is not an IP address"),
+    ("vips/web/address", "fe80::1", "vips.web.address: fe80::1 is not an address that can be routed to"),
     ("vips/web/address", "224.0.0.1", "vips.web.address: 224.0.0.1 cannot be a host's address"),
     ("vips/web/address", "127.0.0.1", "vips.web.address: 127.0.0.1 cannot be a host's address"),
     ("vips/web/address", "0.0.0.0", "vips.web.address: 0.0.0.0 cannot be a host's address"),
@@ -283,7 +358,7 @@ MISTAKES = [
     ("servers/a/connector", "s1:0", "servers.a.connector: a connector is written switch:port, like s1:2"),
     ("servers/a/connector", "s1:65280", "servers.a.connector: OpenFlow ports go from 1 to 65279"),
     ("servers/a/connector", "s9:2", "servers.a.connector: there is no switch s9"),
-    ("servers/a/connector", "s1:1", "servers.a.connector: s1:1 is the network side of s1"),
+    ("servers/a/connector", "s1:1", "servers.a.connector: s1:1 is the network side of s1, and nothing is rewritten"),
     ("servers/b/connector", "s1:2", "servers.b.connector: s1:2 is already the connector of a"),
     ("servers/a/service_ports/0", 0, "servers.a.service_ports[0].port: should be greater than or equal to 1"),
     ("servers/a/service_ports/0", "1_0", "servers.a.service_ports[0].port: a number is expected"),

@@ -13,9 +13,11 @@ from hypothesis import strategies as st
 from portlb_app.openflow import (
     ETH_ARP,
     ETH_IPV4,
+    ETH_IPV6,
     FIELDS,
     IN_PORT,
     IP_ICMP,
+    IP_ICMPV6,
     IP_TCP,
     IP_UDP,
     Action,
@@ -40,6 +42,8 @@ UDP = {"eth_type": ETH_IPV4, "ip_proto": IP_UDP}
 ICMP = {"eth_type": ETH_IPV4, "ip_proto": IP_ICMP}
 ARP = {"eth_type": ETH_ARP}
 IP = {"eth_type": ETH_IPV4}
+IP6 = {"eth_type": ETH_IPV6}
+SOLICITATION = IP6 | {"ip_proto": IP_ICMPV6, "icmpv6_type": 135}
 
 # Match, how it prints, and the same in ovs-fields(7)' older words.
 EVERY_FIELD: list[tuple[Match, str, str]] = [
@@ -53,9 +57,27 @@ EVERY_FIELD: list[tuple[Match, str, str]] = [
         "eth_dst=01:00:00:00:00:00/01:00:00:00:00:00",
         "dl_dst=01:00:00:00:00:00/01:00:00:00:00:00",
     ),
-    (match(eth_type=0x86DD), "eth_type=0x86dd", "ipv6"),
+    (match(eth_type=0x88CC), "eth_type=0x88cc", "dl_type=0x88cc"),
+    (match(**IP6), "ipv6", "dl_type=0x86dd"),
+    (match(**IP6, ipv6_src=1 << 127), "ipv6,ipv6_src=8000::", "ipv6,ipv6_src=8000::"),
+    (match(**IP6, ipv6_dst=(0, 3)), "ipv6,ipv6_dst=::/::3", "ipv6,ipv6_dst=::/::3"),
     (match(**IP), "ip", "dl_type=0x0800"),
-    (match(**IP, ip_proto=132), "eth_type=0x800,ip_proto=132", "sctp"),
+    (match(**IP, ip_proto=58), "eth_type=0x800,ip_proto=58", "ip,nw_proto=58"),
+    (match(**IP, ip_proto=132, sctp_src=7), "sctp,sctp_src=7", "sctp,tp_src=7"),
+    (match(**IP6, ip_proto=132, sctp_dst=8), "sctp6,sctp_dst=8", "sctp6,tp_dst=8"),
+    (match(**IP6, ip_proto=6, tcp_dst=8), "tcp6,tcp_dst=8", "tcp6,tp_dst=8"),
+    (match(**IP6, ip_proto=17, udp_dst=8), "udp6,udp_dst=8", "udp6,tp_dst=8"),
+    (match(**IP6, ip_proto=58, icmpv6_type=2), "icmp6,icmpv6_type=2", "icmp6,icmp_type=2"),
+    (
+        match(**SOLICITATION, nd_target=1, nd_sll=0x020000000064),
+        "icmp6,icmpv6_type=135,nd_target=::1,nd_sll=02:00:00:00:00:64",
+        "icmp6,icmp_type=135,nd_target=::1,nd_sll=02:00:00:00:00:64",
+    ),
+    (
+        match(**SOLICITATION, nd_reserved=1 << 29, nd_options_type=2),
+        "icmp6,icmpv6_type=135,nd_reserved=0x20000000,nd_options_type=2",
+        "icmp6,icmp_type=135,nd_reserved=536870912,nd_options_type=2",
+    ),
     (match(**IP, ip_src=0x0A000064), "ip,ip_src=10.0.0.100", "ip,nw_src=10.0.0.100"),
     (match(**IP, ip_dst=(0x0A000000, 0xFFFFFF00)), "ip,ip_dst=10.0.0.0/255.255.255.0", "ip,nw_dst=10.0.0.0/24"),
     (match(**IP, ip_frag=0), "ip,ip_frag=no", "ip,nw_frag=no"),

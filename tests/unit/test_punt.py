@@ -5,22 +5,23 @@ from __future__ import annotations
 import struct
 from collections import Counter
 from dataclasses import replace
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, ip_address
 from random import Random
 
 import pytest
 
+from portlb_app import packets
 from portlb_app.compiler import compile as compile_config
 from portlb_app.compiler.place import vip_numbers
-from portlb_app.config import Config, Switch, Vip, load
+from portlb_app.config import Config, Rewrite, Switch, Vip, load
 from portlb_app.fragments import WAIT_SECONDS
-from portlb_app.openflow import Action, Output, SwitchState, ToController, ToGroup
+from portlb_app.openflow import IN_PORT, Action, Output, SetField, SwitchState, ToController, ToGroup
 from portlb_app.pipeline import COOKIE, PUNTED, Reason, cookie
 from portlb_app.punt import BACKLOG, Backlog, Punt, Punted, Send, reason_of
 from tests import generate, reference, wire
-from tests.reference import ICMP, SYN, TCP, UDP, All, AnyOf, Drop, Ip, Outcome, Packet, To, deliver, judge
+from tests.reference import ICMP, ICMPV6, SYN, TCP, UDP, All, AnyOf, Drop, Ip, Outcome, Packet, To, deliver, judge
 
-REASONS = {"icmp_error": Reason.ICMP_ERROR, "fragment": Reason.FRAGMENT, "signal": Reason.SIGNAL}
+REASONS = {reason.name.lower(): reason for reason in PUNTED}
 LATER = bytes(64)
 
 
@@ -32,21 +33,26 @@ def handed_up(config: Config, vip: Vip, reason: str, in_port: int, frame: bytes,
 
 def receivers(state: SwitchState, actions: tuple[Action, ...]) -> tuple[frozenset[int], bool]:
     """The ports that get a packet, and whether a group chooses one of them."""
+    assert actions
     groups = [state.group_by_number[action.group] for action in actions if isinstance(action, ToGroup)]
     if groups:
         (group,) = groups
         rows = [action for bucket in group.buckets for action in bucket]
         return frozenset(action.port for action in rows if isinstance(action, Output)), True
-    assert all(isinstance(action, Output) for action in actions)
+    assert all(isinstance(action, (Output, SetField)) for action in actions)
     return frozenset(action.port for action in actions if isinstance(action, Output)), False
 
 
 def agrees(config: Config, state: SwitchState, sends: tuple[Send, ...], outcome: Outcome) -> bool:
-    """Whether what is sent is what an outcome means."""
+    """Whether what is sent is what an outcome means; who is sent back what came in is on the network side."""
+    network = {switch.name: switch.network for switch in config.switches}
     port = {server.name: server.connector.port for server in config.servers}
-    actions = {send.actions for send in sends}
-    assert len(actions) <= 1
-    got, chosen = receivers(state, next(iter(actions), ()))
+    for server in config.servers:
+        if server.connector.port == network[server.connector.switch]:
+            port[server.name] = IN_PORT
+    found = [receivers(state, send.actions) for send in sends]
+    got = frozenset(port for ports, _ in found for port in ports)
+    chosen = any(choice for _, choice in found)
     match outcome:
         case To(server):
             return got == {port[server]}
@@ -62,17 +68,45 @@ def agrees(config: Config, state: SwitchState, sends: tuple[Send, ...], outcome:
 
 def later_fragment(frame: bytes) -> bytes:
     """A fragment that follows the first one in a frame, and ends the packet."""
-    size = len(frame) - 34
-    head = frame[14:20] + struct.pack("!H", size // 8) + frame[22:34]
-    head = head[:2] + struct.pack("!H", 20 + len(LATER)) + head[4:]
-    head = head[:10] + bytes(2) + head[12:]
-    return frame[:14] + head[:10] + struct.pack("!H", wire.checksum(head)) + head[12:] + LATER
+    first = packets.fragment(frame)
+    assert first is not None
+    where = (first.identifier, first.size, False)
+    family = first.source.version
+    return wire.ethernet(family, wire.ip(first.source, first.destination, first.protocol, LATER, fragment=where))
+
+
+def rewritten(config: Config, vip: Vip, packet: Packet, reason: str, sends: tuple[Send, ...], frame: bytes) -> bool:
+    """Whether every server gets a packet as it must see it, as far as the switch does not rewrite it."""
+    ip = packet.payload
+    assert isinstance(ip, Ip)
+    if vip.rewrite is not Rewrite.ADDRESS or reason == "signal":
+        return all(send.frame == frame for send in sends)
+    own = {address for server in config.servers_of(vip) for address in server.addresses}
+    if reason == "icmp_error":
+        quotes = [packets.quote(send.frame) for send in sends]
+        return all(quote is not None and quote.source in own and quote.receiver == ip.destination for quote in quotes)
+    if ip.protocol in (ICMP, ICMPV6):  # what `generate` puts into it depends on its addresses
+        pieces = [packets.fragment(send.frame) for send in sends]
+        return all(piece is not None and piece.destination in own for piece in pieces)
+    possible = {
+        framed(replace(packet, payload=replace(ip, destination=address)))
+        for address in own
+        if address.version == ip.destination.version
+    }
+    return {send.frame for send in sends} <= possible
+
+
+def framed(packet: Packet) -> bytes:
+    """A packet on the wire with so much data that a first fragment is a multiple of 8 bytes."""
+    assert isinstance(packet.payload, Ip)
+    headers = {4: 34, 6: 62}[packet.payload.source.version]
+    return generate.frame(packet, data=bytes(8 + -(len(generate.frame(packet, data=b"")) - headers) % 8))
 
 
 def test_random_packets_get_what_the_reference_says() -> None:
-    """Every random packet the switch hands up: who gets it, and that it is counted once; a fragment's rest follows."""
+    """Every random packet the switch hands up: who gets it, how it is rewritten, that it is counted once."""
     seen: Counter[tuple[str, str]] = Counter()
-    for number in range(400):
+    for number in range(900):
         random = Random(f"punt/{number}")
         config = generate.configuration(random)
         punt = Punt()
@@ -84,30 +118,67 @@ def test_random_packets_get_what_the_reference_says() -> None:
                 outcome = deliver(config, switch, packet)
                 if not isinstance(outcome, reference.Punted) or not isinstance(packet.payload, Ip):
                     continue
+                vip = next(vip for vip in config.vips if vip.name == outcome.vip)
+                what = f"{number}: {packet}\nwith {vip}"
+                if outcome.reason.startswith("server"):
+                    up = handed_up(config, vip, outcome.reason, packet.in_port, _from_server(packet))
+                    sends = punt.take(switch.dpid, up, 0.0)
+                    (send,) = sends
+                    assert _leaves(send, switch, packet.in_port, vip, packet.payload), what
+                    seen[outcome.reason, "ToNetwork"] += 1
+                    continue
                 if packet.payload.fragment == "later":
                     continue
-                vip = next(vip for vip in config.vips if vip.address == packet.payload.destination)
                 wanted = judge(config, switch, vip, packet.payload)
-                what = f"{number}: {packet}\nmeans {wanted}\nwith {vip}"
-                first = replace(packet, payload=replace(packet.payload, source=IPv4Address(random.getrandbits(32))))
-                frame = generate.frame(first, data=bytes(8 if packet.payload.protocol == UDP else 4))
+                what += f"\nmeans {wanted}"
+                version = packet.payload.source.version
+                source = ip_address(random.getrandbits(32 if version == 4 else 128) | 1 << 24)
+                if source.version != version:
+                    continue
+                first = replace(packet, payload=replace(packet.payload, source=source))
+                frame = framed(first)
                 up = handed_up(config, vip, outcome.reason, packet.in_port, frame, packet.payload.destination_port)
                 before = sum(punt.counts.values())
                 sends = punt.take(switch.dpid, up, 0.0)
                 assert agrees(config, state, sends, wanted), what
-                assert all(send.in_port == packet.in_port and send.frame == frame for send in sends), what
+                assert rewritten(config, vip, first, outcome.reason, sends, frame), what
+                assert all(send.in_port == packet.in_port for send in sends), what
                 assert sum(punt.counts.values()) == before + 1, what
                 if outcome.reason == "fragment":
-                    rest = later_fragment(frame)
-                    (after,) = {sends} if not sends else {tuple(replace(send, frame=rest) for send in sends)}
-                    assert punt.take(switch.dpid, replace(up, frame=rest), 0.1) == after, what
+                    after = punt.take(switch.dpid, replace(up, frame=later_fragment(frame)), 0.1)
+                    assert [send.actions for send in after] == [send.actions for send in sends], what
                 seen[outcome.reason, type(wanted).__name__] += 1
     for reason, kinds in (
         ("icmp_error", (To, All, AnyOf, Drop)),
         ("fragment", (To, AnyOf, Drop)),
         ("signal", (AnyOf, Drop)),
+        ("server_icmp", (reference.ToNetwork,)),
+        ("server_fragment", (reference.ToNetwork,)),
     ):
         assert all(seen[reason, kind.__name__] >= 5 for kind in kinds), seen
+
+
+def _from_server(packet: Packet) -> bytes:
+    """What a server sends: an error quotes a packet to it; `generate` makes quotes of packets to the receiver."""
+    ip = packet.payload
+    assert isinstance(ip, Ip)
+    frame = framed(packet)
+    if ip.fragment != "no":
+        return frame
+    quoted = wire.ip(ip.destination, ip.source, UDP, wire.udp_datagram(ip.destination, ip.source, 5, 6, b"data"))
+    whole = wire.icmp_error(ip.source, ip.destination, ip.icmp_type, quoted)
+    return wire.ethernet(ip.source.version, wire.ip(ip.source, ip.destination, ip.protocol, whole))
+
+
+def _leaves(send: Send, switch: Switch, in_port: int, vip: Vip, ip: Ip) -> bool:
+    """Whether a server's packet goes to the network, rewritten as far as no switch does it."""
+    out = send.actions[-1]
+    port_is_right = out == Output(IN_PORT if in_port == switch.network else switch.network)
+    if ip.fragment != "no":
+        fragment = packets.fragment(send.frame)
+        return port_is_right and fragment is not None and fragment.source in vip.addresses
+    quote = packets.quote(send.frame)
+    return port_is_right and quote is not None and quote.destination in vip.addresses
 
 
 def test_what_is_handed_up_has_a_meter() -> None:
@@ -396,4 +467,4 @@ def test_a_switch_as_the_reference_sees_it() -> None:
     config = load(TEXT)
     switch: Switch = config.switches[0]
     packet = Packet(1, generate.CLIENT_MAC, Ip(CLIENT, VIP, TCP, destination_port=20, tcp_flags=SYN))
-    assert deliver(config, switch, packet) == reference.Punted("signal")
+    assert deliver(config, switch, packet) == reference.Punted("signal", "web")

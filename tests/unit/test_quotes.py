@@ -48,7 +48,7 @@ def test_eight_bytes_of_the_quoted_transport_suffice(family: int, protocol: int)
     for less in range(head + 8):
         assert packets.quote(about(family, protocol, transport, quoted=less)) is None
     quote = packets.quote(about(family, protocol, transport))
-    assert quote == packets.Quote(VIP[family], VIP[family], CLIENT[family], protocol, (443, 40000))
+    assert quote == packets.Quote(ROUTER[family], VIP[family], VIP[family], CLIENT[family], protocol, (443, 40000))
 
 
 @pytest.mark.parametrize("family", FAMILIES)
