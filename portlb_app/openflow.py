@@ -29,6 +29,10 @@ IP_SCTP = 132
 
 IN_PORT = 0xFFFFFFF8
 """The reserved port that means "back where the packet came from" (OpenFlow 1.5.1, 7.2.1.1)."""
+CONTROLLER = 0xFFFFFFFD
+"""The reserved port that means "to the controller" (OpenFlow 1.5.1, 7.2.1.1)."""
+WHOLE_PACKET = 0xFFFF
+"""How many bytes of a packet go to the controller: all, and the switch keeps none (OFPCML_NO_BUFFER)."""
 
 
 LOCAL = 0xFFFFFFFE
@@ -218,6 +222,24 @@ class ToGroup:
 
 
 @dataclass(frozen=True, order=True)
+class ToMeter:
+    """Drop the packet if it is more than a meter lets through; else go on with the next action."""
+
+    meter: int
+
+    def __str__(self) -> str:
+        return f"meter:{self.meter}"
+
+
+@dataclass(frozen=True, order=True)
+class ToController:
+    """Hand the whole packet up to the controller; the packet-in carries the flow's cookie."""
+
+    def __str__(self) -> str:
+        return f"controller:{WHOLE_PACKET}"
+
+
+@dataclass(frozen=True, order=True)
 class SetField:
     """Write a constant into a field."""
 
@@ -293,6 +315,17 @@ class Learn:
 
 
 @dataclass(frozen=True, order=True)
+class Reassemble:
+    """Have conntrack put a fragmented packet together, and continue with it in a later table (kernel datapath only)."""
+
+    zone: int
+    table: int
+
+    def __str__(self) -> str:
+        return f"ct(table={self.table},zone={self.zone})"
+
+
+@dataclass(frozen=True, order=True)
 class Opaque:
     """Something read from a switch that no flow of ours contains."""
 
@@ -302,7 +335,19 @@ class Opaque:
         return f"<{self.text}>"
 
 
-Action = Output | ToGroup | SetField | CopyField | Goto | Resubmit | Learn | Opaque
+Action = (
+    Output
+    | ToGroup
+    | ToMeter
+    | ToController
+    | SetField
+    | CopyField
+    | Goto
+    | Resubmit
+    | Reassemble
+    | Learn
+    | Opaque
+)
 
 
 def actions_text(actions: Iterable[Action]) -> str:
@@ -366,11 +411,31 @@ class Group:
 
 
 @dataclass(frozen=True)
+class Meter:
+    """One OpenFlow meter: what exceeds `rate` packets per second, after a burst of `burst` packets, is dropped.
+
+    ``opaque`` holds what was read from a switch and is no meter of ours.
+    """
+
+    number: int
+    rate: int
+    burst: int
+    opaque: str = ""
+
+    def __str__(self) -> str:
+        foreign = f",<{self.opaque}>" if self.opaque else ""
+        return (
+            f"meter={self.number},pktps,burst,stats,band=type=drop,rate={self.rate},burst_size={self.burst}{foreign}"
+        )
+
+
+@dataclass(frozen=True)
 class SwitchState:
-    """The flows and groups of one switch that are ours: desired (compiled) or actual (read back)."""
+    """The flows, groups and meters of one switch that are ours: desired (compiled) or actual (read back)."""
 
     flows: frozenset[Flow] = frozenset()
     groups: frozenset[Group] = frozenset()
+    meters: frozenset[Meter] = frozenset()
 
     @cached_property
     def flow_by_key(self) -> Mapping[FlowKey, Flow]:
@@ -382,6 +447,11 @@ class SwitchState:
         """Groups by group id."""
         return {group.number: group for group in self.groups}
 
+    @cached_property
+    def meter_by_number(self) -> Mapping[int, Meter]:
+        """Meters by meter id."""
+        return {meter.number: meter for meter in self.meters}
+
     @property
     def ordered_flows(self) -> list[Flow]:
         """Flows in packet order: by table, highest priority first."""
@@ -391,3 +461,8 @@ class SwitchState:
     def ordered_groups(self) -> list[Group]:
         """Groups by number."""
         return sorted(self.groups, key=lambda group: group.number)
+
+    @property
+    def ordered_meters(self) -> list[Meter]:
+        """Meters by number."""
+        return sorted(self.meters, key=lambda meter: meter.number)

@@ -12,8 +12,10 @@ Open vSwitch grows with the masks of a table, not with its rules.
 from __future__ import annotations
 
 import enum
+from collections.abc import Mapping
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
+from types import MappingProxyType
 
 from portlb_app import packets
 from portlb_app.openflow import (
@@ -29,8 +31,12 @@ from portlb_app.openflow import (
     Flow,
     Goto,
     Match,
+    Meter,
+    Reassemble,
     Selection,
     SetField,
+    ToController,
+    ToMeter,
 )
 
 Address = IPv4Address | IPv6Address
@@ -187,6 +193,7 @@ class Reason(enum.IntEnum):
     PEER = 22
     GATEWAY_ARP = 23
     MANAGEMENT = 24
+    SIGNAL = 25
 
 
 COOKIE = 0x504C << 48
@@ -197,6 +204,13 @@ COOKIE_MASK = 0xFFFF << 48
 def cookie(reason: Reason, vip: int = 0, port: int = 0) -> int:
     """The cookie of a flow: owner (16 bits), reason (8), the number of the VIP (16), a port (16); 8 bits are free."""
     return COOKIE | int(reason) << 40 | (vip & 0xFFFF) << 16 | port
+
+
+def told_by(cookie: int) -> tuple[Reason | None, int, int]:
+    """What a cookie says: reason (None if the cookie is none of ours), the number of the VIP, the port."""
+    reason = cookie >> 40 & 0xFF
+    known = cookie >> 48 == COOKIE >> 48 and reason in Reason.__members__.values()
+    return (Reason(reason) if known else None), cookie >> 16 & 0xFFFF, cookie & 0xFFFF
 
 
 GROUPS = {4: 0x5, 6: 0x6}
@@ -211,6 +225,35 @@ def pool_group(vip: int, port: int, version: int) -> int:
 def is_our_group(number: int) -> bool:
     """Whether a group in a switch is ours, by its number."""
     return number >> 28 in GROUPS.values()
+
+
+METERS = 0x50
+"""Bits 8 and up of the number of every meter of ours: a switch numbers its meters from 1, and may have only 65,535."""
+
+PUNTED: Mapping[Reason, Meter] = MappingProxyType(
+    {
+        reason: Meter(METERS << 8 | int(reason), rate, burst)
+        for reason, rate, burst in (
+            (Reason.ICMP_ERROR, 500, 100),
+            (Reason.FRAGMENT, 2000, 500),
+            (Reason.SIGNAL, 1000, 250),
+            (Reason.SERVER_ICMP, 200, 50),
+            (Reason.SERVER_FRAGMENT, 2000, 500),
+        )
+    }
+)
+"""Why a packet may be handed up to the controller, and how many a second: a meter each, so that a flood of one kind
+starves no other. Together they are less than a controller can judge (bench/punt.py)."""
+
+
+def is_our_meter(number: int) -> bool:
+    """Whether a meter in a switch is ours, by its number."""
+    return number >> 8 == METERS
+
+
+def punt(reason: Reason) -> tuple[Action, ...]:
+    """The actions that hand a packet up, within what its reason's meter lets through; KeyError for another reason."""
+    return (ToMeter(PUNTED[reason].number), ToController())
 
 
 def selection(level: int) -> Selection:
@@ -236,7 +279,7 @@ def flow(
     if priority is Priority.MISS and match.fields:
         raise PipelineError(f"{table.name}: a miss matches everything")
     for position, action in enumerate(actions):
-        if isinstance(action, Goto):
+        if isinstance(action, (Goto, Reassemble)):
             if position != len(actions) - 1:
                 raise PipelineError(f"{table.name}: goto is the last action")
             if BY_NUMBER[action.table].name not in table.goes_to:
@@ -252,6 +295,15 @@ def match_all() -> Match:
 def goto(table: Table) -> Goto:
     """The action that continues in `table`."""
     return Goto(table.number)
+
+
+CONNTRACK_ZONE = 0x504C
+"""The conntrack zone fragments are put together in; nothing is ever committed to it."""
+
+
+def reassemble(table: Table) -> Reassemble:
+    """The action that continues in `table` with the whole of a fragmented packet (kernel datapath)."""
+    return Reassemble(CONNTRACK_ZONE, table.number)
 
 
 def set_side(side: Side) -> SetField:

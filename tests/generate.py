@@ -20,6 +20,9 @@ CONNECTORS = tuple(range(1, 13))
 PORTS = (1, 2, 3, 5, 7, 20, 21, 22, 80, 443, 444, 32768, 65534, 65535)
 FLAGS = (0x002, 0x802, 0x402, 0xC02, 0x012, 0x812, 0x412, 0x010, 0x810, 0x410, 0x018, 0x818, 0x011, 0x004, 0x804, 0x014)
 ODD_FLAGS = (0x000, 0x800, 0x400, 0x200, 0x7FF, 0xFFF, 0x0C2, 0x1C2, 0x003)
+ASKS = bytes.fromhex("0101fd0652508000")
+"""REDIRECT_OPT without a port, asking for a redirect (docs/protocol.md)."""
+DATAPATHS = ("userspace", "userspace", "kernel")
 ICMP_TYPES = {4: (0, 3, 4, 5, 8, 11, 12, 13, 255), 6: (0, 1, 2, 3, 4, 5, 127, 128, 129, 130, 133, 134, 137, 143, 255)}
 OTHER_PROTOCOLS = {4: (2, 4, 41, 47, 50, 58, 89, 136, 255), 6: (1, 2, 4, 41, 47, 89, 136, 255)}
 CLIENT_MAC = 0x020000000001
@@ -36,7 +39,10 @@ def settings(random: Random) -> dict[str, Any]:
     switches = ["s1", "s2"][: random.choice((1, 1, 2))]
     network = {name: random.choice(CONNECTORS) for name in switches}
     data: dict[str, Any] = {
-        "switches": {name: {"dpid": number, "network": network[name]} for number, name in enumerate(switches, 1)},
+        "switches": {
+            name: {"dpid": number, "network": network[name], "datapath": random.choice(DATAPATHS)}
+            for number, name in enumerate(switches, 1)
+        },
         "vips": {},
         "servers": {},
     }
@@ -84,7 +90,19 @@ def _add_vip(random: Random, data: dict[str, Any], vip: str, number: int, networ
         policies += ["owner"] * 2 * (port in owned_ports) + ["default"] * 2 * ("default_server" in entry)
         if policy := random.choice(policies):
             pools[port]["legacy"] = policy
+        if policy in ("balance", "drop") and random.random() < 0.4:
+            pools[port]["signal"] = random.choice(("flag", "option", "option"))
     entry["redirect_ports"] = pools
+    default = ["default"] * ("default_server" in entry)
+    if random.random() < 0.7:
+        other = ["replicate", *default] * (rewrite != "address")
+        entry["icmp"] = {"errors": random.choice(("owner", "owner", "owner", "drop", *other))}
+        if entry["icmp"]["errors"] == "owner" and random.random() < 0.7:
+            entry["icmp"]["unknown"] = random.choice(("drop", "any", *default))
+    if random.random() < 0.7:
+        entry["fragments"] = random.choice(("track", "track", "track", "replicate", "drop", *default))
+        if entry["fragments"] == "track" and random.random() < 0.7:
+            entry["unknown_fragments"] = random.choice(("drop", *default))
     data["vips"][vip] = entry
 
 
@@ -236,6 +254,8 @@ def _ip(random: Random, config: Config, vip: Vip, source: Address, destination: 
         destination_port=port(),
         tcp_flags=random.choice(FLAGS if random.random() < 0.85 else (*ODD_FLAGS, random.randrange(4096))),
         icmp_type=random.choice(ICMP_TYPES[version]),
+        asks=random.random() < 0.5,
+        quoted=(destination, source),
     )
 
 
@@ -285,7 +305,7 @@ def _nd(nd: Nd) -> bytes:
 def _transport(ip: Ip, addresses: bytes, data: bytes) -> bytes:
     ports = struct.pack("!HH", ip.source_port, ip.destination_port)
     if ip.protocol in (ICMP, ICMPV6):
-        quote = bytes.fromhex("4500001c000040004006") + bytes(10) + ports + bytes(4)
+        quote = _quote(ip, ports[2:] + ports[:2])
         whole = struct.pack("!BBHI", ip.icmp_type, 0, 0, 0) + quote + data
         pseudo = _pseudo(ip, addresses, whole) if ip.protocol == ICMPV6 and ip.source.version == 6 else whole
         return whole[:2] + checksum(pseudo) + whole[4:]
@@ -294,10 +314,21 @@ def _transport(ip: Ip, addresses: bytes, data: bytes) -> bytes:
         return whole[:6] + checksum(_pseudo(ip, addresses, whole)) + whole[8:]
     if ip.protocol == SCTP:
         return ports + struct.pack("!II", 7, 0) + data
-    whole = ports + struct.pack("!IIHHHH", 1, 2, 5 << 12 | ip.tcp_flags, 0xFFFF, 0, 0) + data
+    option = ASKS if ip.asks and ip.protocol == TCP else b""
+    words = 5 + len(option) // 4
+    whole = ports + struct.pack("!IIHHHH", 1, 2, words << 12 | ip.tcp_flags, 0xFFFF, 0, 0) + option + data
     if ip.protocol != TCP:
         return whole
     return whole[:16] + checksum(_pseudo(ip, addresses, whole)) + whole[18:]
+
+
+def _quote(ip: Ip, ports: bytes) -> bytes:
+    """What an ICMP error quotes: a UDP packet on the way back, its IP header and eight bytes."""
+    source, destination = ip.quoted or (ip.destination, ip.source)
+    addresses = source.packed + destination.packed
+    if ip.source.version == 6:
+        return struct.pack("!IHBB", 6 << 28, 8, UDP, 64) + addresses + ports + bytes(4)
+    return struct.pack("!BBHHHBBH", 0x45, 0, 28, 0, 0x4000, 64, UDP, 0) + addresses + ports + bytes(4)
 
 
 def _pseudo(ip: Ip, addresses: bytes, whole: bytes) -> bytes:

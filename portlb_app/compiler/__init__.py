@@ -22,8 +22,8 @@ from portlb_app.compiler import (
 )
 from portlb_app.compiler.place import Place, places
 from portlb_app.config import Config, Switch
-from portlb_app.openflow import Flow, SwitchState
-from portlb_app.pipeline import BY_NUMBER, TABLES, Priority, Reason, Table, cookie, flow, goto, match_all
+from portlb_app.openflow import Flow, SwitchState, ToMeter
+from portlb_app.pipeline import BY_NUMBER, PUNTED, TABLES, Priority, Reason, Table, cookie, flow, goto, match_all
 
 _TABLES = (neighbour, fragment, icmp, service, redirect, legacy, default, upstream, peer)
 
@@ -59,7 +59,12 @@ def _switch(switch: Switch, graph: topology.Topology, here: tuple[Place, ...]) -
     for place in here:
         for table in _TABLES:
             flows.update(table.flows(place))
-    return SwitchState(frozenset(flows), frozenset(group for place in here for group in redirect.groups(place)))
+    used = {action.meter for each in flows for action in each.actions if isinstance(action, ToMeter)}
+    return SwitchState(
+        frozenset(flows),
+        frozenset(group for place in here for group in redirect.groups(place)),
+        frozenset(meter for meter in PUNTED.values() if meter.number in used),
+    )
 
 
 def _miss(table: Table) -> Flow:
@@ -72,7 +77,8 @@ def _miss(table: Table) -> Flow:
 def flows_text(switch: str, state: SwitchState) -> str:
     """The flows of a switch in packet order, each with its reason, as a file for ``ovs-ofctl replace-flows``."""
     lines = [
-        f"# The flows of switch {switch}, as portlb compiles them. Add {switch}.groups first, then:",
+        f"# The flows of switch {switch}, as portlb compiles them. Add {switch}.meters and {switch}.groups",
+        "# first, then:",
         f"#   ovs-ofctl -O OpenFlow15 --bundle replace-flows {switch} {switch}.flows",
     ]
     table = reason = None
@@ -94,3 +100,13 @@ def groups_text(switch: str, state: SwitchState) -> str:
         f"#   ovs-ofctl -O OpenFlow15 add-groups {switch} {switch}.groups",
     ]
     return "\n".join([*lines, *map(str, state.ordered_groups)]) + "\n"
+
+
+def meters_text(switch: str, state: SwitchState) -> str:
+    """The meters of a switch, one a line, each for ``ovs-ofctl add-meter`` (which reads no files)."""
+    lines = [
+        f"# The meters of switch {switch}, as portlb compiles them: what may be handed up to a controller.",
+        f"#   grep -v '^#' {switch}.meters | while read -r meter; do "
+        f'ovs-ofctl -O OpenFlow15 add-meter {switch} "$meter"; done',
+    ]
+    return "\n".join([*lines, *map(str, state.ordered_meters)]) + "\n"

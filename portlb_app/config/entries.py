@@ -12,7 +12,20 @@ from typing import Annotated, Any, ClassVar, TypeVar
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from portlb_app.config.text import below
-from portlb_app.config.values import Address, Connector, DefaultFor, Legacy, Problem, Rewrite
+from portlb_app.config.values import (
+    Address,
+    Connector,
+    DefaultFor,
+    Forwarding,
+    Fragments,
+    IcmpErrors,
+    Legacy,
+    Problem,
+    Rewrite,
+    Signal,
+    UnknownErrors,
+    UnknownFragments,
+)
 from portlb_app.openflow import mac_number
 
 MAX_OPENFLOW_PORT = 0xFEFF
@@ -93,6 +106,14 @@ class RedirectPortEntry(Entry):
     required = ("servers",)
     servers: list[str] | None = Field(default=None, max_length=256)
     legacy: Legacy | None = None
+    signal: Signal | None = None
+
+
+class IcmpEntry(Entry):
+    """``vips.NAME.icmp``."""
+
+    errors: IcmpErrors | None = None
+    unknown: UnknownErrors | None = None
 
 
 class VipEntry(Entry):
@@ -106,6 +127,9 @@ class VipEntry(Entry):
     default_server: str | None = None
     default_for: DefaultFor | None = None
     redirect_ports: dict[Any, Any] | None = None
+    icmp: dict[Any, Any] | None = None
+    fragments: Fragments | None = None
+    unknown_fragments: UnknownFragments | None = None
 
 
 class ServicePortEntry(Entry):
@@ -135,6 +159,7 @@ class SwitchEntry(Entry):
     dpid: Annotated[int, BeforeValidator(_dpid)] | None = None
     network: Annotated[Number, Field(ge=1, le=MAX_OPENFLOW_PORT)] | None = None
     address: Addresses | None = None
+    datapath: Forwarding | None = None
 
 
 Shape = TypeVar("Shape", bound=Entry)

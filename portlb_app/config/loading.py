@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from portlb_app.config.entries import (
+    IcmpEntry,
     RedirectPortEntry,
     ServerEntry,
     ServicePortEntry,
@@ -26,13 +27,19 @@ from portlb_app.config.values import (
     ConfigError,
     Connector,
     DefaultFor,
+    Forwarding,
+    Fragments,
+    IcmpErrors,
     Legacy,
     Problem,
     RedirectPort,
     Rewrite,
     Server,
     ServicePort,
+    Signal,
     Switch,
+    UnknownErrors,
+    UnknownFragments,
     Vip,
 )
 
@@ -70,6 +77,7 @@ class _File:
     vips: dict[str, VipEntry] = field(default_factory=dict)
     servers: dict[str, ServerEntry] = field(default_factory=dict)
     redirect_ports: dict[str, dict[int, RedirectPortEntry]] = field(default_factory=dict)
+    icmp: dict[str, IcmpEntry] = field(default_factory=dict)
     service_ports: dict[str, dict[int, ServicePortEntry]] = field(default_factory=dict)
     owners: dict[tuple[str | None, int], str] = field(default_factory=dict)
     unreadable: set[str] = field(default_factory=set)
@@ -99,6 +107,7 @@ def _read_file(data: dict[Any, Any], problems: list[Problem]) -> _File:
         path = f"vips.{name}"
         file.vips[name] = read(VipEntry, path, entry, problems)
         file.redirect_ports[name] = _redirect_ports(file, path, file.vips[name])
+        file.icmp[name] = read(IcmpEntry, f"{path}.icmp", file.vips[name].icmp or {}, problems)
     for name, entry in _named(file, data, "servers").items():
         path = f"servers.{name}"
         file.servers[name] = read(ServerEntry, path, entry, problems)
@@ -220,6 +229,7 @@ def _check_vips(file: _File) -> None:
             _check_member(file, f"{path}.default_server", entry.default_server, name)
         elif entry.default_for is not None:
             file.wrong(f"{path}.default_for", "there is no default_server")
+        _check_punted(file, name)
         for port, pool in file.redirect_ports[name].items():
             where = f"{path}.redirect_ports.{port}"
             members = pool.servers or []
@@ -231,6 +241,53 @@ def _check_vips(file: _File) -> None:
                 file.wrong(f"{where}.legacy", f"no server owns {port} as a service port")
             if pool.legacy is Legacy.DEFAULT and entry.default_server is None:
                 file.wrong(f"{where}.legacy", "there is no default_server")
+            if pool.signal is Signal.OPTION and _legacy(file, name, port) in (Legacy.OWNER, Legacy.DEFAULT):
+                _check_redirects(file, where, port, members)
+
+
+def _check_punted(file: _File, name: str) -> None:
+    """What a VIP says about ICMP errors and fragments."""
+    path, entry, icmp = f"vips.{name}", file.vips[name], file.icmp[name]
+    rewrites_address = entry.rewrite is Rewrite.ADDRESS
+    is_owner = icmp.errors is IcmpErrors.OWNER or (icmp.errors is None and rewrites_address)
+    if icmp.unknown is not None and not is_owner:
+        file.wrong(f"{path}.icmp.unknown", "needs errors: owner")
+    if rewrites_address and icmp.errors in (IcmpErrors.REPLICATE, IcmpErrors.DEFAULT):
+        file.wrong(f"{path}.icmp.errors", "servers know their packets by their own addresses: owner or drop")
+    if entry.unknown_fragments is not None and entry.fragments is not Fragments.TRACK:
+        file.wrong(f"{path}.unknown_fragments", "needs fragments: track")
+    if entry.default_server is None:
+        given = {
+            "icmp.errors": icmp.errors is IcmpErrors.DEFAULT,
+            "icmp.unknown": icmp.unknown is UnknownErrors.DEFAULT,
+            "fragments": entry.fragments is Fragments.DEFAULT,
+            "unknown_fragments": entry.unknown_fragments is UnknownFragments.DEFAULT,
+        }
+        for key, wrong in given.items():
+            if wrong:
+                file.wrong(f"{path}.{key}", "there is no default_server")
+
+
+def _check_redirects(file: _File, where: str, port: int, members: list[str]) -> None:
+    """A client's later packets carry no option, so under these policies only redirected connections reach the pool."""
+    for member in members:
+        owned = file.service_ports.get(member, {}).values()
+        if member in file.servers and not any((item.application or item.port) == port for item in owned):
+            file.wrong(
+                f"{where}.signal",
+                f"{member} cannot redirect from {port}: it needs a service port whose application is {port}, "
+                "or the port legacy: balance or drop",
+            )
+
+
+def _legacy(file: _File, name: str, port: int) -> Legacy:
+    """A redirect port's policy for plain clients, given or not (docs/config.md, "legacy")."""
+    given = file.redirect_ports[name][port].legacy
+    if given is not None:
+        return given
+    if file.vips[name].default_for is DefaultFor.PLAIN_CLIENTS:
+        return Legacy.DEFAULT
+    return Legacy.OWNER if (name, port) in file.owners else Legacy.DROP
 
 
 def _check_member(file: _File, path: str, member: str, vip: str) -> None:
@@ -337,13 +394,11 @@ def _vip(file: _File, name: str) -> Vip:
     default_for = entry.default_for or DefaultFor.UNKNOWN_PORTS
     pools = []
     for port, pool in sorted(file.redirect_ports[name].items()):
-        if pool.legacy is not None:
-            legacy = pool.legacy
-        elif default_for is DefaultFor.PLAIN_CLIENTS:
-            legacy = Legacy.DEFAULT
-        else:
-            legacy = Legacy.OWNER if (name, port) in file.owners else Legacy.DROP
-        pools.append(RedirectPort(port, tuple(sorted(_need(pool.servers))), legacy))
+        servers = tuple(sorted(_need(pool.servers)))
+        pools.append(RedirectPort(port, servers, _legacy(file, name, port), pool.signal or Signal.FLAG))
+    rewrite = entry.rewrite or Rewrite.NOTHING
+    errors = IcmpErrors.OWNER if rewrite is Rewrite.ADDRESS else IcmpErrors.REPLICATE
+    otherwise = "drop" if entry.default_server is None else "default"
     return Vip(
         name=name,
         addresses=_need(entry.address),
@@ -351,8 +406,12 @@ def _vip(file: _File, name: str) -> Vip:
         redirect_ports=tuple(pools),
         default_server=entry.default_server,
         default_for=default_for,
-        rewrite=entry.rewrite or Rewrite.NOTHING,
+        rewrite=rewrite,
         gateway=entry.gateway,
+        icmp_errors=file.icmp[name].errors or errors,
+        unknown_errors=file.icmp[name].unknown or UnknownErrors(otherwise),
+        fragments=entry.fragments or Fragments(otherwise),
+        unknown_fragments=entry.unknown_fragments or UnknownFragments(otherwise),
     )
 
 
@@ -375,4 +434,10 @@ def _server(file: _File, name: str) -> Server:
 
 def _switch(file: _File, name: str) -> Switch:
     entry = file.switches[name]
-    return Switch(name, _need(entry.dpid), _need(entry.network), entry.address or ())
+    return Switch(
+        name=name,
+        dpid=_need(entry.dpid),
+        network=_need(entry.network),
+        datapath=entry.datapath or Forwarding.USERSPACE,
+        addresses=entry.address or (),
+    )

@@ -35,12 +35,15 @@ Changes = frozenset[tuple[str, str]]
 class Seen:
     """Where a packet went, and changed how: all of `deliveries`, or, if `chosen`, one of them by a group's hash.
 
-    `answered`: the switch made something else of it.
+    `answered`: the switch made something else of it. `cookie` is of the flow that handed it up to the controller,
+    through a meter; `reassembled` says that conntrack takes it.
     """
 
-    deliveries: frozenset[tuple[int, Changes]]
+    deliveries: frozenset[tuple[int, Changes]] = frozenset()
     chosen: bool = False
     answered: bool = False
+    cookie: int | None = None
+    reassembled: bool = False
 
     @property
     def ports(self) -> set[int]:
@@ -96,11 +99,15 @@ class Bridge:
     # ---- tables ----
 
     def install(self, state: SwitchState) -> None:
-        """Replace what the bridge holds, as somebody without a controller does: groups, then flows in one bundle."""
+        """Replace what the bridge holds, as somebody without a controller does: first what flows use, then flows."""
         self.switch.ofctl("del-groups", self.name)
+        self.switch.ofctl("del-meters", self.name)
+        for meter in state.ordered_meters:
+            self.switch.ofctl("add-meter", self.name, str(meter))
         self.switch.ofctl("add-groups", self.name, "-", text="\n".join(map(str, state.ordered_groups)))
         flows = "\n".join(map(str, state.ordered_flows))
         self.switch.ofctl("replace-flows", self.name, "-", "--bundle", text=flows)
+        self.command("revalidator/purge")  # else a datapath flow of the tables before may still forward
         self.rows = _rows(self.switch.dump_groups(self.name))
 
     # ---- traces ----
@@ -110,6 +117,10 @@ class Bridge:
         port = "LOCAL" if in_port == LOCAL else in_port
         text = self.command("ofproto/trace", self.name, f"in_port={port}", frame.hex())
         actions = _split(text.rpartition("Datapath actions: ")[2].splitlines()[0])
+        if found := re.fullmatch(r"meter\(\d+\)#userspace\(.*,rule_cookie=(0x[0-9a-f]+),.*\)", "#".join(actions)):
+            return Seen(cookie=int(found[1], 16))
+        if re.search(r"^Datapath actions: ct\(zone=\d+\),recirc\(0x[0-9a-f]+\)$", text, re.MULTILINE):
+            return Seen(reassembled=True)
         if group := re.search(r"^ +group:(\d+)$", text, re.MULTILINE):
             rows = self.rows[int(group[1])]
             hashed = [action.partition("(")[0] for action in actions] == ["hash", "recirc"]

@@ -284,7 +284,7 @@ MISTAKES = [
     ("vips", 5, "vips: is a mapping from names to entries"),
     ("servers", [], "servers: is a mapping from names to entries"),
     ("pools", {}, "pools: unknown key"),
-    ("switches/s1", [], "switches.s1: is a mapping of dpid, network, address"),
+    ("switches/s1", [], "switches.s1: is a mapping of dpid, network, address, datapath"),
     ("switches/s1/dpid", NOTHING, "switches.s1.dpid: is missing"),
     ("switches/s1/dpid", 0, "switches.s1.dpid: a datapath id is a number of 64 bits, and not 0"),
     ("switches/s1/dpid", 1 << 64, "switches.s1.dpid: a datapath id is a number of 64 bits, and not 0"),
@@ -333,7 +333,7 @@ MISTAKES = [
     ("vips/web/redirect_ports/0", {"servers": []}, "vips.web.redirect_ports.0: a port is a number from 1 to 65535"),
     ("vips/web/redirect_ports/x", {"servers": []}, "vips.web.redirect_ports.x: a port is a number from 1 to 65535"),
     ("vips/web/redirect_ports/20", {}, "vips.web.redirect_ports.20.servers: is missing"),
-    ("vips/web/redirect_ports/20", ["a"], "vips.web.redirect_ports.20: is a mapping of servers, legacy"),
+    ("vips/web/redirect_ports/20", ["a"], "vips.web.redirect_ports.20: is a mapping of servers, legacy, signal"),
     ("vips/web/redirect_ports/20/servers", "a", "vips.web.redirect_ports.20.servers: should be a valid list"),
     ("vips/web/redirect_ports/20/servers", ["a", 5], "vips.web.redirect_ports.20.servers[1]: should be a valid string"),
     (

@@ -305,8 +305,8 @@ def test_a_flood_leaves_room_for_others(
 class Claims(Peer):
     """Claims to be the configured switch, and answers a question with what a test says."""
 
-    def answer_read(self, flows: bytes = b"", groups: bytes = b"") -> None:
-        for body in (flows, groups):
+    def answer_read(self, flows: bytes = b"", groups: bytes = b"", meters: bytes = b"") -> None:
+        for body in (flows, groups, meters):
             xid, request = self.until(MULTIPART_REQUEST)
             self.send(multipart(int.from_bytes(request[:2], "big"), body, xid))
 
@@ -324,7 +324,9 @@ def test_descriptions_that_contradict_themselves_end_the_connection(
     controller: ControllerProcess, honest: Peer, switch: Claims
 ) -> None:
     bucket = struct.pack("!HHI", 0, 0, 0)
-    switch.answer_read(groups=struct.pack("!HBxIH6x", 24, 1, 5 << 28, 8) + bucket)
+    for body in (b"", struct.pack("!HBxIH6x", 24, 1, 5 << 28, 8) + bucket):
+        xid, request = switch.until(MULTIPART_REQUEST)
+        switch.send(multipart(int.from_bytes(request[:2], "big"), body, xid))
     assert switch.is_closed()
     assert "a bucket says it has 0 bytes of 8" in last_reason(controller)
 
