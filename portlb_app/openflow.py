@@ -35,10 +35,16 @@ WHOLE_PACKET = 0xFFFF
 """How many bytes of a packet go to the controller: all, and the switch keeps none (OFPCML_NO_BUFFER)."""
 
 
+LOCAL = 0xFFFFFFFE
+"""The reserved port that is the bridge's own interface on its host (OpenFlow 1.5.1, 7.2.1.1)."""
+_PORTS = {IN_PORT: "in_port", LOCAL: "LOCAL"}
+
+
 class Kind(enum.Enum):
     """How a field's number is written as text."""
 
     NUMBER = "number"
+    PORT = "port"
     HEX = "hex"
     MAC = "mac"
     IPV4 = "ipv4"
@@ -57,7 +63,7 @@ class Field:
 FIELDS: Mapping[str, Field] = MappingProxyType(
     {
         "reg0": Field(Kind.HEX, 32),
-        "in_port": Field(Kind.NUMBER, 32),
+        "in_port": Field(Kind.PORT, 32),
         "eth_src": Field(Kind.MAC, 48),
         "eth_dst": Field(Kind.MAC, 48),
         "eth_type": Field(Kind.HEX, 16),
@@ -132,6 +138,8 @@ def _value_text(name: str, value: int) -> str:
         return f"{value:#x}"
     if kind is Kind.FRAG:
         return _FRAG.get(value, str(value))
+    if kind is Kind.PORT:
+        return _PORTS.get(value, str(value))
     return str(value)
 
 
@@ -199,7 +207,7 @@ class Output:
     port: int
 
     def __str__(self) -> str:
-        return "in_port" if self.port == IN_PORT else f"output:{self.port}"
+        return _PORTS.get(self.port, f"output:{self.port}")
 
 
 @dataclass(frozen=True, order=True)

@@ -192,7 +192,8 @@ class Reason(enum.IntEnum):
     NEIGHBOUR_DISCOVERY = 21
     PEER = 22
     GATEWAY_ARP = 23
-    SIGNAL = 24
+    MANAGEMENT = 24
+    SIGNAL = 32
 
 
 COOKIE = 0x504C << 48

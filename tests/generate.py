@@ -13,7 +13,7 @@ from random import Random
 from typing import Any
 
 from portlb_app.config import Address, Config, Rewrite, Server, Switch, Vip, load
-from tests.reference import ICMP, ICMPV6, SCTP, TCP, UDP, Arp, Ip, Nd, Packet
+from tests.reference import ICMP, ICMPV6, LOCAL, SCTP, TCP, UDP, Arp, Ip, Nd, Packet
 
 CONNECTORS = tuple(range(1, 13))
 """OpenFlow ports a random configuration may use; a bridge for it has all of them."""
@@ -46,6 +46,9 @@ def settings(random: Random) -> dict[str, Any]:
         "vips": {},
         "servers": {},
     }
+    for number, switch in enumerate(data["switches"].values()):
+        if random.random() < 0.3:
+            switch["address"] = [f"10.0.0.{20 + number}", f"fd00::{20 + number}"][:: random.choice((1, 2))]
     for number, vip in enumerate(random.sample(("web", "dns", "x.1", "B"), random.choice((1, 1, 2, 3)))):
         _add_vip(random, data, vip, number, network)
     return data
@@ -165,7 +168,7 @@ def packet(random: Random, config: Config, switch: Switch) -> Packet:
     sender = random.choice(mine or local) if local and random.random() < 0.35 else None
     in_port = sender.connector.port if sender else switch.network
     if random.random() < 0.04:
-        in_port = random.choice((*CONNECTORS, 13))
+        in_port = random.choice((*CONNECTORS, 13, LOCAL))
     version = random.choice(vip.addresses).version if random.random() < 0.97 else random.choice((4, 6))
     macs = [vip.mac, vip.mac ^ 1, *(server.mac for server in mine if server.mac is not None)]
     mac = _mac(vip, sender) if sender and random.random() < 0.9 else random.choice((CLIENT_MAC, CLIENT_MAC, *macs))
@@ -173,6 +176,9 @@ def packet(random: Random, config: Config, switch: Switch) -> Packet:
     other = random.choice(CLIENTS[version]) if random.random() < 0.9 else random.choice(names)
     ours = random.choice(names) if random.random() < 0.95 else random.choice(CLIENTS[version])
     source, destination = (ours, other) if sender else (other, ours)
+    if random.random() < 0.05:
+        own = [address for address in switch.addresses if address.version == version]
+        destination = random.choice(own or [destination])
     if sender and sender.addresses and vip.rewrite is Rewrite.NOTHING and random.random() < 0.3:
         mac = sender.mac or mac
         own = [address for server in mine for address in (*server.addresses, _local(server.mac))]

@@ -121,11 +121,19 @@ class ToNetwork:
 
 
 @dataclass(frozen=True)
+class ToHost:
+    """It goes to the load balancer's own host."""
+
+
+@dataclass(frozen=True)
 class Answer:
     """The switch itself answers who asked: this address is at this MAC address."""
 
     address: Address
     mac: int
+
+
+LOCAL = 0xFFFFFFFE
 
 
 @dataclass(frozen=True)
@@ -141,11 +149,13 @@ class Reassembled:
     """The switch itself puts the packet together and judges it as a whole."""
 
 
-Outcome = Drop | To | AnyOf | All | ToNetwork | Answer | Punted | Reassembled
+Outcome = Drop | To | AnyOf | All | ToNetwork | ToHost | Answer | Punted | Reassembled
 
 
 def deliver(config: Config, switch: Switch, packet: Packet) -> Outcome:
     """Who gets a packet that comes into a switch. What it looks like then: `received`, for every server."""
+    if packet.in_port == LOCAL:
+        return ToNetwork(packet) if switch.addresses else Drop()
     attached = [server for server in config.servers if server.connector == (switch.name, packet.in_port)]
     if packet.in_port != switch.network:
         return _from_servers(config, attached, packet)
@@ -211,6 +221,8 @@ def _from_network(config: Config, switch: Switch, packet: Packet) -> Outcome:
     payload = packet.payload
     if payload is None or _is_probe(payload):
         return Drop()
+    if (payload.destination if isinstance(payload, Ip) else _asked_about(payload)) in switch.addresses:  # A1
+        return ToHost()
     for vip in config.vips:
         servers = [server for server in config.servers if server.vip == vip.name]
         here = not servers or any(server.connector.switch == switch.name for server in servers)

@@ -7,9 +7,21 @@ at: one VIP on one switch.
 from __future__ import annotations
 
 from portlb_app import topology
-from portlb_app.compiler import classify, default, fragment, icmp, legacy, neighbour, peer, redirect, service, upstream
+from portlb_app.compiler import (
+    classify,
+    default,
+    fragment,
+    icmp,
+    legacy,
+    management,
+    neighbour,
+    peer,
+    redirect,
+    service,
+    upstream,
+)
 from portlb_app.compiler.place import Place, places
-from portlb_app.config import Config
+from portlb_app.config import Config, Switch
 from portlb_app.openflow import Flow, SwitchState, ToMeter
 from portlb_app.pipeline import BY_NUMBER, PUNTED, TABLES, Priority, Reason, Table, cookie, flow, goto, match_all
 
@@ -33,13 +45,15 @@ def compile(config: Config) -> dict[str, SwitchState]:  # noqa: A001 - the field
     """The desired state of every switch of the configuration, by its name."""
     graph = topology.of(config)
     return {
-        switch.name: _switch(switch.name, graph, tuple(places(config, graph, switch.name)))
+        switch.name: _switch(switch, graph, tuple(places(config, graph, switch.name)))
         for switch in config.switches
     }
 
 
-def _switch(name: str, graph: topology.Topology, here: tuple[Place, ...]) -> SwitchState:
-    flows = set(classify.flows(graph.network_port(name), here))
+def _switch(switch: Switch, graph: topology.Topology, here: tuple[Place, ...]) -> SwitchState:
+    network = graph.network_port(switch.name)
+    flows = set(classify.flows(network, here))
+    flows.update(management.flows(network, switch.addresses))
     flows.update(neighbour.link_local_flows(here))
     flows.update(_miss(table) for table in TABLES)
     for place in here:

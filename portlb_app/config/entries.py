@@ -159,6 +159,7 @@ class SwitchEntry(Entry):
     dpid: Annotated[int, BeforeValidator(_dpid)] | None = None
     network: Annotated[Number, Field(ge=1, le=MAX_OPENFLOW_PORT)] | None = None
     datapath: Forwarding | None = None
+    address: Addresses | None = None
 
 
 Shape = TypeVar("Shape", bound=Entry)

@@ -312,6 +312,13 @@ def _check_own_addresses(file: _File) -> None:
     """
     virtual = {address: name for name, vip in file.vips.items() for address in vip.address or ()}
     hosts: dict[Address, str] = {}
+    for name, switch in file.switches.items():
+        for address in switch.address or ():
+            if address in virtual:
+                file.wrong(f"switches.{name}.address", f"{address} is the address of VIP {virtual[address]}")
+            if hosts.setdefault(address, name) != name:
+                file.wrong(f"switches.{name}.address", f"{address} is already the address of {hosts[address]}")
+    own = set(hosts)
     macs: dict[int, list[str]] = {}
     for name, entry in file.servers.items():
         path, rewrite = f"servers.{name}", _rewrite(file, entry)
@@ -322,6 +329,9 @@ def _check_own_addresses(file: _File) -> None:
                 file.wrong(f"{path}.address", f"{address} is the address of VIP {virtual[address]}")
         for address in entry.address or ():
             other = hosts.setdefault(address, name)
+            if address in own:
+                file.wrong(f"{path}.address", f"{address} is already the address of {other}")
+                continue
             same_host = file.servers[other].connector == entry.connector and file.servers[other].vip != entry.vip
             if other != name and (not same_host or rewrite is Rewrite.ADDRESS):
                 file.wrong(f"{path}.address", f"{address} is already the address of {other}")
@@ -424,4 +434,10 @@ def _server(file: _File, name: str) -> Server:
 
 def _switch(file: _File, name: str) -> Switch:
     entry = file.switches[name]
-    return Switch(name, _need(entry.dpid), _need(entry.network), entry.datapath or Forwarding.USERSPACE)
+    return Switch(
+        name=name,
+        dpid=_need(entry.dpid),
+        network=_need(entry.network),
+        addresses=entry.address or (),
+        datapath=entry.datapath or Forwarding.USERSPACE,
+    )

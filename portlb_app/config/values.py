@@ -201,11 +201,15 @@ class Vip:
 
 @dataclass(frozen=True)
 class Switch:
-    """An Open vSwitch bridge: its datapath id, the OpenFlow port of its network side, and its datapath."""
+    """An Open vSwitch bridge: its datapath id, the OpenFlow port of its network side, and addresses of its own.
+
+    Its own addresses are those of the bridge's interface on its host, where an administrator logs in (row A1).
+    """
 
     name: str
     dpid: int
     network: int
+    addresses: tuple[Address, ...] = ()
     datapath: Forwarding = Forwarding.USERSPACE
 
 

@@ -20,8 +20,9 @@ from portlb_app.config import Config
 from portlb_app.packets import Segment
 from portlb_app.pipeline import ROWS, pool_group
 from portlb_app.selection import rows
-from tests.net.balancer import BRIDGE, Balancer, Connections, balancer, changed
+from tests.net.balancer import BRIDGE, ROUTER, Balancer, Connections, balancer, changed
 from tests.net.network import ACK, CONFIRM, REDIRECT, ROOT, SYN, agent_command, agent_stats, end, until
+from tests.net.ssh import Login
 
 FIG2 = (ROOT / "flows/fig2/lb.yaml").read_text()
 DOWNLOADS = 200
@@ -312,3 +313,20 @@ def test_two_hundred_megabytes_through_a_smaller_path_mtu() -> None:
         assert "mtu 1400" in learned
         stats = json.loads(made.servers[name].run(sys.executable, *AGENT_STATS, cwd=ROOT).stdout)["server"]
         assert stats["icmp_translated"] > 0
+
+
+def test_a1_an_administrator_logs_in_to_the_load_balancer(fig2: Balancer) -> None:
+    """A1: the load balancer's own address leads to its host, by SSH; clients are served as before."""
+    data = yaml.safe_load(FIG2)
+    data["switches"]["s1"]["address"] = "10.0.0.2"
+    fig2.put(yaml.safe_dump(data))
+    fig2.lb.run("ip", "address", "add", "10.0.0.2/24", "dev", BRIDGE)
+    fig2.lb.run("ip", "link", "set", BRIDGE, "up")
+    fig2.lb.run("ip", "route", "add", "default", "via", ROUTER)
+    login = Login(fig2.lb, fig2.network.directory)
+    ssh = login.ssh(fig2.plain, "10.0.0.2", f"cat /sys/class/net/{BRIDGE}/ifindex")
+    output, errors = ssh.communicate(timeout=30)
+    assert (ssh.returncode, output) == (0, fig2.lb.run("cat", f"/sys/class/net/{BRIDGE}/ifindex").stdout), errors
+    assert fig2.curl(fig2.url(22)).strip() in set("abcd")
+    fig2.put(FIG2)
+    assert fig2.plain.run("ping", "-c", "1", "-W", "1", "10.0.0.2", check=False).returncode != 0, "not without it"

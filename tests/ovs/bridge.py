@@ -16,13 +16,13 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from portlb_app.openflow import SwitchState
+from portlb_app.openflow import LOCAL, SwitchState
 from tests.ovs.switch import Switch
 
 SECONDS = 10
 QUEUE = 50
 """Packets handed to a dummy port at a time; it holds 100."""
-_PORT = re.compile(r"^\s+(\S+) (\d+)/(\d+): \(", re.MULTILINE)
+_PORT = re.compile(r"^\s+\S+ (\d+)/(\d+): \(", re.MULTILINE)
 _RECEIVED = re.compile(r"^  port \d+: (\S+).*\n    RX packets:(\d+)", re.MULTILINE)
 _BUCKET = re.compile(r"bucket=bucket_id:(\d+),(?:weight:(\d+),)?actions=([^ ]*?)(?=,bucket=|$)")
 
@@ -59,12 +59,13 @@ class Bridge:
     def __init__(self, switch: Switch, ports: Iterable[int]) -> None:
         self.switch = switch
         self.name = next(Bridge._names)
-        self._files = {port: switch.directory / f"{self.name}-{port}.pcap" for port in ports}
+        ports = tuple(ports)
+        self._files = {port: switch.directory / f"{self.name}-{port}.pcap" for port in (*ports, LOCAL)}
         self._read = dict.fromkeys(self._files, 0)
         self._socket = socket.socket(socket.AF_UNIX)
         self._socket.settimeout(SECONDS)
         self._socket.connect(str(switch.directory / "vswitchd.ctl"))
-        switch.add_bridge(self.name, 0x100 + int(self.name[2:]), {self.port_name(port): port for port in self._files})
+        switch.add_bridge(self.name, 0x100 + int(self.name[2:]), {self.port_name(port): port for port in ports})
         for port, path in self._files.items():
             switch.vsctl("set", "interface", self.port_name(port), f"options:tx_pcap={path}")
         self.command("netdev-dummy/set-admin-state", "up")
@@ -77,6 +78,8 @@ class Bridge:
 
     def port_name(self, port: int) -> str:
         """The name of the interface behind an OpenFlow port."""
+        if port == LOCAL:
+            return self.name
         return f"{self.name}p{port}"
 
     def command(self, method: str, *arguments: str) -> str:
@@ -110,7 +113,8 @@ class Bridge:
 
     def trace(self, in_port: int, frame: bytes) -> Seen:
         """Where ofproto/trace says a packet goes; for a group, its buckets as the switch holds them."""
-        text = self.command("ofproto/trace", self.name, f"in_port={in_port}", frame.hex())
+        port = "LOCAL" if in_port == LOCAL else in_port
+        text = self.command("ofproto/trace", self.name, f"in_port={port}", frame.hex())
         actions = _split(text.rpartition("Datapath actions: ")[2].splitlines()[0])
         if found := re.fullmatch(r"meter\(\d+\)#userspace\(.*,rule_cookie=(0x[0-9a-f]+),.*\)", "#".join(actions)):
             return Seen(cookie=int(found[1], 16))
@@ -121,7 +125,7 @@ class Bridge:
             hashed = [action.partition("(")[0] for action in actions] == ["hash", "recirc"]
             assert hashed if rows else actions == ["drop"], text
             return Seen(frozenset(_bucket(row, in_port) for row in rows), chosen=bool(rows))
-        number = {dp: int(of) for _, of, dp in _PORT.findall(self.command("dpif/show"))}
+        number = {dp: LOCAL if of == "65534" else int(of) for of, dp in _PORT.findall(self.command("dpif/show"))}
         changed: dict[str, str] = {}
         deliveries = set()
         answered = False

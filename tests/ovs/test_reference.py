@@ -18,7 +18,7 @@ import pytest
 
 from portlb_app import compiler
 from portlb_app.compiler.place import vip_numbers
-from portlb_app.config import Config, Switch, load
+from portlb_app.config import Config, Forwarding, Switch, load
 from portlb_app.openflow import SwitchState
 from portlb_app.pipeline import PUNTED, Reason, cookie
 from tests import generate
@@ -26,6 +26,7 @@ from tests.generate import mac_text
 from tests.ovs import switch as ovs
 from tests.ovs.bridge import Bridge, Changes, Seen
 from tests.reference import (
+    LOCAL,
     REDIRECT,
     SYN,
     TCP,
@@ -40,6 +41,7 @@ from tests.reference import (
     Punted,
     Reassembled,
     To,
+    ToHost,
     ToNetwork,
     deliver,
     received,
@@ -76,6 +78,8 @@ def arriving(config: Config, switch: Switch, packet: Packet, outcome: Outcome) -
     servers = {To: lambda: {outcome.server}, AnyOf: lambda: outcome.servers, All: lambda: outcome.servers}
     if isinstance(outcome, ToNetwork):
         return [(switch.network, outcome.packet)]
+    if isinstance(outcome, ToHost):
+        return [(LOCAL, packet)]
     by_name = config.server_by_name
     names = servers[type(outcome)]() if type(outcome) in servers else ()
     return [(by_name[name].connector.port, received(config, by_name[name], packet)) for name in names]
@@ -136,7 +140,7 @@ def test_the_switch_means_what_the_reference_means(bridge: Bridge, capsys: pytes
     counts = outcomes_by_trace(bridge, PAIRS, SEED)
     with capsys.disabled():
         print(f" seed {SEED}, {sum(counts.values())} packets: {dict(counts)}", end=" ")
-    for outcome in (Drop, To, AnyOf, All, ToNetwork, Answer, Punted, Reassembled):
+    for outcome in (Drop, To, AnyOf, All, ToNetwork, ToHost, Answer, Punted, Reassembled):
         assert counts[outcome.__name__] > sum(counts.values()) // 400, "a kind of outcome is hardly tried"
 
 
@@ -150,11 +154,12 @@ def test_real_packets_go_where_the_reference_says(bridge: Bridge) -> None:
         bridge.install(compiler.compile(config)[switch.name])
         for _ in range(50):
             packet = generate.packet(random, config, switch)
-            if packet.in_port not in generate.CONNECTORS:
+            if packet.in_port not in (*generate.CONNECTORS, LOCAL):
                 continue
             outcome = deliver(config, switch, packet)
-            if isinstance(outcome, Reassembled):
-                continue  # by the kernel's datapath only
+            is_whole = not isinstance(packet.payload, Ip) or packet.payload.fragment == "no"
+            if switch.datapath is Forwarding.KERNEL and not is_whole:
+                continue  # this is no kernel's datapath
             data = random.randbytes(random.choice((0, 1, 60, 1200)))
             frame = generate.frame(packet, data)
             gone = bridge.send(packet.in_port, [frame])
@@ -171,7 +176,7 @@ def test_real_packets_go_where_the_reference_says(bridge: Bridge) -> None:
                 else:
                     assert set(seen) == arrivals and len(seen) == len(arrivals), what
             counts[type(outcome).__name__] += 1
-    assert len(counts) == 7, f"a kind of outcome is not tried: {counts}"
+    assert len(counts) == 8, f"a kind of outcome is not tried: {counts}"
 
 
 def test_arp_answer(bridge: Bridge, fig2: Config) -> None:

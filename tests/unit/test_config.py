@@ -265,6 +265,8 @@ MODE_MISTAKES = [
         '01:04"', '01:04", gateway: "02:00:00:00:00:01"',
         "vips.n4.gateway: nothing is rewritten: servers' packets go where the servers send them",
     ),
+    ("network: 1}", "network: 1, address: 10.0.0.101}", "switches.s1.address: 10.0.0.101 is the address of VIP n1"),
+    ("network: 1}", "network: 1, address: 10.3.0.1}", "servers.f.address: 10.3.0.1 is already the address of s1"),
     ("rewrite: mac", "rewrite: port", "vips.n2.rewrite: should be 'nothing', 'mac' or 'address'"),
 ]
 
@@ -282,7 +284,7 @@ MISTAKES = [
     ("vips", 5, "vips: is a mapping from names to entries"),
     ("servers", [], "servers: is a mapping from names to entries"),
     ("pools", {}, "pools: unknown key"),
-    ("switches/s1", [], "switches.s1: is a mapping of dpid, network, datapath"),
+    ("switches/s1", [], "switches.s1: is a mapping of dpid, network, datapath, address"),
     ("switches/s1/dpid", NOTHING, "switches.s1.dpid: is missing"),
     ("switches/s1/dpid", 0, "switches.s1.dpid: a datapath id is a number of 64 bits, and not 0"),
     ("switches/s1/dpid", 1 << 64, "switches.s1.dpid: a datapath id is a number of 64 bits, and not 0"),
