@@ -63,6 +63,7 @@ class Field:
 FIELDS: Mapping[str, Field] = MappingProxyType(
     {
         "reg0": Field(Kind.HEX, 32),
+        "reg1": Field(Kind.HEX, 32),
         "in_port": Field(Kind.PORT, 32),
         "eth_src": Field(Kind.MAC, 48),
         "eth_dst": Field(Kind.MAC, 48),
@@ -282,6 +283,49 @@ class Reassemble:
 
 
 @dataclass(frozen=True, order=True)
+class Resubmit:
+    """Look the packet up in a table as well, then go on here (ovs-actions(7)); a bucket can do it, and not `Goto`."""
+
+    table: int
+
+    def __str__(self) -> str:
+        return f"resubmit(,{self.table})"
+
+
+@dataclass(frozen=True)
+class Learn:
+    """Have the switch itself add a flow to `table` (ovs-actions(7)), at most `limit` with the same cookie.
+
+    It matches `matches` (a value, or None for the packet's own), does `writes`, and outputs to the port in the field
+    `output`. It goes when it is idle for `idle` seconds, or `fin_idle` after a FIN or RST.
+    """
+
+    table: int
+    idle: int
+    fin_idle: int
+    priority: int
+    cookie: int
+    limit: int
+    matches: tuple[tuple[str, int | None], ...]
+    writes: tuple[tuple[str, int], ...]
+    output: str
+
+    def __str__(self) -> str:
+        words = [
+            f"table={self.table}",
+            f"idle_timeout={self.idle}",
+            f"fin_idle_timeout={self.fin_idle}",
+            f"priority={self.priority}",
+            f"cookie={self.cookie:#x}",
+            f"limit={self.limit}",
+            *(name if value is None else f"{name}={_value_text(name, value)}" for name, value in self.matches),
+            *(f"load:{value:#x}->{name}" for name, value in self.writes),
+            f"output:{self.output}",
+        ]
+        return f"learn({','.join(words)})"
+
+
+@dataclass(frozen=True, order=True)
 class Opaque:
     """Something read from a switch that no flow of ours contains."""
 
@@ -291,7 +335,9 @@ class Opaque:
         return f"<{self.text}>"
 
 
-Action = Output | ToGroup | ToMeter | ToController | SetField | CopyField | Goto | Reassemble | Opaque
+Action = (
+    Output | ToGroup | ToMeter | ToController | SetField | CopyField | Goto | Reassemble | Resubmit | Learn | Opaque
+)
 
 
 def actions_text(actions: Iterable[Action]) -> str:

@@ -28,7 +28,7 @@ from ryu.ofproto import ofproto_v1_5 as ofp
 from ryu.ofproto import ofproto_v1_5_parser as parser
 from ryu.ofproto import oxm_fields
 
-from portlb_app import openflow, pipeline
+from portlb_app import nicira, openflow, pipeline
 from portlb_app.openflow import (
     FIELDS,
     Action,
@@ -37,11 +37,13 @@ from portlb_app.openflow import (
     Goto,
     Group,
     Kind,
+    Learn,
     Match,
     Meter,
     Opaque,
     Output,
     Reassemble,
+    Resubmit,
     Selection,
     SetField,
     ToController,
@@ -110,9 +112,11 @@ _OXM = _oxm_headers()
 _IN_PORT = 0x8000 << 16 | 4
 """OXM_OF_IN_PORT."""
 _XREG0_MASKED = 0x8001 << 16 | 1 << 8 | 16
-"""Open vSwitch answers a match on reg0 as the upper half of OpenFlow's 64-bit packet register 0 (7.2.3.11), masked."""
+"""Open vSwitch answers a match on reg0 or reg1 as the upper or lower half of OpenFlow's 64-bit packet register 0
+(7.2.3.11), masked."""
 _REG0_MASKED = 0x0001 << 16 | 1 << 8 | 8
-"""NXM_NX_REG0_W, which is what we send."""
+_REG1_MASKED = 0x0001 << 16 | 1 << 9 | 1 << 8 | 8
+"""NXM_NX_REG0_W and NXM_NX_REG1_W, which is what we send."""
 
 
 class Malformed(Exception):
@@ -165,6 +169,22 @@ class _OpaqueMatch(parser.OFPMatch):  # type: ignore[misc]
         return len(buf) - offset
 
 
+class _Raw(parser.OFPAction):  # type: ignore[misc]
+    """An action as bytes."""
+
+    cls_action_type = nicira.EXPERIMENTER
+    cls_action_len = 0
+
+    def __init__(self, whole: bytes) -> None:
+        super().__init__()
+        self.whole, self.len = whole, len(whole)
+
+    def serialize(self, buf: bytearray, offset: int) -> None:
+        """Put it into a message, whose bytes up to `offset` may not be there yet."""
+        buf.extend(bytes(max(0, offset - len(buf))))
+        buf[offset:] = self.whole
+
+
 @lru_cache(maxsize=4096)
 def _ryu_action(action: Action) -> Any:
     match action:
@@ -176,10 +196,10 @@ def _ryu_action(action: Action) -> Any:
             return parser.OFPActionMeter(number)
         case ToController():
             return parser.OFPActionOutput(openflow.CONTROLLER, openflow.WHOLE_PACKET)
-        case Reassemble(zone, table):
-            return parser.NXActionCT(0, "", zone, table, 0, [])
         case SetField(name, value):
             return parser.OFPActionSetField(**{_ryu_name(name): _ryu_value(name, value)})
+        case Resubmit() | Learn() | Reassemble():
+            return _Raw(nicira.encode(action))
         case CopyField(source, target):
             oxm_ids = [parser.OFPOxmId(_ryu_name(name)) for name in (source, target)]
             return parser.OFPActionCopyField(n_bits=FIELDS[source].bits, oxm_ids=oxm_ids)
@@ -386,6 +406,8 @@ def _oxm_fields(data: bytes) -> Iterator[tuple[bytes, _Oxm | None, int, int | No
         whole, body = data[offset:end], data[offset + 4 : end]
         if header == _XREG0_MASKED and body[4:8] == body[12:16] == bytes(4):
             header, body = _REG0_MASKED, body[:4] + body[8:12]
+        elif header == _XREG0_MASKED and body[:4] == body[8:12] == bytes(4):
+            header, body = _REG1_MASKED, body[4:8] + body[12:16]
         oxm = _OXM.get(header)
         if oxm is None:
             yield whole, None, 0, None
@@ -426,20 +448,6 @@ def _decode_copy_field(whole: bytes) -> Action:
     return CopyField(*names)
 
 
-_CONNTRACK = struct.Struct("!IHHIHB3xH")
-"""struct nx_action_conntrack after type and length, without nested actions: experimenter, subtype, flags, source of the
-zone (0: a constant), zone, table to continue in, algorithm."""
-_NICIRA, _NXAST_CT = 0x2320, 35
-
-
-def _decode_conntrack(whole: bytes) -> Action:
-    if len(whole) == 4 + _CONNTRACK.size:
-        experimenter, subtype, flags, source, zone, table, algorithm = _CONNTRACK.unpack_from(whole, 4)
-        if (experimenter, subtype, flags, source, algorithm) == (_NICIRA, _NXAST_CT, 0, 0, 0):
-            return Reassemble(zone, table)
-    return Opaque(whole.hex())
-
-
 def _decode_action(kind: int, whole: bytes) -> Action:
     if kind == ofp.OFPAT_OUTPUT and len(whole) == 16:
         port, bytes_up = struct.unpack_from("!IH", whole, 4)
@@ -454,8 +462,8 @@ def _decode_action(kind: int, whole: bytes) -> Action:
         return _decode_set_field(whole)
     if kind == ofp.OFPAT_COPY_FIELD and len(whole) == 24:
         return _decode_copy_field(whole)
-    if kind == ofp.OFPAT_EXPERIMENTER:
-        return _decode_conntrack(whole)
+    if kind == nicira.EXPERIMENTER and (found := nicira.decode(whole)):
+        return found
     return Opaque(whole.hex())
 
 

@@ -17,6 +17,7 @@ from portlb_app import ryu_wire
 from portlb_app.openflow import (
     FIELDS,
     IN_PORT,
+    LOCAL,
     CopyField,
     Flow,
     Goto,
@@ -25,6 +26,7 @@ from portlb_app.openflow import (
     Opaque,
     Output,
     Reassemble,
+    Resubmit,
     Selection,
     SetField,
     SwitchState,
@@ -36,6 +38,7 @@ from portlb_app.openflow import (
 from portlb_app.pipeline import COOKIE, METERS, answer_arp, answer_nd, pool_group
 from portlb_app.plan import Plan, Step, diff
 from tests.ovs.switch import Switch
+from tests.unit.test_nicira import LEARNT4, LEARNT6
 
 SECONDS = 10
 GROUPS = pool_group(0, 0, version=4)
@@ -215,12 +218,16 @@ def every_action() -> Iterator[Flow]:
     yield flow(10, ToMeter(METER + 1), ToController())
     yield flow(11, ToController(), **TCP)
     yield flow(12, Reassemble(0x504C, 30), **IP)
+    yield flow(13, Resubmit(70), Output(LOCAL))
+    yield flow(14, SetField("reg1", 7), LEARNT4, Output(1), **TCP)
+    yield flow(15, LEARNT6, Output(1), **IP6 | {"ip_proto": 6})
 
 
 def every_group() -> Iterator[Group]:
     yield Group(GROUPS, "all", ())
     yield Group(GROUPS + 1, "all", ((Output(1),), (SetField("eth_dst", 5), Output(2))))
     yield Group(GROUPS + 2, "select", ())
+    yield Group(GROUPS + 5, "select", ((SetField("reg1", 1), Resubmit(64)),), Selection("dp_hash", 0))
     yield Group(GROUPS + 3, "select", ((Output(1),), (), (Output(2),)), Selection("dp_hash", 0))
     yield Group(GROUPS + 4, "select", ((Output(1),),), Selection("hash", 1 << 32 | 5))
     rows = tuple((SetField("eth_dst", row), Output(1 + row % 2)) for row in range(256))
@@ -376,7 +383,7 @@ def test_a_match_we_do_not_know_is_opaque_and_can_be_deleted(
         "move:eth_src[0..15]->eth_dst[16..31]",
         "ct(commit,table=5,nat(src=10.0.0.1))",
         "learn(table=3,eth_type=0x800,nw_proto=6,tcp_dst=80)",
-        "resubmit(,7)",
+        "resubmit(3,7)",
         "write_actions(output:1)",
         "clear_actions",
         "write_metadata:5,goto_table:9",

@@ -20,6 +20,7 @@ from portlb_app.openflow import (
     IP_ICMPV6,
     IP_TCP,
     IP_UDP,
+    LOCAL,
     Action,
     CopyField,
     Flow,
@@ -27,6 +28,7 @@ from portlb_app.openflow import (
     Group,
     Match,
     Output,
+    Resubmit,
     Selection,
     SetField,
     SwitchState,
@@ -50,6 +52,8 @@ EVERY_FIELD: list[tuple[Match, str, str]] = [
     (match(), "", ""),
     (match(reg0=2), "reg0=0x2", "reg0=2"),
     (match(reg0=(2, 3)), "reg0=0x2/0x3", "reg0=2/3"),
+    (match(reg1=5), "reg1=0x5", "reg1=5"),
+    (match(in_port=LOCAL), "in_port=LOCAL", "in_port=local"),
     (match(in_port=7), "in_port=7", "in_port=7"),
     (match(eth_src=0x020000000064), "eth_src=02:00:00:00:00:64", "dl_src=02:00:00:00:00:64"),
     (
@@ -107,6 +111,8 @@ EVERY_ACTION: list[tuple[tuple[Action, ...], str, str]] = [
     ((), "drop", "drop"),
     ((Output(7),), "output:7", "7"),
     ((Output(IN_PORT),), "in_port", "output:in_port"),
+    ((Output(LOCAL),), "LOCAL", "output:LOCAL"),
+    ((Resubmit(70),), "resubmit(,70)", "resubmit(,70)"),
     ((ToGroup(0x50851014),), "group:1350897684", "group:0x50851014"),
     ((SetField("reg0", 2), Goto(10)), "set_field:0x2->reg0,goto_table:10", "set_field:2->reg0,goto_table:10"),
     (
