@@ -1,22 +1,25 @@
-"""Two actions that only Open vSwitch has, as bytes: `Resubmit` and `Learn`.
+"""Three actions that only Open vSwitch has, as bytes: `Resubmit`, `Learn` and `Reassemble`.
 
-The layouts are those of Open vSwitch's ``lib/ofp-actions.c`` (struct nx_action_resubmit, nx_action_learn2) and
-``include/openvswitch/ofp-actions.h`` (the learn action's specifications), seen on the wire of version 3.1. What a
-switch says is read back only if it is exactly what `encode` makes; the decoder walks within the bytes it was given.
+The layouts are those of Open vSwitch's ``lib/ofp-actions.c`` (struct nx_action_resubmit, nx_action_learn2,
+nx_action_conntrack) and ``include/openvswitch/ofp-actions.h`` (the learn action's specifications), seen on the wire of
+version 3.1. What a switch says is read back only if it is exactly what `encode` makes; the decoder walks within the
+bytes it was given.
 """
 
 from __future__ import annotations
 
 import struct
 
-from portlb_app.openflow import FIELDS, Learn, Resubmit
+from portlb_app.openflow import FIELDS, Learn, Reassemble, Resubmit
 
 EXPERIMENTER = 0xFFFF
 _VENDOR = 0x00002320
-_RESUBMIT_TABLE, _LEARN2 = 14, 45
+_RESUBMIT_TABLE, _CONNTRACK_ACTION, _LEARN2 = 14, 35, 45
 _IN_PORT = 0xFFF8
 _HEAD = struct.Struct("!HHIH")
 _RESUBMIT = struct.Struct("!HB3x")
+_CONNTRACK = struct.Struct("!HIHB3xH")
+"""Flags, source of the zone (0: a constant), zone, table to go on in, algorithm."""
 _LEARN = struct.Struct("!HHHQHBxHHI4x")
 """Idle and hard time-out, priority, cookie, flags, table, time-outs after a FIN, limit."""
 
@@ -38,10 +41,13 @@ _NXM = {
 _NAMES = {header: name for name, header in _NXM.items()}
 
 
-def encode(action: Resubmit | Learn) -> bytes:
+def encode(action: Resubmit | Learn | Reassemble) -> bytes:
     """The action as it stands in a message, padded to 8 bytes; KeyError for a field no learned flow uses."""
     if isinstance(action, Resubmit):
         return _HEAD.pack(EXPERIMENTER, 16, _VENDOR, _RESUBMIT_TABLE) + _RESUBMIT.pack(_IN_PORT, action.table)
+    if isinstance(action, Reassemble):
+        body = _CONNTRACK.pack(0, 0, action.zone, action.table, 0)
+        return _HEAD.pack(EXPERIMENTER, 24, _VENDOR, _CONNTRACK_ACTION) + body
     body = _LEARN.pack(
         action.idle,
         0,
@@ -74,14 +80,16 @@ def _immediate(name: str, value: int, kind: int) -> bytes:
     return struct.pack("!H", _IMMEDIATE | kind | bits) + value.to_bytes(size, "big") + struct.pack("!IH", _NXM[name], 0)
 
 
-def decode(whole: bytes) -> Resubmit | Learn | None:
+def decode(whole: bytes) -> Resubmit | Learn | Reassemble | None:
     """The action these bytes are, from their type to their padding; None if they are none that `encode` makes."""
     if len(whole) < _HEAD.size:
         return None
     kind, length, vendor, subtype = _HEAD.unpack_from(whole)
     if (kind, length, vendor) != (EXPERIMENTER, len(whole), _VENDOR):
         return None
-    found = _decode_resubmit(whole) if subtype == _RESUBMIT_TABLE else _decode_learn(whole, subtype)
+    decoders = {_RESUBMIT_TABLE: _decode_resubmit, _CONNTRACK_ACTION: _decode_conntrack, _LEARN2: _decode_learn}
+    decoder = decoders.get(subtype)
+    found = decoder(whole) if decoder else None
     return found if found is not None and encode(found) == whole else None
 
 
@@ -89,9 +97,16 @@ def _decode_resubmit(whole: bytes) -> Resubmit | None:
     return Resubmit(_RESUBMIT.unpack_from(whole, _HEAD.size)[1]) if len(whole) == 16 else None
 
 
-def _decode_learn(whole: bytes, subtype: int) -> Learn | None:
+def _decode_conntrack(whole: bytes) -> Reassemble | None:
+    if len(whole) != 24:
+        return None
+    _, _, zone, table, _ = _CONNTRACK.unpack_from(whole, _HEAD.size)
+    return Reassemble(zone, table)
+
+
+def _decode_learn(whole: bytes) -> Learn | None:
     offset = _HEAD.size + _LEARN.size
-    if subtype != _LEARN2 or len(whole) < offset:
+    if len(whole) < offset:
         return None
     idle, _, priority, cookie, _, table, fin_idle, _, limit = _LEARN.unpack_from(whole, _HEAD.size)
     matches: list[tuple[str, int | None]] = []

@@ -272,6 +272,17 @@ class Goto:
 
 
 @dataclass(frozen=True, order=True)
+class Reassemble:
+    """Have conntrack put a fragmented packet together, and continue with it in a later table (kernel datapath only)."""
+
+    zone: int
+    table: int
+
+    def __str__(self) -> str:
+        return f"ct(table={self.table},zone={self.zone})"
+
+
+@dataclass(frozen=True, order=True)
 class Resubmit:
     """Look the packet up in a table as well, then go on here (ovs-actions(7)); a bucket can do it, and not `Goto`."""
 
@@ -315,17 +326,6 @@ class Learn:
 
 
 @dataclass(frozen=True, order=True)
-class Reassemble:
-    """Have conntrack put a fragmented packet together, and continue with it in a later table (kernel datapath only)."""
-
-    zone: int
-    table: int
-
-    def __str__(self) -> str:
-        return f"ct(table={self.table},zone={self.zone})"
-
-
-@dataclass(frozen=True, order=True)
 class Opaque:
     """Something read from a switch that no flow of ours contains."""
 
@@ -336,17 +336,7 @@ class Opaque:
 
 
 Action = (
-    Output
-    | ToGroup
-    | ToMeter
-    | ToController
-    | SetField
-    | CopyField
-    | Goto
-    | Resubmit
-    | Reassemble
-    | Learn
-    | Opaque
+    Output | ToGroup | ToMeter | ToController | SetField | CopyField | Goto | Reassemble | Resubmit | Learn | Opaque
 )
 
 

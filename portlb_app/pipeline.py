@@ -193,7 +193,7 @@ class Reason(enum.IntEnum):
     PEER = 22
     GATEWAY_ARP = 23
     MANAGEMENT = 24
-    SIGNAL = 25
+    SIGNAL = 32
 
 
 COOKIE = 0x504C << 48

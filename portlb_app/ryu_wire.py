@@ -196,11 +196,9 @@ def _ryu_action(action: Action) -> Any:
             return parser.OFPActionMeter(number)
         case ToController():
             return parser.OFPActionOutput(openflow.CONTROLLER, openflow.WHOLE_PACKET)
-        case Reassemble(zone, table):
-            return parser.NXActionCT(0, "", zone, table, 0, [])
         case SetField(name, value):
             return parser.OFPActionSetField(**{_ryu_name(name): _ryu_value(name, value)})
-        case Resubmit() | Learn():
+        case Resubmit() | Learn() | Reassemble():
             return _Raw(nicira.encode(action))
         case CopyField(source, target):
             oxm_ids = [parser.OFPOxmId(_ryu_name(name)) for name in (source, target)]
@@ -450,20 +448,6 @@ def _decode_copy_field(whole: bytes) -> Action:
     return CopyField(*names)
 
 
-_CONNTRACK = struct.Struct("!IHHIHB3xH")
-"""struct nx_action_conntrack after type and length, without nested actions: experimenter, subtype, flags, source of the
-zone (0: a constant), zone, table to continue in, algorithm."""
-_NICIRA, _NXAST_CT = 0x2320, 35
-
-
-def _decode_conntrack(whole: bytes) -> Action:
-    if len(whole) == 4 + _CONNTRACK.size:
-        experimenter, subtype, flags, source, zone, table, algorithm = _CONNTRACK.unpack_from(whole, 4)
-        if (experimenter, subtype, flags, source, algorithm) == (_NICIRA, _NXAST_CT, 0, 0, 0):
-            return Reassemble(zone, table)
-    return Opaque(whole.hex())
-
-
 def _decode_action(kind: int, whole: bytes) -> Action:
     if kind == ofp.OFPAT_OUTPUT and len(whole) == 16:
         port, bytes_up = struct.unpack_from("!IH", whole, 4)
@@ -478,8 +462,8 @@ def _decode_action(kind: int, whole: bytes) -> Action:
         return _decode_set_field(whole)
     if kind == ofp.OFPAT_COPY_FIELD and len(whole) == 24:
         return _decode_copy_field(whole)
-    if kind == nicira.EXPERIMENTER:
-        return nicira.decode(whole) or _decode_conntrack(whole)
+    if kind == nicira.EXPERIMENTER and (found := nicira.decode(whole)):
+        return found
     return Opaque(whole.hex())
 
 

@@ -328,7 +328,8 @@ def _quote(ip: Ip, ports: bytes) -> bytes:
     addresses = source.packed + destination.packed
     if ip.source.version == 6:
         return struct.pack("!IHBB", 6 << 28, 8, UDP, 64) + addresses + ports + bytes(4)
-    return struct.pack("!BBHHHBBH", 0x45, 0, 28, 0, 0x4000, 64, UDP, 0) + addresses + ports + bytes(4)
+    head = struct.pack("!BBHHHBBH", 0x45, 0, 28, 0, 0x4000, 64, UDP, 0) + addresses
+    return head[:10] + checksum(head) + head[12:] + ports + bytes(4)
 
 
 def _pseudo(ip: Ip, addresses: bytes, whole: bytes) -> bytes:

@@ -133,6 +133,9 @@ class Answer:
     mac: int
 
 
+LOCAL = 0xFFFFFFFE
+
+
 @dataclass(frozen=True)
 class Punted:
     """The switch can't tell, and hands it up; `judge` says what becomes of it. (Servers' packets go to the network.)"""
@@ -145,8 +148,6 @@ class Punted:
 class Reassembled:
     """The switch itself puts the packet together and judges it as a whole."""
 
-
-LOCAL = 0xFFFFFFFE
 
 Outcome = Drop | To | AnyOf | All | ToNetwork | ToHost | Answer | Punted | Reassembled
 

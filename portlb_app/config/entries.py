@@ -158,8 +158,8 @@ class SwitchEntry(Entry):
     required = ("dpid", "network")
     dpid: Annotated[int, BeforeValidator(_dpid)] | None = None
     network: Annotated[Number, Field(ge=1, le=MAX_OPENFLOW_PORT)] | None = None
-    address: Addresses | None = None
     datapath: Forwarding | None = None
+    address: Addresses | None = None
 
 
 Shape = TypeVar("Shape", bound=Entry)

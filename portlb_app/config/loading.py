@@ -438,6 +438,6 @@ def _switch(file: _File, name: str) -> Switch:
         name=name,
         dpid=_need(entry.dpid),
         network=_need(entry.network),
-        datapath=entry.datapath or Forwarding.USERSPACE,
         addresses=entry.address or (),
+        datapath=entry.datapath or Forwarding.USERSPACE,
     )

@@ -201,7 +201,7 @@ class Vip:
 
 @dataclass(frozen=True)
 class Switch:
-    """An Open vSwitch bridge: its datapath id, the OpenFlow port of its network side, its datapath, and addresses.
+    """An Open vSwitch bridge: its datapath id, the OpenFlow port of its network side, and addresses of its own.
 
     Its own addresses are those of the bridge's interface on its host, where an administrator logs in (row A1).
     """
@@ -209,8 +209,8 @@ class Switch:
     name: str
     dpid: int
     network: int
-    datapath: Forwarding = Forwarding.USERSPACE
     addresses: tuple[Address, ...] = ()
+    datapath: Forwarding = Forwarding.USERSPACE
 
 
 @dataclass(frozen=True)

@@ -215,12 +215,12 @@ def every_action() -> Iterator[Flow]:
     yield flow(7, SetField("ip_src", 0x0A000001), SetField("udp_src", 53), Output(2), **UDP)
     yield flow(8, CopyField("eth_src", "eth_dst"), CopyField("arp_spa", "arp_tpa"), Goto(10), **ARP)
     yield flow(9, ToGroup(GROUPS + 3))
+    yield flow(10, ToMeter(METER + 1), ToController())
+    yield flow(11, ToController(), **TCP)
+    yield flow(12, Reassemble(0x504C, 30), **IP)
     yield flow(13, Resubmit(70), Output(LOCAL))
     yield flow(14, SetField("reg1", 7), LEARNT4, Output(1), **TCP)
     yield flow(15, LEARNT6, Output(1), **IP6 | {"ip_proto": 6})
-    yield flow(16, ToMeter(METER + 1), ToController())
-    yield flow(17, ToController(), **TCP)
-    yield flow(18, Reassemble(0x504C, 30), **IP)
 
 
 def every_group() -> Iterator[Group]:

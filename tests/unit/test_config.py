@@ -284,7 +284,7 @@ MISTAKES = [
     ("vips", 5, "vips: is a mapping from names to entries"),
     ("servers", [], "servers: is a mapping from names to entries"),
     ("pools", {}, "pools: unknown key"),
-    ("switches/s1", [], "switches.s1: is a mapping of dpid, network, address, datapath"),
+    ("switches/s1", [], "switches.s1: is a mapping of dpid, network, datapath, address"),
     ("switches/s1/dpid", NOTHING, "switches.s1.dpid: is missing"),
     ("switches/s1/dpid", 0, "switches.s1.dpid: a datapath id is a number of 64 bits, and not 0"),
     ("switches/s1/dpid", 1 << 64, "switches.s1.dpid: a datapath id is a number of 64 bits, and not 0"),
