@@ -240,6 +240,19 @@ class ToController:
 
 
 @dataclass(frozen=True, order=True)
+class CopyToController:
+    """Hand a copy of the whole packet up to the controller, if a meter lets it through; the packet itself goes on.
+
+    Open vSwitch only (ovs-actions(7), "controller", ``meter_id``).
+    """
+
+    meter: int
+
+    def __str__(self) -> str:
+        return f"controller(max_len={WHOLE_PACKET},meter_id={self.meter})"
+
+
+@dataclass(frozen=True, order=True)
 class SetField:
     """Write a constant into a field."""
 
@@ -336,7 +349,18 @@ class Opaque:
 
 
 Action = (
-    Output | ToGroup | ToMeter | ToController | SetField | CopyField | Goto | Reassemble | Resubmit | Learn | Opaque
+    Output
+    | ToGroup
+    | ToMeter
+    | ToController
+    | CopyToController
+    | SetField
+    | CopyField
+    | Goto
+    | Reassemble
+    | Resubmit
+    | Learn
+    | Opaque
 )
 
 

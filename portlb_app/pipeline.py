@@ -5,6 +5,8 @@ A packet walks the tables in the order they stand here::
     CLASSIFY ─► NEIGHBOUR ─┬─► FRAGMENT ─► ICMP ─► SERVICE ─► REDIRECT ─► LEGACY ─► DEFAULT     client → server
                            └─► UPSTREAM ─► PEER                                 server → client; server → server
 
+NEIGHBOUR and UPSTREAM look into LOG on their way, which copies to the controller what opens and closes connections.
+
 A miss goes where its table says; a table without one drops. Few distinct masks per table: the cost of a lookup in
 Open vSwitch grows with the masks of a table, not with its rules.
 """
@@ -28,11 +30,13 @@ from portlb_app.openflow import (
     IP_UDP,
     Action,
     CopyField,
+    CopyToController,
     Flow,
     Goto,
     Match,
     Meter,
     Reassemble,
+    Resubmit,
     Selection,
     SetField,
     ToController,
@@ -43,7 +47,9 @@ Address = IPv4Address | IPv6Address
 
 REDIRECT_BIT = packets.REDIRECT
 """The REDIRECT header bit as Open vSwitch's 12-bit ``tcp_flags`` shows it (byte 12 of the TCP header, low nibble)."""
+FIN = 0x001
 SYN = 0x002
+RST = 0x004
 ACK = 0x010
 FRAGMENTS = (1, 3)
 """``ip_frag`` of a first and of a later fragment (ovs-fields(7)); two exact values make one mask, one look-up."""
@@ -135,7 +141,7 @@ NEIGHBOUR = _table(
     10,
     "reg0 in_port eth_src eth_dst eth_type ip_proto ip_dst ipv6_src ipv6_dst icmpv6_type nd_target nd_sll "
     "arp_op arp_spa arp_tpa arp_sha",
-    "FRAGMENT UPSTREAM PEER",
+    "FRAGMENT UPSTREAM PEER LOG",
 )
 FRAGMENT = _table("FRAGMENT", 20, "eth_type ip_frag ip_dst ipv6_dst", "ICMP DEFAULT")
 ICMP = _table("ICMP", 30, f"{_IP} icmp_type icmpv6_type", "SERVICE DEFAULT")
@@ -147,11 +153,12 @@ UPSTREAM = _table(
     "UPSTREAM",
     80,
     "in_port eth_src eth_dst eth_type ip_proto ip_src ipv6_src ip_frag tcp_src udp_src sctp_src icmp_type icmpv6_type",
-    "PEER",
+    "PEER LOG",
 )
 PEER = _table("PEER", 90, "eth_type ip_dst ipv6_dst ip_proto arp_tpa icmpv6_type nd_target")
+LOG = _table("LOG", 100, "reg0 eth_type ip_proto ip_src ip_dst ipv6_src ipv6_dst ip_frag tcp_flags")
 
-TABLES = (CLASSIFY, NEIGHBOUR, FRAGMENT, ICMP, SERVICE, REDIRECT, LEGACY, DEFAULT, UPSTREAM, PEER)
+TABLES = (CLASSIFY, NEIGHBOUR, FRAGMENT, ICMP, SERVICE, REDIRECT, LEGACY, DEFAULT, UPSTREAM, PEER, LOG)
 BY_NUMBER = {table.number: table for table in TABLES}
 
 
@@ -194,6 +201,9 @@ class Reason(enum.IntEnum):
     GATEWAY_ARP = 23
     MANAGEMENT = 24
     SIGNAL = 32
+    OPENING = 33
+    CLOSING = 34
+    SERVER_CLOSING = 35
 
 
 COOKIE = 0x504C << 48
@@ -230,20 +240,30 @@ def is_our_group(number: int) -> bool:
 METERS = 0x50
 """Bits 8 and up of the number of every meter of ours: a switch numbers its meters from 1, and may have only 65,535."""
 
-PUNTED: Mapping[Reason, Meter] = MappingProxyType(
-    {
-        reason: Meter(METERS << 8 | int(reason), rate, burst)
-        for reason, rate, burst in (
-            (Reason.ICMP_ERROR, 500, 100),
-            (Reason.FRAGMENT, 2000, 500),
-            (Reason.SIGNAL, 1000, 250),
-            (Reason.SERVER_ICMP, 200, 50),
-            (Reason.SERVER_FRAGMENT, 2000, 500),
-        )
-    }
+
+def _meters(*rates: tuple[Reason, int, int]) -> Mapping[Reason, Meter]:
+    return MappingProxyType(
+        {reason: Meter(METERS << 8 | int(reason), rate, burst) for reason, rate, burst in rates}
+    )
+
+
+PUNTED = _meters(
+    (Reason.ICMP_ERROR, 500, 100),
+    (Reason.FRAGMENT, 2000, 500),
+    (Reason.SIGNAL, 1000, 250),
+    (Reason.SERVER_ICMP, 200, 50),
+    (Reason.SERVER_FRAGMENT, 2000, 500),
 )
 """Why a packet may be handed up to the controller, and how many a second: a meter each, so that a flood of one kind
 starves no other. Together they are less than a controller can judge (bench/punt.py)."""
+COPIED = _meters(
+    (Reason.OPENING, 1000, 250),
+    (Reason.CLOSING, 1000, 250),
+    (Reason.SERVER_CLOSING, 1000, 250),
+)
+"""The same for packets of which only a copy is handed up, for the log of connections (row C2)."""
+HANDED_UP: Mapping[Reason, Meter] = MappingProxyType({**PUNTED, **COPIED})
+"""Both."""
 
 
 def is_our_meter(number: int) -> bool:
@@ -254,6 +274,11 @@ def is_our_meter(number: int) -> bool:
 def punt(reason: Reason) -> tuple[Action, ...]:
     """The actions that hand a packet up, within what its reason's meter lets through; KeyError for another reason."""
     return (ToMeter(PUNTED[reason].number), ToController())
+
+
+def copy(reason: Reason) -> tuple[Action, ...]:
+    """The action that hands a copy up, within what its reason's meter lets through; KeyError for another reason."""
+    return (CopyToController(COPIED[reason].number),)
 
 
 def selection(level: int) -> Selection:
@@ -279,6 +304,8 @@ def flow(
     if priority is Priority.MISS and match.fields:
         raise PipelineError(f"{table.name}: a miss matches everything")
     for position, action in enumerate(actions):
+        if isinstance(action, Resubmit) and BY_NUMBER[action.table].name not in table.goes_to:
+            raise PipelineError(f"{table.name} may not go to {BY_NUMBER[action.table].name}")
         if isinstance(action, (Goto, Reassemble)):
             if position != len(actions) - 1:
                 raise PipelineError(f"{table.name}: goto is the last action")
@@ -295,6 +322,11 @@ def match_all() -> Match:
 def goto(table: Table) -> Goto:
     """The action that continues in `table`."""
     return Goto(table.number)
+
+
+def look_up(table: Table) -> Resubmit:
+    """The action that looks a packet up in `table`, in a bucket or handed back by the controller, too."""
+    return Resubmit(table.number)
 
 
 CONNTRACK_ZONE = 0x504C

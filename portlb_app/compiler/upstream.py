@@ -13,9 +13,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from portlb_app.compiler import log
 from portlb_app.compiler.place import Place
 from portlb_app.config import Fragments, Legacy, Rewrite, Server
-from portlb_app.openflow import Action, Flow, match
+from portlb_app.openflow import IP_TCP, Action, Flow, match
 from portlb_app.pipeline import (
     FRAGMENTS,
     PEER,
@@ -62,7 +63,7 @@ def _from_server(place: Place, server: Server, ip: Family) -> Iterator[Flow]:
                 UPSTREAM,
                 Priority.EXCEPTION,
                 match(**source, ip_proto=protocol, **{f"{name}_src": port}),
-                up,
+                log.seen(place, up) if protocol == IP_TCP else up,
                 cookie(Reason.OWN_PORT, place.number, port),
                 "a server answers from a port it owns or shares",
             )
@@ -89,7 +90,7 @@ def _from_server(place: Place, server: Server, ip: Family) -> Iterator[Flow]:
             UPSTREAM,
             Priority.GENERAL,
             match(**source),
-            up,
+            log.seen(place, up),
             cookie(Reason.UNKNOWN_PORT, place.number),
             "the default server answers from ports nobody has",
         )

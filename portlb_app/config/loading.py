@@ -412,6 +412,7 @@ def _vip(file: _File, name: str) -> Vip:
         unknown_errors=file.icmp[name].unknown or UnknownErrors(otherwise),
         fragments=entry.fragments or Fragments(otherwise),
         unknown_fragments=entry.unknown_fragments or UnknownFragments(otherwise),
+        log=bool(entry.log),
     )
 
 

@@ -14,7 +14,7 @@ import struct
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from portlb_app.openflow import LOCAL, SwitchState
 from tests.ovs.switch import Switch
@@ -24,6 +24,10 @@ QUEUE = 50
 """Packets handed to a dummy port at a time; it holds 100."""
 _PORT = re.compile(r"^\s+\S+ (\d+)/(\d+): \(", re.MULTILINE)
 _RECEIVED = re.compile(r"^  port \d+: (\S+).*\n    RX packets:(\d+)", re.MULTILINE)
+_COPY = re.compile(
+    r"sample\(sample=100\.0%,actions\(meter\(\d+\),userspace\(pid=\d+,controller\(.*,rule_cookie=(0x[0-9a-f]+),"
+    r"controller_id=0,max_len=65535\)\)\)\)"
+)
 _BUCKET = re.compile(r"bucket=bucket_id:(\d+),(?:weight:(\d+),)?actions=([^ ]*?)(?=,bucket=|$)")
 
 
@@ -36,7 +40,8 @@ class Seen:
     """Where a packet went, and changed how: all of `deliveries`, or, if `chosen`, one of them by a group's hash.
 
     `answered`: the switch made something else of it. `cookie` is of the flow that handed it up to the controller,
-    through a meter; `reassembled` says that conntrack takes it.
+    through a meter; `reassembled` says that conntrack takes it. `copied` is the cookie of the flow that handed a copy
+    up, through a meter of the copy's alone.
     """
 
     deliveries: frozenset[tuple[int, Changes]] = frozenset()
@@ -44,6 +49,7 @@ class Seen:
     answered: bool = False
     cookie: int | None = None
     reassembled: bool = False
+    copied: int | None = None
 
     @property
     def ports(self) -> set[int]:
@@ -117,6 +123,16 @@ class Bridge:
         port = "LOCAL" if in_port == LOCAL else in_port
         text = self.command("ofproto/trace", self.name, f"in_port={port}", frame.hex())
         actions = _split(text.rpartition("Datapath actions: ")[2].splitlines()[0])
+        copies = [found for action in actions if (found := _COPY.fullmatch(action))]
+        if copies:
+            (copy,) = copies
+            actions.remove(copy[0])
+            text = text.replace(copy[0] + ",", "")
+            return replace(self._delivered(in_port, actions or ["drop"], text), copied=int(copy[1], 16))
+        return self._delivered(in_port, actions, text)
+
+    def _delivered(self, in_port: int, actions: list[str], text: str) -> Seen:
+        """What a trace's datapath actions, but for copies, do."""
         if found := re.fullmatch(r"meter\(\d+\)#userspace\(.*,rule_cookie=(0x[0-9a-f]+),.*\)", "#".join(actions)):
             return Seen(cookie=int(found[1], 16))
         if re.search(r"^Datapath actions: ct\(zone=\d+\),recirc\(0x[0-9a-f]+\)$", text, re.MULTILINE):
