@@ -12,6 +12,7 @@ from portlb_app.config import Address
 from portlb_app.openflow import ETH_ARP, LOCAL, Flow, Output, match
 from portlb_app.pipeline import (
     CLASSIFY,
+    ND_ADVERTISE,
     ND_SOLICIT,
     NEIGHBOUR,
     Priority,
@@ -31,11 +32,14 @@ def flows(network: int, addresses: tuple[Address, ...]) -> Iterator[Flow]:
         yield flow(CLASSIFY, Priority.SPECIFIC, from_host, up, mark, "from the load balancer's own host")
     for address in addresses:
         ip, from_network = family(address), {"reg0": Side.NETWORK}
-        if ip.version == 4:
-            asked = match(**from_network, eth_type=ETH_ARP, arp_tpa=address)
-        else:
-            solicitation = {"eth_type": ip.eth_type, "ip_proto": ip.icmp, "icmpv6_type": ND_SOLICIT}
-            asked = match(**from_network, **solicitation, nd_target=address)
-        yield flow(NEIGHBOUR, Priority.OVERRIDE, asked, (Output(LOCAL),), mark, reason)
+        questions = [match(**from_network, eth_type=ETH_ARP, arp_tpa=address)] if ip.version == 4 else []
+        if ip.version == 6:
+            discovery = {**from_network, "eth_type": ip.eth_type, "ip_proto": ip.icmp}
+            questions = [
+                match(**discovery, icmpv6_type=ND_SOLICIT, nd_target=address),
+                match(**discovery, icmpv6_type=ND_ADVERTISE, ipv6_dst=address),
+            ]
+        for question in questions:
+            yield flow(NEIGHBOUR, Priority.EXCEPTION, question, (Output(LOCAL),), mark, reason)
         to_host = match(**from_network, **ip.to(address))
-        yield flow(NEIGHBOUR, Priority.EXCEPTION, to_host, (Output(LOCAL),), mark, reason)
+        yield flow(NEIGHBOUR, Priority.GENERAL, to_host, (Output(LOCAL),), mark, reason)

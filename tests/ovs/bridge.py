@@ -107,6 +107,7 @@ class Bridge:
         self.switch.ofctl("add-groups", self.name, "-", text="\n".join(map(str, state.ordered_groups)))
         flows = "\n".join(map(str, state.ordered_flows))
         self.switch.ofctl("replace-flows", self.name, "-", "--bundle", text=flows)
+        self.command("revalidator/purge")  # else a datapath flow of the tables before may still forward
         self.rows = _rows(self.switch.dump_groups(self.name))
 
     # ---- traces ----
