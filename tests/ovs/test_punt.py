@@ -135,6 +135,8 @@ def test_what_is_handed_up_arrives_as_the_reference_says(
                 continue
             if ip.fragment == "later" and outcome.reason == "fragment":
                 continue
+            by_router = outcome.vip is None
+            packet, outcome = generate.about_a_server(config, packet, outcome)
             if tried[outcome.reason, ip.source.version] == EACH:
                 continue
             if outcome.reason == "icmp_error" and ip.quoted != (ip.destination, ip.source):
@@ -160,10 +162,10 @@ def test_what_is_handed_up_arrives_as_the_reference_says(
             assert set(seen) <= want if anyone else set(seen) == want, f"{what}\nseen {seen}"
             assert len(seen) == min(len(want), 1) if anyone else len(seen) == len(want), what
             rewrite = next(vip.rewrite for vip in config.vips if vip.name == outcome.vip)
-            counts[outcome.reason, rewrite.value, ip.source.version] += 1
+            counts["router" if by_router else outcome.reason, rewrite.value, ip.source.version] += 1
             tried[outcome.reason, ip.source.version] += 1
     reasons = {reason for reason, _, _ in counts}
-    assert reasons == {"icmp_error", "fragment", "signal", "server_icmp", "server_fragment"}
+    assert reasons == {"icmp_error", "fragment", "signal", "server_icmp", "server_fragment", "router"}
     for reason in ("icmp_error", "fragment"):
         assert all(counts[reason, mode.value, version] for mode in Rewrite for version in (4, 6)), counts
 
