@@ -242,10 +242,10 @@ PUNTED: Mapping[Reason, Meter] = MappingProxyType(
         reason: Meter(METERS << 8 | int(reason), rate, burst)
         for reason, rate, burst in (
             (Reason.ICMP_ERROR, 500, 100),
-            (Reason.FRAGMENT, 2000, 500),
+            (Reason.FRAGMENT, 1000, 500),
             (Reason.SIGNAL, 1000, 250),
             (Reason.SERVER_ICMP, 200, 50),
-            (Reason.SERVER_FRAGMENT, 2000, 500),
+            (Reason.SERVER_FRAGMENT, 1000, 500),
         )
     }
 )

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import json
 import struct
+from dataclasses import replace
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from random import Random
 from typing import Any
 
 from portlb_app.config import Address, Config, Rewrite, Server, Switch, Vip, load
-from tests.reference import ICMP, ICMPV6, LOCAL, SCTP, TCP, UDP, Arp, Ip, Nd, Packet
+from tests.reference import ICMP, ICMPV6, LOCAL, SCTP, TCP, UDP, Arp, Ip, Nd, Packet, Punted
 
 CONNECTORS = tuple(range(1, 13))
 """OpenFlow ports a random configuration may use; a bridge for it has all of them."""
@@ -266,6 +267,16 @@ def _ip(random: Random, config: Config, vip: Vip, source: Address, destination: 
         asks=random.random() < 0.5,
         quoted=(destination, source),
     )
+
+
+def about_a_server(config: Config, packet: Packet, punted: Punted) -> tuple[Packet, Punted]:
+    """A router's error, made to quote a client's packet to a server behind it; other packets as they are."""
+    ip = packet.payload
+    if punted.vip is not None or not isinstance(ip, Ip):
+        return packet, punted
+    server = next(each for each in config.servers if ip.source in each.routers)
+    own = next(address for address in server.addresses if address.version == ip.source.version)
+    return replace(packet, payload=replace(ip, quoted=(ip.destination, own))), replace(punted, vip=server.vip)
 
 
 # --- packets as bytes -------------------------------------------------------------------------------------------------

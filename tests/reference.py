@@ -139,10 +139,13 @@ LOCAL = 0xFFFFFFFE
 
 @dataclass(frozen=True)
 class Punted:
-    """The switch can't tell, and hands it up; `judge` says what becomes of it. (Servers' packets go to the network.)"""
+    """The switch can't tell, and hands it up; `judge` says what becomes of it. (Servers' packets go to the network.)
+
+    `vip` is whom it is about; None if the switch can't tell that either: a router's errors.
+    """
 
     reason: Literal["icmp_error", "fragment", "signal", "server_icmp", "server_fragment"]
-    vip: str
+    vip: str | None
 
 
 @dataclass(frozen=True)
@@ -398,13 +401,16 @@ def _from_server(config: Config, server: Server, vip: Vip, packet: Packet, one_a
     sources = server.addresses if vip.rewrite is Rewrite.ADDRESS else vip.addresses
     if not any(address.version == payload.source.version for address in vip.addresses):
         return Drop()
+    at_router = vip.rewrite is Rewrite.ADDRESS and payload.source in server.routers
+    if at_router and payload.fragment == "no" and _is_error(payload):
+        leaves = not one_armed or (vip.gateway is not None and packet.eth_dst == vip.mac)
+        return Punted("server_icmp", None) if leaves else Drop()
     if payload.source not in sources or not _may_send(config, server, vip, payload):
         return Drop()
     if vip.rewrite is Rewrite.ADDRESS:  # two things no switch rewrites
         version = payload.source.version
         leaves = not one_armed or (vip.gateway is not None and packet.eth_dst == vip.mac)
-        quotes = payload.protocol == {4: ICMP, 6: ICMPV6}[version] and payload.icmp_type in ICMP_ERRORS[version]
-        if payload.fragment == "no" and quotes and leaves:
+        if payload.fragment == "no" and _is_error(payload) and leaves:
             return Punted("server_icmp", vip.name)
         if payload.fragment != "no" and version == 4 and not _is_kernel(config, server) and leaves:
             return Punted("server_fragment", vip.name)
@@ -456,6 +462,11 @@ def _to_peer(config: Config, server: Server, address: Address) -> Outcome:
         if named and other.connector.switch == server.connector.switch:
             return To(other.name) if other.connector != server.connector else Drop()
     return Drop()
+
+
+def _is_error(ip: Ip) -> bool:
+    version = ip.source.version
+    return ip.protocol == {4: ICMP, 6: ICMPV6}[version] and ip.icmp_type in ICMP_ERRORS[version]
 
 
 def _is_kernel(config: Config, server: Server) -> bool:

@@ -86,6 +86,10 @@ def _from_server(place: Place, server: Server, ip: Family) -> Iterator[Flow]:
             cookie(Reason.SERVER_ICMP, place.number),
             "a server that gets ICMP of some type answers it (I1)",
         )
+    if place.vip.rewrite is Rewrite.ADDRESS:
+        for router in server.routers:
+            if router.version == ip.version:
+                yield from _router_errors(source | ip.by(router), ip)
     for part in FRAGMENTS:
         yield flow(
             UPSTREAM,
@@ -103,6 +107,19 @@ def _from_server(place: Place, server: Server, ip: Family) -> Iterator[Flow]:
             up,
             cookie(Reason.UNKNOWN_PORT, place.number),
             "the default server answers from ports nobody has",
+        )
+
+
+def _router_errors(source: dict[str, int], ip: Family) -> Iterator[Flow]:
+    """A router before servers, of one VIP or of several, may report errors about clients' packets to them (N1)."""
+    for icmp_type in ip.errors:
+        yield flow(
+            UPSTREAM,
+            Priority.EXCEPTION,
+            match(**source, ip_proto=ip.icmp, **{ip.icmp_type: icmp_type}),
+            punt(Reason.SERVER_ICMP),
+            cookie(Reason.SERVER_ICMP),
+            "a router's ICMP errors about packets to the servers behind it",
         )
 
 

@@ -103,6 +103,8 @@ def handed_up(config: Config, packet: Packet, outcome: Punted) -> int:
     assert isinstance(packet.payload, Ip)
     reason = REASONS[outcome.reason]
     port = packet.payload.destination_port if reason is Reason.SIGNAL else 0
+    if outcome.vip is None:
+        return cookie(reason)
     return cookie(reason, vip_numbers(tuple(vip.name for vip in config.vips))[outcome.vip], port)
 
 

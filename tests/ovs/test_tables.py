@@ -279,9 +279,11 @@ def test_i1_the_switch_answers_pings(
         ("default_server: d", "icmp: {echo: answer}"),
     )
     data = Random(2).randbytes(500)
-    asked = Packet(NETWORK, CLIENT_MAC, Ip(client, vip, protocol, icmp_type=request_type, quoted=(vip, client)), VIP_MAC)
-    answered = Packet(NETWORK, VIP_MAC, Ip(vip, client, protocol, icmp_type=reply_type, quoted=(vip, client)), CLIENT_MAC)
-    assert bridge.send(NETWORK, [frame(asked, data)]) == {NETWORK: [frame(answered, data)]}
+    request = Ip(client, vip, protocol, icmp_type=request_type, quoted=(vip, client))
+    reply = Ip(vip, client, protocol, icmp_type=reply_type, quoted=(vip, client))
+    asked = frame(Packet(NETWORK, CLIENT_MAC, request, VIP_MAC), data)
+    answered = frame(Packet(NETWORK, VIP_MAC, reply, CLIENT_MAC), data)
+    assert bridge.send(NETWORK, [asked]) == {NETWORK: [answered]}
 
 
 def test_i2_an_icmp_error_reaches_the_server_it_is_about(bridge: Bridge) -> None:

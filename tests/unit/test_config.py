@@ -19,13 +19,18 @@ from portlb_app.config import (
     ConfigError,
     Connector,
     DefaultFor,
+    Fragments,
+    IcmpErrors,
     IcmpPolicy,
     Legacy,
     RedirectPort,
     Rewrite,
     Server,
     ServicePort,
+    Signal,
     Switch,
+    UnknownErrors,
+    UnknownFragments,
     Vip,
     load,
 )
@@ -360,6 +365,29 @@ MISTAKES = [
         "ff:ff:ff:ff:ff:ff",
         "vips.web.mac: ff:ff:ff:ff:ff:ff is a multicast address; a host's is expected",
     ),
+    ("switches/s1/datapath", "kernel", None),
+    ("switches/s1/datapath", "dpdk", "switches.s1.datapath: should be 'userspace' or 'kernel'"),
+    ("vips/web/icmp", 5, "vips.web.icmp: should be a valid dictionary"),
+    ("vips/web/icmp", {"errors": "owner", "unknown": "any"}, None),
+    ("vips/web/icmp/error", "owner", "vips.web.icmp.error: unknown key"),
+    ("vips/web/icmp/errors", "all", "vips.web.icmp.errors: should be 'owner', 'replicate', 'default' or 'drop'"),
+    ("vips/web/icmp/unknown", "any", "vips.web.icmp.unknown: needs errors: owner"),
+    ("vips/web/fragments", "replicate", None),
+    ("vips/web/fragments", "keep", "vips.web.fragments: should be 'track', 'replicate', 'default' or 'drop'"),
+    ("vips/web/unknown_fragments", "drop", "vips.web.unknown_fragments: needs fragments: track"),
+    ("vips/web/redirect_ports/20/signal", "option", None),
+    ("vips/web/redirect_ports/20/signal", "bit", "vips.web.redirect_ports.20.signal: should be 'flag' or 'option'"),
+    (
+        "vips/web/redirect_ports/20",
+        {"servers": ["a", "b"], "signal": "option", "legacy": "default"},
+        "vips.web.redirect_ports.20.signal: a cannot redirect from 20: it needs a service port whose application is "
+        "20, or the port legacy: balance or drop",
+    ),
+    (
+        "vips/web/redirect_ports/20",
+        {"servers": ["b"], "signal": "option", "legacy": "default"},
+        None,
+    ),
     ("vips/web/default_server", "z", "vips.web.default_server: there is no server z"),
     ("vips/web/default_server", NOTHING, None),
     (
@@ -571,17 +599,52 @@ def test_any_text(text: str) -> None:
     only_config_errors(text)
 
 
+def test_what_is_handed_up_by_default() -> None:
+    """Nothing: errors go to every server, fragments to the default server; the policies for the unknown follow it."""
+    (vip,) = load(json.dumps(SMALL)).vips
+    assert (vip.icmp_errors, vip.unknown_errors) == (IcmpErrors.REPLICATE, UnknownErrors.DEFAULT)
+    assert (vip.fragments, vip.unknown_fragments) == (Fragments.DEFAULT, UnknownFragments.DEFAULT)
+    assert [pool.signal for pool in vip.redirect_ports] == [Signal.FLAG]
+    (vip,) = load(changed("vips/web/default_server", NOTHING)).vips
+    assert (vip.unknown_errors, vip.fragments) == (UnknownErrors.DROP, Fragments.DROP)
+    assert vip.unknown_fragments is UnknownFragments.DROP
+
+
+def test_a_default_that_is_asked_for_must_be_there() -> None:
+    """Without a default server nothing can go to it by name; where addresses are rewritten errors need their owner."""
+    vip = {
+        "address": "10.0.0.100",
+        "mac": "02:00:00:00:00:64",
+        "icmp": {"errors": "default"},
+        "fragments": "track",
+        "unknown_fragments": "default",
+    }
+    data = {"switches": {"s1": {"dpid": 1, "network": 1}}, "vips": {"web": vip}}
+    missing = "there is no default_server"
+    assert errors(json.dumps(data)) == [f"vips.web.icmp.errors: {missing}", f"vips.web.unknown_fragments: {missing}"]
+    vip |= {"icmp": {"errors": "owner", "unknown": "default"}, "fragments": "default", "unknown_fragments": None}
+    assert errors(json.dumps(data)) == [f"vips.web.icmp.unknown: {missing}", f"vips.web.fragments: {missing}"]
+    vip |= {"icmp": {"errors": "replicate"}, "fragments": "drop", "rewrite": "address"}
+    own = "servers know their packets by their own addresses: owner or drop"
+    assert errors(json.dumps(data)) == [f"vips.web.icmp.errors: {own}"]
+    vip |= {"icmp": {"unknown": "drop"}}
+    (made,) = load(json.dumps(data)).vips
+    assert made.icmp_errors is IcmpErrors.OWNER
+
+
 SCALARS = st.one_of(
     st.none(),
     st.booleans(),
     st.integers(-1, 70000),
     st.integers(),
     st.sampled_from(("a", "b", "web", "s1", "s1:2", "10.0.0.1", "02:00:00:00:00:01", "20", "drop", "owner", "")),
+    st.sampled_from(("track", "option", "kernel", "default", "any")),
     st.text(max_size=5),
 )
 KEYS = st.sampled_from(
     "switches vips servers s1 web a b dpid network address mac default_server default_for redirect_ports legacy vip "
-    "connector service_ports port application 20".split()
+    "connector service_ports port application 20 icmp errors unknown fragments unknown_fragments signal "
+    "datapath".split()
 )
 DATA = st.recursive(
     SCALARS, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(KEYS, inner, max_size=5), max_leaves=25

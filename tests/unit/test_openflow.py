@@ -32,7 +32,9 @@ from portlb_app.openflow import (
     Selection,
     SetField,
     SwitchState,
+    ToController,
     ToGroup,
+    ToMeter,
     actions_text,
     mac_number,
     mac_text,
@@ -114,6 +116,7 @@ EVERY_ACTION: list[tuple[tuple[Action, ...], str, str]] = [
     ((Output(LOCAL),), "LOCAL", "output:LOCAL"),
     ((Resubmit(70),), "resubmit(,70)", "resubmit(,70)"),
     ((ToGroup(0x50851014),), "group:1350897684", "group:0x50851014"),
+    ((ToMeter(20488), ToController()), "meter:20488,controller:65535", "meter:0x5008,CONTROLLER:65535"),
     ((SetField("reg0", 2), Goto(10)), "set_field:0x2->reg0,goto_table:10", "set_field:2->reg0,goto_table:10"),
     (
         (SetField("eth_src", 0x020000000064),),

@@ -118,10 +118,11 @@ def test_random_packets_get_what_the_reference_says() -> None:
                 outcome = deliver(config, switch, packet)
                 if not isinstance(outcome, reference.Punted) or not isinstance(packet.payload, Ip):
                     continue
+                packet, outcome = generate.about_a_server(config, packet, outcome)
                 vip = next(vip for vip in config.vips if vip.name == outcome.vip)
                 what = f"{number}: {packet}\nwith {vip}"
                 if outcome.reason.startswith("server"):
-                    up = handed_up(config, vip, outcome.reason, packet.in_port, _from_server(packet))
+                    up = handed_up(config, vip, outcome.reason, packet.in_port, framed(packet))
                     sends = punt.take(switch.dpid, up, 0.0)
                     (send,) = sends
                     assert _leaves(send, switch, packet.in_port, vip, packet.payload), what
@@ -156,18 +157,6 @@ def test_random_packets_get_what_the_reference_says() -> None:
         ("server_fragment", (reference.ToNetwork,)),
     ):
         assert all(seen[reason, kind.__name__] >= 5 for kind in kinds), seen
-
-
-def _from_server(packet: Packet) -> bytes:
-    """What a server sends: an error quotes a packet to it; `generate` makes quotes of packets to the receiver."""
-    ip = packet.payload
-    assert isinstance(ip, Ip)
-    frame = framed(packet)
-    if ip.fragment != "no":
-        return frame
-    quoted = wire.ip(ip.destination, ip.source, UDP, wire.udp_datagram(ip.destination, ip.source, 5, 6, b"data"))
-    whole = wire.icmp_error(ip.source, ip.destination, ip.icmp_type, quoted)
-    return wire.ethernet(ip.source.version, wire.ip(ip.source, ip.destination, ip.protocol, whole))
 
 
 def _leaves(send: Send, switch: Switch, in_port: int, vip: Vip, ip: Ip) -> bool:
