@@ -51,6 +51,7 @@ int client_sweep(struct sweep *request)
 {
 	struct sweep copy = {.now = request->now};
 
+	note_tick(bpf_ktime_get_ns() >> TICK_SHIFT);
 	bpf_for_each_map_elem(&connections, sweep_one, &copy, 0);
 	return 0;
 }
@@ -60,6 +61,7 @@ int server_sweep(struct sweep *request)
 {
 	struct sweep copy = {.now = request->now};
 
+	note_tick(bpf_ktime_get_ns() >> TICK_SHIFT);
 	bpf_for_each_map_elem(&connections, sweep_one, &copy, 0);
 	bpf_for_each_map_elem(&opening, sweep_one, &copy, 0);
 	return 0;

@@ -244,7 +244,7 @@ static __always_inline int server_ingress_tcp(struct __sk_buff *skb, struct pack
 		struct connection *owner = follow(key, entry);
 
 		if (owner && owner->client_port == segment.sport) {
-			touch(entry);
+			note_use(entry, &segment);
 			entry = owner;
 		} else { /* a port the client once moved to, now another connection's */
 			key->client_port = segment.sport;
@@ -281,7 +281,7 @@ static __always_inline int server_ingress_tcp(struct __sk_buff *skb, struct pack
 		if (found.flags & OPTION_REDIRECT)
 			server_announcement(skb, packet, &segment, key, entry, &found);
 	}
-	touch(entry);
+	note_use(entry, &segment);
 	if (segment.word & (TCP_FIN | TCP_RST))
 		set(entry, segment.word & TCP_RST ? DOUBTFUL : FIN_REMOTE);
 	return rewrite(skb, packet, &segment, key->client_port, key->port, segment.word);
