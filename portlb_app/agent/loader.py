@@ -17,7 +17,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from portlb_app.agent import capabilities, counters, hooks, interface, libbpf
+from portlb_app.agent import capabilities, counters, hooks, interface, libbpf, record
 from portlb_app.agent.answer import Answer
 from portlb_app.agent.errors import AgentError
 from portlb_app.agent.report import Entries
@@ -27,9 +27,8 @@ CONNECTIONS = 65536
 
 _SHARED_MAPS = {
     "client": ("connections", "counters", "paths", "steers", "closures"),
-    "server": ("connections", "counters", "opening"),
+    "server": ("connections", "counters", "half_open", "secret"),
 }
-_MAPS_OF_ENTRIES = ("connections", "opening")
 _CALLED = {"client": {"client_sweep", "client_end"}, "server": {"server_sweep"}}  # by the process, not by packets
 _CLOCK = ".data.lately"
 _TICK_SHIFT = 30  # as in maps.h
@@ -221,7 +220,14 @@ class Running:
 
     def entries(self) -> dict[str, Entries]:
         """Count the entries of each map that has connections: about 2 ms per 1000."""
-        return {name: _count(self.maps[name]) for name in _MAPS_OF_ENTRIES if name in self.maps}
+        found = {}
+        if "connections" in self.maps:
+            found["connections"] = _count(self.maps["connections"])
+        if "half_open" in self.maps:
+            _, layout = libbpf.map_info(self.maps["half_open"])
+            used = sum(1 for _ in record.half_open_entries(self.maps["half_open"]))
+            found["half_open"] = Entries(used, layout.max_entries * record.BUCKET_SIZE)
+        return found
 
 
 @contextlib.contextmanager

@@ -63,7 +63,7 @@ int server_sweep(struct sweep *request)
 
 	note_tick(bpf_ktime_get_ns() >> TICK_SHIFT);
 	bpf_for_each_map_elem(&connections, sweep_one, &copy, 0);
-	bpf_for_each_map_elem(&opening, sweep_one, &copy, 0);
+	bpf_for_each_map_elem(&half_open, sweep_bucket, &copy, 0);
 	return 0;
 }
 

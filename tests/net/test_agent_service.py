@@ -645,7 +645,7 @@ def test_health(world: World) -> None:
     client = Service(world.network, world.server, sys.executable, "-m", "portlb_app.agent", *CLIENT)
     world.client_agent()
     idle = Idle(world)
-    used = r"server agent on eth0: attached; connections: 1 of 65536 entries; opening: \d of 16384 entries; "
+    used = r"server agent on eth0: attached; connections: 1 of 65536 entries; half_open: \d of 16384 entries; "
     other = f"client agent on eth0: attached; connections: 0 of 65536 entries; process {client.process.pid}\n"
     for words, before in (((), other), (("--role", "server"), "")):
         code, text = health(world.server, *words)
@@ -724,8 +724,8 @@ def test_prometheus(world: World) -> None:
         assert gauges.pop(("portlb_agent_entries", "connections")) == (2 if role == "client" else 1)
         assert gauges.pop(("portlb_agent_entries_max", "connections")) == 65536
         if role == "server":
-            assert gauges.pop(("portlb_agent_entries", "opening")) in (0, 1)
-            assert gauges.pop(("portlb_agent_entries_max", "opening")) == 16384
+            assert gauges.pop(("portlb_agent_entries", "half_open")) in (0, 1)
+            assert gauges.pop(("portlb_agent_entries_max", "half_open")) == 16384
         assert not gauges
     assert idle.answers()
 

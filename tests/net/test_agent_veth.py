@@ -305,7 +305,8 @@ def test_path_mtu_needs_the_translation(narrow_world: World) -> None:
 
     The client's agent is attached by clsact, because by tcx it comes before every filter.
     """
-    program = "from portlb_app.agent import hooks; hooks.has_tcx = lambda index: False; import portlb_app.agent.__main__"
+    old_kernel = "from portlb_app.agent import hooks; hooks.has_tcx = lambda index: False"
+    program = f"{old_kernel}; import portlb_app.agent.__main__"
     words = ("client", "--interface", "eth0", "--vip", narrow_world.vip)
     narrow_world.client.popen_ready(sys.executable, "-c", program, *words, cwd=ROOT)
     narrow_world.server_agent()
