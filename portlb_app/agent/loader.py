@@ -30,7 +30,7 @@ _SHARED_MAPS = {
     "server": ("connections", "counters", "half_open", "secret"),
 }
 _CALLED = {"client": {"client_sweep", "client_end"}, "server": {"server_sweep"}}  # by the process, not by packets
-_CLOCK = ".data.lately"
+CLOCK = ".data.lately"
 _TICK_SHIFT = 30  # as in maps.h
 
 ROLES = hooks.ROLES
@@ -55,9 +55,9 @@ class Programs:
         try:
             section = f".rodata.{role}"
             programs = {f"{role}_{direction}" for direction in hooks.DIRECTIONS}
-            self._object.keep_only(programs | _CALLED[role], {*_SHARED_MAPS[role], section, _CLOCK})
+            self._object.keep_only(programs | _CALLED[role], {*_SHARED_MAPS[role], section, CLOCK})
             self._object.set_initial_value(section, settings)
-            self._object.set_initial_value(_CLOCK, struct.pack("=I", time.monotonic_ns() >> _TICK_SHIFT))
+            self._object.set_initial_value(CLOCK, struct.pack("=I", time.monotonic_ns() >> _TICK_SHIFT))
             self._object.set_max_entries("connections", connections)
             for name, fd in (inherited or {}).items():
                 self._inherit(name, fd)

@@ -1,5 +1,5 @@
 /*
- * The host agents: the redirect protocol for unmodified programs, IPv4 and IPv6 TCP, on tc's clsact hooks.
+ * The host agents: the redirect protocol for unmodified programs, IPv4 and IPv6 TCP, on tc's hooks (tcx or clsact).
  *
  * A client loads client_egress and client_ingress, a server the other two; a host that is both loads all four. Each
  * program decides in the order: not ours (leave at once), ICMP error, TCP segment of a connection.
