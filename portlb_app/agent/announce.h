@@ -82,7 +82,7 @@ static __always_inline int make_client_announcement(struct __sk_buff *skb, __be1
 		return FOLLOWED;
 	if (entry->state != BOUND || !(entry->flags & HEARD) || port == segment.sport)
 		return IMPOSSIBLE;
-	if (!add_alias(&packet.key, port, entry->wire))
+	if (!add_alias(skb, &packet, &packet.key, port, entry->wire))
 		return IMPOSSIBLE;
 	entry->target = port;
 	set(entry, MOVING);

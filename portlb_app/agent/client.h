@@ -88,17 +88,21 @@ static __always_inline __u16 confirm_bit(void)
 	return client_settings.by_option ? 0 : REDIRECT_CONFIRM;
 }
 
-/* Is a live connection on the wire with these port numbers? */
-static __always_inline bool is_taken(const struct key *key, const struct connection *entry)
+/* Is a live connection on the wire with these port numbers? One that is merely silent has its socket. */
+static __always_inline bool is_taken(struct __sk_buff *skb, const struct packet *packet, const struct key *key,
+				     const struct connection *entry)
 {
 	struct key owner_key = *key;
 	const struct connection *owner = entry->state == ALIAS ? follow(&owner_key, entry) : entry;
+	struct numbers numbers;
 
-	return owner && (owner->state == OPENING || is_live(owner));
+	return owner && (owner->state == OPENING || is_live(owner) ||
+			 (!is_closing(owner) && ask_socket(skb, packet, &owner_key, CLIENT, &numbers)));
 }
 
 /* Let packets from port `wire` of the server reach the connection behind `key`. False: counted, they cannot. */
-static __always_inline bool add_alias(const struct key *key, __be16 client_port, __be16 wire)
+static __always_inline bool add_alias(struct __sk_buff *skb, const struct packet *packet, const struct key *key,
+				      __be16 client_port, __be16 wire)
 {
 	struct connection alias = alias_of(key);
 	struct key alias_key = *key;
@@ -110,7 +114,7 @@ static __always_inline bool add_alias(const struct key *key, __be16 client_port,
 	alias_key.client_port = client_port;
 	other = bpf_map_lookup_elem(&connections, &alias_key);
 	if (other && !(other->state == ALIAS && other->opened == alias.opened && other->client_port == alias.client_port) &&
-	    is_taken(&alias_key, other)) {
+	    is_taken(skb, packet, &alias_key, other)) {
 		count(COUNT_collision);
 		return false;
 	}
@@ -154,7 +158,7 @@ static __always_inline int client_syn(struct __sk_buff *skb, const struct packet
 	__u16 word = segment->word | redirect_bit();
 
 	if (entry && entry->state == ALIAS) {
-		if (is_taken(key, entry)) {
+		if (is_taken(skb, packet, key, entry)) {
 			count(COUNT_collision);
 			return DROP;
 		}
@@ -186,7 +190,7 @@ static __always_inline int client_syn(struct __sk_buff *skb, const struct packet
 		if (entry && entry->wire != key->port)
 			delete_alias(key, entry->wire);
 		if (take_steer(key, &opened, &from)) {
-			if (add_alias(key, key->client_port, opened)) {
+			if (add_alias(skb, packet, key, key->client_port, opened)) {
 				count(COUNT_steered);
 			} else {
 				opened = key->port;
@@ -295,7 +299,8 @@ static __always_inline int client_egress_tcp(struct __sk_buff *skb, struct packe
 }
 
 /* Bind the connection behind `key` to what its first SYN/ACK says (step 2). */
-static __always_inline void bind(const struct key *key, struct connection *entry, const struct segment *segment,
+static __always_inline void bind(struct __sk_buff *skb, const struct packet *packet, const struct key *key,
+				 struct connection *entry, const struct segment *segment,
 				 const struct announcement *found, bool confirm)
 {
 	__u32 now = moment(), took = now - entry->since;
@@ -317,7 +322,7 @@ static __always_inline void bind(const struct key *key, struct connection *entry
 		count(COUNT_remembered);
 		return;
 	}
-	if (!add_alias(key, key->client_port, found->port))
+	if (!add_alias(skb, packet, key, key->client_port, found->port))
 		return;
 	entry->before = entry->opened;
 	entry->wire = found->port;
@@ -340,7 +345,7 @@ static __always_inline int client_synack(struct __sk_buff *skb, const struct pac
 	if (entry->state == OPENING && packet->key.port == entry->opened) {
 		if (found.bad)
 			count(COUNT_bad_option);
-		bind(key, entry, segment, &found, confirm);
+		bind(skb, packet, key, entry, segment, &found, confirm);
 	} else {
 		/* The same one again means that the third ACK was lost: the kernel must see it, to repeat that ACK. */
 		__be16 announced = !(entry->flags & ANNOUNCED) ? 0 : entry->state == BOUND ? entry->wire : entry->before;
@@ -403,7 +408,7 @@ static __always_inline int client_announcement(struct __sk_buff *skb, const stru
 		/* Not before the last port was heard: `before` is then the only one known to work. */
 		if (entry->state == BOUND && !(entry->flags & HEARD))
 			goto refused;
-		if (!add_alias(key, client_port_of(entry, key->client_port), found->port))
+		if (!add_alias(skb, packet, key, client_port_of(entry, key->client_port), found->port))
 			goto refused;
 		doubt_alias(key, client_port_of(entry, key->client_port), entry->wire);
 		entry->before = entry->wire;
@@ -460,11 +465,11 @@ static __always_inline bool client_hear(struct __sk_buff *skb, const struct pack
 		clear(entry, MOVING);
 		count(COUNT_own_port_moved);
 	}
-	if (segment->word & TCP_FIN)
-		set(entry, FIN_REMOTE);
-	/* While opening, a reset counts only if it answers the SYN; later the kernel is the judge. */
-	if (reset && (entry->state != OPENING || segment->ack - (entry->client_seq + 1) <= entry->early))
-		set(entry, DOUBTFUL);
+	/* While opening, a reset counts only if it answers the SYN. */
+	if (reset && entry->state == OPENING && segment->ack - (entry->client_seq + 1) > entry->early)
+		return true;
+	if (segment->word & (TCP_FIN | TCP_RST))
+		note_end(skb, packet, segment, key, CLIENT, entry);
 	return true;
 }
 

@@ -269,7 +269,7 @@ static __always_inline int server_ingress_tcp(struct __sk_buff *skb, struct pack
 	}
 	if (segment.dport == entry->wire) {
 		if (!(entry->flags & SETTLED) && entry->state == BOUND && !(segment.word & (REDIRECT_CONFIRM | TCP_RST)) &&
-		    !(entry->flags & BY_OPTION))
+		    !(entry->flags & BY_OPTION) && !is_disowned(skb, packet, &segment, key, SERVER))
 			set(entry, SETTLED);
 	} else if (!server_other_port(skb, packet, &segment, key, entry)) {
 		count(COUNT_wrong_port);
@@ -283,7 +283,7 @@ static __always_inline int server_ingress_tcp(struct __sk_buff *skb, struct pack
 	}
 	touch(entry);
 	if (segment.word & (TCP_FIN | TCP_RST))
-		set(entry, segment.word & TCP_RST ? DOUBTFUL : FIN_REMOTE);
+		note_end(skb, packet, &segment, key, SERVER, entry);
 	return rewrite(skb, packet, &segment, key->client_port, key->port, segment.word);
 }
 
