@@ -53,7 +53,7 @@ struct connection {
 	__u32 since;      /* client: moment the SYN was sent, then the moment the wire's port was announced */
 	__u32 client_seq; /* initial sequence number of the client */
 	__u32 server_seq; /* initial sequence number of the server; of an ENDED connection, the next one expected */
-	__u32 end_seq;    /* ENDED: the server's next sequence number when the program was told */
+	__u32 end_seq;    /* ENDED: the server's next sequence number when the program was told; server: what has `copies` */
 	__u32 fin_seq;    /* ENDED: sequence number of the FIN sent for the program */
 	__u32 flags;      /* both directions write them, at the same time on two processors: see set() */
 	__be16 opened;    /* server's port the SYN named on the wire; of an ALIAS, the program's */
@@ -64,7 +64,7 @@ struct connection {
 	__u16 early;      /* client: bytes of data in the SYN (TCP Fast Open), which its SYN/ACK may acknowledge */
 	__u16 patience;   /* client: moments an announced port may be silent */
 	__u8 state;
-	__u8 copies;      /* client: SYNs sent; server: packets on the port left */
+	__u8 copies;      /* client: SYNs sent; server: times that `end_seq` has come on the port left */
 };
 
 /*

@@ -25,7 +25,7 @@ const volatile struct {
 #define OPENING_MAX 16384
 /* Bytes a client may have sent, or acknowledged, with the segment that completes the handshake. */
 #define FIRST_WINDOW (1 << 20)
-#define COPIES_TO_GO_BACK 2 /* segments on the port left that show that the client does not hear the new one */
+#define COPIES_TO_GO_BACK 2 /* of one segment on the port left: they show that the client does not hear the new one */
 
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
@@ -166,6 +166,23 @@ static __always_inline void swap_ports(struct connection *entry)
 	entry->copies = 0;
 }
 
+/*
+ * A client that does not hear the wire's port repeats itself on the port left, too: the first of what it has sent that
+ * is not acknowledged. Several segments at once say nothing, nor do acknowledgements, which all have one number.
+ */
+static __always_inline bool is_repeated(const struct segment *segment, struct connection *entry)
+{
+	if (!segment->data && !(segment->word & TCP_FIN))
+		return false;
+	if (entry->copies == 0 || (__s32)(segment->seq - entry->end_seq) < 0) {
+		entry->end_seq = segment->seq;
+		entry->copies = 0;
+	} else if (segment->seq != entry->end_seq) {
+		return false;
+	}
+	return ++entry->copies >= COPIES_TO_GO_BACK;
+}
+
 /* A segment on another port than the connection's. False: drop it. */
 static __always_inline bool server_other_port(struct __sk_buff *skb, const struct packet *packet,
 					      const struct segment *segment, const struct key *key,
@@ -192,7 +209,7 @@ static __always_inline bool server_other_port(struct __sk_buff *skb, const struc
 			swap_ports(entry);
 			set(entry, SETTLED);
 		}
-	} else if (++entry->copies >= COPIES_TO_GO_BACK) {
+	} else if (is_repeated(segment, entry)) {
 		swap_ports(entry);
 		if (entry->opened == entry->wire)
 			count(COUNT_stayed);
