@@ -17,6 +17,7 @@ enum answer {
 	NO_SOCKET,  /* the entry is there, the connection's socket is not in this network namespace */
 	IMPOSSIBLE, /* not in this state, or the port is taken */
 	BUSY,       /* not now: the program has sent something that is not acknowledged */
+	LOOK_AGAIN = 7, /* no data passes now: call again after a look at the socket */
 };
 
 /* Turn the frame into the probe. */
@@ -90,7 +91,7 @@ static __always_inline int make_client_announcement(struct __sk_buff *skb, __be1
 			  OPTION_REDIRECT | flags, port);
 }
 
-/* Tell the program behind a frame to it, on interface cb[0], that the server has closed: see ending.h. */
+/* Tell the program behind a frame to it, on interface cb[0], that the server has closed, in two calls: see ending.h. */
 static __always_inline int end_program(struct __sk_buff *skb, __u32 interface)
 {
 	struct connection *entry;
@@ -108,15 +109,28 @@ static __always_inline int end_program(struct __sk_buff *skb, __u32 interface)
 		return FOLLOWED;
 	if (!ask_socket(skb, &packet, &packet.key, CLIENT, &numbers))
 		return NO_SOCKET;
-	if (numbers.sent != numbers.unacknowledged)
+	if (numbers.sent != numbers.unacknowledged) {
+		clear(entry, HALTED);
 		return BUSY;
+	}
+	if (!is_halted(entry)) {
+		entry->end_seq = numbers.received;
+		entry->fin_seq = numbers.sent;
+		entry->since = moment();
+		set(entry, HALTED);
+		return LOOK_AGAIN;
+	}
+	if (entry->end_seq != numbers.received || entry->fin_seq != numbers.sent) {
+		clear(entry, HALTED);
+		return BUSY;
+	}
 	if (!replace_number(skb, &packet, SEQ_AT, segment.seq, numbers.received) ||
 	    !replace_number(skb, &packet, ACK_AT, segment.ack, numbers.sent) ||
 	    rewrite(skb, &packet, &segment, segment.sport, segment.dport, segment.word | TCP_FIN) == DROP)
 		return IMPOSSIBLE;
-	entry->end_seq = entry->server_seq = numbers.received;
-	entry->fin_seq = numbers.sent;
+	entry->server_seq = numbers.received;
 	set(entry, ENDED);
+	clear(entry, HALTED);
 	skb->mark = ENDING_MARK;
 	return bpf_clone_redirect(skb, interface, BPF_F_INGRESS) ? IMPOSSIBLE : MADE;
 }

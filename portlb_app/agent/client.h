@@ -271,8 +271,13 @@ static __always_inline int client_egress_tcp(struct __sk_buff *skb, struct packe
 		return PASS;
 
 	sport = client_port_of(entry, segment.sport);
-	if (entry->flags & ENDED)
-		return ended_egress(skb, packet, &segment, entry, sport, entry->state == BOUND ? 0 : redirect_bit());
+	if (entry->flags & (ENDED | HALTED)) {
+		if (entry->flags & ENDED)
+			return ended_egress(skb, packet, &segment, entry, sport,
+					    entry->state == BOUND ? 0 : redirect_bit());
+		if (segment.data && is_halted(entry))
+			return DROP;
+	}
 	note_local(entry, &segment);
 	word = segment.word;
 
@@ -505,6 +510,8 @@ static __always_inline int client_ingress_tcp(struct __sk_buff *skb, struct pack
 	}
 	if (owner->flags & ENDED)
 		return ended_ingress(skb, packet, &segment, &key, owner);
+	if (segment.data && is_halted(owner))
+		return DROP;
 	if (is_synack(&segment))
 		return client_synack(skb, packet, &segment, &key, owner);
 	if (may_announce(&segment)) {

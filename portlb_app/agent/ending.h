@@ -10,6 +10,10 @@
  *   server's numbers        end_seq                server_seq: next expected, rises with what it sends
  *   kernel expects          end_seq + 1            all its life: it has heard the FIN
  *   client's numbers        fin_seq: the FIN's     the kernel's own FIN, if the program closes, has the same
+ *
+ * The numbers must be final: what a program writes on another processor has passed client_egress a moment before the
+ * socket counts it. So first no data passes any more, then the process looks at the socket by the socket's lock, and only
+ * then, if the numbers have not changed, is the connection ended; else it is as if nothing had been asked.
  */
 #pragma once
 
@@ -19,6 +23,13 @@
 
 /* On the frame that ends the program's stream, so that client_ingress lets it through. */
 #define ENDING_MARK 0x52500001
+
+#define HALT_MAX MOMENTS(1000) /* the process, once it has halted a connection, may die; TCP repeats what was dropped */
+
+static __always_inline bool is_halted(const struct connection *entry)
+{
+	return (entry->flags & HALTED) && moment() - entry->since < HALT_MAX;
+}
 
 /* What the kernel sends on an ENDED connection; `bits` are the header bits it needs to keep to its server. */
 static __always_inline int ended_egress(struct __sk_buff *skb, const struct packet *packet, struct segment *segment,
@@ -37,7 +48,12 @@ static __always_inline int ended_egress(struct __sk_buff *skb, const struct pack
 	}
 	if (segment->word & (TCP_FIN | TCP_RST))
 		set(entry, PROGRAM_CLOSED);
-	if (entry->flags & FIN_ACKED) {
+	if ((entry->flags & (PROGRAM_CLOSED | UNHEEDED | FIN_REMOTE)) == (PROGRAM_CLOSED | UNHEEDED)) {
+		/* Nobody is there to read what the server sends: what a host says for a closed program (RFC 9293, 3.6). */
+		seq++;
+		word |= TCP_RST;
+		set(entry, DOUBTFUL);
+	} else if (entry->flags & FIN_ACKED) {
 		seq++;
 	} else {
 		word |= TCP_FIN;
@@ -63,16 +79,21 @@ static __always_inline int ended_ingress(struct __sk_buff *skb, const struct pac
 		if (fin)
 			set(entry, FIN_REMOTE);
 	}
+	/* It has had its chance to close: more data, or a probe (one byte that has been received), says that it does not. */
+	if ((entry->flags & FIN_ACKED) && !fin && (segment->data ? already <= segment->data : already == 1))
+		set(entry, UNHEEDED);
 	if (segment->ack == entry->fin_seq + 1)
 		set(entry, FIN_ACKED);
 	if (segment->word & TCP_RST) {
+		if (already == 0)
+			set(entry, DOUBTFUL);
 		seq = entry->end_seq + 1 - already; /* the kernel judges a reset by its number, as ever */
 	} else {
 		/* The kernel has sent no FIN that could be acknowledged, unless the program has closed. */
 		if (!(entry->flags & PROGRAM_CLOSED))
 			ack = entry->fin_seq;
 		/* As something it has already received it is answered, and not looked at (RFC 9293, 3.10.7.4). */
-		if (segment->data || fin || may_announce(segment))
+		if (segment->data || fin || already == 1)
 			seq = entry->end_seq - segment->data;
 	}
 	if (!replace_number(skb, packet, SEQ_AT, segment->seq, seq) ||

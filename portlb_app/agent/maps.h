@@ -46,11 +46,13 @@ enum flag {
 	FIN_ACKED = 1 << 13,  /* client, ENDED: the server has acknowledged the FIN sent for the program */
 	PROGRAM_CLOSED = 1 << 14, /* client, ENDED: the program has closed, too */
 	ASKED = 1 << 15,      /* client: something that needs an answer was sent to the wire's port at `since` */
+	HALTED = 1 << 16,     /* client: no data passes since `since`, while the process looks at the socket: see is_halted() */
+	UNHEEDED = 1 << 17,   /* client, ENDED: the server has acknowledged the FIN, and sends on */
 };
 
 struct connection {
 	__u32 seen;       /* tick of the last packet, rounded: see touch() */
-	__u32 since;      /* client: moment the SYN was sent, then the moment the wire's port was announced */
+	__u32 since;      /* client: moment the SYN was sent, then the wire's port was announced, then it was HALTED */
 	__u32 client_seq; /* initial sequence number of the client */
 	__u32 server_seq; /* initial sequence number of the server; of an ENDED connection, the next one expected */
 	__u32 end_seq;    /* ENDED: the server's next sequence number when the program was told; server: what has `copies` */
