@@ -244,12 +244,15 @@ static __always_inline bool is_silent(struct connection *entry, const struct seg
 static __always_inline int client_try_both(struct __sk_buff *skb, const struct packet *packet, struct segment *segment,
 					   struct connection *entry, __be16 sport)
 {
-	__u16 word = segment->word;
+	__u16 word = segment->word | confirm_bit();
+	bool with_option = is_pure_ack(segment) && has_room(packet, segment);
 
 	count(COUNT_tried_both);
-	if (rewrite(skb, packet, segment, sport, entry->wire, word | confirm_bit()) == DROP)
+	if ((with_option ? rewrite_with_option(skb, packet, segment, sport, entry->wire, word, OPTION_CONFIRM, entry->before)
+			 : rewrite(skb, packet, segment, sport, entry->wire, word)) == DROP)
 		return DROP;
 	bpf_clone_redirect(skb, skb->ifindex, 0);
+	word = segment->word & ~confirm_bit();
 	if (entry->before == entry->opened)
 		word |= redirect_bit();
 	return rewrite(skb, packet, segment, sport, entry->before, word);
@@ -432,6 +435,13 @@ refused:
 	return DROP;
 }
 
+/* CONFIRM, by header bit or, on paths that clear it, by option. */
+static __always_inline bool has_confirm(struct __sk_buff *skb, const struct packet *packet,
+					const struct segment *segment)
+{
+	return (segment->word & REDIRECT_CONFIRM) || (read_option(skb, packet, segment).flags & OPTION_CONFIRM);
+}
+
 /* The first packets from a port, and the last: what they say of the connection. False: drop the packet. */
 static __always_inline bool client_hear(struct __sk_buff *skb, const struct packet *packet,
 					const struct segment *segment, const struct key *key,
@@ -442,8 +452,7 @@ static __always_inline bool client_hear(struct __sk_buff *skb, const struct pack
 
 	if (entry->state == BOUND && port == entry->wire) {
 		if (!(entry->flags & HEARD)) {
-			if (reset && entry->before != entry->wire && !(segment->word & REDIRECT_CONFIRM) &&
-			    !client_settings.by_option) {
+			if (reset && entry->before != entry->wire && !has_confirm(skb, packet, segment)) {
 				/* A middlebox refuses a port it knows no connection to: a server's own reset has CONFIRM. */
 				set(entry, TRYING);
 				return false;

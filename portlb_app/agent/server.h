@@ -167,6 +167,25 @@ static __always_inline void swap_ports(struct connection *entry)
 }
 
 /*
+ * Has the client heard us on the port it sends to? Then it leaves out CONFIRM; who asked by option alone leaves out the
+ * option, which only acknowledgements could have.
+ */
+static __always_inline bool has_heard(struct __sk_buff *skb, const struct packet *packet,
+				      const struct segment *segment, const struct connection *entry)
+{
+	struct announcement found;
+
+	if (segment->word & TCP_RST)
+		return false;
+	if (!(entry->flags & BY_OPTION))
+		return !(segment->word & REDIRECT_CONFIRM);
+	if (!is_pure_ack(segment) || !has_room(packet, segment))
+		return false;
+	found = read_option(skb, packet, segment);
+	return !found.bad && !(found.flags & OPTION_CONFIRM);
+}
+
+/*
  * A client that does not hear the wire's port repeats itself on the port left, too: the first of what it has sent that
  * is not acknowledged. Several segments at once say nothing, nor do acknowledgements, which all have one number.
  */
@@ -205,7 +224,7 @@ static __always_inline bool server_other_port(struct __sk_buff *skb, const struc
 		return true; /* it was on its way when the connection moved */
 	if (entry->state == PLAIN) {
 		/* A client that sends to the announced port without CONFIRM has heard us there. */
-		if (!(segment->word & REDIRECT_CONFIRM) && !(entry->flags & BY_OPTION)) {
+		if (has_heard(skb, packet, segment, entry)) {
 			swap_ports(entry);
 			set(entry, SETTLED);
 		}
@@ -285,8 +304,8 @@ static __always_inline int server_ingress_tcp(struct __sk_buff *skb, struct pack
 		return rewrite(skb, packet, &segment, key->client_port, key->port, segment.word);
 	}
 	if (segment.dport == entry->wire) {
-		if (!(entry->flags & SETTLED) && entry->state == BOUND && !(segment.word & (REDIRECT_CONFIRM | TCP_RST)) &&
-		    !(entry->flags & BY_OPTION) && !is_disowned(skb, packet, &segment, key, SERVER))
+		if (!(entry->flags & SETTLED) && entry->state == BOUND && has_heard(skb, packet, &segment, entry) &&
+		    !is_disowned(skb, packet, &segment, key, SERVER))
 			set(entry, SETTLED);
 	} else if (!server_other_port(skb, packet, &segment, key, entry)) {
 		count(COUNT_wrong_port);
@@ -334,6 +353,7 @@ static __always_inline int server_egress_tcp(struct __sk_buff *skb, struct packe
 {
 	struct connection *entry;
 	struct segment segment;
+	__be16 sport, dport;
 	__u16 word;
 
 	if (!read_tcp(skb, packet, &segment, FROM_VIP))
@@ -350,10 +370,16 @@ static __always_inline int server_egress_tcp(struct __sk_buff *skb, struct packe
 	if (is_synack(&segment))
 		return server_synack(skb, packet, &segment, entry);
 	word = segment.word;
+	sport = port_on_wire(entry);
+	dport = client_port_of(entry, segment.dport);
 	/* A client that has not heard this port takes a reset from it for a middlebox's, unless it is told. */
-	if ((word & TCP_RST) && entry->state == BOUND && !(entry->flags & (SETTLED | BY_OPTION)))
-		word |= REDIRECT_CONFIRM;
-	return rewrite(skb, packet, &segment, port_on_wire(entry), client_port_of(entry, segment.dport), word);
+	if ((word & TCP_RST) && entry->state == BOUND && !(entry->flags & SETTLED)) {
+		if (!(entry->flags & BY_OPTION))
+			word |= REDIRECT_CONFIRM;
+		if (has_room(packet, &segment))
+			return rewrite_with_option(skb, packet, &segment, sport, dport, word, OPTION_CONFIRM, 0);
+	}
+	return rewrite(skb, packet, &segment, sport, dport, word);
 }
 
 /* An error about a packet this host sent: it quotes the ports of the wire, the program knows its own. */
