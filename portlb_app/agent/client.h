@@ -125,6 +125,19 @@ static __always_inline bool add_alias(struct __sk_buff *skb, const struct packet
 	return true;
 }
 
+/* The same at each port that the server may know as the client's. */
+static __always_inline bool add_aliases(struct __sk_buff *skb, const struct packet *packet, const struct key *key,
+					const struct connection *entry, __be16 wire)
+{
+	__be16 now = entry->client_port, target = entry->client_target;
+
+	if (!add_alias(skb, packet, key, key->client_port, wire))
+		return false;
+	if (!now && !(entry->flags & OWN_MOVING)) /* never moved: there is no target */
+		return true;
+	return add_alias(skb, packet, key, target, wire) && (!now || add_alias(skb, packet, key, now, wire));
+}
+
 /* Have packets from a port left looked at one by one again. */
 static __always_inline void doubt_alias(const struct key *key, __be16 client_port, __be16 wire)
 {
@@ -136,6 +149,15 @@ static __always_inline void doubt_alias(const struct key *key, __be16 client_por
 	alias = bpf_map_lookup_elem(&connections, &alias_key);
 	if (alias && alias->state == ALIAS)
 		clear(alias, HEARD);
+}
+
+static __always_inline void doubt_aliases(const struct key *key, const struct connection *entry)
+{
+	doubt_alias(key, key->client_port, entry->wire);
+	if (entry->client_port) {
+		doubt_alias(key, entry->client_port, entry->wire);
+		doubt_alias(key, entry->client_target, entry->wire);
+	}
 }
 
 static __always_inline void delete_alias(const struct key *key, __be16 wire)
@@ -245,11 +267,15 @@ static __always_inline int client_try_both(struct __sk_buff *skb, const struct p
 					   struct connection *entry, __be16 sport)
 {
 	__u16 word = segment->word | confirm_bit();
-	bool with_option = is_pure_ack(segment) && has_room(packet, segment);
+	int verdict;
 
 	count(COUNT_tried_both);
-	if ((with_option ? rewrite_with_option(skb, packet, segment, sport, entry->wire, word, OPTION_CONFIRM, entry->before)
-			 : rewrite(skb, packet, segment, sport, entry->wire, word)) == DROP)
+	if (is_pure_ack(segment) && has_room(packet, segment))
+		verdict = rewrite_with_option(skb, packet, segment, sport, entry->wire, word, OPTION_CONFIRM,
+					      entry->before);
+	else
+		verdict = rewrite(skb, packet, segment, sport, entry->wire, word);
+	if (verdict == DROP)
 		return DROP;
 	bpf_clone_redirect(skb, skb->ifindex, 0);
 	word = segment->word & ~confirm_bit();
@@ -274,13 +300,8 @@ static __always_inline int client_egress_tcp(struct __sk_buff *skb, struct packe
 		return PASS;
 
 	sport = client_port_of(entry, segment.sport);
-	if (entry->flags & (ENDED | HALTED)) {
-		if (entry->flags & ENDED)
-			return ended_egress(skb, packet, &segment, entry, sport,
-					    entry->state == BOUND ? 0 : redirect_bit());
-		if (segment.data && is_halted(entry))
-			return DROP;
-	}
+	if ((entry->flags & (ENDED | WATCHED)) && disturb(entry))
+		return ended_egress(skb, packet, &segment, entry, sport, entry->state == BOUND ? 0 : redirect_bit());
 	note_local(entry, &segment);
 	word = segment.word;
 
@@ -404,7 +425,7 @@ static __always_inline int client_announcement(struct __sk_buff *skb, const stru
 
 		if (!(entry->flags & LEAVING)) {
 			add_steer(key, found->port, entry->wire);
-			doubt_alias(key, client_port_of(entry, key->client_port), entry->wire);
+			doubt_aliases(key, entry);
 			set(entry, LEAVING);
 			count(COUNT_reopen);
 		}
@@ -416,9 +437,9 @@ static __always_inline int client_announcement(struct __sk_buff *skb, const stru
 		/* Not before the last port was heard: `before` is then the only one known to work. */
 		if (entry->state == BOUND && !(entry->flags & HEARD))
 			goto refused;
-		if (!add_alias(skb, packet, key, client_port_of(entry, key->client_port), found->port))
+		if (!add_aliases(skb, packet, key, entry, found->port))
 			goto refused;
-		doubt_alias(key, client_port_of(entry, key->client_port), entry->wire);
+		doubt_aliases(key, entry);
 		entry->before = entry->wire;
 		entry->wire = found->port;
 		entry->since = moment();
@@ -447,9 +468,21 @@ static __always_inline bool client_hear(struct __sk_buff *skb, const struct pack
 					const struct segment *segment, const struct key *key,
 					struct connection *entry, struct connection *alias)
 {
+	bool awaited = (entry->flags & OWN_MOVING) && packet->key.client_port == entry->client_target;
 	bool reset = segment->word & TCP_RST;
 	__be16 port = packet->key.port;
 
+	if (awaited) {
+		if (reset && !has_confirm(skb, packet, segment))
+			return false; /* a middlebox's: the connection is well where it is */
+		if (in_window(skb, packet, segment, key, CLIENT)) {
+			entry->client_target = entry->client_port ? entry->client_port : packet->key.client_port;
+			entry->client_port = packet->key.client_port;
+			clear(entry, OWN_MOVING);
+			count(COUNT_own_port_moved);
+			awaited = false;
+		}
+	}
 	if (entry->state == BOUND && port == entry->wire) {
 		if (!(entry->flags & HEARD)) {
 			if (reset && entry->before != entry->wire && !has_confirm(skb, packet, segment)) {
@@ -462,7 +495,7 @@ static __always_inline bool client_hear(struct __sk_buff *skb, const struct pack
 			count(COUNT_confirmed);
 			note_confirmed(&key->vip);
 		}
-		if (alias && !(entry->flags & LEAVING))
+		if (alias && !awaited && !(entry->flags & LEAVING))
 			set(alias, HEARD);
 	} else if (entry->state == BOUND) {
 		if ((reset && !(entry->flags & TRYING)) || !in_window(skb, packet, segment, key, CLIENT)) {
@@ -473,11 +506,6 @@ static __always_inline bool client_hear(struct __sk_buff *skb, const struct pack
 			fall_back(key, entry);
 		else if (entry->flags & HEARD)
 			count(COUNT_repaired);
-	}
-	if ((entry->flags & MOVING) && packet->key.client_port == entry->target) {
-		entry->client_port = entry->target;
-		clear(entry, MOVING);
-		count(COUNT_own_port_moved);
 	}
 	/* While opening, a reset counts only if it answers the SYN. */
 	if (reset && entry->state == OPENING && segment->ack - (entry->client_seq + 1) > entry->early)
@@ -517,10 +545,8 @@ static __always_inline int client_ingress_tcp(struct __sk_buff *skb, struct pack
 		if (!owner)
 			return PASS;
 	}
-	if (owner->flags & ENDED)
+	if ((owner->flags & (ENDED | WATCHED)) && disturb(owner))
 		return ended_ingress(skb, packet, &segment, &key, owner);
-	if (segment.data && is_halted(owner))
-		return DROP;
 	if (is_synack(&segment))
 		return client_synack(skb, packet, &segment, &key, owner);
 	if (may_announce(&segment)) {

@@ -56,8 +56,8 @@ class Closing:
     def _end(self, tcp: sockets.Tcp) -> bool:
         """Close one connection by FIN; False: it has become busy.
 
-        In two steps: no data passes after the first, and a look at the socket, which takes its lock, waits for what had
-        passed but was not counted yet. The second finds the socket's numbers final, or changed (ending.h).
+        In two steps: what passes after the first is noticed, and a look at the socket, which takes its lock, waits for
+        what had passed before and was not counted yet. The second ends a connection on which nothing has (ending.h).
         """
         frame = bare_ack(tcp.remote, tcp.local, tcp.remote_port, tcp.local_port)
         answer = self._agent.end(frame)

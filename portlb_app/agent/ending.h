@@ -12,8 +12,8 @@
  *   client's numbers        fin_seq: the FIN's     the kernel's own FIN, if the program closes, has the same
  *
  * The numbers must be final: what a program writes on another processor has passed client_egress a moment before the
- * socket counts it. So first no data passes any more, then the process looks at the socket by the socket's lock, and only
- * then, if the numbers have not changed, is the connection ended; else it is as if nothing had been asked.
+ * socket counts it. So the connection is first WATCHED; then the process looks at the socket, which takes the socket's
+ * lock; and then the connection is ended if the numbers are the same, and nothing has passed.
  */
 #pragma once
 
@@ -24,11 +24,10 @@
 /* On the frame that ends the program's stream, so that client_ingress lets it through. */
 #define ENDING_MARK 0x52500001
 
-#define HALT_MAX MOMENTS(1000) /* the process, once it has halted a connection, may die; TCP repeats what was dropped */
-
-static __always_inline bool is_halted(const struct connection *entry)
+/* Something is about to pass on a connection that is WATCHED or ENDED. True: it is ENDED, watching is over anyhow. */
+static __always_inline bool disturb(struct connection *entry)
 {
-	return (entry->flags & HALTED) && moment() - entry->since < HALT_MAX;
+	return __sync_fetch_and_and(&entry->flags, ~WATCHED) & ENDED;
 }
 
 /* What the kernel sends on an ENDED connection; `bits` are the header bits it needs to keep to its server. */
@@ -79,7 +78,7 @@ static __always_inline int ended_ingress(struct __sk_buff *skb, const struct pac
 		if (fin)
 			set(entry, FIN_REMOTE);
 	}
-	/* It has had its chance to close: more data, or a probe (one byte that has been received), says that it does not. */
+	/* It has had its chance to close; more data, or a probe (of the byte received last), says that it does not. */
 	if ((entry->flags & FIN_ACKED) && !fin && (segment->data ? already <= segment->data : already == 1))
 		set(entry, UNHEEDED);
 	if (segment->ack == entry->fin_seq + 1)

@@ -236,7 +236,10 @@ static __always_inline bool server_other_port(struct __sk_buff *skb, const struc
 	return true;
 }
 
-/* The client announces another port of its own (row D9). */
+/*
+ * The client announces another port of its own (row D9). Nothing is sent there before something has come from there: an
+ * address translator may have made it another one.
+ */
 static __always_inline void server_announcement(struct __sk_buff *skb, const struct packet *packet,
 						const struct segment *segment, const struct key *key,
 						struct connection *entry, const struct announcement *found)
@@ -244,26 +247,46 @@ static __always_inline void server_announcement(struct __sk_buff *skb, const str
 	struct connection alias = alias_of(key);
 	struct key alias_key = *key;
 	struct connection *other;
+	struct numbers numbers;
 
 	if (!in_window(skb, packet, segment, key, SERVER)) {
 		count(COUNT_forged_announcement);
 		return;
 	}
-	if (found->port == entry->client_port)
-		return;
 	alias_key.client_port = found->port;
 	other = bpf_map_lookup_elem(&connections, &alias_key);
+	if (other && other->state == ALIAS && other->opened == alias.opened && other->client_port == alias.client_port)
+		other = NULL; /* announced before */
 	if (!found->port || !(found->flags & OPTION_IN_PLACE) || found->port == key->client_port ||
-	    (other && (other->state == ALIAS || !is_closing(other)))) {
+	    (other && (other->state == ALIAS || !is_closing(other))) ||
+	    ask_socket(skb, packet, &alias_key, SERVER, &numbers)) {
 		count(COUNT_refused_announcement);
 		return;
 	}
+	if (found->port == entry->client_port)
+		return;
 	if (bpf_map_update_elem(&connections, &alias_key, &alias, BPF_ANY)) {
 		count(COUNT_map_full);
 		return;
 	}
-	entry->client_port = found->port;
-	count(COUNT_client_moved);
+	entry->client_target = found->port;
+	set(entry, OWN_MOVING);
+}
+
+/*
+ * The client has sent from another of its ports than before: there it is answered from now on. Until it has heard that,
+ * it goes on sending from the one before, too, which brings the answers back there.
+ */
+static __always_inline void server_follow_client(struct __sk_buff *skb, const struct packet *packet,
+						 const struct segment *segment, const struct key *key,
+						 struct connection *entry)
+{
+	if (!in_window(skb, packet, segment, key, SERVER))
+		return;
+	if (entry->client_port)
+		entry->client_target = entry->client_port;
+	entry->client_port = segment->sport == key->client_port ? 0 : segment->sport;
+	clear(entry, SETTLED);
 }
 
 static __always_inline int server_ingress_tcp(struct __sk_buff *skb, struct packet *packet)
@@ -279,10 +302,10 @@ static __always_inline int server_ingress_tcp(struct __sk_buff *skb, struct pack
 	if (entry && entry->state == ALIAS) {
 		struct connection *owner = follow(key, entry);
 
-		if (owner && owner->client_port == segment.sport) {
+		if (owner && (owner->client_port == segment.sport || !is_syn(&segment))) {
 			touch(entry);
 			entry = owner;
-		} else { /* a port the client once moved to, now another connection's */
+		} else { /* a port the client once moved to or might have, now another connection's */
 			key->client_port = segment.sport;
 			bpf_map_delete_elem(&connections, key);
 			entry = NULL;
@@ -303,10 +326,17 @@ static __always_inline int server_ingress_tcp(struct __sk_buff *skb, struct pack
 		}
 		return rewrite(skb, packet, &segment, key->client_port, key->port, segment.word);
 	}
+	if (segment.sport != client_port_of(entry, key->client_port))
+		server_follow_client(skb, packet, &segment, key, entry);
 	if (segment.dport == entry->wire) {
 		if (!(entry->flags & SETTLED) && entry->state == BOUND && has_heard(skb, packet, &segment, entry) &&
-		    !is_disowned(skb, packet, &segment, key, SERVER))
+		    !is_disowned(skb, packet, &segment, key, SERVER)) {
 			set(entry, SETTLED);
+			if ((entry->flags & OWN_MOVING) && entry->client_port) {
+				clear(entry, OWN_MOVING);
+				count(COUNT_client_moved);
+			}
+		}
 	} else if (!server_other_port(skb, packet, &segment, key, entry)) {
 		count(COUNT_wrong_port);
 		return DROP;
@@ -314,8 +344,10 @@ static __always_inline int server_ingress_tcp(struct __sk_buff *skb, struct pack
 	if (may_announce(&segment)) {
 		struct announcement found = read_option(skb, packet, &segment);
 
-		if (found.flags & OPTION_REDIRECT)
+		if (found.flags & OPTION_REDIRECT) {
 			server_announcement(skb, packet, &segment, key, entry, &found);
+			return DROP; /* unanswered: answers are rationed (RFC 5961, 10), and the new port's counts */
+		}
 	}
 	touch(entry);
 	if (segment.word & (TCP_FIN | TCP_RST))

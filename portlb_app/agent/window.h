@@ -86,8 +86,8 @@ static __always_inline bool in_window(struct __sk_buff *skb, const struct packet
 }
 
 /*
- * Does the socket disown this segment? A reset may come without an acknowledgement, so it is told by its sequence number
- * alone. Where no socket is, because the connection is over or its program in another namespace, nothing is disowned.
+ * Does the socket disown this segment? A reset may come without an acknowledgement, so it is told by its sequence
+ * number alone. Without a socket, as the connection is over or its program in another namespace, nothing is disowned.
  */
 static __always_inline bool is_disowned(struct __sk_buff *skb, const struct packet *packet,
 					const struct segment *segment, const struct key *key, enum host host)
