@@ -87,11 +87,13 @@ def _add_vip(random: Random, data: dict[str, Any], vip: str, number: int, networ
     pools: dict[int, dict[str, Any]] = {}
     for port in random.sample(PORTS, random.choice((0, 1, 2, 3, 4))):
         pools[port] = {"servers": random.sample(names, min(len(names), random.choice((0, 1, 2, 2, 3, 4, 6))))}
-        policies = ["balance", "drop", None, None]
+        policies = ["balance", "drop", "pin", None, None]
         policies += ["owner"] * 2 * (port in owned_ports) + ["default"] * 2 * ("default_server" in entry)
         if policy := random.choice(policies):
             pools[port]["legacy"] = policy
-        if policy in ("balance", "drop") and random.random() < 0.4:
+        if policy == "pin" and random.random() < 0.5:
+            pools[port]["pin"] = {"idle": random.choice((1, 300, 65535)), "connections": random.choice((1, 1 << 20))}
+        if policy in ("balance", "drop", "pin") and random.random() < 0.4:
             pools[port]["signal"] = random.choice(("flag", "option", "option"))
     entry["redirect_ports"] = pools
     default = ["default"] * ("default_server" in entry)

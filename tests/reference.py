@@ -317,7 +317,7 @@ def _plain(vip: Vip, servers: list[Server], ip: Ip) -> Outcome:
     assert shared
     opening = ip.tcp_flags & (SYN | ACK) == SYN
     anyone = AnyOf(frozenset(shared.servers)) if shared.servers else Drop()
-    plain = {Legacy.OWNER: owner or Drop(), Legacy.DEFAULT: _default(vip), Legacy.BALANCE: anyone}
+    plain = {Legacy.OWNER: owner or Drop(), Legacy.DEFAULT: _default(vip), Legacy.BALANCE: anyone, Legacy.PIN: anyone}
     return plain.get(shared.legacy, Drop() if opening else anyone)
 
 
@@ -498,7 +498,8 @@ def _may_send(config: Config, server: Server, vip: Vip, payload: Ip) -> bool:
         return default
     port = payload.source_port
     for pool in vip.redirect_ports:
-        if pool.port == port and (server.name in pool.servers or (default and pool.legacy is Legacy.DEFAULT)):
+        plain = pool.legacy is Legacy.PIN or (default and pool.legacy is Legacy.DEFAULT)
+        if pool.port == port and (server.name in pool.servers or plain):
             return True
     owners = [each.name for each in config.servers_of(vip) for own in each.service_ports if own.port == port]
     nobodys = not owners and all(pool.port != port for pool in vip.redirect_ports)
