@@ -14,6 +14,7 @@ from portlb_app.compiler.place import Place
 from portlb_app.config import Address, Rewrite, Server
 from portlb_app.openflow import ETH_ARP, IN_PORT, IP_ICMPV6, Action, Flow, Output, SetField, match
 from portlb_app.pipeline import (
+    ADVERTISE,
     FAMILIES,
     FRAGMENT,
     ND_ADVERTISE,
@@ -90,14 +91,15 @@ def _rest(ip: Family) -> Iterator[Flow]:
 
 def _answers(place: Place, address: Address, asked: Mapping[str, int]) -> Iterator[Flow]:
     """Who asks for the VIP there gets its MAC address."""
+    actions: tuple[Action, ...]
     mac, reason = place.vip.mac, "who asks for the VIP's MAC address gets it from the switch"
     if address.version == 4:
         question = match(**asked, eth_type=ETH_ARP, arp_op=1, arp_tpa=address)
-        actions, mark = answer_arp(mac, int(address)), cookie(Reason.ANSWER_ARP, place.number)
+        actions, mark = (*answer_arp(mac, int(address)), Output(IN_PORT)), cookie(Reason.ANSWER_ARP, place.number)
     else:
         question = match(**asked, **_ICMPV6, icmpv6_type=ND_SOLICIT, nd_target=address)
-        actions, mark = answer_nd(mac, int(address)), cookie(Reason.ANSWER_ND, place.number)
-    yield flow(NEIGHBOUR, Priority.OVERRIDE, question, (*actions, Output(IN_PORT)), mark, reason)
+        actions, mark = (*answer_nd(mac, int(address)), goto(ADVERTISE)), cookie(Reason.ANSWER_ND, place.number)
+    yield flow(NEIGHBOUR, Priority.OVERRIDE, question, actions, mark, reason)
 
 
 def _sharing(place: Place) -> tuple[Server, ...]:
