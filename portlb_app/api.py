@@ -22,6 +22,8 @@ from typing import Any
 
 from portlb_app import __version__
 from portlb_app.config import ConfigError
+from portlb_app.pipeline import PUNTED
+from portlb_app.punt import Counts, Fate
 from portlb_app.reconciler import Configuration, Live, Outcome, RefusedBySwitches, Status, SwitchStatus, TimedOut
 
 MAX_BODY = 4 << 20
@@ -63,11 +65,12 @@ class RefusedConnections:
 
 @dataclass(frozen=True)
 class View:
-    """What there is to tell: the reconciler's status, the live text, and what was refused."""
+    """What there is to tell: the reconciler's status, the live text, what was refused and what was handed up."""
 
     status: Status
     text: str
     refused: RefusedConnections
+    punted: Counts = field(default_factory=dict)
 
 
 def respond(request: Request, view: View) -> Response | Configuration:
@@ -135,7 +138,13 @@ def _status(view: View) -> dict[str, Any]:
             "count": view.refused.count,
             "last": [{"address": address, "reason": reason} for address, reason in view.refused.last],
         },
+        "punted": _punted(view.punted),
     }
+
+
+def _punted(counts: Counts) -> dict[str, dict[str, int]]:
+    """Packets that switches handed up, by reason and fate; every pair is there, 0 or not."""
+    return {reason.name.lower(): {fate.value: counts.get((reason, fate), 0) for fate in Fate} for reason in PUNTED}
 
 
 def _switch(switch: SwitchStatus) -> dict[str, Any]:
@@ -145,6 +154,7 @@ def _switch(switch: SwitchStatus) -> dict[str, Any]:
         "state": switch.state,
         "flows": switch.flows,
         "groups": switch.groups,
+        "meters": switch.meters,
         "drift": switch.drift,
         "errors": list(switch.errors),
         "read_age_seconds": None if switch.read_age is None else round(switch.read_age, 3),

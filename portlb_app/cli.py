@@ -86,14 +86,15 @@ def _check(options: argparse.Namespace) -> int:
 
 
 def _compile(options: argparse.Namespace) -> int:
-    from portlb_app.compiler import compile, flows_text, groups_text
+    from portlb_app.compiler import compile, flows_text, groups_text, meters_text
 
     states = compile(_load(options.config))
     options.output.mkdir(parents=True, exist_ok=True)
     for name, state in states.items():
+        (options.output / f"{name}.meters").write_text(meters_text(name, state), encoding="utf-8")
         (options.output / f"{name}.groups").write_text(groups_text(name, state), encoding="utf-8")
         (options.output / f"{name}.flows").write_text(flows_text(name, state), encoding="utf-8")
-        print(f"{name}: {len(state.flows)} flows, {len(state.groups)} groups")
+        print(f"{name}: {len(state.flows)} flows, {len(state.groups)} groups, {len(state.meters)} meters")
     return 0
 
 

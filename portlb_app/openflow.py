@@ -29,12 +29,22 @@ IP_SCTP = 132
 
 IN_PORT = 0xFFFFFFF8
 """The reserved port that means "back where the packet came from" (OpenFlow 1.5.1, 7.2.1.1)."""
+CONTROLLER = 0xFFFFFFFD
+"""The reserved port that means "to the controller" (OpenFlow 1.5.1, 7.2.1.1)."""
+WHOLE_PACKET = 0xFFFF
+"""How many bytes of a packet go to the controller: all, and the switch keeps none (OFPCML_NO_BUFFER)."""
+
+
+LOCAL = 0xFFFFFFFE
+"""The reserved port that is the bridge's own interface on its host (OpenFlow 1.5.1, 7.2.1.1)."""
+_PORTS = {IN_PORT: "in_port", LOCAL: "LOCAL"}
 
 
 class Kind(enum.Enum):
     """How a field's number is written as text."""
 
     NUMBER = "number"
+    PORT = "port"
     HEX = "hex"
     MAC = "mac"
     IPV4 = "ipv4"
@@ -53,7 +63,8 @@ class Field:
 FIELDS: Mapping[str, Field] = MappingProxyType(
     {
         "reg0": Field(Kind.HEX, 32),
-        "in_port": Field(Kind.NUMBER, 32),
+        "reg1": Field(Kind.HEX, 32),
+        "in_port": Field(Kind.PORT, 32),
         "eth_src": Field(Kind.MAC, 48),
         "eth_dst": Field(Kind.MAC, 48),
         "eth_type": Field(Kind.HEX, 16),
@@ -129,6 +140,8 @@ def _value_text(name: str, value: int) -> str:
         return f"{value:#x}"
     if kind is Kind.FRAG:
         return _FRAG.get(value, str(value))
+    if kind is Kind.PORT:
+        return _PORTS.get(value, str(value))
     return str(value)
 
 
@@ -196,7 +209,7 @@ class Output:
     port: int
 
     def __str__(self) -> str:
-        return "in_port" if self.port == IN_PORT else f"output:{self.port}"
+        return _PORTS.get(self.port, f"output:{self.port}")
 
 
 @dataclass(frozen=True, order=True)
@@ -207,6 +220,24 @@ class ToGroup:
 
     def __str__(self) -> str:
         return f"group:{self.group}"
+
+
+@dataclass(frozen=True, order=True)
+class ToMeter:
+    """Drop the packet if it is more than a meter lets through; else go on with the next action."""
+
+    meter: int
+
+    def __str__(self) -> str:
+        return f"meter:{self.meter}"
+
+
+@dataclass(frozen=True, order=True)
+class ToController:
+    """Hand the whole packet up to the controller; the packet-in carries the flow's cookie."""
+
+    def __str__(self) -> str:
+        return f"controller:{WHOLE_PACKET}"
 
 
 @dataclass(frozen=True, order=True)
@@ -242,6 +273,60 @@ class Goto:
 
 
 @dataclass(frozen=True, order=True)
+class Reassemble:
+    """Have conntrack put a fragmented packet together, and continue with it in a later table (kernel datapath only)."""
+
+    zone: int
+    table: int
+
+    def __str__(self) -> str:
+        return f"ct(table={self.table},zone={self.zone})"
+
+
+@dataclass(frozen=True, order=True)
+class Resubmit:
+    """Look the packet up in a table as well, then go on here (ovs-actions(7)); a bucket can do it, and not `Goto`."""
+
+    table: int
+
+    def __str__(self) -> str:
+        return f"resubmit(,{self.table})"
+
+
+@dataclass(frozen=True)
+class Learn:
+    """Have the switch itself add a flow to `table` (ovs-actions(7)), at most `limit` with the same cookie.
+
+    It matches `matches` (a value, or None for the packet's own), does `writes`, and outputs to the port in the field
+    `output`. It goes when it is idle for `idle` seconds, or `fin_idle` after a FIN or RST.
+    """
+
+    table: int
+    idle: int
+    fin_idle: int
+    priority: int
+    cookie: int
+    limit: int
+    matches: tuple[tuple[str, int | None], ...]
+    writes: tuple[tuple[str, int], ...]
+    output: str
+
+    def __str__(self) -> str:
+        words = [
+            f"table={self.table}",
+            f"idle_timeout={self.idle}",
+            f"fin_idle_timeout={self.fin_idle}",
+            f"priority={self.priority}",
+            f"cookie={self.cookie:#x}",
+            f"limit={self.limit}",
+            *(name if value is None else f"{name}={_value_text(name, value)}" for name, value in self.matches),
+            *(f"load:{value:#x}->{name}" for name, value in self.writes),
+            f"output:{self.output}",
+        ]
+        return f"learn({','.join(words)})"
+
+
+@dataclass(frozen=True, order=True)
 class Opaque:
     """Something read from a switch that no flow of ours contains."""
 
@@ -251,7 +336,9 @@ class Opaque:
         return f"<{self.text}>"
 
 
-Action = Output | ToGroup | SetField | CopyField | Goto | Opaque
+Action = (
+    Output | ToGroup | ToMeter | ToController | SetField | CopyField | Goto | Reassemble | Resubmit | Learn | Opaque
+)
 
 
 def actions_text(actions: Iterable[Action]) -> str:
@@ -315,11 +402,31 @@ class Group:
 
 
 @dataclass(frozen=True)
+class Meter:
+    """One OpenFlow meter: what exceeds `rate` packets per second, after a burst of `burst` packets, is dropped.
+
+    ``opaque`` holds what was read from a switch and is no meter of ours.
+    """
+
+    number: int
+    rate: int
+    burst: int
+    opaque: str = ""
+
+    def __str__(self) -> str:
+        foreign = f",<{self.opaque}>" if self.opaque else ""
+        return (
+            f"meter={self.number},pktps,burst,stats,band=type=drop,rate={self.rate},burst_size={self.burst}{foreign}"
+        )
+
+
+@dataclass(frozen=True)
 class SwitchState:
-    """The flows and groups of one switch that are ours: desired (compiled) or actual (read back)."""
+    """The flows, groups and meters of one switch that are ours: desired (compiled) or actual (read back)."""
 
     flows: frozenset[Flow] = frozenset()
     groups: frozenset[Group] = frozenset()
+    meters: frozenset[Meter] = frozenset()
 
     @cached_property
     def flow_by_key(self) -> Mapping[FlowKey, Flow]:
@@ -331,6 +438,11 @@ class SwitchState:
         """Groups by group id."""
         return {group.number: group for group in self.groups}
 
+    @cached_property
+    def meter_by_number(self) -> Mapping[int, Meter]:
+        """Meters by meter id."""
+        return {meter.number: meter for meter in self.meters}
+
     @property
     def ordered_flows(self) -> list[Flow]:
         """Flows in packet order: by table, highest priority first."""
@@ -340,3 +452,8 @@ class SwitchState:
     def ordered_groups(self) -> list[Group]:
         """Groups by number."""
         return sorted(self.groups, key=lambda group: group.number)
+
+    @property
+    def ordered_meters(self) -> list[Meter]:
+        """Meters by number."""
+        return sorted(self.meters, key=lambda meter: meter.number)

@@ -22,8 +22,22 @@ OPTION_EXID = 0x5250
 """The experiment's identifier within that kind."""
 TYPE_PORT = 1
 
+OPTION_REDIRECT = 0x8
+"""The flag of REDIRECT_OPT that repeats the REDIRECT bit."""
+
+ICMP, TCP, UDP, ICMP6, SCTP = 1, 6, 17, 58, 132
+"""IP protocol numbers (and next headers of IPv6)."""
+PORTS = frozenset({TCP, UDP, SCTP})
+"""Protocols whose header begins with a source and a destination port."""
+ICMP_ERRORS = frozenset({3, 11, 12})
+"""ICMP types that quote the packet they are about (RFC 792; RFC 1122, 3.2.2)."""
+ICMP6_ERRORS = frozenset({1, 2, 3, 4})
+"""The same of ICMPv6 (RFC 4443, 2.1)."""
+
 ETHERNET = 14
 """Bytes of an Ethernet header without a VLAN tag."""
+EXTENSIONS = 8
+"""IPv6 extension headers that are walked; a packet with more is not read."""
 _NAMES = (("SYN", 0x002), ("ACK", 0x010), ("FIN", 0x001), ("RST", 0x004), ("REDIRECT", REDIRECT), ("CONFIRM", CONFIRM))
 
 
@@ -58,6 +72,16 @@ class Segment:
         return None
 
     @property
+    def asks_redirect(self) -> bool:
+        """Whether REDIRECT is asked for, by the header bit or by REDIRECT_OPT."""
+        if self.flags & REDIRECT:
+            return True
+        for kind, value in options(self.options):
+            if kind == OPTION_KIND and len(value) in (4, 6) and value[:2] == OPTION_EXID.to_bytes(2, "big"):
+                return bool(value[2] >> 4 & OPTION_REDIRECT)
+        return False
+
+    @property
     def flag_names(self) -> str:
         """The flags a reader of the protocol looks for, in words."""
         return " ".join(name for name, bit in _NAMES if self.flags & bit)
@@ -81,36 +105,25 @@ def options(header: bytes) -> Iterator[tuple[int, bytes]]:
 
 
 def tcp(frame: bytes) -> Segment | None:
-    """The TCP segment in an Ethernet frame; None if it holds no whole header of one right behind its IP header."""
-    kind = frame[12:14]
-    if kind == b"\x08\x00" and len(frame) >= ETHERNET + 20:
-        start, end = ETHERNET + (frame[14] & 15) * 4, ETHERNET + int.from_bytes(frame[16:18], "big")
-        version, protocol, fragment = frame[14] >> 4, frame[23], int.from_bytes(frame[20:22], "big") & 0x3FFF
-        source: Address = IPv4Address(frame[26:30])
-        destination: Address = IPv4Address(frame[30:34])
-    elif kind == b"\x86\xdd" and len(frame) >= ETHERNET + 40:
-        start, end = ETHERNET + 40, ETHERNET + 40 + int.from_bytes(frame[18:20], "big")
-        version, protocol, fragment = frame[14] >> 4, frame[20], 0
-        source, destination = IPv6Address(frame[22:38]), IPv6Address(frame[38:54])
-    else:
+    """The TCP segment in an Ethernet frame; None if it holds no whole header of one, or a fragment."""
+    ip = _network(frame)
+    if ip is None or ip.fragment or ip.protocol != TCP or len(frame) < ip.start + 20:
         return None
-    if version != source.version or protocol != 6 or fragment or start < ETHERNET + 20 or len(frame) < start + 20:
-        return None
-    sport, dport, seq, ack, word = struct.unpack_from("!HHIIH", frame, start)
-    header = start + (word >> 12) * 4
-    if header < start + 20 or header > len(frame) or header > end:
+    sport, dport, seq, ack, word = struct.unpack_from("!HHIIH", frame, ip.start)
+    header = ip.start + (word >> 12) * 4
+    if header < ip.start + 20 or header > len(frame) or header > ip.end:
         return None
     return Segment(
-        source=source,
-        destination=destination,
+        source=ip.source,
+        destination=ip.destination,
         sport=sport,
         dport=dport,
         seq=seq,
         ack=ack,
         flags=word & 0xFFF,
-        options=frame[start + 20 : header],
-        data=frame[header:end],
-        size=end - header,
+        options=frame[ip.start + 20 : header],
+        data=frame[header : ip.end],
+        size=ip.end - header,
     )
 
 
@@ -140,8 +153,296 @@ def bare_ack(source: Address, destination: Address, sport: int, dport: int) -> b
 
 
 def _checksum(data: bytes) -> int:
-    """The internet checksum of an even number of bytes (RFC 1071)."""
+    """The internet checksum (RFC 1071); an odd last byte counts as if a zero followed."""
+    data += bytes(len(data) % 2)
     total: int = sum(struct.unpack(f"!{len(data) // 2}H", data))
     while total >> 16:
         total = (total & 0xFFFF) + (total >> 16)
     return 0xFFFF - total
+
+
+# ---- fragments and quotes --------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Ip:
+    """An IP header in some bytes: where what it carries begins and ends, and what fragment that is.
+
+    `end` is what the header says and may lie behind the bytes; `protocol` is what comes after all extension headers;
+    `identifier` is 0 and `fragment` false for a whole packet; `offset` is in bytes.
+    """
+
+    source: Address
+    destination: Address
+    protocol: int
+    start: int
+    end: int
+    fragment: bool = False
+    identifier: int = 0
+    offset: int = 0
+    more: bool = False
+
+
+def _ip(data: bytes, at: int, version: int) -> _Ip | None:
+    """The IP header at `at`; None if it is no whole one of that version (RFC 791, 3.1; RFC 8200, 3 and 4)."""
+    if version == 4:
+        return _ip4(data, at)
+    return _ip6(data, at)
+
+
+def _ip4(data: bytes, at: int) -> _Ip | None:
+    if len(data) < at + 20 or data[at] >> 4 != 4:
+        return None
+    length, identifier, word = struct.unpack_from("!HHH", data, at + 2)
+    start, end = at + (data[at] & 15) * 4, at + length
+    if start < at + 20 or start > len(data) or end < start:
+        return None
+    return _Ip(
+        source=IPv4Address(data[at + 12 : at + 16]),
+        destination=IPv4Address(data[at + 16 : at + 20]),
+        protocol=data[at + 9],
+        start=start,
+        end=end,
+        fragment=bool(word & 0x3FFF),
+        identifier=identifier if word & 0x3FFF else 0,
+        offset=(word & 0x1FFF) * 8,
+        more=bool(word & 0x2000),
+    )
+
+
+_WALKED = frozenset({0, 43, 60, 135, 139, 140})
+"""IPv6 extension headers with a length in units of 8 bytes: hop-by-hop, routing, destination options, mobility, HIP,
+shim6. (51, authentication, counts in 4; 44 is the fragment header.)"""
+
+
+def _ip6(data: bytes, at: int) -> _Ip | None:
+    if len(data) < at + 40 or data[at] >> 4 != 6:
+        return None
+    source, destination = IPv6Address(data[at + 8 : at + 24]), IPv6Address(data[at + 24 : at + 40])
+    end = at + 40 + int.from_bytes(data[at + 4 : at + 6], "big")
+    protocol, start = data[at + 6], at + 40
+    fragment, identifier, offset, more = False, 0, 0, False
+    for _ in range(EXTENSIONS):
+        if offset or (protocol not in _WALKED and protocol not in (44, 51)):
+            break
+        if len(data) < start + 8:
+            return None
+        size = 8
+        if protocol == 44:
+            if fragment:
+                return None
+            word, identifier = struct.unpack_from("!HI", data, start + 2)
+            fragment, offset, more = True, word & 0xFFF8, bool(word & 1)
+        elif protocol == 51:
+            size = (data[start + 1] + 2) * 4
+        else:
+            size = (data[start + 1] + 1) * 8
+        protocol, start = data[start], start + size
+    else:
+        if not offset and (protocol in _WALKED or protocol in (44, 51)):
+            return None
+    if start > len(data) or start > end:
+        return None
+    if fragment and not offset and not more:  # an atomic fragment is a whole packet (RFC 6946)
+        fragment, identifier = False, 0
+    return _Ip(source, destination, protocol, start, end, fragment, identifier, offset, more)
+
+
+def _network(frame: bytes) -> _Ip | None:
+    """The IP header of an Ethernet frame without a VLAN tag."""
+    version = {b"\x08\x00": 4, b"\x86\xdd": 6}.get(frame[12:14])
+    return None if version is None else _ip(frame, ETHERNET, version)
+
+
+FragmentKey = tuple[Address, Address, int, int]
+
+
+@dataclass(frozen=True)
+class Fragment:
+    """One fragment of a packet: source, destination, protocol and identifier tell which packet (RFC 791, 3.2).
+
+    `offset` and `size` in bytes; `ports` (source, destination) and `flags` (TCP) of a first fragment whose protocol has
+    them. For IPv6 the protocol is 0 in the key: later fragments need not know what the first one's headers lead to
+    (RFC 8200, 4.5).
+    """
+
+    source: Address
+    destination: Address
+    protocol: int
+    identifier: int
+    offset: int
+    size: int
+    more: bool
+    ports: tuple[int, int] | None
+    flags: int
+
+    @property
+    def key(self) -> FragmentKey:
+        """What all fragments of one packet share."""
+        protocol = self.protocol if self.source.version == 4 else 0
+        return (self.source, self.destination, protocol, self.identifier)
+
+
+def fragment(frame: bytes) -> Fragment | None:
+    """The fragment in an Ethernet frame; None if it holds none, or one no host would put together.
+
+    That is: an empty one, one that ends beyond 64 kB or, but for the last, not at a multiple of 8 bytes; and a first
+    one too short for the ports (and, of TCP, the flags) by which it is judged (RFC 1858, 3).
+    """
+    ip = _network(frame)
+    if ip is None or not ip.fragment or ip.end > len(frame):
+        return None
+    size = ip.end - ip.start
+    if not size or ip.offset + size > 0xFFFF or (ip.more and size % 8):
+        return None
+    ports, flags = None, 0
+    if not ip.offset and ip.protocol in PORTS:
+        if size < (14 if ip.protocol == TCP else 4):
+            return None
+        sport, dport = struct.unpack_from("!HH", frame, ip.start)
+        ports = (sport, dport)
+        if ip.protocol == TCP:
+            (flags,) = struct.unpack_from("!H", frame, ip.start + 12)
+    return Fragment(
+        ip.source, ip.destination, ip.protocol, ip.identifier, ip.offset, size, ip.more, ports, flags & 0xFFF
+    )
+
+
+@dataclass(frozen=True)
+class Quote:
+    """What an ICMP error says it is about: a packet from `source`; `ports` if it shows a source and destination port.
+
+    `sender` and `receiver` are those of the error itself.
+    """
+
+    sender: Address
+    receiver: Address
+    source: Address
+    destination: Address
+    protocol: int
+    ports: tuple[int, int] | None
+
+
+def quote(frame: bytes) -> Quote | None:
+    """What the ICMP or ICMPv6 error in an Ethernet frame quotes; None if it is no error, or quotes no whole IP header.
+
+    8 bytes behind the quoted header suffice (RFC 792); with less a protocol that has ports makes None, unless the quote
+    is of a later fragment. An error about an error is None: nobody may send one (RFC 1122, 3.2.2; RFC 4443, 2.4 e).
+    """
+    found = _quoted(frame)
+    if found is None:
+        return None
+    outer, inner, _ = found
+    ports = None
+    if inner.protocol in PORTS and not inner.offset:
+        sport, dport = struct.unpack_from("!HH", frame, inner.start)
+        ports = (sport, dport)
+    return Quote(outer.source, outer.destination, inner.source, inner.destination, inner.protocol, ports)
+
+
+def _quoted(frame: bytes) -> tuple[_Ip, _Ip, bytes] | None:
+    """The IP header of an error, the one it quotes, and the bytes up to the error's end."""
+    outer = _network(frame)
+    if outer is None or outer.fragment or outer.end > len(frame):
+        return None
+    frame = frame[: outer.end]
+    version = outer.source.version
+    errors = ICMP_ERRORS if version == 4 else ICMP6_ERRORS
+    if outer.protocol != (ICMP if version == 4 else ICMP6) or outer.end < outer.start + 8:
+        return None
+    if frame[outer.start] not in errors:
+        return None
+    inner = _ip(frame, outer.start + 8, version)
+    if inner is None:
+        return None
+    if inner.offset:
+        return outer, inner, frame
+    if inner.protocol in PORTS and len(frame) < inner.start + 8:
+        return None
+    if inner.protocol in (ICMP, ICMP6) and (len(frame) <= inner.start or _is_error(inner, frame[inner.start])):
+        return None
+    return outer, inner, frame
+
+
+def _is_error(ip: _Ip, kind: int) -> bool:
+    if ip.source.version == 4:
+        return ip.protocol == ICMP and kind in ICMP_ERRORS
+    return ip.protocol == ICMP6 and kind < 128
+
+
+def requote(frame: bytes, source: Address | None = None, destination: Address | None = None) -> bytes | None:
+    """The ICMP error in a frame with other addresses in the packet it quotes, and every checksum as right as it was.
+
+    For hosts that know their packets under another address than the network does (row N1). What changes: the quoted
+    address; the quoted header's checksum; the quoted TCP or UDP checksum, as far as it is quoted (a UDP checksum of 0
+    means none and stays, RFC 768); the error's own checksum. None for a frame `quote` does not read, or an address of
+    the other family.
+    """
+    found = _quoted(frame)
+    if found is None:
+        return None
+    outer, inner, whole = found
+    changed = bytearray(frame)
+    if not _replace(changed, outer.start + 8, inner, source, destination, end=len(whole)):
+        return None
+    _amend(changed, outer.start + 2, *_even(whole[outer.start + 4 :], bytes(changed[outer.start + 4 : len(whole)])))
+    return bytes(changed)
+
+
+def _replace(
+    data: bytearray,
+    at: int,
+    ip: _Ip,
+    source: Address | None,
+    destination: Address | None,
+    end: int | None = None,
+) -> bool:
+    """Put addresses into the IP header at `at`, and amend the checksums that cover them and lie before `end`.
+
+    False for an address of the other family.
+    """
+    places = ((12, 16), (16, 20)) if ip.source.version == 4 else ((8, 24), (24, 40))
+    field = {TCP: 16, UDP: 6}.get(ip.protocol, 2 if ip.protocol == ICMP6 and ip.source.version == 6 else None)
+    for (begin, stop), old, new in zip(places, (ip.source, ip.destination), (source, destination), strict=True):
+        if new is None or new == old:
+            continue
+        if new.version != old.version:
+            return False
+        data[at + begin : at + stop] = new.packed
+        if old.version == 4:
+            _amend(data, at + 10, old.packed, new.packed)
+        if field is not None and not ip.offset and ip.start + field + 2 <= (len(data) if end is None else end):
+            place = ip.start + field
+            if ip.protocol != UDP or data[place : place + 2] != bytes(2):
+                _amend(data, place, old.packed, new.packed, udp=ip.protocol == UDP)
+    return True
+
+
+def _even(old: bytes, new: bytes) -> tuple[bytes, bytes]:
+    return old + bytes(len(old) % 2), new + bytes(len(new) % 2)
+
+
+def _amend(data: bytearray, at: int, old: bytes, new: bytes, udp: bool = False) -> None:
+    """Amend the checksum at `at` for bytes that changed from `old` to `new`, of equal and even length (RFC 1624, 3)."""
+    total = 0xFFFF - int.from_bytes(data[at : at + 2], "big")
+    for before, after in zip(*(struct.unpack(f"!{len(old) // 2}H", each) for each in (old, new)), strict=True):
+        total += 0xFFFF - before + after
+    while total >> 16:
+        total = (total & 0xFFFF) + (total >> 16)
+    checksum = 0xFFFF - total
+    data[at : at + 2] = (0xFFFF if udp and not checksum else checksum).to_bytes(2, "big")
+
+
+def readdress(frame: bytes, source: Address | None = None, destination: Address | None = None) -> bytes | None:
+    """The IP packet or fragment in an Ethernet frame with other addresses, and every checksum as right as it was.
+
+    What changes: an address, the IPv4 header's checksum, and the TCP, UDP or ICMPv6 checksum if this part of the
+    packet has it, which is right for the whole. None for a frame without IP, or an address of the other family.
+    """
+    ip = _network(frame)
+    if ip is None:
+        return None
+    changed = bytearray(frame)
+    if not _replace(changed, ETHERNET, ip, source, destination):
+        return None
+    return bytes(changed)

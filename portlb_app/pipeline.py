@@ -13,8 +13,10 @@ Open vSwitch grows with the masks of a table, not with its rules.
 from __future__ import annotations
 
 import enum
+from collections.abc import Mapping
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
+from types import MappingProxyType
 
 from portlb_app import packets
 from portlb_app.openflow import (
@@ -30,8 +32,12 @@ from portlb_app.openflow import (
     Flow,
     Goto,
     Match,
+    Meter,
+    Reassemble,
     Selection,
     SetField,
+    ToController,
+    ToMeter,
 )
 
 Address = IPv4Address | IPv6Address
@@ -60,6 +66,8 @@ class Family:
     """ICMP types that quote the packet they are about (RFC 1122, 3.2.2; RFC 4443, 2.1)."""
     from_servers: tuple[int, ...]
     """ICMP types a server may send as its VIP: answers to pings, and errors."""
+    echo: int
+    echo_reply: int
 
     def to(self, address: Address) -> dict[str, int]:
         """The match of packets to an address."""
@@ -71,8 +79,8 @@ class Family:
 
 
 FAMILIES = {
-    4: Family(4, ETH_IPV4, "ip_src", "ip_dst", IP_ICMP, "icmp_type", (3, 11, 12), (0, 3, 11, 12)),
-    6: Family(6, ETH_IPV6, "ipv6_src", "ipv6_dst", IP_ICMPV6, "icmpv6_type", (1, 2, 3, 4), (1, 2, 3, 4, 129)),
+    4: Family(4, ETH_IPV4, "ip_src", "ip_dst", IP_ICMP, "icmp_type", (3, 11, 12), (0, 3, 11, 12), 8, 0),
+    6: Family(6, ETH_IPV6, "ipv6_src", "ipv6_dst", IP_ICMPV6, "icmpv6_type", (1, 2, 3, 4), (1, 2, 3, 4, 129), 128, 129),
 }
 
 
@@ -188,6 +196,8 @@ class Reason(enum.IntEnum):
     NEIGHBOUR_DISCOVERY = 21
     PEER = 22
     GATEWAY_ARP = 23
+    MANAGEMENT = 24
+    SIGNAL = 32
 
 
 COOKIE = 0x504C << 48
@@ -200,6 +210,13 @@ def cookie(reason: Reason, vip: int = 0, port: int = 0) -> int:
     return COOKIE | int(reason) << 40 | (vip & 0xFFFF) << 16 | port
 
 
+def told_by(cookie: int) -> tuple[Reason | None, int, int]:
+    """What a cookie says: reason (None if the cookie is none of ours), the number of the VIP, the port."""
+    reason = cookie >> 40 & 0xFF
+    known = cookie >> 48 == COOKIE >> 48 and reason in Reason.__members__.values()
+    return (Reason(reason) if known else None), cookie >> 16 & 0xFFFF, cookie & 0xFFFF
+
+
 GROUPS = {4: 0x5, 6: 0x6}
 """Bits 28-31 of the number of every group of ours, by IP version. Groups have no cookie, so their number tells."""
 
@@ -209,9 +226,43 @@ def pool_group(vip: int, port: int, version: int) -> int:
     return GROUPS[version] << 28 | (vip & 0xFFF) << 16 | port
 
 
+def icmp_group(vip: int, version: int) -> int:
+    """The group that spreads a VIP's ICMP over all of its servers: the one of port 0, which is nobody's."""
+    return pool_group(vip, 0, version)
+
+
 def is_our_group(number: int) -> bool:
     """Whether a group in a switch is ours, by its number."""
     return number >> 28 in GROUPS.values()
+
+
+METERS = 0x50
+"""Bits 8 and up of the number of every meter of ours: a switch numbers its meters from 1, and may have only 65,535."""
+
+PUNTED: Mapping[Reason, Meter] = MappingProxyType(
+    {
+        reason: Meter(METERS << 8 | int(reason), rate, burst)
+        for reason, rate, burst in (
+            (Reason.ICMP_ERROR, 500, 100),
+            (Reason.FRAGMENT, 1000, 500),
+            (Reason.SIGNAL, 1000, 250),
+            (Reason.SERVER_ICMP, 200, 50),
+            (Reason.SERVER_FRAGMENT, 1000, 500),
+        )
+    }
+)
+"""Why a packet may be handed up to the controller, and how many a second: a meter each, so that a flood of one kind
+starves no other. Together they are less than a controller can judge (bench/punt.py)."""
+
+
+def is_our_meter(number: int) -> bool:
+    """Whether a meter in a switch is ours, by its number."""
+    return number >> 8 == METERS
+
+
+def punt(reason: Reason) -> tuple[Action, ...]:
+    """The actions that hand a packet up, within what its reason's meter lets through; KeyError for another reason."""
+    return (ToMeter(PUNTED[reason].number), ToController())
 
 
 def selection(level: int) -> Selection:
@@ -237,7 +288,7 @@ def flow(
     if priority is Priority.MISS and match.fields:
         raise PipelineError(f"{table.name}: a miss matches everything")
     for position, action in enumerate(actions):
-        if isinstance(action, Goto):
+        if isinstance(action, (Goto, Reassemble)):
             if position != len(actions) - 1:
                 raise PipelineError(f"{table.name}: goto is the last action")
             if BY_NUMBER[action.table].name not in table.goes_to:
@@ -255,6 +306,15 @@ def goto(table: Table) -> Goto:
     return Goto(table.number)
 
 
+CONNTRACK_ZONE = 0x504C
+"""The conntrack zone fragments are put together in; nothing is ever committed to it."""
+
+
+def reassemble(table: Table) -> Reassemble:
+    """The action that continues in `table` with the whole of a fragmented packet (kernel datapath)."""
+    return Reassemble(CONNTRACK_ZONE, table.number)
+
+
 def set_side(side: Side) -> SetField:
     """The action that remembers, for the rest of the walk, where a packet came from."""
     return SetField("reg0", int(side))
@@ -270,6 +330,18 @@ def answer_arp(mac: int, address: int) -> tuple[Action, ...]:
         CopyField("arp_spa", "arp_tpa"),
         SetField("arp_sha", mac),
         SetField("arp_spa", address),
+    )
+
+
+def answer_echo(mac: int, address: Address) -> tuple[Action, ...]:
+    """Actions that turn an echo request into its reply (RFC 792, RFC 4443), checksums right; the TTL stays."""
+    ip = family(address)
+    return (
+        CopyField("eth_src", "eth_dst"),
+        SetField("eth_src", mac),
+        CopyField(ip.source, ip.destination),
+        SetField(ip.source, int(address)),
+        SetField(ip.icmp_type, ip.echo_reply),
     )
 
 

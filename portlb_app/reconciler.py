@@ -30,12 +30,15 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from portlb_app.compiler import compile
-from portlb_app.config import load
+from portlb_app.config import Config, load
 from portlb_app.openflow import SwitchState
 from portlb_app.plan import Plan, diff
 
 INTERVAL = 30.0
 """Seconds from the end of a switch's round to the next one by the timer."""
+
+NO_CONFIG = Config((), (), ())
+"""A configuration of nothing."""
 
 State = Literal["absent", "reading", "applying", "synced", "error"]
 
@@ -57,13 +60,15 @@ class Configuration:
 
     text: str
     targets: Mapping[int, Target]
+    config: Config = NO_CONFIG
 
     @classmethod
     def of(cls, text: str) -> Configuration:
         """Load and compile a text; ConfigError with every mistake in it."""
         config = load(text)
         states = compile(config)
-        return cls(text, {switch.dpid: Target(switch.name, states[switch.name]) for switch in config.switches})
+        targets = {switch.dpid: Target(switch.name, states[switch.name]) for switch in config.switches}
+        return cls(text, targets, config)
 
 
 @dataclass(frozen=True)
@@ -75,6 +80,7 @@ class SwitchStatus:
     state: State
     flows: int
     groups: int
+    meters: int
     drift: int
     errors: tuple[str, ...]
     read_age: float | None
@@ -255,6 +261,11 @@ class Reconciler:
         """The text of the live configuration."""
         return self._live.text
 
+    @property
+    def live(self) -> Configuration:
+        """The live configuration."""
+        return self._live
+
     def handle(self, event: Event, now: float) -> list[Command]:
         """Take one event at time `now`; what must be done about it."""
         self._now = now
@@ -292,6 +303,7 @@ class Reconciler:
             state=self._state(switch),
             flows=len(switch.seen.flows),
             groups=len(switch.seen.groups),
+            meters=len(switch.seen.meters),
             drift=switch.drift,
             errors=switch.errors,
             read_age=None if switch.seen_at is None else now - switch.seen_at,
@@ -433,7 +445,7 @@ class Reconciler:
         changed = len(diff(switch.seen, switch.left).steps)
         if changed:
             switch.drift += changed
-            text = f"{self._name(switch.dpid)}: somebody changed {changed} of our flows and groups; putting them right"
+            text = f"{self._name(switch.dpid)}: somebody changed {changed} of our entries; putting them right"
             self._log("warning", text)
 
     def _synced(self, switch: _Switch) -> None:

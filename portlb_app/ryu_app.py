@@ -22,8 +22,9 @@ from ryu.ofproto import ofproto_v1_5_parser as parser
 
 from portlb_app import api, ryu_wire
 from portlb_app.config import ConfigError
-from portlb_app.openflow import Flow, Group, SwitchState
+from portlb_app.openflow import Flow, Group, Meter, SwitchState
 from portlb_app.plan import Plan, Step
+from portlb_app.punt import Punt
 from portlb_app.reconciler import (
     Answer,
     Applied,
@@ -45,6 +46,7 @@ from portlb_app.reconciler import (
     Tick,
 )
 from portlb_app.ryu_guard import Door, GuardedDatapath
+from portlb_app.ryu_punt import Desk
 from portlb_app.store import ConfigFile, StoreError
 
 TICK_SECONDS = 0.25
@@ -54,6 +56,7 @@ INBOX = 1024
 """Answers that wait to be read; each has at most 64 kB."""
 FLOWS = 1 << 18
 GROUPS = 1 << 16
+METERS = 1 << 8
 """What a switch may claim to hold of ours."""
 ERRORS = 10
 """Errors of one bundle that are kept."""
@@ -160,7 +163,12 @@ class Conversation:
             groups.update(ryu_wire.our_groups(reply.body))
             if len(groups) > GROUPS:
                 raise ryu_wire.Malformed(f"more than {GROUPS} groups")
-        return StateRead(self.datapath.id, SwitchState(frozenset(flows), frozenset(groups)))
+        meters: set[Meter] = set()
+        for reply in self._replies(ryu_wire.meters_request(self.datapath), "its meters"):
+            meters.update(ryu_wire.our_meters(reply.body))
+            if len(meters) > METERS:
+                raise ryu_wire.Malformed(f"more than {METERS} meters")
+        return StateRead(self.datapath.id, SwitchState(frozenset(flows), frozenset(groups), frozenset(meters)))
 
     def _replies(self, request: Any, what: str) -> Any:
         """The messages of a multipart reply."""
@@ -178,7 +186,34 @@ class Conversation:
         self._awaited.discard(xid)
 
     def _apply(self, plan: Plan) -> Applied | Refused:
-        """One atomic, ordered bundle. It is closed before it is committed, so that every step is known to be in it."""
+        """Meters that come, the bundle, meters that leave; what is refused ends it."""
+        for errors in (self._send(plan.before), self._bundle(plan.bundle), self._send(plan.after)):
+            if errors:
+                return Refused(self.datapath.id, tuple(errors[:ERRORS]))
+        return Applied(self.datapath.id)
+
+    def _send(self, steps: tuple[Step, ...]) -> list[str]:
+        """Steps that cannot be in a bundle, and a barrier; what the switch refused."""
+        if not steps:
+            return []
+        sent = {self._queue(ryu_wire.message(self.datapath, step)): step for step in steps}
+        barrier = self._ask(parser.OFPBarrierRequest(self.datapath))
+        errors = []
+        while True:
+            answer = self._next()
+            if isinstance(answer, parser.OFPErrorMsg) and answer.xid in sent:
+                errors.append(ryu_wire.refused_step(sent[answer.xid], answer))
+            elif answer.xid == barrier:
+                self._awaited.clear()
+                return errors
+
+    def _bundle(self, planned: tuple[Step, ...]) -> list[str]:
+        """One atomic, ordered bundle; what the switch refused.
+
+        It is closed before it is committed, so that every step is known to be in it.
+        """
+        if not planned:
+            return []
         bundle = next(self._bundles)
         steps: dict[int, Step] = {}
         errors: list[str] = []
@@ -196,12 +231,12 @@ class Conversation:
 
         try:
             control(ofp.OFPBCT_OPEN_REQUEST, "open")
-            for step in plan.steps:
+            for step in planned:
                 steps[self._queue(ryu_wire.bundle_add(self.datapath, bundle, step))] = step
             control(ofp.OFPBCT_CLOSE_REQUEST, "close")
             if not errors:
                 control(ofp.OFPBCT_COMMIT_REQUEST, "commit")
-                return Applied(self.datapath.id)
+                return []
             control(ofp.OFPBCT_DISCARD_REQUEST, "discard")
         except _Refused as refused:
             if not errors:
@@ -209,7 +244,7 @@ class Conversation:
             _LOG.debug("%s", refused)
         finally:
             self._awaited.clear()
-        return Refused(self.datapath.id, tuple(errors[:ERRORS]))
+        return errors
 
 
 class Controller(app_manager.RyuApp):  # type: ignore[misc]
@@ -226,6 +261,9 @@ class Controller(app_manager.RyuApp):  # type: ignore[misc]
         self._conversations: dict[int, Conversation] = {}
         self._tickets = itertools.count(1)
         self._waiting: dict[int, Signal] = {}
+        self._punt = Punt()
+        self._desks: dict[int, Desk] = {}
+        door.on_packet = self._punted
 
     def start(self) -> None:
         """Called by Ryu when everything is set up."""
@@ -245,6 +283,8 @@ class Controller(app_manager.RyuApp):  # type: ignore[misc]
 
     @_on(ofp_event.EventOFPFlowDescStatsReply, MAIN_DISPATCHER)
     @_on(ofp_event.EventOFPGroupDescStatsReply, MAIN_DISPATCHER)
+    @_on(ofp_event.EventOFPMeterDescStatsReply, MAIN_DISPATCHER)
+    @_on(ofp_event.EventOFPBarrierReply, MAIN_DISPATCHER)
     @_on(ofp_event.EventOFPBundleCtrlMsg, MAIN_DISPATCHER)
     @_on(ofp_event.EventOFPErrorMsg, MAIN_DISPATCHER)
     def on_answer(self, event: Any) -> None:
@@ -258,12 +298,15 @@ class Controller(app_manager.RyuApp):  # type: ignore[misc]
         if known:
             known.close()
             known.datapath.drop(f"switch {datapath.id:#x} connected again")
+            self._desks[datapath.id].close()
         self._conversations[datapath.id] = Conversation(datapath, self._step)
+        self._desks[datapath.id] = Desk(datapath, self._punt, lambda: self._reconciler.live.config)
         self._step(SwitchConnected(datapath.id))
 
     def _disconnected(self, conversation: Conversation) -> None:
         conversation.close()
         del self._conversations[conversation.datapath.id]
+        self._desks.pop(conversation.datapath.id).close()
         self._step(SwitchDisconnected(conversation.datapath.id))
 
     # ---- the reconciler ----
@@ -272,6 +315,14 @@ class Controller(app_manager.RyuApp):  # type: ignore[misc]
         while True:
             hub.sleep(TICK_SECONDS)
             self._step(Tick())
+            for dpid, send in self._punt.expire(time.monotonic()):
+                if desk := self._desks.get(dpid):
+                    desk.send(send)
+
+    def _punted(self, datapath: GuardedDatapath, message: bytes) -> None:
+        desk = self._desks.get(datapath.id)
+        if desk and desk.datapath is datapath:
+            desk.put(message)
 
     def _step(self, event: Event) -> None:
         for command in self._reconciler.handle(event, time.monotonic()):
@@ -300,7 +351,7 @@ class Controller(app_manager.RyuApp):  # type: ignore[misc]
     def view(self) -> api.View:
         """What there is to tell at this moment."""
         status = self._reconciler.status(time.monotonic())
-        return api.View(status, self._reconciler.text, self._door.refused)
+        return api.View(status, self._reconciler.text, self._door.refused, self._punt.counts)
 
     def replace(self, configuration: Configuration) -> api.Response:
         """Make a configuration live and save it."""

@@ -9,6 +9,7 @@ leaves Ryu its messages, handshake and events.
   hundredth of it.
 - The handshake has a deadline and a number of messages; connections are counted.
 - After a few messages it is the next connection's turn.
+- Packets that a switch hands up pass neither Ryu's parser nor its queue of events, which answers need.
 
 A peer that breaks a rule loses its connection. It is counted, kept in a short list for the status, and logged, but not
 more often than a log can bear.
@@ -23,7 +24,7 @@ import ssl
 import struct
 import time
 from collections import Counter, deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from typing import Any
 
@@ -152,6 +153,10 @@ class GuardedDatapath(Datapath):  # type: ignore[misc]
             data = data[offset:] + (more or b"")
 
     def _take(self, data: bytes) -> None:
+        if data[1] == ofp.OFPT_PACKET_IN:
+            if self.state == MAIN_DISPATCHER:
+                self._door.on_packet(self, data)
+            return
         message = self._hello(data) if data[1] == ofp.OFPT_HELLO else self._parse(data)
         if self.state != MAIN_DISPATCHER:
             self._early -= 1
@@ -204,6 +209,8 @@ class Door:
         self._refused = 0
         self._last: deque[tuple[str, str]] = deque(maxlen=REMEMBERED)
         self._logged: deque[float] = deque(maxlen=LOGGED_PER_MINUTE)
+        self.on_packet: Callable[[GuardedDatapath, bytes], None] = lambda _datapath, _message: None
+        """Told every packet-in message (with its header) of a switch whose handshake is done; it must not wait."""
         signal.signal(signal.SIGVTALRM, _expired)
 
     @property

@@ -1,11 +1,12 @@
 """Between our values and OpenFlow 1.5 messages: the only place that knows both.
 
-Out: a `Step` of a plan becomes a message of Ryu's classes, to be added to a bundle.
+Out: a `Step` of a plan becomes a message of Ryu's classes, to be added to a bundle (a meter's: to be sent by itself).
 
-In: flow and group descriptions become `Flow` and `Group`, equal to what was sent. They are decoded here from the bytes
-and not by Ryu, whose decoder of these two replies reads past the end of buckets and groups (it takes the next bucket
-for a property of this one, and hangs if that is empty) and loses a whole reply over one action it doesn't know.
-`keep_descriptions_raw` takes it out of the way.
+In: flow, group and meter descriptions become `Flow`, `Group` and `Meter`, equal to what was sent. They are decoded here
+from the bytes and not by Ryu, whose decoder of groups reads past the end of buckets and groups (it takes the next
+bucket for a property of this one, and hangs if that is empty), whose decoder of meters hangs on a band of length 0, and
+which loses a whole reply over one action it doesn't know. `keep_descriptions_raw` takes it out of the way. Packets that
+a switch hands up are read here too (`packet_in`): at their rate Ryu's classes cost more than the decision.
 
 Rules of the decoder: every length is checked before it is used, every loop consumes its input, and what we do not know
 becomes `Opaque` (or an ``opaque`` match) with its bytes in hex. Only framing that contradicts itself is `Malformed`.
@@ -27,7 +28,7 @@ from ryu.ofproto import ofproto_v1_5 as ofp
 from ryu.ofproto import ofproto_v1_5_parser as parser
 from ryu.ofproto import oxm_fields
 
-from portlb_app import openflow, pipeline
+from portlb_app import nicira, openflow, pipeline
 from portlb_app.openflow import (
     FIELDS,
     Action,
@@ -36,14 +37,21 @@ from portlb_app.openflow import (
     Goto,
     Group,
     Kind,
+    Learn,
     Match,
+    Meter,
     Opaque,
     Output,
+    Reassemble,
+    Resubmit,
     Selection,
     SetField,
+    ToController,
     ToGroup,
+    ToMeter,
 )
 from portlb_app.plan import Step
+from portlb_app.punt import Punted
 
 VERSION = ofp.OFP_VERSION
 BUNDLE_FLAGS = ofp.OFPBF_ATOMIC | ofp.OFPBF_ORDERED
@@ -102,10 +110,14 @@ def _oxm_headers() -> dict[int, _Oxm]:
 
 _OXM = _oxm_headers()
 
+_IN_PORT = 0x8000 << 16 | 4
+"""OXM_OF_IN_PORT."""
 _XREG0_MASKED = 0x8001 << 16 | 1 << 8 | 16
-"""Open vSwitch answers a match on reg0 as the upper half of OpenFlow's 64-bit packet register 0 (7.2.3.11), masked."""
+"""Open vSwitch answers a match on reg0 or reg1 as the upper or lower half of OpenFlow's 64-bit packet register 0
+(7.2.3.11), masked."""
 _REG0_MASKED = 0x0001 << 16 | 1 << 8 | 8
-"""NXM_NX_REG0_W, which is what we send."""
+_REG1_MASKED = 0x0001 << 16 | 1 << 9 | 1 << 8 | 8
+"""NXM_NX_REG0_W and NXM_NX_REG1_W, which is what we send."""
 
 
 class Malformed(Exception):
@@ -158,6 +170,22 @@ class _OpaqueMatch(parser.OFPMatch):  # type: ignore[misc]
         return len(buf) - offset
 
 
+class _Raw(parser.OFPAction):  # type: ignore[misc]
+    """An action as bytes."""
+
+    cls_action_type = nicira.EXPERIMENTER
+    cls_action_len = 0
+
+    def __init__(self, whole: bytes) -> None:
+        super().__init__()
+        self.whole, self.len = whole, len(whole)
+
+    def serialize(self, buf: bytearray, offset: int) -> None:
+        """Put it into a message, whose bytes up to `offset` may not be there yet."""
+        buf.extend(bytes(max(0, offset - len(buf))))
+        buf[offset:] = self.whole
+
+
 @lru_cache(maxsize=4096)
 def _ryu_action(action: Action) -> Any:
     match action:
@@ -165,8 +193,14 @@ def _ryu_action(action: Action) -> Any:
             return parser.OFPActionOutput(port, 0)
         case ToGroup(number):
             return parser.OFPActionGroup(number)
+        case ToMeter(number):
+            return parser.OFPActionMeter(number)
+        case ToController():
+            return parser.OFPActionOutput(openflow.CONTROLLER, openflow.WHOLE_PACKET)
         case SetField(name, value):
             return parser.OFPActionSetField(**{_ryu_name(name): _ryu_value(name, value)})
+        case Resubmit() | Learn() | Reassemble():
+            return _Raw(nicira.encode(action))
         case CopyField(source, target):
             oxm_ids = [parser.OFPOxmId(_ryu_name(name)) for name in (source, target)]
             return parser.OFPActionCopyField(n_bits=FIELDS[source].bits, oxm_ids=oxm_ids)
@@ -240,14 +274,27 @@ def _group_mod(datapath: Any, verb: str, group: Group) -> Any:
     )
 
 
+_METER_COMMANDS = {"add": ofp.OFPMC_ADD, "modify": ofp.OFPMC_MODIFY, "delete": ofp.OFPMC_DELETE}
+_METER_FLAGS = ofp.OFPMF_PKTPS | ofp.OFPMF_BURST | ofp.OFPMF_STATS
+
+
+def _meter_mod(datapath: Any, verb: str, meter: Meter) -> Any:
+    bands = [] if verb == "delete" else [parser.OFPMeterBandDrop(meter.rate, meter.burst)]
+    return parser.OFPMeterMod(datapath, _METER_COMMANDS[verb], _METER_FLAGS, meter.number, bands)
+
+
 def message(datapath: Any, step: Step) -> Any:
-    """The flow-mod or group-mod that does a step. Its xid is left unset, as a bundle needs it.
+    """The flow-mod, group-mod or meter-mod that does a step. Its xid is left unset, as a bundle needs it.
 
     ValueError for a value that was read from a switch and means nothing to us (nobody plans one).
     """
-    if isinstance(step.what, Flow):
-        return _flow_mod(datapath, step.verb, step.what)
-    return _group_mod(datapath, step.verb, step.what)
+    match step.what:
+        case Flow() as flow:
+            return _flow_mod(datapath, step.verb, flow)
+        case Group() as group:
+            return _group_mod(datapath, step.verb, group)
+        case Meter() as meter:
+            return _meter_mod(datapath, step.verb, meter)
 
 
 def bundle_add(datapath: Any, bundle: int, step: Step) -> Any:
@@ -268,6 +315,38 @@ def flows_request(datapath: Any) -> Any:
 def groups_request(datapath: Any) -> Any:
     """Ask for all groups; OpenFlow cannot ask for ours alone."""
     return parser.OFPGroupDescStatsRequest(datapath)
+
+
+def meters_request(datapath: Any) -> Any:
+    """Ask for all meters; OpenFlow cannot ask for ours alone."""
+    return parser.OFPMeterDescStatsRequest(datapath)
+
+
+_PACKET_OUT = struct.Struct("!BBHIIHHHHII4x")
+"""struct ofp_packet_out (7.3.6) with its header, and a match on nothing but in_port (7.2.3.2)."""
+
+
+def packet_out(in_port: int, actions: tuple[Action, ...], frame: bytes) -> bytes:
+    """The message that has the switch do `actions` with a frame that came in on `in_port`.
+
+    Made from the bytes, because it is made once per packet; nobody waits for an answer to it, so its xid is 0.
+    """
+    done = _actions_bytes(actions)
+    length = _PACKET_OUT.size + len(done) + len(frame)
+    head = _PACKET_OUT.pack(
+        *(VERSION, ofp.OFPT_PACKET_OUT, length, 0),
+        *(ofp.OFP_NO_BUFFER, len(done), 0),
+        *(ofp.OFPMT_OXM, 12, _IN_PORT, in_port),
+    )
+    return head + done + frame
+
+
+@lru_cache(maxsize=4096)
+def _actions_bytes(actions: tuple[Action, ...]) -> bytes:
+    data = bytearray()
+    for action in actions:
+        _ryu_action(action).serialize(data, len(data))
+    return bytes(data)
 
 
 # ---- messages to values ----------------------------------------------------------------------------------------------
@@ -296,9 +375,10 @@ class RawEntry:
 
 
 def keep_descriptions_raw() -> None:
-    """Make Ryu hand over flow and group descriptions as `RawEntry`, for `decode_flow` and `decode_group`."""
+    """Make Ryu hand over descriptions as `RawEntry`, for `decode_flow`, `decode_group` and `decode_meter`."""
     parser.OFPFlowDescStatsReply.cls_stats_body_cls = RawEntry
     parser.OFPGroupDescStatsReply.cls_stats_body_cls = RawEntry
+    parser.OFPMeterDescStatsReply.cls_stats_body_cls = RawEntry
 
 
 def _pieces(data: bytes, align: int = 1) -> Iterator[tuple[int, bytes]]:
@@ -327,6 +407,8 @@ def _oxm_fields(data: bytes) -> Iterator[tuple[bytes, _Oxm | None, int, int | No
         whole, body = data[offset:end], data[offset + 4 : end]
         if header == _XREG0_MASKED and body[4:8] == body[12:16] == bytes(4):
             header, body = _REG0_MASKED, body[:4] + body[8:12]
+        elif header == _XREG0_MASKED and body[:4] == body[8:12] == bytes(4):
+            header, body = _REG1_MASKED, body[4:8] + body[12:16]
         oxm = _OXM.get(header)
         if oxm is None:
             yield whole, None, 0, None
@@ -369,13 +451,20 @@ def _decode_copy_field(whole: bytes) -> Action:
 
 def _decode_action(kind: int, whole: bytes) -> Action:
     if kind == ofp.OFPAT_OUTPUT and len(whole) == 16:
-        return Output(int.from_bytes(whole[4:8], "big"))
+        port, bytes_up = struct.unpack_from("!IH", whole, 4)
+        if port != openflow.CONTROLLER:
+            return Output(port)
+        return ToController() if bytes_up == openflow.WHOLE_PACKET else Opaque(whole.hex())
+    if kind == ofp.OFPAT_METER and len(whole) == 8:
+        return ToMeter(int.from_bytes(whole[4:8], "big"))
     if kind == ofp.OFPAT_GROUP and len(whole) == 8:
         return ToGroup(int.from_bytes(whole[4:8], "big"))
     if kind == ofp.OFPAT_SET_FIELD and len(whole) >= 8:
         return _decode_set_field(whole)
     if kind == ofp.OFPAT_COPY_FIELD and len(whole) == 24:
         return _decode_copy_field(whole)
+    if kind == nicira.EXPERIMENTER and (found := nicira.decode(whole)):
+        return found
     return Opaque(whole.hex())
 
 
@@ -489,6 +578,7 @@ def decode_group(entry: RawEntry) -> Group:
 _REMEDIES = {
     "OFPFMFC_TABLE_FULL": "the table is full: raise its Flow_Table flow_limit, or remove other flows from it",
     "OFPFMFC_EPERM": "the table refuses this change: see the switch's Flow_Table and controller role",
+    "OFPMMFC_OUT_OF_METERS": "the switch has no room for another meter",
     "OFPGMFC_OUT_OF_GROUPS": "the switch has no room for another group",
     "OFPGMFC_OUT_OF_BUCKETS": "the switch has no room for that many buckets",
     "OFPBRC_EPERM": "this controller may not change the switch: another one is master",
@@ -512,9 +602,8 @@ def error_name(error: Any) -> str:
 
 def refused_step(step: Step, error: Any) -> str:
     """One line about a step a switch refused: the step as ovs-ofctl text, then the switch's reason."""
-    noun = "flow" if isinstance(step.what, Flow) else "group"
     text = str(step.what)
-    return f"{step.verb} {noun} {text if len(text) <= 300 else text[:300] + '…'}: {error_name(error)}"
+    return f"{step.verb} {step.noun} {text if len(text) <= 300 else text[:300] + '…'}: {error_name(error)}"
 
 
 def our_groups(entries: Iterable[RawEntry]) -> Iterator[Group]:
@@ -522,3 +611,63 @@ def our_groups(entries: Iterable[RawEntry]) -> Iterator[Group]:
     for entry in entries:
         if len(entry.data) >= 8 and pipeline.is_our_group(int.from_bytes(entry.data[4:8], "big")):
             yield decode_group(entry)
+
+
+_METER_DESCRIPTION = struct.Struct("!2xHI")
+_DROP_BAND = struct.Struct("!HHII4x")
+
+
+def decode_meter(entry: RawEntry) -> Meter:
+    """The meter that one entry of a meter description reply describes (7.3.5.14); Malformed if it is cut off.
+
+    A flag or a band that is none of ours is kept in ``opaque``.
+    """
+    data = entry.data
+    if len(data) < _METER_DESCRIPTION.size:
+        raise Malformed("a meter description is cut off")
+    flags, number = _METER_DESCRIPTION.unpack_from(data)
+    bands = data[_METER_DESCRIPTION.size :]
+    if flags == _METER_FLAGS and len(bands) == _DROP_BAND.size:
+        kind, length, rate, burst = _DROP_BAND.unpack(bands)
+        if (kind, length) == (ofp.OFPMBT_DROP, _DROP_BAND.size):
+            return Meter(number, rate, burst)
+    return Meter(number, 0, 0, opaque=data[2:4].hex() + bands.hex())
+
+
+def our_meters(entries: Iterable[RawEntry]) -> Iterator[Meter]:
+    """The meters of a reply that are ours."""
+    for entry in entries:
+        if len(entry.data) >= 8 and pipeline.is_our_meter(int.from_bytes(entry.data[4:8], "big")):
+            yield decode_meter(entry)
+
+
+# ---- packets a switch hands up ---------------------------------------------------------------------------------------
+
+
+_PACKET_IN = struct.Struct("!8xIHBBQ")
+"""struct ofp_packet_in (7.4.1) with its header; a match and two bytes of padding follow, then the frame."""
+
+
+def packet_in_cookie(message: bytes) -> int:
+    """The cookie of the flow that sent a packet-in message, 0 if it is cut off before; for who won't read the rest."""
+    return int.from_bytes(message[16:24], "big") if len(message) >= 24 else 0
+
+
+def packet_in(message: bytes) -> Punted | None:
+    """What a packet-in message (with its header) hands up; None if it is cut off, buffered, or names no port."""
+    if len(message) < _PACKET_IN.size + 4:
+        return None
+    buffer, total, _, _, cookie = _PACKET_IN.unpack_from(message)
+    at = _PACKET_IN.size
+    (length,) = struct.unpack_from("!H", message, at + 2)
+    start = at + -(-length // 8) * 8 + 2
+    frame = message[start:]
+    if buffer != ofp.OFP_NO_BUFFER or length < 4 or start > len(message) or total != len(frame):
+        return None
+    at, end = at + 4, at + length
+    while at + 4 <= end:
+        (header,) = struct.unpack_from("!I", message, at)
+        if header == _IN_PORT and at + 8 <= end:
+            return Punted(cookie, int.from_bytes(message[at + 4 : at + 8], "big"), frame)
+        at += 4 + (header & 0xFF)
+    return None

@@ -41,3 +41,11 @@ def rows(servers: tuple[str, ...]) -> tuple[str, ...]:
             result[row] = server
             quota[server] -= 1
     return tuple(result[row] for row in range(ROWS))
+
+
+def choose(servers: tuple[str, ...], *words: object) -> str:
+    """One server of a pool, not empty: the row that a hash of `words` names.
+
+    For packets the switch cannot hash by their ports; not the row it would choose by its own hash.
+    """
+    return rows(servers)[_score("choose", *words) % ROWS]

@@ -8,18 +8,22 @@ from __future__ import annotations
 
 import json
 import struct
+from dataclasses import replace
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from random import Random
 from typing import Any
 
 from portlb_app.config import Address, Config, Rewrite, Server, Switch, Vip, load
-from tests.reference import ICMP, ICMPV6, SCTP, TCP, UDP, Arp, Ip, Nd, Packet
+from tests.reference import ICMP, ICMPV6, LOCAL, SCTP, TCP, UDP, Arp, Ip, Nd, Packet, Punted
 
 CONNECTORS = tuple(range(1, 13))
 """OpenFlow ports a random configuration may use; a bridge for it has all of them."""
 PORTS = (1, 2, 3, 5, 7, 20, 21, 22, 80, 443, 444, 32768, 65534, 65535)
 FLAGS = (0x002, 0x802, 0x402, 0xC02, 0x012, 0x812, 0x412, 0x010, 0x810, 0x410, 0x018, 0x818, 0x011, 0x004, 0x804, 0x014)
 ODD_FLAGS = (0x000, 0x800, 0x400, 0x200, 0x7FF, 0xFFF, 0x0C2, 0x1C2, 0x003)
+ASKS = bytes.fromhex("0101fd0652508000")
+"""REDIRECT_OPT without a port, asking for a redirect (docs/protocol.md)."""
+DATAPATHS = ("userspace", "userspace", "kernel")
 ICMP_TYPES = {4: (0, 3, 4, 5, 8, 11, 12, 13, 255), 6: (0, 1, 2, 3, 4, 5, 127, 128, 129, 130, 133, 134, 137, 143, 255)}
 OTHER_PROTOCOLS = {4: (2, 4, 41, 47, 50, 58, 89, 136, 255), 6: (1, 2, 4, 41, 47, 89, 136, 255)}
 CLIENT_MAC = 0x020000000001
@@ -36,10 +40,16 @@ def settings(random: Random) -> dict[str, Any]:
     switches = ["s1", "s2"][: random.choice((1, 1, 2))]
     network = {name: random.choice(CONNECTORS) for name in switches}
     data: dict[str, Any] = {
-        "switches": {name: {"dpid": number, "network": network[name]} for number, name in enumerate(switches, 1)},
+        "switches": {
+            name: {"dpid": number, "network": network[name], "datapath": random.choice(DATAPATHS)}
+            for number, name in enumerate(switches, 1)
+        },
         "vips": {},
         "servers": {},
     }
+    for number, switch in enumerate(data["switches"].values()):
+        if random.random() < 0.3:
+            switch["address"] = [f"10.0.0.{20 + number}", f"fd00::{20 + number}"][:: random.choice((1, 2))]
     for number, vip in enumerate(random.sample(("web", "dns", "x.1", "B"), random.choice((1, 1, 2, 3)))):
         _add_vip(random, data, vip, number, network)
     return data
@@ -81,7 +91,28 @@ def _add_vip(random: Random, data: dict[str, Any], vip: str, number: int, networ
         policies += ["owner"] * 2 * (port in owned_ports) + ["default"] * 2 * ("default_server" in entry)
         if policy := random.choice(policies):
             pools[port]["legacy"] = policy
+        if policy in ("balance", "drop") and random.random() < 0.4:
+            pools[port]["signal"] = random.choice(("flag", "option", "option"))
     entry["redirect_ports"] = pools
+    default = ["default"] * ("default_server" in entry)
+    if random.random() < 0.7:
+        other = ["replicate", *default] * (rewrite != "address")
+        entry["icmp"] = {"errors": random.choice(("owner", "owner", "owner", "drop", *other))}
+        if entry["icmp"]["errors"] == "owner" and random.random() < 0.7:
+            entry["icmp"]["unknown"] = random.choice(("drop", "any", *default))
+    targets = ["balance", "drop", *default, *names]
+    if random.random() < 0.5:
+        icmp = entry.setdefault("icmp", {})
+        icmp["echo"] = random.choice(["answer", "answer", *targets])
+        if random.random() < 0.7:
+            icmp["types"] = {icmp_type: random.choice(targets) for icmp_type in random.sample((0, 4, 5, 13, 255), 2)}
+            icmp["types6"] = {icmp_type: random.choice(targets) for icmp_type in random.sample((0, 5, 127, 129), 2)}
+        if random.random() < 0.5:
+            icmp["other"] = random.choice(targets)
+    if random.random() < 0.7:
+        entry["fragments"] = random.choice(("track", "track", "track", "replicate", "drop", *default))
+        if entry["fragments"] == "track" and random.random() < 0.7:
+            entry["unknown_fragments"] = random.choice(("drop", *default))
     data["vips"][vip] = entry
 
 
@@ -147,7 +178,7 @@ def packet(random: Random, config: Config, switch: Switch) -> Packet:
     sender = random.choice(mine or local) if local and random.random() < 0.35 else None
     in_port = sender.connector.port if sender else switch.network
     if random.random() < 0.04:
-        in_port = random.choice((*CONNECTORS, 13))
+        in_port = random.choice((*CONNECTORS, 13, LOCAL))
     version = random.choice(vip.addresses).version if random.random() < 0.97 else random.choice((4, 6))
     macs = [vip.mac, vip.mac ^ 1, *(server.mac for server in mine if server.mac is not None)]
     mac = _mac(vip, sender) if sender and random.random() < 0.9 else random.choice((CLIENT_MAC, CLIENT_MAC, *macs))
@@ -155,6 +186,9 @@ def packet(random: Random, config: Config, switch: Switch) -> Packet:
     other = random.choice(CLIENTS[version]) if random.random() < 0.9 else random.choice(names)
     ours = random.choice(names) if random.random() < 0.95 else random.choice(CLIENTS[version])
     source, destination = (ours, other) if sender else (other, ours)
+    if random.random() < 0.05:
+        own = [address for address in switch.addresses if address.version == version]
+        destination = random.choice(own or [destination])
     if sender and sender.addresses and vip.rewrite is Rewrite.NOTHING and random.random() < 0.3:
         mac = sender.mac or mac
         own = [address for server in mine for address in (*server.addresses, _local(server.mac))]
@@ -231,7 +265,19 @@ def _ip(random: Random, config: Config, vip: Vip, source: Address, destination: 
         destination_port=port(),
         tcp_flags=random.choice(FLAGS if random.random() < 0.85 else (*ODD_FLAGS, random.randrange(4096))),
         icmp_type=random.choice(ICMP_TYPES[version]),
+        asks=random.random() < 0.5,
+        quoted=(destination, source),
     )
+
+
+def about_a_server(config: Config, packet: Packet, punted: Punted) -> tuple[Packet, Punted]:
+    """A router's error, made to quote a client's packet to a server behind it; other packets as they are."""
+    ip = packet.payload
+    if punted.vip is not None or not isinstance(ip, Ip):
+        return packet, punted
+    server = next(each for each in config.servers if ip.source in each.routers)
+    own = next(address for address in server.addresses if address.version == ip.source.version)
+    return replace(packet, payload=replace(ip, quoted=(ip.destination, own))), replace(punted, vip=server.vip)
 
 
 # --- packets as bytes -------------------------------------------------------------------------------------------------
@@ -280,7 +326,7 @@ def _nd(nd: Nd) -> bytes:
 def _transport(ip: Ip, addresses: bytes, data: bytes) -> bytes:
     ports = struct.pack("!HH", ip.source_port, ip.destination_port)
     if ip.protocol in (ICMP, ICMPV6):
-        quote = bytes.fromhex("4500001c000040004006") + bytes(10) + ports + bytes(4)
+        quote = _quote(ip, ports[2:] + ports[:2])
         whole = struct.pack("!BBHI", ip.icmp_type, 0, 0, 0) + quote + data
         pseudo = _pseudo(ip, addresses, whole) if ip.protocol == ICMPV6 and ip.source.version == 6 else whole
         return whole[:2] + checksum(pseudo) + whole[4:]
@@ -289,10 +335,22 @@ def _transport(ip: Ip, addresses: bytes, data: bytes) -> bytes:
         return whole[:6] + checksum(_pseudo(ip, addresses, whole)) + whole[8:]
     if ip.protocol == SCTP:
         return ports + struct.pack("!II", 7, 0) + data
-    whole = ports + struct.pack("!IIHHHH", 1, 2, 5 << 12 | ip.tcp_flags, 0xFFFF, 0, 0) + data
+    option = ASKS if ip.asks and ip.protocol == TCP else b""
+    words = 5 + len(option) // 4
+    whole = ports + struct.pack("!IIHHHH", 1, 2, words << 12 | ip.tcp_flags, 0xFFFF, 0, 0) + option + data
     if ip.protocol != TCP:
         return whole
     return whole[:16] + checksum(_pseudo(ip, addresses, whole)) + whole[18:]
+
+
+def _quote(ip: Ip, ports: bytes) -> bytes:
+    """What an ICMP error quotes: a UDP packet on the way back, its IP header and eight bytes."""
+    source, destination = ip.quoted or (ip.destination, ip.source)
+    addresses = source.packed + destination.packed
+    if ip.source.version == 6:
+        return struct.pack("!IHBB", 6 << 28, 8, UDP, 64) + addresses + ports + bytes(4)
+    head = struct.pack("!BBHHHBBH", 0x45, 0, 28, 0, 0x4000, 64, UDP, 0) + addresses
+    return head[:10] + checksum(head) + head[12:] + ports + bytes(4)
 
 
 def _pseudo(ip: Ip, addresses: bytes, whole: bytes) -> bytes:

@@ -10,7 +10,23 @@ from dataclasses import dataclass, replace
 from ipaddress import IPv4Address, IPv6Address
 from typing import Literal
 
-from portlb_app.config import Address, Config, DefaultFor, Legacy, Rewrite, Server, Switch, Vip
+from portlb_app.config import (
+    Address,
+    Config,
+    DefaultFor,
+    Forwarding,
+    Fragments,
+    IcmpErrors,
+    IcmpPolicy,
+    Legacy,
+    RedirectPort,
+    Rewrite,
+    Server,
+    Signal,
+    Switch,
+    UnknownErrors,
+    Vip,
+)
 
 ICMP, TCP, UDP, ICMPV6, SCTP = 1, 6, 17, 58, 132
 REDIRECT, ACK, SYN = 0x800, 0x010, 0x002
@@ -44,7 +60,11 @@ class Nd:
 
 @dataclass(frozen=True)
 class Ip:
-    """An IP packet; ports, flags and type count only where its protocol and its fragment kind have them."""
+    """An IP packet; ports, flags and type count only where its protocol and its fragment kind have them.
+
+    An ICMP error quotes a packet between the addresses `quoted`, from `destination_port`; `asks` is a TCP option that
+    asks for a redirect.
+    """
 
     source: Address
     destination: Address
@@ -54,6 +74,8 @@ class Ip:
     destination_port: int = 0
     tcp_flags: int = 0
     icmp_type: int = 0
+    asks: bool = False
+    quoted: tuple[Address, Address] | None = None
 
 
 @dataclass(frozen=True)
@@ -100,6 +122,11 @@ class ToNetwork:
 
 
 @dataclass(frozen=True)
+class ToHost:
+    """It goes to the load balancer's own host."""
+
+
+@dataclass(frozen=True)
 class Answer:
     """The switch itself answers who asked: this address is at this MAC address."""
 
@@ -107,11 +134,32 @@ class Answer:
     mac: int
 
 
-Outcome = Drop | To | AnyOf | All | ToNetwork | Answer
+LOCAL = 0xFFFFFFFE
+
+
+@dataclass(frozen=True)
+class Punted:
+    """The switch can't tell, and hands it up; `judge` says what becomes of it. (Servers' packets go to the network.)
+
+    `vip` is whom it is about; None if the switch can't tell that either: a router's errors.
+    """
+
+    reason: Literal["icmp_error", "fragment", "signal", "server_icmp", "server_fragment"]
+    vip: str | None
+
+
+@dataclass(frozen=True)
+class Reassembled:
+    """The switch itself puts the packet together and judges it as a whole."""
+
+
+Outcome = Drop | To | AnyOf | All | ToNetwork | ToHost | Answer | Punted | Reassembled
 
 
 def deliver(config: Config, switch: Switch, packet: Packet) -> Outcome:
     """Who gets a packet that comes into a switch. What it looks like then: `received`, for every server."""
+    if packet.in_port == LOCAL:
+        return ToNetwork(packet) if switch.addresses else Drop()
     attached = [server for server in config.servers if server.connector == (switch.name, packet.in_port)]
     if packet.in_port != switch.network:
         return _from_servers(config, attached, packet)
@@ -187,6 +235,8 @@ def _from_network(config: Config, switch: Switch, packet: Packet) -> Outcome:
     payload = packet.payload
     if payload is None or _is_probe(payload):
         return Drop()
+    if (payload.destination if isinstance(payload, Ip) else _asked_about(payload)) in switch.addresses:  # A1
+        return ToHost()
     for vip in config.vips:
         servers = [server for server in config.servers if server.vip == vip.name]
         here = not servers or any(server.connector.switch == switch.name for server in servers)
@@ -197,7 +247,7 @@ def _from_network(config: Config, switch: Switch, packet: Packet) -> Outcome:
             if not isinstance(outcome, Drop):
                 return outcome
         elif payload.destination in vip.addresses:
-            return _to_vip(vip, servers, payload)
+            return _to_vip(vip, servers, payload, switch)
     return Drop()
 
 
@@ -234,22 +284,81 @@ def _asked_from_network(
     return Drop()
 
 
-def _to_vip(vip: Vip, servers: list[Server], payload: Ip) -> Outcome:
+def judge(config: Config, switch: Switch, vip: Vip, ip: Ip) -> Outcome:
+    """Who gets a packet to a VIP that was handed up; of a fragment: the first one and all that follow it."""
+    servers = [server for server in config.servers if server.vip == vip.name]
+    if ip.fragment != "no":  # F1: as if it were whole
+        whole = replace(ip, fragment="no", asks=False)
+        outcome = _to_vip(vip, servers, whole, switch)
+        if isinstance(outcome, Punted):
+            outcome = _plain(vip, servers, whole) if outcome.reason == "signal" else _default(vip)
+        if ip.protocol in (ICMP, ICMPV6):
+            return _default(vip)
+        opening = ip.tcp_flags & (SYN | ACK) == SYN
+        if isinstance(outcome, AnyOf) and ip.protocol == TCP and not opening and len(outcome.servers) > 1:
+            return Drop()  # its row is the switch's secret, and every other server would reset the connection
+        return outcome
+    if ip.protocol in (ICMP, ICMPV6):  # I2, I3
+        owner, shared = _port(vip, servers, ip.destination_port)
+        if owner:
+            return owner
+        if shared:
+            plain = [vip.default_server] if shared.legacy is Legacy.DEFAULT and vip.default_server else []
+            return All(frozenset([*shared.servers, *plain])) if shared.servers or plain else Drop()
+        anyone = AnyOf(frozenset(server.name for server in servers)) if servers else Drop()
+        return {UnknownErrors.DEFAULT: _default(vip), UnknownErrors.ANY: anyone}.get(vip.unknown_errors, Drop())
+    _, shared = _port(vip, servers, ip.destination_port)
+    if ip.asks and shared:
+        return AnyOf(frozenset(shared.servers)) if shared.servers else Drop()
+    return _plain(vip, servers, ip)
+
+
+def _default(vip: Vip) -> Outcome:
+    return To(vip.default_server) if vip.default_server else Drop()
+
+
+def _port(vip: Vip, servers: list[Server], port: int) -> tuple[To | None, RedirectPort | None]:
+    """Who owns a port, and the pool that shares it."""
+    owner = next((To(server.name) for server in servers for own in server.service_ports if own.port == port), None)
+    return owner, next((pool for pool in vip.redirect_ports if pool.port == port), None)
+
+
+def _plain(vip: Vip, servers: list[Server], ip: Ip) -> Outcome:
+    """TCP without REDIRECT to a redirect port (E3, E4)."""
+    owner, shared = _port(vip, servers, ip.destination_port)
+    assert shared
+    opening = ip.tcp_flags & (SYN | ACK) == SYN
+    anyone = AnyOf(frozenset(shared.servers)) if shared.servers else Drop()
+    plain = {Legacy.OWNER: owner or Drop(), Legacy.DEFAULT: _default(vip), Legacy.BALANCE: anyone}
+    return plain.get(shared.legacy, Drop() if opening else anyone)
+
+
+def _to_vip(vip: Vip, servers: list[Server], payload: Ip, switch: Switch) -> Outcome:
     every = All(frozenset(server.name for server in servers)) if servers else Drop()
-    default = To(vip.default_server) if vip.default_server else Drop()
+    default = _default(vip)
     version = payload.destination.version
-    if payload.fragment != "no":  # F3, E6; IPv4 fragments do not survive N1's rewriting
-        return default if version == 6 or vip.rewrite is not Rewrite.ADDRESS else Drop()
+    if payload.fragment != "no":  # F1, F3, E6; the userspace datapath spoils IPv4 fragments by N1's rewriting
+        if vip.fragments is Fragments.TRACK:
+            return Reassembled() if switch.datapath is Forwarding.KERNEL else Punted("fragment", vip.name)
+        if version == 4 and vip.rewrite is Rewrite.ADDRESS and switch.datapath is Forwarding.USERSPACE:
+            return Drop()
+        return {Fragments.REPLICATE: every, Fragments.DEFAULT: default}.get(vip.fragments, Drop())
     if payload.protocol == ICMPV6 and version == 6 and payload.icmp_type in ND_TYPES:
         return Drop()
     if payload.protocol == {4: ICMP, 6: ICMPV6}[version]:  # I1, I2
-        return every if payload.icmp_type in ICMP_ERRORS[version] else default
+        if payload.icmp_type not in ICMP_ERRORS[version]:
+            target = _icmp_target(vip, version, payload.icmp_type)
+            anybody = AnyOf(frozenset(server.name for server in servers)) if servers else Drop()
+            answer = Answer(payload.destination, vip.mac)
+            policies = {"answer": answer, "balance": anybody, "default": default, "drop": Drop()}
+            return policies.get(target) or To(target)
+        up = Punted("icmp_error", vip.name)
+        errors = {IcmpErrors.OWNER: up, IcmpErrors.REPLICATE: every, IcmpErrors.DEFAULT: default}
+        return errors.get(vip.icmp_errors, Drop())
     if payload.protocol not in (TCP, UDP, SCTP):  # E6
         return default
 
-    port = payload.destination_port
-    owner = next((To(server.name) for server in servers for own in server.service_ports if own.port == port), None)
-    shared = next((pool for pool in vip.redirect_ports if pool.port == port), None)
+    owner, shared = _port(vip, servers, payload.destination_port)
     anyone = AnyOf(frozenset(shared.servers)) if shared and shared.servers else Drop()
     if payload.protocol in (UDP, SCTP):  # U1, U2, U3, X4
         return owner or (anyone if shared else default)
@@ -259,8 +368,9 @@ def _to_vip(vip: Vip, servers: list[Server], payload: Ip) -> Outcome:
         return anyone
     if shared:  # E3, E4
         opening = payload.tcp_flags & (SYN | ACK) == SYN
-        plain = {Legacy.OWNER: owner or Drop(), Legacy.DEFAULT: default, Legacy.BALANCE: anyone}
-        return plain.get(shared.legacy, Drop() if opening else anyone)
+        if opening and shared.signal is Signal.OPTION:
+            return Punted("signal", vip.name)
+        return _plain(vip, servers, payload)
     if owner:  # E1, D1
         return owner
     return Drop() if redirect and vip.default_for is not DefaultFor.UNKNOWN_PORTS else default  # E5
@@ -299,8 +409,19 @@ def _from_server(config: Config, server: Server, vip: Vip, packet: Packet, one_a
     sources = server.addresses if vip.rewrite is Rewrite.ADDRESS else vip.addresses
     if not any(address.version == payload.source.version for address in vip.addresses):
         return Drop()
+    at_router = vip.rewrite is Rewrite.ADDRESS and payload.source in server.routers
+    if at_router and payload.fragment == "no" and _is_error(payload):
+        leaves = not one_armed or (vip.gateway is not None and packet.eth_dst == vip.mac)
+        return Punted("server_icmp", None) if leaves else Drop()
     if payload.source not in sources or not _may_send(config, server, vip, payload):
         return Drop()
+    if vip.rewrite is Rewrite.ADDRESS:  # two things no switch rewrites
+        version = payload.source.version
+        leaves = not one_armed or (vip.gateway is not None and packet.eth_dst == vip.mac)
+        if payload.fragment == "no" and _is_error(payload) and leaves:
+            return Punted("server_icmp", vip.name)
+        if payload.fragment != "no" and version == 4 and not _is_kernel(config, server) and leaves:
+            return Punted("server_fragment", vip.name)
     if one_armed and (vip.gateway is None or packet.eth_dst != vip.mac):  # N5: not ours, or it answers by itself
         return Drop()
     leaving = replace(packet, payload=replace(payload, source=_of_family(vip.addresses, payload.source)))
@@ -359,16 +480,36 @@ def _to_peer(config: Config, server: Server, address: Address) -> Outcome:
     return Drop()
 
 
+def _is_error(ip: Ip) -> bool:
+    version = ip.source.version
+    return ip.protocol == {4: ICMP, 6: ICMPV6}[version] and ip.icmp_type in ICMP_ERRORS[version]
+
+
+def _is_kernel(config: Config, server: Server) -> bool:
+    switch = next(each for each in config.switches if each.name == server.connector.switch)
+    return switch.datapath is Forwarding.KERNEL
+
+
+def _icmp_target(vip: Vip, version: int, icmp_type: int) -> str:
+    """Who gets ICMP that quotes nothing (I1): a policy's name, or a server's."""
+    special = {(rule.version, rule.type): rule.target for rule in vip.icmp_types}
+    target = special.get((version, icmp_type), vip.icmp_rest)
+    return target.value if isinstance(target, IcmpPolicy) else target
+
+
 def _may_send(config: Config, server: Server, vip: Vip, payload: Ip) -> bool:
     """Whether a server may send this to the network: from ports it answers for, and ICMP that answers."""
     version = payload.source.version
     default = server.name == vip.default_server
     if payload.fragment != "no":
-        return version == 6 or vip.rewrite is not Rewrite.ADDRESS
+        spoilt = version == 4 and vip.rewrite is Rewrite.ADDRESS and not _is_kernel(config, server)
+        return not spoilt or vip.fragments is Fragments.TRACK
     if payload.protocol == {4: ICMP, 6: ICMPV6}[version]:
         if version == 6 and payload.icmp_type in ND_TYPES:
             return False
-        return default or payload.icmp_type in (ECHO_REPLY[version], *ICMP_ERRORS[version])
+        targets = {_icmp_target(vip, version, icmp_type) for icmp_type in range(256)}
+        gets_some = server.name in targets or "balance" in targets
+        return default or gets_some or payload.icmp_type in (ECHO_REPLY[version], *ICMP_ERRORS[version])
     if payload.protocol not in (TCP, UDP, SCTP):
         return default
     port = payload.source_port

@@ -14,6 +14,7 @@ from portlb_app.compiler import (
     fragment,
     icmp,
     legacy,
+    management,
     neighbour,
     peer,
     redirect,
@@ -21,9 +22,9 @@ from portlb_app.compiler import (
     upstream,
 )
 from portlb_app.compiler.place import Place, places
-from portlb_app.config import Config
-from portlb_app.openflow import Flow, SwitchState
-from portlb_app.pipeline import BY_NUMBER, TABLES, Priority, Reason, Table, cookie, flow, goto, match_all
+from portlb_app.config import Config, Switch
+from portlb_app.openflow import Flow, SwitchState, ToMeter
+from portlb_app.pipeline import BY_NUMBER, PUNTED, TABLES, Priority, Reason, Table, cookie, flow, goto, match_all
 
 _TABLES = (neighbour, advertise, fragment, icmp, service, redirect, legacy, default, upstream, peer)
 
@@ -46,19 +47,26 @@ def compile(config: Config) -> dict[str, SwitchState]:  # noqa: A001 - the field
     """The desired state of every switch of the configuration, by its name."""
     graph = topology.of(config)
     return {
-        switch.name: _switch(switch.name, graph, tuple(places(config, graph, switch.name)))
+        switch.name: _switch(switch, graph, tuple(places(config, graph, switch.name)))
         for switch in config.switches
     }
 
 
-def _switch(name: str, graph: topology.Topology, here: tuple[Place, ...]) -> SwitchState:
-    flows = set(classify.flows(graph.network_port(name), here))
+def _switch(switch: Switch, graph: topology.Topology, here: tuple[Place, ...]) -> SwitchState:
+    network = graph.network_port(switch.name)
+    flows = set(classify.flows(network, here))
+    flows.update(management.flows(network, switch.addresses))
     flows.update(neighbour.link_local_flows(here))
     flows.update(_miss(table) for table in TABLES)
     for place in here:
         for table in _TABLES:
             flows.update(table.flows(place))
-    return SwitchState(frozenset(flows), frozenset(group for place in here for group in redirect.groups(place)))
+    used = {action.meter for each in flows for action in each.actions if isinstance(action, ToMeter)}
+    return SwitchState(
+        frozenset(flows),
+        frozenset(group for place in here for table in (redirect, icmp) for group in table.groups(place)),
+        frozenset(meter for meter in PUNTED.values() if meter.number in used),
+    )
 
 
 def _miss(table: Table) -> Flow:
@@ -71,7 +79,8 @@ def _miss(table: Table) -> Flow:
 def flows_text(switch: str, state: SwitchState) -> str:
     """The flows of a switch in packet order, each with its reason, as a file for ``ovs-ofctl replace-flows``."""
     lines = [
-        f"# The flows of switch {switch}, as portlb compiles them. Add {switch}.groups first, then:",
+        f"# The flows of switch {switch}, as portlb compiles them. Add {switch}.meters and {switch}.groups",
+        "# first, then:",
         f"#   ovs-ofctl -O OpenFlow15 --bundle replace-flows {switch} {switch}.flows",
     ]
     table = reason = None
@@ -93,3 +102,13 @@ def groups_text(switch: str, state: SwitchState) -> str:
         f"#   ovs-ofctl -O OpenFlow15 add-groups {switch} {switch}.groups",
     ]
     return "\n".join([*lines, *map(str, state.ordered_groups)]) + "\n"
+
+
+def meters_text(switch: str, state: SwitchState) -> str:
+    """The meters of a switch, one a line, each for ``ovs-ofctl add-meter`` (which reads no files)."""
+    lines = [
+        f"# The meters of switch {switch}, as portlb compiles them: what may be handed up to a controller.",
+        f"#   grep -v '^#' {switch}.meters | while read -r meter; do "
+        f'ovs-ofctl -O OpenFlow15 add-meter {switch} "$meter"; done',
+    ]
+    return "\n".join([*lines, *map(str, state.ordered_meters)]) + "\n"

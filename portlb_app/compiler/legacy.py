@@ -2,6 +2,9 @@
 
 Packets other than a SYN follow the pool's rows under ``drop``: a plain client never gets that far, and a connection
 that opened with REDIRECT survives a path that clears the bit later.
+
+Where a port's signal is ``option``, a SYN without the bit may still ask for REDIRECT by its option, which no switch can
+match: the controller reads it (`punt`), and then either the pool's rows or the policy decide.
 """
 
 from __future__ import annotations
@@ -10,9 +13,9 @@ from collections.abc import Iterator
 
 from portlb_app.compiler.place import Place
 from portlb_app.compiler.redirect import to_pool
-from portlb_app.config import Legacy, RedirectPort
+from portlb_app.config import Legacy, RedirectPort, Signal
 from portlb_app.openflow import IP_TCP, Action, Flow, match
-from portlb_app.pipeline import ACK, LEGACY, SYN, Family, Priority, Reason, cookie, family, flow
+from portlb_app.pipeline import ACK, LEGACY, SYN, Family, Priority, Reason, cookie, family, flow, punt
 
 _REASONS = {
     Legacy.OWNER: "a plain client on a redirect port: the server that owns it as a service port (E3)",
@@ -23,13 +26,22 @@ _REASONS = {
 
 
 def flows(place: Place) -> Iterator[Flow]:
-    """One flow per redirect port and address, and one more that drops SYNs under ``drop``."""
+    """One flow per redirect port and address, and one more for SYNs under ``drop`` or with signal ``option``."""
     for address in place.vip.addresses:
         ip = family(address)
         for pool in place.vip.redirect_ports:
             to_port = {**ip.to(address), "ip_proto": IP_TCP, "tcp_dst": pool.port}
             mark = cookie(Reason.LEGACY, place.number, pool.port)
-            if pool.legacy is Legacy.DROP:
+            if pool.signal is Signal.OPTION:
+                yield flow(
+                    LEGACY,
+                    Priority.EXCEPTION,
+                    match(**to_port, tcp_flags=(SYN, SYN | ACK)),
+                    punt(Reason.SIGNAL),
+                    cookie(Reason.SIGNAL, place.number, pool.port),
+                    "a SYN without the bit, on a port where the option says REDIRECT too: the controller reads it",
+                )
+            elif pool.legacy is Legacy.DROP:
                 yield flow(
                     LEGACY,
                     Priority.EXCEPTION,
@@ -39,11 +51,12 @@ def flows(place: Place) -> Iterator[Flow]:
                     "a plain client on a redirect port: drop (E4)",
                 )
             yield flow(
-                LEGACY, Priority.SPECIFIC, match(**to_port), _target(place, pool, ip), mark, _REASONS[pool.legacy]
+                LEGACY, Priority.SPECIFIC, match(**to_port), to_plain(place, pool, ip), mark, _REASONS[pool.legacy]
             )
 
 
-def _target(place: Place, pool: RedirectPort, ip: Family) -> tuple[Action, ...]:
+def to_plain(place: Place, pool: RedirectPort, ip: Family) -> tuple[Action, ...]:
+    """The actions for a plain client's packet to a redirect port; under ``drop``: for one that is no SYN."""
     if pool.legacy is Legacy.OWNER:
         return place.deliver(place.owners[pool.port], ip)
     if pool.legacy is Legacy.DEFAULT:

@@ -6,7 +6,7 @@ import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from portlb_app.config import Address, Config, Rewrite, Server, Vip
+from portlb_app.config import Address, Config, Forwarding, Rewrite, Server, Vip
 from portlb_app.config.values import MAX_VIPS
 from portlb_app.openflow import IN_PORT, Action, Output, SetField
 from portlb_app.pipeline import Family
@@ -23,6 +23,7 @@ class Place:
     servers: tuple[Server, ...]
     port_of: Mapping[str, int]
     owners: Mapping[int, str]
+    datapath: Forwarding = Forwarding.USERSPACE
 
     def deliver(self, server: str, family: Family) -> tuple[Action, ...]:
         """The actions that bring a packet to a server, with what the VIP has rewritten (rows N1, N2, N3)."""
@@ -55,10 +56,12 @@ class Place:
         return self.port_of[server.name] == self.network
 
     def spoils_fragments(self, family: Family) -> bool:
-        """Whether fragments cannot be rewritten: where it rewrites an IPv4 address, Open vSwitch's userspace datapath
-        "corrects" a checksum that later fragments do not have (seen in 3.1), which changes their data.
+        """Whether the switch cannot rewrite fragments: where it rewrites an IPv4 address, Open vSwitch's userspace
+        datapath "corrects" a checksum that later fragments do not have (seen in 3.1), which changes their data. The
+        kernel's leaves later fragments alone (read in its update_ip_l4_checksum, not seen).
         """
-        return self.vip.rewrite is Rewrite.ADDRESS and family.version == 4
+        rewrites = self.vip.rewrite is Rewrite.ADDRESS and family.version == 4
+        return rewrites and self.datapath is Forwarding.USERSPACE
 
     def mac(self, server: Server) -> int:
         """The MAC address a server's packets come from."""
@@ -93,6 +96,7 @@ def places(config: Config, topology: Topology, switch: str) -> Iterator[Place]:
     """The VIPs a switch serves: those with a server on it, and those with no server at all (row L5)."""
     reachable = topology.reaches(switch)
     numbers = vip_numbers(tuple(vip.name for vip in config.vips))
+    datapath = next(each.datapath for each in config.switches if each.name == switch)
     for vip in config.vips:
         servers = config.servers_of(vip)
         here = tuple(server for server in servers if server.name in reachable)
@@ -104,6 +108,7 @@ def places(config: Config, topology: Topology, switch: str) -> Iterator[Place]:
                 servers=here,
                 port_of={server.name: reachable[server.name] for server in here},
                 owners={port: server.name for port, server in config.owners(vip).items()},
+                datapath=datapath,
             )
 
 

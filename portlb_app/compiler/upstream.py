@@ -4,15 +4,19 @@ A server may only send as its VIP (or as itself, where that is rewritten), with 
 owns (service ports), shares (redirect ports of its pools) or answers for (a redirect port whose plain clients it
 gets). The default server may use every port that nobody has. Fragments show no port, so they pass from every server
 of the VIP.
+
+Where addresses are rewritten, two things are more than the switch can rewrite, and go by way of the controller
+(`punt`): ICMP errors, which quote an address the client never saw, and IPv4 fragments (`Place.spoils_fragments`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
+from portlb_app.compiler.icmp import icmp_targets
 from portlb_app.compiler.place import Place
-from portlb_app.config import Legacy, Rewrite, Server
-from portlb_app.openflow import Flow, match
+from portlb_app.config import Fragments, IcmpPolicy, Legacy, Rewrite, Server
+from portlb_app.openflow import Action, Flow, match
 from portlb_app.pipeline import (
     FRAGMENTS,
     PEER,
@@ -25,6 +29,7 @@ from portlb_app.pipeline import (
     family,
     flow,
     goto,
+    punt,
 )
 
 
@@ -67,16 +72,30 @@ def _from_server(place: Place, server: Server, ip: Family) -> Iterator[Flow]:
             UPSTREAM,
             Priority.EXCEPTION,
             match(**source, ip_proto=ip.icmp, **{ip.icmp_type: icmp_type}),
-            up,
+            punt(Reason.SERVER_ICMP) if icmp_type in ip.errors and place.vip.rewrite is Rewrite.ADDRESS else up,
             cookie(Reason.SERVER_ICMP, place.number),
             "a server's ICMP errors and answers to pings",
         )
+    targets = icmp_targets(place.vip, ip)
+    if server.name in targets or IcmpPolicy.BALANCE in targets:
+        yield flow(
+            UPSTREAM,
+            Priority.GENERAL,
+            match(**source, ip_proto=ip.icmp),
+            up,
+            cookie(Reason.SERVER_ICMP, place.number),
+            "a server that gets ICMP of some type answers it (I1)",
+        )
+    if place.vip.rewrite is Rewrite.ADDRESS:
+        for router in server.routers:
+            if router.version == ip.version:
+                yield from _router_errors(source | ip.by(router), ip)
     for part in FRAGMENTS:
         yield flow(
             UPSTREAM,
             Priority.OVERRIDE,  # a fragment's ICMP type reads as 0
             match(**source, ip_frag=part),
-            () if place.spoils_fragments(ip) else up,
+            _fragments(place, ip, up),
             cookie(Reason.SERVER_FRAGMENT, place.number),
             "a server's fragments: they show no port",
         )
@@ -89,6 +108,25 @@ def _from_server(place: Place, server: Server, ip: Family) -> Iterator[Flow]:
             cookie(Reason.UNKNOWN_PORT, place.number),
             "the default server answers from ports nobody has",
         )
+
+
+def _router_errors(source: dict[str, int], ip: Family) -> Iterator[Flow]:
+    """A router before servers, of one VIP or of several, may report errors about clients' packets to them (N1)."""
+    for icmp_type in ip.errors:
+        yield flow(
+            UPSTREAM,
+            Priority.EXCEPTION,
+            match(**source, ip_proto=ip.icmp, **{ip.icmp_type: icmp_type}),
+            punt(Reason.SERVER_ICMP),
+            cookie(Reason.SERVER_ICMP),
+            "a router's ICMP errors about packets to the servers behind it",
+        )
+
+
+def _fragments(place: Place, ip: Family, up: tuple[Action, ...]) -> tuple[Action, ...]:
+    if not place.spoils_fragments(ip):
+        return up
+    return punt(Reason.SERVER_FRAGMENT) if place.vip.fragments is Fragments.TRACK else ()
 
 
 def _foreign(place: Place, default: Server, ip: Family) -> Iterator[Flow]:

@@ -12,7 +12,21 @@ from typing import Annotated, Any, ClassVar, TypeVar
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from portlb_app.config.text import below
-from portlb_app.config.values import Address, Connector, DefaultFor, Legacy, Problem, Rewrite
+from portlb_app.config.values import (
+    Address,
+    Connector,
+    DefaultFor,
+    Forwarding,
+    Fragments,
+    IcmpErrors,
+    IcmpPolicy,
+    Legacy,
+    Problem,
+    Rewrite,
+    Signal,
+    UnknownErrors,
+    UnknownFragments,
+)
 from portlb_app.openflow import mac_number
 
 MAX_OPENFLOW_PORT = 0xFEFF
@@ -62,6 +76,13 @@ def _connector(value: Any) -> Connector:
     return Connector(found[1], port)
 
 
+def _icmp_target(value: Any) -> IcmpPolicy | str:
+    """A policy, or else a server's name."""
+    if not isinstance(value, str):
+        raise ValueError("answer, balance, default, drop or a server's name is expected")
+    return IcmpPolicy(value) if value in IcmpPolicy.__members__.values() else value
+
+
 def _number(value: Any) -> Any:
     if not isinstance(value, int) or isinstance(value, bool):
         raise ValueError("a number is expected")
@@ -93,6 +114,18 @@ class RedirectPortEntry(Entry):
     required = ("servers",)
     servers: list[str] | None = Field(default=None, max_length=256)
     legacy: Legacy | None = None
+    signal: Signal | None = None
+
+
+class IcmpEntry(Entry):
+    """``vips.NAME.icmp``."""
+
+    errors: IcmpErrors | None = None
+    unknown: UnknownErrors | None = None
+    echo: Annotated[IcmpPolicy | str, BeforeValidator(_icmp_target)] | None = None
+    types: dict[Any, Any] | None = None
+    types6: dict[Any, Any] | None = None
+    other: Annotated[IcmpPolicy | str, BeforeValidator(_icmp_target)] | None = None
 
 
 class VipEntry(Entry):
@@ -106,6 +139,9 @@ class VipEntry(Entry):
     default_server: str | None = None
     default_for: DefaultFor | None = None
     redirect_ports: dict[Any, Any] | None = None
+    icmp: dict[Any, Any] | None = None
+    fragments: Fragments | None = None
+    unknown_fragments: UnknownFragments | None = None
 
 
 class ServicePortEntry(Entry):
@@ -134,6 +170,8 @@ class SwitchEntry(Entry):
     required = ("dpid", "network")
     dpid: Annotated[int, BeforeValidator(_dpid)] | None = None
     network: Annotated[Number, Field(ge=1, le=MAX_OPENFLOW_PORT)] | None = None
+    datapath: Forwarding | None = None
+    address: Addresses | None = None
 
 
 Shape = TypeVar("Shape", bound=Entry)

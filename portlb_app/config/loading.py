@@ -10,7 +10,9 @@ import re
 from dataclasses import dataclass, field
 from typing import Any
 
+from portlb_app.config import icmp
 from portlb_app.config.entries import (
+    IcmpEntry,
     RedirectPortEntry,
     ServerEntry,
     ServicePortEntry,
@@ -26,15 +28,23 @@ from portlb_app.config.values import (
     ConfigError,
     Connector,
     DefaultFor,
+    Forwarding,
+    Fragments,
+    IcmpErrors,
+    IcmpPolicy,
     Legacy,
     Problem,
     RedirectPort,
     Rewrite,
     Server,
     ServicePort,
+    Signal,
     Switch,
+    UnknownErrors,
+    UnknownFragments,
     Vip,
 )
+from portlb_app.pipeline import ROWS
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}")
 _PORT = re.compile(r"[1-9][0-9]{0,4}")
@@ -70,6 +80,7 @@ class _File:
     vips: dict[str, VipEntry] = field(default_factory=dict)
     servers: dict[str, ServerEntry] = field(default_factory=dict)
     redirect_ports: dict[str, dict[int, RedirectPortEntry]] = field(default_factory=dict)
+    icmp: dict[str, IcmpEntry] = field(default_factory=dict)
     service_ports: dict[str, dict[int, ServicePortEntry]] = field(default_factory=dict)
     owners: dict[tuple[str | None, int], str] = field(default_factory=dict)
     unreadable: set[str] = field(default_factory=set)
@@ -99,6 +110,7 @@ def _read_file(data: dict[Any, Any], problems: list[Problem]) -> _File:
         path = f"vips.{name}"
         file.vips[name] = read(VipEntry, path, entry, problems)
         file.redirect_ports[name] = _redirect_ports(file, path, file.vips[name])
+        file.icmp[name] = read(IcmpEntry, f"{path}.icmp", file.vips[name].icmp or {}, problems)
     for name, entry in _named(file, data, "servers").items():
         path = f"servers.{name}"
         file.servers[name] = read(ServerEntry, path, entry, problems)
@@ -220,6 +232,8 @@ def _check_vips(file: _File) -> None:
             _check_member(file, f"{path}.default_server", entry.default_server, name)
         elif entry.default_for is not None:
             file.wrong(f"{path}.default_for", "there is no default_server")
+        _check_punted(file, name)
+        _check_icmp(file, name)
         for port, pool in file.redirect_ports[name].items():
             where = f"{path}.redirect_ports.{port}"
             members = pool.servers or []
@@ -231,6 +245,68 @@ def _check_vips(file: _File) -> None:
                 file.wrong(f"{where}.legacy", f"no server owns {port} as a service port")
             if pool.legacy is Legacy.DEFAULT and entry.default_server is None:
                 file.wrong(f"{where}.legacy", "there is no default_server")
+            if pool.signal is Signal.OPTION and _legacy(file, name, port) in (Legacy.OWNER, Legacy.DEFAULT):
+                _check_redirects(file, where, port, members)
+
+
+def _check_punted(file: _File, name: str) -> None:
+    """What a VIP says about ICMP errors and fragments."""
+    path, entry, icmp = f"vips.{name}", file.vips[name], file.icmp[name]
+    rewrites_address = entry.rewrite is Rewrite.ADDRESS
+    is_owner = icmp.errors is IcmpErrors.OWNER or (icmp.errors is None and rewrites_address)
+    if icmp.unknown is not None and not is_owner:
+        file.wrong(f"{path}.icmp.unknown", "needs errors: owner")
+    if rewrites_address and icmp.errors in (IcmpErrors.REPLICATE, IcmpErrors.DEFAULT):
+        file.wrong(f"{path}.icmp.errors", "servers know their packets by their own addresses: owner or drop")
+    if entry.unknown_fragments is not None and entry.fragments is not Fragments.TRACK:
+        file.wrong(f"{path}.unknown_fragments", "needs fragments: track")
+    if entry.default_server is None:
+        given = {
+            "icmp.errors": icmp.errors is IcmpErrors.DEFAULT,
+            "icmp.unknown": icmp.unknown is UnknownErrors.DEFAULT,
+            "fragments": entry.fragments is Fragments.DEFAULT,
+            "unknown_fragments": entry.unknown_fragments is UnknownFragments.DEFAULT,
+        }
+        for key, wrong in given.items():
+            if wrong:
+                file.wrong(f"{path}.{key}", "there is no default_server")
+
+
+def _check_icmp(file: _File, name: str) -> None:
+    path, entry = f"vips.{name}.icmp", file.icmp[name]
+    icmp.rules(entry, lambda below_icmp, message: file.wrong(f"{path}.{below_icmp}", message))
+    if entry.other is IcmpPolicy.ANSWER:
+        file.wrong(f"{path}.other", "the switch answers pings only: use echo")
+    servers = sum(server.vip == name for server in file.servers.values())
+    for key, target in icmp.targets(entry):
+        if target is IcmpPolicy.BALANCE and servers > ROWS:
+            file.wrong(f"{path}.{key}", f"balances over {ROWS} servers at most, and {name} has {servers}")
+        if target is IcmpPolicy.DEFAULT and file.vips[name].default_server is None:
+            file.wrong(f"{path}.{key}", "there is no default_server")
+        elif not isinstance(target, IcmpPolicy):
+            _check_member(file, f"{path}.{key}", target, name)
+
+
+def _check_redirects(file: _File, where: str, port: int, members: list[str]) -> None:
+    """A client's later packets carry no option, so under these policies only redirected connections reach the pool."""
+    for member in members:
+        owned = file.service_ports.get(member, {}).values()
+        if member in file.servers and not any((item.application or item.port) == port for item in owned):
+            file.wrong(
+                f"{where}.signal",
+                f"{member} cannot redirect from {port}: it needs a service port whose application is {port}, "
+                "or the port legacy: balance or drop",
+            )
+
+
+def _legacy(file: _File, name: str, port: int) -> Legacy:
+    """A redirect port's policy for plain clients, given or not (docs/config.md, "legacy")."""
+    given = file.redirect_ports[name][port].legacy
+    if given is not None:
+        return given
+    if file.vips[name].default_for is DefaultFor.PLAIN_CLIENTS:
+        return Legacy.DEFAULT
+    return Legacy.OWNER if (name, port) in file.owners else Legacy.DROP
 
 
 def _check_member(file: _File, path: str, member: str, vip: str) -> None:
@@ -255,6 +331,13 @@ def _check_own_addresses(file: _File) -> None:
     """
     virtual = {address: name for name, vip in file.vips.items() for address in vip.address or ()}
     hosts: dict[Address, str] = {}
+    for name, switch in file.switches.items():
+        for address in switch.address or ():
+            if address in virtual:
+                file.wrong(f"switches.{name}.address", f"{address} is the address of VIP {virtual[address]}")
+            if hosts.setdefault(address, name) != name:
+                file.wrong(f"switches.{name}.address", f"{address} is already the address of {hosts[address]}")
+    own = set(hosts)
     macs: dict[int, list[str]] = {}
     for name, entry in file.servers.items():
         path, rewrite = f"servers.{name}", _rewrite(file, entry)
@@ -265,6 +348,9 @@ def _check_own_addresses(file: _File) -> None:
                 file.wrong(f"{path}.address", f"{address} is the address of VIP {virtual[address]}")
         for address in entry.address or ():
             other = hosts.setdefault(address, name)
+            if address in own:
+                file.wrong(f"{path}.address", f"{address} is already the address of {other}")
+                continue
             same_host = file.servers[other].connector == entry.connector and file.servers[other].vip != entry.vip
             if other != name and (not same_host or rewrite is Rewrite.ADDRESS):
                 file.wrong(f"{path}.address", f"{address} is already the address of {other}")
@@ -322,18 +408,20 @@ def _need(value: Any) -> Any:
     return value
 
 
+def _nothing_wrong(path: str, message: str) -> None:
+    raise AssertionError(f"{path}: {message}, in a file without problems")
+
+
 def _vip(file: _File, name: str) -> Vip:
     entry = file.vips[name]
     default_for = entry.default_for or DefaultFor.UNKNOWN_PORTS
     pools = []
     for port, pool in sorted(file.redirect_ports[name].items()):
-        if pool.legacy is not None:
-            legacy = pool.legacy
-        elif default_for is DefaultFor.PLAIN_CLIENTS:
-            legacy = Legacy.DEFAULT
-        else:
-            legacy = Legacy.OWNER if (name, port) in file.owners else Legacy.DROP
-        pools.append(RedirectPort(port, tuple(sorted(_need(pool.servers))), legacy))
+        servers = tuple(sorted(_need(pool.servers)))
+        pools.append(RedirectPort(port, servers, _legacy(file, name, port), pool.signal or Signal.FLAG))
+    rewrite = entry.rewrite or Rewrite.NOTHING
+    errors = IcmpErrors.OWNER if rewrite is Rewrite.ADDRESS else IcmpErrors.REPLICATE
+    otherwise = "drop" if entry.default_server is None else "default"
     return Vip(
         name=name,
         addresses=_need(entry.address),
@@ -341,8 +429,14 @@ def _vip(file: _File, name: str) -> Vip:
         redirect_ports=tuple(pools),
         default_server=entry.default_server,
         default_for=default_for,
-        rewrite=entry.rewrite or Rewrite.NOTHING,
+        rewrite=rewrite,
         gateway=entry.gateway,
+        icmp_errors=file.icmp[name].errors or errors,
+        unknown_errors=file.icmp[name].unknown or UnknownErrors(otherwise),
+        icmp_types=icmp.rules(file.icmp[name], _nothing_wrong),
+        icmp_rest=file.icmp[name].other or IcmpPolicy(otherwise),
+        fragments=entry.fragments or Fragments(otherwise),
+        unknown_fragments=entry.unknown_fragments or UnknownFragments(otherwise),
     )
 
 
@@ -365,4 +459,10 @@ def _server(file: _File, name: str) -> Server:
 
 def _switch(file: _File, name: str) -> Switch:
     entry = file.switches[name]
-    return Switch(name, _need(entry.dpid), _need(entry.network))
+    return Switch(
+        name=name,
+        dpid=_need(entry.dpid),
+        network=_need(entry.network),
+        addresses=entry.address or (),
+        datapath=entry.datapath or Forwarding.USERSPACE,
+    )

@@ -56,6 +56,88 @@ class DefaultFor(str, enum.Enum):
     """Packets without REDIRECT to a port nobody has, or to a redirect port that names no policy of its own."""
 
 
+class IcmpErrors(str, enum.Enum):
+    """Who gets an ICMP error about a packet of a server (rows I2, I3)."""
+
+    OWNER = "owner"
+    """The controller reads what the error quotes: the owner of the quoted port gets it."""
+    REPLICATE = "replicate"
+    """Every server gets a copy, and the one that knows the quoted connection acts on it; needs no controller."""
+    DEFAULT = "default"
+    """The default server gets it."""
+    DROP = "drop"
+    """Nobody gets it: path-MTU discovery does not work."""
+
+
+class IcmpPolicy(str, enum.Enum):
+    """Who gets ICMP that quotes nothing, pings above all (row I1)."""
+
+    ANSWER = "answer"
+    """The switch itself answers; pings only."""
+    BALANCE = "balance"
+    """A server of the VIP, by a hash of the packet's addresses."""
+    DEFAULT = "default"
+    """The default server."""
+    DROP = "drop"
+    """Nobody."""
+
+
+@dataclass(frozen=True, order=True)
+class IcmpRule:
+    """Who gets ICMP of one type of one version of IP (RFC 792, RFC 4443): by policy, or a server by its name."""
+
+    version: int
+    type: int
+    target: IcmpPolicy | str
+
+
+class UnknownErrors(str, enum.Enum):
+    """Who gets an ICMP error about a port nobody has, where the controller reads errors (row I3)."""
+
+    DROP = "drop"
+    DEFAULT = "default"
+    """The default server."""
+    ANY = "any"
+    """One server, chosen by a hash of what is quoted."""
+
+
+class Fragments(str, enum.Enum):
+    """Who gets the fragments of a packet to the VIP (rows F1, F2, F3)."""
+
+    TRACK = "track"
+    """They follow their first: who its ports name gets them all (F1)."""
+    REPLICATE = "replicate"
+    """Every server gets a copy of each; needs no controller (beyond the source)."""
+    DEFAULT = "default"
+    """The default server gets them, whatever their ports (F3)."""
+    DROP = "drop"
+    """Nobody gets them (F3)."""
+
+
+class UnknownFragments(str, enum.Enum):
+    """Who gets a fragment whose first does not come, where fragments are tracked (row F2)."""
+
+    DEFAULT = "default"
+    """The default server."""
+    DROP = "drop"
+
+
+class Signal(str, enum.Enum):
+    """How a SYN on a redirect port says that its client can be redirected."""
+
+    FLAG = "flag"
+    """By the REDIRECT bit of its header: the switch decides alone."""
+    OPTION = "option"
+    """By the bit, or by REDIRECT_OPT alone, for paths that clear the bit: the controller reads SYNs without it."""
+
+
+class Forwarding(str, enum.Enum):
+    """Open vSwitch's datapath below a bridge: where its packets are forwarded."""
+
+    USERSPACE = "userspace"
+    KERNEL = "kernel"
+
+
 class Rewrite(str, enum.Enum):
     """What the load balancer rewrites in a packet to a VIP's server, and back in the server's packets."""
 
@@ -92,6 +174,7 @@ class RedirectPort:
     port: int
     servers: tuple[str, ...]
     legacy: Legacy
+    signal: Signal = Signal.FLAG
 
 
 @dataclass(frozen=True)
@@ -127,6 +210,12 @@ class Vip:
     default_for: DefaultFor
     rewrite: Rewrite = Rewrite.NOTHING
     gateway: int | None = None
+    icmp_errors: IcmpErrors = IcmpErrors.REPLICATE
+    unknown_errors: UnknownErrors = UnknownErrors.DROP
+    icmp_types: tuple[IcmpRule, ...] = ()
+    icmp_rest: IcmpPolicy | str = IcmpPolicy.DEFAULT
+    fragments: Fragments = Fragments.DROP
+    unknown_fragments: UnknownFragments = UnknownFragments.DROP
 
     @property
     def address(self) -> Address:
@@ -136,11 +225,16 @@ class Vip:
 
 @dataclass(frozen=True)
 class Switch:
-    """An Open vSwitch bridge: its datapath id and the OpenFlow port of its network side."""
+    """An Open vSwitch bridge: its datapath id, the OpenFlow port of its network side, and addresses of its own.
+
+    Its own addresses are those of the bridge's interface on its host, where an administrator logs in (row A1).
+    """
 
     name: str
     dpid: int
     network: int
+    addresses: tuple[Address, ...] = ()
+    datapath: Forwarding = Forwarding.USERSPACE
 
 
 @dataclass(frozen=True)

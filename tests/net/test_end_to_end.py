@@ -22,6 +22,8 @@ from portlb_app.pipeline import ROWS, pool_group
 from portlb_app.selection import rows
 from tests.net.balancer import BRIDGE, Balancer, Connections, balancer, changed
 from tests.net.network import ACK, CONFIRM, REDIRECT, ROOT, SYN, Namespace, agent_command, agent_stats, end, until
+from tests.net.ssh import Login
+from tests.net.wiring import ROUTERS
 
 FIG2 = (ROOT / "flows/fig2/lb.yaml").read_text().replace("10.0.0.100", '[10.0.0.100, "fd00::100"]')
 BOTH = pytest.mark.parametrize("family", [4, 6], ids=["ipv4", "ipv6"])
@@ -309,7 +311,7 @@ def test_e7_a_server_without_an_agent_behind_the_load_balancer() -> None:
 
 
 def test_two_hundred_megabytes_through_a_smaller_path_mtu() -> None:
-    """D1, I2 (replicated), N3, B1: a path of 1400 bytes behind a client whose MSS says 1500; all of it arrives."""
+    """D1, I2, N3, B1: a path of 1400 bytes behind a client whose MSS says 1500; all of it arrives."""
     with balancer(FIG2, mtu=1400) as made:
         made.client_agent()
         for family, size, client in ((4, 200_000_000, "10.1.0.2"), (6, 50_000_000, "fd00:1::2")):
@@ -324,3 +326,20 @@ def translated(server: Namespace) -> int:
     """How many ICMP errors a server's agent has translated."""
     done = server.run(sys.executable, *AGENT_STATS, cwd=ROOT)
     return int(json.loads(done.stdout)["server"]["icmp_translated"])
+
+
+def test_a1_an_administrator_logs_in_to_the_load_balancer(fig2: Balancer) -> None:
+    """A1: the load balancer's own address leads to its host, by SSH; clients are served as before."""
+    data = yaml.safe_load(FIG2)
+    data["switches"]["s1"]["address"] = "10.0.0.2"
+    fig2.put(yaml.safe_dump(data))
+    fig2.lb.run("ip", "address", "add", "10.0.0.2/24", "dev", BRIDGE)
+    fig2.lb.run("ip", "link", "set", BRIDGE, "up")
+    fig2.lb.run("ip", "route", "add", "default", "via", ROUTERS[0])
+    login = Login(fig2.lb, fig2.network.directory)
+    ssh = login.ssh(fig2.plain, "10.0.0.2", f"cat /sys/class/net/{BRIDGE}/ifindex")
+    output, errors = ssh.communicate(timeout=30)
+    assert (ssh.returncode, output) == (0, fig2.lb.run("cat", f"/sys/class/net/{BRIDGE}/ifindex").stdout), errors
+    assert fig2.curl(fig2.url(22)).strip() in set("abcd")
+    fig2.put(FIG2)
+    assert fig2.plain.run("ping", "-c", "1", "-W", "1", "10.0.0.2", check=False).returncode != 0, "not without it"

@@ -174,14 +174,17 @@ def test_n1_ping_reaches_the_default_server(n1: Balancer, family: int) -> None:
 
 
 def test_n1_a_smaller_path_mtu() -> None:
-    """N1: ICMP errors quote the VIP, which servers do not know: downloads arrive where the kernel probes the path."""
+    """N1, I2: an ICMP error quotes the VIP; its server gets it with its own address, and learns the path's MTU."""
     with balancer(ADDRESS, mtu=1400) as made:
         made.client_agent()
-        for host in made.servers.values():
-            host.run("sysctl", "-qw", "net.ipv4.tcp_mtu_probing=1")
-        digest = made.random_file("large", 1_000_000)
-        for family in (4, 6):
-            assert made.speak(family).download("large", digest, 80) in "abc"
+        digest = made.random_file("large", SIZE)
+        for family, client in ((4, "10.1.0.2"), (6, "fd00:1::2")):
+            made.speak(family)
+            for host in (made.client, made.plain):
+                assert made.download("large", digest, 80, host) in "abc"
+            for server in made.config.servers:
+                assert made.download("large", digest, server.service_ports[0].port) == server.name
+                assert "mtu 1400" in made.servers[server.name].run("ip", "route", "get", client).stdout
 
 
 def packets(lines: list[str]) -> list[str]:

@@ -16,13 +16,13 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from portlb_app.openflow import SwitchState
+from portlb_app.openflow import LOCAL, SwitchState
 from tests.ovs.switch import Switch
 
 SECONDS = 10
 QUEUE = 50
 """Packets handed to a dummy port at a time; it holds 100."""
-_PORT = re.compile(r"^\s+(\S+) (\d+)/(\d+): \(", re.MULTILINE)
+_PORT = re.compile(r"^\s+\S+ (\d+)/(\d+): \(", re.MULTILINE)
 _RECEIVED = re.compile(r"^  port \d+: (\S+).*\n    RX packets:(\d+)", re.MULTILINE)
 _BUCKET = re.compile(r"bucket=bucket_id:(\d+),(?:weight:(\d+),)?actions=([^ ]*?)(?=,bucket=|$)")
 
@@ -35,12 +35,15 @@ Changes = frozenset[tuple[str, str]]
 class Seen:
     """Where a packet went, and changed how: all of `deliveries`, or, if `chosen`, one of them by a group's hash.
 
-    `answered`: the switch made something else of it.
+    `answered`: the switch made something else of it. `cookie` is of the flow that handed it up to the controller,
+    through a meter; `reassembled` says that conntrack takes it.
     """
 
-    deliveries: frozenset[tuple[int, Changes]]
+    deliveries: frozenset[tuple[int, Changes]] = frozenset()
     chosen: bool = False
     answered: bool = False
+    cookie: int | None = None
+    reassembled: bool = False
 
     @property
     def ports(self) -> set[int]:
@@ -56,12 +59,13 @@ class Bridge:
     def __init__(self, switch: Switch, ports: Iterable[int]) -> None:
         self.switch = switch
         self.name = next(Bridge._names)
-        self._files = {port: switch.directory / f"{self.name}-{port}.pcap" for port in ports}
+        ports = tuple(ports)
+        self._files = {port: switch.directory / f"{self.name}-{port}.pcap" for port in (*ports, LOCAL)}
         self._read = dict.fromkeys(self._files, 0)
         self._socket = socket.socket(socket.AF_UNIX)
         self._socket.settimeout(SECONDS)
         self._socket.connect(str(switch.directory / "vswitchd.ctl"))
-        switch.add_bridge(self.name, 0x100 + int(self.name[2:]), {self.port_name(port): port for port in self._files})
+        switch.add_bridge(self.name, 0x100 + int(self.name[2:]), {self.port_name(port): port for port in ports})
         for port, path in self._files.items():
             switch.vsctl("set", "interface", self.port_name(port), f"options:tx_pcap={path}")
         self.command("netdev-dummy/set-admin-state", "up")
@@ -74,6 +78,8 @@ class Bridge:
 
     def port_name(self, port: int) -> str:
         """The name of the interface behind an OpenFlow port."""
+        if port == LOCAL:
+            return self.name
         return f"{self.name}p{port}"
 
     def command(self, method: str, *arguments: str) -> str:
@@ -93,19 +99,28 @@ class Bridge:
     # ---- tables ----
 
     def install(self, state: SwitchState) -> None:
-        """Replace what the bridge holds, as somebody without a controller does: groups, then flows in one bundle."""
+        """Replace what the bridge holds, as somebody without a controller does: first what flows use, then flows."""
         self.switch.ofctl("del-groups", self.name)
+        self.switch.ofctl("del-meters", self.name)
+        for meter in state.ordered_meters:
+            self.switch.ofctl("add-meter", self.name, str(meter))
         self.switch.ofctl("add-groups", self.name, "-", text="\n".join(map(str, state.ordered_groups)))
         flows = "\n".join(map(str, state.ordered_flows))
         self.switch.ofctl("replace-flows", self.name, "-", "--bundle", text=flows)
+        self.command("revalidator/purge")  # else a datapath flow of the tables before may still forward
         self.rows = _rows(self.switch.dump_groups(self.name))
 
     # ---- traces ----
 
     def trace(self, in_port: int, frame: bytes) -> Seen:
         """Where ofproto/trace says a packet goes; for a group, its buckets as the switch holds them."""
-        text = self.command("ofproto/trace", self.name, f"in_port={in_port}", frame.hex())
+        port = "LOCAL" if in_port == LOCAL else in_port
+        text = self.command("ofproto/trace", self.name, f"in_port={port}", frame.hex())
         actions = _split(text.rpartition("Datapath actions: ")[2].splitlines()[0])
+        if found := re.fullmatch(r"meter\(\d+\)#userspace\(.*,rule_cookie=(0x[0-9a-f]+),.*\)", "#".join(actions)):
+            return Seen(cookie=int(found[1], 16))
+        if re.search(r"^Datapath actions: ct\(zone=\d+\),recirc\(0x[0-9a-f]+\)$", text, re.MULTILINE):
+            return Seen(reassembled=True)
         if group := re.search(r"^ +group:(\d+)$", text, re.MULTILINE):
             rows = self.rows[int(group[1])]
             hashed = [action.partition("(")[0] for action in actions] == ["hash", "recirc"]
@@ -113,7 +128,7 @@ class Bridge:
             had = {(f"eth_{end}", mac.hex(":")) for end, mac in (("dst", frame[:6]), ("src", frame[6:12]))}
             buckets = (_bucket(row, in_port) for row in rows)
             return Seen(frozenset((port, changes - had) for port, changes in buckets), chosen=bool(rows))
-        number = {dp: int(of) for _, of, dp in _PORT.findall(self.command("dpif/show"))}
+        number = {dp: LOCAL if of == "65534" else int(of) for of, dp in _PORT.findall(self.command("dpif/show"))}
         changed: dict[str, str] = {}
         deliveries = set()
         answered = False
@@ -122,8 +137,8 @@ class Bridge:
                 deliveries.add((number[action], frozenset(changed.items())))
             elif found := re.fullmatch(r"set\((eth|ipv4|ipv6)\((.*)\)\)", action):
                 changed.update(_changes(found[1], found[2]))
-            elif re.match(r"set\((arp|nd|nd_ext|icmpv6)\(", action):
-                answered = answered or "op=2" in action or "nd_ext" in action or "icmpv6" in action
+            elif re.match(r"set\((arp|nd|nd_ext|icmp|icmpv6)\(", action):
+                answered = answered or "op=2" in action or "nd_ext" in action or "icmp" in action
             else:
                 assert action == "drop", text
         return Seen(frozenset(deliveries), answered=answered)

@@ -17,14 +17,17 @@ from random import Random
 import pytest
 
 from portlb_app import compiler
-from portlb_app.config import Config, Switch, load
+from portlb_app.compiler.place import vip_numbers
+from portlb_app.config import Config, Forwarding, Switch, load
 from portlb_app.openflow import SwitchState
+from portlb_app.pipeline import PUNTED, Reason, cookie
 from tests import generate
 from tests.generate import mac_text
 from tests.ovs import switch as ovs
 from tests.ovs.bridge import Bridge, Changes, Seen
 from tests.reference import (
     ADVERTISEMENT,
+    LOCAL,
     REDIRECT,
     SOLICITATION,
     SYN,
@@ -38,7 +41,10 @@ from tests.reference import (
     Nd,
     Outcome,
     Packet,
+    Punted,
+    Reassembled,
     To,
+    ToHost,
     ToNetwork,
     deliver,
     received,
@@ -48,6 +54,7 @@ SEED = int(os.environ.get("PORTLB_SEED", "20261124"))
 PAIRS = int(os.environ.get("PORTLB_PAIRS", "3000"))
 PER_CONFIGURATION = 50
 ROWS = 256
+REASONS = {reason.name.lower(): reason for reason in PUNTED}
 
 
 @pytest.fixture(scope="module")
@@ -74,6 +81,8 @@ def arriving(config: Config, switch: Switch, packet: Packet, outcome: Outcome) -
     servers = {To: lambda: {outcome.server}, AnyOf: lambda: outcome.servers, All: lambda: outcome.servers}
     if isinstance(outcome, ToNetwork):
         return [(switch.network, outcome.packet)]
+    if isinstance(outcome, ToHost):
+        return [(LOCAL, packet)]
     by_name = config.server_by_name
     names = servers[type(outcome)]() if type(outcome) in servers else ()
     return [(by_name[name].connector.port, received(config, by_name[name], packet)) for name in names]
@@ -82,10 +91,24 @@ def arriving(config: Config, switch: Switch, packet: Packet, outcome: Outcome) -
 def expected(config: Config, packet: Packet, switch: Switch, outcome: Outcome) -> Seen:
     """An outcome in a switch's terms."""
     if isinstance(outcome, Answer):
-        return Seen(frozenset(), answered=True)
+        return Seen(answered=True)
+    if isinstance(outcome, Reassembled):
+        return Seen(reassembled=True)
+    if isinstance(outcome, Punted):
+        return Seen(cookie=handed_up(config, packet, outcome))
     arrivals = arriving(config, switch, packet, outcome)
     deliveries = frozenset((port, changes(packet, after)) for port, after in arrivals)
     return Seen(deliveries, chosen=isinstance(outcome, AnyOf))
+
+
+def handed_up(config: Config, packet: Packet, outcome: Punted) -> int:
+    """The cookie that tells the controller why."""
+    assert isinstance(packet.payload, Ip)
+    reason = REASONS[outcome.reason]
+    port = packet.payload.destination_port if reason is Reason.SIGNAL else 0
+    if outcome.vip is None:
+        return cookie(reason)
+    return cookie(reason, vip_numbers(tuple(vip.name for vip in config.vips))[outcome.vip], port)
 
 
 def outcomes_by_trace(bridge: Bridge, pairs: int, seed: int) -> Counter[str]:
@@ -122,8 +145,8 @@ def test_the_switch_means_what_the_reference_means(bridge: Bridge, capsys: pytes
     counts = outcomes_by_trace(bridge, PAIRS, SEED)
     with capsys.disabled():
         print(f" seed {SEED}, {sum(counts.values())} packets: {dict(counts)}", end=" ")
-    for outcome in (Drop, To, AnyOf, All, ToNetwork, Answer):
-        assert counts[outcome.__name__] > sum(counts.values()) // 200, "a kind of outcome is hardly tried"
+    for outcome in (Drop, To, AnyOf, All, ToNetwork, ToHost, Answer, Punted, Reassembled):
+        assert counts[outcome.__name__] > sum(counts.values()) // 400, "a kind of outcome is hardly tried"
 
 
 def test_real_packets_go_where_the_reference_says(bridge: Bridge) -> None:
@@ -136,9 +159,12 @@ def test_real_packets_go_where_the_reference_says(bridge: Bridge) -> None:
         bridge.install(compiler.compile(config)[switch.name])
         for _ in range(50):
             packet = generate.packet(random, config, switch)
-            if packet.in_port not in generate.CONNECTORS:
+            if packet.in_port not in (*generate.CONNECTORS, LOCAL):
                 continue
             outcome = deliver(config, switch, packet)
+            is_whole = not isinstance(packet.payload, Ip) or packet.payload.fragment == "no"
+            if switch.datapath is Forwarding.KERNEL and not is_whole:
+                continue  # this is no kernel's datapath
             data = random.randbytes(random.choice((0, 1, 60, 1200)))
             frame = generate.frame(packet, data)
             gone = bridge.send(packet.in_port, [frame])
@@ -155,7 +181,7 @@ def test_real_packets_go_where_the_reference_says(bridge: Bridge) -> None:
                 else:
                     assert set(seen) == arrivals and len(seen) == len(arrivals), what
             counts[type(outcome).__name__] += 1
-    assert len(counts) == 6, f"a kind of outcome is not tried: {counts}"
+    assert len(counts) == 8, f"a kind of outcome is not tried: {counts}"
 
 
 def test_arp_answer(bridge: Bridge, fig2: Config) -> None:

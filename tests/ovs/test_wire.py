@@ -17,24 +17,32 @@ from portlb_app import ryu_wire
 from portlb_app.openflow import (
     FIELDS,
     IN_PORT,
+    LOCAL,
     CopyField,
     Flow,
     Goto,
     Group,
+    Meter,
     Opaque,
     Output,
+    Reassemble,
+    Resubmit,
     Selection,
     SetField,
     SwitchState,
+    ToController,
     ToGroup,
+    ToMeter,
     match,
 )
-from portlb_app.pipeline import COOKIE, answer_arp, answer_nd, pool_group
+from portlb_app.pipeline import COOKIE, METERS, answer_arp, answer_nd, pool_group
 from portlb_app.plan import Plan, Step, diff
 from tests.ovs.switch import Switch
+from tests.unit.test_nicira import LEARNT4, LEARNT6
 
 SECONDS = 10
 GROUPS = pool_group(0, 0, version=4)
+METER = METERS << 8
 
 
 class Wire:
@@ -62,10 +70,18 @@ class Wire:
         self._socket.sendall(message.buf)
         return self._xid
 
-    def receive(self) -> Any:
+    def raw(self) -> bytes:
+        """The next message, undecoded."""
         header = self._stream.read(8)
-        version, kind, length, xid = struct.unpack("!BBHI", header)
-        body = header + self._stream.read(length - 8)
+        return header + self._stream.read(int.from_bytes(header[2:4], "big") - 8)
+
+    def raw_send(self, message: bytes) -> None:
+        """Send bytes as they are."""
+        self._socket.sendall(message)
+
+    def receive(self) -> Any:
+        body = self.raw()
+        version, kind, length, xid = struct.unpack_from("!BBHI", body)
         if kind == ofp.OFPT_HELLO:
             return None
         return parser.msg_parser(self.datapath, version, kind, length, xid, body)
@@ -81,7 +97,22 @@ class Wire:
     def read(self) -> SwitchState:
         flows = map(ryu_wire.decode_flow, self.entries(ryu_wire.flows_request(self.datapath)))
         groups = ryu_wire.our_groups(self.entries(ryu_wire.groups_request(self.datapath)))
-        return SwitchState(frozenset(flows), frozenset(groups))
+        meters = ryu_wire.our_meters(self.entries(ryu_wire.meters_request(self.datapath)))
+        return SwitchState(frozenset(flows), frozenset(groups), frozenset(meters))
+
+    def converge(self, desired: SwitchState) -> list[str]:
+        """Bring the switch from what it holds to what it shall hold; the errors it answered with."""
+        plan = diff(self.read(), desired)
+        return self.tell(plan.before) + self.apply(plan.bundle) + self.tell(plan.after)
+
+    def tell(self, steps: Iterable[Step]) -> list[str]:
+        """Send steps one by one; the errors the switch answered with."""
+        sent = {self.send(ryu_wire.message(self.datapath, step)): step for step in steps}
+        barrier = self.send(parser.OFPBarrierRequest(self.datapath))
+        errors = []
+        while (reply := self.receive()).xid != barrier:
+            errors.append(ryu_wire.refused_step(sent[reply.xid], reply))
+        return errors
 
     def apply(self, steps: Iterable[Step]) -> list[str]:
         """Apply steps in a bundle; the errors the switch answered with."""
@@ -186,25 +217,39 @@ def every_action() -> Iterator[Flow]:
     yield flow(7, SetField("ip_src", 0x0A000001), SetField("udp_src", 53), Output(2), **UDP)
     yield flow(8, CopyField("eth_src", "eth_dst"), CopyField("arp_spa", "arp_tpa"), Goto(10), **ARP)
     yield flow(9, ToGroup(GROUPS + 3))
+    yield flow(10, ToMeter(METER + 1), ToController())
+    yield flow(11, ToController(), **TCP)
+    yield flow(12, Reassemble(0x504C, 30), **IP)
+    yield flow(13, Resubmit(70), Output(LOCAL))
+    yield flow(14, SetField("reg1", 7), LEARNT4, Output(1), **TCP)
+    yield flow(15, LEARNT6, Output(1), **IP6 | {"ip_proto": 6})
 
 
 def every_group() -> Iterator[Group]:
     yield Group(GROUPS, "all", ())
     yield Group(GROUPS + 1, "all", ((Output(1),), (SetField("eth_dst", 5), Output(2))))
     yield Group(GROUPS + 2, "select", ())
+    yield Group(GROUPS + 5, "select", ((SetField("reg1", 1), Resubmit(64)),), Selection("dp_hash", 0))
     yield Group(GROUPS + 3, "select", ((Output(1),), (), (Output(2),)), Selection("dp_hash", 0))
     yield Group(GROUPS + 4, "select", ((Output(1),),), Selection("hash", 1 << 32 | 5))
     rows = tuple((SetField("eth_dst", row), Output(1 + row % 2)) for row in range(256))
     yield Group(pool_group(3, 80, version=6), "select", rows, Selection("dp_hash", 0x504C0001))
 
 
+def every_meter() -> Iterator[Meter]:
+    yield Meter(METER, 1, 1)
+    yield Meter(METER + 1, 500, 100)
+    yield Meter(METER + 255, 1_000_000, 65536)
+
+
 @pytest.mark.parametrize("flows", [every_field, every_action])
 def test_flows_are_read_back_as_they_were_sent(
     switch: Switch, bridge: str, wire: Wire, flows: Callable[[], Iterator[Flow]]
 ) -> None:
-    state = SwitchState(frozenset(flows()), frozenset(every_group()))
-    assert wire.apply(diff(SwitchState(), state).steps) == []
+    state = SwitchState(frozenset(flows()), frozenset(every_group()), frozenset(every_meter()))
+    assert wire.converge(state) == []
     read = wire.read()
+    assert read.meters == state.meters
     assert read.flows == state.flows
     assert read.groups == state.groups
     assert diff(read, state) == Plan()
@@ -226,6 +271,64 @@ def test_groups_as_text_are_what_the_wire_sent(switch: Switch, bridge: str, wire
     groups = list(every_group())
     switch.ofctl("add-groups", bridge, "-", text="\n".join(map(str, groups)))
     assert wire.read().groups == frozenset(groups)
+
+
+def test_meters_as_text_are_what_the_wire_sent(switch: Switch, bridge: str, wire: Wire) -> None:
+    for meter in every_meter():
+        switch.ofctl("add-meter", bridge, str(meter))
+    assert wire.read().meters == frozenset(every_meter())
+
+
+def test_meters_change_and_leave_after_the_flows_that_use_them(wire: Wire) -> None:
+    """Open vSwitch takes no meters in a bundle, and with a meter its flows leave: so the order of a plan is kept."""
+    use = flow(1, ToMeter(METER), ToController())
+    first = SwitchState(frozenset({use}), frozenset(), frozenset({Meter(METER, 100, 10), Meter(METER + 1, 5, 5)}))
+    assert wire.converge(first) == [] and wire.read() == first
+    changed = replace(first, meters=frozenset({Meter(METER, 200, 20)}))
+    assert wire.converge(changed) == [] and wire.read() == changed
+    assert wire.converge(SwitchState()) == [] and wire.read() == SwitchState()
+    error = wire.apply([Step("add", Meter(METER, 100, 10))])
+    assert "OFPBFC_MSG_UNSUP" in error[0]
+    (error, *_) = wire.tell([Step("modify", Meter(METER, 100, 10))])
+    assert error.startswith("modify meter meter=20480,pktps,") and "OFPMMFC_UNKNOWN_METER" in error
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "kbps,burst,stats,band=type=drop,rate=5,burst_size=5",
+        "pktps,band=type=drop,rate=5",
+        "pktps,burst,stats,band=type=drop,rate=5,burst_size=5,type=drop,rate=9,burst_size=9",
+    ],
+)
+def test_a_meter_we_do_not_know_differs_and_is_put_right(switch: Switch, bridge: str, wire: Wire, text: str) -> None:
+    switch.ofctl("add-meter", bridge, f"meter={METER},{text}")
+    (read,) = wire.read().meters
+    assert read.opaque
+    wanted = SwitchState(meters=frozenset({Meter(METER, 5, 5)}))
+    assert wire.converge(wanted) == [] and wire.read() == wanted
+
+
+def test_a_packet_is_handed_up_and_sent_out(switch: Switch, bridge: str, wire: Wire) -> None:
+    """The packet-in carries cookie, port and the whole frame, no byte of it can crash the decoder; back it goes."""
+    up = flow(0, SetField("reg0", 7), ToController(), in_port=1)
+    assert wire.converge(SwitchState(frozenset({up}))) == []
+    switch.vsctl("set", "interface", "w2", f"options:tx_pcap={switch.directory}/w2.pcap")
+    frame = bytes(range(200)) * 5
+    wire.send(parser.OFPSetConfig(wire.datapath, 0, 0xFFFF))  # else it gets no packets, unlike a controller
+    wire.tell([])
+    switch.appctl("netdev-dummy/receive", "w1", frame.hex())
+    message = wire.raw()
+    assert message[1] == ofp.OFPT_PACKET_IN and ryu_wire.packet_in_cookie(message) == up.cookie
+    packet = ryu_wire.packet_in(message)
+    assert packet is not None
+    assert (packet.cookie, packet.in_port, packet.frame) == (up.cookie, 1, frame)
+    for data in damaged(message[:80]):
+        ryu_wire.packet_in(data + message[80:])
+        ryu_wire.packet_in_cookie(data)
+    wire.raw_send(ryu_wire.packet_out(1, (SetField("eth_dst", 5), Output(2)), frame))
+    assert wire.tell([]) == []
+    assert (switch.directory / "w2.pcap").read_bytes().endswith(bytes(5) + b"\5" + frame[6:])
 
 
 def test_many_flows_come_back_over_several_messages(wire: Wire) -> None:
@@ -282,7 +385,7 @@ def test_a_match_we_do_not_know_is_opaque_and_can_be_deleted(
         "move:eth_src[0..15]->eth_dst[16..31]",
         "ct(commit,table=5,nat(src=10.0.0.1))",
         "learn(table=3,eth_type=0x800,nw_proto=6,tcp_dst=80)",
-        "resubmit(,7)",
+        "resubmit(3,7)",
         "write_actions(output:1)",
         "clear_actions",
         "write_metadata:5,goto_table:9",
@@ -338,15 +441,20 @@ def test_a_value_read_from_a_switch_is_never_sent(wire: Wire) -> None:
 def test_no_byte_of_a_description_can_crash_or_hang_the_decoder(wire: Wire) -> None:
     """Every truncation, and every byte of every description replaced: a value or `Malformed`, nothing else."""
     groups = [replace(group, buckets=group.buckets[:3]) for group in every_group()]
-    state = SwitchState(frozenset(every_action()), frozenset(groups))
-    assert wire.apply(diff(SwitchState(), state).steps) == []
-    flow_entries = list(wire.entries(ryu_wire.flows_request(wire.datapath)))
-    group_entries = list(wire.entries(ryu_wire.groups_request(wire.datapath)))
-    for decode, entries in ((ryu_wire.decode_flow, flow_entries), (ryu_wire.decode_group, group_entries)):
+    state = SwitchState(frozenset(every_action()), frozenset(groups), frozenset(every_meter()))
+    assert wire.converge(state) == []
+    requests: list[tuple[Any, Any]] = [
+        (ryu_wire.decode_flow, ryu_wire.flows_request),
+        (ryu_wire.decode_group, ryu_wire.groups_request),
+        (ryu_wire.decode_meter, ryu_wire.meters_request),
+    ]
+    for decode, request in requests:
+        entries = list(wire.entries(request(wire.datapath)))
+        assert entries
         for entry in entries:
             for data in damaged(entry.data):
                 try:
-                    hash(decode(ryu_wire.RawEntry(data)))  # type: ignore[operator]
+                    hash(decode(ryu_wire.RawEntry(data)))
                 except ryu_wire.Malformed:
                     pass
 

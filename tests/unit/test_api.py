@@ -9,14 +9,17 @@ from pathlib import Path
 import pytest
 
 from portlb_app.api import MAX_BODY, RefusedConnections, Request, Response, View, answer, failure, respond
+from portlb_app.pipeline import Reason
+from portlb_app.punt import Fate
 from portlb_app.reconciler import Busy, Configuration, Live, RefusedBySwitches, Status, SwitchStatus, TimedOut
 from portlb_app.store import ConfigFile, StoreError
 
 FIG2 = (Path(__file__).parents[2] / "flows/fig2/lb.yaml").read_text()
 VIEW = View(
-    Status(3, (SwitchStatus("s1", 1, "error", 5, 2, 7, ("table full",), 0.25),), (0xABC,)),
+    Status(3, (SwitchStatus("s1", 1, "error", 5, 2, 1, 7, ("table full",), 0.25),), (0xABC,)),
     "the: text\n",
     RefusedConnections(12, (("192.0.2.1:5", "no hello"),)),
+    {(Reason.ICMP_ERROR, Fate.SENT): 3, (Reason.FRAGMENT, Fate.QUEUE): 8},
 )
 
 
@@ -34,6 +37,7 @@ def test_status_tells_everything() -> None:
     response = reply("GET", "/v1/status")
     assert (response.status, response.content_type) == (200, "application/json")
     status = json.loads(response.body)
+    others: list[tuple[str, dict[str, int]]] = [("signal", {}), ("server_icmp", {}), ("server_fragment", {})]
     assert status.pop("version")
     assert status == {
         "generation": 3,
@@ -44,6 +48,7 @@ def test_status_tells_everything() -> None:
                 "state": "error",
                 "flows": 5,
                 "groups": 2,
+                "meters": 1,
                 "drift": 7,
                 "errors": ["table full"],
                 "read_age_seconds": 0.25,
@@ -51,6 +56,10 @@ def test_status_tells_everything() -> None:
         ],
         "unknown_switches": ["0xabc"],
         "refused_connections": {"count": 12, "last": [{"address": "192.0.2.1:5", "reason": "no hello"}]},
+        "punted": {
+            reason: {"sent": 0, "dropped": 0, "unknown": 0, "malformed": 0, "no_room": 0, "queue": 0} | known
+            for reason, known in (("icmp_error", {"sent": 3}), ("fragment", {"queue": 8}), *others)
+        },
     }
 
 

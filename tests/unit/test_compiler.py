@@ -178,9 +178,11 @@ def test_the_files_a_user_installs() -> None:
     assert [line for line in lines if line and not line.startswith("#")] == [str(each) for each in state.ordered_flows]
     assert [line[6:] for line in lines if line.startswith("# --- ")] == [table.name for table in TABLES]
     reasons = {each.reason for each in state.flows}
-    assert reasons == {line[2:] for line in lines[2:] if line.startswith("# ") and not line.startswith("# --- ")}
+    assert reasons == {line[2:] for line in lines[3:] if line.startswith("# ") and not line.startswith("# --- ")}
     groups = compiler.groups_text("s1", state).splitlines()
     assert [line for line in groups if not line.startswith("#")] == [str(each) for each in state.ordered_groups]
+    meters = compiler.meters_text("s1", state).splitlines()
+    assert [line for line in meters if not line.startswith("#")] == [str(each) for each in state.ordered_meters]
 
 
 @settings(deadline=None)

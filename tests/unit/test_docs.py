@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from portlb_app.compiler import compile as compile_config
-from portlb_app.compiler import flows_text, groups_text
+from portlb_app.compiler import flows_text, groups_text, meters_text
 from portlb_app.config import load
 from portlb_app.pipeline import TABLES
 
@@ -109,7 +109,8 @@ def test_flows_are_up_to_date(scenario: Path) -> None:
     for name, state in compile_config(load((scenario / "lb.yaml").read_text())).items():
         expected[f"{name}.flows"] = flows_text(name, state)
         expected[f"{name}.groups"] = groups_text(name, state)
-    committed = {path.name: path.read_text() for path in scenario.glob("*.*") if path.suffix in (".flows", ".groups")}
+        expected[f"{name}.meters"] = meters_text(name, state)
+    committed = {path.name: path.read_text() for path in scenario.glob("*.*") if path.suffix != ".yaml"}
     assert committed.keys() == expected.keys()
     for name, text in expected.items():
         assert committed[name] == text, f"{scenario.name}/{name} is stale: run make flows"

@@ -9,7 +9,20 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from portlb_app import compiler
-from portlb_app.openflow import Action, Flow, Goto, Group, Opaque, Output, Selection, SwitchState, ToGroup, match
+from portlb_app.openflow import (
+    Action,
+    Flow,
+    Goto,
+    Group,
+    Meter,
+    Opaque,
+    Output,
+    Selection,
+    SwitchState,
+    ToGroup,
+    ToMeter,
+    match,
+)
 from portlb_app.plan import Plan, Step, apply, diff
 from tests import generate
 
@@ -23,7 +36,7 @@ MATCHES = (
     replace(match(in_port=1), opaque="0800"),
 )
 ACTIONS = st.lists(
-    st.sampled_from((Output(1), Output(2), ToGroup(5), ToGroup(6), Goto(20), Opaque("ff"))), max_size=3
+    st.sampled_from((Output(1), Output(2), ToGroup(5), ToGroup(6), ToMeter(1), Goto(20), Opaque("ff"))), max_size=3
 ).map(tuple)
 FLOWS = st.builds(
     Flow,
@@ -41,10 +54,12 @@ GROUPS = st.builds(
     st.lists(ACTIONS, max_size=3).map(tuple),
     st.sampled_from((None, Selection("dp_hash", 0), Selection("dp_hash", 1))),
 )
+METERS = st.builds(Meter, st.integers(1, 4), st.sampled_from((100, 200)), st.sampled_from((10, 20)))
 STATES = st.builds(
     SwitchState,
     st.lists(FLOWS, unique_by=lambda flow: flow.key).map(frozenset),
     st.lists(GROUPS, unique_by=lambda group: group.number).map(frozenset),
+    st.lists(METERS, unique_by=lambda meter: meter.number).map(frozenset),
 )
 
 
@@ -75,7 +90,7 @@ def test_so_do_plans_between_compiled_states(actual: SwitchState, desired: Switc
 def test_what_is_right_needs_no_plan(state: SwitchState) -> None:
     """diff(a, a) is empty and false; a reason is a comment, and no difference."""
     assert not diff(state, state)
-    renamed = SwitchState(frozenset(replace(flow, reason="other") for flow in state.flows), state.groups)
+    renamed = SwitchState(frozenset(replace(flow, reason="other") for flow in state.flows), state.groups, state.meters)
     assert diff(state, renamed) == Plan()
 
 
@@ -92,6 +107,9 @@ def test_only_differences_are_touched(actual: SwitchState, desired: SwitchState)
     numbers = actual.group_by_number.keys() | desired.group_by_number.keys()
     right = {each for each in numbers if actual.group_by_number.get(each) == desired.group_by_number.get(each)}
     assert set(groups) == numbers - right
+    meters = [step.what for step in steps if isinstance(step.what, Meter)]
+    assert {meter.number for meter in meters} == {meter.number for meter in actual.meters ^ desired.meters}
+    assert len({meter.number for meter in meters}) == len(meters)
 
 
 @settings(deadline=None)
@@ -105,34 +123,47 @@ def test_verbs_fit_what_the_switch_holds(actual: SwitchState, desired: SwitchSta
                 assert old is None or old.cookie != step.what.cookie
             else:
                 assert old is not None and old.cookie == step.what.cookie
-        else:
+        elif isinstance(step.what, Group):
             assert (step.what.number in actual.group_by_number) == (step.verb != "add")
-        assert (step.verb == "delete") == (step.what not in desired.flows and step.what not in desired.groups)
+        else:
+            assert (step.what.number in actual.meter_by_number) == (step.verb != "add")
+        wanted = step.what in desired.flows or step.what in desired.groups or step.what in desired.meters
+        assert (step.verb == "delete") == (not wanted)
 
 
 @settings(deadline=None)
 @given(STATES, STATES)
 def test_the_order_of_a_plan(actual: SwitchState, desired: SwitchState) -> None:
-    """Groups in, flows in with the deepest table first, flows out, groups out."""
+    """Meters and groups in, flows in with the deepest table first, flows out, groups and meters out.
+
+    Sent in three parts, because a bundle holds no meters: the order is the same.
+    """
 
     def rank(step: Step) -> tuple[int, int]:
+        if isinstance(step.what, Meter):
+            return (4, 0) if step.verb == "delete" else (-1, 0)
         if isinstance(step.what, Group):
             return (3, 0) if step.verb == "delete" else (0, 0)
         return (2, 0) if step.verb == "delete" else (1, -step.what.table)
 
-    ranks = [rank(step) for step in diff(actual, desired).steps]
+    plan = diff(actual, desired)
+    ranks = [rank(step) for step in plan.steps]
     assert ranks == sorted(ranks)
+    assert plan.before + plan.bundle + plan.after == plan.steps
+    assert not any(isinstance(step.what, Meter) for step in plan.bundle)
 
 
 @settings(max_examples=40, deadline=None)
 @given(COMPILED, COMPILED)
-def test_at_no_step_a_flow_lacks_its_group(actual: SwitchState, desired: SwitchState) -> None:
-    """A switch refuses a flow whose group is not there, and a group's end takes the flows that use it along."""
+def test_at_no_step_a_flow_lacks_its_group_or_meter(actual: SwitchState, desired: SwitchState) -> None:
+    """A switch refuses a flow whose group or meter is not there, and their end takes the flows that use them along."""
     assume(actual.groups or desired.groups)
     state = actual
     for step in diff(actual, desired).steps:
         state = apply(Plan((step,)), state)
         assert _groups_used(state) <= state.group_by_number.keys(), str(step)
+        used = {action.meter for flow in state.flows for action in flow.actions if isinstance(action, ToMeter)}
+        assert used <= state.meter_by_number.keys(), str(step)
 
 
 @settings(max_examples=40, deadline=None)
@@ -153,7 +184,9 @@ def test_a_plan_reads_well() -> None:
     """Steps print as what they do, in ovs-ofctl's words."""
     flow = Flow(0, 100, match(in_port=1), (Output(2),), 1)
     group = Group(7, "all", ((Output(1),),))
-    assert [str(step) for step in diff(SwitchState(), SwitchState(frozenset({flow}), frozenset({group}))).steps] == [
+    state = SwitchState(frozenset({flow}), frozenset({group}), frozenset({Meter(5, 100, 20)}))
+    assert [str(step) for step in diff(SwitchState(), state).steps] == [
+        "add meter meter=5,pktps,burst,stats,band=type=drop,rate=100,burst_size=20",
         "add group group_id=7,type=all,bucket=bucket_id:0,actions=output:1",
         "add flow cookie=0x0000000000000001, table=0, priority=100,in_port=1 actions=output:2",
     ]

@@ -1,0 +1,46 @@
+"""The load balancer's own addresses: an administrator logs in to its host like to a server (row A1).
+
+Flows of CLASSIFY and NEIGHBOUR. They lead to the bridge's own interface and nowhere else; what its host sends goes to
+the network as it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from portlb_app.config import Address
+from portlb_app.openflow import ETH_ARP, LOCAL, Flow, Output, match
+from portlb_app.pipeline import (
+    CLASSIFY,
+    ND_ADVERTISE,
+    ND_OTHERS,
+    ND_SOLICIT,
+    NEIGHBOUR,
+    Priority,
+    Reason,
+    Side,
+    cookie,
+    family,
+    flow,
+)
+
+
+def flows(network: int, addresses: tuple[Address, ...]) -> Iterator[Flow]:
+    """Nothing for a switch without addresses."""
+    mark, reason = cookie(Reason.MANAGEMENT), "the load balancer's own address: its host (A1)"
+    if addresses:
+        from_host, up = match(in_port=LOCAL), (Output(network),)
+        yield flow(CLASSIFY, Priority.SPECIFIC, from_host, up, mark, "from the load balancer's own host")
+    for address in addresses:
+        ip, from_network = family(address), {"reg0": Side.NETWORK}
+        questions = [match(**from_network, eth_type=ETH_ARP, arp_tpa=address)] if ip.version == 4 else []
+        if ip.version == 6:
+            discovery = {**from_network, "eth_type": ip.eth_type, "ip_proto": ip.icmp}
+            questions = [
+                match(**discovery, icmpv6_type=ND_SOLICIT, nd_target=address),
+                *(match(**discovery, icmpv6_type=each, ipv6_dst=address) for each in (ND_ADVERTISE, *ND_OTHERS)),
+            ]
+        for question in questions:
+            yield flow(NEIGHBOUR, Priority.EXCEPTION, question, (Output(LOCAL),), mark, reason)
+        to_host = match(**from_network, **ip.to(address))
+        yield flow(NEIGHBOUR, Priority.GENERAL, to_host, (Output(LOCAL),), mark, reason)

@@ -1,0 +1,451 @@
+"""What becomes of a packet that a switch hands up. Pure: a packet goes in, what the switch shall do comes out.
+
+The cookie of the flow that handed it up says why, and for which VIP:
+
+==============  =============================  =====================================================================
+reason          what it is                     who gets it
+==============  =============================  =====================================================================
+``ICMP_ERROR``  an ICMP error to the VIP       the owner of the port it quotes (rows I2, I3)
+``FRAGMENT``    a fragment to the VIP          who its first fragment's ports name (rows F1, F2)
+``SIGNAL``      a SYN without the REDIRECT     the pool, if its option asks for a redirect; else as a plain client's
+                bit to a redirect port
+``SERVER_``     a server's ICMP error, or a    the network, as from the VIP: where addresses are rewritten (row N1),
+``ICMP`` and    fragment of its, IPv4          a switch can rewrite neither what an error quotes nor a fragment
+``FRAGMENT``
+==============  =============================  =====================================================================
+
+Every packet has exactly one `Fate`, and is counted under it; a fragment that waits for its first is counted when it
+waits no more. Nothing is remembered but fragments (`fragments`): a SYN goes through the pool's group, whose row is a
+function of the packet, so a repeated one finds the same server (docs/decisions/0012).
+"""
+
+from __future__ import annotations
+
+import enum
+import math
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Generic, TypeVar
+
+from portlb_app import packets, topology
+from portlb_app.compiler.legacy import to_plain
+from portlb_app.compiler.place import Place, address_in, places
+from portlb_app.compiler.redirect import to_pool
+from portlb_app.config import (
+    Address,
+    Config,
+    DefaultFor,
+    Legacy,
+    RedirectPort,
+    Rewrite,
+    Server,
+    UnknownErrors,
+    UnknownFragments,
+)
+from portlb_app.fragments import NoRoom, Tracker
+from portlb_app.openflow import Action, SetField
+from portlb_app.pipeline import ACK, PUNTED, SYN, Family, Reason, family, told_by
+from portlb_app.selection import choose
+
+
+class Fate(str, enum.Enum):
+    """What became of a packet that was handed up."""
+
+    SENT = "sent"
+    """Somebody got it."""
+    DROPPED = "dropped"
+    """The configuration says nobody gets it."""
+    UNKNOWN = "unknown"
+    """It is about a port nobody has, or its first fragment did not come: the default server got it, or nobody."""
+    MALFORMED = "malformed"
+    """It is cut off, contradicts itself, or is an error about an error: nobody got it."""
+    NO_ROOM = "no_room"
+    """A fragment, and too many wait for their first already: nobody got it."""
+    QUEUE = "queue"
+    """More came than the controller can judge: nobody got it."""
+
+
+@dataclass(frozen=True)
+class Punted:
+    """A packet that was handed up: the cookie of the flow that did it, the OpenFlow port it came in on, all of it."""
+
+    cookie: int
+    in_port: int
+    frame: bytes
+
+
+@dataclass(frozen=True)
+class Send:
+    """Have the switch do `actions` with `frame`, which came in on `in_port`."""
+
+    in_port: int
+    actions: tuple[Action, ...]
+    frame: bytes
+
+
+@dataclass(frozen=True)
+class _Delivery:
+    """These actions, with the packet rewritten here to or from `address`, if that is more than a switch can do."""
+
+    actions: tuple[Action, ...]
+    address: Address | None = None
+
+
+@dataclass(frozen=True)
+class _Verdict:
+    """Who gets a packet (nobody, if there are no deliveries), and how it counts."""
+
+    deliveries: tuple[_Delivery, ...]
+    fate: Fate
+
+
+_MALFORMED = _Verdict((), Fate.MALFORMED)
+_DROPPED = _Verdict((), Fate.DROPPED)
+_UNKNOWN = _Verdict((), Fate.UNKNOWN)
+
+Counts = Mapping[tuple[Reason, Fate], int]
+
+
+def reason_of(cookie: int) -> Reason | None:
+    """Why a packet with this cookie was handed up; None for a cookie that hands nothing up."""
+    reason, _, _ = told_by(cookie)
+    return reason if reason in PUNTED else None
+
+
+class Punt:
+    """Judges what the switches of a configuration hand up; `adopt` one first."""
+
+    def __init__(self) -> None:
+        self._config: Config | None = None
+        self._places: dict[int, dict[int, Place]] = {}
+        self._trackers: dict[tuple[int, int], Tracker[_Verdict]] = {}
+        self._counts: Counter[tuple[Reason, Fate]] = Counter()
+
+    @property
+    def counts(self) -> Counts:
+        """How many packets, by reason and fate."""
+        return dict(self._counts)
+
+    @property
+    def waiting_bytes(self) -> int:
+        """Bytes of fragments that wait for their first."""
+        return sum(tracker.waiting_bytes for tracker in self._trackers.values())
+
+    def adopt(self, config: Config) -> None:
+        """Judge by this configuration from now on; what was remembered of fragments under another one is forgotten."""
+        if config is self._config:
+            return
+        for tracker in self._trackers.values():
+            self._counts[Reason.FRAGMENT, Fate.UNKNOWN] += len(list(tracker.expire(math.inf)))
+        self._config = config
+        graph = topology.of(config)
+        self._places = {
+            switch.dpid: {place.number: place for place in places(config, graph, switch.name)}
+            for switch in config.switches
+        }
+        self._trackers.clear()
+
+    def lost(self, cookie: int) -> None:
+        """Count a packet that is not looked at because too many came."""
+        reason = reason_of(cookie)
+        if reason is not None:
+            self._counts[reason, Fate.QUEUE] += 1
+
+    def unreadable(self, cookie: int) -> None:
+        """Count a message that holds no whole packet."""
+        reason = reason_of(cookie)
+        if reason is not None:
+            self._counts[reason, Fate.MALFORMED] += 1
+
+    def take(self, dpid: int, packet: Punted, now: float) -> tuple[Send, ...]:
+        """What the switch `dpid` shall do about a packet it handed up. One with a cookie of nobody is ignored."""
+        reason, number, port = told_by(packet.cookie)
+        if reason is None or reason not in PUNTED:
+            return ()
+        here = self._places.get(dpid, {})
+        if reason is Reason.SERVER_ICMP:  # a router's may be about a server of any VIP
+            verdict = _server_error(here.values(), packet.frame)
+            self._counts[reason, verdict.fate] += 1
+            return tuple(_sends(packet.in_port, verdict, (packet.frame,), _about_client))
+        place = here.get(number)
+        if place is None:
+            self._counts[reason, Fate.UNKNOWN] += 1
+            return ()
+        frames = (packet.frame,)
+        match reason:
+            case Reason.FRAGMENT:
+                return tuple(self._fragment(dpid, place, packet, now))
+            case Reason.ICMP_ERROR:
+                verdict = _icmp_error(place, packet.frame)
+                sends = _sends(packet.in_port, verdict, frames, _about_server)
+            case Reason.SIGNAL:
+                verdict = _signal(place, port, packet.frame)
+                sends = _sends(packet.in_port, verdict, frames, packets.readdress)
+            case _:
+                verdict = _server_fragment(place, packet.frame)
+                sends = _sends(packet.in_port, verdict, frames, packets.readdress)
+        self._counts[reason, verdict.fate] += 1
+        return tuple(sends)
+
+    def expire(self, now: float) -> Iterator[tuple[int, Send]]:
+        """What the switches (by their datapath ids) shall do about fragments whose first did not come in time."""
+        for (dpid, number), tracker in self._trackers.items():
+            place = self._places[dpid][number]
+            for frame in tracker.expire(now):
+                self._counts[Reason.FRAGMENT, Fate.UNKNOWN] += 1
+                fragment = packets.fragment(frame)
+                if fragment is not None:
+                    verdict = _unknown_fragment(place, family(fragment.destination))
+                    for send in _sends(place.network, verdict, (frame,), _to_server):
+                        yield dpid, send
+
+    def _fragment(self, dpid: int, place: Place, packet: Punted, now: float) -> Iterator[Send]:
+        fragment = packets.fragment(packet.frame)
+        if fragment is None or fragment.destination not in place.vip.addresses:
+            self._counts[Reason.FRAGMENT, Fate.MALFORMED] += 1
+            return
+        tracker = self._trackers.setdefault((dpid, place.number), Tracker())
+        try:
+            found = tracker.take(fragment, packet.frame, now, lambda first: _first_fragment(place, first))
+        except NoRoom:
+            self._counts[Reason.FRAGMENT, Fate.NO_ROOM] += 1
+            return
+        self._counts[Reason.FRAGMENT, Fate.NO_ROOM] += tracker.lost()
+        if found is not None:
+            verdict, frames = found
+            self._counts[Reason.FRAGMENT, verdict.fate] += len(frames)
+            yield from _sends(packet.in_port, verdict, frames, _to_server)
+
+
+BACKLOG = 256
+"""Packets of one reason that wait to be judged, per switch: a quarter of a second of the tightest meter's rate."""
+
+Message = TypeVar("Message")
+
+
+class Backlog(Generic[Message]):
+    """What waits to be judged: at most `BACKLOG` for each reason, taken by turns: a flood of one starves none."""
+
+    def __init__(self) -> None:
+        self._waiting: dict[Reason, deque[Message]] = {reason: deque() for reason in PUNTED}
+
+    def put(self, reason: Reason, message: Message) -> bool:
+        """Whether there was room for it."""
+        queue = self._waiting[reason]
+        if len(queue) >= BACKLOG:
+            return False
+        queue.append(message)
+        return True
+
+    def take(self, most: int) -> list[Message]:
+        """The next ones, at most so many: one of each reason, then a second of each, and so on."""
+        taken: list[Message] = []
+        while len(taken) < most:
+            ready = [queue for queue in self._waiting.values() if queue][: most - len(taken)]
+            if not ready:
+                break
+            taken.extend(queue.popleft() for queue in ready)
+        return taken
+
+
+def _sends(
+    in_port: int, verdict: _Verdict, frames: Iterable[bytes], rewrite: Callable[[bytes, Address], bytes | None]
+) -> Iterator[Send]:
+    for frame in frames:
+        for delivery in verdict.deliveries:
+            changed = frame if delivery.address is None else rewrite(frame, delivery.address)
+            if changed is not None:
+                yield Send(in_port, delivery.actions, changed)
+
+
+def _to_server(frame: bytes, address: Address) -> bytes | None:
+    return packets.readdress(frame, destination=address)
+
+
+def _about_server(frame: bytes, address: Address) -> bytes | None:
+    return packets.requote(frame, source=address)
+
+
+def _about_client(frame: bytes, address: Address) -> bytes | None:
+    return packets.requote(frame, destination=address)
+
+
+def _to(place: Place, ip: Family, servers: Iterable[str], fate: Fate = Fate.SENT) -> _Verdict:
+    """A copy for each of these servers, as far as they are on this switch."""
+    here = [server for server in servers if server in place.port_of]
+    match place.vip.rewrite:
+        case Rewrite.NOTHING:
+            outputs = tuple(dict.fromkeys(action for server in here for action in place.deliver(server, ip)))
+            deliveries = [_Delivery(outputs)] if outputs else []
+        case Rewrite.MAC:
+            deliveries = [_Delivery(place.deliver(server, ip)) for server in here]
+        case Rewrite.ADDRESS:
+            by_name = {server.name: server for server in place.servers}
+            deliveries = [_Delivery(place.deliver(server, ip), place.source(by_name[server], ip)) for server in here]
+    return _Verdict(tuple(deliveries), fate if deliveries else Fate.DROPPED)
+
+
+def _default(place: Place, ip: Family) -> _Verdict:
+    """What no table could judge: the default server, or nobody (row E6)."""
+    if place.vip.default_server is None:
+        return _UNKNOWN
+    return _to(place, ip, (place.vip.default_server,), Fate.UNKNOWN)
+
+
+def _pool(place: Place, port: int) -> RedirectPort | None:
+    return next((pool for pool in place.vip.redirect_ports if pool.port == port), None)
+
+
+# ---- ICMP errors -----------------------------------------------------------------------------------------------------
+
+
+def _icmp_error(place: Place, frame: bytes) -> _Verdict:
+    """Rows I2 and I3: who owns the port from which the quoted packet came.
+
+    A service port names its owner, also where it is a redirect port; a redirect port of nobody could be any server of
+    its pool, and the default server where plain clients get that: all of them see it.
+    """
+    quote = packets.quote(frame)
+    if quote is None or quote.receiver not in place.vip.addresses or quote.source != quote.receiver:
+        return _MALFORMED
+    ip = family(quote.receiver)
+    if quote.ports is not None:
+        owner, pool = place.owners.get(quote.ports[0]), _pool(place, quote.ports[0])
+        if owner is not None:
+            return _to(place, ip, (owner,))
+        if pool is not None:
+            return _to(place, ip, _who_answers(place, pool))
+    if place.vip.unknown_errors is UnknownErrors.DEFAULT:
+        return _default(place, ip)
+    if place.vip.unknown_errors is UnknownErrors.ANY and place.servers:
+        names = tuple(server.name for server in place.servers)
+        server = choose(names, quote.source, quote.destination, quote.protocol, quote.ports)
+        return _to(place, ip, (server,), Fate.UNKNOWN)
+    return _UNKNOWN
+
+
+def _who_answers(place: Place, pool: RedirectPort) -> tuple[str, ...]:
+    """The servers that may have sent a packet from a redirect port."""
+    default = place.vip.default_server
+    if pool.legacy is Legacy.DEFAULT and default is not None and default not in pool.servers:
+        return (*pool.servers, default)
+    return pool.servers
+
+
+# ---- what servers send, where addresses are rewritten ----------------------------------------------------------------
+
+
+def _server_error(here: Iterable[Place], frame: bytes) -> _Verdict:
+    """An error of a server's, or of the router before it, about a client's packet, quoted as it came there (row N1)."""
+    quote = packets.quote(frame)
+    if quote is None:
+        return _MALFORMED
+    ip = family(quote.sender)
+    for place in here:
+        server = _at(place, quote.destination) if place.vip.rewrite is Rewrite.ADDRESS else None
+        if server is not None and quote.sender in (*server.addresses, *server.routers):
+            return _Verdict((_Delivery(place.up(server, ip), address_in(place.vip.addresses, ip)),), Fate.SENT)
+    return _MALFORMED
+
+
+def _server_fragment(place: Place, frame: bytes) -> _Verdict:
+    """A fragment of a server's (row N1): rewritten here, because the switch would spoil it."""
+    fragment = packets.fragment(frame)
+    server = None if fragment is None else _at(place, fragment.source)
+    if fragment is None or server is None:
+        return _MALFORMED
+    ip = family(fragment.source)
+    actions = _without(place.up(server, ip), ip.source)
+    return _Verdict((_Delivery(actions, address_in(place.vip.addresses, ip)),), Fate.SENT)
+
+
+def _at(place: Place, address: Address) -> Server | None:
+    return next((server for server in place.servers if address in server.addresses), None)
+
+
+def _without(actions: tuple[Action, ...], field: str) -> tuple[Action, ...]:
+    """Actions without those that set a field, which was set here."""
+    return tuple(action for action in actions if not (isinstance(action, SetField) and action.name == field))
+
+
+# ---- SYNs that may ask for a redirect by their option ----------------------------------------------------------------
+
+
+def _signal(place: Place, port: int, frame: bytes) -> _Verdict:
+    """The pool for a client that can be redirected; for a plain one what the port's policy says (rows E2, E3, E4)."""
+    segment, pool = packets.tcp(frame), _pool(place, port)
+    if segment is None or segment.dport != port or segment.flags & (SYN | ACK) != SYN:
+        return _MALFORMED
+    if pool is None or segment.destination not in place.vip.addresses:
+        return _UNKNOWN
+    ip = family(segment.destination)
+    if segment.asks_redirect:
+        return _Verdict((_Delivery((to_pool(place, pool, ip),)),), Fate.SENT)
+    if pool.legacy is Legacy.DROP:
+        return _DROPPED
+    return _Verdict((_Delivery(to_plain(place, pool, ip)),), Fate.SENT)
+
+
+# ---- fragments -------------------------------------------------------------------------------------------------------
+
+
+def _unknown_fragment(place: Place, ip: Family) -> _Verdict:
+    """A fragment whose first did not come (row F2)."""
+    if place.vip.unknown_fragments is UnknownFragments.DEFAULT:
+        return _whole(_default(place, ip), ip)
+    return _UNKNOWN
+
+
+def _first_fragment(place: Place, first: packets.Fragment) -> _Verdict:
+    """What the tables say about a whole packet with these ports (rows U1 to U3, E1 to E6, X4).
+
+    Where a pool decides, the row is one of ours: the switch hashes the ports of whole packets, and can't be asked what
+    its hash would be. So fragmented and whole datagrams of one sender to a redirect port may reach different servers;
+    and TCP that is no SYN is dropped, unless the pool has one server: any other would reset the connection.
+    """
+    ip = family(first.destination)
+    return _whole(_by_ports(place, ip, first), ip)
+
+
+def _whole(verdict: _Verdict, ip: Family) -> _Verdict:
+    """The same with every address rewritten here, and none by the switch, which would spoil a fragment."""
+    deliveries = (
+        replace(each, actions=_without(each.actions, ip.destination)) if each.address is not None else each
+        for each in verdict.deliveries
+    )
+    return replace(verdict, deliveries=tuple(deliveries))
+
+
+def _by_ports(place: Place, ip: Family, first: packets.Fragment) -> _Verdict:
+    if first.ports is None:
+        return _default(place, ip)
+    port = first.ports[1]
+    owner, pool = place.owners.get(port), _pool(place, port)
+    if first.protocol != packets.TCP:
+        if owner is not None:
+            return _to(place, ip, (owner,))
+        return _default(place, ip) if pool is None else _row(place, ip, pool, first)
+    redirect = bool(first.flags & packets.REDIRECT)
+    if pool is None:
+        if owner is not None:
+            return _to(place, ip, (owner,))
+        if redirect and place.vip.default_for is not DefaultFor.UNKNOWN_PORTS:
+            return _DROPPED
+        return _default(place, ip)
+    if not redirect and pool.legacy is Legacy.OWNER and owner is not None:
+        return _to(place, ip, (owner,))
+    if not redirect and pool.legacy is Legacy.DEFAULT and place.vip.default_server is not None:
+        return _to(place, ip, (place.vip.default_server,))
+    opening = first.flags & (SYN | ACK) == SYN
+    if not redirect and pool.legacy is Legacy.DROP and opening:
+        return _DROPPED
+    if opening or len(pool.servers) == 1:
+        return _row(place, ip, pool, first)
+    return _UNKNOWN
+
+
+def _row(place: Place, ip: Family, pool: RedirectPort, first: packets.Fragment) -> _Verdict:
+    if not pool.servers:
+        return _DROPPED
+    return _to(place, ip, (choose(pool.servers, first.source, first.destination, first.protocol, first.ports),))

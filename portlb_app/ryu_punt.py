@@ -1,0 +1,89 @@
+"""Where packets that switches hand up wait, are judged by `punt`, and are sent back: a desk per switch.
+
+A desk never makes anybody wait. Who reads from the switch only puts a message into a bounded backlog, unread; one
+greenlet judges, a few packets at a time, between which everybody else has a turn. A switch that does not take what is
+sent to it holds up its own desk, whose backlog then overflows.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import deque
+from collections.abc import Callable
+
+from ryu.lib import hub
+
+from portlb_app import ryu_wire
+from portlb_app.config import Config
+from portlb_app.punt import Backlog, Punt, Send, reason_of
+from portlb_app.ryu_guard import GuardedDatapath
+
+TURN = 16
+"""Packets judged before others have their turn."""
+OWED = 1024
+"""Packets to send for which nobody waits: fragments whose first did not come."""
+
+_LOG = logging.getLogger("portlb.punt")
+
+
+class Desk:
+    """The packets of one switch over one connection; `live` says which configuration they are judged by."""
+
+    def __init__(self, datapath: GuardedDatapath, punt: Punt, live: Callable[[], Config]) -> None:
+        self.datapath = datapath
+        self._punt = punt
+        self._live = live
+        self._backlog: Backlog[bytes] = Backlog()
+        self._owed: deque[Send] = deque(maxlen=OWED)
+        self._failed = False
+        self._something = hub.Event()
+        self._thread = hub.spawn(self._run)
+
+    def put(self, message: bytes) -> None:
+        """A packet-in message (with its header) arrived; it is counted and forgotten if too many wait already."""
+        cookie = ryu_wire.packet_in_cookie(message)
+        reason = reason_of(cookie)
+        if reason is None:
+            return
+        if self._backlog.put(reason, message):
+            self._something.set()
+        else:
+            self._punt.lost(cookie)
+
+    def send(self, send: Send) -> None:
+        """Have the switch send a packet soon."""
+        self._owed.append(send)
+        self._something.set()
+
+    def close(self) -> None:
+        """Stop; what waits is forgotten."""
+        hub.kill(self._thread)
+
+    def _run(self) -> None:
+        while True:
+            self._something.wait()
+            self._something.clear()
+            while (messages := self._backlog.take(TURN)) or self._owed:
+                self._punt.adopt(self._live())
+                now = time.monotonic()
+                sends = [self._owed.popleft() for _ in range(min(TURN, len(self._owed)))]
+                for message in messages:
+                    sends += self._judged(message, now)
+                if sends:
+                    out = (ryu_wire.packet_out(send.in_port, send.actions, send.frame) for send in sends)
+                    self.datapath.send(b"".join(out))
+                hub.sleep(0)
+
+    def _judged(self, message: bytes, now: float) -> tuple[Send, ...]:
+        """What a packet-in leads to. An error of ours costs this packet only, and is logged once."""
+        packet = ryu_wire.packet_in(message)
+        try:
+            if packet is not None:
+                return self._punt.take(self.datapath.id, packet, now)
+        except Exception:
+            if not self._failed:
+                _LOG.exception("a packet cannot be judged: %s", message.hex())
+            self._failed = True
+        self._punt.unreadable(ryu_wire.packet_in_cookie(message))
+        return ()
