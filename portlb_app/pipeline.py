@@ -3,7 +3,8 @@
 A packet walks the tables in the order they stand here::
 
     CLASSIFY ─► NEIGHBOUR ─┬─► FRAGMENT ─► ICMP ─► SERVICE ─► REDIRECT ─► LEGACY ─► DEFAULT     client → server
-                           └─► UPSTREAM ─► PEER                                 server → client; server → server
+                           ├─► UPSTREAM ─► PEER                                 server → client; server → server
+                           └─► ADVERTISE                                        the switch's own answers
 
 A miss goes where its table says; a table without one drops. Few distinct masks per table: the cost of a lookup in
 Open vSwitch grows with the masks of a table, not with its rules.
@@ -141,8 +142,9 @@ NEIGHBOUR = _table(
     10,
     "reg0 in_port eth_src eth_dst eth_type ip_proto ip_dst ipv6_src ipv6_dst icmpv6_type nd_target nd_sll "
     "arp_op arp_spa arp_tpa arp_sha",
-    "FRAGMENT UPSTREAM PEER",
+    "ADVERTISE FRAGMENT UPSTREAM PEER",
 )
+ADVERTISE = _table("ADVERTISE", 15, "eth_type ip_proto icmpv6_type nd_target")
 FRAGMENT = _table("FRAGMENT", 20, "eth_type ip_frag ip_dst ipv6_dst", "ICMP DEFAULT")
 ICMP = _table("ICMP", 30, f"{_IP} icmp_type icmpv6_type", "SERVICE DEFAULT")
 SERVICE = _table("SERVICE", 40, f"{_IP} {_PORTS_TO}", "REDIRECT")
@@ -159,7 +161,21 @@ UPSTREAM = _table(
 )
 PEER = _table("PEER", 90, "eth_type ip_dst ipv6_dst ip_proto arp_tpa icmpv6_type nd_target")
 
-TABLES = (CLASSIFY, NEIGHBOUR, FRAGMENT, ICMP, SERVICE, REDIRECT, LEGACY, PINNED, PIN, DEFAULT, UPSTREAM, PEER)
+TABLES = (
+    CLASSIFY,
+    NEIGHBOUR,
+    ADVERTISE,
+    FRAGMENT,
+    ICMP,
+    SERVICE,
+    REDIRECT,
+    LEGACY,
+    PINNED,
+    PIN,
+    DEFAULT,
+    UPSTREAM,
+    PEER,
+)
 BY_NUMBER = {table.number: table for table in TABLES}
 
 
@@ -418,17 +434,24 @@ def answer_echo(mac: int, address: Address) -> tuple[Action, ...]:
 
 
 def answer_nd(mac: int, address: int) -> tuple[Action, ...]:
-    """Actions that turn a neighbour solicitation into its advertisement (RFC 4861, 7.2.4).
-
-    The source's link-layer address becomes the target's, in place; where there is none, the answer has none either.
-    """
+    """Actions that turn a neighbour solicitation around: an advertisement but for what ADVERTISE adds."""
     return (
         CopyField("eth_src", "eth_dst"),
         SetField("eth_src", mac),
         CopyField("ipv6_src", "ipv6_dst"),
         SetField("ipv6_src", address),
-        SetField("nd_sll", mac),
         SetField("icmpv6_type", ND_ADVERTISE),
+    )
+
+
+def advertise(mac: int) -> tuple[Action, ...]:
+    """Actions that complete an advertisement (RFC 4861, 7.2.4).
+
+    The option with the asker's link-layer address becomes the one with the target's; where there is none, the answer
+    has none either.
+    """
+    return (
         SetField("nd_reserved", ND_SOLICITED | ND_OVERRIDE),
         SetField("nd_options_type", ND_OPTION_TARGET),
+        SetField("nd_tll", mac),
     )

@@ -243,7 +243,8 @@ def _question(random: Random, says: int, source: Address, destination: Address) 
         group = IPv6Address(int(IPv6Address("ff02::1:ff00:0")) | low)
         option = says if int(source) and random.random() < 0.9 else None
         return Nd(135, source, random.choice((group, destination)), destination, option)
-    return Nd(136, source, destination, source, random.choice((says, says, None)))
+    about = source if random.random() < 0.8 else destination
+    return Nd(136, source, destination, about, random.choice((says, says, None)))
 
 
 def _ip(random: Random, config: Config, vip: Vip, source: Address, destination: Address) -> Ip:

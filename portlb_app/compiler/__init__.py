@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from portlb_app import topology
 from portlb_app.compiler import (
+    advertise,
     classify,
     default,
     fragment,
@@ -26,11 +27,12 @@ from portlb_app.config import Config, Switch
 from portlb_app.openflow import Flow, SwitchState, ToMeter
 from portlb_app.pipeline import BY_NUMBER, PUNTED, TABLES, Priority, Reason, Table, cookie, flow, goto, match_all
 
-_TABLES = (neighbour, fragment, icmp, service, redirect, legacy, pin, default, upstream, peer)
+_TABLES = (neighbour, advertise, fragment, icmp, service, redirect, legacy, pin, default, upstream, peer)
 
 _MISS: dict[str, tuple[str | None, str]] = {
     "CLASSIFY": (None, "a port that is neither the network side nor a server's connector: drop"),
     "NEIGHBOUR": (None, "not for a VIP, not by a server, or an ARP packet nobody needs: drop"),
+    "ADVERTISE": (None, "no answer of the switch's: drop"),
     "FRAGMENT": ("ICMP", "a whole packet"),
     "ICMP": ("SERVICE", "not ICMP"),
     "SERVICE": ("REDIRECT", "no server's service port"),

@@ -148,8 +148,9 @@ class Bridge:
             rows = self.rows[int(group[1])]
             hashed = [action.partition("(")[0] for action in actions] == ["hash", "recirc"]
             assert hashed if rows else actions == ["drop"], text
-            delivered = (self._remembered(row, int(group[1])) for row in rows)
-            return Seen(frozenset(_bucket(row, in_port) for row in delivered), chosen=bool(rows))
+            had = {(f"eth_{end}", mac.hex(":")) for end, mac in (("dst", frame[:6]), ("src", frame[6:12]))}
+            buckets = (_bucket(self._remembered(row, int(group[1])), in_port) for row in rows)
+            return Seen(frozenset((port, changes - had) for port, changes in buckets), chosen=bool(rows))
         number = {dp: LOCAL if of == "65534" else int(of) for of, dp in _PORT.findall(self.command("dpif/show"))}
         changed: dict[str, str] = {}
         deliveries = set()
