@@ -65,6 +65,8 @@ class Family:
     """ICMP types that quote the packet they are about (RFC 1122, 3.2.2; RFC 4443, 2.1)."""
     from_servers: tuple[int, ...]
     """ICMP types a server may send as its VIP: answers to pings, and errors."""
+    echo: int
+    echo_reply: int
 
     def to(self, address: Address) -> dict[str, int]:
         """The match of packets to an address."""
@@ -76,8 +78,8 @@ class Family:
 
 
 FAMILIES = {
-    4: Family(4, ETH_IPV4, "ip_src", "ip_dst", IP_ICMP, "icmp_type", (3, 11, 12), (0, 3, 11, 12)),
-    6: Family(6, ETH_IPV6, "ipv6_src", "ipv6_dst", IP_ICMPV6, "icmpv6_type", (1, 2, 3, 4), (1, 2, 3, 4, 129)),
+    4: Family(4, ETH_IPV4, "ip_src", "ip_dst", IP_ICMP, "icmp_type", (3, 11, 12), (0, 3, 11, 12), 8, 0),
+    6: Family(6, ETH_IPV6, "ipv6_src", "ipv6_dst", IP_ICMPV6, "icmpv6_type", (1, 2, 3, 4), (1, 2, 3, 4, 129), 128, 129),
 }
 
 
@@ -222,6 +224,11 @@ def pool_group(vip: int, port: int, version: int) -> int:
     return GROUPS[version] << 28 | (vip & 0xFFF) << 16 | port
 
 
+def icmp_group(vip: int, version: int) -> int:
+    """The group that spreads a VIP's ICMP over all of its servers: the one of port 0, which is nobody's."""
+    return pool_group(vip, 0, version)
+
+
 def is_our_group(number: int) -> bool:
     """Whether a group in a switch is ours, by its number."""
     return number >> 28 in GROUPS.values()
@@ -321,6 +328,18 @@ def answer_arp(mac: int, address: int) -> tuple[Action, ...]:
         CopyField("arp_spa", "arp_tpa"),
         SetField("arp_sha", mac),
         SetField("arp_spa", address),
+    )
+
+
+def answer_echo(mac: int, address: Address) -> tuple[Action, ...]:
+    """Actions that turn an echo request into its reply (RFC 792, RFC 4443), checksums right; the TTL stays."""
+    ip = family(address)
+    return (
+        CopyField("eth_src", "eth_dst"),
+        SetField("eth_src", mac),
+        CopyField(ip.source, ip.destination),
+        SetField(ip.source, int(address)),
+        SetField(ip.icmp_type, ip.echo_reply),
     )
 
 

@@ -100,6 +100,15 @@ def _add_vip(random: Random, data: dict[str, Any], vip: str, number: int, networ
         entry["icmp"] = {"errors": random.choice(("owner", "owner", "owner", "drop", *other))}
         if entry["icmp"]["errors"] == "owner" and random.random() < 0.7:
             entry["icmp"]["unknown"] = random.choice(("drop", "any", *default))
+    targets = ["balance", "drop", *default, *names]
+    if random.random() < 0.5:
+        icmp = entry.setdefault("icmp", {})
+        icmp["echo"] = random.choice(["answer", "answer", *targets])
+        if random.random() < 0.7:
+            icmp["types"] = {icmp_type: random.choice(targets) for icmp_type in random.sample((0, 4, 5, 13, 255), 2)}
+            icmp["types6"] = {icmp_type: random.choice(targets) for icmp_type in random.sample((0, 5, 127, 129), 2)}
+        if random.random() < 0.5:
+            icmp["other"] = random.choice(targets)
     if random.random() < 0.7:
         entry["fragments"] = random.choice(("track", "track", "track", "replicate", "drop", *default))
         if entry["fragments"] == "track" and random.random() < 0.7:

@@ -17,6 +17,7 @@ from portlb_app.config import (
     Forwarding,
     Fragments,
     IcmpErrors,
+    IcmpPolicy,
     Legacy,
     RedirectPort,
     Rewrite,
@@ -334,7 +335,11 @@ def _to_vip(vip: Vip, servers: list[Server], payload: Ip, switch: Switch) -> Out
         return Drop()
     if payload.protocol == {4: ICMP, 6: ICMPV6}[version]:  # I1, I2
         if payload.icmp_type not in ICMP_ERRORS[version]:
-            return default
+            target = _icmp_target(vip, version, payload.icmp_type)
+            anybody = AnyOf(frozenset(server.name for server in servers)) if servers else Drop()
+            answer = Answer(payload.destination, vip.mac)
+            policies = {"answer": answer, "balance": anybody, "default": default, "drop": Drop()}
+            return policies.get(target) or To(target)
         up = Punted("icmp_error", vip.name)
         errors = {IcmpErrors.OWNER: up, IcmpErrors.REPLICATE: every, IcmpErrors.DEFAULT: default}
         return errors.get(vip.icmp_errors, Drop())
@@ -469,6 +474,13 @@ def _is_kernel(config: Config, server: Server) -> bool:
     return switch.datapath is Forwarding.KERNEL
 
 
+def _icmp_target(vip: Vip, version: int, icmp_type: int) -> str:
+    """Who gets ICMP that quotes nothing (I1): a policy's name, or a server's."""
+    special = {(rule.version, rule.type): rule.target for rule in vip.icmp_types}
+    target = special.get((version, icmp_type), vip.icmp_rest)
+    return target.value if isinstance(target, IcmpPolicy) else target
+
+
 def _may_send(config: Config, server: Server, vip: Vip, payload: Ip) -> bool:
     """Whether a server may send this to the network: from ports it answers for, and ICMP that answers."""
     version = payload.source.version
@@ -479,7 +491,9 @@ def _may_send(config: Config, server: Server, vip: Vip, payload: Ip) -> bool:
     if payload.protocol == {4: ICMP, 6: ICMPV6}[version]:
         if version == 6 and payload.icmp_type in ND_TYPES:
             return False
-        return default or payload.icmp_type in (ECHO_REPLY[version], *ICMP_ERRORS[version])
+        targets = {_icmp_target(vip, version, icmp_type) for icmp_type in range(256)}
+        gets_some = server.name in targets or "balance" in targets
+        return default or gets_some or payload.icmp_type in (ECHO_REPLY[version], *ICMP_ERRORS[version])
     if payload.protocol not in (TCP, UDP, SCTP):
         return default
     port = payload.source_port

@@ -52,7 +52,7 @@ static __always_inline bool is_path_silent(const struct address *vip)
 
 static __always_inline void note_confirmed(const struct address *vip)
 {
-	struct path *path = bpf_map_lookup_elem(&paths, vip), fresh = {.confirmed = tick()};
+	struct path *path = bpf_map_lookup_elem(&paths, vip), fresh = {.confirmed = lately};
 
 	if (!path) {
 		bpf_map_update_elem(&paths, vip, &fresh, BPF_ANY);
@@ -483,7 +483,7 @@ static __always_inline int client_ingress_tcp(struct __sk_buff *skb, struct pack
 	entry = bpf_map_lookup_elem(&connections, &packet->key);
 	if (!entry)
 		return PASS;
-	touch(entry);
+	note_use(entry, &segment);
 	if ((entry->flags & (HEARD | LEAVING)) == HEARD && !(segment.word & (TCP_SYN | TCP_FIN | TCP_RST)) && !may_announce(&segment)) {
 		if (entry->state == ALIAS)
 			return rewrite(skb, packet, &segment, entry->opened, entry->client_port, segment.word);

@@ -27,7 +27,7 @@ static __always_inline int ended_egress(struct __sk_buff *skb, const struct pack
 	__u16 word = (segment->word & ~TCP_FLAGS) | TCP_ACK | bits;
 	__u32 seq = entry->fin_seq;
 
-	touch(entry);
+	note_use(entry, segment);
 	if (segment->data) {
 		/* A request the server must not see: the program is to ask elsewhere. Its socket is past saving. */
 		struct closure closure = {.key = packet->key, .reset = true};
@@ -57,7 +57,7 @@ static __always_inline int ended_ingress(struct __sk_buff *skb, const struct pac
 	__u32 next = segment->seq + segment->data + fin, seq = entry->end_seq + 1, ack = segment->ack;
 	__u32 already = entry->server_seq - segment->seq; /* bytes of the segment that have been received before */
 
-	touch(entry);
+	note_use(entry, segment);
 	if (already <= segment->data + fin) { /* in order, and nothing is missing: who does not know the numbers fails */
 		entry->server_seq = next;
 		if (fin)

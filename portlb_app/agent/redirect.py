@@ -123,7 +123,7 @@ class Announcer:
         self.settings = _constants(agent, constants)
         self._object = libbpf.Object(str(loader.OBJECT_FILE))
         try:
-            self._object.keep_only({f"{role}_announce"}, {*agent.maps, constants})
+            self._object.keep_only({f"{role}_announce"}, {*agent.maps, constants, loader.CLOCK})
             self._object.set_initial_value(constants, self.settings)
             for name, fd in agent.maps.items():
                 self._object.set_max_entries(name, libbpf.map_info(fd)[1].max_entries)

@@ -27,12 +27,108 @@ const volatile struct {
 #define FIRST_WINDOW (1 << 20)
 #define COPIES_TO_GO_BACK 2 /* segments on the port left that show that the client does not hear the new one */
 
+/*
+ * Half-open connections: buckets of an array, because putting one into an LRU map and taking it out costs ten times as
+ * much. A full bucket gives up its oldest place. Which bucket is a secret, so that no flood can be aimed at one.
+ */
+struct half {
+	struct key key;
+	struct connection connection; /* state 0: a free place */
+};
+
+#define BUCKET_SIZE 4
+#define BUCKETS (OPENING_MAX / BUCKET_SIZE) /* a power of two */
+
 struct {
-	__uint(type, BPF_MAP_TYPE_LRU_HASH);
-	__uint(max_entries, OPENING_MAX);
-	__type(key, struct key);
-	__type(value, struct connection);
-} opening SEC(".maps");
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, BUCKETS);
+	__type(key, __u32);
+	__type(value, struct half[BUCKET_SIZE]);
+} half_open SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, __u64);
+} secret SEC(".maps");
+
+static __always_inline bool same_key(const struct key *one, const struct key *other)
+{
+	const __u32 *a = (const __u32 *)one, *b = (const __u32 *)other;
+	__u32 differences = 0;
+
+	if (a[8] != b[8] || a[3] != b[3]) /* the ports, and the end of the client's address */
+		return false;
+	for (int i = 0; i < 8; i++)
+		differences |= a[i] ^ b[i];
+	return !differences;
+}
+
+static __always_inline __u64 mix(__u64 hash, __u64 word)
+{
+	hash = (hash ^ word) * 0x9e3779b97f4a7c15ULL;
+	return hash ^ hash >> 32;
+}
+
+/* The places a half-open connection can be in. */
+static __always_inline struct half *bucket_of(const struct key *key)
+{
+	const __u32 *words = (const __u32 *)key;
+	__u32 zero = 0, index;
+	__u64 *seed = bpf_map_lookup_elem(&secret, &zero), hash;
+
+	if (!seed)
+		return NULL;
+	if (!*seed)
+		*seed = (__u64)bpf_get_prandom_u32() << 32 | bpf_get_prandom_u32() | 1;
+	hash = *seed;
+	for (int i = 0; i < 8; i += 2)
+		hash = mix(hash, (__u64)words[i] << 32 | words[i + 1]);
+	index = mix(hash, words[8]) % BUCKETS;
+	return bpf_map_lookup_elem(&half_open, &index);
+}
+
+static __always_inline struct connection *find_half(const struct key *key)
+{
+	struct half *bucket = bucket_of(key);
+
+	for (int i = 0; bucket && i < BUCKET_SIZE; i++) {
+		if (bucket[i].connection.state && same_key(&bucket[i].key, key))
+			return &bucket[i].connection;
+	}
+	return NULL;
+}
+
+static __always_inline void forget_half(struct connection *half)
+{
+	half->state = 0;
+}
+
+/* Remember one, instead of an older one of the same key. */
+static __always_inline void remember_half(const struct key *key, const struct connection *fresh)
+{
+	struct half *bucket = bucket_of(key), *place = bucket;
+
+	if (!bucket)
+		return;
+	for (int i = 0; i < BUCKET_SIZE; i++) {
+		struct half *each = &bucket[i];
+
+		if (each->connection.state && same_key(&each->key, key)) {
+			place = each;
+			break;
+		}
+		if (place->connection.state &&
+		    (!each->connection.state || (__s32)(each->connection.seen - place->connection.seen) < 0))
+			place = each;
+	}
+	forget_half(&place->connection); /* no packet on another processor may find it half written */
+	barrier();
+	place->key = *key;
+	barrier();
+	place->connection = *fresh;
+}
 
 static __always_inline __be16 application_of(__be16 port)
 {
@@ -56,8 +152,11 @@ static __always_inline int server_syn(struct __sk_buff *skb, const struct packet
 	__be16 answer = redirect ? server_settings.answers[segment->dport] : 0;
 	struct numbers numbers;
 
-	/* The kernel has such a connection: it challenges the SYN (RFC 5961, 4), and nothing is forgotten for it. */
-	if (ask_socket(skb, packet, key, SERVER, &numbers))
+	/*
+	 * The kernel has such a connection: it challenges the SYN (RFC 5961, 4), and nothing is forgotten for it. Where
+	 * there is no entry that could be forgotten, what is noted now has no effect until the SYN is answered.
+	 */
+	if (entry && ask_socket(skb, packet, key, SERVER, &numbers))
 		return rewrite(skb, packet, segment, key->client_port, key->port, segment->word);
 	if (entry && is_live(entry)) {
 		/* Late copies of its own SYN included: the kernel answers those as the connection's state demands. */
@@ -81,14 +180,16 @@ static __always_inline int server_syn(struct __sk_buff *skb, const struct packet
 			.flags = (redirect ? REDIRECTED : 0) | (by_bit ? 0 : BY_OPTION) | (answer ? ANNOUNCED : 0),
 		};
 
-		if (bpf_map_update_elem(&opening, key, &fresh, BPF_ANY))
-			count(COUNT_map_full);
+		remember_half(key, &fresh);
 		if (redirect)
 			count(COUNT_syn_redirect);
 		if (redirect && asked.port)
 			count(COUNT_arrived);
-	} else if (bpf_map_lookup_elem(&opening, key)) {
-		bpf_map_delete_elem(&opening, key);
+	} else {
+		struct connection *half = find_half(key);
+
+		if (half)
+			forget_half(half);
 	}
 	return rewrite(skb, packet, segment, segment->sport, key->port, segment->word);
 }
@@ -98,18 +199,18 @@ static __always_inline int server_syn(struct __sk_buff *skb, const struct packet
  * if the client could not follow, at the one it opened on. Only who has seen the SYN/ACK can complete it; any other
  * segment changes nothing. False: the segment is on neither port.
  */
-static __always_inline bool server_settle(const struct key *key, const struct connection *half,
+static __always_inline bool server_settle(const struct key *key, struct connection *half,
 					  const struct segment *segment)
 {
 	struct connection entry = *half;
 
 	if (segment->dport != half->wire && segment->dport != half->opened)
 		return false;
-	if ((segment->word & TCP_RST) || !(segment->word & TCP_ACK) || !(half->flags & ANSWERED) ||
+	if ((segment->word & TCP_RST) || !(segment->word & TCP_ACK) ||
 	    segment->ack - (half->server_seq + 1) > FIRST_WINDOW ||
 	    segment->seq - (half->client_seq + 1) > FIRST_WINDOW)
 		return true;
-	entry.seen = tick();
+	touch(&entry);
 	if (!(half->flags & ANNOUNCED)) {
 		entry.state = PLAIN;
 		entry.flags |= SETTLED;
@@ -129,7 +230,7 @@ static __always_inline bool server_settle(const struct key *key, const struct co
 	if (bpf_map_update_elem(&connections, key, &entry, BPF_ANY))
 		count(COUNT_map_full);
 	else
-		bpf_map_delete_elem(&opening, key);
+		forget_half(half);
 	return true;
 }
 
@@ -244,7 +345,7 @@ static __always_inline int server_ingress_tcp(struct __sk_buff *skb, struct pack
 		struct connection *owner = follow(key, entry);
 
 		if (owner && owner->client_port == segment.sport) {
-			touch(entry);
+			note_use(entry, &segment);
 			entry = owner;
 		} else { /* a port the client once moved to, now another connection's */
 			key->client_port = segment.sport;
@@ -256,8 +357,8 @@ static __always_inline int server_ingress_tcp(struct __sk_buff *skb, struct pack
 		return server_syn(skb, packet, &segment, key, entry);
 
 	if (!entry) {
-		half = bpf_map_lookup_elem(&opening, key);
-		if (half) {
+		half = find_half(key);
+		if (half && (half->flags & ANSWERED)) {
 			if (!server_settle(key, half, &segment)) {
 				count(COUNT_wrong_port);
 				return DROP;
@@ -281,7 +382,7 @@ static __always_inline int server_ingress_tcp(struct __sk_buff *skb, struct pack
 		if (found.flags & OPTION_REDIRECT)
 			server_announcement(skb, packet, &segment, key, entry, &found);
 	}
-	touch(entry);
+	note_use(entry, &segment);
 	if (segment.word & (TCP_FIN | TCP_RST))
 		set(entry, segment.word & TCP_RST ? DOUBTFUL : FIN_REMOTE);
 	return rewrite(skb, packet, &segment, key->client_port, key->port, segment.word);
@@ -313,6 +414,16 @@ static __always_inline int server_synack(struct __sk_buff *skb, const struct pac
 	return rewrite(skb, packet, segment, opened, dport, word);
 }
 
+/*
+ * Is this segment about the SYN that was noted? It is once that has been answered; before, only what answers it is.
+ * Anything else belongs to a connection that the kernel has had all along and that no entry is needed for.
+ */
+static __always_inline bool may_answer(const struct connection *half, const struct segment *segment)
+{
+	return (half->flags & ANSWERED) || is_synack(segment) ||
+	       ((segment->word & TCP_RST) && segment->ack - (half->client_seq + 1) <= FIRST_WINDOW);
+}
+
 static __always_inline int server_egress_tcp(struct __sk_buff *skb, struct packet *packet)
 {
 	struct connection *entry;
@@ -325,8 +436,8 @@ static __always_inline int server_egress_tcp(struct __sk_buff *skb, struct packe
 	if (entry && entry->state == ALIAS)
 		return PASS;
 	if (!entry) {
-		entry = bpf_map_lookup_elem(&opening, &packet->key);
-		if (!entry)
+		entry = find_half(&packet->key);
+		if (!entry || !may_answer(entry, &segment))
 			return PASS;
 	}
 	note_local(entry, &segment);

@@ -62,7 +62,7 @@ def _switch(switch: Switch, graph: topology.Topology, here: tuple[Place, ...]) -
     used = {action.meter for each in flows for action in each.actions if isinstance(action, ToMeter)}
     return SwitchState(
         frozenset(flows),
-        frozenset(group for place in here for group in redirect.groups(place)),
+        frozenset(group for place in here for table in (redirect, icmp) for group in table.groups(place)),
         frozenset(meter for meter in PUNTED.values() if meter.number in used),
     )
 

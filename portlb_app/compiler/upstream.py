@@ -13,8 +13,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from portlb_app.compiler.icmp import icmp_targets
 from portlb_app.compiler.place import Place
-from portlb_app.config import Fragments, Legacy, Rewrite, Server
+from portlb_app.config import Fragments, IcmpPolicy, Legacy, Rewrite, Server
 from portlb_app.openflow import Action, Flow, match
 from portlb_app.pipeline import (
     FRAGMENTS,
@@ -74,6 +75,16 @@ def _from_server(place: Place, server: Server, ip: Family) -> Iterator[Flow]:
             punt(Reason.SERVER_ICMP) if icmp_type in ip.errors and place.vip.rewrite is Rewrite.ADDRESS else up,
             cookie(Reason.SERVER_ICMP, place.number),
             "a server's ICMP errors and answers to pings",
+        )
+    targets = icmp_targets(place.vip, ip)
+    if server.name in targets or IcmpPolicy.BALANCE in targets:
+        yield flow(
+            UPSTREAM,
+            Priority.GENERAL,
+            match(**source, ip_proto=ip.icmp),
+            up,
+            cookie(Reason.SERVER_ICMP, place.number),
+            "a server that gets ICMP of some type answers it (I1)",
         )
     if place.vip.rewrite is Rewrite.ADDRESS:
         for router in server.routers:

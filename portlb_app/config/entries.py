@@ -19,6 +19,7 @@ from portlb_app.config.values import (
     Forwarding,
     Fragments,
     IcmpErrors,
+    IcmpPolicy,
     Legacy,
     Problem,
     Rewrite,
@@ -75,6 +76,13 @@ def _connector(value: Any) -> Connector:
     return Connector(found[1], port)
 
 
+def _icmp_target(value: Any) -> IcmpPolicy | str:
+    """A policy, or else a server's name."""
+    if not isinstance(value, str):
+        raise ValueError("answer, balance, default, drop or a server's name is expected")
+    return IcmpPolicy(value) if value in IcmpPolicy.__members__.values() else value
+
+
 def _number(value: Any) -> Any:
     if not isinstance(value, int) or isinstance(value, bool):
         raise ValueError("a number is expected")
@@ -114,6 +122,10 @@ class IcmpEntry(Entry):
 
     errors: IcmpErrors | None = None
     unknown: UnknownErrors | None = None
+    echo: Annotated[IcmpPolicy | str, BeforeValidator(_icmp_target)] | None = None
+    types: dict[Any, Any] | None = None
+    types6: dict[Any, Any] | None = None
+    other: Annotated[IcmpPolicy | str, BeforeValidator(_icmp_target)] | None = None
 
 
 class VipEntry(Entry):

@@ -10,6 +10,7 @@ import re
 from dataclasses import dataclass, field
 from typing import Any
 
+from portlb_app.config import icmp
 from portlb_app.config.entries import (
     IcmpEntry,
     RedirectPortEntry,
@@ -30,6 +31,7 @@ from portlb_app.config.values import (
     Forwarding,
     Fragments,
     IcmpErrors,
+    IcmpPolicy,
     Legacy,
     Problem,
     RedirectPort,
@@ -42,6 +44,7 @@ from portlb_app.config.values import (
     UnknownFragments,
     Vip,
 )
+from portlb_app.pipeline import ROWS
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}")
 _PORT = re.compile(r"[1-9][0-9]{0,4}")
@@ -230,6 +233,7 @@ def _check_vips(file: _File) -> None:
         elif entry.default_for is not None:
             file.wrong(f"{path}.default_for", "there is no default_server")
         _check_punted(file, name)
+        _check_icmp(file, name)
         for port, pool in file.redirect_ports[name].items():
             where = f"{path}.redirect_ports.{port}"
             members = pool.servers or []
@@ -266,6 +270,21 @@ def _check_punted(file: _File, name: str) -> None:
         for key, wrong in given.items():
             if wrong:
                 file.wrong(f"{path}.{key}", "there is no default_server")
+
+
+def _check_icmp(file: _File, name: str) -> None:
+    path, entry = f"vips.{name}.icmp", file.icmp[name]
+    icmp.rules(entry, lambda below_icmp, message: file.wrong(f"{path}.{below_icmp}", message))
+    if entry.other is IcmpPolicy.ANSWER:
+        file.wrong(f"{path}.other", "the switch answers pings only: use echo")
+    servers = sum(server.vip == name for server in file.servers.values())
+    for key, target in icmp.targets(entry):
+        if target is IcmpPolicy.BALANCE and servers > ROWS:
+            file.wrong(f"{path}.{key}", f"balances over {ROWS} servers at most, and {name} has {servers}")
+        if target is IcmpPolicy.DEFAULT and file.vips[name].default_server is None:
+            file.wrong(f"{path}.{key}", "there is no default_server")
+        elif not isinstance(target, IcmpPolicy):
+            _check_member(file, f"{path}.{key}", target, name)
 
 
 def _check_redirects(file: _File, where: str, port: int, members: list[str]) -> None:
@@ -389,6 +408,10 @@ def _need(value: Any) -> Any:
     return value
 
 
+def _nothing_wrong(path: str, message: str) -> None:
+    raise AssertionError(f"{path}: {message}, in a file without problems")
+
+
 def _vip(file: _File, name: str) -> Vip:
     entry = file.vips[name]
     default_for = entry.default_for or DefaultFor.UNKNOWN_PORTS
@@ -410,6 +433,8 @@ def _vip(file: _File, name: str) -> Vip:
         gateway=entry.gateway,
         icmp_errors=file.icmp[name].errors or errors,
         unknown_errors=file.icmp[name].unknown or UnknownErrors(otherwise),
+        icmp_types=icmp.rules(file.icmp[name], _nothing_wrong),
+        icmp_rest=file.icmp[name].other or IcmpPolicy(otherwise),
         fragments=entry.fragments or Fragments(otherwise),
         unknown_fragments=entry.unknown_fragments or UnknownFragments(otherwise),
     )

@@ -69,6 +69,28 @@ class IcmpErrors(str, enum.Enum):
     """Nobody gets it: path-MTU discovery does not work."""
 
 
+class IcmpPolicy(str, enum.Enum):
+    """Who gets ICMP that quotes nothing, pings above all (row I1)."""
+
+    ANSWER = "answer"
+    """The switch itself answers; pings only."""
+    BALANCE = "balance"
+    """A server of the VIP, by a hash of the packet's addresses."""
+    DEFAULT = "default"
+    """The default server."""
+    DROP = "drop"
+    """Nobody."""
+
+
+@dataclass(frozen=True, order=True)
+class IcmpRule:
+    """Who gets ICMP of one type of one version of IP (RFC 792, RFC 4443): by policy, or a server by its name."""
+
+    version: int
+    type: int
+    target: IcmpPolicy | str
+
+
 class UnknownErrors(str, enum.Enum):
     """Who gets an ICMP error about a port nobody has, where the controller reads errors (row I3)."""
 
@@ -190,6 +212,8 @@ class Vip:
     gateway: int | None = None
     icmp_errors: IcmpErrors = IcmpErrors.REPLICATE
     unknown_errors: UnknownErrors = UnknownErrors.DROP
+    icmp_types: tuple[IcmpRule, ...] = ()
+    icmp_rest: IcmpPolicy | str = IcmpPolicy.DEFAULT
     fragments: Fragments = Fragments.DROP
     unknown_fragments: UnknownFragments = UnknownFragments.DROP
 

@@ -805,6 +805,15 @@ def test_a_flood_of_syns_takes_nothing_from_open_connections(server_programs: Pr
     assert server_programs.counters()["map_full"] == 0
 
 
+def test_a_syn_that_is_not_answered_changes_nothing(server_programs: Programs) -> None:
+    """E2: a forged SYN to a service port moves no plain connection that the kernel has and the agent need not know."""
+    assert send(server_programs, s.syn(Y, REDIRECT)).verdict == PASS
+    for packet in (s.from_client(X, ACK, data=b"x"), s.from_server(X, ACK, data=b"x"), s.from_server(X, FIN | ACK)):
+        result = send(server_programs, packet)
+        assert (result.verdict, result.packet) == (PASS, packet.frame)
+    assert send(server_programs, s.synack(X)).packet == s.synack(Y, CONFIRM).frame
+
+
 def test_a_flood_of_acknowledgements_is_not_remembered(server_programs: Programs) -> None:
     """E2: segments to service ports that no socket knows take no room at all."""
     flood(server_programs, 1000, lambda side: side.from_client(Y, ACK))

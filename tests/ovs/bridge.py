@@ -135,8 +135,8 @@ class Bridge:
                 deliveries.add((number[action], frozenset(changed.items())))
             elif found := re.fullmatch(r"set\((eth|ipv4|ipv6)\((.*)\)\)", action):
                 changed.update(_changes(found[1], found[2]))
-            elif re.match(r"set\((arp|nd|nd_ext|icmpv6)\(", action):
-                answered = answered or "op=2" in action or "nd_ext" in action or "icmpv6" in action
+            elif re.match(r"set\((arp|nd|nd_ext|icmp|icmpv6)\(", action):
+                answered = answered or "op=2" in action or "nd_ext" in action or "icmp" in action
             else:
                 assert action == "drop", text
         return Seen(frozenset(deliveries), answered=answered)

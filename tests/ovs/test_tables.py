@@ -8,18 +8,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
 from random import Random
 
 import pytest
 
 from portlb_app import compiler
-from portlb_app.config import Config, load
+from portlb_app.config import Address, Config, load
 from tests.generate import CLIENT_MAC, checksum, frame
 from tests.ovs import switch as ovs
 from tests.ovs.bridge import Bridge
-from tests.reference import ACK, ICMP, REDIRECT, SYN, TCP, UDP, Arp, Ip, Packet
+from tests.reference import ACK, ICMP, ICMPV6, REDIRECT, SYN, TCP, UDP, Arp, Ip, Packet
 
 FIG2 = (Path(__file__).parents[2] / "flows/fig2/lb.yaml").read_text()
 CLIENT = IPv4Address("192.0.2.1")
@@ -245,6 +245,45 @@ def test_e6_what_cannot_be_judged_reaches_the_default_server(bridge: Bridge) -> 
     assert who(bridge, *puzzling) == "d"
     install(bridge, ("default_server: d", ""))
     assert who(bridge, *puzzling) == ""
+
+
+def test_i1_pings_by_policy(bridge: Bridge) -> None:
+    """I1: pings reach the default server, one certain server, one of all, nobody; other types have their own policy."""
+    ping, timestamp = down(Ip(CLIENT, VIP, ICMP, icmp_type=8)), down(Ip(CLIENT, VIP, ICMP, icmp_type=13))
+    assert who(bridge, ping, timestamp) == "d"
+    rules = "default_server: d\n    icmp: {{echo: {}, types: {{13: b}}, other: drop}}"
+    for policy, server in (("a", "a"), ("drop", ""), ("default", "d")):
+        install(bridge, ("default_server: d", rules.format(policy)))
+        assert (who(bridge, ping), who(bridge, timestamp)) == (server, "b")
+        assert who(bridge, down(Ip(CLIENT, VIP, ICMP, icmp_type=17))) == ""
+    assert leaves(bridge, "b", up("b", Ip(VIP, CLIENT, ICMP, icmp_type=14))), "b answers"
+    assert not leaves(bridge, "a", up("a", Ip(VIP, CLIENT, ICMP, icmp_type=14))), "a was not asked"
+    install(bridge, ("default_server: d", rules.format("balance")))
+    clients = [IPv4Address(random) for random in Random(1).sample(range(0x0B000000, 0xDF000000), 100)]
+    found = [who(bridge, down(Ip(client, VIP, ICMP, icmp_type=8))) for client in clients]
+    assert all(len(server) == 1 for server in found) and set(found) == set("abcd")
+
+
+@pytest.mark.parametrize(
+    ("client", "vip", "protocol", "request_type", "reply_type"),
+    [(CLIENT, VIP, ICMP, 8, 0), (IPv6Address("fd00::1"), IPv6Address("fd00::100"), ICMPV6, 128, 129)],
+    ids=["IPv4", "IPv6"],
+)
+def test_i1_the_switch_answers_pings(
+    bridge: Bridge, client: Address, vip: Address, protocol: int, request_type: int, reply_type: int
+) -> None:
+    """I1: an echo reply, byte by byte: addresses swapped, same data, checksums right; no server sees the request."""
+    install(
+        bridge,
+        ("address: 10.0.0.100", 'address: [10.0.0.100, "fd00::100"]'),
+        ("default_server: d", "icmp: {echo: answer}"),
+    )
+    data = Random(2).randbytes(500)
+    request = Ip(client, vip, protocol, icmp_type=request_type, quoted=(vip, client))
+    reply = Ip(vip, client, protocol, icmp_type=reply_type, quoted=(vip, client))
+    asked = frame(Packet(NETWORK, CLIENT_MAC, request, VIP_MAC), data)
+    answered = frame(Packet(NETWORK, VIP_MAC, reply, CLIENT_MAC), data)
+    assert bridge.send(NETWORK, [asked]) == {NETWORK: [answered]}
 
 
 def test_i2_an_icmp_error_reaches_the_server_it_is_about(bridge: Bridge) -> None:

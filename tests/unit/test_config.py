@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from ipaddress import IPv4Address
 from pathlib import Path
 from random import Random
@@ -20,6 +21,7 @@ from portlb_app.config import (
     DefaultFor,
     Fragments,
     IcmpErrors,
+    IcmpPolicy,
     Legacy,
     RedirectPort,
     Rewrite,
@@ -108,7 +110,8 @@ def test_the_worked_example() -> None:
 def test_a_load_balancer_needs_no_servers() -> None:
     """Row L5: a switch and a VIP are a configuration, and even a switch alone."""
     vip = load('switches: {s1: {dpid: 0x10, network: 3}}\nvips: {web: {address: 10.0.0.1, mac: "02:00:00:00:00:01"}}')
-    assert vip.vips == (Vip("web", (IPv4Address("10.0.0.1"),), 0x020000000001, (), None, DefaultFor.UNKNOWN_PORTS),)
+    alone = Vip("web", (IPv4Address("10.0.0.1"),), 0x020000000001, (), None, DefaultFor.UNKNOWN_PORTS)
+    assert vip.vips == (replace(alone, icmp_rest=IcmpPolicy.DROP),)
     assert vip.switches == (Switch("s1", 16, 3),)
     assert load("switches: {}").vips == ()
 
@@ -205,6 +208,41 @@ def test_a_port_has_one_owner() -> None:
     data["servers"]["b"]["service_ports"] = [3, 4, 7]
     data["servers"] = {"c": {"vip": "web", "connector": "s1:4", "service_ports": [7]}, **data["servers"]}
     assert errors(json.dumps(data)) == ["servers.b.service_ports[2]: 7 is already owned by c"]
+
+
+ICMP_MISTAKES = [
+    ("{echo: nobody}", "echo: there is no server nobody"),
+    ("{echo: 5}", "echo: answer, balance, default, drop or a server's name is expected"),
+    ("{other: answer}", "other: the switch answers pings only: use echo"),
+    ("{types: {13: answer}}", "types.13: the switch answers pings only: use echo"),
+    ("{types: {256: a}}", "types.256: an ICMP type is a number from 0 to 255"),
+    ("{types: {13: 7}}", "types.13: balance, default, drop or a server's name is expected"),
+    ("{types: {3: a}}", "types.3: is an error about a packet: use icmp.errors"),
+    ("{types6: {135: a}}", "types6.135: is neighbour discovery"),
+    ("{echo: a, types6: {128: a}}", "types6.128: is given twice: echo is this type"),
+    ("{ping: a}", "ping: unknown key"),
+]
+
+
+@pytest.mark.parametrize(("icmp", "message"), ICMP_MISTAKES)
+def test_a_mistake_about_icmp(icmp: str, message: str) -> None:
+    """Row I1: one mistake, one error."""
+    text = FIG2.replace("default_server: d", f"default_server: d\n    icmp: {icmp}")
+    assert errors(text) == [f"vips.web.icmp.{message}"]
+
+
+def test_icmp_by_type() -> None:
+    """Row I1: echo is a type of each version; what is not said goes to the default server, or nowhere."""
+    icmp = "icmp: {echo: answer, types: {13: b}, types6: {0x8b: balance}}"
+    vip = load(FIG2.replace("default_server: d", f"default_server: d\n    {icmp}")).vips[0]
+    assert {(rule.version, rule.type): rule.target for rule in vip.icmp_types} == {
+        (4, 8): IcmpPolicy.ANSWER,
+        (4, 13): "b",
+        (6, 128): IcmpPolicy.ANSWER,
+        (6, 139): IcmpPolicy.BALANCE,
+    }
+    assert vip.icmp_rest is IcmpPolicy.DEFAULT
+    assert load(FIG2.replace("default_server: d", "")).vips[0].icmp_rest is IcmpPolicy.DROP
 
 
 MODES = """
