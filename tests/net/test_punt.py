@@ -262,11 +262,10 @@ def test_b1_over_ipv6() -> None:
     with balancer(text, mtu=1400, agents=frozenset()) as made:
         with_ipv6(made)
         digest_of_file = made.random_file("large", 5_000_000)
-        web = (sys.executable, "-m", "http.server", "11", "--bind", "fd00::100", "--directory", str(made.files))
-        made.servers["c"].popen(*web, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        until(lambda: "[fd00::100]:11 " in made.servers["c"].run("ss", "-Htln").stdout, "the web server listens")
+        made.servers["c"].popen("socat", "-u", f"FILE:{made.files}/large", "TCP6-LISTEN:7,reuseaddr")
+        until(lambda: made.servers["c"].listens(7), "somebody offers the file")
         into = made.network.directory / "large.got"
-        made.curl("--globoff", "--fail", "--output", str(into), "http://[fd00::100]:11/large")
+        made.client.run("timeout", "30", "socat", "-u", "TCP6:[fd00::100]:7", f"CREATE:{into}")
         assert hashlib.sha256(into.read_bytes()).hexdigest() == digest_of_file
         assert "mtu 1400" in made.servers["c"].run("ip", "route", "get", "fd01::2").stdout
         heard = {name: too_big_heard(host) for name, host in made.servers.items()}
