@@ -21,6 +21,7 @@ from portlb_app import packets
 from portlb_app.openflow import (
     ETH_IPV4,
     ETH_IPV6,
+    IN_PORT,
     IP_ICMP,
     IP_ICMPV6,
     IP_SCTP,
@@ -32,7 +33,9 @@ from portlb_app.openflow import (
     Goto,
     Match,
     Meter,
+    Output,
     Reassemble,
+    Resubmit,
     Selection,
     SetField,
     ToController,
@@ -112,6 +115,8 @@ class Side(enum.IntEnum):
 
     NETWORK = 1
     SERVER = 2
+    ANSWER = 3
+    """It is an answer the switch is making of a question."""
 
 
 @dataclass(frozen=True)
@@ -344,17 +349,25 @@ def answer_echo(mac: int, address: Address) -> tuple[Action, ...]:
 
 
 def answer_nd(mac: int, address: int) -> tuple[Action, ...]:
-    """Actions that turn a neighbour solicitation into its advertisement (RFC 4861, 7.2.4).
+    """Actions that turn a neighbour solicitation into its advertisement (RFC 4861, 7.2.4), all but one field.
 
-    The source's link-layer address becomes the target's, in place; where there is none, the answer has none either.
+    The option with the source's link-layer address becomes one with the target's; where there is none, the answer has
+    none either. What stands in it can be set only where the packet is known to be an advertisement, and Open vSwitch
+    changes an option's type before its value: so the packet comes to NEIGHBOUR once more (`complete_nd`).
     """
     return (
         CopyField("eth_src", "eth_dst"),
         SetField("eth_src", mac),
         CopyField("ipv6_src", "ipv6_dst"),
         SetField("ipv6_src", address),
-        SetField("nd_sll", mac),
         SetField("icmpv6_type", ND_ADVERTISE),
         SetField("nd_reserved", ND_SOLICITED | ND_OVERRIDE),
         SetField("nd_options_type", ND_OPTION_TARGET),
+        set_side(Side.ANSWER),
+        Resubmit(NEIGHBOUR.number),
     )
+
+
+def complete_nd(mac: int) -> tuple[Action, ...]:
+    """Actions that complete an advertisement of `answer_nd`, and send it back to who asked."""
+    return (SetField("nd_tll", mac), Output(IN_PORT))

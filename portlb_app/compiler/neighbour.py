@@ -28,6 +28,7 @@ from portlb_app.pipeline import (
     Side,
     answer_arp,
     answer_nd,
+    complete_nd,
     cookie,
     family,
     flow,
@@ -94,10 +95,19 @@ def _answers(place: Place, address: Address, asked: Mapping[str, int]) -> Iterat
     if address.version == 4:
         question = match(**asked, eth_type=ETH_ARP, arp_op=1, arp_tpa=address)
         actions, mark = answer_arp(mac, int(address)), cookie(Reason.ANSWER_ARP, place.number)
-    else:
-        question = match(**asked, **_ICMPV6, icmpv6_type=ND_SOLICIT, nd_target=address)
-        actions, mark = answer_nd(mac, int(address)), cookie(Reason.ANSWER_ND, place.number)
-    yield flow(NEIGHBOUR, Priority.OVERRIDE, question, (*actions, Output(IN_PORT)), mark, reason)
+        yield flow(NEIGHBOUR, Priority.OVERRIDE, question, (*actions, Output(IN_PORT)), mark, reason)
+        return
+    question = match(**asked, **_ICMPV6, icmpv6_type=ND_SOLICIT, nd_target=address)
+    mark = cookie(Reason.ANSWER_ND, place.number)
+    yield flow(NEIGHBOUR, Priority.OVERRIDE, question, answer_nd(mac, int(address)), mark, reason)
+    yield flow(
+        NEIGHBOUR,
+        Priority.OVERRIDE,
+        match(reg0=Side.ANSWER, **_ICMPV6, icmpv6_type=ND_ADVERTISE, eth_src=mac),
+        complete_nd(mac),
+        cookie(Reason.ANSWER_ND),
+        "the answer to a solicitation, now that it is one",
+    )
 
 
 def _sharing(place: Place) -> tuple[Server, ...]:

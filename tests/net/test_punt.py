@@ -275,6 +275,7 @@ def test_b1_over_ipv6() -> None:
         data = random.Random(6).randbytes(4000)
         program = (
             "import socket, sys; one = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM); one.settimeout(5); "
+            "one.setsockopt(socket.IPPROTO_IPV6, 24, 1400); "  # IPV6_MTU: the path takes no more
             "one.sendto(sys.stdin.buffer.read(), ('fd00::100', int(sys.argv[1]))); print(one.recv(999).decode())"
         )
         for port, owner in ((6, "b"), (7, "c")):

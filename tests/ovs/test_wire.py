@@ -35,7 +35,7 @@ from portlb_app.openflow import (
     ToMeter,
     match,
 )
-from portlb_app.pipeline import COOKIE, METERS, answer_arp, answer_nd, pool_group
+from portlb_app.pipeline import COOKIE, METERS, answer_arp, answer_nd, complete_nd, pool_group
 from portlb_app.plan import Plan, Step, diff
 from tests.ovs.switch import Switch
 from tests.unit.test_nicira import LEARNT4, LEARNT6
@@ -170,6 +170,7 @@ PREREQUISITES: dict[str, dict[str, int]] = {
     "icmpv6_type": IP6 | {"ip_proto": 58},
     "nd_target": SOLICITATION,
     "nd_sll": SOLICITATION,
+    "nd_tll": SOLICITATION | {"icmpv6_type": 136},
     "nd_reserved": SOLICITATION,
     "nd_options_type": SOLICITATION,
     "arp_op": ARP,
@@ -208,7 +209,8 @@ def every_action() -> Iterator[Flow]:
     yield flow(3, Goto(200))
     yield flow(4, SetField("reg0", 7), Goto(9))
     yield flow(5, *answer_arp(mac, 0x0A000001), Output(IN_PORT), **ARP)
-    yield flow(10, *answer_nd(mac, 0xFD << 120 | 1), Output(IN_PORT), **SOLICITATION)
+    yield flow(10, *answer_nd(mac, 0xFD << 120 | 1), **SOLICITATION)
+    yield flow(16, *complete_nd(mac), **SOLICITATION | {"icmpv6_type": 136})
     yield flow(11, SetField("eth_dst", mac), SetField("ipv6_dst", 0xFD << 120 | 1), SetField("sctp_dst", 80), **SCTP6)
     yield flow(12, SetField("ipv6_src", 1), SetField("sctp_src", 1 << 15), Output(2), **SCTP6)
     yield flow(6, SetField("eth_dst", mac), SetField("ip_dst", 0x0A000001), SetField("tcp_dst", 80), Output(2), **TCP)
