@@ -240,14 +240,14 @@ def segments_in(host: Namespace) -> int:
 
 def with_ipv6(made: Balancer) -> None:
     """Give every host IPv6 addresses; the servers share fd00::100, and nobody checks for doubles."""
-    made.client.run("ip", "address", "add", "fd01::2/64", "dev", "eth0", "nodad")
-    made.client.run("ip", "route", "add", "default", "via", "fd01::1")
-    made.router.run("ip", "address", "add", "fd01::1/64", "dev", "clients", "nodad")
-    made.router.run("ip", "address", "add", "fd00::1/64", "dev", "eth0", "nodad")
+    made.client.run("ip", "address", "replace", "fd01::2/64", "dev", "eth0", "nodad")
+    made.client.run("ip", "route", "replace", "default", "via", "fd01::1")
+    made.router.run("ip", "address", "replace", "fd01::1/64", "dev", "clients", "nodad")
+    made.router.run("ip", "address", "replace", "fd00::1/64", "dev", "eth0", "nodad")
     made.router.run("sysctl", "-qw", "net.ipv6.conf.all.forwarding=1")
     for host in made.servers.values():
-        host.run("ip", "address", "add", "fd00::100/64", "dev", "eth0", "nodad")
-        host.run("ip", "route", "add", "default", "via", "fd00::1")
+        host.run("ip", "address", "replace", "fd00::100/64", "dev", "eth0", "nodad")
+        host.run("ip", "route", "replace", "default", "via", "fd00::1")
 
 
 def too_big_heard(host: Namespace) -> int:
