@@ -238,18 +238,6 @@ def segments_in(host: Namespace) -> int:
     return int(dict(zip(names, numbers, strict=True))["InSegs"])
 
 
-def with_ipv6(made: Balancer) -> None:
-    """Give every host IPv6 addresses; the servers share fd00::100, and nobody checks for doubles."""
-    made.client.run("ip", "address", "add", "fd01::2/64", "dev", "eth0", "nodad")
-    made.client.run("ip", "route", "add", "default", "via", "fd01::1")
-    made.router.run("ip", "address", "add", "fd01::1/64", "dev", "clients", "nodad")
-    made.router.run("ip", "address", "add", "fd00::1/64", "dev", "eth0", "nodad")
-    made.router.run("sysctl", "-qw", "net.ipv6.conf.all.forwarding=1")
-    for host in made.servers.values():
-        host.run("ip", "address", "add", "fd00::100/64", "dev", "eth0", "nodad")
-        host.run("ip", "route", "add", "default", "via", "fd00::1")
-
-
 def too_big_heard(host: Namespace) -> int:
     """ICMPv6 "packet too big" messages that reached a host."""
     lines = host.run("cat", "/proc/net/snmp6").stdout.splitlines()
@@ -260,14 +248,15 @@ def test_b1_over_ipv6() -> None:
     """I2 and F1 over IPv6: a download through a smaller path MTU, and a datagram of 4 kB, each at its owner only."""
     text = TRACKED.replace("address: 10.0.0.100", 'address: [10.0.0.100, "fd00::100"]')
     with balancer(text, mtu=1400, agents=frozenset()) as made:
-        with_ipv6(made)
+        addresses = made.client.run("ip", "-6", "-o", "address", "show", "dev", "eth0", "scope", "global").stdout
+        client = addresses.split()[3].partition("/")[0]
         digest_of_file = made.random_file("large", 5_000_000)
         made.servers["c"].popen("socat", "-u", f"FILE:{made.files}/large", "TCP6-LISTEN:7,reuseaddr")
         until(lambda: made.servers["c"].listens(7), "somebody offers the file")
         into = made.network.directory / "large.got"
         made.client.run("timeout", "30", "socat", "-u", "TCP6:[fd00::100]:7", f"CREATE:{into}")
         assert hashlib.sha256(into.read_bytes()).hexdigest() == digest_of_file
-        assert "mtu 1400" in made.servers["c"].run("ip", "route", "get", "fd01::2").stdout
+        assert "mtu 1400" in made.servers["c"].run("ip", "-6", "route", "get", client).stdout
         heard = {name: too_big_heard(host) for name, host in made.servers.items()}
         assert heard.pop("c") > 0 and set(heard.values()) == {0}
         for name, host in made.servers.items():
