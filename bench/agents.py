@@ -1,11 +1,15 @@
 """What the host agents cost: the same work with them and without them, by turns, in one run.
 
-    sudo .venv/bin/python -m bench.agents [--families 4 6] [--rounds 5] [--seconds 4] [--profile] [--json]
+    sudo .venv/bin/python -m bench.agents [--families 4 6] [--rounds 5] [--samples 5] [--seconds 1] [--profile] [--json]
 
 client -- veth -- server, both in namespaces made here, offloads as they come. Every pair of samples is taken in the
 same two namespaces with the same servers, agents attached or detached in between, and every second pair in reverse.
 Work: new HTTP connections as fast as they go (wrk, nginx, one connection per request), and one TCP stream each way
 (iperf3). With agents each connection opens on X and continues on Y.
+
+One sample of a stream says little: on two shared cores the next one may differ by a fifth. So a round's value is the
+median of several short samples, in turns with those of the other variant; and the processor time for one GB, which
+varies less than the rate, is printed beside it. `--null` shows how far apart two variants come that are the same.
 
 nginx and wrk are bound to one core each; iperf3 is not, because bound to one core each its two ends are slower and vary
 more. A sample waits for an idle machine, a minute at most, and is taken again, four times at most, if other programs
@@ -271,8 +275,8 @@ class Bench:
         cost = ours / work.amount * workload.costs_per_second
         return Sample(work.rate, cost), (busy_then - busy - ours) / (total_then - total)
 
-    def measure(self, families: Sequence[Family], rounds: int) -> list[Figure]:
-        """Take every pair of samples, round by round."""
+    def measure(self, families: Sequence[Family], rounds: int, samples: int) -> list[Figure]:
+        """Take `samples` pairs of samples for each value, round by round."""
         figures: list[Figure] = []
         pairs: list[tuple[Workload, Family, Figure, Figure]] = []
         for family in families:
@@ -282,10 +286,16 @@ class Bench:
                 pairs.append((workload, family, rate, cost))
         for number in range(rounds):
             for workload, family, rate, cost in pairs:
-                for with_agents in (False, True) if number % 2 == 0 else (True, False):
-                    sample = self.sample(workload, family, with_agents)
-                    (rate.with_agents if with_agents else rate.without).append(sample.rate)
-                    (cost.with_agents if with_agents else cost.without).append(sample.cost)
+                taken: dict[bool, list[Sample]] = {False: [], True: []}
+                for turn in range(number, number + samples):
+                    for with_agents in (False, True) if turn % 2 == 0 else (True, False):
+                        taken[with_agents].append(self.sample(workload, family, with_agents))
+                for figure, values in (
+                    (rate, {variant: [each.rate for each in several] for variant, several in taken.items()}),
+                    (cost, {variant: [each.cost for each in several] for variant, several in taken.items()}),
+                ):
+                    figure.without.append(statistics.median(values[False]))
+                    figure.with_agents.append(statistics.median(values[True]))
         return figures
 
     def warm_up(self, families: Sequence[Family]) -> None:
@@ -387,8 +397,9 @@ def main() -> int:
     """Measure and print."""
     parser = argparse.ArgumentParser(prog="python -m bench.agents", description="Measure what the host agents cost.")
     parser.add_argument("--families", nargs="+", type=int, choices=sorted(FAMILIES), default=sorted(FAMILIES))
-    parser.add_argument("--rounds", type=_natural, default=5, help="pairs of samples (default %(default)s)")
-    parser.add_argument("--seconds", type=_natural, default=4, help="length of a sample (default %(default)s)")
+    parser.add_argument("--rounds", type=_natural, default=5, help="values of each figure (default %(default)s)")
+    parser.add_argument("--samples", type=_natural, default=5, help="pairs for one value (default %(default)s)")
+    parser.add_argument("--seconds", type=_natural, default=1, help="length of a sample (default %(default)s)")
     parser.add_argument("--null", action="store_true", help="no agents in either variant: how far noise alone goes")
     parser.add_argument("--profile", action="store_true", help="also runs and run time of each eBPF program")
     parser.add_argument("--json", action="store_true", help="print every sample as JSON")
@@ -401,19 +412,21 @@ def main() -> int:
         with Network() as network:
             bench = Bench(Hosts(network), arguments.seconds, arguments.null)
             bench.warm_up(families)
-            figures = bench.measure(families, arguments.rounds)
+            figures = bench.measure(families, arguments.rounds, arguments.samples)
             programs = bench.profile(families) if arguments.profile else []
     except AssertionError as error:
         print(f"{parser.prog}: {error}", file=sys.stderr)
         return 1
-    about = {**machine(), "rounds": arguments.rounds, "seconds": arguments.seconds, "disturbed": bench.disturbed}
+    about = {**machine(), "rounds": arguments.rounds, "samples": arguments.samples, "seconds": arguments.seconds}
+    about["disturbed"] = bench.disturbed
     if arguments.json:
         results = [{**asdict(figure), "ratios": figure.ratios} for figure in figures]
         print(json.dumps({"about": about, "figures": results, "programs": list(map(asdict, programs))}, indent=2))
         return 0
     print(
         f"Linux {about['kernel']} {about['architecture']}, {about['cores']} cores ({about['processor']}), "
-        f"{about['congestion control']}\n{arguments.rounds} pairs of samples of {arguments.seconds} s, "
+        f"{about['congestion control']}\n"
+        f"{arguments.rounds} values, each the median of {arguments.samples} samples of {arguments.seconds} s, "
         f"{bench.disturbed} samples disturbed; median (min..max)\n"
     )
     print(table(figures))

@@ -9,7 +9,7 @@ Nothing is put together here: fragments pass as they are, overlapping and double
 
 Bounds, against who sends nothing but firsts or nothing but the rest: packets in all, packets per source, bytes and
 fragments that wait. A full source loses its own oldest packet; only when all is full the oldest of all goes. With the
-meter of `pipeline.PUNTED` in the switch (2000 a second) and `FOLLOW_SECONDS`, no flood gets that far.
+meter of `pipeline.PUNTED` in the switch (1000 a second) and `FOLLOW_SECONDS`, no flood gets that far.
 
 Time is an argument: seconds of any monotonic clock.
 """

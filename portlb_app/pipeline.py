@@ -3,7 +3,8 @@
 A packet walks the tables in the order they stand here::
 
     CLASSIFY ─► NEIGHBOUR ─┬─► FRAGMENT ─► ICMP ─► SERVICE ─► REDIRECT ─► LEGACY ─► DEFAULT     client → server
-                           └─► UPSTREAM ─► PEER                                 server → client; server → server
+                           ├─► UPSTREAM ─► PEER                                 server → client; server → server
+                           └─► ADVERTISE                                        the switch's own answers
 
 NEIGHBOUR and UPSTREAM look into LOG on their way, which copies to the controller what opens and closes connections.
 
@@ -23,6 +24,7 @@ from portlb_app import packets
 from portlb_app.openflow import (
     ETH_IPV4,
     ETH_IPV6,
+    IN_PORT,
     IP_ICMP,
     IP_ICMPV6,
     IP_SCTP,
@@ -33,8 +35,10 @@ from portlb_app.openflow import (
     CopyToController,
     Flow,
     Goto,
+    Learn,
     Match,
     Meter,
+    Output,
     Reassemble,
     Resubmit,
     Selection,
@@ -71,6 +75,8 @@ class Family:
     """ICMP types that quote the packet they are about (RFC 1122, 3.2.2; RFC 4443, 2.1)."""
     from_servers: tuple[int, ...]
     """ICMP types a server may send as its VIP: answers to pings, and errors."""
+    echo: int
+    echo_reply: int
 
     def to(self, address: Address) -> dict[str, int]:
         """The match of packets to an address."""
@@ -82,8 +88,8 @@ class Family:
 
 
 FAMILIES = {
-    4: Family(4, ETH_IPV4, "ip_src", "ip_dst", IP_ICMP, "icmp_type", (3, 11, 12), (0, 3, 11, 12)),
-    6: Family(6, ETH_IPV6, "ipv6_src", "ipv6_dst", IP_ICMPV6, "icmpv6_type", (1, 2, 3, 4), (1, 2, 3, 4, 129)),
+    4: Family(4, ETH_IPV4, "ip_src", "ip_dst", IP_ICMP, "icmp_type", (3, 11, 12), (0, 3, 11, 12), 8, 0),
+    6: Family(6, ETH_IPV6, "ipv6_src", "ipv6_dst", IP_ICMPV6, "icmpv6_type", (1, 2, 3, 4), (1, 2, 3, 4, 129), 128, 129),
 }
 
 
@@ -141,13 +147,16 @@ NEIGHBOUR = _table(
     10,
     "reg0 in_port eth_src eth_dst eth_type ip_proto ip_dst ipv6_src ipv6_dst icmpv6_type nd_target nd_sll "
     "arp_op arp_spa arp_tpa arp_sha",
-    "FRAGMENT UPSTREAM PEER LOG",
+    "ADVERTISE FRAGMENT UPSTREAM PEER LOG",
 )
+ADVERTISE = _table("ADVERTISE", 15, "eth_type ip_proto icmpv6_type nd_target")
 FRAGMENT = _table("FRAGMENT", 20, "eth_type ip_frag ip_dst ipv6_dst", "ICMP DEFAULT")
 ICMP = _table("ICMP", 30, f"{_IP} icmp_type icmpv6_type", "SERVICE DEFAULT")
 SERVICE = _table("SERVICE", 40, f"{_IP} {_PORTS_TO}", "REDIRECT")
 REDIRECT = _table("REDIRECT", 50, f"{_IP} {_PORTS_TO} tcp_flags", "LEGACY")
-LEGACY = _table("LEGACY", 60, f"{_IP} tcp_dst tcp_flags", "DEFAULT")
+LEGACY = _table("LEGACY", 60, f"{_IP} tcp_dst tcp_flags", "DEFAULT PINNED")
+PINNED = _table("PINNED", 62, f"{_IP} tcp_dst")
+PIN = _table("PIN", 64, f"{_IP} tcp_dst reg1")
 DEFAULT = _table("DEFAULT", 70, "eth_type ip_dst ipv6_dst")
 UPSTREAM = _table(
     "UPSTREAM",
@@ -158,7 +167,22 @@ UPSTREAM = _table(
 PEER = _table("PEER", 90, "eth_type ip_dst ipv6_dst ip_proto arp_tpa icmpv6_type nd_target")
 LOG = _table("LOG", 100, "reg0 eth_type ip_proto ip_src ip_dst ipv6_src ipv6_dst ip_frag tcp_flags")
 
-TABLES = (CLASSIFY, NEIGHBOUR, FRAGMENT, ICMP, SERVICE, REDIRECT, LEGACY, DEFAULT, UPSTREAM, PEER, LOG)
+TABLES = (
+    CLASSIFY,
+    NEIGHBOUR,
+    ADVERTISE,
+    FRAGMENT,
+    ICMP,
+    SERVICE,
+    REDIRECT,
+    LEGACY,
+    PINNED,
+    PIN,
+    DEFAULT,
+    UPSTREAM,
+    PEER,
+    LOG,
+)
 BY_NUMBER = {table.number: table for table in TABLES}
 
 
@@ -200,6 +224,7 @@ class Reason(enum.IntEnum):
     PEER = 22
     GATEWAY_ARP = 23
     MANAGEMENT = 24
+    PIN = 26
     SIGNAL = 32
     OPENING = 33
     CLOSING = 34
@@ -223,7 +248,17 @@ def told_by(cookie: int) -> tuple[Reason | None, int, int]:
     return (Reason(reason) if known else None), cookie >> 16 & 0xFFFF, cookie & 0xFFFF
 
 
+LEARNED = 0x504D << 48
+"""Bits 48-63 of the cookies of flows that a switch adds itself: not ours to compare, change or delete."""
+
+
+def learned_cookie(vip: int, port: int, version: int) -> int:
+    """The cookie of what a switch learns about a redirect port: it counts those flows by it."""
+    return LEARNED | int(Reason.PIN) << 40 | version << 32 | (vip & 0xFFFF) << 16 | port
+
+
 GROUPS = {4: 0x5, 6: 0x6}
+PIN_GROUPS = {4: 0x7, 6: 0x8}
 """Bits 28-31 of the number of every group of ours, by IP version. Groups have no cookie, so their number tells."""
 
 
@@ -232,9 +267,19 @@ def pool_group(vip: int, port: int, version: int) -> int:
     return GROUPS[version] << 28 | (vip & 0xFFF) << 16 | port
 
 
+def pin_group(vip: int, port: int, version: int) -> int:
+    """The group that decides, by the same rows, where a plain client's connection is to be remembered."""
+    return PIN_GROUPS[version] << 28 | (vip & 0xFFF) << 16 | port
+
+
+def icmp_group(vip: int, version: int) -> int:
+    """The group that spreads a VIP's ICMP over all of its servers: the one of port 0, which is nobody's."""
+    return pool_group(vip, 0, version)
+
+
 def is_our_group(number: int) -> bool:
     """Whether a group in a switch is ours, by its number."""
-    return number >> 28 in GROUPS.values()
+    return number >> 28 in (*GROUPS.values(), *PIN_GROUPS.values())
 
 
 METERS = 0x50
@@ -249,10 +294,10 @@ def _meters(*rates: tuple[Reason, int, int]) -> Mapping[Reason, Meter]:
 
 PUNTED = _meters(
     (Reason.ICMP_ERROR, 500, 100),
-    (Reason.FRAGMENT, 2000, 500),
+    (Reason.FRAGMENT, 1000, 500),
     (Reason.SIGNAL, 1000, 250),
     (Reason.SERVER_ICMP, 200, 50),
-    (Reason.SERVER_FRAGMENT, 2000, 500),
+    (Reason.SERVER_FRAGMENT, 1000, 500),
 )
 """Why a packet may be handed up to the controller, and how many a second: a meter each, so that a flood of one kind
 starves no other. Together they are less than a controller can judge (bench/punt.py)."""
@@ -329,6 +374,51 @@ def look_up(table: Table) -> Resubmit:
     return Resubmit(table.number)
 
 
+_OUTPUT_IN_PORT = 0xFFF8
+"""`IN_PORT` as a register holds it: OpenFlow 1.0's number (ovs-actions(7), "output:field")."""
+
+
+def set_row(server: int) -> SetField:
+    """The action by which a row names its server, by number, for the table that remembers."""
+    return SetField("reg1", server)
+
+
+def learn(ip: Family, cookie: int, idle: int, limit: int, deliver: tuple[Action, ...]) -> tuple[Action, ...]:
+    """Actions that have the switch remember that this packet's connection is delivered so, and deliver it.
+
+    At most `limit` of them, each until it is idle for `idle` seconds. `deliver` writes fields, then outputs.
+
+    FIN and RST shorten what is left to `PIN_FIN_IDLE` seconds: the last packets still find their server.
+    """
+    *writes, output = deliver
+    if not isinstance(output, Output):
+        raise PipelineError("a connection is remembered by where it goes out")
+    port = _OUTPUT_IN_PORT if output.port == IN_PORT else output.port
+    matches = (
+        ("eth_type", ip.eth_type),
+        ("ip_proto", IP_TCP),
+        (ip.source, None),
+        (ip.destination, None),
+        ("tcp_src", None),
+        ("tcp_dst", None),
+    )
+    learnt = Learn(
+        table=PINNED.number,
+        idle=idle,
+        fin_idle=min(idle, PIN_FIN_IDLE),
+        priority=int(Priority.SPECIFIC),
+        cookie=cookie,
+        limit=limit,
+        matches=matches,
+        writes=tuple((each.name, each.value) for each in writes if isinstance(each, SetField)),
+        output="reg1",
+    )
+    return (SetField("reg1", port), learnt, *deliver)
+
+
+PIN_FIN_IDLE = 60
+"""Seconds a closed connection is remembered: what RFC 9293's TIME-WAIT is in practice."""
+
 CONNTRACK_ZONE = 0x504C
 """The conntrack zone fragments are put together in; nothing is ever committed to it."""
 
@@ -356,18 +446,37 @@ def answer_arp(mac: int, address: int) -> tuple[Action, ...]:
     )
 
 
-def answer_nd(mac: int, address: int) -> tuple[Action, ...]:
-    """Actions that turn a neighbour solicitation into its advertisement (RFC 4861, 7.2.4).
+def answer_echo(mac: int, address: Address) -> tuple[Action, ...]:
+    """Actions that turn an echo request into its reply (RFC 792, RFC 4443), checksums right; the TTL stays."""
+    ip = family(address)
+    return (
+        CopyField("eth_src", "eth_dst"),
+        SetField("eth_src", mac),
+        CopyField(ip.source, ip.destination),
+        SetField(ip.source, int(address)),
+        SetField(ip.icmp_type, ip.echo_reply),
+    )
 
-    The source's link-layer address becomes the target's, in place; where there is none, the answer has none either.
-    """
+
+def answer_nd(mac: int, address: int) -> tuple[Action, ...]:
+    """Actions that turn a neighbour solicitation around: an advertisement but for what ADVERTISE adds."""
     return (
         CopyField("eth_src", "eth_dst"),
         SetField("eth_src", mac),
         CopyField("ipv6_src", "ipv6_dst"),
         SetField("ipv6_src", address),
-        SetField("nd_sll", mac),
         SetField("icmpv6_type", ND_ADVERTISE),
+    )
+
+
+def advertise(mac: int) -> tuple[Action, ...]:
+    """Actions that complete an advertisement (RFC 4861, 7.2.4).
+
+    The option with the asker's link-layer address becomes the one with the target's; where there is none, the answer
+    has none either.
+    """
+    return (
         SetField("nd_reserved", ND_SOLICITED | ND_OVERRIDE),
         SetField("nd_options_type", ND_OPTION_TARGET),
+        SetField("nd_tll", mac),
     )

@@ -26,6 +26,7 @@ pool's group, whose row is a function of the packet, so a repeated one finds the
 from __future__ import annotations
 
 import enum
+import math
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -144,6 +145,8 @@ class Punt:
         """Judge by this configuration from now on; what was remembered of fragments under another one is forgotten."""
         if config is self._config:
             return
+        for tracker in self._trackers.values():
+            self._counts[Reason.FRAGMENT, Fate.UNKNOWN] += len(list(tracker.expire(math.inf)))
         self._config = config
         graph = topology.of(config)
         self._places = {
@@ -172,13 +175,18 @@ class Punt:
         reason, number, port = told_by(packet.cookie)
         if reason is None or reason not in HANDED_UP:
             return ()
-        place = self._places.get(dpid, {}).get(number)
+        here = self._places.get(dpid, {})
+        place = here.get(number)
         if reason in COPIED:
             if place is None:
                 self.connections.count(Copy.MALFORMED)
             else:
                 self.connections.take(place, reason, packet.in_port, packet.frame, now)
             return ()
+        if reason is Reason.SERVER_ICMP:  # a router's may be about a server of any VIP
+            verdict = _server_error(here.values(), packet.frame)
+            self._counts[reason, verdict.fate] += 1
+            return tuple(_sends(packet.in_port, verdict, (packet.frame,), _about_client))
         if place is None:
             self._counts[reason, Fate.UNKNOWN] += 1
             return ()
@@ -192,9 +200,6 @@ class Punt:
             case Reason.SIGNAL:
                 verdict = _signal(place, port, packet.frame)
                 sends = _sends(packet.in_port, verdict, frames, packets.readdress)
-            case Reason.SERVER_ICMP:
-                verdict = _server_error(place, packet.frame)
-                sends = _sends(packet.in_port, verdict, frames, _about_client)
             case _:
                 verdict = _server_fragment(place, packet.frame)
                 sends = _sends(packet.in_port, verdict, frames, packets.readdress)
@@ -353,14 +358,17 @@ def _who_answers(place: Place, pool: RedirectPort) -> tuple[str, ...]:
 # ---- what servers send, where addresses are rewritten ----------------------------------------------------------------
 
 
-def _server_error(place: Place, frame: bytes) -> _Verdict:
-    """An error of a server's about a client's packet, which quotes that as the server got it (row N1)."""
+def _server_error(here: Iterable[Place], frame: bytes) -> _Verdict:
+    """An error of a server's, or of the router before it, about a client's packet, quoted as it came there (row N1)."""
     quote = packets.quote(frame)
-    server = None if quote is None else _at(place, quote.sender)
-    if quote is None or server is None or quote.destination not in server.addresses:
+    if quote is None:
         return _MALFORMED
     ip = family(quote.sender)
-    return _Verdict((_Delivery(place.up(server, ip), address_in(place.vip.addresses, ip)),), Fate.SENT)
+    for place in here:
+        server = _at(place, quote.destination) if place.vip.rewrite is Rewrite.ADDRESS else None
+        if server is not None and quote.sender in (*server.addresses, *server.routers):
+            return _Verdict((_Delivery(place.up(server, ip), address_in(place.vip.addresses, ip)),), Fate.SENT)
+    return _MALFORMED
 
 
 def _server_fragment(place: Place, frame: bytes) -> _Verdict:

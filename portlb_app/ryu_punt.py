@@ -7,7 +7,9 @@ sent to it holds up its own desk, whose backlog then overflows.
 
 from __future__ import annotations
 
+import logging
 import time
+from collections import deque
 from collections.abc import Callable
 
 from ryu.lib import hub
@@ -19,6 +21,10 @@ from portlb_app.ryu_guard import GuardedDatapath
 
 TURN = 16
 """Packets judged before others have their turn."""
+OWED = 1024
+"""Packets to send for which nobody waits: fragments whose first did not come."""
+
+_LOG = logging.getLogger("portlb.punt")
 
 
 class Desk:
@@ -29,6 +35,8 @@ class Desk:
         self._punt = punt
         self._live = live
         self._backlog: Backlog[bytes] = Backlog()
+        self._owed: deque[Send] = deque(maxlen=OWED)
+        self._failed = False
         self._something = hub.Event()
         self._thread = hub.spawn(self._run)
 
@@ -44,8 +52,9 @@ class Desk:
             self._punt.lost(cookie)
 
     def send(self, send: Send) -> None:
-        """Have the switch send a packet."""
-        self.datapath.send(ryu_wire.packet_out(send.in_port, send.actions, send.frame))
+        """Have the switch send a packet soon."""
+        self._owed.append(send)
+        self._something.set()
 
     def close(self) -> None:
         """Stop; what waits is forgotten."""
@@ -55,19 +64,26 @@ class Desk:
         while True:
             self._something.wait()
             self._something.clear()
-            while messages := self._backlog.take(TURN):
+            while (messages := self._backlog.take(TURN)) or self._owed:
                 self._punt.adopt(self._live())
                 now = time.monotonic()
-                out = b"".join(self._judged(message, now) for message in messages)
-                if out:
-                    self.datapath.send(out)
+                sends = [self._owed.popleft() for _ in range(min(TURN, len(self._owed)))]
+                for message in messages:
+                    sends += self._judged(message, now)
+                if sends:
+                    out = (ryu_wire.packet_out(send.in_port, send.actions, send.frame) for send in sends)
+                    self.datapath.send(b"".join(out))
                 hub.sleep(0)
 
-    def _judged(self, message: bytes, now: float) -> bytes:
-        """The packet-out messages a packet-in leads to."""
+    def _judged(self, message: bytes, now: float) -> tuple[Send, ...]:
+        """What a packet-in leads to. An error of ours costs this packet only, and is logged once."""
         packet = ryu_wire.packet_in(message)
-        if packet is None:
-            self._punt.unreadable(ryu_wire.packet_in_cookie(message))
-            return b""
-        sends = self._punt.take(self.datapath.id, packet, now)
-        return b"".join(ryu_wire.packet_out(send.in_port, send.actions, send.frame) for send in sends)
+        try:
+            if packet is not None:
+                return self._punt.take(self.datapath.id, packet, now)
+        except Exception:
+            if not self._failed:
+                _LOG.exception("a packet cannot be judged: %s", message.hex())
+            self._failed = True
+        self._punt.unreadable(ryu_wire.packet_in_cookie(message))
+        return ()

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import json
 import struct
+from dataclasses import replace
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from random import Random
 from typing import Any
 
 from portlb_app.config import Address, Config, Rewrite, Server, Switch, Vip, load
-from tests.reference import ICMP, ICMPV6, LOCAL, SCTP, TCP, UDP, Arp, Ip, Nd, Packet
+from tests.reference import ICMP, ICMPV6, LOCAL, SCTP, TCP, UDP, Arp, Ip, Nd, Packet, Punted
 
 CONNECTORS = tuple(range(1, 13))
 """OpenFlow ports a random configuration may use; a bridge for it has all of them."""
@@ -86,11 +87,13 @@ def _add_vip(random: Random, data: dict[str, Any], vip: str, number: int, networ
     pools: dict[int, dict[str, Any]] = {}
     for port in random.sample(PORTS, random.choice((0, 1, 2, 3, 4))):
         pools[port] = {"servers": random.sample(names, min(len(names), random.choice((0, 1, 2, 2, 3, 4, 6))))}
-        policies = ["balance", "drop", None, None]
+        policies = ["balance", "drop", "pin", None, None]
         policies += ["owner"] * 2 * (port in owned_ports) + ["default"] * 2 * ("default_server" in entry)
         if policy := random.choice(policies):
             pools[port]["legacy"] = policy
-        if policy in ("balance", "drop") and random.random() < 0.4:
+        if policy == "pin" and random.random() < 0.5:
+            pools[port]["pin"] = {"idle": random.choice((1, 300, 65535)), "connections": random.choice((1, 1 << 20))}
+        if policy in ("balance", "drop", "pin") and random.random() < 0.4:
             pools[port]["signal"] = random.choice(("flag", "option", "option"))
     entry["redirect_ports"] = pools
     default = ["default"] * ("default_server" in entry)
@@ -99,6 +102,15 @@ def _add_vip(random: Random, data: dict[str, Any], vip: str, number: int, networ
         entry["icmp"] = {"errors": random.choice(("owner", "owner", "owner", "drop", *other))}
         if entry["icmp"]["errors"] == "owner" and random.random() < 0.7:
             entry["icmp"]["unknown"] = random.choice(("drop", "any", *default))
+    targets = ["balance", "drop", *default, *names]
+    if random.random() < 0.5:
+        icmp = entry.setdefault("icmp", {})
+        icmp["echo"] = random.choice(["answer", "answer", *targets])
+        if random.random() < 0.7:
+            icmp["types"] = {icmp_type: random.choice(targets) for icmp_type in random.sample((0, 4, 5, 13, 255), 2)}
+            icmp["types6"] = {icmp_type: random.choice(targets) for icmp_type in random.sample((0, 5, 127, 129), 2)}
+        if random.random() < 0.5:
+            icmp["other"] = random.choice(targets)
     if random.random() < 0.7:
         entry["fragments"] = random.choice(("track", "track", "track", "replicate", "drop", *default))
         if entry["fragments"] == "track" and random.random() < 0.7:
@@ -233,7 +245,8 @@ def _question(random: Random, says: int, source: Address, destination: Address) 
         group = IPv6Address(int(IPv6Address("ff02::1:ff00:0")) | low)
         option = says if int(source) and random.random() < 0.9 else None
         return Nd(135, source, random.choice((group, destination)), destination, option)
-    return Nd(136, source, destination, source, random.choice((says, says, None)))
+    about = source if random.random() < 0.8 else destination
+    return Nd(136, source, destination, about, random.choice((says, says, None)))
 
 
 def _ip(random: Random, config: Config, vip: Vip, source: Address, destination: Address) -> Ip:
@@ -259,6 +272,16 @@ def _ip(random: Random, config: Config, vip: Vip, source: Address, destination: 
         asks=random.random() < 0.5,
         quoted=(destination, source),
     )
+
+
+def about_a_server(config: Config, packet: Packet, punted: Punted) -> tuple[Packet, Punted]:
+    """A router's error, made to quote a client's packet to a server behind it; other packets as they are."""
+    ip = packet.payload
+    if punted.vip is not None or not isinstance(ip, Ip):
+        return packet, punted
+    server = next(each for each in config.servers if ip.source in each.routers)
+    own = next(address for address in server.addresses if address.version == ip.source.version)
+    return replace(packet, payload=replace(ip, quoted=(ip.destination, own))), replace(punted, vip=server.vip)
 
 
 # --- packets as bytes -------------------------------------------------------------------------------------------------

@@ -92,9 +92,10 @@ def _run_connections(arguments: argparse.Namespace) -> int:
 
 def _known(agent: loader.Running) -> Iterable[Record]:
     """Those half-open first, where they have a map of their own."""
-    for name in ("opening", "connections"):
-        if name in agent.maps:
-            yield from record.connections(agent.maps[name])
+    if "half_open" in agent.maps:
+        yield from record.half_open(agent.maps["half_open"])
+    if "connections" in agent.maps:
+        yield from record.connections(agent.maps["connections"])
 
 
 def _plain(each: Record) -> dict[str, object]:

@@ -5,6 +5,7 @@ Every function raises OSError with the kernel's errno; `messages()` has what lib
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 from collections.abc import Iterator
@@ -13,7 +14,11 @@ from dataclasses import dataclass
 
 INGRESS = 1
 EGRESS = 2
+TCX_INGRESS = 46
+TCX_EGRESS = 47
 _REPLACE = 1
+_REPLACE_TCX = 4  # BPF_F_REPLACE
+_PROGRAMS_MAX = 64  # on one tcx hook: the kernel's limit
 _WARNING = 0
 _LONGEST_MESSAGE = 1 << 22  # the verifier is verbose, and what matters is at the end
 
@@ -31,6 +36,10 @@ class _TcOptions(Structure):
         ("handle", c_uint32),
         ("priority", c_uint32),
     ]
+
+
+class _AttachOptions(Structure):
+    _fields_ = [("size", c_size_t), ("flags", c_uint32), ("replace_prog_fd", c_int)]
 
 
 class _RunOptions(Structure):
@@ -153,6 +162,9 @@ for _name in ("bpf_tc_attach", "bpf_tc_detach", "bpf_tc_query"):
     _declare(_name, c_int, POINTER(_Hook), POINTER(_TcOptions))
 for _name in ("bpf_tc_hook_create", "bpf_tc_hook_destroy"):
     _declare(_name, c_int, POINTER(_Hook))
+_declare("bpf_prog_attach_opts", c_int, c_int, c_int, c_int, POINTER(_AttachOptions))
+_declare("bpf_prog_detach2", c_int, c_int, c_int, c_int)
+_declare("bpf_prog_query", c_int, c_int, c_int, c_uint32, c_void_p, c_void_p, POINTER(c_uint32))
 _declare("ring_buffer__new", c_void_p, c_int, c_void_p, c_void_p, c_void_p)
 _declare("ring_buffer__consume", c_int, c_void_p)
 _declare("ring_buffer__epoll_fd", c_int, c_void_p)
@@ -279,22 +291,72 @@ def query(ifindex: int, direction: int, handle: int, priority: int) -> int | Non
     return int(options.prog_id)
 
 
-def program(prog_id: int) -> tuple[str, list[int]]:
-    """Return a loaded program's name and the ids of its maps."""
+def query_tcx(ifindex: int, kind: int) -> list[int]:
+    """Return the ids of the programs on a tcx hook, in the order in which they run; EINVAL before Linux 6.6."""
+    ids = (c_uint32 * _PROGRAMS_MAX)()
+    number = c_uint32(len(ids))
+    _checked(_library.bpf_prog_query(ifindex, kind, 0, None, ids, ctypes.byref(number)), "query tcx")
+    return list(ids[: number.value])
+
+
+def attach_tcx(ifindex: int, kind: int, prog_fd: int, instead_of: int | None) -> None:
+    """Attach a program at the end of a tcx hook, or atomically in the place of the one of that id."""
+    if instead_of is None:
+        options = _AttachOptions(ctypes.sizeof(_AttachOptions), 0, 0)
+        _checked(_library.bpf_prog_attach_opts(prog_fd, ifindex, kind, ctypes.byref(options)), "attach")
+        return
+    with _program_fd(instead_of) as replaced:
+        options = _AttachOptions(ctypes.sizeof(_AttachOptions), _REPLACE_TCX, replaced)
+        _checked(_library.bpf_prog_attach_opts(prog_fd, ifindex, kind, ctypes.byref(options)), "attach")
+
+
+def detach_tcx(ifindex: int, kind: int, prog_id: int) -> None:
+    """Remove a program from a tcx hook; ENOENT if it is not there."""
+    with _program_fd(prog_id) as fd:
+        _checked(_library.bpf_prog_detach2(fd, ifindex, kind), "detach")
+
+
+@contextlib.contextmanager
+def _program_fd(prog_id: int) -> Iterator[int]:
     fd = _checked(_library.bpf_prog_get_fd_by_id(prog_id), "program")
     try:
-        ids = (c_uint32 * 64)()
-        info = _ProgramInfo(nr_map_ids=len(ids), map_ids=ctypes.addressof(ids))
-        size = c_uint32(ctypes.sizeof(info))
-        _checked(_library.bpf_obj_get_info_by_fd(fd, ctypes.byref(info), ctypes.byref(size)), "program")
-        return info.name.decode(), list(ids[: info.nr_map_ids])
+        yield fd
     finally:
         os.close(fd)
+
+
+def _program_info(fd: int, **fields: int) -> _ProgramInfo:
+    info = _ProgramInfo(**fields)
+    size = c_uint32(ctypes.sizeof(info))
+    _checked(_library.bpf_obj_get_info_by_fd(fd, ctypes.byref(info), ctypes.byref(size)), "program")
+    return info
+
+
+def program_id(fd: int) -> int:
+    """Return a loaded program's id."""
+    return int(_program_info(fd).id)
+
+
+def program(prog_id: int) -> tuple[str, list[int]]:
+    """Return a loaded program's name and the ids of its maps."""
+    with _program_fd(prog_id) as fd:
+        ids = (c_uint32 * 64)()
+        info = _program_info(fd, nr_map_ids=len(ids), map_ids=ctypes.addressof(ids))
+        return info.name.decode(), list(ids[: info.nr_map_ids])
 
 
 def map_fd(map_id: int) -> int:
     """Return a new file descriptor for a map, the caller's to close."""
     return _checked(_library.bpf_map_get_fd_by_id(map_id), "map")
+
+
+def map_name(map_id: int) -> str:
+    """Return a map's name."""
+    fd = map_fd(map_id)
+    try:
+        return map_info(fd)[0]
+    finally:
+        os.close(fd)
 
 
 def map_info(fd: int) -> tuple[str, MapLayout]:

@@ -1,24 +1,23 @@
 """Loads an agent's programs and attaches them to an interface of the current network namespace.
 
-The attached tc filters hold programs and maps; nothing is pinned. So an agent is found by asking its interface, it
-outlives the process that attached it, and a process started later inherits its maps and replaces its filters, each in
+The interface's hooks hold programs and maps; nothing is pinned. So an agent is found by asking its interface, it
+outlives the process that attached it, and a process started later inherits its maps and replaces its programs, each in
 one step: established connections notice neither a crash nor an upgrade. While the process lives it holds the maps, too,
-so they also outlive the filters.
+so they also outlive what is attached.
 """
 
 from __future__ import annotations
 
 import contextlib
 import enum
-import errno
 import os
 import struct
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
-from portlb_app.agent import capabilities, counters, interface, libbpf
+from portlb_app.agent import capabilities, counters, hooks, interface, libbpf, record
 from portlb_app.agent.answer import Answer
 from portlb_app.agent.errors import AgentError
 from portlb_app.agent.report import Entries
@@ -28,17 +27,13 @@ CONNECTIONS = 65536
 
 _SHARED_MAPS = {
     "client": ("connections", "counters", "paths", "steers", "closures"),
-    "server": ("connections", "counters", "opening"),
+    "server": ("connections", "counters", "half_open", "secret"),
 }
-_MAPS_OF_ENTRIES = ("connections", "opening")
 _CALLED = {"client": {"client_sweep", "client_end"}, "server": {"server_sweep"}}  # by the process, not by packets
-_PRIORITY = 20560
-_HANDLES = {"client": 1, "server": 2}
-# A client must be able to read answers before it asks for them.
-_DIRECTIONS = {"ingress": libbpf.INGRESS, "egress": libbpf.EGRESS}
+CLOCK = ".data.lately"
 _TICK_SHIFT = 30  # as in maps.h
 
-ROLES = tuple(_HANDLES)
+ROLES = hooks.ROLES
 
 
 class Programs:
@@ -59,9 +54,10 @@ class Programs:
             raise AgentError(f"{OBJECT_FILE} cannot be read, build it again: {error}\n{libbpf.messages()}") from error
         try:
             section = f".rodata.{role}"
-            programs = {f"{role}_{direction}" for direction in _DIRECTIONS}
-            self._object.keep_only(programs | _CALLED[role], {*_SHARED_MAPS[role], section})
+            programs = {f"{role}_{direction}" for direction in hooks.DIRECTIONS}
+            self._object.keep_only(programs | _CALLED[role], {*_SHARED_MAPS[role], section, CLOCK})
             self._object.set_initial_value(section, settings)
+            self._object.set_initial_value(CLOCK, struct.pack("=I", time.monotonic_ns() >> _TICK_SHIFT))
             self._object.set_max_entries("connections", connections)
             for name, fd in (inherited or {}).items():
                 self._inherit(name, fd)
@@ -114,11 +110,11 @@ class Presence(enum.Enum):
     """What an agent found at its interface."""
 
     KEPT = enum.auto()
-    """Both filters, and they are its own."""
+    """Both programs, and they are its own."""
     RESTORED = enum.auto()
     """Some were gone; now they are there again, with the same connections."""
     SUCCEEDED = enum.auto()
-    """A filter of an agent that was started later: the interface is that one's."""
+    """A program of an agent that was started later: the interface is that one's."""
 
 
 class Agent:
@@ -130,6 +126,7 @@ class Agent:
         self._index = interface.index_of(name)
         self._ids: dict[str, int] = {}
         with running(self._index, role) as predecessor:
+            self._way = predecessor.way
             self.programs = Programs(role, settings, connections, predecessor.maps)
         self._maps = {shared: os.dup(self.programs.map_fd(shared)) for shared in _SHARED_MAPS[role]}
         try:
@@ -147,7 +144,7 @@ class Agent:
         return self.programs.end(interface.mac_of(self._name) + frame[6:], self._index)
 
     def reload(self, settings: bytes) -> None:
-        """Go on with other constants and the same connections: each filter is replaced in one step.
+        """Go on with other constants and the same connections: each program is replaced in one step.
 
         AgentError if the kernel refuses; the old ones are then live.
         """
@@ -162,27 +159,31 @@ class Agent:
         self.programs = fresh
 
     def stay(self) -> Presence:
-        """See that both filters are attached and ours, and attach again what is gone.
+        """See that both programs are attached and ours, and attach again what is gone.
 
-        AgentError if the interface is gone, has no room for the filters, or has somebody else's in their place.
+        AgentError if the interface is gone, has no room for the programs, or has somebody else's in their place.
         """
         try:
             index = interface.index_of(self._name)
             if index != self._index:
                 self._remove()  # the interface may live on under another name
                 self._index, self._ids = index, {}
-            found = _attached(self._index, self._role)
+            way, found = hooks.find(index, self._role)
         except OSError as error:
             raise AgentError(f"interface {self._name}: {error}") from error
-        if any(self._ids.get(direction) != prog_id for direction, prog_id in found.items()):
+        succeeded = any(self._ids.get(direction) != prog_id for direction, prog_id in found.items())
+        if way is not self._way:
+            self._remove()
+            self._way = way
+        if succeeded:
             return Presence.SUCCEEDED
-        if len(found) == len(_DIRECTIONS):
+        if len(found) == len(hooks.DIRECTIONS):
             return Presence.KEPT
         self._attach(self.programs)
         return Presence.RESTORED
 
     def detach(self) -> None:
-        """Remove what is still ours from the interface: a successor's filters stay, and so do other people's."""
+        """Remove what is still ours from the interface: a successor's programs stay, and so do other people's."""
         self._remove()
         self._ids.clear()
         self.programs.close()
@@ -191,26 +192,27 @@ class Agent:
         self._maps.clear()
 
     def _attach(self, programs: Programs) -> None:
-        handle = _HANDLES[self._role]
         libbpf.messages()
         try:
-            libbpf.create_clsact(self._index)
-            for direction, number in _DIRECTIONS.items():
-                fd = programs.fd(direction)
-                self._ids[direction] = libbpf.attach(self._index, number, handle, _PRIORITY, fd)
+            for direction in hooks.DIRECTIONS:
+                self._ids[direction] = self._way.attach(self._index, self._role, direction, programs.fd(direction))
         except OSError as error:
             raise AgentError(f"interface {self._name}: cannot attach: {error}\n{libbpf.messages()}") from error
 
     def _remove(self) -> None:
-        _remove(self._index, self._role, self._ids)
+        hooks.remove(self._way, self._index, self._role, self._ids)
 
 
 @dataclass(frozen=True)
 class Running:
-    """What is attached to an interface in one role: program ids by direction, map file descriptors by name."""
+    """What is attached to an interface in one role: program ids by direction, map file descriptors by name.
 
-    programs: dict[str, int] = field(default_factory=dict)
-    maps: dict[str, int] = field(default_factory=dict)
+    `way`: which way it is attached, or is to be if it is not.
+    """
+
+    way: hooks.Way
+    programs: dict[str, int]
+    maps: dict[str, int]
 
     def counters(self) -> dict[str, int]:
         """Return every counter."""
@@ -218,30 +220,37 @@ class Running:
 
     def entries(self) -> dict[str, Entries]:
         """Count the entries of each map that has connections: about 2 ms per 1000."""
-        return {name: _count(self.maps[name]) for name in _MAPS_OF_ENTRIES if name in self.maps}
+        found = {}
+        if "connections" in self.maps:
+            found["connections"] = _count(self.maps["connections"])
+        if "half_open" in self.maps:
+            _, layout = libbpf.map_info(self.maps["half_open"])
+            used = sum(1 for _ in record.half_open_entries(self.maps["half_open"]))
+            found["half_open"] = Entries(used, layout.max_entries * record.BUCKET_SIZE)
+        return found
 
 
 @contextlib.contextmanager
 def running(index: int, role: str) -> Iterator[Running]:
     """Look into the agent attached there until the block ends; without programs and maps if there is none."""
-    found = Running()
+    maps: dict[str, int] = {}
     try:
-        found.programs.update(_attached(index, role))
-        for prog_id in found.programs.values():
+        way, programs = hooks.find(index, role)
+        for prog_id in programs.values():
             _, map_ids = libbpf.program(prog_id)
             for map_id in map_ids:
                 fd = libbpf.map_fd(map_id)
                 map_name, _ = libbpf.map_info(fd)
-                if map_name in _SHARED_MAPS[role] and map_name not in found.maps:
-                    found.maps[map_name] = fd
+                if map_name in _SHARED_MAPS[role] and map_name not in maps:
+                    maps[map_name] = fd
                 else:
                     os.close(fd)
     except OSError as error:
         raise AgentError(f"cannot look into the running {role} agent, which needs CAP_SYS_ADMIN: {error}") from error
     else:
-        yield found
+        yield Running(way, programs, maps)
     finally:
-        for fd in found.maps.values():
+        for fd in maps.values():
             os.close(fd)
 
 
@@ -258,43 +267,10 @@ def agents(name: str) -> Iterator[dict[str, Running]]:
 
 
 def detach(name: str, role: str) -> None:
-    """Remove an agent's filters from the interface `name`, whoever attached them."""
+    """Remove an agent's programs from the interface `name`, whoever attached them."""
     index = interface.index_of(name)
-    _remove(index, role, _attached(index, role))
-
-
-def _attached(index: int, role: str) -> dict[str, int]:
-    """Return the ids of an agent's attached programs by direction; AgentError if others are in their place."""
-    found = {}
-    for direction, number in _DIRECTIONS.items():
-        prog_id = libbpf.query(index, number, _HANDLES[role], _PRIORITY)
-        if prog_id is None:
-            continue
-        try:
-            program, _ = libbpf.program(prog_id)
-        except FileNotFoundError:  # detached in between
-            continue
-        if program != f"{role}_{direction}"[:15]:
-            raise AgentError(
-                f"another program ('{program}') has tc priority {_PRIORITY}, handle {_HANDLES[role]} on this "
-                "interface: move it to another priority"
-            )
-        found[direction] = prog_id
-    return found
-
-
-def _remove(index: int, role: str, ids: Mapping[str, int]) -> None:
-    """Remove the filters of these programs, and the clsact qdisc if no other filter is on it."""
-    try:
-        for direction, prog_id in ids.items():
-            number = _DIRECTIONS[direction]
-            if libbpf.query(index, number, _HANDLES[role], _PRIORITY) == prog_id:
-                libbpf.detach(index, number, _HANDLES[role], _PRIORITY)
-        if not interface.has_filters(index):
-            libbpf.destroy_clsact(index)
-    except OSError as error:
-        if error.errno not in (errno.ENODEV, errno.ENOENT, errno.EINVAL):  # interface, filter or qdisc gone already
-            raise AgentError(f"cannot detach the {role} agent: {error}\n{libbpf.messages()}") from error
+    way, found = hooks.find(index, role)
+    hooks.remove(way, index, role, found)
 
 
 def _count(fd: int) -> Entries:

@@ -52,19 +52,35 @@ struct segment {
 /* Which end of the packets in this direction has the VIP. */
 enum side { TO_VIP, FROM_VIP };
 
+/* Loads of a program's argument must be at fixed offsets from it: the compiler, left alone, shares their addresses. */
+#define LOAD(result, skb, field)                                                   \
+	asm volatile("%0 = *(u32 *)(%1 + %2)" : "=r"(result) : "r"(skb), "i"(offsetof(struct __sk_buff, field)))
+
+#define OFFSET_MAX 0x7fff /* of what is looked at in a frame: headers */
+
+static __always_inline void *inside(struct __sk_buff *skb, __u32 offset, __u32 length)
+{
+	__u64 bounded = offset;
+	void *at, *end;
+
+	barrier_var(bounded); /* or the compiler, which knows more, drops a bound that the verifier needs to see */
+	if (bounded > OFFSET_MAX)
+		return NULL;
+	LOAD(at, skb, data);
+	LOAD(end, skb, data_end);
+	at += bounded;
+	barrier_var(at); /* or the compiler checks one pointer and reads through another, which the verifier refuses */
+	return at + length <= end ? at : NULL;
+}
+
 /* A pointer to `length` bytes of the frame at `offset`, NULL if the frame is shorter. Invalidates earlier pointers. */
 static __always_inline void *readable(struct __sk_buff *skb, __u32 offset, __u32 length)
 {
-	void *at = (void *)(long)skb->data + offset;
+	void *at = inside(skb, offset, length);
 
-	barrier_var(at); /* or the compiler checks one pointer and reads through another, which the verifier refuses */
-	if (at + length <= (void *)(long)skb->data_end)
+	if (at)
 		return at;
-	if (bpf_skb_pull_data(skb, offset + length))
-		return NULL;
-	at = (void *)(long)skb->data + offset;
-	barrier_var(at);
-	return at + length <= (void *)(long)skb->data_end ? at : NULL;
+	return bpf_skb_pull_data(skb, offset + length) ? NULL : inside(skb, offset, length);
 }
 
 static __always_inline bool is_vip4(const volatile struct vips *vips, __be32 address)
@@ -270,10 +286,19 @@ static __always_inline bool is_pure_ack(const struct segment *segment)
 	return segment->data == 0 && (segment->word & (TCP_SYN | TCP_ACK | TCP_RST | TCP_FIN)) == TCP_ACK;
 }
 
+/* The last packets of a connection are told to the tick: its age is counted from them. */
+static __always_inline void note_use(struct connection *entry, const struct segment *segment)
+{
+	if (segment->word & (TCP_FIN | TCP_RST))
+		entry->seen = tick();
+	else
+		touch(entry);
+}
+
 /* Note what a segment sent by this host's program says about the connection's life. */
 static __always_inline void note_local(struct connection *entry, const struct segment *segment)
 {
-	touch(entry);
+	note_use(entry, segment);
 	if (segment->word & TCP_RST)
 		set(entry, DOUBTFUL);
 	else if (entry->flags & DOUBTFUL)

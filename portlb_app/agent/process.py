@@ -81,7 +81,7 @@ class _Process:
 
     def _leave(self) -> None:
         self._loop.end(0)
-        self._say(logging.INFO, "this process ends, the filters stay")
+        self._say(logging.INFO, "this process ends, the programs stay attached")
 
     def _reload(self) -> None:
         if self._agent:
@@ -168,11 +168,11 @@ class _Process:
         try:
             presence = agent.stay()
         except AgentError as error:
-            self._note("filters", f"{error}; its connections are kept until it can be attached again")
+            self._note("attached programs", f"{error}; its connections are kept until it can be attached again")
             return False
-        self._note("filters", "")
+        self._note("attached programs", "")
         if presence is Presence.RESTORED:
-            self._say(logging.WARNING, "its filters were gone; attached again, connections kept")
+            self._say(logging.WARNING, "its programs were gone; attached again, connections kept")
             self._ask()  # settings that came when it could not be attached
         if presence is Presence.SUCCEEDED:
             self._say(logging.INFO, "an agent started later has taken over; this process ends")

@@ -1,5 +1,5 @@
 /*
- * The host agents: the redirect protocol for unmodified programs, IPv4 and IPv6 TCP, on tc's clsact hooks.
+ * The host agents: the redirect protocol for unmodified programs, IPv4 and IPv6 TCP, on tc's hooks (tcx or clsact).
  *
  * A client loads client_egress and client_ingress, a server the other two; a host that is both loads all four. Each
  * program decides in the order: not ours (leave at once), ICMP error, TCP segment of a connection.
@@ -51,6 +51,7 @@ int client_sweep(struct sweep *request)
 {
 	struct sweep copy = {.now = request->now};
 
+	note_tick(bpf_ktime_get_ns() >> TICK_SHIFT);
 	bpf_for_each_map_elem(&connections, sweep_one, &copy, 0);
 	return 0;
 }
@@ -60,8 +61,9 @@ int server_sweep(struct sweep *request)
 {
 	struct sweep copy = {.now = request->now};
 
+	note_tick(bpf_ktime_get_ns() >> TICK_SHIFT);
 	bpf_for_each_map_elem(&connections, sweep_one, &copy, 0);
-	bpf_for_each_map_elem(&opening, sweep_one, &copy, 0);
+	bpf_for_each_map_elem(&half_open, sweep_bucket, &copy, 0);
 	return 0;
 }
 

@@ -43,6 +43,8 @@ class How(enum.IntFlag):
     """Go on at the port named without a new handshake."""
     RESET = 2
     """As CLOSE, at once and by RST."""
+    CONFIRM = 4
+    """Not announced: sent from the client's port that has been announced, so that it is answered there."""
 
 
 _WORDS = {
@@ -123,7 +125,7 @@ class Announcer:
         self.settings = _constants(agent, constants)
         self._object = libbpf.Object(str(loader.OBJECT_FILE))
         try:
-            self._object.keep_only({f"{role}_announce"}, {*agent.maps, constants})
+            self._object.keep_only({f"{role}_announce"}, {*agent.maps, constants, loader.CLOCK})
             self._object.set_initial_value(constants, self.settings)
             for name, fd in agent.maps.items():
                 self._object.set_max_entries(name, libbpf.map_info(fd)[1].max_entries)
@@ -156,6 +158,12 @@ class Announcer:
         if self._role == "client":
             source, sport, destination, dport = destination, dport, source, sport
         frame = packets.bare_ack(source, destination, sport, dport)
+        if self._role == "client":
+            # What comes last decides where the server sends, and the way to the port in use is known.
+            self._send(frame, source, destination, port, How.CONFIRM)
+        return self._send(frame, source, destination, port, how)
+
+    def _send(self, frame: bytes, source: Address, destination: Address, port: int, how: How) -> Answer:
         target = int.from_bytes(port.to_bytes(2, "big"), sys.byteorder)
         result = libbpf.run(self._program, frame, struct.pack("=48xII", target, how))
         answer = Answer(result.verdict)

@@ -25,14 +25,110 @@ const volatile struct {
 #define OPENING_MAX 16384
 /* Bytes a client may have sent, or acknowledged, with the segment that completes the handshake. */
 #define FIRST_WINDOW (1 << 20)
-#define COPIES_TO_GO_BACK 2 /* segments on the port left that show that the client does not hear the new one */
+#define COPIES_TO_GO_BACK 2 /* of one segment on the port left: they show that the client does not hear the new one */
+
+/*
+ * Half-open connections: buckets of an array, because putting one into an LRU map and taking it out costs ten times as
+ * much. A full bucket gives up its oldest place. Which bucket is a secret, so that no flood can be aimed at one.
+ */
+struct half {
+	struct key key;
+	struct connection connection; /* state 0: a free place */
+};
+
+#define BUCKET_SIZE 4
+#define BUCKETS (OPENING_MAX / BUCKET_SIZE) /* a power of two */
 
 struct {
-	__uint(type, BPF_MAP_TYPE_LRU_HASH);
-	__uint(max_entries, OPENING_MAX);
-	__type(key, struct key);
-	__type(value, struct connection);
-} opening SEC(".maps");
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, BUCKETS);
+	__type(key, __u32);
+	__type(value, struct half[BUCKET_SIZE]);
+} half_open SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, __u64);
+} secret SEC(".maps");
+
+static __always_inline bool same_key(const struct key *one, const struct key *other)
+{
+	const __u32 *a = (const __u32 *)one, *b = (const __u32 *)other;
+	__u32 differences = 0;
+
+	if (a[8] != b[8] || a[3] != b[3]) /* the ports, and the end of the client's address */
+		return false;
+	for (int i = 0; i < 8; i++)
+		differences |= a[i] ^ b[i];
+	return !differences;
+}
+
+static __always_inline __u64 mix(__u64 hash, __u64 word)
+{
+	hash = (hash ^ word) * 0x9e3779b97f4a7c15ULL;
+	return hash ^ hash >> 32;
+}
+
+/* The places a half-open connection can be in. */
+static __always_inline struct half *bucket_of(const struct key *key)
+{
+	const __u32 *words = (const __u32 *)key;
+	__u32 zero = 0, index;
+	__u64 *seed = bpf_map_lookup_elem(&secret, &zero), hash;
+
+	if (!seed)
+		return NULL;
+	if (!*seed)
+		*seed = (__u64)bpf_get_prandom_u32() << 32 | bpf_get_prandom_u32() | 1;
+	hash = *seed;
+	for (int i = 0; i < 8; i += 2)
+		hash = mix(hash, (__u64)words[i] << 32 | words[i + 1]);
+	index = mix(hash, words[8]) % BUCKETS;
+	return bpf_map_lookup_elem(&half_open, &index);
+}
+
+static __always_inline struct connection *find_half(const struct key *key)
+{
+	struct half *bucket = bucket_of(key);
+
+	for (int i = 0; bucket && i < BUCKET_SIZE; i++) {
+		if (bucket[i].connection.state && same_key(&bucket[i].key, key))
+			return &bucket[i].connection;
+	}
+	return NULL;
+}
+
+static __always_inline void forget_half(struct connection *half)
+{
+	half->state = 0;
+}
+
+/* Remember one, instead of an older one of the same key. */
+static __always_inline void remember_half(const struct key *key, const struct connection *fresh)
+{
+	struct half *bucket = bucket_of(key), *place = bucket;
+
+	if (!bucket)
+		return;
+	for (int i = 0; i < BUCKET_SIZE; i++) {
+		struct half *each = &bucket[i];
+
+		if (each->connection.state && same_key(&each->key, key)) {
+			place = each;
+			break;
+		}
+		if (place->connection.state &&
+		    (!each->connection.state || (__s32)(each->connection.seen - place->connection.seen) < 0))
+			place = each;
+	}
+	forget_half(&place->connection); /* no packet on another processor may find it half written */
+	barrier();
+	place->key = *key;
+	barrier();
+	place->connection = *fresh;
+}
 
 static __always_inline __be16 application_of(__be16 port)
 {
@@ -56,8 +152,11 @@ static __always_inline int server_syn(struct __sk_buff *skb, const struct packet
 	__be16 answer = redirect ? server_settings.answers[segment->dport] : 0;
 	struct numbers numbers;
 
-	/* The kernel has such a connection: it challenges the SYN (RFC 5961, 4), and nothing is forgotten for it. */
-	if (ask_socket(skb, packet, key, SERVER, &numbers))
+	/*
+	 * The kernel has such a connection: it challenges the SYN (RFC 5961, 4), and nothing is forgotten for it. Where
+	 * there is no entry that could be forgotten, what is noted now has no effect until the SYN is answered.
+	 */
+	if (entry && ask_socket(skb, packet, key, SERVER, &numbers))
 		return rewrite(skb, packet, segment, key->client_port, key->port, segment->word);
 	if (entry && is_live(entry)) {
 		/* Late copies of its own SYN included: the kernel answers those as the connection's state demands. */
@@ -81,14 +180,16 @@ static __always_inline int server_syn(struct __sk_buff *skb, const struct packet
 			.flags = (redirect ? REDIRECTED : 0) | (by_bit ? 0 : BY_OPTION) | (answer ? ANNOUNCED : 0),
 		};
 
-		if (bpf_map_update_elem(&opening, key, &fresh, BPF_ANY))
-			count(COUNT_map_full);
+		remember_half(key, &fresh);
 		if (redirect)
 			count(COUNT_syn_redirect);
 		if (redirect && asked.port)
 			count(COUNT_arrived);
-	} else if (bpf_map_lookup_elem(&opening, key)) {
-		bpf_map_delete_elem(&opening, key);
+	} else {
+		struct connection *half = find_half(key);
+
+		if (half)
+			forget_half(half);
 	}
 	return rewrite(skb, packet, segment, segment->sport, key->port, segment->word);
 }
@@ -98,18 +199,18 @@ static __always_inline int server_syn(struct __sk_buff *skb, const struct packet
  * if the client could not follow, at the one it opened on. Only who has seen the SYN/ACK can complete it; any other
  * segment changes nothing. False: the segment is on neither port.
  */
-static __always_inline bool server_settle(const struct key *key, const struct connection *half,
+static __always_inline bool server_settle(const struct key *key, struct connection *half,
 					  const struct segment *segment)
 {
 	struct connection entry = *half;
 
 	if (segment->dport != half->wire && segment->dport != half->opened)
 		return false;
-	if ((segment->word & TCP_RST) || !(segment->word & TCP_ACK) || !(half->flags & ANSWERED) ||
+	if ((segment->word & TCP_RST) || !(segment->word & TCP_ACK) ||
 	    segment->ack - (half->server_seq + 1) > FIRST_WINDOW ||
 	    segment->seq - (half->client_seq + 1) > FIRST_WINDOW)
 		return true;
-	entry.seen = tick();
+	touch(&entry);
 	if (!(half->flags & ANNOUNCED)) {
 		entry.state = PLAIN;
 		entry.flags |= SETTLED;
@@ -129,7 +230,7 @@ static __always_inline bool server_settle(const struct key *key, const struct co
 	if (bpf_map_update_elem(&connections, key, &entry, BPF_ANY))
 		count(COUNT_map_full);
 	else
-		bpf_map_delete_elem(&opening, key);
+		forget_half(half);
 	return true;
 }
 
@@ -166,6 +267,42 @@ static __always_inline void swap_ports(struct connection *entry)
 	entry->copies = 0;
 }
 
+/*
+ * Has the client heard us on the port it sends to? Then it leaves out CONFIRM; who asked by option alone leaves out the
+ * option, which only acknowledgements could have.
+ */
+static __always_inline bool has_heard(struct __sk_buff *skb, const struct packet *packet,
+				      const struct segment *segment, const struct connection *entry)
+{
+	struct announcement found;
+
+	if (segment->word & TCP_RST)
+		return false;
+	if (!(entry->flags & BY_OPTION))
+		return !(segment->word & REDIRECT_CONFIRM);
+	if (!is_pure_ack(segment) || !has_room(packet, segment))
+		return false;
+	found = read_option(skb, packet, segment);
+	return !found.bad && !(found.flags & OPTION_CONFIRM);
+}
+
+/*
+ * A client that does not hear the wire's port repeats itself on the port left, too: the first of what it has sent that
+ * is not acknowledged. Several segments at once say nothing, nor do acknowledgements, which all have one number.
+ */
+static __always_inline bool is_repeated(const struct segment *segment, struct connection *entry)
+{
+	if (!segment->data && !(segment->word & TCP_FIN))
+		return false;
+	if (entry->copies == 0 || (__s32)(segment->seq - entry->end_seq) < 0) {
+		entry->end_seq = segment->seq;
+		entry->copies = 0;
+	} else if (segment->seq != entry->end_seq) {
+		return false;
+	}
+	return ++entry->copies >= COPIES_TO_GO_BACK;
+}
+
 /* A segment on another port than the connection's. False: drop it. */
 static __always_inline bool server_other_port(struct __sk_buff *skb, const struct packet *packet,
 					      const struct segment *segment, const struct key *key,
@@ -188,11 +325,11 @@ static __always_inline bool server_other_port(struct __sk_buff *skb, const struc
 		return true; /* it was on its way when the connection moved */
 	if (entry->state == PLAIN) {
 		/* A client that sends to the announced port without CONFIRM has heard us there. */
-		if (!(segment->word & REDIRECT_CONFIRM) && !(entry->flags & BY_OPTION)) {
+		if (has_heard(skb, packet, segment, entry)) {
 			swap_ports(entry);
 			set(entry, SETTLED);
 		}
-	} else if (++entry->copies >= COPIES_TO_GO_BACK) {
+	} else if (is_repeated(segment, entry)) {
 		swap_ports(entry);
 		if (entry->opened == entry->wire)
 			count(COUNT_stayed);
@@ -200,7 +337,10 @@ static __always_inline bool server_other_port(struct __sk_buff *skb, const struc
 	return true;
 }
 
-/* The client announces another port of its own (row D9). */
+/*
+ * The client announces another port of its own (row D9). Nothing is sent there before something has come from there: an
+ * address translator may have made it another one.
+ */
 static __always_inline void server_announcement(struct __sk_buff *skb, const struct packet *packet,
 						const struct segment *segment, const struct key *key,
 						struct connection *entry, const struct announcement *found)
@@ -208,26 +348,46 @@ static __always_inline void server_announcement(struct __sk_buff *skb, const str
 	struct connection alias = alias_of(key);
 	struct key alias_key = *key;
 	struct connection *other;
+	struct numbers numbers;
 
 	if (!in_window(skb, packet, segment, key, SERVER)) {
 		count(COUNT_forged_announcement);
 		return;
 	}
-	if (found->port == entry->client_port)
-		return;
 	alias_key.client_port = found->port;
 	other = bpf_map_lookup_elem(&connections, &alias_key);
+	if (other && other->state == ALIAS && other->opened == alias.opened && other->client_port == alias.client_port)
+		other = NULL; /* announced before */
 	if (!found->port || !(found->flags & OPTION_IN_PLACE) || found->port == key->client_port ||
-	    (other && (other->state == ALIAS || !is_closing(other)))) {
+	    (other && (other->state == ALIAS || !is_closing(other))) ||
+	    ask_socket(skb, packet, &alias_key, SERVER, &numbers)) {
 		count(COUNT_refused_announcement);
 		return;
 	}
+	if (found->port == entry->client_port)
+		return;
 	if (bpf_map_update_elem(&connections, &alias_key, &alias, BPF_ANY)) {
 		count(COUNT_map_full);
 		return;
 	}
-	entry->client_port = found->port;
-	count(COUNT_client_moved);
+	entry->client_target = found->port;
+	set(entry, OWN_MOVING);
+}
+
+/*
+ * The client has sent from another of its ports than before: there it is answered from now on. Until it has heard that,
+ * it goes on sending from the one before, too, which brings the answers back there.
+ */
+static __always_inline void server_follow_client(struct __sk_buff *skb, const struct packet *packet,
+						 const struct segment *segment, const struct key *key,
+						 struct connection *entry)
+{
+	if (!in_window(skb, packet, segment, key, SERVER))
+		return;
+	if (entry->client_port)
+		entry->client_target = entry->client_port;
+	entry->client_port = segment->sport == key->client_port ? 0 : segment->sport;
+	clear(entry, SETTLED);
 }
 
 static __always_inline int server_ingress_tcp(struct __sk_buff *skb, struct packet *packet)
@@ -243,10 +403,10 @@ static __always_inline int server_ingress_tcp(struct __sk_buff *skb, struct pack
 	if (entry && entry->state == ALIAS) {
 		struct connection *owner = follow(key, entry);
 
-		if (owner && owner->client_port == segment.sport) {
-			touch(entry);
+		if (owner && (owner->client_port == segment.sport || !is_syn(&segment))) {
+			note_use(entry, &segment);
 			entry = owner;
-		} else { /* a port the client once moved to, now another connection's */
+		} else { /* a port the client once moved to or might have, now another connection's */
 			key->client_port = segment.sport;
 			bpf_map_delete_elem(&connections, key);
 			entry = NULL;
@@ -256,8 +416,8 @@ static __always_inline int server_ingress_tcp(struct __sk_buff *skb, struct pack
 		return server_syn(skb, packet, &segment, key, entry);
 
 	if (!entry) {
-		half = bpf_map_lookup_elem(&opening, key);
-		if (half) {
+		half = find_half(key);
+		if (half && (half->flags & ANSWERED)) {
 			if (!server_settle(key, half, &segment)) {
 				count(COUNT_wrong_port);
 				return DROP;
@@ -267,10 +427,17 @@ static __always_inline int server_ingress_tcp(struct __sk_buff *skb, struct pack
 		}
 		return rewrite(skb, packet, &segment, key->client_port, key->port, segment.word);
 	}
+	if (segment.sport != client_port_of(entry, key->client_port))
+		server_follow_client(skb, packet, &segment, key, entry);
 	if (segment.dport == entry->wire) {
-		if (!(entry->flags & SETTLED) && entry->state == BOUND && !(segment.word & (REDIRECT_CONFIRM | TCP_RST)) &&
-		    !(entry->flags & BY_OPTION))
+		if (!(entry->flags & SETTLED) && entry->state == BOUND && has_heard(skb, packet, &segment, entry) &&
+		    !is_disowned(skb, packet, &segment, key, SERVER)) {
 			set(entry, SETTLED);
+			if ((entry->flags & OWN_MOVING) && entry->client_port) {
+				clear(entry, OWN_MOVING);
+				count(COUNT_client_moved);
+			}
+		}
 	} else if (!server_other_port(skb, packet, &segment, key, entry)) {
 		count(COUNT_wrong_port);
 		return DROP;
@@ -278,12 +445,14 @@ static __always_inline int server_ingress_tcp(struct __sk_buff *skb, struct pack
 	if (may_announce(&segment)) {
 		struct announcement found = read_option(skb, packet, &segment);
 
-		if (found.flags & OPTION_REDIRECT)
+		if (found.flags & OPTION_REDIRECT) {
 			server_announcement(skb, packet, &segment, key, entry, &found);
+			return DROP; /* unanswered: answers are rationed (RFC 5961, 10), and the new port's counts */
+		}
 	}
-	touch(entry);
+	note_use(entry, &segment);
 	if (segment.word & (TCP_FIN | TCP_RST))
-		set(entry, segment.word & TCP_RST ? DOUBTFUL : FIN_REMOTE);
+		note_end(skb, packet, &segment, key, SERVER, entry);
 	return rewrite(skb, packet, &segment, key->client_port, key->port, segment.word);
 }
 
@@ -313,10 +482,21 @@ static __always_inline int server_synack(struct __sk_buff *skb, const struct pac
 	return rewrite(skb, packet, segment, opened, dport, word);
 }
 
+/*
+ * Is this segment about the SYN that was noted? It is once that has been answered; before, only what answers it is.
+ * Anything else belongs to a connection that the kernel has had all along and that no entry is needed for.
+ */
+static __always_inline bool may_answer(const struct connection *half, const struct segment *segment)
+{
+	return (half->flags & ANSWERED) || is_synack(segment) ||
+	       ((segment->word & TCP_RST) && segment->ack - (half->client_seq + 1) <= FIRST_WINDOW);
+}
+
 static __always_inline int server_egress_tcp(struct __sk_buff *skb, struct packet *packet)
 {
 	struct connection *entry;
 	struct segment segment;
+	__be16 sport, dport;
 	__u16 word;
 
 	if (!read_tcp(skb, packet, &segment, FROM_VIP))
@@ -325,18 +505,24 @@ static __always_inline int server_egress_tcp(struct __sk_buff *skb, struct packe
 	if (entry && entry->state == ALIAS)
 		return PASS;
 	if (!entry) {
-		entry = bpf_map_lookup_elem(&opening, &packet->key);
-		if (!entry)
+		entry = find_half(&packet->key);
+		if (!entry || !may_answer(entry, &segment))
 			return PASS;
 	}
 	note_local(entry, &segment);
 	if (is_synack(&segment))
 		return server_synack(skb, packet, &segment, entry);
 	word = segment.word;
+	sport = port_on_wire(entry);
+	dport = client_port_of(entry, segment.dport);
 	/* A client that has not heard this port takes a reset from it for a middlebox's, unless it is told. */
-	if ((word & TCP_RST) && entry->state == BOUND && !(entry->flags & (SETTLED | BY_OPTION)))
-		word |= REDIRECT_CONFIRM;
-	return rewrite(skb, packet, &segment, port_on_wire(entry), client_port_of(entry, segment.dport), word);
+	if ((word & TCP_RST) && entry->state == BOUND && !(entry->flags & SETTLED)) {
+		if (!(entry->flags & BY_OPTION))
+			word |= REDIRECT_CONFIRM;
+		if (has_room(packet, &segment))
+			return rewrite_with_option(skb, packet, &segment, sport, dport, word, OPTION_CONFIRM, 0);
+	}
+	return rewrite(skb, packet, &segment, sport, dport, word);
 }
 
 /* An error about a packet this host sent: it quotes the ports of the wire, the program knows its own. */

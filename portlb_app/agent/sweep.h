@@ -56,3 +56,16 @@ static long sweep_one(void *map, struct key *key, struct connection *entry, stru
 	bpf_map_delete_elem(map, key);
 	return 0;
 }
+
+static long sweep_bucket(void *map, __u32 *index, struct half *bucket, struct sweep *sweep)
+{
+	for (int i = 0; i < BUCKET_SIZE; i++) {
+		struct connection *half = &bucket[i].connection;
+
+		if (half->state && age(half, sweep->now) > OPENING_AGE) {
+			forget_half(half);
+			count(COUNT_swept_opening);
+		}
+	}
+	return 0;
+}

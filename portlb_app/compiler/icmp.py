@@ -1,4 +1,4 @@
-"""ICMP: errors about a server's packets, to whom the VIP says (rows I2, I3); all other ICMP has no port (rows I1, E6).
+"""ICMP: errors about a server's packets, to whom the VIP says (rows I2, I3); all other ICMP by its type (rows I1, E6).
 
 OpenFlow cannot match what an error quotes. Under ``replicate`` every server gets a copy: a host checks it against
 its own sockets (RFC 5927, 4), so a copy for the wrong host is harmless. Under ``owner`` the controller reads the quote.
@@ -9,9 +9,24 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from portlb_app.compiler.place import Place
-from portlb_app.config import IcmpErrors
-from portlb_app.openflow import Action, Flow, match
-from portlb_app.pipeline import DEFAULT, ICMP, Family, Priority, Reason, cookie, family, flow, goto, punt
+from portlb_app.config import Address, IcmpErrors, IcmpPolicy, Vip
+from portlb_app.openflow import IN_PORT, Action, Flow, Group, Output, ToGroup, match
+from portlb_app.pipeline import (
+    DEFAULT,
+    ICMP,
+    Family,
+    Priority,
+    Reason,
+    answer_echo,
+    cookie,
+    family,
+    flow,
+    goto,
+    icmp_group,
+    punt,
+    selection,
+)
+from portlb_app.selection import rows
 
 _REASONS = {
     IcmpErrors.OWNER: "an ICMP error about a server's packet: the owner of the quoted port gets it (I2, I3)",
@@ -22,7 +37,7 @@ _REASONS = {
 
 
 def flows(place: Place) -> Iterator[Flow]:
-    """What the VIP says about errors; the rest goes to the default server."""
+    """What the VIP says about errors, about other types, and about the rest."""
     for address in place.vip.addresses:
         ip = family(address)
         for icmp_type in ip.errors:
@@ -34,14 +49,59 @@ def flows(place: Place) -> Iterator[Flow]:
                 cookie(Reason.ICMP_ERROR, place.number),
                 _REASONS[place.vip.icmp_errors],
             )
+        mark = cookie(Reason.NO_PORTS, place.number)
+        for rule in place.vip.icmp_types:
+            if rule.version == ip.version:
+                yield flow(
+                    ICMP,
+                    Priority.SPECIFIC,
+                    match(**ip.to(address), ip_proto=ip.icmp, **{ip.icmp_type: rule.type}),
+                    _without_ports(place, address, rule.target),
+                    mark,
+                    "ICMP of a type that is somebody's (I1)",
+                )
         yield flow(
             ICMP,
             Priority.GENERAL,
-            match(eth_type=ip.eth_type, ip_proto=ip.icmp),
-            (goto(DEFAULT),),
-            cookie(Reason.NO_PORTS),
-            "ICMP without a quote has no port: default server or drop (I1, E6)",
+            match(**ip.to(address), ip_proto=ip.icmp),
+            _without_ports(place, address, place.vip.icmp_rest),
+            mark,
+            "ICMP without a quote has no port to judge it by (I1, E6)",
         )
+
+
+def groups(place: Place) -> Iterator[Group]:
+    """One select group per address, where ICMP is balanced: rows of all servers."""
+    names = tuple(server.name for server in place.servers)
+    for address in place.vip.addresses:
+        ip = family(address)
+        if IcmpPolicy.BALANCE in icmp_targets(place.vip, ip):
+            yield Group(
+                icmp_group(place.number, ip.version),
+                "select",
+                tuple(place.deliver(server, ip) for server in rows(names)),
+                selection(level=0),
+            )
+
+
+def icmp_targets(vip: Vip, ip: Family) -> set[IcmpPolicy | str]:
+    """Everybody who gets ICMP of some type."""
+    return {rule.target for rule in vip.icmp_types if rule.version == ip.version} | {vip.icmp_rest}
+
+
+def _without_ports(place: Place, address: Address, target: IcmpPolicy | str) -> tuple[Action, ...]:
+    ip = family(address)
+    match target:
+        case IcmpPolicy.ANSWER:
+            return (*answer_echo(place.vip.mac, address), Output(IN_PORT))
+        case IcmpPolicy.BALANCE:
+            return (ToGroup(icmp_group(place.number, ip.version)),)
+        case IcmpPolicy.DEFAULT:
+            return (goto(DEFAULT),)
+        case IcmpPolicy.DROP:
+            return ()
+        case _:
+            return place.deliver(target, ip)
 
 
 def _target(place: Place, ip: Family) -> tuple[Action, ...]:

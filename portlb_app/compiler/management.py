@@ -13,6 +13,7 @@ from portlb_app.openflow import ETH_ARP, LOCAL, Flow, Output, match
 from portlb_app.pipeline import (
     CLASSIFY,
     ND_ADVERTISE,
+    ND_OTHERS,
     ND_SOLICIT,
     NEIGHBOUR,
     Priority,
@@ -37,7 +38,7 @@ def flows(network: int, addresses: tuple[Address, ...]) -> Iterator[Flow]:
             discovery = {**from_network, "eth_type": ip.eth_type, "ip_proto": ip.icmp}
             questions = [
                 match(**discovery, icmpv6_type=ND_SOLICIT, nd_target=address),
-                match(**discovery, icmpv6_type=ND_ADVERTISE, ipv6_dst=address),
+                *(match(**discovery, icmpv6_type=each, ipv6_dst=address) for each in (ND_ADVERTISE, *ND_OTHERS)),
             ]
         for question in questions:
             yield flow(NEIGHBOUR, Priority.EXCEPTION, question, (Output(LOCAL),), mark, reason)

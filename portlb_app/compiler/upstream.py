@@ -14,9 +14,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from portlb_app.compiler import log
+from portlb_app.compiler.icmp import icmp_targets
 from portlb_app.compiler.place import Place
-from portlb_app.config import Fragments, Legacy, Rewrite, Server
-from portlb_app.openflow import IP_TCP, Action, Flow, match
+from portlb_app.config import Fragments, IcmpPolicy, Legacy, Rewrite, Server
+from portlb_app.openflow import Action, Flow, match
 from portlb_app.pipeline import (
     FRAGMENTS,
     PEER,
@@ -56,14 +57,14 @@ def _from_server(place: Place, server: Server, ip: Family) -> Iterator[Flow]:
     }
     if place.is_one_armed(server):
         source["eth_dst"] = place.vip.mac  # and not what a learning switch floods
-    up = place.up(server, ip)
+    up = log.seen(place, place.up(server, ip))
     for port in _ports(place, server):
         for name, protocol in TRANSPORTS:
             yield flow(
                 UPSTREAM,
                 Priority.EXCEPTION,
                 match(**source, ip_proto=protocol, **{f"{name}_src": port}),
-                log.seen(place, up) if protocol == IP_TCP else up,
+                up,
                 cookie(Reason.OWN_PORT, place.number, port),
                 "a server answers from a port it owns or shares",
             )
@@ -76,6 +77,20 @@ def _from_server(place: Place, server: Server, ip: Family) -> Iterator[Flow]:
             cookie(Reason.SERVER_ICMP, place.number),
             "a server's ICMP errors and answers to pings",
         )
+    targets = icmp_targets(place.vip, ip)
+    if server.name in targets or IcmpPolicy.BALANCE in targets:
+        yield flow(
+            UPSTREAM,
+            Priority.GENERAL,
+            match(**source, ip_proto=ip.icmp),
+            up,
+            cookie(Reason.SERVER_ICMP, place.number),
+            "a server that gets ICMP of some type answers it (I1)",
+        )
+    if place.vip.rewrite is Rewrite.ADDRESS:
+        for router in server.routers:
+            if router.version == ip.version:
+                yield from _router_errors(source | ip.by(router), ip)
     for part in FRAGMENTS:
         yield flow(
             UPSTREAM,
@@ -90,9 +105,22 @@ def _from_server(place: Place, server: Server, ip: Family) -> Iterator[Flow]:
             UPSTREAM,
             Priority.GENERAL,
             match(**source),
-            log.seen(place, up),
+            up,
             cookie(Reason.UNKNOWN_PORT, place.number),
             "the default server answers from ports nobody has",
+        )
+
+
+def _router_errors(source: dict[str, int], ip: Family) -> Iterator[Flow]:
+    """A router before servers, of one VIP or of several, may report errors about clients' packets to them (N1)."""
+    for icmp_type in ip.errors:
+        yield flow(
+            UPSTREAM,
+            Priority.EXCEPTION,
+            match(**source, ip_proto=ip.icmp, **{ip.icmp_type: icmp_type}),
+            punt(Reason.SERVER_ICMP),
+            cookie(Reason.SERVER_ICMP),
+            "a router's ICMP errors about packets to the servers behind it",
         )
 
 
@@ -134,6 +162,7 @@ def _ports(place: Place, server: Server) -> list[int]:
     ports = {owned.port for owned in server.service_ports}
     for pool in place.vip.redirect_ports:
         answers_plain = pool.legacy is Legacy.DEFAULT and server.name == place.vip.default_server
-        if server.name in pool.servers or answers_plain:
+        is_remembered = pool.legacy is Legacy.PIN  # a connection may outlive its server's time in the pool
+        if server.name in pool.servers or answers_plain or is_remembered:
             ports.add(pool.port)
     return sorted(ports)

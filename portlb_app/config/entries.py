@@ -19,6 +19,7 @@ from portlb_app.config.values import (
     Forwarding,
     Fragments,
     IcmpErrors,
+    IcmpPolicy,
     Legacy,
     Problem,
     Rewrite,
@@ -75,6 +76,13 @@ def _connector(value: Any) -> Connector:
     return Connector(found[1], port)
 
 
+def _icmp_target(value: Any) -> IcmpPolicy | str:
+    """A policy, or else a server's name."""
+    if not isinstance(value, str):
+        raise ValueError("answer, balance, default, drop or a server's name is expected")
+    return IcmpPolicy(value) if value in IcmpPolicy.__members__.values() else value
+
+
 def _number(value: Any) -> Any:
     if not isinstance(value, int) or isinstance(value, bool):
         raise ValueError("a number is expected")
@@ -107,6 +115,13 @@ class Entry(BaseModel):
     required: ClassVar[tuple[str, ...]] = ()
 
 
+class PinEntry(Entry):
+    """``vips.NAME.redirect_ports.PORT.pin``."""
+
+    idle: Annotated[Number, Field(ge=1, le=65535)] | None = None
+    connections: Annotated[Number, Field(ge=1, le=1 << 20)] | None = None
+
+
 class RedirectPortEntry(Entry):
     """``vips.NAME.redirect_ports.PORT``."""
 
@@ -114,6 +129,7 @@ class RedirectPortEntry(Entry):
     servers: list[str] | None = Field(default=None, max_length=256)
     legacy: Legacy | None = None
     signal: Signal | None = None
+    pin: PinEntry | None = None
 
 
 class IcmpEntry(Entry):
@@ -121,6 +137,10 @@ class IcmpEntry(Entry):
 
     errors: IcmpErrors | None = None
     unknown: UnknownErrors | None = None
+    echo: Annotated[IcmpPolicy | str, BeforeValidator(_icmp_target)] | None = None
+    types: dict[Any, Any] | None = None
+    types6: dict[Any, Any] | None = None
+    other: Annotated[IcmpPolicy | str, BeforeValidator(_icmp_target)] | None = None
 
 
 class VipEntry(Entry):

@@ -10,8 +10,10 @@ import re
 from dataclasses import dataclass, field
 from typing import Any
 
+from portlb_app.config import icmp
 from portlb_app.config.entries import (
     IcmpEntry,
+    PinEntry,
     RedirectPortEntry,
     ServerEntry,
     ServicePortEntry,
@@ -30,7 +32,9 @@ from portlb_app.config.values import (
     Forwarding,
     Fragments,
     IcmpErrors,
+    IcmpPolicy,
     Legacy,
+    Pin,
     Problem,
     RedirectPort,
     Rewrite,
@@ -42,6 +46,7 @@ from portlb_app.config.values import (
     UnknownFragments,
     Vip,
 )
+from portlb_app.pipeline import ROWS
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}")
 _PORT = re.compile(r"[1-9][0-9]{0,4}")
@@ -230,6 +235,7 @@ def _check_vips(file: _File) -> None:
         elif entry.default_for is not None:
             file.wrong(f"{path}.default_for", "there is no default_server")
         _check_punted(file, name)
+        _check_icmp(file, name)
         for port, pool in file.redirect_ports[name].items():
             where = f"{path}.redirect_ports.{port}"
             members = pool.servers or []
@@ -241,6 +247,8 @@ def _check_vips(file: _File) -> None:
                 file.wrong(f"{where}.legacy", f"no server owns {port} as a service port")
             if pool.legacy is Legacy.DEFAULT and entry.default_server is None:
                 file.wrong(f"{where}.legacy", "there is no default_server")
+            if pool.pin is not None and pool.legacy is not Legacy.PIN:
+                file.wrong(f"{where}.pin", "needs legacy: pin")
             if pool.signal is Signal.OPTION and _legacy(file, name, port) in (Legacy.OWNER, Legacy.DEFAULT):
                 _check_redirects(file, where, port, members)
 
@@ -266,6 +274,21 @@ def _check_punted(file: _File, name: str) -> None:
         for key, wrong in given.items():
             if wrong:
                 file.wrong(f"{path}.{key}", "there is no default_server")
+
+
+def _check_icmp(file: _File, name: str) -> None:
+    path, entry = f"vips.{name}.icmp", file.icmp[name]
+    icmp.rules(entry, lambda below_icmp, message: file.wrong(f"{path}.{below_icmp}", message))
+    if entry.other is IcmpPolicy.ANSWER:
+        file.wrong(f"{path}.other", "the switch answers pings only: use echo")
+    servers = sum(server.vip == name for server in file.servers.values())
+    for key, target in icmp.targets(entry):
+        if target is IcmpPolicy.BALANCE and servers > ROWS:
+            file.wrong(f"{path}.{key}", f"balances over {ROWS} servers at most, and {name} has {servers}")
+        if target is IcmpPolicy.DEFAULT and file.vips[name].default_server is None:
+            file.wrong(f"{path}.{key}", "there is no default_server")
+        elif not isinstance(target, IcmpPolicy):
+            _check_member(file, f"{path}.{key}", target, name)
 
 
 def _check_redirects(file: _File, where: str, port: int, members: list[str]) -> None:
@@ -389,13 +412,24 @@ def _need(value: Any) -> Any:
     return value
 
 
+def _pin(entry: PinEntry | None) -> Pin:
+    given = {} if entry is None else {key: value for key, value in entry if value is not None}
+    return Pin(**given)
+
+
+def _nothing_wrong(path: str, message: str) -> None:
+    raise AssertionError(f"{path}: {message}, in a file without problems")
+
+
 def _vip(file: _File, name: str) -> Vip:
     entry = file.vips[name]
     default_for = entry.default_for or DefaultFor.UNKNOWN_PORTS
     pools = []
     for port, pool in sorted(file.redirect_ports[name].items()):
         servers = tuple(sorted(_need(pool.servers)))
-        pools.append(RedirectPort(port, servers, _legacy(file, name, port), pool.signal or Signal.FLAG))
+        legacy = _legacy(file, name, port)
+        pin = _pin(pool.pin) if legacy is Legacy.PIN else None
+        pools.append(RedirectPort(port, servers, legacy, pool.signal or Signal.FLAG, pin))
     rewrite = entry.rewrite or Rewrite.NOTHING
     errors = IcmpErrors.OWNER if rewrite is Rewrite.ADDRESS else IcmpErrors.REPLICATE
     otherwise = "drop" if entry.default_server is None else "default"
@@ -410,6 +444,8 @@ def _vip(file: _File, name: str) -> Vip:
         gateway=entry.gateway,
         icmp_errors=file.icmp[name].errors or errors,
         unknown_errors=file.icmp[name].unknown or UnknownErrors(otherwise),
+        icmp_types=icmp.rules(file.icmp[name], _nothing_wrong),
+        icmp_rest=file.icmp[name].other or IcmpPolicy(otherwise),
         fragments=entry.fragments or Fragments(otherwise),
         unknown_fragments=entry.unknown_fragments or UnknownFragments(otherwise),
         log=bool(entry.log),

@@ -41,6 +41,8 @@ class Legacy(str, enum.Enum):
     """The default server gets it (E4)."""
     BALANCE = "balance"
     """The pool's rows decide, without memory: a connection breaks if its row moves (beyond the source)."""
+    PIN = "pin"
+    """The pool's rows decide once, and the switch remembers, within limits (beyond the source)."""
     DROP = "drop"
     """Nobody gets it (E4)."""
 
@@ -67,6 +69,28 @@ class IcmpErrors(str, enum.Enum):
     """The default server gets it."""
     DROP = "drop"
     """Nobody gets it: path-MTU discovery does not work."""
+
+
+class IcmpPolicy(str, enum.Enum):
+    """Who gets ICMP that quotes nothing, pings above all (row I1)."""
+
+    ANSWER = "answer"
+    """The switch itself answers; pings only."""
+    BALANCE = "balance"
+    """A server of the VIP, by a hash of the packet's addresses."""
+    DEFAULT = "default"
+    """The default server."""
+    DROP = "drop"
+    """Nobody."""
+
+
+@dataclass(frozen=True, order=True)
+class IcmpRule:
+    """Who gets ICMP of one type of one version of IP (RFC 792, RFC 4443): by policy, or a server by its name."""
+
+    version: int
+    type: int
+    target: IcmpPolicy | str
 
 
 class UnknownErrors(str, enum.Enum):
@@ -146,13 +170,25 @@ class ServicePort:
 
 
 @dataclass(frozen=True, order=True)
+class Pin:
+    """How much a switch remembers of plain clients' connections to a redirect port.
+
+    At most `connections`; each until it is idle for `idle` seconds.
+    """
+
+    idle: int = 300
+    connections: int = 16384
+
+
+@dataclass(frozen=True, order=True)
 class RedirectPort:
-    """A port a pool of servers shares, and what plain clients get there."""
+    """A port a pool of servers shares, and what plain clients get there (`pin`: where they are remembered)."""
 
     port: int
     servers: tuple[str, ...]
     legacy: Legacy
     signal: Signal = Signal.FLAG
+    pin: Pin | None = None
 
 
 @dataclass(frozen=True)
@@ -191,6 +227,8 @@ class Vip:
     gateway: int | None = None
     icmp_errors: IcmpErrors = IcmpErrors.REPLICATE
     unknown_errors: UnknownErrors = UnknownErrors.DROP
+    icmp_types: tuple[IcmpRule, ...] = ()
+    icmp_rest: IcmpPolicy | str = IcmpPolicy.DEFAULT
     fragments: Fragments = Fragments.DROP
     unknown_fragments: UnknownFragments = UnknownFragments.DROP
     log: bool = False

@@ -343,6 +343,9 @@ def client_cases(f: Family) -> list[Case]:
         bad_option("type none with a port's length", option(Y, type_=0)),
         Case("E2 RST from Y with CONFIRM: the server's own", c.from_server(Y, RST | ACK | CONFIRM),
              c.from_server(X, RST | ACK | CONFIRM), counters={"confirmed": 1}, before=c_bound),
+        Case("E2 RST from Y with CONFIRM in the option alone, on a path that clears bits",
+             c.from_server(Y, RST | ACK, options=bare_option(CONFIRM_FLAG)),
+             c.from_server(X, RST | ACK, options=bare_option(CONFIRM_FLAG)), counters={"confirmed": 1}, before=c_bound),
         drop("E2 RST from Y before anything was heard from there: a middlebox's", c.from_server(Y, RST | ACK, data=b""),
              None, *c_bound),
         Case("I2 refusal of a packet to Y before anything was heard from there",
@@ -447,8 +450,22 @@ def server_cases(f: Family) -> list[Case]:
         Case("D1 data to Y", s.from_client(Y, ACK, data=b"odd"), s.from_client(X, ACK, data=b"odd"), before=s_bound),
         Case("D1 data from the application leaves from Y", s.from_server(X, ACK, data=b"x"),
              s.from_server(Y, ACK, data=b"x"), before=s_bound),
-        Case("E2 reset before the client has confirmed Y: with CONFIRM", s.from_server(X, RST | ACK),
-             s.from_server(Y, RST | ACK | CONFIRM), before=s_bound),
+        Case("E2 reset before the client has confirmed Y: with CONFIRM, also as an option",
+             s.from_server(X, RST | ACK), s.from_server(Y, RST | ACK | CONFIRM, options=bare_option(CONFIRM_FLAG)),
+             before=s_bound),
+        Case("E2 option: such a reset has the option alone", s.from_server(X, RST | ACK),
+             s.from_server(Y, RST | ACK, options=bare_option(CONFIRM_FLAG)),
+             before=(*s_by_option, s.synack(X), s.from_client(Y, ACK, options=option(X)))),
+        Case("E2 option: data does not say that Y is heard", s.from_server(X, RST | ACK),
+             s.from_server(Y, RST | ACK, options=bare_option(CONFIRM_FLAG)),
+             before=(*s_by_option, s.synack(X), s.from_client(Y, ACK, options=option(X)),
+                     s.from_client(Y, ACK, data=b"x"))),
+        Case("E2 option: an acknowledgement without the option does", s.from_server(X, RST | ACK),
+             s.from_server(Y, RST | ACK),
+             before=(*s_by_option, s.synack(X), s.from_client(Y, ACK, options=option(X)), s.from_client(Y, ACK))),
+        Case("E2 option: none that has no room for it", s.from_server(X, RST | ACK),
+             s.from_server(Y, RST | ACK, options=bare_option(CONFIRM_FLAG)),
+             before=(*s_by_option, s.synack(X), s.from_client(Y, ACK, options=FULL))),
         Case("E2 reset once it has", s.from_server(X, RST | ACK), s.from_server(Y, RST | ACK),
              before=(*s_bound, s.from_client(Y, ACK))),
         Case("D1 with IP options", s.from_server(X, ACK, data=b"x", extra=12),
@@ -803,6 +820,15 @@ def test_a_flood_of_syns_takes_nothing_from_open_connections(server_programs: Pr
     wanted = newest.from_server(Y, ACK, data=b"x")
     assert send(server_programs, newest.from_server(X, ACK, data=b"x")).packet == wanted.frame
     assert server_programs.counters()["map_full"] == 0
+
+
+def test_a_syn_that_is_not_answered_changes_nothing(server_programs: Programs) -> None:
+    """E2: a forged SYN to a service port moves no plain connection that the kernel has and the agent need not know."""
+    assert send(server_programs, s.syn(Y, REDIRECT)).verdict == PASS
+    for packet in (s.from_client(X, ACK, data=b"x"), s.from_server(X, ACK, data=b"x"), s.from_server(X, FIN | ACK)):
+        result = send(server_programs, packet)
+        assert (result.verdict, result.packet) == (PASS, packet.frame)
+    assert send(server_programs, s.synack(X)).packet == s.synack(Y, CONFIRM).frame
 
 
 def test_a_flood_of_acknowledgements_is_not_remembered(server_programs: Programs) -> None:

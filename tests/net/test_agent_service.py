@@ -39,6 +39,24 @@ FAST = (
     "process.FIRST_RETRY = 0.1; source.Controller.every = 0.3; import portlb_app.agent.__main__"
 )
 """`python -c FAST` is `python -m portlb_app.agent` with shorter waits."""
+OLD_KERNEL = f"from portlb_app.agent import hooks; hooks.has_tcx = lambda index: False; {FAST}"
+"""The same on a kernel that knows no tcx."""
+WAYS = {"tcx": FAST, "clsact": OLD_KERNEL}
+ATTACHED = """
+import sys
+from portlb_app.agent import hooks, interface, libbpf
+index = interface.index_of(sys.argv[1])
+for role in hooks.ROLES:
+    print(*hooks.find(index, role)[1].values())
+"""
+REMOVE = """
+import sys
+from portlb_app.agent import hooks, interface, libbpf
+index = interface.index_of("eth0")
+for role in hooks.ROLES:
+    way, found = hooks.find(index, role)
+    way.remove(index, role, {direction: found[direction] for direction in sys.argv[1:] if direction in found})
+"""
 CONTROLLER = """
 import http.server, pathlib, sys
 class Handler(http.server.BaseHTTPRequestHandler):
@@ -52,16 +70,16 @@ http.server.HTTPServer(("127.0.0.1", 8080), Handler).serve_forever()
 """
 HALF_WAY = """
 import ipaddress, sys
-from portlb_app.agent import client, errors, interface, libbpf, loader
+from portlb_app.agent import client, errors, hooks, interface, libbpf, loader
 agent = loader.Agent("eth0", "client", client.settings([ipaddress.ip_address(sys.argv[1])]))
-attached = lambda: loader._attached(interface.index_of("eth0"), "client")
-attach, before, calls = libbpf.attach, attached(), []
-def refuse(ifindex, direction, *rest):
-    calls.append(direction)
+attached = lambda: hooks.find(interface.index_of("eth0"), "client")[1]
+attach, before, calls = libbpf.attach_tcx, attached(), []
+def refuse(ifindex, kind, *rest):
+    calls.append(kind)
     if len(calls) == refused:
         raise OSError(12, "no memory")
-    return attach(ifindex, direction, *rest)
-libbpf.attach = refuse
+    return attach(ifindex, kind, *rest)
+libbpf.attach_tcx = refuse
 for refused in (1, 2):
     calls.clear()
     try:
@@ -124,14 +142,20 @@ def world() -> Iterator[World]:
         yield world
 
 
-def fast(world: World, host: Namespace, *words: str, ready: bool = True, **environment: str) -> Service:
-    return Service(world.network, host, sys.executable, "-c", FAST, *words, ready=ready, **environment)
+def fast(
+    world: World, host: Namespace, *words: str, ready: bool = True, program: str = FAST, **environment: str
+) -> Service:
+    return Service(world.network, host, sys.executable, "-c", program, *words, ready=ready, **environment)
 
 
 def programs(host: Namespace, interface: str = "eth0") -> list[str]:
-    """The ids of the programs attached to both hooks."""
-    shown = "".join(host.run("tc", "filter", "show", "dev", interface, hook).stdout for hook in ("ingress", "egress"))
-    return re.findall(r"_(?:in|e)gress:\[(\d+)\]", shown)
+    """The ids of the agents' programs attached to an interface."""
+    return host.run(sys.executable, "-c", ATTACHED, interface, cwd=ROOT).stdout.split()
+
+
+def remove(host: Namespace, *directions: str) -> None:
+    """Somebody removes the programs of the agents on a host."""
+    host.run(sys.executable, "-c", REMOVE, *directions, cwd=ROOT)
 
 
 def announced(world: World) -> int | None:
@@ -350,13 +374,18 @@ def test_waiting_for_a_controller_can_be_ended(world: World) -> None:
 # ---- staying attached ------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("role", ["client", "server"])
-def test_removed_filters_are_attached_again(world: World, role: str) -> None:
-    """Somebody deletes the qdisc with all that is on it: the process has the maps, an open connection goes on."""
-    client, server = fast(world, world.client, *CLIENT), fast(world, world.server, *SERVER)
+def test_removed_programs_are_attached_again(world: World, role: str, way: str) -> None:
+    """Somebody removes them from both hooks: the process has the maps, an open connection goes on."""
+    client, server = (fast(world, host, *words, program=WAYS[way])
+                      for host, words in ((world.client, CLIENT), (world.server, SERVER)))  # fmt: skip
     host, service = (world.client, client) if role == "client" else (world.server, server)
     idle, before = Idle(world), programs(host)
-    host.run("tc", "qdisc", "del", "dev", "eth0", "clsact")
+    if way == "clsact":
+        host.run("tc", "qdisc", "del", "dev", "eth0", "clsact")
+    else:
+        remove(host, "ingress", "egress")
     service.says("attached again, connections kept")
     assert programs(host) == before, "the same programs"
     assert idle.answers() and announced(world) == Y
@@ -364,16 +393,59 @@ def test_removed_filters_are_attached_again(world: World, role: str) -> None:
     assert service.log().count("attached again") == 1
 
 
-def test_one_removed_filter_is_attached_again(world: World) -> None:
+@pytest.mark.parametrize("way", WAYS)
+def test_one_removed_program_is_attached_again(world: World, way: str) -> None:
     """The other one is left as it is, and so are other people's."""
-    service = fast(world, world.client, *CLIENT)
+    service = fast(world, world.client, *CLIENT, program=WAYS[way])
     rule = "protocol ip prio 30000 u32 match u32 0 0 classid 1:1"
+    world.client.run("tc", "qdisc", "replace", "dev", "eth0", "clsact")
     world.client.run("tc", "filter", "add", "dev", "eth0", "ingress", *rule.split())
     before = programs(world.client)
-    world.client.run("tc", "filter", "del", "dev", "eth0", "egress")
+    remove(world.client, "egress")
     service.says("attached again, connections kept")
     assert programs(world.client) == before
     assert "u32" in world.client.run("tc", "filter", "show", "dev", "eth0", "ingress").stdout
+
+
+def test_the_qdisc_is_not_needed(world: World) -> None:
+    """By tcx nothing of the agent is in sight of tc, and an administrator's clsact comes and goes without it."""
+    service = fast(world, world.client, *CLIENT)
+    world.server_agent()
+    idle, before = Idle(world), programs(world.client)
+    assert "clsact" not in world.client.run("tc", "qdisc", "show", "dev", "eth0").stdout
+    for word in ("add", "del"):
+        world.client.run("tc", "qdisc", word, "dev", "eth0", "clsact")
+    assert programs(world.client) == before and idle.answers()
+    assert end(service.process) == 0 and not programs(world.client)
+
+
+def test_an_agent_takes_over_where_the_other_is_attached(world: World) -> None:
+    """From clsact to clsact, in one step; once that agent has gone, by tcx."""
+    fast(world, world.server, *SERVER, program=OLD_KERNEL)
+    first = fast(world, world.client, *CLIENT, program=OLD_KERNEL)
+    idle = Idle(world)
+    second = fast(world, world.client, *CLIENT)
+    first.says("an agent started later has taken over")
+    assert "client_ingress" in world.client.run("tc", "filter", "show", "dev", "eth0", "ingress").stdout
+    assert len(programs(world.client)) == 2 and idle.answers()
+    assert end(second.process) == 0
+    assert "clsact" not in world.client.run("tc", "qdisc", "show", "dev", "eth0").stdout
+    fast(world, world.client, *CLIENT)
+    assert "clsact" not in world.client.run("tc", "qdisc", "show", "dev", "eth0").stdout
+    assert len(programs(world.client)) == 2 and announced(world) == Y
+
+
+def test_two_agents_started_at_once(world: World) -> None:
+    """One of them stays, with one program on each hook."""
+    services = [fast(world, world.client, *CLIENT, ready=False) for _ in range(3)]
+    until(lambda: [each.process.poll() for each in services].count(0) == 2, "the others have ended")
+    world.server_agent()
+    number = (
+        "from portlb_app.agent import interface, libbpf; index = interface.index_of('eth0'); "
+        "print(*(len(libbpf.query_tcx(index, kind)) for kind in (libbpf.TCX_INGRESS, libbpf.TCX_EGRESS)))"
+    )
+    assert world.client.run(sys.executable, "-c", number, cwd=ROOT).stdout.split() == ["1", "1"]
+    assert announced(world) == Y
 
 
 def test_recreated_interface(world: World) -> None:
@@ -434,7 +506,7 @@ def test_successor(world: World) -> None:
 
 def test_foreign_program_in_our_place(world: World) -> None:
     """It is said once and left alone; when it is gone, the agent is attached again."""
-    service = fast(world, world.client, *CLIENT)
+    service = fast(world, world.client, *CLIENT, program=OLD_KERNEL)
     world.client.run("tc", "qdisc", "del", "dev", "eth0", "clsact")
     world.client.run("tc", "qdisc", "add", "dev", "eth0", "clsact")
     words = ("object-file", str(ROOT / "portlb_app/agent/redirect.bpf.o"), "program", "server_announce")
@@ -536,7 +608,7 @@ def test_restart_as_the_unit_does_it(world: World) -> None:
         for service in services:
             service.signal(number)
             assert service.process.wait(timeout=10) == 0
-            assert "the filters stay" in service.log()
+            assert "the programs stay" in service.log()
         assert len(programs(world.client)) == len(programs(world.server)) == 2
         services = [start(host, *words) for host, words in agents]
         pid = services[1].process.pid
@@ -567,13 +639,13 @@ def health(host: Namespace, *words: str) -> tuple[int, str]:
 
 
 def test_health(world: World) -> None:
-    """One line per role; not well without its process, without a filter, or not there at all."""
+    """One line per role; not well without its process, without a program, or not there at all."""
     assert health(world.server) == (1, "portlb agent: no agent is attached to eth0 in this network namespace\n")
     server = Service(world.network, world.server, sys.executable, "-m", "portlb_app.agent", *SERVER)
     client = Service(world.network, world.server, sys.executable, "-m", "portlb_app.agent", *CLIENT)
     world.client_agent()
     idle = Idle(world)
-    used = r"server agent on eth0: attached; connections: 1 of 65536 entries; opening: \d of 16384 entries; "
+    used = r"server agent on eth0: attached; connections: 1 of 65536 entries; half_open: \d of 16384 entries; "
     other = f"client agent on eth0: attached; connections: 0 of 65536 entries; process {client.process.pid}\n"
     for words, before in (((), other), (("--role", "server"), "")):
         code, text = health(world.server, *words)
@@ -590,16 +662,15 @@ def test_health(world: World) -> None:
     assert code == 1 and re.fullmatch(f"{re.escape(other)}{used}no process, so entries do not age\n", text), text
     assert health(world.server, "--role", "client") == (0, other)
     assert idle.answers()
-    place = ("dev", "eth0", "egress", "protocol", "all", "prio", "20560", "handle", "1", "bpf")
-    world.server.run("tc", "filter", "del", *place)
+    remove(world.server, "egress")
     code, text = health(world.server, "--role", "client")
     assert (code, "attached at ingress only" in text) == (1, True)
 
 
-def test_detach(world: World) -> None:
+@pytest.mark.parametrize("way", WAYS)
+def test_detach(world: World, way: str) -> None:
     """What a process looks after is not detached; what a dead one left is, and nothing else."""
-    agents = [Service(world.network, world.server, sys.executable, "-m", "portlb_app.agent", *words)
-              for words in (CLIENT, SERVER)]  # fmt: skip
+    agents = [fast(world, world.server, *words, program=WAYS[way]) for words in (CLIENT, SERVER)]
     words = ("detach", "--interface", "eth0")
     done = agent_command(world.server, *words)
     assert done.returncode == 1
@@ -653,8 +724,8 @@ def test_prometheus(world: World) -> None:
         assert gauges.pop(("portlb_agent_entries", "connections")) == (2 if role == "client" else 1)
         assert gauges.pop(("portlb_agent_entries_max", "connections")) == 65536
         if role == "server":
-            assert gauges.pop(("portlb_agent_entries", "opening")) in (0, 1)
-            assert gauges.pop(("portlb_agent_entries_max", "opening")) == 16384
+            assert gauges.pop(("portlb_agent_entries", "half_open")) in (0, 1)
+            assert gauges.pop(("portlb_agent_entries_max", "half_open")) == 16384
         assert not gauges
     assert idle.answers()
 

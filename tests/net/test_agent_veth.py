@@ -185,6 +185,7 @@ def test_stopping_leaves_other_peoples_filters(world: World) -> None:
     """Other filters on the interface stay when the agent goes."""
     agent = world.client_agent()
     rule = "protocol ip prio 30000 u32 match u32 0 0 classid 1:1"
+    world.client.run("tc", "qdisc", "add", "dev", "eth0", "clsact")
     world.client.run("tc", "filter", "add", "dev", "eth0", "ingress", *rule.split())
     assert world.get() == "odd\n"
     assert end(agent) == 0
@@ -300,8 +301,15 @@ def test_path_mtu_of_an_upload(narrow_world: World) -> None:
 
 
 def test_path_mtu_needs_the_translation(narrow_world: World) -> None:
-    """I2: the same link, but a filter before the agent's lets ICMP errors by untranslated: the upload stalls."""
-    narrow_world.agents()
+    """I2: the same link, but a filter before the agent's lets ICMP errors by untranslated: the upload stalls.
+
+    The client's agent is attached by clsact, because by tcx it comes before every filter.
+    """
+    old_kernel = "from portlb_app.agent import hooks; hooks.has_tcx = lambda index: False"
+    program = f"{old_kernel}; import portlb_app.agent.__main__"
+    words = ("client", "--interface", "eth0", "--vip", narrow_world.vip)
+    narrow_world.client.popen_ready(sys.executable, "-c", program, *words, cwd=ROOT)
+    narrow_world.server_agent()
     rule = {
         4: "protocol ip prio 1 u32 match ip protocol 1 0xff classid 1:1",
         6: "protocol ipv6 prio 1 u32 match ip6 protocol 58 0xff classid 1:1",

@@ -33,7 +33,7 @@ class Switch:
         self._within, self._options = within, options
         self.directory = directory.resolve()
         self.database = self.directory / "db.sock"
-        self._environment = {
+        self.environment = {
             **os.environ,
             **dict.fromkeys(("OVS_RUNDIR", "OVS_DBDIR", "OVS_LOGDIR", "OVS_SYSCONFDIR"), str(self.directory)),
         }
@@ -72,7 +72,7 @@ class Switch:
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
-                env=self._environment,
+                env=self.environment,
                 cwd=self.directory,
             )
         return self._daemons[program].pid
@@ -103,7 +103,7 @@ class Switch:
             input=text,
             capture_output=True,
             text=True,
-            env=self._environment,
+            env=self.environment,
             cwd=self.directory,
             timeout=COMMAND_SECONDS,
         )

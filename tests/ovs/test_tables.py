@@ -8,18 +8,19 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
 from random import Random
 
 import pytest
+import yaml
 
 from portlb_app import compiler
-from portlb_app.config import Config, load
+from portlb_app.config import Address, Config, load
 from tests.generate import CLIENT_MAC, checksum, frame
 from tests.ovs import switch as ovs
 from tests.ovs.bridge import Bridge
-from tests.reference import ACK, ICMP, REDIRECT, SYN, TCP, UDP, Arp, Ip, Packet
+from tests.reference import ACK, ICMP, ICMPV6, REDIRECT, SYN, TCP, UDP, Arp, Ip, Packet
 
 FIG2 = (Path(__file__).parents[2] / "flows/fig2/lb.yaml").read_text()
 CLIENT = IPv4Address("192.0.2.1")
@@ -198,6 +199,36 @@ def test_e4_or_is_balanced(bridge: Bridge) -> None:
         assert who(bridge, tcp(22, SYN, source_port)) == who(bridge, tcp(22, 0x018, source_port))
 
 
+@pytest.mark.parametrize("rewrite", ["", "\n    rewrite: mac", "\n    rewrite: address"], ids=["N3", "N2", "N1"])
+def test_e4_or_is_remembered(bridge: Bridge, switch: ovs.Switch, rewrite: str) -> None:
+    """E4, beyond the source: plain connections keep their servers when the pool is replaced, as many as may be."""
+    data = yaml.safe_load(FIG2)
+    data["vips"]["web"] |= yaml.safe_load(rewrite or "{}")
+    for number, server in enumerate(data["servers"].values()):
+        own = {"mac": f"02:00:00:00:01:{number:02x}", "address": f"10.0.1.{number}"}
+        server |= {"": {}, "mac": {"mac": own["mac"]}, "address": own}[data["vips"]["web"].get("rewrite", "")]
+    pool = data["vips"]["web"]["redirect_ports"][22]
+    pool |= {"servers": ["a", "b"], "legacy": "pin", "pin": {"connections": 50}}
+    before = load(yaml.safe_dump(data))
+    bridge.install(compiler.compile(before)["s1"])
+    ports = range(50000, 50060)
+    first = [set(bridge.send(NETWORK, [tcp(22, SYN, port)])) for port in ports]
+    assert {port for each in first for port in each} == {PORT["a"], PORT["b"]}, "both have some"
+    learned = [line for line in switch.dump_flows(bridge.name) if "cookie=0x504d" in line]
+    assert 50 <= len(learned) <= 55, "as many as may be, and some that were learned at the same moment"
+    remembered = {int(port) for line in learned for port in re.findall(r"tp_src=(\d+)", line)}
+    pool["servers"] = ["c", "d"]
+    after = load(yaml.safe_dump(data))
+    bridge.change(compiler.compile(before)["s1"], compiler.compile(after)["s1"])
+    later = [bridge.send(NETWORK, [tcp(22, ACK, port), tcp(22, ACK | 0x001, port)]) for port in ports]
+    assert all(len(frames) == 2 for each in later for frames in each.values())
+    for port, before_it, after_it in zip(ports, first, later, strict=True):
+        if port in remembered:
+            assert set(after_it) == before_it, "who is remembered keeps its server"
+        else:
+            assert set(after_it) <= {PORT["c"], PORT["d"]}, "the rows decide for the others"
+
+
 @pytest.mark.parametrize(
     ("default_for", "unknown_plain", "unknown_redirect", "shared_plain"),
     [
@@ -245,6 +276,45 @@ def test_e6_what_cannot_be_judged_reaches_the_default_server(bridge: Bridge) -> 
     assert who(bridge, *puzzling) == "d"
     install(bridge, ("default_server: d", ""))
     assert who(bridge, *puzzling) == ""
+
+
+def test_i1_pings_by_policy(bridge: Bridge) -> None:
+    """I1: pings reach the default server, one certain server, one of all, nobody; other types have their own policy."""
+    ping, timestamp = down(Ip(CLIENT, VIP, ICMP, icmp_type=8)), down(Ip(CLIENT, VIP, ICMP, icmp_type=13))
+    assert who(bridge, ping, timestamp) == "d"
+    rules = "default_server: d\n    icmp: {{echo: {}, types: {{13: b}}, other: drop}}"
+    for policy, server in (("a", "a"), ("drop", ""), ("default", "d")):
+        install(bridge, ("default_server: d", rules.format(policy)))
+        assert (who(bridge, ping), who(bridge, timestamp)) == (server, "b")
+        assert who(bridge, down(Ip(CLIENT, VIP, ICMP, icmp_type=17))) == ""
+    assert leaves(bridge, "b", up("b", Ip(VIP, CLIENT, ICMP, icmp_type=14))), "b answers"
+    assert not leaves(bridge, "a", up("a", Ip(VIP, CLIENT, ICMP, icmp_type=14))), "a was not asked"
+    install(bridge, ("default_server: d", rules.format("balance")))
+    clients = [IPv4Address(random) for random in Random(1).sample(range(0x0B000000, 0xDF000000), 100)]
+    found = [who(bridge, down(Ip(client, VIP, ICMP, icmp_type=8))) for client in clients]
+    assert all(len(server) == 1 for server in found) and set(found) == set("abcd")
+
+
+@pytest.mark.parametrize(
+    ("client", "vip", "protocol", "request_type", "reply_type"),
+    [(CLIENT, VIP, ICMP, 8, 0), (IPv6Address("fd00::1"), IPv6Address("fd00::100"), ICMPV6, 128, 129)],
+    ids=["IPv4", "IPv6"],
+)
+def test_i1_the_switch_answers_pings(
+    bridge: Bridge, client: Address, vip: Address, protocol: int, request_type: int, reply_type: int
+) -> None:
+    """I1: an echo reply, byte by byte: addresses swapped, same data, checksums right; no server sees the request."""
+    install(
+        bridge,
+        ("address: 10.0.0.100", 'address: [10.0.0.100, "fd00::100"]'),
+        ("default_server: d", "icmp: {echo: answer}"),
+    )
+    data = Random(2).randbytes(500)
+    request = Ip(client, vip, protocol, icmp_type=request_type, quoted=(vip, client))
+    reply = Ip(vip, client, protocol, icmp_type=reply_type, quoted=(vip, client))
+    asked = frame(Packet(NETWORK, CLIENT_MAC, request, VIP_MAC), data)
+    answered = frame(Packet(NETWORK, VIP_MAC, reply, CLIENT_MAC), data)
+    assert bridge.send(NETWORK, [asked]) == {NETWORK: [answered]}
 
 
 def test_i2_an_icmp_error_reaches_the_server_it_is_about(bridge: Bridge) -> None:

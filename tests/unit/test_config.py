@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from ipaddress import IPv4Address
 from pathlib import Path
 from random import Random
@@ -18,12 +19,18 @@ from portlb_app.config import (
     ConfigError,
     Connector,
     DefaultFor,
+    Fragments,
+    IcmpErrors,
+    IcmpPolicy,
     Legacy,
     RedirectPort,
     Rewrite,
     Server,
     ServicePort,
+    Signal,
     Switch,
+    UnknownErrors,
+    UnknownFragments,
     Vip,
     load,
 )
@@ -103,7 +110,8 @@ def test_the_worked_example() -> None:
 def test_a_load_balancer_needs_no_servers() -> None:
     """Row L5: a switch and a VIP are a configuration, and even a switch alone."""
     vip = load('switches: {s1: {dpid: 0x10, network: 3}}\nvips: {web: {address: 10.0.0.1, mac: "02:00:00:00:00:01"}}')
-    assert vip.vips == (Vip("web", (IPv4Address("10.0.0.1"),), 0x020000000001, (), None, DefaultFor.UNKNOWN_PORTS),)
+    alone = Vip("web", (IPv4Address("10.0.0.1"),), 0x020000000001, (), None, DefaultFor.UNKNOWN_PORTS)
+    assert vip.vips == (replace(alone, icmp_rest=IcmpPolicy.DROP),)
     assert vip.switches == (Switch("s1", 16, 3),)
     assert load("switches: {}").vips == ()
 
@@ -200,6 +208,41 @@ def test_a_port_has_one_owner() -> None:
     data["servers"]["b"]["service_ports"] = [3, 4, 7]
     data["servers"] = {"c": {"vip": "web", "connector": "s1:4", "service_ports": [7]}, **data["servers"]}
     assert errors(json.dumps(data)) == ["servers.b.service_ports[2]: 7 is already owned by c"]
+
+
+ICMP_MISTAKES = [
+    ("{echo: nobody}", "echo: there is no server nobody"),
+    ("{echo: 5}", "echo: answer, balance, default, drop or a server's name is expected"),
+    ("{other: answer}", "other: the switch answers pings only: use echo"),
+    ("{types: {13: answer}}", "types.13: the switch answers pings only: use echo"),
+    ("{types: {256: a}}", "types.256: an ICMP type is a number from 0 to 255"),
+    ("{types: {13: 7}}", "types.13: balance, default, drop or a server's name is expected"),
+    ("{types: {3: a}}", "types.3: is an error about a packet: use icmp.errors"),
+    ("{types6: {135: a}}", "types6.135: is neighbour discovery"),
+    ("{echo: a, types6: {128: a}}", "types6.128: is given twice: echo is this type"),
+    ("{ping: a}", "ping: unknown key"),
+]
+
+
+@pytest.mark.parametrize(("icmp", "message"), ICMP_MISTAKES)
+def test_a_mistake_about_icmp(icmp: str, message: str) -> None:
+    """Row I1: one mistake, one error."""
+    text = FIG2.replace("default_server: d", f"default_server: d\n    icmp: {icmp}")
+    assert errors(text) == [f"vips.web.icmp.{message}"]
+
+
+def test_icmp_by_type() -> None:
+    """Row I1: echo is a type of each version; what is not said goes to the default server, or nowhere."""
+    icmp = "icmp: {echo: answer, types: {13: b}, types6: {0x8b: balance}}"
+    vip = load(FIG2.replace("default_server: d", f"default_server: d\n    {icmp}")).vips[0]
+    assert {(rule.version, rule.type): rule.target for rule in vip.icmp_types} == {
+        (4, 8): IcmpPolicy.ANSWER,
+        (4, 13): "b",
+        (6, 128): IcmpPolicy.ANSWER,
+        (6, 139): IcmpPolicy.BALANCE,
+    }
+    assert vip.icmp_rest is IcmpPolicy.DEFAULT
+    assert load(FIG2.replace("default_server: d", "")).vips[0].icmp_rest is IcmpPolicy.DROP
 
 
 MODES = """
@@ -322,6 +365,29 @@ MISTAKES = [
         "ff:ff:ff:ff:ff:ff",
         "vips.web.mac: ff:ff:ff:ff:ff:ff is a multicast address; a host's is expected",
     ),
+    ("switches/s1/datapath", "kernel", None),
+    ("switches/s1/datapath", "dpdk", "switches.s1.datapath: should be 'userspace' or 'kernel'"),
+    ("vips/web/icmp", 5, "vips.web.icmp: should be a valid dictionary"),
+    ("vips/web/icmp", {"errors": "owner", "unknown": "any"}, None),
+    ("vips/web/icmp/error", "owner", "vips.web.icmp.error: unknown key"),
+    ("vips/web/icmp/errors", "all", "vips.web.icmp.errors: should be 'owner', 'replicate', 'default' or 'drop'"),
+    ("vips/web/icmp/unknown", "any", "vips.web.icmp.unknown: needs errors: owner"),
+    ("vips/web/fragments", "replicate", None),
+    ("vips/web/fragments", "keep", "vips.web.fragments: should be 'track', 'replicate', 'default' or 'drop'"),
+    ("vips/web/unknown_fragments", "drop", "vips.web.unknown_fragments: needs fragments: track"),
+    ("vips/web/redirect_ports/20/signal", "option", None),
+    ("vips/web/redirect_ports/20/signal", "bit", "vips.web.redirect_ports.20.signal: should be 'flag' or 'option'"),
+    (
+        "vips/web/redirect_ports/20",
+        {"servers": ["a", "b"], "signal": "option", "legacy": "default"},
+        "vips.web.redirect_ports.20.signal: a cannot redirect from 20: it needs a service port whose application is "
+        "20, or the port legacy: balance or drop",
+    ),
+    (
+        "vips/web/redirect_ports/20",
+        {"servers": ["b"], "signal": "option", "legacy": "default"},
+        None,
+    ),
     ("vips/web/default_server", "z", "vips.web.default_server: there is no server z"),
     ("vips/web/default_server", NOTHING, None),
     (
@@ -333,7 +399,7 @@ MISTAKES = [
     ("vips/web/redirect_ports/0", {"servers": []}, "vips.web.redirect_ports.0: a port is a number from 1 to 65535"),
     ("vips/web/redirect_ports/x", {"servers": []}, "vips.web.redirect_ports.x: a port is a number from 1 to 65535"),
     ("vips/web/redirect_ports/20", {}, "vips.web.redirect_ports.20.servers: is missing"),
-    ("vips/web/redirect_ports/20", ["a"], "vips.web.redirect_ports.20: is a mapping of servers, legacy, signal"),
+    ("vips/web/redirect_ports/20", ["a"], "vips.web.redirect_ports.20: is a mapping of servers, legacy, signal, pin"),
     ("vips/web/redirect_ports/20/servers", "a", "vips.web.redirect_ports.20.servers: should be a valid list"),
     ("vips/web/redirect_ports/20/servers", ["a", 5], "vips.web.redirect_ports.20.servers[1]: should be a valid string"),
     (
@@ -346,7 +412,7 @@ MISTAKES = [
     (
         "vips/web/redirect_ports/20/legacy",
         "all",
-        "vips.web.redirect_ports.20.legacy: should be 'owner', 'default', 'balance' or 'drop'",
+        "vips.web.redirect_ports.20.legacy: should be 'owner', 'default', 'balance', 'pin' or 'drop'",
     ),
     (
         "vips/web/redirect_ports/20/legacy",
@@ -533,17 +599,52 @@ def test_any_text(text: str) -> None:
     only_config_errors(text)
 
 
+def test_what_is_handed_up_by_default() -> None:
+    """Nothing: errors go to every server, fragments to the default server; the policies for the unknown follow it."""
+    (vip,) = load(json.dumps(SMALL)).vips
+    assert (vip.icmp_errors, vip.unknown_errors) == (IcmpErrors.REPLICATE, UnknownErrors.DEFAULT)
+    assert (vip.fragments, vip.unknown_fragments) == (Fragments.DEFAULT, UnknownFragments.DEFAULT)
+    assert [pool.signal for pool in vip.redirect_ports] == [Signal.FLAG]
+    (vip,) = load(changed("vips/web/default_server", NOTHING)).vips
+    assert (vip.unknown_errors, vip.fragments) == (UnknownErrors.DROP, Fragments.DROP)
+    assert vip.unknown_fragments is UnknownFragments.DROP
+
+
+def test_a_default_that_is_asked_for_must_be_there() -> None:
+    """Without a default server nothing can go to it by name; where addresses are rewritten errors need their owner."""
+    vip = {
+        "address": "10.0.0.100",
+        "mac": "02:00:00:00:00:64",
+        "icmp": {"errors": "default"},
+        "fragments": "track",
+        "unknown_fragments": "default",
+    }
+    data = {"switches": {"s1": {"dpid": 1, "network": 1}}, "vips": {"web": vip}}
+    missing = "there is no default_server"
+    assert errors(json.dumps(data)) == [f"vips.web.icmp.errors: {missing}", f"vips.web.unknown_fragments: {missing}"]
+    vip |= {"icmp": {"errors": "owner", "unknown": "default"}, "fragments": "default", "unknown_fragments": None}
+    assert errors(json.dumps(data)) == [f"vips.web.icmp.unknown: {missing}", f"vips.web.fragments: {missing}"]
+    vip |= {"icmp": {"errors": "replicate"}, "fragments": "drop", "rewrite": "address"}
+    own = "servers know their packets by their own addresses: owner or drop"
+    assert errors(json.dumps(data)) == [f"vips.web.icmp.errors: {own}"]
+    vip |= {"icmp": {"unknown": "drop"}}
+    (made,) = load(json.dumps(data)).vips
+    assert made.icmp_errors is IcmpErrors.OWNER
+
+
 SCALARS = st.one_of(
     st.none(),
     st.booleans(),
     st.integers(-1, 70000),
     st.integers(),
     st.sampled_from(("a", "b", "web", "s1", "s1:2", "10.0.0.1", "02:00:00:00:00:01", "20", "drop", "owner", "")),
+    st.sampled_from(("track", "option", "kernel", "default", "any")),
     st.text(max_size=5),
 )
 KEYS = st.sampled_from(
     "switches vips servers s1 web a b dpid network address mac default_server default_for redirect_ports legacy vip "
-    "connector service_ports port application 20".split()
+    "connector service_ports port application 20 icmp errors unknown fragments unknown_fragments signal "
+    "datapath".split()
 )
 DATA = st.recursive(
     SCALARS, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(KEYS, inner, max_size=5), max_leaves=25

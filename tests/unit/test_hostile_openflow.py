@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from portlb_app.pipeline import Reason, cookie
 from tests.ovs.controller import ControllerProcess, wait_for
 
 FIG2 = (Path(__file__).parents[2] / "flows/fig2/lb.yaml").read_text()
@@ -278,9 +279,27 @@ def test_one_host_cannot_take_all_connections(controller: ControllerProcess, hon
         assert honest.answers()
 
 
-@pytest.mark.parametrize("kind", [ECHO_REQUEST, ECHO_REPLY])
+def packet_in(reason: Reason, frame: bytes) -> bytes:
+    """A packet a switch hands up, from port 1."""
+    port = struct.pack("!HHIIxxxx", 1, 12, 0x80000004, 1)
+    body = struct.pack("!IHBBQ", 0xFFFFFFFF, len(frame), 1, 0, cookie(reason, 0)) + port + bytes(2) + frame
+    return message(PACKET_IN, body)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        message(ECHO_REQUEST),
+        message(ECHO_REPLY),
+        packet_in(Reason.FRAGMENT, bytes(60)),
+        packet_in(Reason.SIGNAL, bytes(60)),
+        packet_in(Reason.SERVICE, bytes(60)),
+        message(PACKET_IN, bytes(3)),
+    ],
+    ids=["questions", "answers", "fragments", "SYNs", "packets nobody asked for", "cut packets"],
+)
 def test_a_flood_leaves_room_for_others(
-    controller: ControllerProcess, honest: Peer, peer: Peer, kind: int
+    controller: ControllerProcess, honest: Peer, peer: Peer, data: bytes
 ) -> None:
     peer.connect_as(0xF100D)
     deadline = time.monotonic() + 1
@@ -288,7 +307,7 @@ def test_a_flood_leaves_room_for_others(
     def flood() -> None:
         while time.monotonic() < deadline:
             with contextlib.suppress(TimeoutError):
-                peer.send(message(kind) * 8000)
+                peer.send(data * 8000)
 
     flooding = threading.Thread(target=flood)
     flooding.start()

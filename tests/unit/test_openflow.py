@@ -32,7 +32,9 @@ from portlb_app.openflow import (
     Selection,
     SetField,
     SwitchState,
+    ToController,
     ToGroup,
+    ToMeter,
     actions_text,
     mac_number,
     mac_text,
@@ -78,6 +80,11 @@ EVERY_FIELD: list[tuple[Match, str, str]] = [
         "icmp6,icmp_type=135,nd_target=::1,nd_sll=02:00:00:00:00:64",
     ),
     (
+        match(**SOLICITATION | {"icmpv6_type": 136}, nd_target=1, nd_tll=0x020000000064),
+        "icmp6,icmpv6_type=136,nd_target=::1,nd_tll=02:00:00:00:00:64",
+        "icmp6,icmp_type=136,nd_target=::1,nd_tll=02:00:00:00:00:64",
+    ),
+    (
         match(**SOLICITATION, nd_reserved=1 << 29, nd_options_type=2),
         "icmp6,icmpv6_type=135,nd_reserved=0x20000000,nd_options_type=2",
         "icmp6,icmp_type=135,nd_reserved=536870912,nd_options_type=2",
@@ -114,6 +121,7 @@ EVERY_ACTION: list[tuple[tuple[Action, ...], str, str]] = [
     ((Output(LOCAL),), "LOCAL", "output:LOCAL"),
     ((Resubmit(70),), "resubmit(,70)", "resubmit(,70)"),
     ((ToGroup(0x50851014),), "group:1350897684", "group:0x50851014"),
+    ((ToMeter(20488), ToController()), "meter:20488,controller:65535", "meter:0x5008,CONTROLLER:65535"),
     ((SetField("reg0", 2), Goto(10)), "set_field:0x2->reg0,goto_table:10", "set_field:2->reg0,goto_table:10"),
     (
         (SetField("eth_src", 0x020000000064),),
