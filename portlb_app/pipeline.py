@@ -273,7 +273,10 @@ def is_our_group(number: int) -> bool:
 
 
 METERS = 0x50
-"""Bits 8 and up of the number of every meter of ours: a switch numbers its meters from 1, and may have only 65,535."""
+"""Bits 8 and up of the number of a meter for what is handed up: a switch numbers its meters from 1, and may have only
+65,535."""
+RATE_METERS = 0x5100
+"""The first of the meters for services' rates, `MAX_RATES` of them."""
 
 PUNTED: Mapping[Reason, Meter] = MappingProxyType(
     {
@@ -293,7 +296,12 @@ starves no other. Together they are less than a controller can judge (bench/punt
 
 def is_our_meter(number: int) -> bool:
     """Whether a meter in a switch is ours, by its number."""
-    return number >> 8 == METERS
+    return number >> 12 == METERS >> 4
+
+
+def rate_meter(number: int, rate: int) -> Meter:
+    """The meter of a service's rate, in kbit/s: a tenth of a second may come at once, a full-sized packet always."""
+    return Meter(RATE_METERS + number, rate, max(rate // 10, 16), "kbps")
 
 
 def punt(reason: Reason) -> tuple[Action, ...]:

@@ -21,7 +21,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from ipaddress import IPv6Address
-from typing import Any
+from typing import Any, Literal
 
 from ryu.lib import type_desc
 from ryu.ofproto import ofproto_v1_5 as ofp
@@ -46,6 +46,7 @@ from portlb_app.openflow import (
     Resubmit,
     Selection,
     SetField,
+    SetQueue,
     ToController,
     ToGroup,
     ToMeter,
@@ -195,6 +196,8 @@ def _ryu_action(action: Action) -> Any:
             return parser.OFPActionGroup(number)
         case ToMeter(number):
             return parser.OFPActionMeter(number)
+        case SetQueue(number):
+            return parser.OFPActionSetQueue(number)
         case ToController():
             return parser.OFPActionOutput(openflow.CONTROLLER, openflow.WHOLE_PACKET)
         case SetField(name, value):
@@ -275,12 +278,16 @@ def _group_mod(datapath: Any, verb: str, group: Group) -> Any:
 
 
 _METER_COMMANDS = {"add": ofp.OFPMC_ADD, "modify": ofp.OFPMC_MODIFY, "delete": ofp.OFPMC_DELETE}
-_METER_FLAGS = ofp.OFPMF_PKTPS | ofp.OFPMF_BURST | ofp.OFPMF_STATS
+_METER_FLAGS: dict[Literal["pktps", "kbps"], int] = {
+    "pktps": ofp.OFPMF_PKTPS | ofp.OFPMF_BURST | ofp.OFPMF_STATS,
+    "kbps": ofp.OFPMF_KBPS | ofp.OFPMF_BURST | ofp.OFPMF_STATS,
+}
+_METER_UNITS = {flags: unit for unit, flags in _METER_FLAGS.items()}
 
 
 def _meter_mod(datapath: Any, verb: str, meter: Meter) -> Any:
     bands = [] if verb == "delete" else [parser.OFPMeterBandDrop(meter.rate, meter.burst)]
-    return parser.OFPMeterMod(datapath, _METER_COMMANDS[verb], _METER_FLAGS, meter.number, bands)
+    return parser.OFPMeterMod(datapath, _METER_COMMANDS[verb], _METER_FLAGS[meter.unit], meter.number, bands)
 
 
 def message(datapath: Any, step: Step) -> Any:
@@ -459,6 +466,8 @@ def _decode_action(kind: int, whole: bytes) -> Action:
         return ToMeter(int.from_bytes(whole[4:8], "big"))
     if kind == ofp.OFPAT_GROUP and len(whole) == 8:
         return ToGroup(int.from_bytes(whole[4:8], "big"))
+    if kind == ofp.OFPAT_SET_QUEUE and len(whole) == 8:
+        return SetQueue(int.from_bytes(whole[4:8], "big"))
     if kind == ofp.OFPAT_SET_FIELD and len(whole) >= 8:
         return _decode_set_field(whole)
     if kind == ofp.OFPAT_COPY_FIELD and len(whole) == 24:
@@ -627,10 +636,10 @@ def decode_meter(entry: RawEntry) -> Meter:
         raise Malformed("a meter description is cut off")
     flags, number = _METER_DESCRIPTION.unpack_from(data)
     bands = data[_METER_DESCRIPTION.size :]
-    if flags == _METER_FLAGS and len(bands) == _DROP_BAND.size:
+    if flags in _METER_UNITS and len(bands) == _DROP_BAND.size:
         kind, length, rate, burst = _DROP_BAND.unpack(bands)
         if (kind, length) == (ofp.OFPMBT_DROP, _DROP_BAND.size):
-            return Meter(number, rate, burst)
+            return Meter(number, rate, burst, _METER_UNITS[flags])
     return Meter(number, 0, 0, opaque=data[2:4].hex() + bands.hex())
 
 

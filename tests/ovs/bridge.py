@@ -144,6 +144,7 @@ class Bridge:
             return Seen(cookie=int(found[1], 16))
         if re.search(r"^Datapath actions: ct\(zone=\d+\),recirc\(0x[0-9a-f]+\)$", text, re.MULTILINE):
             return Seen(reassembled=True)
+        actions = [action for action in actions if not action.startswith(("meter(", "set(skb_priority("))]
         if group := re.search(r"^ +group:(\d+)$", text, re.MULTILINE):
             rows = self.rows[int(group[1])]
             hashed = [action.partition("(")[0] for action in actions] == ["hash", "recirc"]
