@@ -2,6 +2,7 @@
 
 =======================  =============================================================================================
 ``GET /v1/status``       version, generation of the live configuration, every switch, what was refused
+``GET /v1/connections``  the log of connections, newest first; ``?vip=NAME`` and ``?limit=NUMBER`` choose
 ``GET /v1/config``       the text of the live configuration, as it was given
 ``PUT /v1/config``       replace it (YAML or JSON): 200 when all connected switches have it, 422 with every mistake,
                          409 when a switch refuses or another one is on trial, 504 when a switch does not get there
@@ -22,7 +23,8 @@ from typing import Any
 
 from portlb_app import __version__
 from portlb_app.config import ConfigError
-from portlb_app.pipeline import PUNTED
+from portlb_app.connlog import Connection, ConnectionLog, Copy
+from portlb_app.pipeline import HANDED_UP, PUNTED
 from portlb_app.punt import Counts, Fate
 from portlb_app.reconciler import Configuration, Live, Outcome, RefusedBySwitches, Status, SwitchStatus, TimedOut
 
@@ -32,17 +34,21 @@ PUT_SECONDS = 15.0
 """How long the switches have for a new configuration."""
 
 _LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "[::1]"})
-_METHODS = {"/v1/status": ("GET",), "/v1/config": ("GET", "PUT")}
+_METHODS = {"/v1/status": ("GET",), "/v1/connections": ("GET",), "/v1/config": ("GET", "PUT")}
+CONNECTIONS = 100
+MAX_CONNECTIONS = 1000
+"""Connections of one answer: without a limit, and with the largest."""
 
 
 @dataclass(frozen=True)
 class Request:
-    """One request. `host` is the Host header, `body` has at most MAX_BODY + 1 bytes."""
+    """One request. `host` is the Host header, `body` has at most MAX_BODY + 1 bytes, `query` is behind the "?"."""
 
     method: str
     path: str
     host: str
     body: bytes = b""
+    query: str = ""
 
 
 @dataclass(frozen=True)
@@ -65,12 +71,17 @@ class RefusedConnections:
 
 @dataclass(frozen=True)
 class View:
-    """What there is to tell: the reconciler's status, the live text, what was refused and what was handed up."""
+    """What there is to tell: the reconciler's status, the live text, what was refused and what was handed up.
+
+    `epoch` is the Unix time (seconds) at which the clock of the connections' times was 0.
+    """
 
     status: Status
     text: str
     refused: RefusedConnections
     punted: Counts = field(default_factory=dict)
+    connections: ConnectionLog = field(default_factory=ConnectionLog)
+    epoch: float = 0.0
 
 
 def respond(request: Request, view: View) -> Response | Configuration:
@@ -86,6 +97,8 @@ def respond(request: Request, view: View) -> Response | Configuration:
         return Response(405, text, headers={"Allow": allowed})
     if request.path == "/v1/status":
         return Response(200, _json(_status(view)))
+    if request.path == "/v1/connections":
+        return _connections(request.query, view)
     if request.method == "GET":
         return Response(200, view.text, "application/yaml")
     return _proposal(request.body)
@@ -128,6 +141,38 @@ def _proposal(body: bytes) -> Response | Configuration:
     return Response(422, _json({"error": "the configuration has mistakes", "errors": problems}))
 
 
+def _connections(query: str, view: View) -> Response:
+    """Names of VIPs and numbers need no percent-encoding, so none is undone."""
+    limit, vip = CONNECTIONS, None
+    for pair in filter(None, query.split("&")):
+        key, _, value = pair.partition("=")
+        if key == "vip":
+            vip = value
+        elif key == "limit" and value.isascii() and value.isdigit() and 1 <= int(value[:9]) <= MAX_CONNECTIONS:
+            limit = int(value[:9])
+        elif key == "limit":
+            return failure(400, f"limit is a number from 1 to {MAX_CONNECTIONS}")
+        else:
+            return failure(400, f"there is no {key!r}; there are vip, limit")
+    found = view.connections.latest(limit, vip)
+    return Response(200, _json({"connections": [_connection(each, view.epoch) for each in found]}))
+
+
+def _connection(connection: Connection, epoch: float) -> dict[str, Any]:
+    opened, closed = (None if at is None else round(at + epoch, 3) for at in (connection.opened, connection.closed))
+    return {
+        "vip": connection.vip,
+        "client": str(connection.client),
+        "client_port": connection.client_port,
+        "opened_on": connection.opened_on,
+        "continued_on": connection.continued_on,
+        "server": connection.server,
+        "opened": opened,
+        "closed": closed,
+        "how": None if connection.how is None else connection.how.value,
+    }
+
+
 def _status(view: View) -> dict[str, Any]:
     return {
         "version": __version__,
@@ -139,6 +184,11 @@ def _status(view: View) -> dict[str, Any]:
             "last": [{"address": address, "reason": reason} for address, reason in view.refused.last],
         },
         "punted": _punted(view.punted),
+        "connections": {
+            "open": view.connections.open,
+            "ended": view.connections.ended,
+            "counts": {copy.value: view.connections.counts.get(copy, 0) for copy in Copy},
+        },
     }
 
 
@@ -155,6 +205,7 @@ def _switch(switch: SwitchStatus) -> dict[str, Any]:
         "flows": switch.flows,
         "groups": switch.groups,
         "meters": switch.meters,
+        "metered": {reason.name.lower(): switch.metered.get(meter.number, 0) for reason, meter in HANDED_UP.items()},
         "drift": switch.drift,
         "errors": list(switch.errors),
         "read_age_seconds": None if switch.read_age is None else round(switch.read_age, 3),

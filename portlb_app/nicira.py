@@ -1,25 +1,30 @@
-"""Three actions that only Open vSwitch has, as bytes: `Resubmit`, `Learn` and `Reassemble`.
+"""Four actions that only Open vSwitch has, as bytes: `Resubmit`, `Learn`, `Reassemble` and `CopyToController`.
 
 The layouts are those of Open vSwitch's ``lib/ofp-actions.c`` (struct nx_action_resubmit, nx_action_learn2,
-nx_action_conntrack) and ``include/openvswitch/ofp-actions.h`` (the learn action's specifications), seen on the wire of
-version 3.1. What a switch says is read back only if it is exactly what `encode` makes; the decoder walks within the
-bytes it was given.
+nx_action_conntrack, nx_action_controller2) and ``include/openvswitch/ofp-actions.h`` (the learn action's
+specifications), seen on the wire of version 3.1. What a switch says is read back only if it is exactly what `encode`
+makes; the decoder walks within the bytes it was given.
 """
 
 from __future__ import annotations
 
 import struct
+from collections.abc import Callable, Mapping
 
-from portlb_app.openflow import FIELDS, Learn, Reassemble, Resubmit
+from portlb_app.openflow import FIELDS, CopyToController, Learn, Reassemble, Resubmit
 
 EXPERIMENTER = 0xFFFF
 _VENDOR = 0x00002320
-_RESUBMIT_TABLE, _CONNTRACK_ACTION, _LEARN2 = 14, 35, 45
+_RESUBMIT_TABLE, _CONNTRACK_ACTION, _CONTROLLER2, _LEARN2 = 14, 35, 37, 45
 _IN_PORT = 0xFFF8
 _HEAD = struct.Struct("!HHIH")
 _RESUBMIT = struct.Struct("!HB3x")
 _CONNTRACK = struct.Struct("!HIHB3xH")
 """Flags, source of the zone (0: a constant), zone, table to go on in, algorithm."""
+_CONTROLLER = struct.Struct("!6xHHI")
+"""One property, its type, length and value; those that are left out have the values we want (all bytes, reason
+"action", controller 0)."""
+_METER_PROPERTY = 5
 _LEARN = struct.Struct("!HHHQHBxHHI4x")
 """Idle and hard time-out, priority, cookie, flags, table, time-outs after a FIN, limit."""
 
@@ -42,10 +47,13 @@ _NXM = {
 _NAMES = {header: name for name, header in _NXM.items()}
 
 
-def encode(action: Resubmit | Learn | Reassemble) -> bytes:
+def encode(action: Resubmit | Learn | Reassemble | CopyToController) -> bytes:
     """The action as it stands in a message, padded to 8 bytes; KeyError for a field no learned flow uses."""
     if isinstance(action, Resubmit):
         return _HEAD.pack(EXPERIMENTER, 16, _VENDOR, _RESUBMIT_TABLE) + _RESUBMIT.pack(_IN_PORT, action.table)
+    if isinstance(action, CopyToController):
+        body = _CONTROLLER.pack(_METER_PROPERTY, 8, action.meter)
+        return _HEAD.pack(EXPERIMENTER, 24, _VENDOR, _CONTROLLER2) + body
     if isinstance(action, Reassemble):
         body = _CONNTRACK.pack(0, 0, action.zone, action.table, 0)
         return _HEAD.pack(EXPERIMENTER, 24, _VENDOR, _CONNTRACK_ACTION) + body
@@ -81,15 +89,14 @@ def _immediate(name: str, value: int, kind: int) -> bytes:
     return struct.pack("!H", _IMMEDIATE | kind | bits) + value.to_bytes(size, "big") + struct.pack("!IH", _NXM[name], 0)
 
 
-def decode(whole: bytes) -> Resubmit | Learn | Reassemble | None:
+def decode(whole: bytes) -> Resubmit | Learn | Reassemble | CopyToController | None:
     """The action these bytes are, from their type to their padding; None if they are none that `encode` makes."""
     if len(whole) < _HEAD.size:
         return None
     kind, length, vendor, subtype = _HEAD.unpack_from(whole)
     if (kind, length, vendor) != (EXPERIMENTER, len(whole), _VENDOR):
         return None
-    decoders = {_RESUBMIT_TABLE: _decode_resubmit, _CONNTRACK_ACTION: _decode_conntrack, _LEARN2: _decode_learn}
-    decoder = decoders.get(subtype)
+    decoder = _DECODERS.get(subtype)
     found = decoder(whole) if decoder else None
     return found if found is not None and encode(found) == whole else None
 
@@ -103,6 +110,10 @@ def _decode_conntrack(whole: bytes) -> Reassemble | None:
         return None
     _, _, zone, table, _ = _CONNTRACK.unpack_from(whole, _HEAD.size)
     return Reassemble(zone, table)
+
+
+def _decode_controller(whole: bytes) -> CopyToController | None:
+    return CopyToController(_CONTROLLER.unpack_from(whole, _HEAD.size)[2]) if len(whole) == 24 else None
 
 
 def _decode_learn(whole: bytes) -> Learn | None:
@@ -139,3 +150,11 @@ def _decode_learn(whole: bytes) -> Learn | None:
     if output is None:
         return None
     return Learn(table, idle, fin_idle, priority, cookie, limit, tuple(matches), tuple(writes), output)
+
+
+_DECODERS: Mapping[int, Callable[[bytes], Resubmit | Learn | Reassemble | CopyToController | None]] = {
+    _RESUBMIT_TABLE: _decode_resubmit,
+    _CONNTRACK_ACTION: _decode_conntrack,
+    _CONTROLLER2: _decode_controller,
+    _LEARN2: _decode_learn,
+}

@@ -252,6 +252,19 @@ class ToController:
 
 
 @dataclass(frozen=True, order=True)
+class CopyToController:
+    """Hand a copy of the whole packet up to the controller, if a meter lets it through; the packet itself goes on.
+
+    Open vSwitch only (ovs-actions(7), "controller", ``meter_id``).
+    """
+
+    meter: int
+
+    def __str__(self) -> str:
+        return f"controller(max_len={WHOLE_PACKET},meter_id={self.meter})"
+
+
+@dataclass(frozen=True, order=True)
 class SetField:
     """Write a constant into a field."""
 
@@ -353,6 +366,7 @@ Action = (
     | ToMeter
     | ToController
     | SetQueue
+    | CopyToController
     | SetField
     | CopyField
     | Goto

@@ -6,6 +6,8 @@ A packet walks the tables in the order they stand here::
                            ├─► UPSTREAM ─► PEER                                 server → client; server → server
                            └─► ADVERTISE                                        the switch's own answers
 
+NEIGHBOUR and UPSTREAM look into LOG on their way, which copies to the controller what opens and closes connections.
+
 A miss goes where its table says; a table without one drops. Few distinct masks per table: the cost of a lookup in
 Open vSwitch grows with the masks of a table, not with its rules.
 """
@@ -30,6 +32,7 @@ from portlb_app.openflow import (
     IP_UDP,
     Action,
     CopyField,
+    CopyToController,
     Flow,
     Goto,
     Learn,
@@ -48,7 +51,9 @@ Address = IPv4Address | IPv6Address
 
 REDIRECT_BIT = packets.REDIRECT
 """The REDIRECT header bit as Open vSwitch's 12-bit ``tcp_flags`` shows it (byte 12 of the TCP header, low nibble)."""
+FIN = 0x001
 SYN = 0x002
+RST = 0x004
 ACK = 0x010
 FRAGMENTS = (1, 3)
 """``ip_frag`` of a first and of a later fragment (ovs-fields(7)); two exact values make one mask, one look-up."""
@@ -142,7 +147,7 @@ NEIGHBOUR = _table(
     10,
     "reg0 in_port eth_src eth_dst eth_type ip_proto ip_dst ipv6_src ipv6_dst icmpv6_type nd_target nd_sll "
     "arp_op arp_spa arp_tpa arp_sha",
-    "ADVERTISE FRAGMENT UPSTREAM PEER",
+    "ADVERTISE FRAGMENT UPSTREAM PEER LOG",
 )
 ADVERTISE = _table("ADVERTISE", 15, "eth_type ip_proto icmpv6_type nd_target")
 FRAGMENT = _table("FRAGMENT", 20, "eth_type ip_frag ip_dst ipv6_dst", "ICMP DEFAULT")
@@ -157,9 +162,10 @@ UPSTREAM = _table(
     "UPSTREAM",
     80,
     "in_port eth_src eth_dst eth_type ip_proto ip_src ipv6_src ip_frag tcp_src udp_src sctp_src icmp_type icmpv6_type",
-    "PEER",
+    "PEER LOG",
 )
 PEER = _table("PEER", 90, "eth_type ip_dst ipv6_dst ip_proto arp_tpa icmpv6_type nd_target")
+LOG = _table("LOG", 100, "reg0 eth_type ip_proto ip_src ip_dst ipv6_src ipv6_dst ip_frag tcp_flags")
 
 TABLES = (
     CLASSIFY,
@@ -175,6 +181,7 @@ TABLES = (
     DEFAULT,
     UPSTREAM,
     PEER,
+    LOG,
 )
 BY_NUMBER = {table.number: table for table in TABLES}
 
@@ -219,6 +226,9 @@ class Reason(enum.IntEnum):
     MANAGEMENT = 24
     PIN = 26
     SIGNAL = 32
+    OPENING = 33
+    CLOSING = 34
+    SERVER_CLOSING = 35
 
 
 COOKIE = 0x504C << 48
@@ -278,20 +288,30 @@ METERS = 0x50
 RATE_METERS = 0x5100
 """The first of the meters for services' rates, `MAX_RATES` of them."""
 
-PUNTED: Mapping[Reason, Meter] = MappingProxyType(
-    {
-        reason: Meter(METERS << 8 | int(reason), rate, burst)
-        for reason, rate, burst in (
-            (Reason.ICMP_ERROR, 500, 100),
-            (Reason.FRAGMENT, 1000, 500),
-            (Reason.SIGNAL, 1000, 250),
-            (Reason.SERVER_ICMP, 200, 50),
-            (Reason.SERVER_FRAGMENT, 1000, 500),
-        )
-    }
+
+def _meters(*rates: tuple[Reason, int, int]) -> Mapping[Reason, Meter]:
+    return MappingProxyType(
+        {reason: Meter(METERS << 8 | int(reason), rate, burst) for reason, rate, burst in rates}
+    )
+
+
+PUNTED = _meters(
+    (Reason.ICMP_ERROR, 500, 100),
+    (Reason.FRAGMENT, 1000, 500),
+    (Reason.SIGNAL, 1000, 250),
+    (Reason.SERVER_ICMP, 200, 50),
+    (Reason.SERVER_FRAGMENT, 1000, 500),
 )
 """Why a packet may be handed up to the controller, and how many a second: a meter each, so that a flood of one kind
 starves no other. Together they are less than a controller can judge (bench/punt.py)."""
+COPIED = _meters(
+    (Reason.OPENING, 1000, 250),
+    (Reason.CLOSING, 1000, 250),
+    (Reason.SERVER_CLOSING, 1000, 250),
+)
+"""The same for packets of which only a copy is handed up, for the log of connections (row C2)."""
+HANDED_UP: Mapping[Reason, Meter] = MappingProxyType({**PUNTED, **COPIED})
+"""Both."""
 
 
 def is_our_meter(number: int) -> bool:
@@ -307,6 +327,11 @@ def rate_meter(number: int, rate: int) -> Meter:
 def punt(reason: Reason) -> tuple[Action, ...]:
     """The actions that hand a packet up, within what its reason's meter lets through; KeyError for another reason."""
     return (ToMeter(PUNTED[reason].number), ToController())
+
+
+def copy(reason: Reason) -> tuple[Action, ...]:
+    """The action that hands a copy up, within what its reason's meter lets through; KeyError for another reason."""
+    return (CopyToController(COPIED[reason].number),)
 
 
 def selection(level: int) -> Selection:

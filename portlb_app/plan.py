@@ -5,6 +5,9 @@ first, so that a packet never meets a ``goto`` into a table that is not ready; t
 meters (with a meter every flow that uses it leaves, OpenFlow 1.5.1, 6.5). Flows and groups travel in one atomic bundle,
 inside which the order only has to satisfy the switch's checks; meters cannot (Open vSwitch: OFPBFC_MSG_UNSUP), so those
 that come are sent before it and those that leave after it. One that is there too early or too long harms nobody.
+
+A flow that copies within a meter does not leave with it (seen in Open vSwitch 3.1), but copies without limit, and when
+the meter comes back, may count by another one: so a meter that comes brings such flows again.
 """
 
 from __future__ import annotations
@@ -13,7 +16,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal, TypeVar
 
-from portlb_app.openflow import Flow, Group, Meter, SwitchState
+from portlb_app.openflow import CopyToController, Flow, Group, Meter, SwitchState
 
 Kept = TypeVar("Kept", Flow, Group, Meter)
 
@@ -65,6 +68,7 @@ def diff(actual: SwitchState, desired: SwitchState) -> Plan:
 
 
 def _steps(actual: SwitchState, desired: SwitchState) -> Iterator[Step]:
+    come = {meter.number for meter in desired.meters} - actual.meter_by_number.keys()
     for meter in desired.ordered_meters:
         held = actual.meter_by_number.get(meter.number)
         if held is None:
@@ -81,7 +85,7 @@ def _steps(actual: SwitchState, desired: SwitchState) -> Iterator[Step]:
         found = actual.flow_by_key.get(flow.key)
         if found is None or found.cookie != flow.cookie:
             yield Step("add", flow)
-        elif found != flow:
+        elif found != flow or any(isinstance(each, CopyToController) and each.meter in come for each in flow.actions):
             yield Step("modify", flow)
     for flow in actual.ordered_flows:
         if flow.key not in desired.flow_by_key:

@@ -12,11 +12,15 @@ reason          what it is                     who gets it
 ``SERVER_``     a server's ICMP error, or a    the network, as from the VIP: where addresses are rewritten (row N1),
 ``ICMP`` and    fragment of its, IPv4          a switch can rewrite neither what an error quotes nor a fragment
 ``FRAGMENT``
+``OPENING``,    a copy of what opens or        nobody: it is for the log of connections (`connlog`, row C2)
+``CLOSING``,    closes a connection
+``SERVER_``
+``CLOSING``
 ==============  =============================  =====================================================================
 
-Every packet has exactly one `Fate`, and is counted under it; a fragment that waits for its first is counted when it
-waits no more. Nothing is remembered but fragments (`fragments`): a SYN goes through the pool's group, whose row is a
-function of the packet, so a repeated one finds the same server (docs/decisions/0012).
+Every packet but those copies has exactly one `Fate`, and is counted under it; a fragment that waits for its first is
+counted when it waits no more. Nothing is remembered but fragments (`fragments`) and the log: a SYN goes through the
+pool's group, whose row is a function of the packet, so a repeated one finds the same server (docs/decisions/0012).
 """
 
 from __future__ import annotations
@@ -43,9 +47,10 @@ from portlb_app.config import (
     UnknownErrors,
     UnknownFragments,
 )
+from portlb_app.connlog import ConnectionLog, Copy
 from portlb_app.fragments import NoRoom, Tracker
 from portlb_app.openflow import Action, SetField
-from portlb_app.pipeline import ACK, PUNTED, SYN, Family, Reason, family, told_by
+from portlb_app.pipeline import ACK, COPIED, HANDED_UP, SYN, Family, Reason, family, told_by
 from portlb_app.selection import choose
 
 
@@ -110,13 +115,17 @@ Counts = Mapping[tuple[Reason, Fate], int]
 def reason_of(cookie: int) -> Reason | None:
     """Why a packet with this cookie was handed up; None for a cookie that hands nothing up."""
     reason, _, _ = told_by(cookie)
-    return reason if reason in PUNTED else None
+    return reason if reason in HANDED_UP else None
 
 
 class Punt:
-    """Judges what the switches of a configuration hand up; `adopt` one first."""
+    """Judges what the switches of a configuration hand up; `adopt` one first.
+
+    `connections` is the log of connections, which outlives a configuration.
+    """
 
     def __init__(self) -> None:
+        self.connections = ConnectionLog()
         self._config: Config | None = None
         self._places: dict[int, dict[int, Place]] = {}
         self._trackers: dict[tuple[int, int], Tracker[_Verdict]] = {}
@@ -148,27 +157,36 @@ class Punt:
 
     def lost(self, cookie: int) -> None:
         """Count a packet that is not looked at because too many came."""
-        reason = reason_of(cookie)
-        if reason is not None:
-            self._counts[reason, Fate.QUEUE] += 1
+        self._count(cookie, Fate.QUEUE, Copy.QUEUE)
 
     def unreadable(self, cookie: int) -> None:
         """Count a message that holds no whole packet."""
+        self._count(cookie, Fate.MALFORMED, Copy.MALFORMED)
+
+    def _count(self, cookie: int, fate: Fate, copy: Copy) -> None:
         reason = reason_of(cookie)
-        if reason is not None:
-            self._counts[reason, Fate.MALFORMED] += 1
+        if reason in COPIED:
+            self.connections.count(copy)
+        elif reason is not None:
+            self._counts[reason, fate] += 1
 
     def take(self, dpid: int, packet: Punted, now: float) -> tuple[Send, ...]:
         """What the switch `dpid` shall do about a packet it handed up. One with a cookie of nobody is ignored."""
         reason, number, port = told_by(packet.cookie)
-        if reason is None or reason not in PUNTED:
+        if reason is None or reason not in HANDED_UP:
             return ()
         here = self._places.get(dpid, {})
+        place = here.get(number)
+        if reason in COPIED:
+            if place is None:
+                self.connections.count(Copy.MALFORMED)
+            else:
+                self.connections.take(place, reason, packet.in_port, packet.frame, now)
+            return ()
         if reason is Reason.SERVER_ICMP:  # a router's may be about a server of any VIP
             verdict = _server_error(here.values(), packet.frame)
             self._counts[reason, verdict.fate] += 1
             return tuple(_sends(packet.in_port, verdict, (packet.frame,), _about_client))
-        place = here.get(number)
         if place is None:
             self._counts[reason, Fate.UNKNOWN] += 1
             return ()
@@ -189,7 +207,11 @@ class Punt:
         return tuple(sends)
 
     def expire(self, now: float) -> Iterator[tuple[int, Send]]:
-        """What the switches (by their datapath ids) shall do about fragments whose first did not come in time."""
+        """What the switches (by their datapath ids) shall do about fragments whose first did not come in time.
+
+        Old records of connections go, too.
+        """
+        self.connections.expire(now)
         for (dpid, number), tracker in self._trackers.items():
             place = self._places[dpid][number]
             for frame in tracker.expire(now):
@@ -228,7 +250,7 @@ class Backlog(Generic[Message]):
     """What waits to be judged: at most `BACKLOG` for each reason, taken by turns: a flood of one starves none."""
 
     def __init__(self) -> None:
-        self._waiting: dict[Reason, deque[Message]] = {reason: deque() for reason in PUNTED}
+        self._waiting: dict[Reason, deque[Message]] = {reason: deque() for reason in HANDED_UP}
 
     def put(self, reason: Reason, message: Message) -> bool:
         """Whether there was room for it."""

@@ -73,7 +73,10 @@ class Configuration:
 
 @dataclass(frozen=True)
 class SwitchStatus:
-    """One configured switch. Counts are of what was last read; `read_age` is in seconds, None if it never was read."""
+    """One configured switch. Counts are of what was last read; `read_age` is in seconds, None if it never was read.
+
+    `metered`: how many packets each of our meters, by its number, has kept from being handed up since it was made.
+    """
 
     name: str
     dpid: int
@@ -84,6 +87,7 @@ class SwitchStatus:
     drift: int
     errors: tuple[str, ...]
     read_age: float | None
+    metered: Mapping[int, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -114,10 +118,11 @@ class SwitchDisconnected:
 
 @dataclass(frozen=True)
 class StateRead:
-    """The answer to ReadState."""
+    """The answer to ReadState; `metered` as in `SwitchStatus`."""
 
     dpid: int
     state: SwitchState
+    metered: Mapping[int, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -242,6 +247,7 @@ class _Switch:
     drift: int = 0
     errors: tuple[str, ...] = ()
     holds_ours: bool = False
+    metered: Mapping[int, int] = field(default_factory=dict)
 
 
 class Reconciler:
@@ -307,6 +313,7 @@ class Reconciler:
             drift=switch.drift,
             errors=switch.errors,
             read_age=None if switch.seen_at is None else now - switch.seen_at,
+            metered=switch.metered,
         )
 
     def _state(self, switch: _Switch) -> State:
@@ -366,7 +373,7 @@ class Reconciler:
         switch = self._answering(event.dpid, "read")
         if switch is None:
             return
-        switch.seen, switch.seen_at = event.state, self._now
+        switch.seen, switch.seen_at, switch.metered = event.state, self._now, event.metered
         self._notice_drift(switch)
         switch.left = event.state
         if not self._knows(event.dpid):

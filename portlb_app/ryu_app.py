@@ -168,7 +168,12 @@ class Conversation:
             meters.update(ryu_wire.our_meters(reply.body))
             if len(meters) > METERS:
                 raise ryu_wire.Malformed(f"more than {METERS} meters")
-        return StateRead(self.datapath.id, SwitchState(frozenset(flows), frozenset(groups), frozenset(meters)))
+        metered: dict[int, int] = {}
+        if meters:
+            for reply in self._replies(ryu_wire.meter_stats_request(self.datapath), "what its meters dropped"):
+                metered.update(ryu_wire.our_metered(reply.body))
+        state = SwitchState(frozenset(flows), frozenset(groups), frozenset(meters))
+        return StateRead(self.datapath.id, state, metered)
 
     def _replies(self, request: Any, what: str) -> Any:
         """The messages of a multipart reply."""
@@ -284,6 +289,7 @@ class Controller(app_manager.RyuApp):  # type: ignore[misc]
     @_on(ofp_event.EventOFPFlowDescStatsReply, MAIN_DISPATCHER)
     @_on(ofp_event.EventOFPGroupDescStatsReply, MAIN_DISPATCHER)
     @_on(ofp_event.EventOFPMeterDescStatsReply, MAIN_DISPATCHER)
+    @_on(ofp_event.EventOFPMeterStatsReply, MAIN_DISPATCHER)
     @_on(ofp_event.EventOFPBarrierReply, MAIN_DISPATCHER)
     @_on(ofp_event.EventOFPBundleCtrlMsg, MAIN_DISPATCHER)
     @_on(ofp_event.EventOFPErrorMsg, MAIN_DISPATCHER)
@@ -351,7 +357,8 @@ class Controller(app_manager.RyuApp):  # type: ignore[misc]
     def view(self) -> api.View:
         """What there is to tell at this moment."""
         status = self._reconciler.status(time.monotonic())
-        return api.View(status, self._reconciler.text, self._door.refused, self._punt.counts)
+        punt, epoch = self._punt, time.time() - time.monotonic()
+        return api.View(status, self._reconciler.text, self._door.refused, punt.counts, punt.connections, epoch)
 
     def replace(self, configuration: Configuration) -> api.Response:
         """Make a configuration live and save it."""

@@ -69,7 +69,8 @@ def _answer(controller: Controller, environ: dict[str, Any]) -> api.Response:
         declared = int(environ.get("CONTENT_LENGTH") or 0)
         if method == "PUT" and len(body) < min(declared, api.MAX_BODY + 1):
             return api.failure(400, f"the body ends after {len(body)} of {declared} bytes; nothing was changed")
-        request = api.Request(method, environ["PATH_INFO"], environ.get("HTTP_HOST", ""), body)
+        host, query = environ.get("HTTP_HOST", ""), environ.get("QUERY_STRING", "")
+        request = api.Request(method, environ["PATH_INFO"], host, body, query)
         response = api.respond(request, controller.view)
         return response if isinstance(response, api.Response) else controller.replace(response)
     except Exception:

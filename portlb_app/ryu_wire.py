@@ -33,6 +33,7 @@ from portlb_app.openflow import (
     FIELDS,
     Action,
     CopyField,
+    CopyToController,
     Flow,
     Goto,
     Group,
@@ -202,7 +203,7 @@ def _ryu_action(action: Action) -> Any:
             return parser.OFPActionOutput(openflow.CONTROLLER, openflow.WHOLE_PACKET)
         case SetField(name, value):
             return parser.OFPActionSetField(**{_ryu_name(name): _ryu_value(name, value)})
-        case Resubmit() | Learn() | Reassemble():
+        case Resubmit() | Learn() | Reassemble() | CopyToController():
             return _Raw(nicira.encode(action))
         case CopyField(source, target):
             oxm_ids = [parser.OFPOxmId(_ryu_name(name)) for name in (source, target)]
@@ -329,6 +330,11 @@ def meters_request(datapath: Any) -> Any:
     return parser.OFPMeterDescStatsRequest(datapath)
 
 
+def meter_stats_request(datapath: Any) -> Any:
+    """Ask what meters have counted; OpenFlow cannot ask for ours alone."""
+    return parser.OFPMeterStatsRequest(datapath)
+
+
 _PACKET_OUT = struct.Struct("!BBHIIHHHHII4x")
 """struct ofp_packet_out (7.3.6) with its header, and a match on nothing but in_port (7.2.3.2)."""
 
@@ -381,8 +387,21 @@ class RawEntry:
         return cls(bytes(buf[offset : offset + length]))
 
 
+class RawMeter(RawEntry):
+    """The same of a meter's statistics (7.3.5.13), where the length is behind the meter's number."""
+
+    @classmethod
+    def parser(cls, buf: bytes, offset: int) -> RawMeter:
+        """The entry that begins at `offset`."""
+        length = int.from_bytes(buf[offset + 4 : offset + 6], "big")
+        if not 6 <= length <= len(buf) - offset:
+            raise Malformed(f"a meter's statistics say they have {length} bytes")
+        return cls(bytes(buf[offset : offset + length]))
+
+
 def keep_descriptions_raw() -> None:
-    """Make Ryu hand over descriptions as `RawEntry`, for `decode_flow`, `decode_group` and `decode_meter`."""
+    """Make Ryu hand over as `RawEntry` what `decode_flow`, `decode_group`, `decode_meter` and `our_metered` read."""
+    parser.OFPMeterStatsReply.cls_stats_body_cls = RawMeter
     parser.OFPFlowDescStatsReply.cls_stats_body_cls = RawEntry
     parser.OFPGroupDescStatsReply.cls_stats_body_cls = RawEntry
     parser.OFPMeterDescStatsReply.cls_stats_body_cls = RawEntry
@@ -648,6 +667,19 @@ def our_meters(entries: Iterable[RawEntry]) -> Iterator[Meter]:
     for entry in entries:
         if len(entry.data) >= 8 and pipeline.is_our_meter(int.from_bytes(entry.data[4:8], "big")):
             yield decode_meter(entry)
+
+
+_METER_STATISTICS = struct.Struct("!IH34xQ8x")
+"""struct ofp_meter_stats, and of its bands the first: how many packets it dropped."""
+
+
+def our_metered(entries: Iterable[RawEntry]) -> Iterator[tuple[int, int]]:
+    """(number, packets dropped) of the meters of a reply that are ours and have a band."""
+    for entry in entries:
+        if len(entry.data) >= _METER_STATISTICS.size:
+            number, _, dropped = _METER_STATISTICS.unpack_from(entry.data)
+            if pipeline.is_our_meter(number):
+                yield number, dropped
 
 
 # ---- packets a switch hands up ---------------------------------------------------------------------------------------

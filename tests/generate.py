@@ -117,6 +117,8 @@ def _add_vip(random: Random, data: dict[str, Any], vip: str, number: int, networ
         entry["fragments"] = random.choice(("track", "track", "track", "replicate", "drop", *default))
         if entry["fragments"] == "track" and random.random() < 0.7:
             entry["unknown_fragments"] = random.choice(("drop", *default))
+    if random.random() < 0.5:
+        entry["log"] = random.random() < 0.8
     data["vips"][vip] = entry
 
 

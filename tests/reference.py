@@ -29,7 +29,7 @@ from portlb_app.config import (
 )
 
 ICMP, TCP, UDP, ICMPV6, SCTP = 1, 6, 17, 58, 132
-REDIRECT, ACK, SYN = 0x800, 0x010, 0x002
+REDIRECT, ACK, RST, SYN, FIN = 0x800, 0x010, 0x004, 0x002, 0x001
 ICMP_ERRORS = {4: (3, 11, 12), 6: (1, 2, 3, 4)}
 ECHO_REPLY = {4: 0, 6: 129}
 SOLICITATION, ADVERTISEMENT = 135, 136
@@ -153,6 +153,14 @@ class Reassembled:
     """The switch itself puts the packet together and judges it as a whole."""
 
 
+@dataclass(frozen=True)
+class Copied:
+    """C2: the switch hands a copy up, whatever becomes of the packet."""
+
+    reason: Literal["opening", "closing", "server_closing"]
+    vip: str
+
+
 Outcome = Drop | To | AnyOf | All | ToNetwork | ToHost | Answer | Punted | Reassembled
 
 
@@ -161,11 +169,42 @@ def deliver(config: Config, switch: Switch, packet: Packet) -> Outcome:
     if packet.in_port == LOCAL:
         return ToNetwork(packet) if switch.addresses else Drop()
     attached = [server for server in config.servers if server.connector == (switch.name, packet.in_port)]
-    if packet.in_port != switch.network:
+    if _from_server_side(config, switch, packet):
         return _from_servers(config, attached, packet)
-    if any(_vip(config, server).rewrite is not Rewrite.NOTHING and server.mac == packet.eth_src for server in attached):
-        return _from_servers(config, attached, packet)  # N5: on the network side, told by its MAC address
     return _from_network(config, switch, packet)
+
+
+def copied(config: Config, switch: Switch, packet: Packet) -> Copied | None:
+    """What of a packet that comes into a switch is for the log of connections (C2)."""
+    outcome, ip = deliver(config, switch, packet), packet.payload
+    if not isinstance(ip, Ip) or ip.protocol != TCP or ip.fragment != "no" or isinstance(outcome, ToHost):
+        return None
+    flags = ip.tcp_flags & (SYN | FIN | RST | ACK)
+    ends = flags in (FIN | ACK, RST, RST | ACK)
+    by_server = _from_server_side(config, switch, packet)
+    if by_server and isinstance(outcome, ToNetwork) and packet.in_port != LOCAL:
+        assert isinstance(outcome.packet.payload, Ip)
+        vip = next(vip for vip in config.vips if outcome.packet.payload.source in vip.addresses)
+        return Copied("server_closing", vip.name) if vip.log and ends else None
+    vips = [vip for vip in config.vips if ip.destination in vip.addresses and _is_here(config, switch, vip)]
+    if by_server or packet.in_port != switch.network or not vips or not vips[0].log:
+        return None
+    if flags == SYN:
+        return Copied("opening", vips[0].name)
+    return Copied("closing", vips[0].name) if ends else None
+
+
+def _from_server_side(config: Config, switch: Switch, packet: Packet) -> bool:
+    """Whether a server's connector, or (N5) its MAC address on the network side, says that a server sent it."""
+    if packet.in_port != switch.network:
+        return True
+    attached = [server for server in config.servers if server.connector == (switch.name, packet.in_port)]
+    return any(_vip(config, each).rewrite is not Rewrite.NOTHING and each.mac == packet.eth_src for each in attached)
+
+
+def _is_here(config: Config, switch: Switch, vip: Vip) -> bool:
+    servers = config.servers_of(vip)
+    return not servers or any(server.connector.switch == switch.name for server in servers)
 
 
 def received(config: Config, server: Server, packet: Packet) -> Packet:

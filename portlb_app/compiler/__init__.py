@@ -17,6 +17,7 @@ from portlb_app.compiler import (
     fragment,
     icmp,
     legacy,
+    log,
     management,
     neighbour,
     peer,
@@ -28,10 +29,21 @@ from portlb_app.compiler import (
 )
 from portlb_app.compiler.place import Place, places
 from portlb_app.config import Config, Switch
-from portlb_app.openflow import Flow, Meter, SwitchState, ToMeter
-from portlb_app.pipeline import BY_NUMBER, PUNTED, TABLES, Priority, Reason, Table, cookie, flow, goto, match_all
+from portlb_app.openflow import CopyToController, Flow, Meter, SwitchState, ToMeter
+from portlb_app.pipeline import (
+    BY_NUMBER,
+    HANDED_UP,
+    TABLES,
+    Priority,
+    Reason,
+    Table,
+    cookie,
+    flow,
+    goto,
+    match_all,
+)
 
-_TABLES = (neighbour, advertise, fragment, icmp, service, redirect, legacy, pin, default, upstream, peer)
+_TABLES = (neighbour, advertise, fragment, icmp, service, redirect, legacy, pin, default, upstream, peer, log)
 
 _MISS: dict[str, tuple[str | None, str]] = {
     "CLASSIFY": (None, "a port that is neither the network side nor a server's connector: drop"),
@@ -47,6 +59,7 @@ _MISS: dict[str, tuple[str | None, str]] = {
     "DEFAULT": (None, "no default server: drop"),
     "UPSTREAM": (None, "a server may only send as its VIP, from ports it owns or shares: drop"),
     "PEER": (None, "no server's further address: drop"),
+    "LOG": (None, "neither opens nor closes a connection of a VIP with a log: no copy"),
 }
 
 
@@ -81,11 +94,12 @@ def _switch(
     for place in here:
         for table in _TABLES:
             flows.update(table.flows(place))
-    used = {action.meter for each in flows for action in each.actions if isinstance(action, ToMeter)}
+    metered = (ToMeter, CopyToController)
+    used = {action.meter for each in flows for action in each.actions if isinstance(action, metered)}
     return SwitchState(
         frozenset(flows),
         frozenset(group for place in here for table in (redirect, pin, icmp) for group in table.groups(place)),
-        frozenset(meter for meter in (*PUNTED.values(), *rates.values()) if meter.number in used),
+        frozenset(meter for meter in (*HANDED_UP.values(), *rates.values()) if meter.number in used),
     )
 
 

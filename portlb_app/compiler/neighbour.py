@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
+from portlb_app.compiler import log
 from portlb_app.compiler.place import Place
 from portlb_app.config import Address, Rewrite, Server
 from portlb_app.openflow import ETH_ARP, IN_PORT, IP_ICMPV6, Action, Flow, Match, Output, SetField, match
@@ -48,7 +49,7 @@ def flows(place: Place) -> Iterator[Flow]:
             NEIGHBOUR,
             Priority.GENERAL,
             match(reg0=Side.NETWORK, **family(address).to(address)),
-            (goto(FRAGMENT),),
+            log.seen(place, (goto(FRAGMENT),)),
             cookie(Reason.TO_VIP, place.number),
             "IP to the VIP",
         )

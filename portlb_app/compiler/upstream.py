@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from portlb_app.compiler import log
 from portlb_app.compiler.icmp import icmp_targets
 from portlb_app.compiler.place import Place
 from portlb_app.compiler.quality import mark
@@ -57,7 +58,7 @@ def _from_server(place: Place, server: Server, ip: Family) -> Iterator[Flow]:
     }
     if place.is_one_armed(server):
         source["eth_dst"] = place.vip.mac  # and not what a learning switch floods
-    up = place.up(server, ip)
+    up = log.seen(place, place.up(server, ip))
     for port, quality in _ports(place, server).items():
         for name, protocol in TRANSPORTS:
             yield flow(

@@ -95,7 +95,14 @@ def _dpid(value: Any) -> Any:
     return value
 
 
+def _truth(value: Any) -> Any:
+    if not isinstance(value, bool):
+        raise ValueError("true or false is expected")
+    return value
+
+
 Number = Annotated[int, BeforeValidator(_number)]
+Truth = Annotated[bool, BeforeValidator(_truth)]
 Port = Annotated[Number, Field(ge=1, le=65535)]
 Mac = Annotated[int, BeforeValidator(_mac)]
 Addresses = Annotated[tuple[Address, ...], BeforeValidator(_addresses)]
@@ -159,6 +166,7 @@ class VipEntry(Entry):
     icmp: dict[Any, Any] | None = None
     fragments: Fragments | None = None
     unknown_fragments: UnknownFragments | None = None
+    log: Truth | None = None
 
 
 class ServicePortEntry(Entry):

@@ -459,6 +459,7 @@ def _vip(file: _File, name: str) -> Vip:
         icmp_rest=file.icmp[name].other or IcmpPolicy(otherwise),
         fragments=entry.fragments or Fragments(otherwise),
         unknown_fragments=entry.unknown_fragments or UnknownFragments(otherwise),
+        log=bool(entry.log),
     )
 
 

@@ -231,6 +231,7 @@ class Vip:
     """A virtual IP: the addresses (one of each family at most) and MAC address its servers share, and their ports.
 
     `gateway` is the MAC address of the router that servers' packets go to, where their own gateway is the VIP.
+    `log`: the controller keeps a log of its connections (row C2).
     """
 
     name: str
@@ -247,6 +248,7 @@ class Vip:
     icmp_rest: IcmpPolicy | str = IcmpPolicy.DEFAULT
     fragments: Fragments = Fragments.DROP
     unknown_fragments: UnknownFragments = UnknownFragments.DROP
+    log: bool = False
 
     @property
     def address(self) -> Address:

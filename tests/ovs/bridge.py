@@ -14,7 +14,7 @@ import struct
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from portlb_app.openflow import LOCAL, Flow, Group, SwitchState, actions_text
 from portlb_app.plan import diff
@@ -25,6 +25,10 @@ QUEUE = 50
 """Packets handed to a dummy port at a time; it holds 100."""
 _PORT = re.compile(r"^\s+\S+ (\d+)/(\d+): \(", re.MULTILINE)
 _RECEIVED = re.compile(r"^  port \d+: (\S+).*\n    RX packets:(\d+)", re.MULTILINE)
+_COPY = re.compile(
+    r"sample\(sample=100\.0%,actions\(meter\(\d+\),userspace\(pid=\d+,controller\(.*,rule_cookie=(0x[0-9a-f]+),"
+    r"controller_id=0,max_len=65535\)\)\)\)"
+)
 _BUCKET = re.compile(r"bucket=bucket_id:(\d+),(?:weight:(\d+),)?actions=([^ ]*?)(?=,bucket=|$)")
 
 
@@ -37,7 +41,8 @@ class Seen:
     """Where a packet went, and changed how: all of `deliveries`, or, if `chosen`, one of them by a group's hash.
 
     `answered`: the switch made something else of it. `cookie` is of the flow that handed it up to the controller,
-    through a meter; `reassembled` says that conntrack takes it.
+    through a meter; `reassembled` says that conntrack takes it. `copied` is the cookie of the flow that handed a copy
+    up, through a meter of the copy's alone.
     """
 
     deliveries: frozenset[tuple[int, Changes]] = frozenset()
@@ -45,6 +50,7 @@ class Seen:
     answered: bool = False
     cookie: int | None = None
     reassembled: bool = False
+    copied: int | None = None
 
     @property
     def ports(self) -> set[int]:
@@ -140,6 +146,16 @@ class Bridge:
         port = "LOCAL" if in_port == LOCAL else in_port
         text = self.command("ofproto/trace", self.name, f"in_port={port}", frame.hex())
         actions = _split(text.rpartition("Datapath actions: ")[2].splitlines()[0])
+        copies = [found for action in actions if (found := _COPY.fullmatch(action))]
+        if copies:
+            (copy,) = copies
+            actions.remove(copy[0])
+            text = text.replace(copy[0] + ",", "")
+            return replace(self._delivered(in_port, frame, actions or ["drop"], text), copied=int(copy[1], 16))
+        return self._delivered(in_port, frame, actions, text)
+
+    def _delivered(self, in_port: int, frame: bytes, actions: list[str], text: str) -> Seen:
+        """What a trace's datapath actions, but for copies, do."""
         if found := re.fullmatch(r"meter\(\d+\)#userspace\(.*,rule_cookie=(0x[0-9a-f]+),.*\)", "#".join(actions)):
             return Seen(cookie=int(found[1], 16))
         if re.search(r"^Datapath actions: ct\(zone=\d+\),recirc\(0x[0-9a-f]+\)$", text, re.MULTILINE):
@@ -148,7 +164,7 @@ class Bridge:
         if group := re.search(r"^ +group:(\d+)$", text, re.MULTILINE):
             rows = self.rows[int(group[1])]
             hashed = [action.partition("(")[0] for action in actions] == ["hash", "recirc"]
-            assert hashed if rows else actions == ["drop"], text
+            assert hashed if rows else actions in (["drop"], []), text
             had = {(f"eth_{end}", mac.hex(":")) for end, mac in (("dst", frame[:6]), ("src", frame[6:12]))}
             buckets = (_bucket(self._remembered(row, int(group[1])), in_port) for row in rows)
             return Seen(frozenset((port, changes - had) for port, changes in buckets), chosen=bool(rows))

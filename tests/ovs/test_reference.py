@@ -20,7 +20,7 @@ from portlb_app import compiler
 from portlb_app.compiler.place import vip_numbers
 from portlb_app.config import Config, Forwarding, Switch, load
 from portlb_app.openflow import SwitchState
-from portlb_app.pipeline import PUNTED, Reason, cookie
+from portlb_app.pipeline import HANDED_UP, Reason, cookie
 from tests import generate
 from tests.generate import mac_text
 from tests.ovs import switch as ovs
@@ -36,6 +36,7 @@ from tests.reference import (
     Answer,
     AnyOf,
     Arp,
+    Copied,
     Drop,
     Ip,
     Nd,
@@ -46,6 +47,7 @@ from tests.reference import (
     To,
     ToHost,
     ToNetwork,
+    copied,
     deliver,
     received,
 )
@@ -54,7 +56,7 @@ SEED = int(os.environ.get("PORTLB_SEED", "20261124"))
 PAIRS = int(os.environ.get("PORTLB_PAIRS", "3000"))
 PER_CONFIGURATION = 50
 ROWS = 256
-REASONS = {reason.name.lower(): reason for reason in PUNTED}
+REASONS = {reason.name.lower(): reason for reason in HANDED_UP}
 
 
 @pytest.fixture(scope="module")
@@ -101,7 +103,7 @@ def expected(config: Config, packet: Packet, switch: Switch, outcome: Outcome) -
     return Seen(deliveries, chosen=isinstance(outcome, AnyOf))
 
 
-def handed_up(config: Config, packet: Packet, outcome: Punted) -> int:
+def handed_up(config: Config, packet: Packet, outcome: Punted | Copied) -> int:
     """The cookie that tells the controller why."""
     assert isinstance(packet.payload, Ip)
     reason = REASONS[outcome.reason]
@@ -127,7 +129,11 @@ def outcomes_by_trace(bridge: Bridge, pairs: int, seed: int) -> Counter[str]:
                 if isinstance(outcome, Answer) and seen.ports == {packet.in_port}:
                     seen = replace(seen, deliveries=frozenset())
                 what = f"seed {seed}/{number}, switch {switch.name}: {packet}\nmeans {outcome}\nwith {config}"
-                assert seen == expected(config, packet, switch, outcome), what
+                want = expected(config, packet, switch, outcome)
+                if copy := copied(config, switch, packet):
+                    want = replace(want, copied=handed_up(config, packet, copy))
+                    counts[copy.reason] += 1
+                assert seen == want, what
                 counts[type(outcome).__name__] += 1
     return counts
 
@@ -145,6 +151,7 @@ def test_the_switch_means_what_the_reference_means(bridge: Bridge, capsys: pytes
     counts = outcomes_by_trace(bridge, PAIRS, SEED)
     with capsys.disabled():
         print(f" seed {SEED}, {sum(counts.values())} packets: {dict(counts)}", end=" ")
+    assert all(counts[copy] > 5 for copy in ("opening", "closing", "server_closing")), "copies are hardly tried"
     for outcome in (Drop, To, AnyOf, All, ToNetwork, ToHost, Answer, Punted, Reassembled):
         assert counts[outcome.__name__] > sum(counts.values()) // 400, "a kind of outcome is hardly tried"
 

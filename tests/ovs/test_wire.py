@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import socket
 import struct
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
@@ -19,6 +21,7 @@ from portlb_app.openflow import (
     IN_PORT,
     LOCAL,
     CopyField,
+    CopyToController,
     Flow,
     Goto,
     Group,
@@ -228,6 +231,7 @@ def every_action() -> Iterator[Flow]:
     yield flow(13, Resubmit(70), Output(LOCAL))
     yield flow(14, SetField("reg1", 7), LEARNT4, Output(1), **TCP)
     yield flow(15, LEARNT6, Output(1), **IP6 | {"ip_proto": 6})
+    yield flow(16, CopyToController(METER + 1), CopyToController(METER + 255), Output(1), Goto(200), **TCP)
 
 
 def every_group() -> Iterator[Group]:
@@ -313,6 +317,51 @@ def test_a_meter_we_do_not_know_differs_and_is_put_right(switch: Switch, bridge:
     assert read.opaque
     wanted = SwitchState(meters=frozenset({Meter(METER, 5, 5)}))
     assert wire.converge(wanted) == [] and wire.read() == wanted
+
+
+def test_a_copy_is_handed_up_within_its_meter_and_the_packet_goes_on(switch: Switch, bridge: str, wire: Wire) -> None:
+    """Of 60 packets all leave, some copies come, and the switch tells how many its meter dropped.
+
+    When somebody takes the meter away, and another one comes to count in its place, the flow is sent again.
+    """
+    copy, meter = flow(0, CopyToController(METER + 1), Output(2), in_port=1), Meter(METER + 1, 10, 5)
+    wanted = SwitchState(frozenset({copy}), meters=frozenset({meter}))
+    assert wire.converge(wanted) == []
+    wire.send(parser.OFPSetConfig(wire.datapath, 0, 0xFFFF))
+    wire.tell([])
+    before = sent_by(switch, bridge, 2)
+    for _ in range(60):
+        switch.appctl("netdev-dummy/receive", "w1", bytes(60).hex())
+    assert sent_by(switch, bridge, 2) - before == 60
+    dropped = metered(wire)[METER + 1]
+    assert 20 <= dropped <= 59
+    switch.ofctl("del-meter", bridge, f"meter={METER + 1}")
+    switch.ofctl("add-meter", bridge, f"meter={METER + 2},pktps,burst,stats,band=type=drop,rate=10000,burst_size=10000")
+    assert wire.converge(wanted) == [] and wire.read() == wanted
+    for _ in range(60):
+        switch.appctl("netdev-dummy/receive", "w1", bytes(60).hex())
+    assert 20 <= metered(wire)[METER + 1] <= 59
+
+
+def metered(wire: Wire) -> dict[int, int]:
+    """What the switch says its meters dropped; packet-ins that came in between are read away."""
+    xid = wire.send(ryu_wire.meter_stats_request(wire.datapath))
+    while True:
+        message = wire.raw()
+        if int.from_bytes(message[4:8], "big") == xid:
+            for data in damaged(message[16:]):
+                with suppress(ryu_wire.Malformed):
+                    list(ryu_wire.our_metered([ryu_wire.RawMeter.parser(data, 0)]))
+            version, kind, length, xid = struct.unpack_from("!BBHI", message)
+            reply = parser.msg_parser(wire.datapath, version, kind, length, xid, message)
+            return dict(ryu_wire.our_metered(reply.body))
+
+
+def sent_by(switch: Switch, bridge: str, port: int) -> int:
+    """Packets that left by a port of a bridge."""
+    found = re.search(r"tx pkts=(\d+)", switch.ofctl("dump-ports", bridge, str(port)))
+    assert found
+    return int(found[1])
 
 
 def test_a_packet_is_handed_up_and_sent_out(switch: Switch, bridge: str, wire: Wire) -> None:

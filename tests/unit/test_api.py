@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from portlb_app.api import MAX_BODY, RefusedConnections, Request, Response, View, answer, failure, respond
-from portlb_app.pipeline import Reason
+from portlb_app.connlog import ConnectionLog, Copy
+from portlb_app.pipeline import HANDED_UP, Reason
 from portlb_app.punt import Fate
 from portlb_app.reconciler import Busy, Configuration, Live, RefusedBySwitches, Status, SwitchStatus, TimedOut
 from portlb_app.store import ConfigFile, StoreError
+from tests.reference import ACK, FIN, SYN
+from tests.unit.test_connlog import note
 
 FIG2 = (Path(__file__).parents[2] / "flows/fig2/lb.yaml").read_text()
+OPENING = HANDED_UP[Reason.OPENING].number
 VIEW = View(
-    Status(3, (SwitchStatus("s1", 1, "error", 5, 2, 1, 7, ("table full",), 0.25),), (0xABC,)),
+    Status(3, (SwitchStatus("s1", 1, "error", 5, 2, 1, 7, ("table full",), 0.25, {OPENING: 9}),), (0xABC,)),
     "the: text\n",
     RefusedConnections(12, (("192.0.2.1:5", "no hello"),)),
     {(Reason.ICMP_ERROR, Fate.SENT): 3, (Reason.FRAGMENT, Fate.QUEUE): 8},
@@ -49,6 +54,16 @@ def test_status_tells_everything() -> None:
                 "flows": 5,
                 "groups": 2,
                 "meters": 1,
+                "metered": {
+                    "icmp_error": 0,
+                    "fragment": 0,
+                    "signal": 0,
+                    "server_icmp": 0,
+                    "server_fragment": 0,
+                    "opening": 9,
+                    "closing": 0,
+                    "server_closing": 0,
+                },
                 "drift": 7,
                 "errors": ["table full"],
                 "read_age_seconds": 0.25,
@@ -60,7 +75,63 @@ def test_status_tells_everything() -> None:
             reason: {"sent": 0, "dropped": 0, "unknown": 0, "malformed": 0, "no_room": 0, "queue": 0} | known
             for reason, known in (("icmp_error", {"sent": 3}), ("fragment", {"queue": 8}), *others)
         },
+        "connections": {"open": 0, "ended": 0, "counts": {copy.value: 0 for copy in Copy}},
     }
+
+
+def connections(query: str = "") -> Response:
+    """What is answered about three connections of VIP web and two of VIP dns, opened in turn, a second apart."""
+    log = ConnectionLog()
+    for number, vip in enumerate(("web", "dns", "web", "dns", "web")):
+        note(log, vip, number, SYN, 80, float(number))
+    note(log, "web", 0, FIN | ACK, 8001, 7.25)
+    view = replace(VIEW, connections=log, epoch=1_000_000.0)
+    response = respond(Request("GET", "/v1/connections", "localhost", query=query), view)
+    assert isinstance(response, Response)
+    return response
+
+
+def test_connections_newest_first() -> None:
+    """All that is known of each; what is not known is null."""
+    response = connections()
+    assert response.status == 200
+    listed = json.loads(response.body)["connections"]
+    assert [each["client_port"] for each in listed] == [40000, 40004, 40003, 40002, 40001]
+    assert listed[0] == {
+        "vip": "web",
+        "client": "192.0.2.1",
+        "client_port": 40000,
+        "opened_on": 80,
+        "continued_on": 8001,
+        "server": "a",
+        "opened": 1_000_000.0,
+        "closed": 1_000_007.25,
+        "how": "fin",
+    }
+    assert [listed[1][key] for key in ("continued_on", "server", "closed", "how")] == [None] * 4
+
+
+@pytest.mark.parametrize(
+    ("query", "ports"),
+    [
+        ("vip=dns", [40003, 40001]),
+        ("limit=2", [40000, 40004]),
+        ("vip=web&limit=1", [40000]),
+        ("limit=1000&", [40000, 40004, 40003, 40002, 40001]),
+        ("vip=nobody", []),
+    ],
+)
+def test_connections_are_chosen(query: str, ports: list[int]) -> None:
+    assert [each["client_port"] for each in json.loads(connections(query).body)["connections"]] == ports
+
+
+@pytest.mark.parametrize(
+    "query", ["limit=0", "limit=1001", "limit=", "limit=-1", "limit=²", "limit=1" + "0" * 5000, "since=1", "limit"]
+)
+def test_a_query_that_is_wrong_is_refused(query: str) -> None:
+    response = connections(query)
+    assert response.status == 400
+    assert json.loads(response.body)["error"]
 
 
 def test_config_is_the_text_as_it_was_given() -> None:
@@ -79,7 +150,7 @@ def test_a_valid_configuration_is_proposed_as_it_was_sent(body: str) -> None:
 @pytest.mark.parametrize(
     ("method", "path", "body", "status", "error"),
     [
-        ("GET", "/", b"", 404, "there is no /; there are /v1/status, /v1/config"),
+        ("GET", "/", b"", 404, "there is no /; there are /v1/status, /v1/connections, /v1/config"),
         ("GET", "/v1/config/", b"", 404, "there is no /v1/config/"),
         ("POST", "/v1/config", b"", 405, "/v1/config knows GET, PUT, not POST"),
         ("PUT", "/v1/status", b"", 405, "/v1/status knows GET, not PUT"),

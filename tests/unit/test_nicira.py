@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from portlb_app import nicira
 from portlb_app.compiler import compile as compile_config
-from portlb_app.openflow import Learn, Resubmit
+from portlb_app.openflow import CopyToController, Learn, Reassemble, Resubmit
 from tests import generate
 
 FIELDS4 = (("eth_type", 0x0800), ("ip_proto", 6), ("ip_src", None), ("ip_dst", None), ("tcp_src", None))
@@ -25,16 +25,23 @@ SEEN = bytes.fromhex(
 """What Open vSwitch 3.1 answers for the flow that `LEARNT4` with tcp_dst was given as by ovs-ofctl."""
 
 
+COPY_SEEN = bytes.fromhex("ffff00180000232000250000000000000005000800005019")
+"""What it answers for ``controller(max_len=65535,meter_id=20505)``."""
+
+
 def test_as_seen_on_the_wire() -> None:
     """The bytes are those Open vSwitch itself makes of the same learn action."""
     learnt = Learn(65, 60, 5, 200, 0x504D000000000001, 3, (*FIELDS4, ("tcp_dst", None)), LEARNT4.writes, "reg1")
     assert nicira.encode(learnt) == SEEN
     assert nicira.decode(SEEN) == learnt
+    assert nicira.encode(CopyToController(20505)) == COPY_SEEN
+    assert nicira.decode(COPY_SEEN) == CopyToController(20505)
 
 
 def test_what_is_encoded_is_decoded() -> None:
-    """Both actions, both families, extreme numbers; lengths are multiples of 8 (OpenFlow 1.5.1, 7.2.6)."""
-    for action in (Resubmit(0), Resubmit(255), LEARNT4, LEARNT6):
+    """Every action, both families, extreme numbers; lengths are multiples of 8 (OpenFlow 1.5.1, 7.2.6)."""
+    copies = (CopyToController(0), CopyToController(0xFFFFFFFF))
+    for action in (Resubmit(0), Resubmit(255), Reassemble(1, 2), *copies, LEARNT4, LEARNT6):
         whole = nicira.encode(action)
         assert len(whole) % 8 == 0
         assert nicira.decode(whole) == action
@@ -59,8 +66,8 @@ def test_any_bytes(whole: bytes) -> None:
     assert found is None or nicira.encode(found) == whole
 
 
-@given(st.sampled_from((LEARNT4, LEARNT6, Resubmit(7))), st.data())
-def test_one_byte_wrong(action: Learn | Resubmit, data: st.DataObject) -> None:
+@given(st.sampled_from((LEARNT4, LEARNT6, Resubmit(7), CopyToController(7))), st.data())
+def test_one_byte_wrong(action: Learn | Resubmit | CopyToController, data: st.DataObject) -> None:
     """Any other byte makes another action, or none; cut short it is none."""
     whole = bytearray(nicira.encode(action))
     position = data.draw(st.integers(0, len(whole) - 1))

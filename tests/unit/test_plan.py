@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from portlb_app import compiler
 from portlb_app.openflow import (
     Action,
+    CopyToController,
     Flow,
     Goto,
     Group,
@@ -36,7 +37,10 @@ MATCHES = (
     replace(match(in_port=1), opaque="0800"),
 )
 ACTIONS = st.lists(
-    st.sampled_from((Output(1), Output(2), ToGroup(5), ToGroup(6), ToMeter(1), Goto(20), Opaque("ff"))), max_size=3
+    st.sampled_from(
+        (Output(1), Output(2), ToGroup(5), ToGroup(6), ToMeter(1), CopyToController(2), Goto(20), Opaque("ff"))
+    ),
+    max_size=3,
 ).map(tuple)
 FLOWS = st.builds(
     Flow,
@@ -103,7 +107,14 @@ def test_only_differences_are_touched(actual: SwitchState, desired: SwitchState)
     groups = [step.what.number for step in steps if isinstance(step.what, Group)]
     assert len(set(flows)) == len(flows) and len(set(groups)) == len(groups)
     keys = actual.flow_by_key.keys() | desired.flow_by_key.keys()
-    assert set(flows) == {key for key in keys if actual.flow_by_key.get(key) != desired.flow_by_key.get(key)}
+    come = desired.meter_by_number.keys() - actual.meter_by_number.keys()
+    again = {
+        flow.key
+        for flow in desired.flows
+        if any(isinstance(action, CopyToController) and action.meter in come for action in flow.actions)
+    }
+    changed = {key for key in keys if actual.flow_by_key.get(key) != desired.flow_by_key.get(key)}
+    assert set(flows) == changed | again
     numbers = actual.group_by_number.keys() | desired.group_by_number.keys()
     right = {each for each in numbers if actual.group_by_number.get(each) == desired.group_by_number.get(each)}
     assert set(groups) == numbers - right
@@ -162,7 +173,8 @@ def test_at_no_step_a_flow_lacks_its_group_or_meter(actual: SwitchState, desired
     for step in diff(actual, desired).steps:
         state = apply(Plan((step,)), state)
         assert _groups_used(state) <= state.group_by_number.keys(), str(step)
-        used = {action.meter for flow in state.flows for action in flow.actions if isinstance(action, ToMeter)}
+        metered = (ToMeter, CopyToController)
+        used = {action.meter for flow in state.flows for action in flow.actions if isinstance(action, metered)}
         assert used <= state.meter_by_number.keys(), str(step)
 
 
