@@ -27,6 +27,7 @@ _IMMEDIATE = 1 << 13
 _MATCH, _LOAD, _OUTPUT = 0 << 11, 1 << 11, 2 << 11
 _NXM = {
     "eth_dst": 0x00000206,
+    "eth_src": 0x00000406,
     "eth_type": 0x00000602,
     "ip_proto": 0x00000C01,
     "ip_src": 0x00000E04,

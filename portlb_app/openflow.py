@@ -85,6 +85,7 @@ FIELDS: Mapping[str, Field] = MappingProxyType(
         "icmpv6_type": Field(Kind.NUMBER, 8),
         "nd_target": Field(Kind.IPV6, 128),
         "nd_sll": Field(Kind.MAC, 48),
+        "nd_tll": Field(Kind.MAC, 48),
         "nd_reserved": Field(Kind.HEX, 32),
         "nd_options_type": Field(Kind.NUMBER, 8),
         "arp_op": Field(Kind.NUMBER, 16),

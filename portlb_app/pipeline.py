@@ -3,7 +3,8 @@
 A packet walks the tables in the order they stand here::
 
     CLASSIFY ─► NEIGHBOUR ─┬─► FRAGMENT ─► ICMP ─► SERVICE ─► REDIRECT ─► LEGACY ─► DEFAULT     client → server
-                           └─► UPSTREAM ─► PEER                                 server → client; server → server
+                           ├─► UPSTREAM ─► PEER                                 server → client; server → server
+                           └─► ADVERTISE                                        the switch's own answers
 
 A miss goes where its table says; a table without one drops. Few distinct masks per table: the cost of a lookup in
 Open vSwitch grows with the masks of a table, not with its rules.
@@ -21,6 +22,7 @@ from portlb_app import packets
 from portlb_app.openflow import (
     ETH_IPV4,
     ETH_IPV6,
+    IN_PORT,
     IP_ICMP,
     IP_ICMPV6,
     IP_SCTP,
@@ -30,9 +32,12 @@ from portlb_app.openflow import (
     CopyField,
     Flow,
     Goto,
+    Learn,
     Match,
     Meter,
+    Output,
     Reassemble,
+    Resubmit,
     Selection,
     SetField,
     ToController,
@@ -137,13 +142,16 @@ NEIGHBOUR = _table(
     10,
     "reg0 in_port eth_src eth_dst eth_type ip_proto ip_dst ipv6_src ipv6_dst icmpv6_type nd_target nd_sll "
     "arp_op arp_spa arp_tpa arp_sha",
-    "FRAGMENT UPSTREAM PEER",
+    "ADVERTISE FRAGMENT UPSTREAM PEER",
 )
+ADVERTISE = _table("ADVERTISE", 15, "eth_type ip_proto icmpv6_type nd_target")
 FRAGMENT = _table("FRAGMENT", 20, "eth_type ip_frag ip_dst ipv6_dst", "ICMP DEFAULT")
 ICMP = _table("ICMP", 30, f"{_IP} icmp_type icmpv6_type", "SERVICE DEFAULT")
 SERVICE = _table("SERVICE", 40, f"{_IP} {_PORTS_TO}", "REDIRECT")
 REDIRECT = _table("REDIRECT", 50, f"{_IP} {_PORTS_TO} tcp_flags", "LEGACY")
-LEGACY = _table("LEGACY", 60, f"{_IP} tcp_dst tcp_flags", "DEFAULT")
+LEGACY = _table("LEGACY", 60, f"{_IP} tcp_dst tcp_flags", "DEFAULT PINNED")
+PINNED = _table("PINNED", 62, f"{_IP} tcp_dst")
+PIN = _table("PIN", 64, f"{_IP} tcp_dst reg1")
 DEFAULT = _table("DEFAULT", 70, "eth_type ip_dst ipv6_dst")
 UPSTREAM = _table(
     "UPSTREAM",
@@ -153,7 +161,21 @@ UPSTREAM = _table(
 )
 PEER = _table("PEER", 90, "eth_type ip_dst ipv6_dst ip_proto arp_tpa icmpv6_type nd_target")
 
-TABLES = (CLASSIFY, NEIGHBOUR, FRAGMENT, ICMP, SERVICE, REDIRECT, LEGACY, DEFAULT, UPSTREAM, PEER)
+TABLES = (
+    CLASSIFY,
+    NEIGHBOUR,
+    ADVERTISE,
+    FRAGMENT,
+    ICMP,
+    SERVICE,
+    REDIRECT,
+    LEGACY,
+    PINNED,
+    PIN,
+    DEFAULT,
+    UPSTREAM,
+    PEER,
+)
 BY_NUMBER = {table.number: table for table in TABLES}
 
 
@@ -195,6 +217,7 @@ class Reason(enum.IntEnum):
     PEER = 22
     GATEWAY_ARP = 23
     MANAGEMENT = 24
+    PIN = 26
     SIGNAL = 32
 
 
@@ -215,13 +238,28 @@ def told_by(cookie: int) -> tuple[Reason | None, int, int]:
     return (Reason(reason) if known else None), cookie >> 16 & 0xFFFF, cookie & 0xFFFF
 
 
+LEARNED = 0x504D << 48
+"""Bits 48-63 of the cookies of flows that a switch adds itself: not ours to compare, change or delete."""
+
+
+def learned_cookie(vip: int, port: int, version: int) -> int:
+    """The cookie of what a switch learns about a redirect port: it counts those flows by it."""
+    return LEARNED | int(Reason.PIN) << 40 | version << 32 | (vip & 0xFFFF) << 16 | port
+
+
 GROUPS = {4: 0x5, 6: 0x6}
+PIN_GROUPS = {4: 0x7, 6: 0x8}
 """Bits 28-31 of the number of every group of ours, by IP version. Groups have no cookie, so their number tells."""
 
 
 def pool_group(vip: int, port: int, version: int) -> int:
     """The group of a redirect port's pool: 12 bits of VIP number, 16 of port; one for each version of IP."""
     return GROUPS[version] << 28 | (vip & 0xFFF) << 16 | port
+
+
+def pin_group(vip: int, port: int, version: int) -> int:
+    """The group that decides, by the same rows, where a plain client's connection is to be remembered."""
+    return PIN_GROUPS[version] << 28 | (vip & 0xFFF) << 16 | port
 
 
 def icmp_group(vip: int, version: int) -> int:
@@ -231,7 +269,7 @@ def icmp_group(vip: int, version: int) -> int:
 
 def is_our_group(number: int) -> bool:
     """Whether a group in a switch is ours, by its number."""
-    return number >> 28 in GROUPS.values()
+    return number >> 28 in (*GROUPS.values(), *PIN_GROUPS.values())
 
 
 METERS = 0x50
@@ -286,6 +324,8 @@ def flow(
     if priority is Priority.MISS and match.fields:
         raise PipelineError(f"{table.name}: a miss matches everything")
     for position, action in enumerate(actions):
+        if isinstance(action, Resubmit) and BY_NUMBER[action.table].name not in table.goes_to:
+            raise PipelineError(f"{table.name} may not go to {BY_NUMBER[action.table].name}")
         if isinstance(action, (Goto, Reassemble)):
             if position != len(actions) - 1:
                 raise PipelineError(f"{table.name}: goto is the last action")
@@ -303,6 +343,56 @@ def goto(table: Table) -> Goto:
     """The action that continues in `table`."""
     return Goto(table.number)
 
+
+def look_up(table: Table) -> Resubmit:
+    """The action that looks a packet up in `table`, in a bucket or handed back by the controller, too."""
+    return Resubmit(table.number)
+
+
+_OUTPUT_IN_PORT = 0xFFF8
+"""`IN_PORT` as a register holds it: OpenFlow 1.0's number (ovs-actions(7), "output:field")."""
+
+
+def set_row(server: int) -> SetField:
+    """The action by which a row names its server, by number, for the table that remembers."""
+    return SetField("reg1", server)
+
+
+def learn(ip: Family, cookie: int, idle: int, limit: int, deliver: tuple[Action, ...]) -> tuple[Action, ...]:
+    """Actions that have the switch remember that this packet's connection is delivered so, and deliver it.
+
+    At most `limit` of them, each until it is idle for `idle` seconds. `deliver` writes fields, then outputs.
+
+    FIN and RST shorten what is left to `PIN_FIN_IDLE` seconds: the last packets still find their server.
+    """
+    *writes, output = deliver
+    if not isinstance(output, Output):
+        raise PipelineError("a connection is remembered by where it goes out")
+    port = _OUTPUT_IN_PORT if output.port == IN_PORT else output.port
+    matches = (
+        ("eth_type", ip.eth_type),
+        ("ip_proto", IP_TCP),
+        (ip.source, None),
+        (ip.destination, None),
+        ("tcp_src", None),
+        ("tcp_dst", None),
+    )
+    learnt = Learn(
+        table=PINNED.number,
+        idle=idle,
+        fin_idle=min(idle, PIN_FIN_IDLE),
+        priority=int(Priority.SPECIFIC),
+        cookie=cookie,
+        limit=limit,
+        matches=matches,
+        writes=tuple((each.name, each.value) for each in writes if isinstance(each, SetField)),
+        output="reg1",
+    )
+    return (SetField("reg1", port), learnt, *deliver)
+
+
+PIN_FIN_IDLE = 60
+"""Seconds a closed connection is remembered: what RFC 9293's TIME-WAIT is in practice."""
 
 CONNTRACK_ZONE = 0x504C
 """The conntrack zone fragments are put together in; nothing is ever committed to it."""
@@ -344,19 +434,26 @@ def answer_echo(mac: int, address: Address) -> tuple[Action, ...]:
 
 
 def answer_nd(mac: int, address: int) -> tuple[Action, ...]:
-    """Actions that turn a neighbour solicitation into its advertisement (RFC 4861, 7.2.4).
-
-    The source's link-layer address becomes the target's, in place; where there is none, the answer has none either.
-    """
+    """Actions that turn a neighbour solicitation around: an advertisement but for what ADVERTISE adds."""
     return (
         CopyField("eth_src", "eth_dst"),
         SetField("eth_src", mac),
         CopyField("ipv6_src", "ipv6_dst"),
         SetField("ipv6_src", address),
-        SetField("nd_sll", mac),
         SetField("icmpv6_type", ND_ADVERTISE),
+    )
+
+
+def advertise(mac: int) -> tuple[Action, ...]:
+    """Actions that complete an advertisement (RFC 4861, 7.2.4).
+
+    The option with the asker's link-layer address becomes the one with the target's; where there is none, the answer
+    has none either.
+    """
+    return (
         *_through_register("nd_reserved", ND_SOLICITED | ND_OVERRIDE),
         *_through_register("nd_options_type", ND_OPTION_TARGET),
+        SetField("nd_tll", mac),
     )
 
 

@@ -62,6 +62,7 @@ _RYU_NAMES = {
     "icmp_type": "icmpv4_type",
     "nd_target": "ipv6_nd_target",
     "nd_sll": "ipv6_nd_sll",
+    "nd_tll": "ipv6_nd_tll",
 }
 """Where Ryu's name of a field is not ovs-fields(7)'s."""
 

@@ -87,11 +87,13 @@ def _add_vip(random: Random, data: dict[str, Any], vip: str, number: int, networ
     pools: dict[int, dict[str, Any]] = {}
     for port in random.sample(PORTS, random.choice((0, 1, 2, 3, 4))):
         pools[port] = {"servers": random.sample(names, min(len(names), random.choice((0, 1, 2, 2, 3, 4, 6))))}
-        policies = ["balance", "drop", None, None]
+        policies = ["balance", "drop", "pin", None, None]
         policies += ["owner"] * 2 * (port in owned_ports) + ["default"] * 2 * ("default_server" in entry)
         if policy := random.choice(policies):
             pools[port]["legacy"] = policy
-        if policy in ("balance", "drop") and random.random() < 0.4:
+        if policy == "pin" and random.random() < 0.5:
+            pools[port]["pin"] = {"idle": random.choice((1, 300, 65535)), "connections": random.choice((1, 1 << 20))}
+        if policy in ("balance", "drop", "pin") and random.random() < 0.4:
             pools[port]["signal"] = random.choice(("flag", "option", "option"))
     entry["redirect_ports"] = pools
     default = ["default"] * ("default_server" in entry)
@@ -241,7 +243,8 @@ def _question(random: Random, says: int, source: Address, destination: Address) 
         group = IPv6Address(int(IPv6Address("ff02::1:ff00:0")) | low)
         option = says if int(source) and random.random() < 0.9 else None
         return Nd(135, source, random.choice((group, destination)), destination, option)
-    return Nd(136, source, destination, source, random.choice((says, says, None)))
+    about = source if random.random() < 0.8 else destination
+    return Nd(136, source, destination, about, random.choice((says, says, None)))
 
 
 def _ip(random: Random, config: Config, vip: Vip, source: Address, destination: Address) -> Ip:

@@ -169,7 +169,11 @@ def deliver(config: Config, switch: Switch, packet: Packet) -> Outcome:
 
 
 def received(config: Config, server: Server, packet: Packet) -> Packet:
-    """What a server gets of a packet to its VIP: N1 rewrites both addresses, N2 the MAC address, N3 nothing."""
+    """What a server gets of a packet to its VIP: N1 rewrites both addresses, N2 the MAC address, N3 nothing.
+
+    N5: what goes back to the LAN it came from has the VIP's MAC address as its source, too; nobody may send with
+    another host's address there.
+    """
     vip, payload = _vip(config, server), packet.payload
     if vip.rewrite is Rewrite.NOTHING or _is_own(server, payload):
         return packet
@@ -178,7 +182,13 @@ def received(config: Config, server: Server, packet: Packet) -> Packet:
         payload = replace(payload, target_mac=server.mac)
     if isinstance(payload, Ip) and vip.rewrite is Rewrite.ADDRESS:
         payload = replace(payload, destination=_of_family(server.addresses, payload.destination))
+    if _is_one_armed(config, server):
+        packet = replace(packet, eth_src=vip.mac)
     return replace(packet, eth_dst=server.mac, payload=payload)
+
+
+def _is_one_armed(config: Config, server: Server) -> bool:
+    return any(server.connector == (switch.name, switch.network) for switch in config.switches)
 
 
 def _vip(config: Config, server: Server) -> Vip:
@@ -208,7 +218,7 @@ def _is_probe(payload: Arp | Nd | Ip) -> bool:
 
 
 def _neighbour_names(server: Server) -> tuple[Address, ...]:
-    """N1: what a server, or the router before it, is asked by."""
+    """What a server, or the router before it, is asked by: N1; N2 with the VIP on its loopback."""
     local = (_link_local(server.mac),) if server.mac is not None else ()
     return (*(server.routers or server.addresses), *local)
 
@@ -250,11 +260,13 @@ def _asked_from_network(
     in_line = [server for server in servers if server.connector.port != switch.network]
     if about in vip.addresses and asks:
         return Answer(about, vip.mac)
-    if vip.rewrite is Rewrite.ADDRESS:
+    if vip.rewrite is not Rewrite.NOTHING:
         named = [server for server in in_line if about in _neighbour_names(server)]
         same_family = any(address.version == about.version for address in vip.addresses)
-        wanted = named and same_family and (isinstance(payload, Arp) or asks or answers)
-        return All(frozenset(server.name for server in named)) if wanted else Drop()
+        if named and same_family and (isinstance(payload, Arp) or asks or answers):
+            return All(frozenset(server.name for server in named))
+    if vip.rewrite is Rewrite.ADDRESS:
+        return Drop()
     if about in vip.addresses and answers and in_line:
         return All(frozenset(server.name for server in in_line))
     shares_local = vip.rewrite is Rewrite.NOTHING and any(address.version == 6 for address in vip.addresses)
@@ -317,7 +329,7 @@ def _plain(vip: Vip, servers: list[Server], ip: Ip) -> Outcome:
     assert shared
     opening = ip.tcp_flags & (SYN | ACK) == SYN
     anyone = AnyOf(frozenset(shared.servers)) if shared.servers else Drop()
-    plain = {Legacy.OWNER: owner or Drop(), Legacy.DEFAULT: _default(vip), Legacy.BALANCE: anyone}
+    plain = {Legacy.OWNER: owner or Drop(), Legacy.DEFAULT: _default(vip), Legacy.BALANCE: anyone, Legacy.PIN: anyone}
     return plain.get(shared.legacy, Drop() if opening else anyone)
 
 
@@ -379,11 +391,7 @@ def _from_servers(config: Config, attached: list[Server], packet: Packet) -> Out
                 return Answer(_asked_about(payload), vip.mac)
     for server in attached:
         vip = _vip(config, server)
-        one_armed = any(
-            switch.name == server.connector.switch and switch.network == server.connector.port
-            for switch in config.switches
-        )
-        outcome = _from_server(config, server, vip, packet, one_armed)
+        outcome = _from_server(config, server, vip, packet, _is_one_armed(config, server))
         if not isinstance(outcome, Drop):
             return outcome
     return Drop()
@@ -433,15 +441,18 @@ def _server_asks(config: Config, server: Server, vip: Vip, packet: Packet, one_a
     says = payload.sender_mac if isinstance(payload, Arp) else payload.option
     if vip.rewrite is Rewrite.NOTHING and packet.eth_src == server.mac:
         known = (*server.addresses, _link_local(server.mac))
-        honest = says == server.mac if isinstance(payload, Arp) else payload.kind in (SOLICITATION, ADVERTISEMENT)
+        honest = says == server.mac if isinstance(payload, Arp) else _speaks_for_itself(payload)
         local = sender == _link_local(server.mac) and all(address.version == 4 for address in server.addresses)
         return _to_peer(config, server, about) if sender in known and honest and not local else Drop()
     if not any(address.version == sender.version for address in vip.addresses):
         return Drop()
-    if vip.rewrite is Rewrite.ADDRESS:
+    if vip.rewrite is not Rewrite.NOTHING:
         itself = packet.eth_src == server.mac and sender in _neighbour_names(server)
-        honest = says == server.mac if isinstance(payload, Arp) else payload.kind in (SOLICITATION, ADVERTISEMENT)
-        return ToNetwork(packet) if itself and honest and not one_armed else Drop()
+        honest = says == server.mac if isinstance(payload, Arp) else _speaks_for_itself(payload)
+        if itself and honest and not one_armed:
+            return ToNetwork(packet)
+    if vip.rewrite is Rewrite.ADDRESS:
+        return Drop()
     mac = vip.mac if vip.rewrite is Rewrite.NOTHING else server.mac
     names: tuple[Address, ...] = vip.addresses
     if vip.rewrite is Rewrite.NOTHING:
@@ -450,6 +461,11 @@ def _server_asks(config: Config, server: Server, vip: Vip, packet: Packet, one_a
         return Drop()
     field = {"sender_mac": vip.mac} if isinstance(payload, Arp) else {"option": vip.mac}
     return ToNetwork(replace(packet, eth_src=vip.mac, payload=replace(payload, **field)))  # type: ignore[type-var]
+
+
+def _speaks_for_itself(payload: Nd) -> bool:
+    """A question, or an answer about the address it comes from."""
+    return payload.kind == SOLICITATION or (payload.kind == ADVERTISEMENT and payload.target == payload.source)
 
 
 def _to_peer(config: Config, server: Server, address: Address) -> Outcome:
@@ -498,7 +514,8 @@ def _may_send(config: Config, server: Server, vip: Vip, payload: Ip) -> bool:
         return default
     port = payload.source_port
     for pool in vip.redirect_ports:
-        if pool.port == port and (server.name in pool.servers or (default and pool.legacy is Legacy.DEFAULT)):
+        plain = pool.legacy is Legacy.PIN or (default and pool.legacy is Legacy.DEFAULT)
+        if pool.port == port and (server.name in pool.servers or plain):
             return True
     owners = [each.name for each in config.servers_of(vip) for own in each.service_ports if own.port == port]
     nobodys = not owners and all(pool.port != port for pool in vip.redirect_ports)

@@ -16,3 +16,4 @@ class Answer(enum.IntEnum):
     BUSY = 5
     TIMED_OUT = 6
     """No program says this: the peer has not followed in time."""
+    LOOK_AGAIN = 7

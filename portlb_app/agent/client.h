@@ -88,17 +88,21 @@ static __always_inline __u16 confirm_bit(void)
 	return client_settings.by_option ? 0 : REDIRECT_CONFIRM;
 }
 
-/* Is a live connection on the wire with these port numbers? */
-static __always_inline bool is_taken(const struct key *key, const struct connection *entry)
+/* Is a live connection on the wire with these port numbers? One that is merely silent has its socket. */
+static __always_inline bool is_taken(struct __sk_buff *skb, const struct packet *packet, const struct key *key,
+				     const struct connection *entry)
 {
 	struct key owner_key = *key;
 	const struct connection *owner = entry->state == ALIAS ? follow(&owner_key, entry) : entry;
+	struct numbers numbers;
 
-	return owner && (owner->state == OPENING || is_live(owner));
+	return owner && (owner->state == OPENING || is_live(owner) ||
+			 (!is_closing(owner) && ask_socket(skb, packet, &owner_key, CLIENT, &numbers)));
 }
 
 /* Let packets from port `wire` of the server reach the connection behind `key`. False: counted, they cannot. */
-static __always_inline bool add_alias(const struct key *key, __be16 client_port, __be16 wire)
+static __always_inline bool add_alias(struct __sk_buff *skb, const struct packet *packet, const struct key *key,
+				      __be16 client_port, __be16 wire)
 {
 	struct connection alias = alias_of(key);
 	struct key alias_key = *key;
@@ -110,7 +114,7 @@ static __always_inline bool add_alias(const struct key *key, __be16 client_port,
 	alias_key.client_port = client_port;
 	other = bpf_map_lookup_elem(&connections, &alias_key);
 	if (other && !(other->state == ALIAS && other->opened == alias.opened && other->client_port == alias.client_port) &&
-	    is_taken(&alias_key, other)) {
+	    is_taken(skb, packet, &alias_key, other)) {
 		count(COUNT_collision);
 		return false;
 	}
@@ -119,6 +123,19 @@ static __always_inline bool add_alias(const struct key *key, __be16 client_port,
 		return false;
 	}
 	return true;
+}
+
+/* The same at each port that the server may know as the client's. */
+static __always_inline bool add_aliases(struct __sk_buff *skb, const struct packet *packet, const struct key *key,
+					const struct connection *entry, __be16 wire)
+{
+	__be16 now = entry->client_port, target = entry->client_target;
+
+	if (!add_alias(skb, packet, key, key->client_port, wire))
+		return false;
+	if (!now && !(entry->flags & OWN_MOVING)) /* never moved: there is no target */
+		return true;
+	return add_alias(skb, packet, key, target, wire) && (!now || add_alias(skb, packet, key, now, wire));
 }
 
 /* Have packets from a port left looked at one by one again. */
@@ -132,6 +149,15 @@ static __always_inline void doubt_alias(const struct key *key, __be16 client_por
 	alias = bpf_map_lookup_elem(&connections, &alias_key);
 	if (alias && alias->state == ALIAS)
 		clear(alias, HEARD);
+}
+
+static __always_inline void doubt_aliases(const struct key *key, const struct connection *entry)
+{
+	doubt_alias(key, key->client_port, entry->wire);
+	if (entry->client_port) {
+		doubt_alias(key, entry->client_port, entry->wire);
+		doubt_alias(key, entry->client_target, entry->wire);
+	}
 }
 
 static __always_inline void delete_alias(const struct key *key, __be16 wire)
@@ -154,7 +180,7 @@ static __always_inline int client_syn(struct __sk_buff *skb, const struct packet
 	__u16 word = segment->word | redirect_bit();
 
 	if (entry && entry->state == ALIAS) {
-		if (is_taken(key, entry)) {
+		if (is_taken(skb, packet, key, entry)) {
 			count(COUNT_collision);
 			return DROP;
 		}
@@ -186,7 +212,7 @@ static __always_inline int client_syn(struct __sk_buff *skb, const struct packet
 		if (entry && entry->wire != key->port)
 			delete_alias(key, entry->wire);
 		if (take_steer(key, &opened, &from)) {
-			if (add_alias(key, key->client_port, opened)) {
+			if (add_alias(skb, packet, key, key->client_port, opened)) {
 				count(COUNT_steered);
 			} else {
 				opened = key->port;
@@ -240,12 +266,19 @@ static __always_inline bool is_silent(struct connection *entry, const struct seg
 static __always_inline int client_try_both(struct __sk_buff *skb, const struct packet *packet, struct segment *segment,
 					   struct connection *entry, __be16 sport)
 {
-	__u16 word = segment->word;
+	__u16 word = segment->word | confirm_bit();
+	int verdict;
 
 	count(COUNT_tried_both);
-	if (rewrite(skb, packet, segment, sport, entry->wire, word | confirm_bit()) == DROP)
+	if (is_pure_ack(segment) && has_room(packet, segment))
+		verdict = rewrite_with_option(skb, packet, segment, sport, entry->wire, word, OPTION_CONFIRM,
+					      entry->before);
+	else
+		verdict = rewrite(skb, packet, segment, sport, entry->wire, word);
+	if (verdict == DROP)
 		return DROP;
 	bpf_clone_redirect(skb, skb->ifindex, 0);
+	word = segment->word & ~confirm_bit();
 	if (entry->before == entry->opened)
 		word |= redirect_bit();
 	return rewrite(skb, packet, segment, sport, entry->before, word);
@@ -267,7 +300,7 @@ static __always_inline int client_egress_tcp(struct __sk_buff *skb, struct packe
 		return PASS;
 
 	sport = client_port_of(entry, segment.sport);
-	if (entry->flags & ENDED)
+	if ((entry->flags & (ENDED | WATCHED)) && disturb(entry))
 		return ended_egress(skb, packet, &segment, entry, sport, entry->state == BOUND ? 0 : redirect_bit());
 	note_local(entry, &segment);
 	word = segment.word;
@@ -295,7 +328,8 @@ static __always_inline int client_egress_tcp(struct __sk_buff *skb, struct packe
 }
 
 /* Bind the connection behind `key` to what its first SYN/ACK says (step 2). */
-static __always_inline void bind(const struct key *key, struct connection *entry, const struct segment *segment,
+static __always_inline void bind(struct __sk_buff *skb, const struct packet *packet, const struct key *key,
+				 struct connection *entry, const struct segment *segment,
 				 const struct announcement *found, bool confirm)
 {
 	__u32 now = moment(), took = now - entry->since;
@@ -317,7 +351,7 @@ static __always_inline void bind(const struct key *key, struct connection *entry
 		count(COUNT_remembered);
 		return;
 	}
-	if (!add_alias(key, key->client_port, found->port))
+	if (!add_alias(skb, packet, key, key->client_port, found->port))
 		return;
 	entry->before = entry->opened;
 	entry->wire = found->port;
@@ -340,7 +374,7 @@ static __always_inline int client_synack(struct __sk_buff *skb, const struct pac
 	if (entry->state == OPENING && packet->key.port == entry->opened) {
 		if (found.bad)
 			count(COUNT_bad_option);
-		bind(key, entry, segment, &found, confirm);
+		bind(skb, packet, key, entry, segment, &found, confirm);
 	} else {
 		/* The same one again means that the third ACK was lost: the kernel must see it, to repeat that ACK. */
 		__be16 announced = !(entry->flags & ANNOUNCED) ? 0 : entry->state == BOUND ? entry->wire : entry->before;
@@ -391,7 +425,7 @@ static __always_inline int client_announcement(struct __sk_buff *skb, const stru
 
 		if (!(entry->flags & LEAVING)) {
 			add_steer(key, found->port, entry->wire);
-			doubt_alias(key, client_port_of(entry, key->client_port), entry->wire);
+			doubt_aliases(key, entry);
 			set(entry, LEAVING);
 			count(COUNT_reopen);
 		}
@@ -403,9 +437,9 @@ static __always_inline int client_announcement(struct __sk_buff *skb, const stru
 		/* Not before the last port was heard: `before` is then the only one known to work. */
 		if (entry->state == BOUND && !(entry->flags & HEARD))
 			goto refused;
-		if (!add_alias(key, client_port_of(entry, key->client_port), found->port))
+		if (!add_aliases(skb, packet, key, entry, found->port))
 			goto refused;
-		doubt_alias(key, client_port_of(entry, key->client_port), entry->wire);
+		doubt_aliases(key, entry);
 		entry->before = entry->wire;
 		entry->wire = found->port;
 		entry->since = moment();
@@ -422,18 +456,36 @@ refused:
 	return DROP;
 }
 
+/* CONFIRM, by header bit or, on paths that clear it, by option. */
+static __always_inline bool has_confirm(struct __sk_buff *skb, const struct packet *packet,
+					const struct segment *segment)
+{
+	return (segment->word & REDIRECT_CONFIRM) || (read_option(skb, packet, segment).flags & OPTION_CONFIRM);
+}
+
 /* The first packets from a port, and the last: what they say of the connection. False: drop the packet. */
 static __always_inline bool client_hear(struct __sk_buff *skb, const struct packet *packet,
 					const struct segment *segment, const struct key *key,
 					struct connection *entry, struct connection *alias)
 {
+	bool awaited = (entry->flags & OWN_MOVING) && packet->key.client_port == entry->client_target;
 	bool reset = segment->word & TCP_RST;
 	__be16 port = packet->key.port;
 
+	if (awaited) {
+		if (reset && !has_confirm(skb, packet, segment))
+			return false; /* a middlebox's: the connection is well where it is */
+		if (in_window(skb, packet, segment, key, CLIENT)) {
+			entry->client_target = entry->client_port ? entry->client_port : packet->key.client_port;
+			entry->client_port = packet->key.client_port;
+			clear(entry, OWN_MOVING);
+			count(COUNT_own_port_moved);
+			awaited = false;
+		}
+	}
 	if (entry->state == BOUND && port == entry->wire) {
 		if (!(entry->flags & HEARD)) {
-			if (reset && entry->before != entry->wire && !(segment->word & REDIRECT_CONFIRM) &&
-			    !client_settings.by_option) {
+			if (reset && entry->before != entry->wire && !has_confirm(skb, packet, segment)) {
 				/* A middlebox refuses a port it knows no connection to: a server's own reset has CONFIRM. */
 				set(entry, TRYING);
 				return false;
@@ -443,7 +495,7 @@ static __always_inline bool client_hear(struct __sk_buff *skb, const struct pack
 			count(COUNT_confirmed);
 			note_confirmed(&key->vip);
 		}
-		if (alias && !(entry->flags & LEAVING))
+		if (alias && !awaited && !(entry->flags & LEAVING))
 			set(alias, HEARD);
 	} else if (entry->state == BOUND) {
 		if ((reset && !(entry->flags & TRYING)) || !in_window(skb, packet, segment, key, CLIENT)) {
@@ -455,16 +507,11 @@ static __always_inline bool client_hear(struct __sk_buff *skb, const struct pack
 		else if (entry->flags & HEARD)
 			count(COUNT_repaired);
 	}
-	if ((entry->flags & MOVING) && packet->key.client_port == entry->target) {
-		entry->client_port = entry->target;
-		clear(entry, MOVING);
-		count(COUNT_own_port_moved);
-	}
-	if (segment->word & TCP_FIN)
-		set(entry, FIN_REMOTE);
-	/* While opening, a reset counts only if it answers the SYN; later the kernel is the judge. */
-	if (reset && (entry->state != OPENING || segment->ack - (entry->client_seq + 1) <= entry->early))
-		set(entry, DOUBTFUL);
+	/* While opening, a reset counts only if it answers the SYN. */
+	if (reset && entry->state == OPENING && segment->ack - (entry->client_seq + 1) > entry->early)
+		return true;
+	if (segment->word & (TCP_FIN | TCP_RST))
+		note_end(skb, packet, segment, key, CLIENT, entry);
 	return true;
 }
 
@@ -498,7 +545,7 @@ static __always_inline int client_ingress_tcp(struct __sk_buff *skb, struct pack
 		if (!owner)
 			return PASS;
 	}
-	if (owner->flags & ENDED)
+	if ((owner->flags & (ENDED | WATCHED)) && disturb(owner))
 		return ended_ingress(skb, packet, &segment, &key, owner);
 	if (is_synack(&segment))
 		return client_synack(skb, packet, &segment, &key, owner);

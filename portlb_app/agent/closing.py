@@ -54,8 +54,17 @@ class Closing:
         return bool(self._busy)
 
     def _end(self, tcp: sockets.Tcp) -> bool:
-        """Close one connection by FIN; False: it has become busy."""
-        return self._agent.end(bare_ack(tcp.remote, tcp.local, tcp.remote_port, tcp.local_port)) is not Answer.BUSY
+        """Close one connection by FIN; False: it has become busy.
+
+        In two steps: what passes after the first is noticed, and a look at the socket, which takes its lock, waits for
+        what had passed before and was not counted yet. The second ends a connection on which nothing has (ending.h).
+        """
+        frame = bare_ack(tcp.remote, tcp.local, tcp.remote_port, tcp.local_port)
+        answer = self._agent.end(frame)
+        if answer is Answer.LOOK_AGAIN:
+            sockets.quiet([tcp])
+            answer = self._agent.end(frame)
+        return answer not in (Answer.BUSY, Answer.LOOK_AGAIN)
 
 
 def _parse(data: bytes) -> sockets.Tcp:

@@ -10,6 +10,10 @@
  *   server's numbers        end_seq                server_seq: next expected, rises with what it sends
  *   kernel expects          end_seq + 1            all its life: it has heard the FIN
  *   client's numbers        fin_seq: the FIN's     the kernel's own FIN, if the program closes, has the same
+ *
+ * The numbers must be final: what a program writes on another processor has passed client_egress a moment before the
+ * socket counts it. So the connection is first WATCHED; then the process looks at the socket, which takes the socket's
+ * lock; and then the connection is ended if the numbers are the same, and nothing has passed.
  */
 #pragma once
 
@@ -19,6 +23,12 @@
 
 /* On the frame that ends the program's stream, so that client_ingress lets it through. */
 #define ENDING_MARK 0x52500001
+
+/* Something is about to pass on a connection that is WATCHED or ENDED. True: it is ENDED, watching is over anyhow. */
+static __always_inline bool disturb(struct connection *entry)
+{
+	return __sync_fetch_and_and(&entry->flags, ~WATCHED) & ENDED;
+}
 
 /* What the kernel sends on an ENDED connection; `bits` are the header bits it needs to keep to its server. */
 static __always_inline int ended_egress(struct __sk_buff *skb, const struct packet *packet, struct segment *segment,
@@ -37,7 +47,12 @@ static __always_inline int ended_egress(struct __sk_buff *skb, const struct pack
 	}
 	if (segment->word & (TCP_FIN | TCP_RST))
 		set(entry, PROGRAM_CLOSED);
-	if (entry->flags & FIN_ACKED) {
+	if ((entry->flags & (PROGRAM_CLOSED | UNHEEDED | FIN_REMOTE)) == (PROGRAM_CLOSED | UNHEEDED)) {
+		/* Nobody is there to read what the server sends: what a host says for a closed program (RFC 9293, 3.6). */
+		seq++;
+		word |= TCP_RST;
+		set(entry, DOUBTFUL);
+	} else if (entry->flags & FIN_ACKED) {
 		seq++;
 	} else {
 		word |= TCP_FIN;
@@ -63,16 +78,21 @@ static __always_inline int ended_ingress(struct __sk_buff *skb, const struct pac
 		if (fin)
 			set(entry, FIN_REMOTE);
 	}
+	/* It has had its chance to close; more data, or a probe (of the byte received last), says that it does not. */
+	if ((entry->flags & FIN_ACKED) && !fin && (segment->data ? already <= segment->data : already == 1))
+		set(entry, UNHEEDED);
 	if (segment->ack == entry->fin_seq + 1)
 		set(entry, FIN_ACKED);
 	if (segment->word & TCP_RST) {
+		if (already == 0)
+			set(entry, DOUBTFUL);
 		seq = entry->end_seq + 1 - already; /* the kernel judges a reset by its number, as ever */
 	} else {
 		/* The kernel has sent no FIN that could be acknowledged, unless the program has closed. */
 		if (!(entry->flags & PROGRAM_CLOSED))
 			ack = entry->fin_seq;
 		/* As something it has already received it is answered, and not looked at (RFC 9293, 3.10.7.4). */
-		if (segment->data || fin || may_announce(segment))
+		if (segment->data || fin || already == 1)
 			seq = entry->end_seq - segment->data;
 	}
 	if (!replace_number(skb, packet, SEQ_AT, segment->seq, seq) ||

@@ -40,12 +40,15 @@ enum flag {
 	BY_OPTION = 1 << 7,   /* server: asked by option alone, so answered by option alone */
 	TRYING = 1 << 8,      /* client: the wire's port is silent, packets go to `before` too */
 	SETTLED = 1 << 9,     /* server: the client has heard us on the wire's port, or there is but one */
-	MOVING = 1 << 10,     /* `target` is announced: a port to go on at in place, ours of the client's */
+	MOVING = 1 << 10,     /* server: `target` is announced, a port to go on at in place */
 	LEAVING = 1 << 11,    /* told to close and open again elsewhere */
 	ENDED = 1 << 12,      /* client: the program has been told that the server has closed: see ending.h */
 	FIN_ACKED = 1 << 13,  /* client, ENDED: the server has acknowledged the FIN sent for the program */
 	PROGRAM_CLOSED = 1 << 14, /* client, ENDED: the program has closed, too */
 	ASKED = 1 << 15,      /* client: something that needs an answer was sent to the wire's port at `since` */
+	WATCHED = 1 << 16,    /* client: to be ENDED if nothing passes meanwhile: see disturb() */
+	UNHEEDED = 1 << 17,   /* client, ENDED: the server has acknowledged the FIN, and sends on */
+	OWN_MOVING = 1 << 18, /* `client_target` is announced, and the server has not been heard there */
 };
 
 struct connection {
@@ -53,18 +56,21 @@ struct connection {
 	__u32 since;      /* client: moment the SYN was sent, then the moment the wire's port was announced */
 	__u32 client_seq; /* initial sequence number of the client */
 	__u32 server_seq; /* initial sequence number of the server; of an ENDED connection, the next one expected */
-	__u32 end_seq;    /* ENDED: the server's next sequence number when the program was told */
+	__u32 end_seq;    /* ENDED: the server's next sequence number when the program was told; server: see `copies` */
 	__u32 fin_seq;    /* ENDED: sequence number of the FIN sent for the program */
 	__u32 flags;      /* both directions write them, at the same time on two processors: see set() */
 	__be16 opened;    /* server's port the SYN named on the wire; of an ALIAS, the program's */
 	__be16 wire;      /* server's port the connection uses on the wire, or is to use */
 	__be16 before;    /* server's port used before; of a client's SYN that was steered, the port redirected from */
-	__be16 target;    /* port announced in the middle of the connection */
+	__be16 target;    /* server: port announced in the middle of the connection */
 	__be16 client_port; /* client's port on the wire, 0: the program's; of an ALIAS, the program's */
-	__u16 early;      /* client: bytes of data in the SYN (TCP Fast Open), which its SYN/ACK may acknowledge */
+	union {
+		__u16 early;          /* client: bytes of data in the SYN (Fast Open), which its SYN/ACK may acknowledge */
+		__be16 client_target; /* once the client has announced one: another port of its that may be used */
+	};
 	__u16 patience;   /* client: moments an announced port may be silent */
 	__u8 state;
-	__u8 copies;      /* client: SYNs sent; server: packets on the port left */
+	__u8 copies;      /* client: SYNs sent; server: times that `end_seq` has come on the port left */
 };
 
 /*
@@ -197,7 +203,7 @@ static __always_inline struct connection *follow(struct key *key, const struct c
 		return NULL;
 	if (wire != key->port && wire != entry->wire && wire != entry->before && wire != entry->opened)
 		return NULL;
-	if (client_port != key->client_port && client_port != entry->client_port && client_port != entry->target)
+	if (client_port != key->client_port && client_port != entry->client_port && client_port != entry->client_target)
 		return NULL;
 	return entry;
 }

@@ -43,6 +43,8 @@ class How(enum.IntFlag):
     """Go on at the port named without a new handshake."""
     RESET = 2
     """As CLOSE, at once and by RST."""
+    CONFIRM = 4
+    """Not announced: sent from the client's port that has been announced, so that it is answered there."""
 
 
 _WORDS = {
@@ -156,6 +158,12 @@ class Announcer:
         if self._role == "client":
             source, sport, destination, dport = destination, dport, source, sport
         frame = packets.bare_ack(source, destination, sport, dport)
+        if self._role == "client":
+            # What comes last decides where the server sends, and the way to the port in use is known.
+            self._send(frame, source, destination, port, How.CONFIRM)
+        return self._send(frame, source, destination, port, how)
+
+    def _send(self, frame: bytes, source: Address, destination: Address, port: int, how: How) -> Answer:
         target = int.from_bytes(port.to_bytes(2, "big"), sys.byteorder)
         result = libbpf.run(self._program, frame, struct.pack("=48xII", target, how))
         answer = Answer(result.verdict)

@@ -25,7 +25,7 @@ const volatile struct {
 #define OPENING_MAX 16384
 /* Bytes a client may have sent, or acknowledged, with the segment that completes the handshake. */
 #define FIRST_WINDOW (1 << 20)
-#define COPIES_TO_GO_BACK 2 /* segments on the port left that show that the client does not hear the new one */
+#define COPIES_TO_GO_BACK 2 /* of one segment on the port left: they show that the client does not hear the new one */
 
 /*
  * Half-open connections: buckets of an array, because putting one into an LRU map and taking it out costs ten times as
@@ -267,6 +267,42 @@ static __always_inline void swap_ports(struct connection *entry)
 	entry->copies = 0;
 }
 
+/*
+ * Has the client heard us on the port it sends to? Then it leaves out CONFIRM; who asked by option alone leaves out the
+ * option, which only acknowledgements could have.
+ */
+static __always_inline bool has_heard(struct __sk_buff *skb, const struct packet *packet,
+				      const struct segment *segment, const struct connection *entry)
+{
+	struct announcement found;
+
+	if (segment->word & TCP_RST)
+		return false;
+	if (!(entry->flags & BY_OPTION))
+		return !(segment->word & REDIRECT_CONFIRM);
+	if (!is_pure_ack(segment) || !has_room(packet, segment))
+		return false;
+	found = read_option(skb, packet, segment);
+	return !found.bad && !(found.flags & OPTION_CONFIRM);
+}
+
+/*
+ * A client that does not hear the wire's port repeats itself on the port left, too: the first of what it has sent that
+ * is not acknowledged. Several segments at once say nothing, nor do acknowledgements, which all have one number.
+ */
+static __always_inline bool is_repeated(const struct segment *segment, struct connection *entry)
+{
+	if (!segment->data && !(segment->word & TCP_FIN))
+		return false;
+	if (entry->copies == 0 || (__s32)(segment->seq - entry->end_seq) < 0) {
+		entry->end_seq = segment->seq;
+		entry->copies = 0;
+	} else if (segment->seq != entry->end_seq) {
+		return false;
+	}
+	return ++entry->copies >= COPIES_TO_GO_BACK;
+}
+
 /* A segment on another port than the connection's. False: drop it. */
 static __always_inline bool server_other_port(struct __sk_buff *skb, const struct packet *packet,
 					      const struct segment *segment, const struct key *key,
@@ -289,11 +325,11 @@ static __always_inline bool server_other_port(struct __sk_buff *skb, const struc
 		return true; /* it was on its way when the connection moved */
 	if (entry->state == PLAIN) {
 		/* A client that sends to the announced port without CONFIRM has heard us there. */
-		if (!(segment->word & REDIRECT_CONFIRM) && !(entry->flags & BY_OPTION)) {
+		if (has_heard(skb, packet, segment, entry)) {
 			swap_ports(entry);
 			set(entry, SETTLED);
 		}
-	} else if (++entry->copies >= COPIES_TO_GO_BACK) {
+	} else if (is_repeated(segment, entry)) {
 		swap_ports(entry);
 		if (entry->opened == entry->wire)
 			count(COUNT_stayed);
@@ -301,7 +337,10 @@ static __always_inline bool server_other_port(struct __sk_buff *skb, const struc
 	return true;
 }
 
-/* The client announces another port of its own (row D9). */
+/*
+ * The client announces another port of its own (row D9). Nothing is sent there before something has come from there: an
+ * address translator may have made it another one.
+ */
 static __always_inline void server_announcement(struct __sk_buff *skb, const struct packet *packet,
 						const struct segment *segment, const struct key *key,
 						struct connection *entry, const struct announcement *found)
@@ -309,26 +348,46 @@ static __always_inline void server_announcement(struct __sk_buff *skb, const str
 	struct connection alias = alias_of(key);
 	struct key alias_key = *key;
 	struct connection *other;
+	struct numbers numbers;
 
 	if (!in_window(skb, packet, segment, key, SERVER)) {
 		count(COUNT_forged_announcement);
 		return;
 	}
-	if (found->port == entry->client_port)
-		return;
 	alias_key.client_port = found->port;
 	other = bpf_map_lookup_elem(&connections, &alias_key);
+	if (other && other->state == ALIAS && other->opened == alias.opened && other->client_port == alias.client_port)
+		other = NULL; /* announced before */
 	if (!found->port || !(found->flags & OPTION_IN_PLACE) || found->port == key->client_port ||
-	    (other && (other->state == ALIAS || !is_closing(other)))) {
+	    (other && (other->state == ALIAS || !is_closing(other))) ||
+	    ask_socket(skb, packet, &alias_key, SERVER, &numbers)) {
 		count(COUNT_refused_announcement);
 		return;
 	}
+	if (found->port == entry->client_port)
+		return;
 	if (bpf_map_update_elem(&connections, &alias_key, &alias, BPF_ANY)) {
 		count(COUNT_map_full);
 		return;
 	}
-	entry->client_port = found->port;
-	count(COUNT_client_moved);
+	entry->client_target = found->port;
+	set(entry, OWN_MOVING);
+}
+
+/*
+ * The client has sent from another of its ports than before: there it is answered from now on. Until it has heard that,
+ * it goes on sending from the one before, too, which brings the answers back there.
+ */
+static __always_inline void server_follow_client(struct __sk_buff *skb, const struct packet *packet,
+						 const struct segment *segment, const struct key *key,
+						 struct connection *entry)
+{
+	if (!in_window(skb, packet, segment, key, SERVER))
+		return;
+	if (entry->client_port)
+		entry->client_target = entry->client_port;
+	entry->client_port = segment->sport == key->client_port ? 0 : segment->sport;
+	clear(entry, SETTLED);
 }
 
 static __always_inline int server_ingress_tcp(struct __sk_buff *skb, struct packet *packet)
@@ -344,10 +403,10 @@ static __always_inline int server_ingress_tcp(struct __sk_buff *skb, struct pack
 	if (entry && entry->state == ALIAS) {
 		struct connection *owner = follow(key, entry);
 
-		if (owner && owner->client_port == segment.sport) {
+		if (owner && (owner->client_port == segment.sport || !is_syn(&segment))) {
 			note_use(entry, &segment);
 			entry = owner;
-		} else { /* a port the client once moved to, now another connection's */
+		} else { /* a port the client once moved to or might have, now another connection's */
 			key->client_port = segment.sport;
 			bpf_map_delete_elem(&connections, key);
 			entry = NULL;
@@ -368,10 +427,17 @@ static __always_inline int server_ingress_tcp(struct __sk_buff *skb, struct pack
 		}
 		return rewrite(skb, packet, &segment, key->client_port, key->port, segment.word);
 	}
+	if (segment.sport != client_port_of(entry, key->client_port))
+		server_follow_client(skb, packet, &segment, key, entry);
 	if (segment.dport == entry->wire) {
-		if (!(entry->flags & SETTLED) && entry->state == BOUND && !(segment.word & (REDIRECT_CONFIRM | TCP_RST)) &&
-		    !(entry->flags & BY_OPTION))
+		if (!(entry->flags & SETTLED) && entry->state == BOUND && has_heard(skb, packet, &segment, entry) &&
+		    !is_disowned(skb, packet, &segment, key, SERVER)) {
 			set(entry, SETTLED);
+			if ((entry->flags & OWN_MOVING) && entry->client_port) {
+				clear(entry, OWN_MOVING);
+				count(COUNT_client_moved);
+			}
+		}
 	} else if (!server_other_port(skb, packet, &segment, key, entry)) {
 		count(COUNT_wrong_port);
 		return DROP;
@@ -379,12 +445,14 @@ static __always_inline int server_ingress_tcp(struct __sk_buff *skb, struct pack
 	if (may_announce(&segment)) {
 		struct announcement found = read_option(skb, packet, &segment);
 
-		if (found.flags & OPTION_REDIRECT)
+		if (found.flags & OPTION_REDIRECT) {
 			server_announcement(skb, packet, &segment, key, entry, &found);
+			return DROP; /* unanswered: answers are rationed (RFC 5961, 10), and the new port's counts */
+		}
 	}
 	note_use(entry, &segment);
 	if (segment.word & (TCP_FIN | TCP_RST))
-		set(entry, segment.word & TCP_RST ? DOUBTFUL : FIN_REMOTE);
+		note_end(skb, packet, &segment, key, SERVER, entry);
 	return rewrite(skb, packet, &segment, key->client_port, key->port, segment.word);
 }
 
@@ -428,6 +496,7 @@ static __always_inline int server_egress_tcp(struct __sk_buff *skb, struct packe
 {
 	struct connection *entry;
 	struct segment segment;
+	__be16 sport, dport;
 	__u16 word;
 
 	if (!read_tcp(skb, packet, &segment, FROM_VIP))
@@ -444,10 +513,16 @@ static __always_inline int server_egress_tcp(struct __sk_buff *skb, struct packe
 	if (is_synack(&segment))
 		return server_synack(skb, packet, &segment, entry);
 	word = segment.word;
+	sport = port_on_wire(entry);
+	dport = client_port_of(entry, segment.dport);
 	/* A client that has not heard this port takes a reset from it for a middlebox's, unless it is told. */
-	if ((word & TCP_RST) && entry->state == BOUND && !(entry->flags & (SETTLED | BY_OPTION)))
-		word |= REDIRECT_CONFIRM;
-	return rewrite(skb, packet, &segment, port_on_wire(entry), client_port_of(entry, segment.dport), word);
+	if ((word & TCP_RST) && entry->state == BOUND && !(entry->flags & SETTLED)) {
+		if (!(entry->flags & BY_OPTION))
+			word |= REDIRECT_CONFIRM;
+		if (has_room(packet, &segment))
+			return rewrite_with_option(skb, packet, &segment, sport, dport, word, OPTION_CONFIRM, 0);
+	}
+	return rewrite(skb, packet, &segment, sport, dport, word);
 }
 
 /* An error about a packet this host sent: it quotes the ports of the wire, the program knows its own. */

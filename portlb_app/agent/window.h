@@ -8,6 +8,8 @@
  * acknowledged to its sender, so what is in flight lies between. The acknowledgement number has no such slack.
  */
 #define IN_FLIGHT_MAX (1 << 25)
+/* The kernel heeds a reset only at the number it expects; but what the socket has yet to take up may come before it. */
+#define RESET_AHEAD_MAX (1 << 20)
 
 #define TCP_STATE_SYN_SENT 2
 #define TCP_STATE_SYN_RECV 3
@@ -68,12 +70,42 @@ static __always_inline bool ask_socket(struct __sk_buff *skb, const struct packe
  * Could the peer have sent this segment? RFC 5961 asks as much of a reset: a sequence number near the expected one and
  * an acknowledgement of something sent and not yet acknowledged. A blind attacker meets both once in 2^38 attempts.
  */
+static __always_inline bool is_from_peer(const struct segment *segment, const struct numbers *numbers)
+{
+	return (segment->word & TCP_ACK) &&
+	       segment->seq - numbers->received + IN_FLIGHT_MAX <= 2 * IN_FLIGHT_MAX &&
+	       segment->ack - numbers->unacknowledged <= numbers->sent - numbers->unacknowledged;
+}
+
 static __always_inline bool in_window(struct __sk_buff *skb, const struct packet *packet,
 				      const struct segment *segment, const struct key *key, enum host host)
 {
 	struct numbers numbers;
 
-	return (segment->word & TCP_ACK) && ask_socket(skb, packet, key, host, &numbers) &&
-	       segment->seq - numbers.received + IN_FLIGHT_MAX <= 2 * IN_FLIGHT_MAX &&
-	       segment->ack - numbers.unacknowledged <= numbers.sent - numbers.unacknowledged;
+	return ask_socket(skb, packet, key, host, &numbers) && is_from_peer(segment, &numbers);
+}
+
+/*
+ * Does the socket disown this segment? A reset may come without an acknowledgement, so it is told by its sequence
+ * number alone. Without a socket, as the connection is over or its program in another namespace, nothing is disowned.
+ */
+static __always_inline bool is_disowned(struct __sk_buff *skb, const struct packet *packet,
+					const struct segment *segment, const struct key *key, enum host host)
+{
+	struct numbers numbers;
+
+	if (!ask_socket(skb, packet, key, host, &numbers))
+		return false;
+	if (segment->word & TCP_RST)
+		return segment->seq - numbers.received + 1 > RESET_AHEAD_MAX;
+	return !is_from_peer(segment, &numbers);
+}
+
+/* Note what a FIN or a reset received says about the connection's life; the kernel judges it by itself. */
+static __always_inline void note_end(struct __sk_buff *skb, const struct packet *packet,
+				     const struct segment *segment, const struct key *key, enum host host,
+				     struct connection *entry)
+{
+	if (!is_disowned(skb, packet, segment, key, host))
+		set(entry, segment->word & TCP_RST ? DOUBTFUL : FIN_REMOTE);
 }

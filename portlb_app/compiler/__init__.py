@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from portlb_app import topology
 from portlb_app.compiler import (
+    advertise,
     classify,
     default,
     fragment,
@@ -16,6 +17,7 @@ from portlb_app.compiler import (
     management,
     neighbour,
     peer,
+    pin,
     redirect,
     service,
     upstream,
@@ -25,16 +27,19 @@ from portlb_app.config import Config, Switch
 from portlb_app.openflow import Flow, SwitchState, ToMeter
 from portlb_app.pipeline import BY_NUMBER, PUNTED, TABLES, Priority, Reason, Table, cookie, flow, goto, match_all
 
-_TABLES = (neighbour, fragment, icmp, service, redirect, legacy, default, upstream, peer)
+_TABLES = (neighbour, advertise, fragment, icmp, service, redirect, legacy, pin, default, upstream, peer)
 
 _MISS: dict[str, tuple[str | None, str]] = {
     "CLASSIFY": (None, "a port that is neither the network side nor a server's connector: drop"),
     "NEIGHBOUR": (None, "not for a VIP, not by a server, or an ARP packet nobody needs: drop"),
+    "ADVERTISE": (None, "no answer of the switch's: drop"),
     "FRAGMENT": ("ICMP", "a whole packet"),
     "ICMP": ("SERVICE", "not ICMP"),
     "SERVICE": ("REDIRECT", "no server's service port"),
     "REDIRECT": ("LEGACY", "no redirect port, or a client that cannot be redirected"),
     "LEGACY": ("DEFAULT", "no redirect port either"),
+    "PINNED": (None, "no redirect port that is pinned: drop"),
+    "PIN": (None, "no row names such a server: drop"),
     "DEFAULT": (None, "no default server: drop"),
     "UPSTREAM": (None, "a server may only send as its VIP, from ports it owns or shares: drop"),
     "PEER": (None, "no server's further address: drop"),
@@ -62,7 +67,7 @@ def _switch(switch: Switch, graph: topology.Topology, here: tuple[Place, ...]) -
     used = {action.meter for each in flows for action in each.actions if isinstance(action, ToMeter)}
     return SwitchState(
         frozenset(flows),
-        frozenset(group for place in here for table in (redirect, icmp) for group in table.groups(place)),
+        frozenset(group for place in here for table in (redirect, pin, icmp) for group in table.groups(place)),
         frozenset(meter for meter in PUNTED.values() if meter.number in used),
     )
 

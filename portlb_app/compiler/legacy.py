@@ -15,12 +15,26 @@ from portlb_app.compiler.place import Place
 from portlb_app.compiler.redirect import to_pool
 from portlb_app.config import Legacy, RedirectPort, Signal
 from portlb_app.openflow import IP_TCP, Action, Flow, match
-from portlb_app.pipeline import ACK, LEGACY, SYN, Family, Priority, Reason, cookie, family, flow, punt
+from portlb_app.pipeline import (
+    ACK,
+    LEGACY,
+    PINNED,
+    SYN,
+    Family,
+    Priority,
+    Reason,
+    cookie,
+    family,
+    flow,
+    look_up,
+    punt,
+)
 
 _REASONS = {
     Legacy.OWNER: "a plain client on a redirect port: the server that owns it as a service port (E3)",
     Legacy.DEFAULT: "a plain client on a redirect port: the default server (E4)",
     Legacy.BALANCE: "a plain client on a redirect port: the pool's rows, without memory (E4)",
+    Legacy.PIN: "a plain client on a redirect port: the server that is remembered, or a row's (E4)",
     Legacy.DROP: "later packets of a connection opened with REDIRECT: the pool's rows",
 }
 
@@ -62,4 +76,6 @@ def to_plain(place: Place, pool: RedirectPort, ip: Family) -> tuple[Action, ...]
     if pool.legacy is Legacy.DEFAULT:
         assert place.vip.default_server, "a configuration without one was refused"
         return place.deliver(place.vip.default_server, ip)
+    if pool.legacy is Legacy.PIN:
+        return (look_up(PINNED),)
     return (to_pool(place, pool, ip),)

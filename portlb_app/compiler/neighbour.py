@@ -12,8 +12,9 @@ from collections.abc import Iterator, Mapping
 
 from portlb_app.compiler.place import Place
 from portlb_app.config import Address, Rewrite, Server
-from portlb_app.openflow import ETH_ARP, IN_PORT, IP_ICMPV6, Action, Flow, Output, SetField, match
+from portlb_app.openflow import ETH_ARP, IN_PORT, IP_ICMPV6, Action, Flow, Match, Output, SetField, match
 from portlb_app.pipeline import (
+    ADVERTISE,
     FAMILIES,
     FRAGMENT,
     ND_ADVERTISE,
@@ -90,14 +91,15 @@ def _rest(ip: Family) -> Iterator[Flow]:
 
 def _answers(place: Place, address: Address, asked: Mapping[str, int]) -> Iterator[Flow]:
     """Who asks for the VIP there gets its MAC address."""
+    actions: tuple[Action, ...]
     mac, reason = place.vip.mac, "who asks for the VIP's MAC address gets it from the switch"
     if address.version == 4:
         question = match(**asked, eth_type=ETH_ARP, arp_op=1, arp_tpa=address)
-        actions, mark = answer_arp(mac, int(address)), cookie(Reason.ANSWER_ARP, place.number)
+        actions, mark = (*answer_arp(mac, int(address)), Output(IN_PORT)), cookie(Reason.ANSWER_ARP, place.number)
     else:
         question = match(**asked, **_ICMPV6, icmpv6_type=ND_SOLICIT, nd_target=address)
-        actions, mark = answer_nd(mac, int(address)), cookie(Reason.ANSWER_ND, place.number)
-    yield flow(NEIGHBOUR, Priority.OVERRIDE, question, (*actions, Output(IN_PORT)), mark, reason)
+        actions, mark = (*answer_nd(mac, int(address)), goto(ADVERTISE)), cookie(Reason.ANSWER_ND, place.number)
+    yield flow(NEIGHBOUR, Priority.OVERRIDE, question, actions, mark, reason)
 
 
 def _sharing(place: Place) -> tuple[Server, ...]:
@@ -177,6 +179,8 @@ def _asks_nd(place: Place, server: Server, vip: Address) -> Iterator[Flow]:
         cookie(Reason.SERVER_ARP, place.number),
         "a server may ask for its clients' and gateways' MAC addresses, as the VIP only",
     )
+    if mac != place.vip.mac:  # with the VIP on its loopback, a kernel asks by its link-local address
+        yield from _own_nd(place, server, [])
 
 
 def _solicits(port: int, mac: int) -> dict[str, int]:
@@ -222,8 +226,8 @@ def _own(place: Place, server: Server, vip: Address) -> Iterator[Flow]:
     if place.is_one_armed(server):
         return
     names = [address for address in server.routers or server.addresses if address.version == vip.version]
-    asks = "a server with an address of its own, or the router before it, asks and answers as itself"
-    asked = "a question or an answer to a server with an address of its own, or to the router before it"
+    asks = "a server or router asks and answers by addresses of its own"
+    asked = "a question or an answer to an address of a server or router of its own"
     if vip.version == 4:
         for name in names:
             own = match(
@@ -233,16 +237,27 @@ def _own(place: Place, server: Server, vip: Address) -> Iterator[Flow]:
             to_name = match(reg0=Side.NETWORK, eth_type=ETH_ARP, arp_tpa=name)
             yield flow(NEIGHBOUR, Priority.EXCEPTION, to_name, (Output(port),), mark, asked)
         return
-    names.append(link_local(mac))
-    for name in names:
-        for icmpv6_type in (ND_SOLICIT, ND_ADVERTISE):
-            kind = {**_ICMPV6, "icmpv6_type": icmpv6_type}
-            own = match(reg0=Side.SERVER, in_port=port, eth_src=mac, **kind, ipv6_src=name)
+    yield from _own_nd(place, server, names)
+
+
+def _own_nd(place: Place, server: Server, names: list[Address]) -> Iterator[Flow]:
+    """Neighbour discovery by addresses that only this server has, among them the link-local one of its MAC address."""
+    mac, port, mark = place.mac(server), place.port_of[server.name], cookie(Reason.GATEWAY_ARP)
+    asks = "a server or router asks and answers by addresses of its own"
+    asked = "a question or an answer to an address of a server or router of its own"
+    for name in (*names, link_local(mac)):
+        for own in _speaks_nd({"reg0": Side.SERVER, "in_port": port, "eth_src": mac}, name):
             yield flow(NEIGHBOUR, Priority.EXCEPTION, own, (Output(place.network),), mark, asks)
         solicited = match(reg0=Side.NETWORK, **_ICMPV6, icmpv6_type=ND_SOLICIT, nd_target=name)
         yield flow(NEIGHBOUR, Priority.EXCEPTION, solicited, (Output(port),), mark, asked)
         advertised = match(reg0=Side.NETWORK, **_ICMPV6, icmpv6_type=ND_ADVERTISE, ipv6_dst=name)
         yield flow(NEIGHBOUR, Priority.EXCEPTION, advertised, (Output(port),), mark, asked)
+
+
+def _speaks_nd(source: Mapping[str, int], name: Address) -> tuple[Match, Match]:
+    """Solicitations by an address, and advertisements of it and of no other one."""
+    kind = {**source, **_ICMPV6, "ipv6_src": int(name)}
+    return match(**kind, icmpv6_type=ND_SOLICIT), match(**kind, icmpv6_type=ND_ADVERTISE, nd_target=name)
 
 
 def _peers(place: Place, server: Server) -> Iterator[Flow]:
@@ -256,6 +271,5 @@ def _peers(place: Place, server: Server) -> Iterator[Flow]:
             yield flow(NEIGHBOUR, Priority.EXCEPTION, arp, (goto(PEER),), mark, reason)
             continue
         for name in (own, link_local(server.mac)):
-            for icmpv6_type in (ND_SOLICIT, ND_ADVERTISE):
-                nd = match(**source, **_ICMPV6, icmpv6_type=icmpv6_type, ipv6_src=name)
+            for nd in _speaks_nd(source, name):
                 yield flow(NEIGHBOUR, Priority.EXCEPTION, nd, (goto(PEER),), mark, reason)

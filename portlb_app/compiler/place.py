@@ -81,6 +81,8 @@ class Place:
         if self.vip.rewrite is Rewrite.NOTHING:
             return
         yield SetField("eth_dst", self.mac(server))
+        if self.is_one_armed(server):
+            yield SetField("eth_src", self.vip.mac)  # or the LAN's switch looks for the sender here from now on
         if self.vip.rewrite is Rewrite.ADDRESS:
             yield SetField(family.destination, int(address_in(server.addresses, family)))
 

@@ -161,6 +161,7 @@ def _ports(place: Place, server: Server) -> list[int]:
     ports = {owned.port for owned in server.service_ports}
     for pool in place.vip.redirect_ports:
         answers_plain = pool.legacy is Legacy.DEFAULT and server.name == place.vip.default_server
-        if server.name in pool.servers or answers_plain:
+        is_remembered = pool.legacy is Legacy.PIN  # a connection may outlive its server's time in the pool
+        if server.name in pool.servers or answers_plain or is_remembered:
             ports.add(pool.port)
     return sorted(ports)

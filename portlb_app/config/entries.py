@@ -108,6 +108,13 @@ class Entry(BaseModel):
     required: ClassVar[tuple[str, ...]] = ()
 
 
+class PinEntry(Entry):
+    """``vips.NAME.redirect_ports.PORT.pin``."""
+
+    idle: Annotated[Number, Field(ge=1, le=65535)] | None = None
+    connections: Annotated[Number, Field(ge=1, le=1 << 20)] | None = None
+
+
 class RedirectPortEntry(Entry):
     """``vips.NAME.redirect_ports.PORT``."""
 
@@ -115,6 +122,7 @@ class RedirectPortEntry(Entry):
     servers: list[str] | None = Field(default=None, max_length=256)
     legacy: Legacy | None = None
     signal: Signal | None = None
+    pin: PinEntry | None = None
 
 
 class IcmpEntry(Entry):

@@ -13,6 +13,7 @@ from typing import Any
 from portlb_app.config import icmp
 from portlb_app.config.entries import (
     IcmpEntry,
+    PinEntry,
     RedirectPortEntry,
     ServerEntry,
     ServicePortEntry,
@@ -33,6 +34,7 @@ from portlb_app.config.values import (
     IcmpErrors,
     IcmpPolicy,
     Legacy,
+    Pin,
     Problem,
     RedirectPort,
     Rewrite,
@@ -245,6 +247,8 @@ def _check_vips(file: _File) -> None:
                 file.wrong(f"{where}.legacy", f"no server owns {port} as a service port")
             if pool.legacy is Legacy.DEFAULT and entry.default_server is None:
                 file.wrong(f"{where}.legacy", "there is no default_server")
+            if pool.pin is not None and pool.legacy is not Legacy.PIN:
+                file.wrong(f"{where}.pin", "needs legacy: pin")
             if pool.signal is Signal.OPTION and _legacy(file, name, port) in (Legacy.OWNER, Legacy.DEFAULT):
                 _check_redirects(file, where, port, members)
 
@@ -408,6 +412,11 @@ def _need(value: Any) -> Any:
     return value
 
 
+def _pin(entry: PinEntry | None) -> Pin:
+    given = {} if entry is None else {key: value for key, value in entry if value is not None}
+    return Pin(**given)
+
+
 def _nothing_wrong(path: str, message: str) -> None:
     raise AssertionError(f"{path}: {message}, in a file without problems")
 
@@ -418,7 +427,9 @@ def _vip(file: _File, name: str) -> Vip:
     pools = []
     for port, pool in sorted(file.redirect_ports[name].items()):
         servers = tuple(sorted(_need(pool.servers)))
-        pools.append(RedirectPort(port, servers, _legacy(file, name, port), pool.signal or Signal.FLAG))
+        legacy = _legacy(file, name, port)
+        pin = _pin(pool.pin) if legacy is Legacy.PIN else None
+        pools.append(RedirectPort(port, servers, legacy, pool.signal or Signal.FLAG, pin))
     rewrite = entry.rewrite or Rewrite.NOTHING
     errors = IcmpErrors.OWNER if rewrite is Rewrite.ADDRESS else IcmpErrors.REPLICATE
     otherwise = "drop" if entry.default_server is None else "default"

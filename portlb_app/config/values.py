@@ -41,6 +41,8 @@ class Legacy(str, enum.Enum):
     """The default server gets it (E4)."""
     BALANCE = "balance"
     """The pool's rows decide, without memory: a connection breaks if its row moves (beyond the source)."""
+    PIN = "pin"
+    """The pool's rows decide once, and the switch remembers, within limits (beyond the source)."""
     DROP = "drop"
     """Nobody gets it (E4)."""
 
@@ -168,13 +170,25 @@ class ServicePort:
 
 
 @dataclass(frozen=True, order=True)
+class Pin:
+    """How much a switch remembers of plain clients' connections to a redirect port.
+
+    At most `connections`; each until it is idle for `idle` seconds.
+    """
+
+    idle: int = 300
+    connections: int = 16384
+
+
+@dataclass(frozen=True, order=True)
 class RedirectPort:
-    """A port a pool of servers shares, and what plain clients get there."""
+    """A port a pool of servers shares, and what plain clients get there (`pin`: where they are remembered)."""
 
     port: int
     servers: tuple[str, ...]
     legacy: Legacy
     signal: Signal = Signal.FLAG
+    pin: Pin | None = None
 
 
 @dataclass(frozen=True)

@@ -1,14 +1,7 @@
 """A whole load balancer in network namespaces: real Open vSwitch, controller, agents, nginx and curl.
 
-::
-
-    client ──┐
-             ├─ router ── [ Open vSwitch, controller ] ── a, b, c, …     all servers: one IP, one MAC address
-    plain  ──┘
-      10.1.0.0/24   10.0.0.0/24
-      10.2.0.0/24
-
-Open vSwitch and the controller live in a namespace of their own, so nothing of the machine is touched.
+`tests.net.wiring` has the hosts and links. Open vSwitch and the controller live in a namespace of their own, so nothing
+of the machine is touched.
 """
 
 from __future__ import annotations
@@ -20,18 +13,19 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping
+from types import MappingProxyType
+from typing import Any, Self
 
 import yaml
 
-from portlb_app.config import Server, load
-from portlb_app.openflow import mac_text
+from portlb_app.config import Address, Rewrite, Server, load
+from tests.net import connectors
 from tests.net.network import ROOT, Namespace, Network, client_agent, end, until
+from tests.net.wiring import Hosts
 from tests.ovs.switch import Switch
 
 BRIDGE = "s1"
-ROUTER = "10.0.0.1"
 OPENFLOW, REST = 6653, 8080
 
 NGINX = """
@@ -57,8 +51,11 @@ http {{
 """
 
 
-class Balancer:
-    """The load balancer of a configuration with one switch ``s1`` and one VIP, and its hosts."""
+class Balancer(Hosts):
+    """The load balancer of a configuration with one switch ``s1``, and its hosts.
+
+    `vip` and `family` (the version of IP) say what its methods talk to: `speak` changes them.
+    """
 
     def __init__(
         self,
@@ -67,33 +64,31 @@ class Balancer:
         text: str,
         mtu: int = 1500,
         agents: frozenset[str] | None = None,
+        kinds: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
         """Build it all; `stack` ends Open vSwitch, `network` the rest.
 
-        `mtu` is the path's to the clients, in bytes, and they know nothing of it; `agents` names
-        the servers with an agent, all if None.
+        `mtu` is the path's to the clients, in bytes, and they know nothing of it; `agents` names the servers with an
+        agent, all if None; `kinds` names servers whose connector is of another kind than veth (see `connectors`).
         """
-        self.network = network
+        config = load(text)
+        by_port = {config.server_by_name[name].connector.port: kind for name, kind in kinds.items()}
+        super().__init__(network, config, mtu, frozenset(by_port))
         self.file = network.directory / "lb.yaml"
         self.file.write_text(text)
-        self.config = load(text)
-        self.vip = self.config.vips[0]
+        self.vip, self.family = self.config.vips[0], 4
         self.files = network.directory / "files"
         self.files.mkdir()
-        self.lb = network.host("lb")
-        self.router = network.host("router")
-        self.client = network.host("client")
-        self.plain = network.host("plain")
-        self.servers = {server.name: network.host(server.name) for server in self.config.servers}
-        self._wire(mtu)
         directory = network.directory / "ovs"
         directory.mkdir()
         self.switch = Switch(directory, within=self.lb.command(), options=())
         stack.callback(self.switch.close)
-        ports = {"net": self.config.switches[0].network}
-        ports |= {f"to-{server.name}": server.connector.port for server in self.config.servers}
         controller = f"tcp:127.0.0.1:{OPENFLOW}"
-        self.switch.add_bridge(BRIDGE, self.config.switches[0].dpid, ports, controller, "netdev", "system")
+        self.switch.add_bridge(BRIDGE, self.config.switches[0].dpid, self.ports, controller, "netdev", "system")
+        for name, kind in kinds.items():
+            server = config.server_by_name[name]
+            connectors.KINDS[kind](network, self.switch, BRIDGE, self.lb, self.servers[name], server.connector.port)
+            self.settle(server)
         self.controller = self.start_controller()
         self.wait_synced()
         for server in self.config.servers:
@@ -101,33 +96,25 @@ class Balancer:
             if agents is None or server.name in agents:
                 self._agent(server)
 
-    # ---- hosts ----
+    def speak(self, family: int, vip: str | None = None) -> Self:
+        """Talk to a VIP (the first if None), by this version of IP."""
+        self.family = family
+        self.vip = next(each for each in self.config.vips if vip in (None, each.name))
+        return self
 
-    def _wire(self, mtu: int) -> None:
-        for number, host, interface in ((1, self.client, "clients"), (2, self.plain, "plain")):
-            addresses = (f"10.{number}.0.2/24", f"10.{number}.0.1/24")
-            self.network.link(host, self.router, addresses, ("eth0", interface))
-            self.router.run("ip", "link", "set", interface, "mtu", str(mtu))
-            host.run("ip", "route", "add", "default", "via", f"10.{number}.0.1")
-            host.run("ethtool", "-K", "eth0", "tx", "off")
-            self.router.run("ethtool", "-K", interface, "tx", "off")
-        self.network.link(self.router, self.lb, None, ("eth0", "net"))
-        self.router.run("ethtool", "-K", "eth0", "tx", "off")
-        self.router.run("ip", "address", "add", f"{ROUTER}/24", "dev", "eth0")
-        self.router.run("sysctl", "-q", "-w", "net.ipv4.ip_forward=1")
-        for name, host in self.servers.items():
-            self.network.link(host, self.lb, None, ("eth0", f"to-{name}"))
-            host.run("ip", "link", "set", "eth0", "address", mac_text(self.vip.mac))
-            host.run("ip", "address", "add", f"{self.vip.address}/24", "dev", "eth0")
-            host.run("ip", "route", "add", "default", "via", ROUTER)
-            host.run("ethtool", "-K", "eth0", "tx", "off")
+    @property
+    def address(self) -> Address:
+        """The address that is talked to."""
+        return next(address for address in self.vip.addresses if address.version == self.family)
+
+    # ---- hosts ----
 
     def _nginx(self, server: Server) -> None:
         home = self.network.directory / f"nginx-{server.name}"
         home.mkdir()
         ports = {owned.application for owned in server.service_ports}
-        ports |= {pool.port for pool in self.vip.redirect_ports}
-        listen = " ".join(f"listen {port} backlog=1024;" for port in sorted(ports))
+        ports |= {pool.port for pool in self.vip_of(server).redirect_ports}
+        listen = " ".join(f"listen {port} backlog=1024; listen [::]:{port} backlog=1024;" for port in sorted(ports))
         text = NGINX.format(home=home, listen=listen, name=server.name, files=self.files)
         (home / "nginx.conf").write_text(text)
         host = self.servers[server.name]
@@ -140,9 +127,23 @@ class Balancer:
         words = ("agent", "server", "--interface", "eth0", "--config", str(self.file), "--server", server.name)
         self.servers[server.name].popen_ready(sys.executable, "-m", "portlb_app.cli", *words, cwd=ROOT)
 
+    def datagrams(self, ports: Iterable[int]) -> None:
+        """Have every server answer datagrams (UDP at these ports, SCTP at all), as what its packets come to."""
+        for server in self.config.servers:
+            vip = self.vip_of(server)
+            addresses = server.addresses if vip.rewrite is Rewrite.ADDRESS else vip.addresses
+            words = (server.name, *map(str, ports), "--", *map(str, addresses))
+            program = (sys.executable, "-m", "tests.net.datagrams", "serve")
+            self.servers[server.name].popen_ready(*program, *words, cwd=ROOT)
+
+    def ask(self, protocol: str, port: int, count: int, host: Namespace | None = None) -> list[str]:
+        """Who answers that many datagrams, from the client or another host."""
+        words = ("-m", "tests.net.datagrams", "ask", protocol, str(self.address), str(port), str(count))
+        return (host or self.client).run(sys.executable, *words, cwd=ROOT).stdout.split()
+
     def client_agent(self) -> None:
         """Give the client its agent."""
-        client_agent(self.client, [str(self.vip.address)])
+        client_agent(self.client, [str(address) for vip in self.config.vips for address in vip.addresses])
 
     def random_file(self, name: str, size: int) -> str:
         """A file of random bytes that every server offers; returns its SHA-256."""
@@ -152,12 +153,22 @@ class Balancer:
 
     def url(self, port: int, path: str = "name") -> str:
         """The URL of a path at a port of the VIP."""
-        return f"http://{self.vip.address}:{port}/{path}"
+        host = self.address if self.family == 4 else f"[{self.address}]"
+        return f"http://{host}:{port}/{path}"
 
     def curl(self, *words: str, seconds: int = 60, check: bool = True) -> str:
         """curl's output on the client."""
         done = self.client.run("curl", "--silent", "--show-error", "--max-time", str(seconds), *words, check=check)
         return done.stdout
+
+    def download(self, name: str, digest: str, port: int, host: Namespace | None = None) -> str:
+        """Download a random file; the server's name. AssertionError if it arrives with another digest."""
+        into = self.network.directory / f"{name}.got"
+        words = ("--fail", "--output", str(into), "--write-out", "%header{x-server}", self.url(port, name))
+        server = (host or self.client).run("curl", "--silent", "--show-error", "--max-time", "30", *words).stdout
+        with open(into, "rb") as got:
+            assert hashlib.file_digest(got, "sha256").hexdigest() == digest
+        return server
 
     # ---- controller ----
 
@@ -182,7 +193,7 @@ class Balancer:
         done = self.lb.run("curl", "--silent", "--show-error", "--fail-with-body", *words, input=text, check=False)
         assert done.returncode == 0, done.stdout + done.stderr
         self.config = load(text)
-        self.vip = self.config.vips[0]
+        self.speak(self.family, self.vip.name)
 
     # ---- what the switch holds ----
 
@@ -205,7 +216,7 @@ class Connections:
     """HTTP connections that stay open, from one of the two client hosts."""
 
     def __init__(self, made: Balancer, host: Namespace) -> None:
-        words = (sys.executable, "-m", "tests.net.connections", str(made.vip.address))
+        words = (sys.executable, "-m", "tests.net.connections", str(made.address))
         self._process = host.popen_ready(*words, cwd=ROOT, stdin=subprocess.PIPE)
 
     def open(self, port: int) -> str:

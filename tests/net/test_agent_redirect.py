@@ -315,12 +315,80 @@ def test_d9_the_client_moves_to_another_port(world: World) -> None:
         assert echo.ask() == "yes"
     assert (segments[0].sport, segments[0].dport, segments[0].announced) == (local, Y, 999)
     assert segments[0].flags == ACK | REDIRECT
-    assert {s.dport for s in world.sent(segments, to_server=False)} == {999}
-    assert {s.sport for s in world.sent(segments, to_server=True)[1:]} == {999}
+    probe = next(s for s in segments if s.sport == 999)
+    assert (probe.flags, probe.announced, probe.size) == (ACK | CONFIRM, local, 0)
+    assert {s.sport for s in world.sent(segments, to_server=True) if s.size} == {999}
+    assert {s.dport for s in world.sent(segments, to_server=False) if s.size} == {999}
     assert (agent_stats(world.client)["own_port_moved"], agent_stats(world.server)["client_moved"]) == (1, 1)
     # and the server's port, with the client's moved
     assert world.redirect("--from", f":{Y}", "--to", str(Z), "--in-place").returncode == 0
     assert (echo.ask(), agent_stats(world.server)["wrong_port"]) == ("yes", 0)
+
+
+SHUT = {
+    "drops what leaves from it": "tcp sport 998-999 drop",
+    "drops what goes to it": "tcp dport 998-999 drop",
+    "resets": "tcp sport 998-999 reject with tcp reset",
+}
+
+
+@pytest.mark.parametrize("rule", SHUT.values(), ids=SHUT)
+def test_d9_to_a_port_the_path_does_not_let_through(world: World, rule: str) -> None:
+    """D9: nothing is lost, neither of a download nor of an idle connection; both stay on the port they have."""
+    world.agents()
+    echo, (local,) = opened(world)
+    wanted = world.store("large", 40 * MEGABYTE)
+    got: list[str] = []
+    work = threading.Thread(
+        target=lambda: got.append(world.fetch_digest("large", "--limit-rate", "5M", "--local-port", "5000"))
+    )
+    world.lose(rule)
+    work.start()
+    until(lambda: agent_stats(world.client)["confirmed"] == 2, "the download has begun")
+    words = ("move", "--interface", "eth0", "--timeout", "2")
+    began = time.monotonic()
+    for port, to in ((local, "999"), (5000, "998")):
+        done = agent_command(world.client, *words, "--local-port", str(port), "--to", to)
+        assert (done.returncode, done.stdout) == (1, "1 connection: 1 timed out\n"), done.stderr
+        assert echo.ask() == "yes"
+    work.join(timeout=20)
+    assert got == [wanted] and time.monotonic() - began < 18
+    assert echo.ask() == "yes"
+    assert agent_stats(world.client)["own_port_moved"] == 0
+    assert {each["client_wire"] for each in world.record(world.client) if each["state"] == "bound"} == {local}
+
+
+def test_d9_behind_an_address_translator(world4: World) -> None:
+    """D9: the router makes another port of it, which the server does not know: the connection stays where it is."""
+    world4.agents()
+    echo, (local,) = opened(world4)
+    world4.router.nft("add table ip nat")
+    world4.router.nft("add chain ip nat out { type nat hook postrouting priority 100; }")
+    world4.router.nft("add rule ip nat out tcp sport 999 snat to 10.0.1.1:5999")
+    words = ("move", "--interface", "eth0", "--local-port", str(local), "--to", "999", "--timeout", "2")
+    with world4.network.capture(world4.server, "tcp") as segments:
+        assert agent_command(world4.client, *words).returncode == 1
+        assert (echo.ask(), echo.ask()) == ("yes", "yes")
+    assert 5999 in {s.sport for s in segments} and 999 not in {s.sport for s in segments}
+
+
+def test_d9_during_a_transfer(world4: World) -> None:
+    """D9: an upload and a download each move from port to port, and no byte is lost."""
+    world4.agents()
+    wanted = world4.store("large", 50 * MEGABYTE)
+    got: list[str] = []
+    work = threading.Thread(
+        target=lambda: got.append(world4.fetch_digest("large", "--limit-rate", "10M", "--local-port", "5000"))
+    )
+    work.start()
+    until(lambda: agent_stats(world4.client)["confirmed"] == 1, "the download has begun")
+    for port in (999, 998, 997):
+        done = agent_command(world4.client, "move", "--interface", "eth0", "--local-port", "5000", "--to", str(port))
+        assert (done.returncode, done.stdout) == (0, "1 connection: 1 followed\n"), done.stderr
+    assert work.is_alive()
+    work.join(timeout=30)
+    assert got == [wanted]
+    assert agent_stats(world4.server)["client_moved"] >= 3
 
 
 def test_d9_refuses_ports_programs_may_get(world4: World) -> None:

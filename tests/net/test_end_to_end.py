@@ -20,11 +20,14 @@ from portlb_app.config import Config
 from portlb_app.packets import Segment
 from portlb_app.pipeline import ROWS, pool_group
 from portlb_app.selection import rows
-from tests.net.balancer import BRIDGE, ROUTER, Balancer, Connections, balancer, changed
-from tests.net.network import ACK, CONFIRM, REDIRECT, ROOT, SYN, agent_command, agent_stats, end, until
+from tests.net.balancer import BRIDGE, Balancer, Connections, balancer, changed
+from tests.net.network import ACK, CONFIRM, REDIRECT, ROOT, SYN, Namespace, agent_command, agent_stats, end, until
 from tests.net.ssh import Login
+from tests.net.wiring import ROUTERS
 
-FIG2 = (ROOT / "flows/fig2/lb.yaml").read_text()
+FIG2 = (ROOT / "flows/fig2/lb.yaml").read_text().replace("10.0.0.100", '[10.0.0.100, "fd00::100"]')
+BOTH = pytest.mark.parametrize("family", [4, 6], ids=["ipv4", "ipv6"])
+"""Whether a test is for both versions of IP (row B1); the others are for IPv4."""
 DOWNLOADS = 200
 SLOW = 800_000  # bytes; the servers send 100 kB of them a second
 LOSS = """
@@ -43,27 +46,35 @@ def running() -> Iterator[Balancer]:
     """FIG. 2 with its agents, and one client with its agent."""
     with balancer(FIG2) as made:
         made.client_agent()
+        made.datagrams((1, 5, 6, 22, 99))
         yield made
 
 
 @pytest.fixture
-def fig2(running: Balancer) -> Iterator[Balancer]:
+def family() -> int:
+    """The version of IP a test talks by, unless it says otherwise."""
+    return 4
+
+
+@pytest.fixture
+def fig2(running: Balancer, family: int) -> Iterator[Balancer]:
     """The same, with the configuration of FIG. 2 in force before the test, whatever the one before it left."""
     running.put(FIG2)
-    yield running
+    yield running.speak(family)
 
 
 def owners(config: Config) -> dict[int, str]:
     return {port: server.name for port, server in config.owners(config.vips[0]).items()}
 
 
+@BOTH
 def test_u2_e2_d1_curl_is_redirected_on_the_wire(fig2: Balancer) -> None:
     """E2 steps 1-4 and D1: SYN and SYN/ACK name the redirect port, everything later the announced server's port."""
     for port in (20, 21, 22):
         with fig2.network.capture(fig2.client, "tcp") as seen:
             name = fig2.curl(fig2.url(port)).strip()
-        up = [segment for segment in seen if segment.destination == fig2.vip.address]
-        down = [segment for segment in seen if segment.source == fig2.vip.address]
+        up = [segment for segment in seen if segment.destination == fig2.address]
+        down = [segment for segment in seen if segment.source == fig2.address]
         announced = down[0].announced
         assert announced is not None and owners(fig2.config)[announced] == name
         assert (up[0].dport, up[0].flags) == (port, SYN | REDIRECT | up[0].flags & 0x0C0)
@@ -73,13 +84,14 @@ def test_u2_e2_d1_curl_is_redirected_on_the_wire(fig2: Balancer) -> None:
         assert {segment.sport for segment in down[1:]} == {announced}
 
 
+@BOTH
 def test_e1_a_service_port_is_confirmed_and_not_redirected(fig2: Balancer) -> None:
     """E1: CONFIRM without an option, and every packet stays on the service port."""
     with fig2.network.capture(fig2.client, "tcp") as seen:
         assert fig2.curl(fig2.url(9)) == "a\n"
-    answer = next(segment for segment in seen if segment.source == fig2.vip.address)
+    answer = next(segment for segment in seen if segment.source == fig2.address)
     assert answer.flags & CONFIRM and answer.announced is None
-    assert {segment.dport for segment in seen if segment.destination == fig2.vip.address} == {9}
+    assert {segment.dport for segment in seen if segment.destination == fig2.address} == {9}
 
 
 def test_c1_two_thousand_connections_leave_nothing_in_the_switch(fig2: Balancer) -> None:
@@ -160,6 +172,7 @@ class Downloads:
         return self._number - whole
 
 
+@BOTH
 def test_replacing_a_whole_pool_breaks_no_redirected_download(fig2: Balancer) -> None:
     """D1: pool 22 goes from a, b to c, d during 200 downloads from a and b: all arrive, new ones get c or d."""
     fig2.put(changed(FIG2, {22: ["a", "b"]}))
@@ -221,6 +234,7 @@ def test_e4_plain_clients_keep_their_server_unless_their_row_moved(fig2: Balance
     assert 0 < sum(alive) < len(alive), "both kinds were there"
 
 
+@BOTH
 def test_e3_e4_plain_clients_get_what_the_port_says(fig2: Balancer) -> None:
     """E3 and E4: the owner, the default server, or nobody, by the redirect port's policy."""
 
@@ -239,20 +253,11 @@ def test_e3_e4_plain_clients_get_what_the_port_says(fig2: Balancer) -> None:
     assert fig2.curl(fig2.url(20)).strip() in {"a", "b"}, "a client that can be redirected still gets the pool"
 
 
+@BOTH
 def test_u1_u2_u3_udp(fig2: Balancer) -> None:
     """U1, U2, U3: a datagram reaches the owner of a service port, one of a pool, the default server."""
-    for name, host in fig2.servers.items():
-        for port in (1, 5, 6, 22, 99):
-            host.popen("socat", f"UDP4-RECVFROM:{port},fork", f"SYSTEM:echo {name}")
-            until(lambda: f":{port} " in host.run("ss", "-Hlun").stdout, "socat listens")  # noqa: B023
-
-    def ask(port: int) -> str:
-        return fig2.client.run(
-            "sh", "-c", f"echo ask | socat -t 1 - UDP4:{fig2.vip.address}:{port}"
-        ).stdout.strip()
-
-    assert [ask(port) for port in (1, 5, 6, 99)] == ["a", "a", "b", "d"]
-    assert len({ask(22) for _ in range(12)} & set("abcd")) > 1
+    assert [fig2.ask("udp", port, 1)[0] for port in (1, 5, 6, 99)] == ["a", "a", "b", "d"]
+    assert len(set(fig2.ask("udp", 22, 12)) & set("abcd")) > 1
 
 
 def redirected(fig2: Balancer, to: dict[str, int]) -> tuple[str, str, list[Segment]]:
@@ -262,25 +267,28 @@ def redirected(fig2: Balancer, to: dict[str, int]) -> tuple[str, str, list[Segme
     words = ("redirect", "--interface", "eth0", "--from", f":{ANNOUNCED[first]}", "--to", str(to[first]))
     done = agent_command(fig2.servers[first], *words)
     assert (done.returncode, done.stdout) == (0, "1 connection: 1 followed\n"), done.stderr
-    with fig2.network.capture(fig2.client, "tcp[tcpflags] & tcp-syn != 0") as segments:
+    with fig2.network.capture(fig2.client, "tcp") as segments:
         second = connections.open(20)
     connections.close()  # or the next one's redirect would find it, too
-    return first, second, segments
+    return first, second, [segment for segment in segments if segment.flags & SYN]
 
 
 ANNOUNCED = {"a": 1, "b": 2}
 """What the servers of port 20 announce for it."""
 
 
+@BOTH
 def test_d3_to_another_server(fig2: Balancer) -> None:
     """D3: a connection on one server's port is told another's: the program's next one reaches that server."""
+    before = {name: agent_stats(fig2.servers[name])["arrived"] for name in "ab"}
     first, second, (syn, synack) = redirected(fig2, {"a": 2, "b": 1})
     assert {first, second} == {"a", "b"}
     assert (syn.dport, syn.flags, syn.announced) == (ANNOUNCED[second], SYN | REDIRECT, ANNOUNCED[first])
     assert (synack.sport, synack.flags, synack.announced) == (ANNOUNCED[second], SYN | ACK | CONFIRM, None)
-    assert agent_stats(fig2.servers[second])["arrived"] == 1
+    assert agent_stats(fig2.servers[second])["arrived"] == before[second] + 1
 
 
+@BOTH
 def test_d4_to_a_redirect_port(fig2: Balancer) -> None:
     """D4: told a redirect port, the next connection goes to whom the switch selects, which announces its own port."""
     first, second, (syn, synack) = redirected(fig2, {"a": 20, "b": 20})
@@ -293,26 +301,31 @@ def test_e7_a_server_without_an_agent_behind_the_load_balancer() -> None:
     with balancer(FIG2, agents=frozenset("acd")) as made:
         made.client_agent()
         made.put(changed(FIG2, {22: ["b"]}, p22="drop"))
-        with made.network.capture(made.client, "tcp") as seen:
-            assert made.curl(made.url(22)) == "b\n"
-        up = [segment for segment in seen if segment.destination == made.vip.address]
-        assert {segment.dport for segment in seen if segment in up} == {22}
-        assert all(segment.flags & REDIRECT for segment in up)
+        for family in (4, 6):
+            made.speak(family)
+            with made.network.capture(made.client, "tcp") as seen:
+                assert made.curl(made.url(22)) == "b\n"
+            up = [segment for segment in seen if segment.destination == made.address]
+            assert up and {segment.dport for segment in seen if segment in up} == {22}
+            assert all(segment.flags & REDIRECT for segment in up)
 
 
 def test_two_hundred_megabytes_through_a_smaller_path_mtu() -> None:
-    """D1, I2 (replicated): a path of 1400 bytes behind a client whose MSS says 1500; 200 MB arrive whole."""
+    """D1, I2, N3, B1: a path of 1400 bytes behind a client whose MSS says 1500; all of it arrives."""
     with balancer(FIG2, mtu=1400) as made:
         made.client_agent()
-        digest = made.random_file("large", 200_000_000)
-        into = made.network.directory / "large.got"
-        name = made.curl("--fail", "--output", str(into), "--write-out", "%header{x-server}", made.url(22, "large"))
-        with open(into, "rb") as got:
-            assert hashlib.file_digest(got, "sha256").hexdigest() == digest
-        learned = made.servers[name].run("ip", "route", "get", "10.1.0.2").stdout
-        assert "mtu 1400" in learned
-        stats = json.loads(made.servers[name].run(sys.executable, *AGENT_STATS, cwd=ROOT).stdout)["server"]
-        assert stats["icmp_translated"] > 0
+        for family, size, client in ((4, 200_000_000, "10.1.0.2"), (6, 50_000_000, "fd00:1::2")):
+            digest = made.speak(family).random_file("large", size)
+            before = {name: translated(host) for name, host in made.servers.items()}
+            name = made.download("large", digest, 22)
+            assert "mtu 1400" in made.servers[name].run("ip", "route", "get", client).stdout
+            assert translated(made.servers[name]) > before[name]
+
+
+def translated(server: Namespace) -> int:
+    """How many ICMP errors a server's agent has translated."""
+    done = server.run(sys.executable, *AGENT_STATS, cwd=ROOT)
+    return int(json.loads(done.stdout)["server"]["icmp_translated"])
 
 
 def test_a1_an_administrator_logs_in_to_the_load_balancer(fig2: Balancer) -> None:
@@ -322,7 +335,7 @@ def test_a1_an_administrator_logs_in_to_the_load_balancer(fig2: Balancer) -> Non
     fig2.put(yaml.safe_dump(data))
     fig2.lb.run("ip", "address", "add", "10.0.0.2/24", "dev", BRIDGE)
     fig2.lb.run("ip", "link", "set", BRIDGE, "up")
-    fig2.lb.run("ip", "route", "add", "default", "via", ROUTER)
+    fig2.lb.run("ip", "route", "add", "default", "via", ROUTERS[0])
     login = Login(fig2.lb, fig2.network.directory)
     ssh = login.ssh(fig2.plain, "10.0.0.2", f"cat /sys/class/net/{BRIDGE}/ifindex")
     output, errors = ssh.communicate(timeout=30)

@@ -236,3 +236,40 @@ def segments_in(host: Namespace) -> int:
         line.split() for line in host.run("cat", "/proc/net/snmp").stdout.splitlines() if line.startswith("Tcp:")
     ]
     return int(dict(zip(names, numbers, strict=True))["InSegs"])
+
+
+def too_big_heard(host: Namespace) -> int:
+    """ICMPv6 "packet too big" messages that reached a host."""
+    lines = host.run("cat", "/proc/net/snmp6").stdout.splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("Icmp6InPktTooBigs"))
+
+
+def test_b1_over_ipv6() -> None:
+    """I2 and F1 over IPv6: a download through a smaller path MTU, and a datagram of 4 kB, each at its owner only."""
+    text = TRACKED.replace("address: 10.0.0.100", 'address: [10.0.0.100, "fd00::100"]')
+    with balancer(text, mtu=1400, agents=frozenset()) as made:
+        addresses = made.client.run("ip", "-6", "-o", "address", "show", "dev", "eth0", "scope", "global").stdout
+        client = addresses.split()[3].partition("/")[0]
+        digest_of_file = made.random_file("large", 5_000_000)
+        made.servers["c"].popen("socat", "-u", f"FILE:{made.files}/large", "TCP6-LISTEN:7,reuseaddr")
+        until(lambda: made.servers["c"].listens(7), "somebody offers the file")
+        into = made.network.directory / "large.got"
+        made.client.run("timeout", "30", "socat", "-u", "TCP6:[fd00::100]:7", f"CREATE:{into}")
+        assert hashlib.sha256(into.read_bytes()).hexdigest() == digest_of_file
+        assert "mtu 1400" in made.servers["c"].run("ip", "-6", "route", "get", client).stdout
+        heard = {name: too_big_heard(host) for name, host in made.servers.items()}
+        assert heard.pop("c") > 0 and set(heard.values()) == {0}
+        for name, host in made.servers.items():
+            host.popen_ready(sys.executable, "-c", DIGESTS.replace("AF_INET,", "AF_INET6,"), name, "6", "7")
+        data = random.Random(6).randbytes(4000)
+        program = (
+            "import socket, sys; one = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM); one.settimeout(5); "
+            "one.setsockopt(socket.IPPROTO_IPV6, 24, 1400); "  # IPV6_MTU: the path takes no more
+            "one.sendto(sys.stdin.buffer.read(), ('fd00::100', int(sys.argv[1]))); print(one.recv(999).decode())"
+        )
+        for port, owner in ((6, "b"), (7, "c")):
+            words = made.client.command(sys.executable, "-c", program, str(port))
+            done = subprocess.run(words, input=data, capture_output=True, timeout=20, check=True)
+            assert done.stdout.decode().split() == [owner, digest(data)]
+        counts = punted(made)
+        assert counts["icmp_error"]["sent"] > 0 and counts["fragment"]["sent"] == 6

@@ -16,7 +16,8 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from portlb_app.openflow import LOCAL, SwitchState
+from portlb_app.openflow import LOCAL, Flow, Group, SwitchState, actions_text
+from portlb_app.plan import diff
 from tests.ovs.switch import Switch
 
 SECONDS = 10
@@ -70,6 +71,7 @@ class Bridge:
             switch.vsctl("set", "interface", self.port_name(port), f"options:tx_pcap={path}")
         self.command("netdev-dummy/set-admin-state", "up")
         self.rows: dict[int, Counter[str]] = {}
+        self._flows: frozenset[Flow] = frozenset()
 
     def close(self) -> None:
         """Remove the bridge."""
@@ -108,6 +110,27 @@ class Bridge:
         flows = "\n".join(map(str, state.ordered_flows))
         self.switch.ofctl("replace-flows", self.name, "-", "--bundle", text=flows)
         self.command("revalidator/purge")  # else a datapath flow of the tables before may still forward
+        self._flows = state.flows
+        self.rows = _rows(self.switch.dump_groups(self.name))
+
+    def change(self, before: SwitchState, after: SwitchState) -> None:
+        """Go from one state to another by the steps of a plan, leaving everything else as it is."""
+        plan = diff(before, after)
+        for step in plan.steps:
+            if isinstance(step.what, Group):
+                command = {"add": "add-group", "modify": "mod-group", "delete": "del-groups"}[step.verb]
+                text = f"group_id={step.what.number}" if step.verb == "delete" else str(step.what)
+                self.switch.ofctl(command, self.name, text)
+        lines = [
+            f"delete_strict table={step.what.table},priority={step.what.priority},{step.what.match}"
+            if step.verb == "delete"
+            else f"add {step.what}"
+            for step in plan.steps
+            if isinstance(step.what, Flow)
+        ]
+        self.switch.ofctl("add-flows", self.name, "-", "--bundle", text="\n".join(lines))
+        self.command("revalidator/purge")
+        self._flows = after.flows
         self.rows = _rows(self.switch.dump_groups(self.name))
 
     # ---- traces ----
@@ -125,7 +148,9 @@ class Bridge:
             rows = self.rows[int(group[1])]
             hashed = [action.partition("(")[0] for action in actions] == ["hash", "recirc"]
             assert hashed if rows else actions == ["drop"], text
-            return Seen(frozenset(_bucket(row, in_port) for row in rows), chosen=bool(rows))
+            had = {(f"eth_{end}", mac.hex(":")) for end, mac in (("dst", frame[:6]), ("src", frame[6:12]))}
+            buckets = (_bucket(self._remembered(row, int(group[1])), in_port) for row in rows)
+            return Seen(frozenset((port, changes - had) for port, changes in buckets), chosen=bool(rows))
         number = {dp: LOCAL if of == "65534" else int(of) for of, dp in _PORT.findall(self.command("dpif/show"))}
         changed: dict[str, str] = {}
         deliveries = set()
@@ -140,6 +165,21 @@ class Bridge:
             else:
                 assert action == "drop", text
         return Seen(frozenset(deliveries), answered=answered)
+
+    def _remembered(self, row: str, group: int) -> str:
+        """A bucket's actions; where it has another table remember the connection, what that delivers."""
+        found = re.fullmatch(r"set_field:(0x[0-9a-f]+)->reg1,resubmit\(,(\d+)\)", row)
+        if not found:
+            return row
+        number, table, port, version = int(found[1], 16), int(found[2]), group & 0xFFFF, {7: 4, 8: 6}[group >> 28]
+        eth_type = {4: 0x0800, 6: 0x86DD}[version]
+        (flow,) = (
+            each
+            for each in self._flows
+            if each.table == table and each.cookie & 0xFFFFFFFF == (group >> 16 & 0xFFF) << 16 | port
+            and {("reg1", number, None), ("eth_type", eth_type, None)} <= set(each.match)
+        )
+        return actions_text(flow.actions[2:]).replace("in_port", "IN_PORT")  # behind the register and the learning
 
     # ---- packets ----
 

@@ -10,7 +10,7 @@ import os
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 from dataclasses import replace
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
 from random import Random
 
@@ -26,8 +26,10 @@ from tests.generate import mac_text
 from tests.ovs import switch as ovs
 from tests.ovs.bridge import Bridge, Changes, Seen
 from tests.reference import (
+    ADVERTISEMENT,
     LOCAL,
     REDIRECT,
+    SOLICITATION,
     SYN,
     TCP,
     All,
@@ -36,6 +38,7 @@ from tests.reference import (
     Arp,
     Drop,
     Ip,
+    Nd,
     Outcome,
     Packet,
     Punted,
@@ -201,6 +204,26 @@ def test_arp_answer(bridge: Bridge, fig2: Config) -> None:
     assert answer[32:38] == client, "target's MAC address: who asked"
     assert answer[38:42] == bytes((10, 0, 0, 1)), "target's address: who asked"
     assert len(answer) == 42
+
+
+@pytest.mark.parametrize("option", [True, False], ids=["with the asker's MAC address", "without"])
+def test_nd_answer(bridge: Bridge, option: bool) -> None:
+    """The switch's neighbour advertisement, byte by byte (RFC 4861, 4.4)."""
+    config = load((Path(__file__).parents[2] / "flows/ipv6/lb.yaml").read_text())
+    bridge.install(compiler.compile(config)["s1"])
+    client, vip = IPv6Address("fe80::1"), IPv6Address("fd00::100")
+    said = generate.CLIENT_MAC if option else None
+    question = Nd(SOLICITATION, client, IPv6Address("ff02::1:ff00:100"), vip, said)
+    gone = bridge.send(1, [generate.frame(Packet(1, generate.CLIENT_MAC, question, 0x3333FF000100))])
+    vip_mac = 0x020000000064
+    answer = Nd(ADVERTISEMENT, vip, client, vip, vip_mac if option else None)
+    whole = bytearray(generate.frame(Packet(1, vip_mac, answer, generate.CLIENT_MAC)))
+    icmpv6 = 14 + 40
+    whole[icmpv6 + 4] = 0x60  # solicited, override
+    whole[icmpv6 + 2 : icmpv6 + 4] = bytes(2)
+    pseudo = bytes(whole[22:54]) + (len(whole) - icmpv6).to_bytes(4, "big") + bytes((0, 0, 0, 58))
+    whole[icmpv6 + 2 : icmpv6 + 4] = generate.checksum(pseudo + bytes(whole[icmpv6:]))
+    assert gone == {1: [bytes(whole)]}
 
 
 def test_a_connection_stays_on_its_server(bridge: Bridge, fig2: Config) -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 from random import Random
 
 import pytest
+import yaml
 
 from portlb_app import compiler
 from portlb_app.config import Address, Config, load
@@ -196,6 +197,36 @@ def test_e4_or_is_balanced(bridge: Bridge) -> None:
     assert pool(bridge, 22, SYN) == "abcd"
     for source_port in range(50000, 50050):
         assert who(bridge, tcp(22, SYN, source_port)) == who(bridge, tcp(22, 0x018, source_port))
+
+
+@pytest.mark.parametrize("rewrite", ["", "\n    rewrite: mac", "\n    rewrite: address"], ids=["N3", "N2", "N1"])
+def test_e4_or_is_remembered(bridge: Bridge, switch: ovs.Switch, rewrite: str) -> None:
+    """E4, beyond the source: plain connections keep their servers when the pool is replaced, as many as may be."""
+    data = yaml.safe_load(FIG2)
+    data["vips"]["web"] |= yaml.safe_load(rewrite or "{}")
+    for number, server in enumerate(data["servers"].values()):
+        own = {"mac": f"02:00:00:00:01:{number:02x}", "address": f"10.0.1.{number}"}
+        server |= {"": {}, "mac": {"mac": own["mac"]}, "address": own}[data["vips"]["web"].get("rewrite", "")]
+    pool = data["vips"]["web"]["redirect_ports"][22]
+    pool |= {"servers": ["a", "b"], "legacy": "pin", "pin": {"connections": 50}}
+    before = load(yaml.safe_dump(data))
+    bridge.install(compiler.compile(before)["s1"])
+    ports = range(50000, 50060)
+    first = [set(bridge.send(NETWORK, [tcp(22, SYN, port)])) for port in ports]
+    assert {port for each in first for port in each} == {PORT["a"], PORT["b"]}, "both have some"
+    learned = [line for line in switch.dump_flows(bridge.name) if "cookie=0x504d" in line]
+    assert 50 <= len(learned) <= 55, "as many as may be, and some that were learned at the same moment"
+    remembered = {int(port) for line in learned for port in re.findall(r"tp_src=(\d+)", line)}
+    pool["servers"] = ["c", "d"]
+    after = load(yaml.safe_dump(data))
+    bridge.change(compiler.compile(before)["s1"], compiler.compile(after)["s1"])
+    later = [bridge.send(NETWORK, [tcp(22, ACK, port), tcp(22, ACK | 0x001, port)]) for port in ports]
+    assert all(len(frames) == 2 for each in later for frames in each.values())
+    for port, before_it, after_it in zip(ports, first, later, strict=True):
+        if port in remembered:
+            assert set(after_it) == before_it, "who is remembered keeps its server"
+        else:
+            assert set(after_it) <= {PORT["c"], PORT["d"]}, "the rows decide for the others"
 
 
 @pytest.mark.parametrize(

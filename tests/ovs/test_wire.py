@@ -151,6 +151,7 @@ UDP = IP | {"ip_proto": 17}
 ARP = {"eth_type": 0x0806}
 IP6 = {"eth_type": 0x86DD}
 SOLICITATION = IP6 | {"ip_proto": 58, "icmpv6_type": 135}
+ADVERTISEMENT = IP6 | {"ip_proto": 58, "icmpv6_type": 136}
 SCTP6 = IP6 | {"ip_proto": 132}
 PREREQUISITES: dict[str, dict[str, int]] = {
     "ip_proto": IP,
@@ -170,6 +171,7 @@ PREREQUISITES: dict[str, dict[str, int]] = {
     "icmpv6_type": IP6 | {"ip_proto": 58},
     "nd_target": SOLICITATION,
     "nd_sll": SOLICITATION,
+    "nd_tll": ADVERTISEMENT,
     "nd_reserved": SOLICITATION,
     "nd_options_type": SOLICITATION,
     "arp_op": ARP,

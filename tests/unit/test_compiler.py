@@ -15,7 +15,7 @@ from portlb_app import compiler
 from portlb_app.compiler.place import vip_numbers
 from portlb_app.config import Config, load
 from portlb_app.config.values import MAX_VIPS
-from portlb_app.openflow import Flow, Goto, Match, Output, SwitchState, ToGroup, match
+from portlb_app.openflow import Flow, Goto, Match, Output, Resubmit, SwitchState, ToGroup, match
 from portlb_app.pipeline import (
     BY_NUMBER,
     CLASSIFY,
@@ -99,7 +99,8 @@ def test_flows_and_groups_fit_together(config: Config) -> None:
         assert used == state.group_by_number.keys()
         for group in state.groups:
             assert len(group.buckets) in (0, ROWS) and group.selection == selection(level=0)
-            assert group.type == "select" and all(isinstance(bucket[-1], Output) for bucket in group.buckets)
+            assert group.type == "select"
+            assert all(isinstance(bucket[-1], (Output, Resubmit)) for bucket in group.buckets)
 
 
 @some
@@ -155,6 +156,8 @@ def test_fig2_down_the_pipeline() -> None:
         "table=60, priority=200,tcp,ip_dst=10.0.0.100,tcp_dst=21 actions=group:1481703445",
         "table=60, priority=200,tcp,ip_dst=10.0.0.100,tcp_dst=22 actions=group:1481703446",
         "table=60, priority=0 actions=goto_table:70",
+        "table=62, priority=0 actions=drop",
+        "table=64, priority=0 actions=drop",
         "table=70, priority=100,ip,ip_dst=10.0.0.100 actions=output:5",
         "table=70, priority=0 actions=drop",
     ]
@@ -209,7 +212,7 @@ def test_groups_and_cookies_keep_numbers_apart() -> None:
     numbers = itertools.product((0, 1, MAX_VIPS - 1), (1, 2, 65535), (4, 6))
     groups = {pool_group(*each) for each in numbers}
     assert len(groups) == 18 and all(is_our_group(group) and group < 1 << 32 for group in groups)
-    assert not is_our_group(0x70000000) and not is_our_group(0)
+    assert not is_our_group(0x90000000) and not is_our_group(0)
     cookies = {cookie(reason, vip, port) for reason in Reason for vip in (0, MAX_VIPS - 1) for port in (0, 65535)}
     assert len(cookies) == 4 * len(Reason) and all(each & COOKIE_MASK == COOKIE for each in cookies)
 

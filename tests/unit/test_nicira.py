@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from random import Random
+
 from hypothesis import given
 from hypothesis import strategies as st
 
 from portlb_app import nicira
+from portlb_app.compiler import compile as compile_config
 from portlb_app.openflow import Learn, Resubmit
+from tests import generate
 
 FIELDS4 = (("eth_type", 0x0800), ("ip_proto", 6), ("ip_src", None), ("ip_dst", None), ("tcp_src", None))
 FIELDS6 = (("eth_type", 0x86DD), ("ip_proto", 6), ("ipv6_src", None), ("ipv6_dst", None), ("tcp_dst", 80))
+WRITES6 = (("eth_dst", 2), ("eth_src", 3), ("ipv6_dst", (1 << 128) - 1))
 LEARNT4 = Learn(65, 60, 5, 200, 0x504D000000000001, 3, FIELDS4, (("eth_dst", 0x020000000002),), "reg1")
-LEARNT6 = Learn(65, 60, 5, 200, 1 << 63, 1 << 31, FIELDS6, (("eth_dst", 2), ("ipv6_dst", (1 << 128) - 1)), "reg1")
+LEARNT6 = Learn(65, 60, 5, 200, 1 << 63, 1 << 31, FIELDS6, WRITES6, "reg1")
 SEEN = bytes.fromhex(
     "ffff009000002320002d003c000000c8504d0000000000010000410000050000000000030000000020100800000006020000200800060000"
     "0c010000002000000e04000000000e0400000020000010040000000010040000001000001202000000001202000000100000140200000000"
@@ -33,6 +38,18 @@ def test_what_is_encoded_is_decoded() -> None:
         whole = nicira.encode(action)
         assert len(whole) % 8 == 0
         assert nicira.decode(whole) == action
+
+
+def test_whatever_the_compiler_has_a_switch_learn_can_be_sent() -> None:
+    """In every mode, one-armed too."""
+    learned = 0
+    for seed in range(300):
+        config = generate.configuration(Random(seed))
+        for state in compile_config(config).values():
+            for action in (action for flow in state.flows for action in flow.actions if isinstance(action, Learn)):
+                assert nicira.decode(nicira.encode(action)) == action
+                learned += 1
+    assert learned > 100
 
 
 @given(st.binary(max_size=200))

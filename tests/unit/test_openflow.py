@@ -80,6 +80,11 @@ EVERY_FIELD: list[tuple[Match, str, str]] = [
         "icmp6,icmp_type=135,nd_target=::1,nd_sll=02:00:00:00:00:64",
     ),
     (
+        match(**SOLICITATION | {"icmpv6_type": 136}, nd_target=1, nd_tll=0x020000000064),
+        "icmp6,icmpv6_type=136,nd_target=::1,nd_tll=02:00:00:00:00:64",
+        "icmp6,icmp_type=136,nd_target=::1,nd_tll=02:00:00:00:00:64",
+    ),
+    (
         match(**SOLICITATION, nd_reserved=1 << 29, nd_options_type=2),
         "icmp6,icmpv6_type=135,nd_reserved=0x20000000,nd_options_type=2",
         "icmp6,icmp_type=135,nd_reserved=536870912,nd_options_type=2",

@@ -15,8 +15,18 @@ from portlb_app.compiler import compile as compile_config
 from portlb_app.compiler.place import vip_numbers
 from portlb_app.config import Config, Rewrite, Switch, Vip, load
 from portlb_app.fragments import WAIT_SECONDS
-from portlb_app.openflow import IN_PORT, Action, Output, SetField, SwitchState, ToController, ToGroup
-from portlb_app.pipeline import COOKIE, PUNTED, Reason, cookie
+from portlb_app.openflow import (
+    IN_PORT,
+    Action,
+    Learn,
+    Output,
+    Resubmit,
+    SetField,
+    SwitchState,
+    ToController,
+    ToGroup,
+)
+from portlb_app.pipeline import COOKIE, FAMILIES, PUNTED, Reason, cookie
 from portlb_app.punt import BACKLOG, Backlog, Punt, Punted, Send, reason_of
 from tests import generate, reference, wire
 from tests.reference import ICMP, ICMPV6, SYN, TCP, UDP, All, AnyOf, Drop, Ip, Outcome, Packet, To, deliver, judge
@@ -31,26 +41,41 @@ def handed_up(config: Config, vip: Vip, reason: str, in_port: int, frame: bytes,
     return Punted(cookie(REASONS[reason], number, port), in_port, frame)
 
 
-def receivers(state: SwitchState, actions: tuple[Action, ...]) -> tuple[frozenset[int], bool]:
+def looked_up(state: SwitchState, actions: tuple[Action, ...], ip: Ip) -> tuple[Action, ...]:
+    """The same actions, those of the table the packet is looked up in, too, in place of that."""
+    if not isinstance(actions[-1], Resubmit):
+        return actions
+    registers = [("reg1", action.value, None) for action in actions if isinstance(action, SetField)]
+    address = FAMILIES[ip.destination.version].destination
+    to = {("tcp_dst", ip.destination_port, None), (address, int(ip.destination), None)}
+    (found,) = (
+        flow
+        for flow in state.flows
+        if flow.table == actions[-1].table and to | set(registers) <= set(flow.match)
+    )
+    return tuple(action for action in found.actions if not isinstance(action, Learn))
+
+
+def receivers(state: SwitchState, actions: tuple[Action, ...], ip: Ip) -> tuple[frozenset[int], bool]:
     """The ports that get a packet, and whether a group chooses one of them."""
-    assert actions
+    actions = looked_up(state, actions, ip)
     groups = [state.group_by_number[action.group] for action in actions if isinstance(action, ToGroup)]
     if groups:
         (group,) = groups
-        rows = [action for bucket in group.buckets for action in bucket]
+        rows = [action for bucket in group.buckets for action in looked_up(state, bucket, ip)]
         return frozenset(action.port for action in rows if isinstance(action, Output)), True
     assert all(isinstance(action, (Output, SetField)) for action in actions)
     return frozenset(action.port for action in actions if isinstance(action, Output)), False
 
 
-def agrees(config: Config, state: SwitchState, sends: tuple[Send, ...], outcome: Outcome) -> bool:
+def agrees(config: Config, state: SwitchState, sends: tuple[Send, ...], outcome: Outcome, ip: Ip) -> bool:
     """Whether what is sent is what an outcome means; who is sent back what came in is on the network side."""
     network = {switch.name: switch.network for switch in config.switches}
     port = {server.name: server.connector.port for server in config.servers}
     for server in config.servers:
         if server.connector.port == network[server.connector.switch]:
             port[server.name] = IN_PORT
-    found = [receivers(state, send.actions) for send in sends]
+    found = [receivers(state, send.actions, ip) for send in sends]
     got = frozenset(port for ports, _ in found for port in ports)
     chosen = any(choice for _, choice in found)
     match outcome:
@@ -141,7 +166,7 @@ def test_random_packets_get_what_the_reference_says() -> None:
                 up = handed_up(config, vip, outcome.reason, packet.in_port, frame, packet.payload.destination_port)
                 before = sum(punt.counts.values())
                 sends = punt.take(switch.dpid, up, 0.0)
-                assert agrees(config, state, sends, wanted), what
+                assert agrees(config, state, sends, wanted, packet.payload), what
                 assert rewritten(config, vip, first, outcome.reason, sends, frame), what
                 assert all(send.in_port == packet.in_port for send in sends), what
                 assert sum(punt.counts.values()) == before + 1, what

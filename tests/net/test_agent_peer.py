@@ -1,0 +1,483 @@
+"""Each agent, with a real socket behind it, against a peer that sends what it likes: windows, resets, fallback, D5, D9.
+
+What the wire carries is seen by the peer; the ports in front of the other end are the agent's work.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from ipaddress import ip_address
+from typing import NamedTuple
+
+import pytest
+
+from portlb_app.agent import client, loader
+from portlb_app.agent.answer import Answer
+from portlb_app.agent.loader import Programs
+from portlb_app.packets import Segment, bare_ack
+from tests.net.network import ACK, CONFIRM, FIN, REDIRECT, RST, SYN, agent_stats, until
+from tests.net.peer import Peer
+from tests.net.test_agent_packets import MSS, bare_option, option
+from tests.net.test_agent_sockets import on
+from tests.net.world import VIPS, World, X, Y, Z
+from tests.net.world import world as make_world
+
+P, P2 = 999, 998
+"""Ports a client moves to."""
+LOCAL = 40000
+"""The client's port before."""
+PORT = 7
+"""Where the program under test listens, with service port 3."""
+SERVICE = 3
+NOWHERE = {4: "11.0.0.1", 6: "fd00:11::1"}
+"""A client's address that is routed to the router, and answered for by nobody."""
+FAR = 1 << 30
+"""Far from every sequence number that is due."""
+BLACKHOLE = {4: "11.0.0.0/8", 6: "fd00:11::/64"}
+
+
+def is_reset(segment: Segment) -> bool:
+    return bool(segment.flags & RST)
+
+
+def has_data(segment: Segment) -> bool:
+    return segment.size > 0
+
+
+@pytest.fixture(params=[4, 6], ids=["IPv4", "IPv6"])
+def world(request: pytest.FixtureRequest) -> Iterator[World]:
+    """The hosts, over IPv4, then over IPv6."""
+    with make_world(family=request.param) as made:
+        yield made
+
+
+@pytest.fixture
+def stack() -> Iterator[contextlib.ExitStack]:
+    """What is to be closed in the end."""
+    with contextlib.ExitStack() as made:
+        yield made
+
+
+# ---- the server's agent ---------------------------------------------------------------------------------------------
+
+
+class Served(NamedTuple):
+    """A connection of a made-up client, bound to the service port, and the server's socket."""
+
+    world: World
+    peer: Peer
+    program: socket.socket
+
+    def answer(self, data: bytes = b"news") -> tuple[int, int]:
+        """Have the program send; return the ports that leaves from and goes to."""
+        self.peer.forget()
+        self.program.sendall(data)
+        heard = self.peer.hear(lambda segment: segment.size and segment.seq == self.peer.ack)
+        self.peer.ack = heard.seq + heard.size
+        self.peer.send(ACK | CONFIRM, port=heard.dport, its_port=heard.sport)
+        return heard.sport, heard.dport
+
+    def state(self) -> str:
+        (known,) = self.world.record(self.world.server)
+        return str(known["state"])
+
+
+def served(world: World, stack: contextlib.ExitStack, by_option: bool = False) -> Served:
+    """Open one, up to the third packet."""
+    world.router.run("ip", "route", "add", "blackhole", BLACKHOLE[world.family])
+    world.server_agent([f"{SERVICE}={PORT}", f"4={PORT}"], [f"{PORT}={SERVICE}"])
+    with on(world.server):
+        server = socket.create_server(("::", PORT), family=socket.AF_INET6, dualstack_ipv6=True)
+    stack.enter_context(server)
+    server.settimeout(10)
+    peer = Peer(world.router, "right", world.server, NOWHERE[world.family], world.vip, 40000)
+    stack.callback(peer.close)
+    peer.its_port = PORT
+    peer.send(SYN if by_option else SYN | REDIRECT, options=MSS + (bare_option(8) if by_option else b""))
+    synack = peer.hear(lambda segment: segment.flags & SYN)
+    assert (synack.sport, synack.announced) == (PORT, SERVICE)
+    peer.seq, peer.ack, peer.its_port = peer.seq + 1, synack.seq + 1, SERVICE
+    peer.send(ACK if by_option else ACK | CONFIRM, options=option(PORT))
+    program = stack.enter_context(server.accept()[0])
+    program.settimeout(10)
+    program.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return Served(world, peer, program)
+
+
+@pytest.mark.parametrize("flags", [RST, RST | ACK, FIN | ACK], ids=["RST", "RST with ACK", "FIN"])
+def test_a_forged_end_ends_nothing_on_the_server(world: World, stack: contextlib.ExitStack, flags: int) -> None:
+    """E2: a reset or a FIN far from the window leaves the entry as it was; the client's own counts."""
+    made = served(world, stack)
+    made.program.shutdown(socket.SHUT_WR)  # so that a FIN from the client would be the second
+    made.peer.hear(lambda segment: segment.flags & FIN)
+    made.peer.ack += 1
+    made.peer.send(flags, seq=made.peer.seq + FAR)
+    made.peer.send(ACK)
+    assert made.state() == "bound"
+    made.peer.send(flags)
+    until(lambda: made.state() == "closing", "the client's own end is noted")
+
+
+def test_a_forged_segment_settles_nothing(world: World, stack: contextlib.ExitStack) -> None:
+    """E7: one on the service port without CONFIRM does not keep a client there that cannot hear it."""
+    made = served(world, stack)
+    made.peer.send(ACK, seq=made.peer.seq + FAR)
+    made.peer.send(ACK, ack=made.peer.ack + FAR)
+    for its_port in (SERVICE, PORT, SERVICE, PORT):
+        made.peer.send(ACK | CONFIRM, b"a", its_port=its_port)
+    assert made.answer()[0] == PORT
+
+
+def test_copies_are_of_one_segment(world: World, stack: contextlib.ExitStack) -> None:
+    """E7: two segments of which each came once on the port left lead nowhere; the first one a second time does."""
+    made = served(world, stack)
+    for data in (b"a", b"b"):
+        for its_port in (SERVICE, PORT):
+            made.peer.send(ACK | CONFIRM, data, its_port=its_port)
+        made.peer.seq += 1
+    for _ in range(3):
+        made.peer.send(ACK, its_port=PORT)
+    assert made.answer()[0] == SERVICE
+    made.peer.send(ACK, b"a", its_port=PORT, seq=made.peer.seq - 2)
+    assert made.answer()[0] == PORT
+    assert agent_stats(world.server)["stayed"] == 1
+
+
+@pytest.mark.parametrize("heard", [True, False], ids=["heard", "not heard"])
+def test_a_client_that_asked_by_option_settles(world: World, stack: contextlib.ExitStack, heard: bool) -> None:
+    """E7 with `--signal option`: an acknowledgement without the option says that the port is heard; data does not."""
+    made = served(world, stack, by_option=True)
+    made.peer.say(b"data")
+    made.peer.send(ACK, options=b"" if heard else option(PORT))
+    for _ in range(2):
+        made.peer.send(ACK, b"a", its_port=PORT)
+    assert made.answer()[0] == (SERVICE if heard else PORT)
+
+
+@pytest.mark.parametrize("by_option", [False, True], ids=["bit", "option"])
+def test_the_servers_own_reset_says_so(world: World, stack: contextlib.ExitStack, by_option: bool) -> None:
+    """E7: before the client has heard the service port, a reset from there carries CONFIRM."""
+    made = served(world, stack, by_option)
+    made.peer.forget()
+    made.program.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    made.program.close()
+    reset = made.peer.hear(is_reset)
+    assert reset.sport == SERVICE and bool(reset.flags & CONFIRM) == (not by_option)
+    assert reset.options == bare_option(4)
+
+
+def announce_own(peer: Peer, port: int = P) -> None:
+    """The client's announcement of another port of its own: a keep-alive probe (row D9)."""
+    peer.send(ACK | REDIRECT, options=option(port, 9), seq=peer.seq - 1)
+
+
+def test_d9_the_server_waits_for_the_clients_new_port(world: World, stack: contextlib.ExitStack) -> None:
+    """D9: announced, the port is not sent to; from where the client was heard last, there it is answered."""
+    made = served(world, stack)
+    peer = made.peer
+    peer.send(ACK)
+    announce_own(peer)
+    assert made.answer() == (SERVICE, 40000)
+    peer.send(ACK | CONFIRM, options=option(40000), seq=peer.seq - 1 + FAR, port=P)
+    assert made.answer() == (SERVICE, 40000)
+    time.sleep(0.6)  # the kernel answers what is out of order once in 0.5 s
+    peer.forget()
+    peer.send(ACK | CONFIRM, options=option(40000), seq=peer.seq - 1, port=P)
+    assert peer.hear().dport == P
+    announce_own(peer)  # the client has not heard it
+    assert made.answer() == (SERVICE, 40000)
+    peer.say(b"more", port=P)
+    assert made.answer() == (SERVICE, P) and made.program.recv(9) == b"more"
+    peer.say(b"late")
+    assert made.answer() == (SERVICE, 40000) and made.program.recv(9) == b"late"
+    peer.say(b"and", port=P)
+    assert made.answer() == (SERVICE, P) and made.program.recv(9) == b"and"
+    announce_own(peer, P2)
+    peer.say(b"on", port=P2)
+    assert made.answer() == (SERVICE, P2) and made.program.recv(9) == b"on"
+    stats = agent_stats(world.server)
+    assert (stats["wrong_port"], stats["forged_announcement"], stats["refused_announcement"]) == (0, 0, 0)
+
+
+def test_d9_a_port_that_was_only_announced_may_be_anothers(world: World, stack: contextlib.ExitStack) -> None:
+    """D9: a new connection from the port announced, which another client behind the same address opens, is opened."""
+    made = served(world, stack)
+    made.peer.send(ACK)
+    announce_own(made.peer)
+    made.peer.forget()
+    made.peer.send(SYN | REDIRECT, port=P, its_port=PORT, seq=5)
+    synack = made.peer.hear(lambda segment: segment.flags & SYN)
+    assert (synack.dport, synack.ack) == (P, 6)
+    assert made.answer() == (SERVICE, 40000)
+
+
+# ---- the client's agent ---------------------------------------------------------------------------------------------
+
+
+class Opened(NamedTuple):
+    """A connection of a program on the client to a made-up server, bound to Y, and the program's socket."""
+
+    world: World
+    peer: Peer
+    program: socket.socket
+    local: int
+    agent: subprocess.Popen[str]
+
+    def send(self, data: bytes = b"ask") -> tuple[int, int]:
+        """Have the program send; return the ports that leaves from and goes to."""
+        self.peer.forget()
+        self.program.sendall(data)
+        heard = self.peer.hear(lambda segment: segment.size and segment.seq == self.peer.ack)
+        self.peer.ack = heard.seq + heard.size
+        self.peer.port = heard.dport
+        self.peer.its_port = heard.sport
+        return heard.sport, heard.dport
+
+    def state(self) -> str:
+        (known,) = self.world.record(self.world.client)
+        return str(known["state"])
+
+
+def connecting(world: World, port: int) -> socket.socket:
+    """A socket of the client, with port LOCAL, that begins to connect."""
+    made = socket.socket(socket.AF_INET if world.family == 4 else socket.AF_INET6)
+    made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    made.bind(("", LOCAL))
+    made.setblocking(False)
+    made.connect_ex((world.vip, port))
+    return made
+
+
+def opened(world: World, stack: contextlib.ExitStack, by_option: bool = False, heard: bool = True) -> Opened:
+    """Open one; `heard`: the server has spoken on Y."""
+    agent = world.client_agent(*(("--signal", "option") if by_option else ()))
+    world.router.run("ip", "route", "add", "blackhole", f"{world.vip}/{32 if world.family == 4 else 128}")
+    peer = Peer(world.router, "left", world.client, world.vip, world.client_address, X)
+    stack.callback(peer.close)
+    with on(world.client):
+        program = stack.enter_context(connecting(world, X))
+    syn = peer.hear(lambda segment: segment.flags & SYN)
+    peer.its_port, peer.ack = syn.sport, syn.seq + 1
+    peer.send(SYN | ACK if by_option else SYN | ACK | CONFIRM, options=MSS + option(Y))
+    third = peer.hear()
+    assert (third.dport, third.announced) == (Y, X)
+    peer.seq += 1
+    peer.port = Y
+    program.settimeout(10)
+    program.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    made = Opened(world, peer, program, syn.sport, agent)
+    if heard:
+        peer.send(ACK)
+        assert made.send() == (syn.sport, Y)
+        peer.say(b"answer")
+        assert program.recv(9) == b"answer"
+        peer.forget()
+    return made
+
+
+@pytest.mark.parametrize("flags", [RST, RST | ACK, FIN | ACK], ids=["RST", "RST with ACK", "FIN"])
+def test_a_forged_end_ends_nothing_on_the_client(world: World, stack: contextlib.ExitStack, flags: int) -> None:
+    """E2: a reset or a FIN far from the window leaves the entry as it was; the server's own counts."""
+    made = opened(world, stack)
+    made.program.shutdown(socket.SHUT_WR)
+    made.peer.hear(lambda segment: segment.flags & FIN)
+    made.peer.ack += 1
+    made.peer.send(ACK)
+    made.peer.send(flags, seq=made.peer.seq + FAR)
+    made.peer.send(ACK)
+    time.sleep(0.1)
+    assert made.state() == "bound"
+    made.peer.send(flags)
+    until(lambda: made.state() == "closing", "the server's own end is noted")
+
+
+@pytest.mark.parametrize("by_option", [False, True], ids=["bit", "option"])
+def test_a_middleboxs_reset_leads_back(world: World, stack: contextlib.ExitStack, by_option: bool) -> None:
+    """E7: a bare reset from Y before anything was heard from there: data comes on X, too, and X answers."""
+    made = opened(world, stack, by_option, heard=False)
+    made.peer.send(RST | ACK)
+    made.peer.forget()
+    made.program.sendall(b"ask")
+    ports = {made.peer.hear(has_data).dport, made.peer.hear(has_data).dport}
+    assert ports == {X, Y}
+    made.peer.ack += 3
+    made.peer.say(b"answer", port=X)
+    assert made.program.recv(9) == b"answer"
+    assert made.send()[1] == X
+    assert agent_stats(world.client)["fallen_back"] == 1
+
+
+@pytest.mark.parametrize("by_option", [False, True], ids=["bit", "option"])
+def test_the_servers_own_reset_is_heard(world: World, stack: contextlib.ExitStack, by_option: bool) -> None:
+    """E7: one that carries CONFIRM, in the option where the bits are cleared, ends the connection."""
+    made = opened(world, stack, by_option, heard=False)
+    made.peer.send(RST | ACK, options=bare_option(4))
+    with pytest.raises(ConnectionResetError):
+        made.program.recv(9)
+
+
+def test_who_tries_both_ports_by_option_says_that_it_hears_neither(world: World, stack: contextlib.ExitStack) -> None:
+    """E7 with `--signal option`: acknowledgements to a silent port carry the option, or the server would settle."""
+    made = opened(world, stack, by_option=True, heard=False)
+    made.peer.send(RST | ACK)
+    made.peer.forget()
+    made.peer.send(SYN | ACK, options=MSS + option(Y), port=X, seq=made.peer.seq - 1)  # the first ACK was lost
+    tried = made.peer.hear(), made.peer.hear()
+    assert [segment.dport for segment in tried] == [Y, X] and tried[0].announced == X
+
+
+def leave(made: Opened) -> int:
+    """Have the client told to close and open at Z; return the number of its FIN."""
+    made.peer.send(ACK | REDIRECT, options=option(Z, 8), seq=made.peer.seq - 1)
+    fin = made.peer.hear(lambda segment: segment.flags & FIN)
+    made.peer.ack = fin.seq + 1
+    return fin.seq
+
+
+@pytest.mark.parametrize("sends", ["data", "probes"])
+def test_a_server_that_does_not_close_is_reset(world: World, stack: contextlib.ExitStack, sends: str) -> None:
+    """D5: the program has closed, the server acknowledges the FIN and goes on: it hears a reset, as from any host."""
+    made = opened(world, stack)
+    time.sleep(0.2)
+    leave(made)
+    made.peer.send(ACK)
+    assert made.program.recv(9) == b""
+    made.peer.forget()
+    data = b"more" if sends == "data" else b""
+    made.peer.send(ACK, data, seq=made.peer.seq - (not data))
+    answer = made.peer.hear()
+    assert (answer.flags, answer.ack) == (ACK, made.peer.seq + len(data))  # the program could still read
+    made.program.close()
+    time.sleep(0.1)
+    made.peer.seq += len(data)
+    made.peer.forget()
+    made.peer.send(ACK, data, seq=made.peer.seq - (not data))
+    reset = made.peer.hear(is_reset)
+    assert (reset.seq, reset.ack, reset.dport) == (made.peer.ack, made.peer.seq + len(data), Y)
+    assert made.state() == "closing"
+
+
+def test_a_server_that_closes_is_not_reset(world: World, stack: contextlib.ExitStack) -> None:
+    """D5: it acknowledges the FIN and sends its own: that is acknowledged, however the program closes."""
+    made = opened(world, stack)
+    time.sleep(0.2)
+    leave(made)
+    made.peer.send(ACK)
+    made.program.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    made.program.close()
+    made.peer.forget()
+    made.peer.send(FIN | ACK)
+    last = made.peer.hear()
+    assert (last.flags, last.ack) == (ACK, made.peer.seq + 1)
+    assert made.peer.listen(is_reset) is None
+    assert made.state() == "closing"
+
+
+def test_what_passes_while_a_connection_is_ended(world: World, stack: contextlib.ExitStack) -> None:
+    """D5: between the two looks that end it the program asks once more: asked and answered, then it ends."""
+    made = opened(world, stack)
+    made.agent.send_signal(signal.SIGSTOP)  # its work is done here, step by step
+    made.peer.send(ACK | REDIRECT, options=option(Z, 8), seq=made.peer.seq - 1)
+    until(lambda: agent_stats(world.client)["reopen"] == 1, "it is to be closed")
+    frame = bytes.fromhex("020000000101")
+    frame += bare_ack(made.peer.address, made.peer.its_address, X, made.local)[6:]
+    with on(world.client):
+        index = socket.if_nametoindex("eth0")
+        with loader.running(index, "client") as found:
+            settings = client.settings([ip_address(vip) for vip in VIPS.values()])
+            programs = stack.enter_context(contextlib.closing(Programs("client", settings, inherited=found.maps)))
+
+        def step() -> Answer:
+            with on(world.client):
+                return programs.end(frame, index)
+
+        assert step() is Answer.LOOK_AGAIN
+        assert made.send() == (made.local, Y)  # passes
+        assert step() is Answer.BUSY
+        made.peer.send(ACK)
+        time.sleep(0.1)
+        assert step() is Answer.LOOK_AGAIN
+        made.peer.say(b"answer")
+        assert made.program.recv(9) == b"answer"
+        assert step() is Answer.LOOK_AGAIN
+        assert step() is Answer.MADE
+    fin = made.peer.hear(lambda segment: segment.flags & FIN)
+    assert (fin.seq, fin.ack) == (made.peer.ack, made.peer.seq)
+    assert made.program.recv(9) == b""
+    made.agent.send_signal(signal.SIGCONT)
+
+
+SILENCE = 62.0
+"""Seconds after which an entry has not been used for longer than a closed one is kept."""
+
+
+def test_a_silent_connection_keeps_its_ports(stack: contextlib.ExitStack) -> None:
+    """E2: who opens on Y from the port of a redirected connection, silent for a minute, waits for its end."""
+    world = stack.enter_context(make_world())
+    made = opened(world, stack)
+    time.sleep(SILENCE)
+    with on(world.client):
+        stack.enter_context(connecting(world, Y))
+    until(lambda: agent_stats(world.client)["collision"], "it has tried")
+    made.peer.say(b"news")
+    assert made.program.recv(9) == b"news"
+    made.program.close()
+    made.peer.hear(lambda segment: segment.flags & FIN)
+    made.peer.ack += 1
+    made.peer.send(FIN | ACK)
+    made.peer.hear(lambda segment: segment.flags & SYN and segment.dport == Y)
+
+
+def move(made: Opened, port: int = P, timeout: str = "") -> subprocess.Popen[str]:
+    """Begin `portlb agent move` of the connection."""
+    words = ("--timeout", timeout) if timeout else ()
+    return made.world.client.popen(
+        sys.executable, "-m", "portlb_app.agent", "move", "--interface", "eth0", "--local-port", str(made.local),
+        "--to", str(port), *words, stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+
+
+def test_d9_the_client_waits_for_its_new_port(world: World, stack: contextlib.ExitStack) -> None:
+    """D9: it announces the port, sends a probe from there, and goes on there when it has heard something there."""
+    made = opened(world, stack)
+    process = move(made)
+    announcement = made.peer.hear(lambda segment: segment.announced == P)
+    assert (announcement.sport, announcement.flags) == (made.local, ACK | REDIRECT)
+    probe = made.peer.hear(lambda segment: segment.sport == P)
+    assert (probe.dport, probe.flags, probe.announced) == (Y, ACK | CONFIRM, made.local)
+    assert (probe.seq, probe.ack) == (made.peer.ack - 1, made.peer.seq)
+    assert made.send() == (made.local, Y)
+    made.peer.send(RST | ACK, its_port=P)  # a middlebox that knows no such connection
+    made.peer.send(ACK, its_port=P, seq=made.peer.seq + FAR)  # forged
+    assert made.send() == (made.local, Y)
+    made.peer.say(b"here", its_port=P)
+    assert made.program.recv(9) == b"here"
+    assert made.send() == (P, Y)
+    made.peer.say(b"late", its_port=made.local)
+    assert made.program.recv(9) == b"late"
+    assert made.send() == (P, Y)
+    assert process.communicate(timeout=10)[0] == "1 connection: 1 followed\n"
+    assert agent_stats(world.client)["own_port_moved"] == 1
+
+
+def test_d8_before_the_clients_new_port_is_heard(world: World, stack: contextlib.ExitStack) -> None:
+    """D8 D9: the server moves to Z between the client's announcement and the first packet to its new port."""
+    made = opened(world, stack)
+    process = move(made)
+    made.peer.hear(lambda segment: segment.announced == P)
+    process.send_signal(signal.SIGSTOP)  # it announces no more
+    made.peer.send(ACK | REDIRECT, options=option(Z, 9), seq=made.peer.seq - 1)
+    made.peer.hear(lambda segment: segment.dport == Z)
+    made.peer.say(b"at Z", port=Z, its_port=P)
+    assert made.program.recv(9) == b"at Z"
+    assert made.send() == (P, Z)
+    made.peer.say(b"late", port=Z, its_port=made.local)
+    assert made.program.recv(9) == b"late"
+    process.kill()
