@@ -277,13 +277,19 @@ class SetField:
 
 @dataclass(frozen=True, order=True)
 class CopyField:
-    """Copy one whole field over another of the same width."""
+    """Copy a field over another of the same width, or as many of its low bits as a narrower one has."""
 
     source: str
     target: str
 
+    @property
+    def bits(self) -> int:
+        """How many bits are copied."""
+        return FIELDS[self.target].bits
+
     def __str__(self) -> str:
-        return f"move:{self.source}[]->{self.target}[]"
+        low = "" if self.bits == FIELDS[self.source].bits else f"0..{self.bits - 1}"
+        return f"move:{self.source}[{low}]->{self.target}[]"
 
 
 @dataclass(frozen=True, order=True)

@@ -484,7 +484,14 @@ def advertise(mac: int) -> tuple[Action, ...]:
     has none either.
     """
     return (
-        SetField("nd_reserved", ND_SOLICITED | ND_OVERRIDE),
-        SetField("nd_options_type", ND_OPTION_TARGET),
+        *_through_register("nd_reserved", ND_SOLICITED | ND_OVERRIDE),
+        *_through_register("nd_options_type", ND_OPTION_TARGET),
         SetField("nd_tll", mac),
     )
+
+
+def _through_register(name: str, value: int) -> tuple[Action, ...]:
+    """Actions that set a field beyond OpenFlow's. On the kernel datapath Open vSwitch (seen in 3.1) refuses to set it,
+    and copies to it, in user space, where such packets are answered anyway.
+    """
+    return (SetField("reg1", value), CopyField("reg1", name))

@@ -207,7 +207,7 @@ def _ryu_action(action: Action) -> Any:
             return _Raw(nicira.encode(action))
         case CopyField(source, target):
             oxm_ids = [parser.OFPOxmId(_ryu_name(name)) for name in (source, target)]
-            return parser.OFPActionCopyField(n_bits=FIELDS[source].bits, oxm_ids=oxm_ids)
+            return parser.OFPActionCopyField(n_bits=action.bits, oxm_ids=oxm_ids)
     raise ValueError(f"{action} cannot be sent to a switch")
 
 
@@ -469,8 +469,8 @@ def _decode_set_field(whole: bytes) -> Action:
 
 def _decode_copy_field(whole: bytes) -> Action:
     bits, source_offset, target_offset, source, target = struct.unpack_from("!HHH2xII", whole, 4)
-    names = [oxm.name for oxm in (_OXM.get(source), _OXM.get(target)) if oxm and FIELDS[oxm.name].bits == bits]
-    if len(names) != 2 or source_offset or target_offset:
+    names = [oxm.name for oxm in (_OXM.get(source), _OXM.get(target)) if oxm and FIELDS[oxm.name].bits >= bits]
+    if len(names) != 2 or FIELDS[names[1]].bits != bits or source_offset or target_offset:
         return Opaque(whole.hex())
     return CopyField(*names)
 
