@@ -1,7 +1,7 @@
 """A machine of its own for the kernel datapath: a Debian kernel in qemu, without KVM, disk or network.
 
-It boots from what ``scripts/prepare-kernel.sh`` made and one more archive that holds the guest's program, its plan and the
-compiled tables; it prints a line for every step and powers itself off.
+It boots from what ``scripts/prepare-kernel.sh`` made and one more archive that holds the guest's program, its plan and
+the compiled tables; it prints a line for every step and powers itself off.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[2]
 MADE = ROOT / ".cache" / "kernel" / "current"
 GUEST = Path(__file__).parent / "guest"
-SECONDS = 240
+SECONDS = 480
 """From power on to power off. It is ended then."""
 _MARK = "RESULT "
 
@@ -40,21 +40,25 @@ def archive(files: dict[str, bytes]) -> bytes:
 
 
 def boot(directory: Path, plan: list[dict[str, Any]], tables: Path) -> dict[str, dict[str, Any]]:
-    """Boot, do the plan's steps, power off: the report of every step by its name. GuestError if some have none."""
+    """Boot, do the plan's steps, power off: the report of every step by its name. GuestError if one has none."""
+    if not MADE.exists():
+        raise GuestError("there is nothing to boot: run make test-kernel, or scripts/prepare-kernel.sh")
     files = {f"guest/{path.name}": path.read_bytes() for path in GUEST.glob("*.py")}
     files["guest/plan.json"] = json.dumps(plan).encode()
     for path in tables.glob("*/*"):
         files[f"guest/tables/{path.relative_to(tables)}"] = path.read_bytes()
     initial = directory / "initial.cpio"
     initial.write_bytes((MADE / "root.cpio").read_bytes() + archive(files))
-    command = ["qemu-system-x86_64", "-machine", "pc", "-accel", "tcg,thread=multi", "-cpu", "max", "-smp", "2", "-m", "768"]
+    command = ["qemu-system-x86_64", "-machine", "pc", "-accel", "tcg,thread=multi"]
+    command += ["-cpu", "max", "-smp", "2", "-m", "768"]
     command += ["-nodefaults", "-no-user-config", "-display", "none", "-no-reboot", "-serial", "stdio"]
     command += ["-kernel", str(MADE / "vmlinuz"), "-initrd", str(initial)]
     command += ["-append", "console=ttyS0 quiet panic=-1"]
     lines: list[str] = []
     reports: dict[str, dict[str, Any]] = {}
     began = time.monotonic()
-    with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as qemu:
+    pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+    with subprocess.Popen(command, **pipes) as qemu:
         watchdog = threading.Timer(SECONDS, qemu.kill)
         watchdog.start()
         try:

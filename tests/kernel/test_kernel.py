@@ -1,4 +1,4 @@
-"""What only the kernel datapath can show: compiled tables, real frames and real TCP in a machine of its own (`machine`).
+"""What only the kernel datapath can show: compiled tables, real frames, real TCP, in a machine of its own (`machine`).
 
 One boot does all steps; the tests judge what it reports. Run by ``make test-kernel``.
 """
@@ -93,11 +93,11 @@ REACHED = {name: [port for port in mode.servers if (name, port) != ("mac", 8002)
 """Service ports with a host behind them: b of scenario mac shares a connector, and there is no switch."""
 
 
-def variant(scenario: str, fragments: str) -> str:
-    """A scenario's configuration for the kernel datapath."""
+def variant(scenario: str, **vip: Any) -> str:
+    """A scenario's configuration for the kernel datapath, with settings of its VIP."""
     data = yaml.safe_load((ROOT / "flows" / scenario / "lb.yaml").read_text())
     data["switches"]["s1"]["datapath"] = "kernel"
-    data["vips"]["web"]["fragments"] = fragments
+    data["vips"]["web"] |= vip
     return yaml.safe_dump(data)
 
 
@@ -114,13 +114,18 @@ def segment(source: Address, sport: int, dport: int, flags: int) -> bytes:
 def datagram(source: Address, sport: int, dport: int, data: bytes) -> bytes:
     """A client's UDP datagram, whole, as a frame."""
     there = VIP[source.version]
-    return wire.ethernet(source.version, wire.ip(source, there, UDP, wire.udp_datagram(source, there, sport, dport, data)))
+    packet = wire.ip(source, there, UDP, wire.udp_datagram(source, there, sport, dport, data))
+    return wire.ethernet(source.version, packet, source=CLIENT_MAC)
+
+
+_identifiers = itertools.count(1)
 
 
 def fragments(
-    source: Address, destination: Address, whole: bytes, identifier: int, macs: tuple[int, int], protocol: int = UDP
+    source: Address, destination: Address, whole: bytes, macs: tuple[int, int], protocol: int = UDP
 ) -> list[bytes]:
-    """What a host sends where the path's MTU is 1500; `macs` are source and destination."""
+    """What a host sends where the path's MTU is 1500, with an identifier of its own; `macs`: source, destination."""
+    identifier = next(_identifiers)
     step = 1480 if source.version == 4 else 1448
     parts = [(at, whole[at : at + step]) for at in range(0, len(whole), step)]
     return [
@@ -139,15 +144,12 @@ def data(number: int) -> bytes:
     return bytes((number * 7 + at * 31 + (at >> 8)) & 0xFF for at in range(SIZE))
 
 
-_identifiers = itertools.count(1)
-
-
 def split(number: int, version: int, dport: int, protocol: int = UDP) -> list[bytes]:
-    """Datagram `number` to the VIP, from a client of its own, in fragments with an identifier nobody else has."""
+    """Datagram `number` to the VIP, from a client of its own, in fragments."""
     source, there = FAR[version] + number, VIP[version]
     make = wire.udp_datagram if protocol == UDP else wire.tcp_segment
     whole = make(source, there, 5000, dport, data(number))
-    return fragments(source, there, whole, next(_identifiers), (CLIENT_MAC, VIP_MAC), protocol)
+    return fragments(source, there, whole, (CLIENT_MAC, VIP_MAC), protocol)
 
 
 def solicitation(source: Address, target: Address, with_mac: bool) -> bytes:
@@ -167,7 +169,7 @@ def arp_question(target: Address) -> bytes:
     return (head + body + bytes(6) + target.packed).ljust(60, b"\0")
 
 
-SERVICE = {port: 2 + (port - 1) // 1 % 4 for port in range(1, 13)}
+SERVICE = {port: 2 + (port - 1) % 4 for port in range(1, 13)}
 """FIG. 2: service port and the OpenFlow port of its owner; a, b, c and d take turns."""
 DEFAULT = 5
 IN_ORDER, REVERSED, MIXED, SEGMENT, ORPHAN = range(5)
@@ -193,7 +195,7 @@ def from_servers(mode: Mode) -> Iterator[tuple[int, bytes]]:
         for place, (port, (where, mac, addresses)) in enumerate(mode.servers.items()):
             source, client = ip_address(addresses[version]), FAR[version] + 1
             whole = wire.udp_datagram(source, client, port, 5000, data(place))
-            for frame in fragments(source, client, whole, next(_identifiers), (mac, CLIENT_MAC)):
+            for frame in fragments(source, client, whole, (mac, CLIENT_MAC)):
                 yield where, frame
 
 
@@ -241,9 +243,9 @@ def the_plan() -> Iterator[dict[str, Any]]:
     yield {"name": "arp", "frames": hexed([(NETWORK, arp_question(VIP[4])), (NETWORK, arp_question(CLIENT[4] + 1))])}
     yield {"name": "redirect", "frames": hexed(syns(REDIRECT | SYN)), "rows": True}
     yield {"name": "later packets", "frames": hexed(syns(REDIRECT | ACK)), "rows": True}
-    for rehash in (0, 1):
+    for name, tables, rehash in (("kept", None, 0), ("drawn anew", None, 1), ("pinned", "pin", 1)):
         repeats = {"address": _VIP[4], "port": 22, "count": REPEATS, "seconds": 4.0, "txrehash": rehash}
-        yield {"name": f"repeated SYNs {rehash}", "hosts": [_CLIENT_HOST], "connects": repeats}
+        yield {"name": f"repeated SYNs, {name}", "tables": tables, "hosts": [_CLIENT_HOST], "connects": repeats}
     for name, mode in MODES.items():
         yield {"name": f"track {name}", "tables": name, "frames": hexed(tracked(mode))}
         yield {"name": f"pool {name}", "frames": hexed([*to_pool(4), *to_pool(6)])}
@@ -268,12 +270,13 @@ def reports(tmp_path_factory: pytest.TempPathFactory) -> Reports:
     """What the guest saw in each step."""
     directory = tmp_path_factory.mktemp("kernel")
     configurations = {scenario: (ROOT / "flows" / scenario / "lb.yaml").read_text() for scenario in SCENARIOS}
-    configurations["default"] = variant("address", "default")
+    configurations["default"] = variant("address", fragments="default")
+    configurations["pin"] = variant("fig2", redirect_ports={22: {"servers": ["a", "b", "c", "d"], "legacy": "pin"}})
     tables = directory / "tables"
     for name, text in configurations.items():
         compiled(text, tables / name)
     for name, mode in MODES.items():
-        compiled(variant(mode.scenario, "track"), tables / name)
+        compiled(variant(mode.scenario, fragments="track"), tables / name)
     return boot(directory, list(the_plan()), tables)
 
 
@@ -350,7 +353,7 @@ def arrived(report: dict[str, Any]) -> list[Arrived]:
     return whole
 
 
-@pytest.mark.parametrize("scenario", [*SCENARIOS])
+@pytest.mark.parametrize("scenario", SCENARIOS)
 def test_tables_install(reports: Reports, scenario: str) -> None:
     """Meters, groups and flows, all of them, as their files say."""
     report = reports[f"install {scenario}"]
@@ -381,7 +384,7 @@ def test_other_ports(reports: Reports) -> None:
 
 
 def test_redirected_syns_spread_without_a_flow_each(reports: Reports) -> None:
-    """Every server of four has its share of 1000 SYNs; later packets find the same one; rows, not connections, count."""
+    """Four servers share 1000 SYNs, later packets find the same one; the datapath has a flow per row, not per client."""
     servers = {(packet.source, packet.ports[0]): packet.port for packet in arrived(reports["redirect"])}
     assert len(servers) == SYNS
     shares = Counter(servers.values())
@@ -392,18 +395,20 @@ def test_redirected_syns_spread_without_a_flow_each(reports: Reports) -> None:
     assert reports["later packets"]["datapath"] < ROWS + 64
 
 
-def test_a_repeated_syn_of_a_host_on_the_same_kernel(reports: Reports) -> None:
-    """The kernel hashes a local socket's packets by a number the socket draws anew when it repeats one (txrehash)."""
+def test_repeated_syns_of_a_host_on_the_same_kernel(reports: Reports) -> None:
+    """The kernel hashes a local socket's packets by a number that the socket draws anew when it repeats one, unless
+    net.core.txrehash is 0: then a SYN that is repeated goes elsewhere. Under ``pin`` it does not.
+    """
     moved = {}
-    for rehash in (0, 1):
+    for name in ("kept", "drawn anew", "pinned"):
         where: dict[int, set[int]] = {}
-        packets = [packet for packet in arrived(reports[f"repeated SYNs {rehash}"]) if packet.protocol == TCP]
+        packets = [packet for packet in arrived(reports[f"repeated SYNs, {name}"]) if packet.protocol == TCP]
         for packet in packets:
             where.setdefault(packet.ports[0], set()).add(packet.port)
         assert len(where) == REPEATS and len(packets) >= 2 * REPEATS
-        moved[rehash] = sum(len(ports) > 1 for ports in where.values())
+        moved[name] = sum(len(ports) > 1 for ports in where.values())
     print("connections whose repeated SYN went elsewhere:", moved)
-    assert moved[0] == 0 and moved[1] > 0
+    assert moved["kept"] == moved["pinned"] == 0 < moved["drawn anew"]
 
 
 def test_the_switch_answers_arp(reports: Reports) -> None:
@@ -423,8 +428,7 @@ def test_the_switch_answers_neighbour_solicitations(reports: Reports) -> None:
         assert (answer.source, answer.destination) == (VIP[6], CLIENT[6])
         assert answer.sums_up
         assert answer.body[:2] == b"\x88\0" and answer.body[4:24] == b"\x60\0\0\0" + VIP[6].packed
-    assert with_option.body[24:26] == b"\2\1" and without.body[24:] == b""
-    print("target link-layer address:", with_option.body[26:].hex())
+    assert with_option.body[24:] == b"\2\1" + VIP_MAC.to_bytes(6, "big") and without.body[24:] == b""
 
 
 @pytest.mark.parametrize("version", [4, 6])

@@ -139,6 +139,11 @@ EVERY_ACTION: list[tuple[tuple[Action, ...], str, str]] = [
         "move:NXM_OF_ETH_SRC[]->NXM_OF_ETH_DST[]",
     ),
     (
+        (CopyField("reg1", "arp_spa"), CopyField("reg1", "arp_op")),
+        "move:reg1[]->arp_spa[],move:reg1[0..15]->arp_op[]",
+        "move:NXM_NX_REG1[0..31]->NXM_OF_ARP_SPA[],move:NXM_NX_REG1[0..15]->NXM_OF_ARP_OP[0..15]",
+    ),
+    (
         (CopyField("arp_sha", "arp_tha"), CopyField("arp_spa", "arp_tpa")),
         "move:arp_sha[]->arp_tha[],move:arp_spa[]->arp_tpa[]",
         "move:NXM_NX_ARP_SHA[]->NXM_NX_ARP_THA[],move:NXM_OF_ARP_SPA[]->NXM_OF_ARP_TPA[]",

@@ -3,8 +3,8 @@
 Only the standard library is here. The guest does and reports, and judges nothing: what is sent, and whether what
 arrived is right, is the business of the tests on the host. A line ``RESULT {…}`` for every step goes to the console.
 
-The bridge s1 has a veth pair for each of its OpenFlow ports 1 to 5; the far end of port N is eth0 of namespace nN. A far
-end is silent (no addresses), until a step makes it a host.
+The bridge s1 has a veth pair for each of its OpenFlow ports 1 to 5; the far end of port N is eth0 of namespace nN. A
+far end is silent (no addresses), until a step makes it a host.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from typing import Any
 HERE = Path(__file__).parent
 PORTS = range(1, 6)
 VSWITCHD_UPTIME = 11
-"""Before it has been up for 10 s, ovs-vswitchd 3.1 sees no processor, and makes no thread to hear the datapath's misses."""
+"""Seconds. In the first ten, ovs-vswitchd 3.1 sees no processor, and makes no thread to hear the datapath's misses."""
 SECONDS = 60
 QUIET, LONGEST = 0.8, 15.0
 """Packets are waited for until none came for so long, and for so long at most."""
@@ -69,7 +69,8 @@ def make_links() -> None:
     sysctl("net/ipv6/conf/default/disable_ipv6", 1)  # the near ends would talk to the far ones
     lines = []
     for port in PORTS:
-        lines += [f"netns add n{port}", f"link add p{port} type veth peer name eth0 netns n{port}", f"link set p{port} up"]
+        pair = f"link add p{port} type veth peer name eth0 netns n{port}"
+        lines += [f"netns add n{port}", pair, f"link set p{port} up"]
     run("ip", "-batch", "-", text="\n".join(lines))
     for port in PORTS:
         with inside(port):
