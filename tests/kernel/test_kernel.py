@@ -384,7 +384,7 @@ def test_other_ports(reports: Reports) -> None:
 
 
 def test_redirected_syns_spread_without_a_flow_each(reports: Reports) -> None:
-    """Four servers share 1000 SYNs, later packets find the same one; the datapath has a flow per row, not per client."""
+    """Four servers share 1000 SYNs, later ones find the same; the datapath has a flow per row, none per client."""
     servers = {(packet.source, packet.ports[0]): packet.port for packet in arrived(reports["redirect"])}
     assert len(servers) == SYNS
     shares = Counter(servers.values())
