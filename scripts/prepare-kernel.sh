@@ -34,7 +34,7 @@ unpacked() { # the directory a package is unpacked to
         (
             cd "$directory.new"
             download="apt-get download -q -o APT::Sandbox::User=root $1"
-            $download >&2 || { apt-get update -q >/dev/null && $download >&2; }
+            $download >/dev/null || { apt-get update -q >/dev/null && $download >/dev/null; }
             for file in *.deb; do dpkg-deb -x "$file" . && rm "$file"; done
         )
         mv "$directory.new" "$directory"

@@ -60,7 +60,7 @@ class Place:
     def spoils_fragments(self, family: Family) -> bool:
         """Whether the switch cannot rewrite fragments: where it rewrites an IPv4 address, Open vSwitch's userspace
         datapath "corrects" a checksum that later fragments do not have (seen in 3.1), which changes their data. The
-        kernel's leaves later fragments alone (read in its update_ip_l4_checksum, not seen).
+        kernel's leaves later fragments alone (seen in Linux 6.1).
         """
         rewrites = self.vip.rewrite is Rewrite.ADDRESS and family.version == 4
         return rewrites and self.datapath is Forwarding.USERSPACE

@@ -39,6 +39,12 @@ def archive(files: dict[str, bytes]) -> bytes:
     return whole
 
 
+def _short(told: dict[str, Any]) -> str:
+    """A report on one line: of frames and lines how many."""
+    counted = {key: len(value) if key in ("frames", "lines", "features") else value for key, value in told.items()}
+    return ", ".join(f"{key} {value}" for key, value in counted.items() if key not in ("uptime", "transfers"))[:300]
+
+
 def boot(directory: Path, plan: list[dict[str, Any]], tables: Path) -> dict[str, dict[str, Any]]:
     """Boot, do the plan's steps, power off: the report of every step by its name. GuestError if one has none."""
     if not MADE.exists():
@@ -68,8 +74,9 @@ def boot(directory: Path, plan: list[dict[str, Any]], tables: Path) -> dict[str,
                 lines.append(line[:300])
                 if line.startswith(_MARK):
                     told = json.loads(line.removeprefix(_MARK))
-                    reports[told.pop("name")] = told
-                    print(f"{time.monotonic() - began:6.1f} s  {line[:160]}", flush=True)
+                    name = told.pop("name")
+                    reports[name] = told
+                    print(f"{time.monotonic() - began:6.1f} s  {name}: {_short(told)}", flush=True)
         finally:
             watchdog.cancel()
             qemu.kill()

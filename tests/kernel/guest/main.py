@@ -30,7 +30,7 @@ PORTS = range(1, 6)
 VSWITCHD_UPTIME = 11
 """Seconds. In the first ten, ovs-vswitchd 3.1 sees no processor, and makes no thread to hear the datapath's misses."""
 SECONDS = 60
-QUIET, LONGEST = 0.8, 15.0
+QUIET, LONGEST = 1.5, 15.0
 """Packets are waited for until none came for so long, and for so long at most."""
 BATCH = 25
 _NEWNET, _OUTGOING, _ETH_P_ALL = 0x40000000, 4, 3
