@@ -73,6 +73,7 @@ FIELDS: Mapping[str, Field] = MappingProxyType(
         "ip_dst": Field(Kind.IPV4, 32),
         "ipv6_src": Field(Kind.IPV6, 128),
         "ipv6_dst": Field(Kind.IPV6, 128),
+        "ip_dscp": Field(Kind.NUMBER, 6),
         "ip_frag": Field(Kind.FRAG, 2),
         "tcp_src": Field(Kind.NUMBER, 16),
         "tcp_dst": Field(Kind.NUMBER, 16),
@@ -233,6 +234,16 @@ class ToMeter:
 
 
 @dataclass(frozen=True, order=True)
+class SetQueue:
+    """Send the packet, where it goes out, through this queue of the port (OpenFlow 1.5.1, 7.2.6.4)."""
+
+    queue: int
+
+    def __str__(self) -> str:
+        return f"set_queue:{self.queue}"
+
+
+@dataclass(frozen=True, order=True)
 class ToController:
     """Hand the whole packet up to the controller; the packet-in carries the flow's cookie."""
 
@@ -266,13 +277,19 @@ class SetField:
 
 @dataclass(frozen=True, order=True)
 class CopyField:
-    """Copy one whole field over another of the same width."""
+    """Copy a field over another of the same width, or as many of its low bits as a narrower one has."""
 
     source: str
     target: str
 
+    @property
+    def bits(self) -> int:
+        """How many bits are copied."""
+        return FIELDS[self.target].bits
+
     def __str__(self) -> str:
-        return f"move:{self.source}[]->{self.target}[]"
+        low = "" if self.bits == FIELDS[self.source].bits else f"0..{self.bits - 1}"
+        return f"move:{self.source}[{low}]->{self.target}[]"
 
 
 @dataclass(frozen=True, order=True)
@@ -354,6 +371,7 @@ Action = (
     | ToGroup
     | ToMeter
     | ToController
+    | SetQueue
     | CopyToController
     | SetField
     | CopyField
@@ -427,21 +445,22 @@ class Group:
 
 @dataclass(frozen=True)
 class Meter:
-    """One OpenFlow meter: what exceeds `rate` packets per second, after a burst of `burst` packets, is dropped.
+    """One OpenFlow meter: what exceeds `rate`, after a burst of `burst`, is dropped.
 
-    ``opaque`` holds what was read from a switch and is no meter of ours.
+    In packets a second and packets (``pktps``), or in kilobits a second and kilobits (``kbps``). ``opaque`` holds what
+    was read from a switch and is no meter of ours.
     """
 
     number: int
     rate: int
     burst: int
+    unit: Literal["pktps", "kbps"] = "pktps"
     opaque: str = ""
 
     def __str__(self) -> str:
         foreign = f",<{self.opaque}>" if self.opaque else ""
-        return (
-            f"meter={self.number},pktps,burst,stats,band=type=drop,rate={self.rate},burst_size={self.burst}{foreign}"
-        )
+        band = f"type=drop,rate={self.rate},burst_size={self.burst}"
+        return f"meter={self.number},{self.unit},burst,stats,band={band}{foreign}"
 
 
 @dataclass(frozen=True)

@@ -283,7 +283,10 @@ def is_our_group(number: int) -> bool:
 
 
 METERS = 0x50
-"""Bits 8 and up of the number of every meter of ours: a switch numbers its meters from 1, and may have only 65,535."""
+"""Bits 8 and up of the number of a meter for what is handed up: a switch numbers its meters from 1, and may have only
+65,535."""
+RATE_METERS = 0x5100
+"""The first of the meters for services' rates, `MAX_RATES` of them."""
 
 
 def _meters(*rates: tuple[Reason, int, int]) -> Mapping[Reason, Meter]:
@@ -313,7 +316,12 @@ HANDED_UP: Mapping[Reason, Meter] = MappingProxyType({**PUNTED, **COPIED})
 
 def is_our_meter(number: int) -> bool:
     """Whether a meter in a switch is ours, by its number."""
-    return number >> 8 == METERS
+    return number >> 12 == METERS >> 4
+
+
+def rate_meter(number: int, rate: int) -> Meter:
+    """The meter of a service's rate, in kbit/s: a tenth of a second may come at once, a full-sized packet always."""
+    return Meter(RATE_METERS + number, rate, max(rate // 10, 16), "kbps")
 
 
 def punt(reason: Reason) -> tuple[Action, ...]:
@@ -476,7 +484,14 @@ def advertise(mac: int) -> tuple[Action, ...]:
     has none either.
     """
     return (
-        SetField("nd_reserved", ND_SOLICITED | ND_OVERRIDE),
-        SetField("nd_options_type", ND_OPTION_TARGET),
+        *_through_register("nd_reserved", ND_SOLICITED | ND_OVERRIDE),
+        *_through_register("nd_options_type", ND_OPTION_TARGET),
         SetField("nd_tll", mac),
     )
+
+
+def _through_register(name: str, value: int) -> tuple[Action, ...]:
+    """Actions that set a field beyond OpenFlow's. On the kernel datapath Open vSwitch (seen in 3.1) refuses to set it,
+    and copies to it, in user space, where such packets are answered anyway.
+    """
+    return (SetField("reg1", value), CopyField("reg1", name))

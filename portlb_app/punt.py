@@ -403,7 +403,7 @@ def _signal(place: Place, port: int, frame: bytes) -> _Verdict:
         return _UNKNOWN
     ip = family(segment.destination)
     if segment.asks_redirect:
-        return _Verdict((_Delivery((to_pool(place, pool, ip),)),), Fate.SENT)
+        return _Verdict((_Delivery(to_pool(place, pool, ip)),), Fate.SENT)
     if pool.legacy is Legacy.DROP:
         return _DROPPED
     return _Verdict((_Delivery(to_plain(place, pool, ip)),), Fate.SENT)

@@ -21,7 +21,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from ipaddress import IPv6Address
-from typing import Any
+from typing import Any, Literal
 
 from ryu.lib import type_desc
 from ryu.ofproto import ofproto_v1_5 as ofp
@@ -47,6 +47,7 @@ from portlb_app.openflow import (
     Resubmit,
     Selection,
     SetField,
+    SetQueue,
     ToController,
     ToGroup,
     ToMeter,
@@ -196,6 +197,8 @@ def _ryu_action(action: Action) -> Any:
             return parser.OFPActionGroup(number)
         case ToMeter(number):
             return parser.OFPActionMeter(number)
+        case SetQueue(number):
+            return parser.OFPActionSetQueue(number)
         case ToController():
             return parser.OFPActionOutput(openflow.CONTROLLER, openflow.WHOLE_PACKET)
         case SetField(name, value):
@@ -204,7 +207,7 @@ def _ryu_action(action: Action) -> Any:
             return _Raw(nicira.encode(action))
         case CopyField(source, target):
             oxm_ids = [parser.OFPOxmId(_ryu_name(name)) for name in (source, target)]
-            return parser.OFPActionCopyField(n_bits=FIELDS[source].bits, oxm_ids=oxm_ids)
+            return parser.OFPActionCopyField(n_bits=action.bits, oxm_ids=oxm_ids)
     raise ValueError(f"{action} cannot be sent to a switch")
 
 
@@ -276,12 +279,16 @@ def _group_mod(datapath: Any, verb: str, group: Group) -> Any:
 
 
 _METER_COMMANDS = {"add": ofp.OFPMC_ADD, "modify": ofp.OFPMC_MODIFY, "delete": ofp.OFPMC_DELETE}
-_METER_FLAGS = ofp.OFPMF_PKTPS | ofp.OFPMF_BURST | ofp.OFPMF_STATS
+_METER_FLAGS: dict[Literal["pktps", "kbps"], int] = {
+    "pktps": ofp.OFPMF_PKTPS | ofp.OFPMF_BURST | ofp.OFPMF_STATS,
+    "kbps": ofp.OFPMF_KBPS | ofp.OFPMF_BURST | ofp.OFPMF_STATS,
+}
+_METER_UNITS = {flags: unit for unit, flags in _METER_FLAGS.items()}
 
 
 def _meter_mod(datapath: Any, verb: str, meter: Meter) -> Any:
     bands = [] if verb == "delete" else [parser.OFPMeterBandDrop(meter.rate, meter.burst)]
-    return parser.OFPMeterMod(datapath, _METER_COMMANDS[verb], _METER_FLAGS, meter.number, bands)
+    return parser.OFPMeterMod(datapath, _METER_COMMANDS[verb], _METER_FLAGS[meter.unit], meter.number, bands)
 
 
 def message(datapath: Any, step: Step) -> Any:
@@ -462,8 +469,8 @@ def _decode_set_field(whole: bytes) -> Action:
 
 def _decode_copy_field(whole: bytes) -> Action:
     bits, source_offset, target_offset, source, target = struct.unpack_from("!HHH2xII", whole, 4)
-    names = [oxm.name for oxm in (_OXM.get(source), _OXM.get(target)) if oxm and FIELDS[oxm.name].bits == bits]
-    if len(names) != 2 or source_offset or target_offset:
+    names = [oxm.name for oxm in (_OXM.get(source), _OXM.get(target)) if oxm and FIELDS[oxm.name].bits >= bits]
+    if len(names) != 2 or FIELDS[names[1]].bits != bits or source_offset or target_offset:
         return Opaque(whole.hex())
     return CopyField(*names)
 
@@ -478,6 +485,8 @@ def _decode_action(kind: int, whole: bytes) -> Action:
         return ToMeter(int.from_bytes(whole[4:8], "big"))
     if kind == ofp.OFPAT_GROUP and len(whole) == 8:
         return ToGroup(int.from_bytes(whole[4:8], "big"))
+    if kind == ofp.OFPAT_SET_QUEUE and len(whole) == 8:
+        return SetQueue(int.from_bytes(whole[4:8], "big"))
     if kind == ofp.OFPAT_SET_FIELD and len(whole) >= 8:
         return _decode_set_field(whole)
     if kind == ofp.OFPAT_COPY_FIELD and len(whole) == 24:
@@ -646,10 +655,10 @@ def decode_meter(entry: RawEntry) -> Meter:
         raise Malformed("a meter description is cut off")
     flags, number = _METER_DESCRIPTION.unpack_from(data)
     bands = data[_METER_DESCRIPTION.size :]
-    if flags == _METER_FLAGS and len(bands) == _DROP_BAND.size:
+    if flags in _METER_UNITS and len(bands) == _DROP_BAND.size:
         kind, length, rate, burst = _DROP_BAND.unpack(bands)
         if (kind, length) == (ofp.OFPMBT_DROP, _DROP_BAND.size):
-            return Meter(number, rate, burst)
+            return Meter(number, rate, burst, _METER_UNITS[flags])
     return Meter(number, 0, 0, opaque=data[2:4].hex() + bands.hex())
 
 

@@ -91,6 +91,8 @@ def _add_vip(random: Random, data: dict[str, Any], vip: str, number: int, networ
         policies += ["owner"] * 2 * (port in owned_ports) + ["default"] * 2 * ("default_server" in entry)
         if policy := random.choice(policies):
             pools[port]["legacy"] = policy
+        if random.random() < 0.2:
+            pools[port]["quality"] = _quality(random)
         if policy == "pin" and random.random() < 0.5:
             pools[port]["pin"] = {"idle": random.choice((1, 300, 65535)), "connections": random.choice((1, 1 << 20))}
         if policy in ("balance", "drop", "pin") and random.random() < 0.4:
@@ -144,7 +146,13 @@ def _own(random: Random, number: int, position: int, rewrite: str, versions: tup
 
 
 def _service_port(random: Random, port: int) -> Any:
-    return random.choice((port, {"port": port}, {"port": port, "application": 1000 + port % 50}))
+    long_form = random.choice(({"port": port}, {"port": port, "application": 1000 + port % 50}))
+    return random.choice((port, long_form, long_form | {"quality": _quality(random)}))
+
+
+def _quality(random: Random) -> dict[str, int]:
+    """A queue, and a rate that no test exceeds."""
+    return random.choice(({"queue": 7}, {"rate": 1 << 30}, {"queue": 1, "rate": (1 << 32) - 1}, {}))
 
 
 def mac_text(mac: int) -> str:

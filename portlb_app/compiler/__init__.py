@@ -6,6 +6,9 @@ at: one VIP on one switch.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
+
 from portlb_app import topology
 from portlb_app.compiler import (
     advertise,
@@ -19,13 +22,14 @@ from portlb_app.compiler import (
     neighbour,
     peer,
     pin,
+    quality,
     redirect,
     service,
     upstream,
 )
 from portlb_app.compiler.place import Place, places
 from portlb_app.config import Config, Switch
-from portlb_app.openflow import CopyToController, Flow, SwitchState, ToMeter
+from portlb_app.openflow import CopyToController, Flow, Meter, SwitchState, ToMeter
 from portlb_app.pipeline import (
     BY_NUMBER,
     HANDED_UP,
@@ -62,13 +66,26 @@ _MISS: dict[str, tuple[str | None, str]] = {
 def compile(config: Config) -> dict[str, SwitchState]:  # noqa: A001 - the field's word for it
     """The desired state of every switch of the configuration, by its name."""
     graph = topology.of(config)
+    rates = quality.meters(config)
     return {
-        switch.name: _switch(switch, graph, tuple(places(config, graph, switch.name)))
+        switch.name: _switch(
+            switch, graph, tuple(_with_rates(place, rates) for place in places(config, graph, switch.name)), rates
+        )
         for switch in config.switches
     }
 
 
-def _switch(switch: Switch, graph: topology.Topology, here: tuple[Place, ...]) -> SwitchState:
+def _with_rates(place: Place, rates: Mapping[quality.Key, Meter]) -> Place:
+    rates_here: dict[tuple[str, int], int] = {}
+    for (vip, kind, port), meter in rates.items():
+        if vip == place.vip.name:
+            rates_here[kind, port] = meter.number
+    return replace(place, rates=rates_here)
+
+
+def _switch(
+    switch: Switch, graph: topology.Topology, here: tuple[Place, ...], rates: Mapping[quality.Key, Meter]
+) -> SwitchState:
     network = graph.network_port(switch.name)
     flows = set(classify.flows(network, here))
     flows.update(management.flows(network, switch.addresses))
@@ -82,7 +99,7 @@ def _switch(switch: Switch, graph: topology.Topology, here: tuple[Place, ...]) -
     return SwitchState(
         frozenset(flows),
         frozenset(group for place in here for table in (redirect, pin, icmp) for group in table.groups(place)),
-        frozenset(meter for meter in HANDED_UP.values() if meter.number in used),
+        frozenset(meter for meter in (*HANDED_UP.values(), *rates.values()) if meter.number in used),
     )
 
 

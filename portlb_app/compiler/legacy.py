@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from portlb_app.compiler.place import Place
+from portlb_app.compiler.quality import treat
 from portlb_app.compiler.redirect import to_pool
 from portlb_app.config import Legacy, RedirectPort, Signal
 from portlb_app.openflow import IP_TCP, Action, Flow, match
@@ -71,11 +72,12 @@ def flows(place: Place) -> Iterator[Flow]:
 
 def to_plain(place: Place, pool: RedirectPort, ip: Family) -> tuple[Action, ...]:
     """The actions for a plain client's packet to a redirect port; under ``drop``: for one that is no SYN."""
+    treated = treat(place, "redirect", pool.port, pool.quality)
     if pool.legacy is Legacy.OWNER:
-        return place.deliver(place.owners[pool.port], ip)
+        return (*treated, *place.deliver(place.owners[pool.port], ip))
     if pool.legacy is Legacy.DEFAULT:
         assert place.vip.default_server, "a configuration without one was refused"
-        return place.deliver(place.vip.default_server, ip)
+        return (*treated, *place.deliver(place.vip.default_server, ip))
     if pool.legacy is Legacy.PIN:
-        return (look_up(PINNED),)
-    return (to_pool(place, pool, ip),)
+        return (*treated, look_up(PINNED))
+    return to_pool(place, pool, ip)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from portlb_app.config import Address, Config, Forwarding, Rewrite, Server, Vip
 from portlb_app.config.values import MAX_VIPS
@@ -24,6 +24,8 @@ class Place:
     port_of: Mapping[str, int]
     owners: Mapping[int, str]
     datapath: Forwarding = Forwarding.USERSPACE
+    rates: Mapping[tuple[str, int], int] = field(default_factory=dict)
+    """Numbers of the meters of its services with a rate, by kind of port and port."""
 
     def deliver(self, server: str, family: Family) -> tuple[Action, ...]:
         """The actions that bring a packet to a server, with what the VIP has rewritten (rows N1, N2, N3)."""
@@ -58,7 +60,7 @@ class Place:
     def spoils_fragments(self, family: Family) -> bool:
         """Whether the switch cannot rewrite fragments: where it rewrites an IPv4 address, Open vSwitch's userspace
         datapath "corrects" a checksum that later fragments do not have (seen in 3.1), which changes their data. The
-        kernel's leaves later fragments alone (read in its update_ip_l4_checksum, not seen).
+        kernel's leaves later fragments alone (seen in Linux 6.1).
         """
         rewrites = self.vip.rewrite is Rewrite.ADDRESS and family.version == 4
         return rewrites and self.datapath is Forwarding.USERSPACE

@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from portlb_app.compiler.place import Place
+from portlb_app.compiler.quality import treat
 from portlb_app.config import Address, DefaultFor, RedirectPort
-from portlb_app.openflow import IP_SCTP, IP_TCP, IP_UDP, Flow, Group, ToGroup, match
+from portlb_app.openflow import IP_SCTP, IP_TCP, IP_UDP, Action, Flow, Group, ToGroup, match
 from portlb_app.pipeline import (
     REDIRECT,
     REDIRECT_BIT,
@@ -49,7 +50,7 @@ def _to_pools(place: Place, address: Address) -> Iterator[Flow]:
             REDIRECT,
             Priority.SPECIFIC,
             match(**ip.to(address), ip_proto=IP_TCP, tcp_dst=pool.port, tcp_flags=(REDIRECT_BIT, REDIRECT_BIT)),
-            (to_pool(place, pool, ip),),
+            to_pool(place, pool, ip),
             mark,
             "a client that can be redirected, on a redirect port: any server of the pool (E2)",
         )
@@ -57,7 +58,7 @@ def _to_pools(place: Place, address: Address) -> Iterator[Flow]:
             REDIRECT,
             Priority.SPECIFIC,
             match(**ip.to(address), ip_proto=IP_UDP, udp_dst=pool.port),
-            (to_pool(place, pool, ip),),
+            to_pool(place, pool, ip),
             mark,
             "UDP to a redirect port: any server of the pool (U2)",
         )
@@ -65,7 +66,7 @@ def _to_pools(place: Place, address: Address) -> Iterator[Flow]:
             REDIRECT,
             Priority.SPECIFIC,
             match(**ip.to(address), ip_proto=IP_SCTP, sctp_dst=pool.port),
-            (to_pool(place, pool, ip),),
+            to_pool(place, pool, ip),
             mark,
             "SCTP to a redirect port: the server of the pool whose row the association has (X4)",
         )
@@ -84,6 +85,7 @@ def groups(place: Place) -> Iterator[Group]:
             )
 
 
-def to_pool(place: Place, pool: RedirectPort, ip: Family) -> ToGroup:
-    """The action that lets the pool's rows decide."""
-    return ToGroup(pool_group(place.number, pool.port, ip.version))
+def to_pool(place: Place, pool: RedirectPort, ip: Family) -> tuple[Action, ...]:
+    """The actions that let the pool's rows decide."""
+    group = ToGroup(pool_group(place.number, pool.port, ip.version))
+    return (*treat(place, "redirect", pool.port, pool.quality), group)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from portlb_app.compiler.place import Place
+from portlb_app.compiler.quality import treat
 from portlb_app.openflow import IP_TCP, Flow, match
 from portlb_app.pipeline import SERVICE, TRANSPORTS, Priority, Reason, cookie, family, flow
 
@@ -16,6 +17,7 @@ from portlb_app.pipeline import SERVICE, TRANSPORTS, Priority, Reason, cookie, f
 def flows(place: Place) -> Iterator[Flow]:
     """One flow per service port, transport and address."""
     shared = {pool.port for pool in place.vip.redirect_ports}
+    qualities = {owned.port: owned.quality for server in place.servers for owned in server.service_ports}
     reason = "a service port: its one owner gets it (U1, E1, D1, X4)"
     for address in place.vip.addresses:
         ip = family(address)
@@ -27,7 +29,7 @@ def flows(place: Place) -> Iterator[Flow]:
                     SERVICE,
                     Priority.SPECIFIC,
                     match(**ip.to(address), ip_proto=protocol, **{f"{name}_dst": port}),
-                    place.deliver(owner, ip),
+                    (*treat(place, "service", port, qualities[port]), *place.deliver(owner, ip)),
                     cookie(Reason.SERVICE, place.number, port),
                     reason,
                 )

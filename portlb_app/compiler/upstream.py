@@ -16,7 +16,8 @@ from collections.abc import Iterator
 from portlb_app.compiler import log
 from portlb_app.compiler.icmp import icmp_targets
 from portlb_app.compiler.place import Place
-from portlb_app.config import Fragments, IcmpPolicy, Legacy, Rewrite, Server
+from portlb_app.compiler.quality import mark
+from portlb_app.config import Fragments, IcmpPolicy, Legacy, Quality, Rewrite, Server
 from portlb_app.openflow import Action, Flow, match
 from portlb_app.pipeline import (
     FRAGMENTS,
@@ -58,13 +59,13 @@ def _from_server(place: Place, server: Server, ip: Family) -> Iterator[Flow]:
     if place.is_one_armed(server):
         source["eth_dst"] = place.vip.mac  # and not what a learning switch floods
     up = log.seen(place, place.up(server, ip))
-    for port in _ports(place, server):
+    for port, quality in _ports(place, server).items():
         for name, protocol in TRANSPORTS:
             yield flow(
                 UPSTREAM,
                 Priority.EXCEPTION,
                 match(**source, ip_proto=protocol, **{f"{name}_src": port}),
-                up,
+                (*mark(quality), *up),
                 cookie(Reason.OWN_PORT, place.number, port),
                 "a server answers from a port it owns or shares",
             )
@@ -158,11 +159,12 @@ def _to_peers(place: Place, server: Server) -> Iterator[Flow]:
         )
 
 
-def _ports(place: Place, server: Server) -> list[int]:
-    ports = {owned.port for owned in server.service_ports}
+def _ports(place: Place, server: Server) -> dict[int, Quality]:
+    """The ports a server answers from; where one is owned and shared, it is marked as the shared one."""
+    ports = {owned.port: owned.quality for owned in server.service_ports}
     for pool in place.vip.redirect_ports:
         answers_plain = pool.legacy is Legacy.DEFAULT and server.name == place.vip.default_server
         is_remembered = pool.legacy is Legacy.PIN  # a connection may outlive its server's time in the pool
         if server.name in pool.servers or answers_plain or is_remembered:
-            ports.add(pool.port)
-    return sorted(ports)
+            ports[pool.port] = pool.quality
+    return ports

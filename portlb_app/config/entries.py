@@ -115,6 +115,14 @@ class Entry(BaseModel):
     required: ClassVar[tuple[str, ...]] = ()
 
 
+class QualityEntry(Entry):
+    """``….quality`` of a service port or a redirect port."""
+
+    dscp: Annotated[Number, Field(ge=0, le=63)] | None = None
+    queue: Annotated[Number, Field(ge=0, le=(1 << 32) - 2)] | None = None
+    rate: Annotated[Number, Field(ge=1, le=(1 << 32) - 1)] | None = None
+
+
 class PinEntry(Entry):
     """``vips.NAME.redirect_ports.PORT.pin``."""
 
@@ -130,6 +138,7 @@ class RedirectPortEntry(Entry):
     legacy: Legacy | None = None
     signal: Signal | None = None
     pin: PinEntry | None = None
+    quality: QualityEntry | None = None
 
 
 class IcmpEntry(Entry):
@@ -166,6 +175,7 @@ class ServicePortEntry(Entry):
     required = ("port",)
     port: Port | None = None
     application: Port | None = None
+    quality: QualityEntry | None = None
 
 
 class ServerEntry(Entry):

@@ -14,6 +14,7 @@ from portlb_app.config import icmp
 from portlb_app.config.entries import (
     IcmpEntry,
     PinEntry,
+    QualityEntry,
     RedirectPortEntry,
     ServerEntry,
     ServicePortEntry,
@@ -23,6 +24,7 @@ from portlb_app.config.entries import (
 )
 from portlb_app.config.text import below, parse
 from portlb_app.config.values import (
+    MAX_RATES,
     MAX_VIPS,
     Address,
     Config,
@@ -36,6 +38,7 @@ from portlb_app.config.values import (
     Legacy,
     Pin,
     Problem,
+    Quality,
     RedirectPort,
     Rewrite,
     Server,
@@ -220,6 +223,10 @@ def _check_service_ports(file: _File) -> None:
 
 def _check_vips(file: _File) -> None:
     addresses: dict[Address, str] = {}
+    qualities = [pool.quality for pools in file.redirect_ports.values() for pool in pools.values()]
+    qualities += [owned.quality for ports in file.service_ports.values() for owned in ports.values()]
+    if sum(each is not None and each.rate is not None for each in qualities) > MAX_RATES:
+        file.wrong("vips", f"more than {MAX_RATES} services have a rate")
     if len(file.vips) > MAX_VIPS:
         file.wrong("vips", f"has {len(file.vips)} entries; {MAX_VIPS} are the most")
     for name, entry in file.vips.items():
@@ -417,6 +424,10 @@ def _pin(entry: PinEntry | None) -> Pin:
     return Pin(**given)
 
 
+def _quality(entry: QualityEntry | None) -> Quality:
+    return Quality() if entry is None else Quality(entry.dscp, entry.queue, entry.rate)
+
+
 def _nothing_wrong(path: str, message: str) -> None:
     raise AssertionError(f"{path}: {message}, in a file without problems")
 
@@ -429,7 +440,7 @@ def _vip(file: _File, name: str) -> Vip:
         servers = tuple(sorted(_need(pool.servers)))
         legacy = _legacy(file, name, port)
         pin = _pin(pool.pin) if legacy is Legacy.PIN else None
-        pools.append(RedirectPort(port, servers, legacy, pool.signal or Signal.FLAG, pin))
+        pools.append(RedirectPort(port, servers, legacy, pool.signal or Signal.FLAG, pin, _quality(pool.quality)))
     rewrite = entry.rewrite or Rewrite.NOTHING
     errors = IcmpErrors.OWNER if rewrite is Rewrite.ADDRESS else IcmpErrors.REPLICATE
     otherwise = "drop" if entry.default_server is None else "default"
@@ -455,7 +466,7 @@ def _vip(file: _File, name: str) -> Vip:
 def _server(file: _File, name: str) -> Server:
     entry = file.servers[name]
     service_ports = tuple(
-        ServicePort(_need(item.port), _need(item.application or item.port))
+        ServicePort(_need(item.port), _need(item.application or item.port), _quality(item.quality))
         for item in file.service_ports[name].values()
     )
     return Server(

@@ -10,6 +10,8 @@ from typing import NamedTuple
 
 Address = IPv4Address | IPv6Address
 
+MAX_RATES = 0xF00
+"""Services with a rate of their own: each has a meter in the switch."""
 MAX_VIPS = 1 << 12
 """VIPs of a configuration: each has a number of 12 bits in cookies and group numbers."""
 
@@ -162,11 +164,25 @@ class Connector(NamedTuple):
 
 
 @dataclass(frozen=True, order=True)
+class Quality:
+    """What a service's packets get on their way (row Q1); None: nothing.
+
+    `dscp`: their code point (RFC 2474), both ways; `queue`: the queue of the port they leave by, both ways; `rate`:
+    kbit/s that its clients may send, more is dropped.
+    """
+
+    dscp: int | None = None
+    queue: int | None = None
+    rate: int | None = None
+
+
+@dataclass(frozen=True, order=True)
 class ServicePort:
     """A port one server owns, and the port its program listens on (the same, or one the host's agent maps to)."""
 
     port: int
     application: int
+    quality: Quality = Quality()
 
 
 @dataclass(frozen=True, order=True)
@@ -189,6 +205,7 @@ class RedirectPort:
     legacy: Legacy
     signal: Signal = Signal.FLAG
     pin: Pin | None = None
+    quality: Quality = Quality()
 
 
 @dataclass(frozen=True)

@@ -248,10 +248,10 @@ def test_d8_in_place_during_a_transfer(world: World, direction: str) -> None:
     wanted = world.store("large", 100 * MEGABYTE)
     got: list[object] = []
     if direction == "down":
-        work = threading.Thread(target=lambda: got.append(world.fetch_digest("large", "--limit-rate", "40M")))
+        work = threading.Thread(target=lambda: got.append(world.fetch_digest("large", "--limit-rate", "20M")))
     else:
         work = threading.Thread(target=lambda: got.append(world.upload("large")))
-        world.router.run("tc", "qdisc", "add", "dev", "right", "root", "tbf", "rate", "300mbit", "burst", "100k",
+        world.router.run("tc", "qdisc", "add", "dev", "right", "root", "tbf", "rate", "160mbit", "burst", "100k",
                          "limit", "1m")  # fmt: skip
     work.start()
     until(lambda: agent_stats(world.client)["confirmed"] == 1, "the transfer has begun")

@@ -7,6 +7,7 @@ Real packets go through a real switch: client on port 1; servers a, b, c, d on p
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Iterator
 from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
@@ -421,3 +422,43 @@ def test_c1_connections_leave_nothing_in_the_switch(bridge: Bridge, switch: ovs.
     datapath = [line for line in bridge.command("dpctl/dump-flows").splitlines() if "recirc_id" in line]
     assert len(datapath) <= 256 + 16, f"{len(datapath)} datapath flows"
     assert not any(re.search(r"src=\d+\.\d+\.\d+\.\d+[,)]", line) for line in datapath), "a client's address is kept"
+
+
+def test_q1_packets_of_a_service_are_marked_both_ways(bridge: Bridge) -> None:
+    """Q1: DSCP of a service port and of a redirect port, both ways; everything else keeps what it has."""
+    install(
+        bridge,
+        ("{port: 1, application: 20}", "{port: 1, application: 20, quality: {dscp: 46}}"),
+        ("21: {servers: [b, c, d]}", "21: {servers: [b, c, d], quality: {dscp: 10, queue: 3}}"),
+    )
+
+    def marks(port: int, *frames: bytes) -> set[int]:
+        return {frame[15] >> 2 for gone in bridge.send(port, frames).values() for frame in gone}
+
+    assert marks(NETWORK, tcp(1, ACK), udp(1)) == {46}
+    assert marks(PORT["a"], up("a", answer(1)), up("a", answer(1, UDP))) == {46}
+    assert marks(NETWORK, tcp(21, SYN | REDIRECT), udp(21)) == {10}
+    assert marks(PORT["c"], up("c", answer(21))) == {10}
+    assert marks(NETWORK, tcp(2, ACK), udp(5), tcp(22, SYN | REDIRECT)) == {0}
+    assert marks(PORT["a"], up("a", answer(5))) == {0}
+    marked = tcp(1, ACK)
+    (arrived,) = bridge.send(NETWORK, [marked])[PORT["a"]]
+    assert checksum(arrived[14:34]) == b"\0\0", "the IP header's checksum is right"
+    assert arrived[34:] == marked[34:]
+
+
+def test_q1_a_rate_is_kept_and_concerns_nobody_else(bridge: Bridge) -> None:
+    """Q1: of 400 packets at once at 800 kbit/s the first 80 kbit and what a second or two bring arrive; others all."""
+    install(
+        bridge,
+        ("{port: 1, application: 20}", "{port: 1, application: 20, quality: {rate: 800}}"),
+    )
+    data = bytes(958)  # 1000 bytes of IP packet and Ethernet header with UDP's 8
+    frames = [frame(Packet(NETWORK, CLIENT_MAC, Ip(CLIENT, VIP, UDP, "no", 40000, 1), VIP_MAC), data)] * 400
+    began = time.monotonic()
+    arrived = len(bridge.send(NETWORK, frames).get(PORT["a"], ()))
+    seconds = time.monotonic() - began
+    least, most = 80 // 8, 10 + 100 * (seconds + 0.2)  # packets of 8 kbit each
+    assert least <= arrived <= most < 400, f"{arrived} in {seconds:.2f} s"
+    others = [frame(Packet(NETWORK, CLIENT_MAC, Ip(CLIENT, VIP, UDP, "no", 40000, 2), VIP_MAC), data)] * 400
+    assert who(bridge, *others) == "b"

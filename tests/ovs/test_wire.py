@@ -32,6 +32,7 @@ from portlb_app.openflow import (
     Resubmit,
     Selection,
     SetField,
+    SetQueue,
     SwitchState,
     ToController,
     ToGroup,
@@ -160,6 +161,7 @@ PREREQUISITES: dict[str, dict[str, int]] = {
     "ip_proto": IP,
     "ip_src": IP,
     "ip_dst": IP,
+    "ip_dscp": IP,
     "ip_frag": IP,
     "tcp_src": TCP,
     "tcp_dst": TCP,
@@ -183,7 +185,8 @@ PREREQUISITES: dict[str, dict[str, int]] = {
     "arp_sha": ARP,
     "arp_tha": ARP,
 }
-NOT_MASKED = {"in_port", "eth_type", "ip_proto", "icmp_type", "icmpv6_type", "arp_op", "nd_reserved", "nd_options_type"}
+NOT_MASKED = {"in_port", "eth_type", "ip_proto", "ip_dscp", "icmp_type", "icmpv6_type", "arp_op"}
+NOT_MASKED |= {"nd_reserved", "nd_options_type"}
 VALUES = {"in_port": 2, "eth_type": 0x0800, "ip_proto": 6, "ip_frag": 1, "arp_op": 2}
 
 
@@ -220,6 +223,8 @@ def every_action() -> Iterator[Flow]:
     yield flow(7, SetField("ip_src", 0x0A000001), SetField("udp_src", 53), Output(2), **UDP)
     yield flow(8, CopyField("eth_src", "eth_dst"), CopyField("arp_spa", "arp_tpa"), Goto(10), **ARP)
     yield flow(9, ToGroup(GROUPS + 3))
+    yield flow(19, SetField("ip_dscp", 46), SetQueue(7), Output(1), **IP)
+    yield flow(20, ToMeter(METER + 256), SetField("ip_dscp", 63), SetQueue(0), Output(1), **IP6)
     yield flow(10, ToMeter(METER + 1), ToController())
     yield flow(11, ToController(), **TCP)
     yield flow(12, Reassemble(0x504C, 30), **IP)
@@ -244,6 +249,7 @@ def every_meter() -> Iterator[Meter]:
     yield Meter(METER, 1, 1)
     yield Meter(METER + 1, 500, 100)
     yield Meter(METER + 255, 1_000_000, 65536)
+    yield Meter(METER + 256, 1_000_000, 65536, "kbps")
 
 
 @pytest.mark.parametrize("flows", [every_field, every_action])
@@ -300,7 +306,7 @@ def test_meters_change_and_leave_after_the_flows_that_use_them(wire: Wire) -> No
 @pytest.mark.parametrize(
     "text",
     [
-        "kbps,burst,stats,band=type=drop,rate=5,burst_size=5",
+        "kbps,stats,band=type=drop,rate=5",
         "pktps,band=type=drop,rate=5",
         "pktps,burst,stats,band=type=drop,rate=5,burst_size=5,type=drop,rate=9,burst_size=9",
     ],

@@ -399,7 +399,11 @@ MISTAKES = [
     ("vips/web/redirect_ports/0", {"servers": []}, "vips.web.redirect_ports.0: a port is a number from 1 to 65535"),
     ("vips/web/redirect_ports/x", {"servers": []}, "vips.web.redirect_ports.x: a port is a number from 1 to 65535"),
     ("vips/web/redirect_ports/20", {}, "vips.web.redirect_ports.20.servers: is missing"),
-    ("vips/web/redirect_ports/20", ["a"], "vips.web.redirect_ports.20: is a mapping of servers, legacy, signal, pin"),
+    (
+        "vips/web/redirect_ports/20",
+        ["a"],
+        "vips.web.redirect_ports.20: is a mapping of servers, legacy, signal, pin, quality",
+    ),
     ("vips/web/redirect_ports/20/servers", "a", "vips.web.redirect_ports.20.servers: should be a valid list"),
     ("vips/web/redirect_ports/20/servers", ["a", 5], "vips.web.redirect_ports.20.servers[1]: should be a valid string"),
     (

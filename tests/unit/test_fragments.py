@@ -172,6 +172,6 @@ def test_random_traffic_keeps_the_books_right(seed: int) -> None:
             pass
         if dice.random() < 0.1:
             list(world.tracker.expire(now))
-    list(world.tracker.expire(now + FOLLOW_SECONDS))
+    list(world.tracker.expire(now + FOLLOW_SECONDS + 1))
     assert (len(world.tracker), world.tracker.waiting_bytes) == (0, 0)
     assert not world.tracker._sources and not world.tracker._bytes
