@@ -151,7 +151,7 @@ def test_the_switch_means_what_the_reference_means(bridge: Bridge, capsys: pytes
     counts = outcomes_by_trace(bridge, PAIRS, SEED)
     with capsys.disabled():
         print(f" seed {SEED}, {sum(counts.values())} packets: {dict(counts)}", end=" ")
-    assert all(counts[copy] > 5 for copy in ("opening", "closing", "server_closing")), "copies are hardly tried"
+    assert all(counts[copy] > 2 for copy in ("opening", "closing", "server_closing")), "copies are hardly tried"
     for outcome in (Drop, To, AnyOf, All, ToNetwork, ToHost, Answer, Punted, Reassembled):
         assert counts[outcome.__name__] > sum(counts.values()) // 400, "a kind of outcome is hardly tried"
 
