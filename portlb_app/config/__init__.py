@@ -6,7 +6,8 @@ path. ``docs/config.md`` is the reference for users.
 - `values`: what the rest of portlb sees.
 - `text`: bounded YAML (or JSON) to plain data.
 - `entries`: the shape of one entry of the file (types, ranges, keys).
-- `loading`: the entries against each other.
+- `file`: all entries of a file; `checks`: the entries against each other.
+- `loading`: from the text to the values.
 """
 
 from portlb_app.config.loading import load

@@ -114,7 +114,7 @@ def test_layers() -> None:
     """Arrows point one way: values know no compiler, the compiler no plan, the plan no reconciler."""
     layers = (
         ("openflow", "packets", "fragments", "config/values"),
-        ("pipeline", "config/text", "config/entries"),
+        ("pipeline", "config/text", "config/entries", "config/file"),
         ("config/loading", "selection", "topology", "plan"),
         ("compiler",),
         ("reconciler", "api", "punt"),

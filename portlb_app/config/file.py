@@ -1,0 +1,112 @@
+"""The entries of ``lb.yaml``, each read by itself; what is wrong with one is a problem, and hides no other."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from typing import Any
+
+from portlb_app.config.entries import (
+    IcmpEntry,
+    RedirectPortEntry,
+    ServerEntry,
+    ServicePortEntry,
+    SwitchEntry,
+    VipEntry,
+    read,
+)
+from portlb_app.config.text import below
+from portlb_app.config.values import Problem
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}")
+_PORT = re.compile(r"[1-9][0-9]{0,4}")
+
+
+@dataclass(frozen=True)
+class File:
+    """All entries of a file, in its order, and the problems found so far."""
+
+    problems: list[Problem]
+    switches: dict[str, SwitchEntry] = field(default_factory=dict)
+    vips: dict[str, VipEntry] = field(default_factory=dict)
+    servers: dict[str, ServerEntry] = field(default_factory=dict)
+    redirect_ports: dict[str, dict[int, RedirectPortEntry]] = field(default_factory=dict)
+    icmp: dict[str, IcmpEntry] = field(default_factory=dict)
+    service_ports: dict[str, dict[int, ServicePortEntry]] = field(default_factory=dict)
+    owners: dict[tuple[str | None, int], str] = field(default_factory=dict)
+    unreadable: set[str] = field(default_factory=set)
+    faulty: set[str] = field(default_factory=set)
+    """Paths of fields that are given and wrong; that they are missing is no second mistake."""
+
+    def wrong(self, path: str, message: str) -> None:
+        """Note a mistake."""
+        self.problems.append(Problem(path, message))
+
+    def unknown(self, path: str, section: str, message: str) -> None:
+        """A name that `section` does not have; no mistake of its own if nobody could read the section."""
+        if section not in self.unreadable:
+            self.wrong(path, message)
+
+
+def read_file(data: dict[Any, Any], problems: list[Problem]) -> File:
+    """All entries of a file's data; `problems` has what is wrong with the text, and gets what is wrong with them."""
+    file = File(problems)
+    for key in data:
+        if key not in ("switches", "vips", "servers"):
+            file.wrong(str(key), "unknown key")
+    for name, entry in _named(file, data, "switches").items():
+        file.switches[name] = read(SwitchEntry, f"switches.{name}", entry, problems)
+    for name, entry in _named(file, data, "vips").items():
+        path = f"vips.{name}"
+        file.vips[name] = read(VipEntry, path, entry, problems)
+        file.redirect_ports[name] = _redirect_ports(file, path, file.vips[name])
+        file.icmp[name] = read(IcmpEntry, f"{path}.icmp", file.vips[name].icmp or {}, problems)
+    for name, entry in _named(file, data, "servers").items():
+        path = f"servers.{name}"
+        file.servers[name] = read(ServerEntry, path, entry, problems)
+        file.service_ports[name] = {
+            position: read(ServicePortEntry, f"{path}.service_ports[{position}]", _long_form(given), problems)
+            for position, given in enumerate(file.servers[name].service_ports or ())
+        }
+    return file
+
+
+def _named(file: File, data: dict[Any, Any], section: str) -> dict[str, Any]:
+    entries = data.get(section)
+    if entries is None:
+        if section == "switches":
+            file.wrong(section, "is missing")
+            file.unreadable.add(section)
+        return {}
+    if not isinstance(entries, dict):
+        file.wrong(section, "is a mapping from names to entries")
+        file.unreadable.add(section)
+        return {}
+    sound = {}
+    for name, entry in entries.items():
+        if isinstance(name, str) and _NAME.fullmatch(name):
+            sound[name] = entry
+        else:
+            hint = "" if isinstance(name, str) else " (quote it if that is what it is)"
+            file.wrong(
+                below(section, str(name)),
+                "a name is up to 63 letters, digits, '.', '_' or '-', the first a letter or digit" + hint,
+            )
+    return sound
+
+
+def _long_form(given: Any) -> Any:
+    return given if isinstance(given, dict) else {"port": given}
+
+
+def _redirect_ports(file: File, path: str, vip: VipEntry) -> dict[int, RedirectPortEntry]:
+    pools = {}
+    for key, entry in (vip.redirect_ports or {}).items():
+        where = f"{path}.redirect_ports.{key}"
+        if not _PORT.fullmatch(str(key)) or int(key) > 65535:
+            file.wrong(where, "a port is a number from 1 to 65535")
+            continue
+        if int(key) in pools:
+            file.wrong(where, "is given twice")
+        pools[int(key)] = read(RedirectPortEntry, where, entry, file.problems)
+    return pools
