@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import time
 from collections.abc import Iterable, Mapping
@@ -87,8 +88,9 @@ class Switch:
             process.wait()
 
     def _wait_for(self, path: Path) -> None:
+        """Wait until a file is there, and, if it is a socket, until somebody listens on it."""
         deadline = time.monotonic() + START_SECONDS
-        while not path.exists():
+        while not _is_ready(path):
             for program, process in self._daemons.items():
                 if process.poll() is not None:
                     output = (self.directory / f"{program}.out").read_text()
@@ -185,3 +187,12 @@ class Switch:
     def trace(self, bridge: str, flow: str) -> str:
         """What the bridge would do with a packet: ofproto/trace's output for a flow such as ``in_port=1,tcp,…``."""
         return self.appctl("ofproto/trace", bridge, flow)
+
+
+def _is_ready(path: Path) -> bool:
+    if not path.exists():
+        return False
+    if not path.is_socket():
+        return True
+    with socket.socket(socket.AF_UNIX) as connection:
+        return connection.connect_ex(str(path)) == 0
