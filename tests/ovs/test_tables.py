@@ -21,7 +21,7 @@ from portlb_app.config import Address, Config, load
 from tests.generate import CLIENT_MAC, checksum, frame
 from tests.ovs import switch as ovs
 from tests.ovs.bridge import Bridge
-from tests.reference import ACK, ICMP, ICMPV6, REDIRECT, SYN, TCP, UDP, Arp, Ip, Packet
+from tests.reference import ACK, ICMP, ICMPV6, LOCAL, REDIRECT, SYN, TCP, UDP, Arp, Ip, Nd, Packet
 
 FIG2 = (Path(__file__).parents[2] / "flows/fig2/lb.yaml").read_text()
 CLIENT = IPv4Address("192.0.2.1")
@@ -462,3 +462,13 @@ def test_q1_a_rate_is_kept_and_concerns_nobody_else(bridge: Bridge) -> None:
     assert least <= arrived <= most < 400, f"{arrived} in {seconds:.2f} s"
     others = [frame(Packet(NETWORK, CLIENT_MAC, Ip(CLIENT, VIP, UDP, "no", 40000, 2), VIP_MAC), data)] * 400
     assert who(bridge, *others) == "b"
+
+
+def test_a1_probes_for_the_load_balancers_own_address_are_dropped(bridge: Bridge) -> None:
+    """A1: a question about it reaches its host, one from the unspecified address nobody; also where no VIP has IPv6."""
+    own, client = IPv6Address("fd00::20"), IPv6Address("fd00::1")
+    install(bridge, ("{dpid: 1, network: 1}", '{dpid: 1, network: 1, address: "fd00::20"}'))
+    asked = frame(Packet(NETWORK, CLIENT_MAC, Nd(135, client, own, own, CLIENT_MAC), VIP_MAC))
+    assert bridge.send(NETWORK, [asked]) == {LOCAL: [asked]}
+    probe = frame(Packet(NETWORK, CLIENT_MAC, Nd(135, IPv6Address("::"), own, own, None), VIP_MAC))
+    assert bridge.send(NETWORK, [probe]) == {}
