@@ -6,7 +6,7 @@ at: one VIP on one switch.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator
 from dataclasses import replace
 
 from portlb_app import topology
@@ -29,7 +29,7 @@ from portlb_app.compiler import (
 )
 from portlb_app.compiler.place import Place, places
 from portlb_app.config import Config, Switch
-from portlb_app.openflow import CopyToController, Flow, Meter, SwitchState, ToMeter
+from portlb_app.openflow import CopyToController, Flow, SwitchState, ToMeter
 from portlb_app.pipeline import (
     BY_NUMBER,
     HANDED_UP,
@@ -67,25 +67,15 @@ def compile(config: Config) -> dict[str, SwitchState]:  # noqa: A001 - the field
     """The desired state of every switch of the configuration, by its name."""
     graph = topology.of(config)
     rates = quality.meters(config)
-    return {
-        switch.name: _switch(
-            switch, graph, tuple(_with_rates(place, rates) for place in places(config, graph, switch.name)), rates
-        )
-        for switch in config.switches
-    }
+
+    def here(switch: Switch) -> Iterator[Place]:
+        for place in places(config, graph, switch.name):
+            yield replace(place, rates=rates.get(place.vip.name, {}))
+
+    return {switch.name: _switch(switch, graph, tuple(here(switch))) for switch in config.switches}
 
 
-def _with_rates(place: Place, rates: Mapping[quality.Key, Meter]) -> Place:
-    rates_here: dict[tuple[str, int], int] = {}
-    for (vip, kind, port), meter in rates.items():
-        if vip == place.vip.name:
-            rates_here[kind, port] = meter.number
-    return replace(place, rates=rates_here)
-
-
-def _switch(
-    switch: Switch, graph: topology.Topology, here: tuple[Place, ...], rates: Mapping[quality.Key, Meter]
-) -> SwitchState:
+def _switch(switch: Switch, graph: topology.Topology, here: tuple[Place, ...]) -> SwitchState:
     network = graph.network_port(switch.name)
     flows = set(classify.flows(network, here))
     flows.update(management.flows(network, switch.addresses))
@@ -96,10 +86,11 @@ def _switch(
             flows.update(table.flows(place))
     metered = (ToMeter, CopyToController)
     used = {action.meter for each in flows for action in each.actions if isinstance(action, metered)}
+    meters = (*HANDED_UP.values(), *(meter for place in here for meter in place.rates.values()))
     return SwitchState(
         frozenset(flows),
         frozenset(group for place in here for table in (redirect, pin, icmp) for group in table.groups(place)),
-        frozenset(meter for meter in (*HANDED_UP.values(), *rates.values()) if meter.number in used),
+        frozenset(meter for meter in meters if meter.number in used),
     )
 
 
@@ -141,7 +132,7 @@ def groups_text(switch: str, state: SwitchState) -> str:
 def meters_text(switch: str, state: SwitchState) -> str:
     """The meters of a switch, one a line, each for ``ovs-ofctl add-meter`` (which reads no files)."""
     lines = [
-        f"# The meters of switch {switch}, as portlb compiles them: what may be handed up to a controller.",
+        f"# The meters of switch {switch}, as portlb compiles them: what may be handed up, and services' rates.",
         f"#   grep -v '^#' {switch}.meters | while read -r meter; do "
         f'ovs-ofctl -O OpenFlow15 add-meter {switch} "$meter"; done',
     ]

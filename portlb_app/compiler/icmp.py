@@ -7,8 +7,10 @@ its own sockets (RFC 5927, 4), so a copy for the wrong host is harmless. Under `
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 
 from portlb_app.compiler.place import Place
+from portlb_app.compiler.pool import group
 from portlb_app.config import Address, IcmpErrors, IcmpPolicy, Vip
 from portlb_app.openflow import IN_PORT, Action, Flow, Group, Output, ToGroup, match
 from portlb_app.pipeline import (
@@ -24,9 +26,7 @@ from portlb_app.pipeline import (
     goto,
     icmp_group,
     punt,
-    selection,
 )
-from portlb_app.selection import rows
 
 _REASONS = {
     IcmpErrors.OWNER: "an ICMP error about a server's packet: the owner of the quoted port gets it (I2, I3)",
@@ -76,12 +76,7 @@ def groups(place: Place) -> Iterator[Group]:
     for address in place.vip.addresses:
         ip = family(address)
         if IcmpPolicy.BALANCE in icmp_targets(place.vip, ip):
-            yield Group(
-                icmp_group(place.number, ip.version),
-                "select",
-                tuple(place.deliver(server, ip) for server in rows(names)),
-                selection(level=0),
-            )
+            yield group(icmp_group(place.number, ip.version), names, partial(place.deliver, family=ip))
 
 
 def icmp_targets(vip: Vip, ip: Family) -> set[IcmpPolicy | str]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from portlb_app.compiler.place import Place
+from portlb_app.compiler.pool import group
 from portlb_app.config import Legacy, RedirectPort
 from portlb_app.openflow import IP_TCP, Action, Flow, Group, ToGroup, match
 from portlb_app.pipeline import (
@@ -26,10 +27,8 @@ from portlb_app.pipeline import (
     learned_cookie,
     look_up,
     pin_group,
-    selection,
     set_row,
 )
-from portlb_app.selection import rows
 
 
 def flows(place: Place) -> Iterator[Flow]:
@@ -39,14 +38,14 @@ def flows(place: Place) -> Iterator[Flow]:
         for pool in _pinned(place):
             mark = cookie(Reason.PIN, place.number, pool.port)
             to_port = {**ip.to(address), "ip_proto": IP_TCP, "tcp_dst": pool.port}
-            group = ToGroup(pin_group(place.number, pool.port, ip.version))
+            decide = ToGroup(pin_group(place.number, pool.port, ip.version))
             unknown = "a plain client's connection that is not remembered: the pool's rows"
-            yield flow(PINNED, Priority.GENERAL, match(**to_port), (group,), mark, unknown)
+            yield flow(PINNED, Priority.GENERAL, match(**to_port), (decide,), mark, unknown)
             for server in pool.servers:
                 yield flow(
                     PIN,
                     Priority.SPECIFIC,
-                    match(**to_port, reg1=_number(place, server)),
+                    match(**to_port, reg1=place.numbers[server]),
                     _remember(place, pool, server, ip),
                     mark,
                     "a row has decided: remember it, and deliver",
@@ -58,21 +57,12 @@ def groups(place: Place) -> Iterator[Group]:
     for address in place.vip.addresses:
         ip = family(address)
         for pool in _pinned(place):
-            yield Group(
-                pin_group(place.number, pool.port, ip.version),
-                "select",
-                tuple((set_row(_number(place, server)), look_up(PIN)) for server in rows(pool.servers)),
-                selection(level=0),
-            )
+            number = pin_group(place.number, pool.port, ip.version)
+            yield group(number, pool.servers, lambda server: (set_row(place.numbers[server]), look_up(PIN)))
 
 
 def _pinned(place: Place) -> tuple[RedirectPort, ...]:
     return tuple(pool for pool in place.vip.redirect_ports if pool.legacy is Legacy.PIN)
-
-
-def _number(place: Place, server: str) -> int:
-    """A server's number, from 1, among those of its VIP."""
-    return 1 + [each.name for each in place.servers].index(server)
 
 
 def _remember(place: Place, pool: RedirectPort, server: str, ip: Family) -> tuple[Action, ...]:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from portlb_app.config import Address, Config, Forwarding, Rewrite, Server, Vip
 from portlb_app.config.values import MAX_VIPS
-from portlb_app.openflow import IN_PORT, Action, Output, SetField
+from portlb_app.openflow import IN_PORT, Action, Meter, Output, SetField
 from portlb_app.pipeline import Family
 from portlb_app.topology import Topology
 
@@ -24,12 +25,22 @@ class Place:
     port_of: Mapping[str, int]
     owners: Mapping[int, str]
     datapath: Forwarding = Forwarding.USERSPACE
-    rates: Mapping[tuple[str, int], int] = field(default_factory=dict)
-    """Numbers of the meters of its services with a rate, by kind of port and port."""
+    rates: Mapping[tuple[str, int], Meter] = field(default_factory=dict)
+    """The meters of its services with a rate, by kind of port and port."""
+
+    @cached_property
+    def by_name(self) -> Mapping[str, Server]:
+        """Its servers by name."""
+        return {server.name: server for server in self.servers}
+
+    @cached_property
+    def numbers(self) -> Mapping[str, int]:
+        """A number for each of its servers, from 1."""
+        return {server.name: number for number, server in enumerate(self.servers, 1)}
 
     def deliver(self, server: str, family: Family) -> tuple[Action, ...]:
         """The actions that bring a packet to a server, with what the VIP has rewritten (rows N1, N2, N3)."""
-        return (*self._rewrite(self._server(server), family), self.output(server))
+        return (*self._rewrite(self.by_name[server], family), self.output(server))
 
     def replicate(self, family: Family) -> tuple[Action, ...]:
         """The actions that bring a packet to every server."""
@@ -75,9 +86,6 @@ class Place:
     def source(self, server: Server, family: Family) -> Address:
         """The address a server's packets to clients come from."""
         return address_in(server.addresses if self.vip.rewrite is Rewrite.ADDRESS else self.vip.addresses, family)
-
-    def _server(self, name: str) -> Server:
-        return next(server for server in self.servers if server.name == name)
 
     def _rewrite(self, server: Server, family: Family) -> Iterator[Action]:
         if self.vip.rewrite is Rewrite.NOTHING:

@@ -17,14 +17,14 @@ from portlb_app.openflow import Action, Meter, SetField, SetQueue, ToMeter
 from portlb_app.pipeline import rate_meter
 
 Kind = Literal["redirect", "service"]
-Key = tuple[str, Kind, int]
-"""A service: the name of its VIP, the kind of port, the port."""
+Service = tuple[str, int]
+"""A service of a VIP: the kind of port, and the port."""
 
 
 def treat(place: Place, kind: Kind, port: int, quality: Quality) -> tuple[Action, ...]:
     """The actions for a client's packet of a service, before it is delivered."""
     meter = place.rates.get((kind, port))
-    metered = () if meter is None else (ToMeter(meter),)
+    metered = () if meter is None else (ToMeter(meter.number),)
     return (*metered, *mark(quality))
 
 
@@ -38,25 +38,29 @@ def mark(quality: Quality) -> tuple[Action, ...]:
     return tuple(actions)
 
 
-def meters(config: Config) -> dict[Key, Meter]:
-    """The meter of every service with a rate. A number is made from the service, so that it stays when others go."""
-    taken: dict[int, Key] = {}
-    found = {}
-    for key, rate in sorted(_rates(config)):
-        number = zlib.crc32("/".join(map(str, key)).encode()) % MAX_RATES
+def meters(config: Config) -> dict[str, dict[Service, Meter]]:
+    """The meters of all services with a rate, by VIP.
+
+    A number is made from the service, so that it stays when others go.
+    """
+    taken: set[int] = set()
+    found: dict[str, dict[Service, Meter]] = {}
+    for vip, kind, port, rate in sorted(_rates(config)):
+        number = zlib.crc32(f"{vip}/{kind}/{port}".encode()) % MAX_RATES
         while number in taken:
             number = (number + 1) % MAX_RATES
-        taken[number] = key
-        found[key] = rate_meter(number, rate)
+        taken.add(number)
+        found.setdefault(vip, {})[kind, port] = rate_meter(number, rate)
     return found
 
 
-def _rates(config: Config) -> Iterator[tuple[Key, int]]:
+def _rates(config: Config) -> Iterator[tuple[str, Kind, int, int]]:
+    """VIP, kind of port, port, and rate."""
     for vip in config.vips:
         for pool in vip.redirect_ports:
             if pool.quality.rate is not None:
-                yield (vip.name, "redirect", pool.port), pool.quality.rate
+                yield vip.name, "redirect", pool.port, pool.quality.rate
     for server in config.servers:
         for owned in server.service_ports:
             if owned.quality.rate is not None:
-                yield (server.vip, "service", owned.port), owned.quality.rate
+                yield server.vip, "service", owned.port, owned.quality.rate

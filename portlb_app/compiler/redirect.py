@@ -7,8 +7,10 @@ did not redirect it, on every packet of the connection: those stay on the rows w
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 
 from portlb_app.compiler.place import Place
+from portlb_app.compiler.pool import group
 from portlb_app.compiler.quality import treat
 from portlb_app.config import Address, DefaultFor, RedirectPort
 from portlb_app.openflow import IP_SCTP, IP_TCP, IP_UDP, Action, Flow, Group, ToGroup, match
@@ -22,9 +24,7 @@ from portlb_app.pipeline import (
     family,
     flow,
     pool_group,
-    selection,
 )
-from portlb_app.selection import rows
 
 
 def flows(place: Place) -> Iterator[Flow]:
@@ -77,15 +77,11 @@ def groups(place: Place) -> Iterator[Group]:
     for address in place.vip.addresses:
         ip = family(address)
         for pool in place.vip.redirect_ports:
-            yield Group(
-                pool_group(place.number, pool.port, ip.version),
-                "select",
-                tuple(place.deliver(server, ip) for server in rows(pool.servers)),
-                selection(level=0),
-            )
+            number = pool_group(place.number, pool.port, ip.version)
+            yield group(number, pool.servers, partial(place.deliver, family=ip))
 
 
 def to_pool(place: Place, pool: RedirectPort, ip: Family) -> tuple[Action, ...]:
     """The actions that let the pool's rows decide."""
-    group = ToGroup(pool_group(place.number, pool.port, ip.version))
-    return (*treat(place, "redirect", pool.port, pool.quality), group)
+    rows = ToGroup(pool_group(place.number, pool.port, ip.version))
+    return (*treat(place, "redirect", pool.port, pool.quality), rows)

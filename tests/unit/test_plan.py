@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
 from random import Random
 
@@ -10,7 +11,6 @@ from hypothesis import strategies as st
 
 from portlb_app import compiler
 from portlb_app.openflow import (
-    Action,
     CopyToController,
     Flow,
     Goto,
@@ -169,27 +169,40 @@ def test_the_order_of_a_plan(actual: SwitchState, desired: SwitchState) -> None:
 def test_at_no_step_a_flow_lacks_its_group_or_meter(actual: SwitchState, desired: SwitchState) -> None:
     """A switch refuses a flow whose group or meter is not there, and their end takes the flows that use them along."""
     assume(actual.groups or desired.groups)
-    state = actual
+    flows: dict[object, Flow] = dict(actual.flow_by_key.items())
+    there = {Group: set(actual.group_by_number), Meter: set(actual.meter_by_number)}
+    uses = Counter(use for flow in actual.flows for use in _uses(flow))
     for step in diff(actual, desired).steps:
-        state = apply(Plan((step,)), state)
-        assert _groups_used(state) <= state.group_by_number.keys(), str(step)
-        metered = (ToMeter, CopyToController)
-        used = {action.meter for flow in state.flows for action in flow.actions if isinstance(action, metered)}
-        assert used <= state.meter_by_number.keys(), str(step)
+        what = step.what
+        if isinstance(what, Flow):
+            replaced = flows.pop(what.key, None)
+            uses.subtract(_uses(replaced) if replaced else ())
+            if step.verb != "delete":
+                flows[what.key] = what
+                uses.update(_uses(what))
+                assert all(number in there[kind] for kind, number in _uses(what)), str(step)
+        elif step.verb == "delete":
+            there[type(what)].remove(what.number)
+            assert not uses[type(what), what.number], str(step)
+        else:
+            there[type(what)].add(what.number)
+    assert frozenset(flows.values()) == desired.flows
 
 
 @settings(max_examples=40, deadline=None)
 @given(COMPILED)
 def test_a_fresh_switch_is_filled_from_the_back(desired: SwitchState) -> None:
     """On the way in, a flow's next table is complete before the flow is there."""
-    state = SwitchState()
-    for step in diff(state, desired).steps:
-        state = apply(Plan((step,)), state)
-        for flow in state.flows:
-            for action in flow.actions:
+    missing = Counter(flow.table for flow in desired.flows)
+    for step in diff(SwitchState(), desired).steps:
+        assert step.verb == "add"
+        if isinstance(step.what, Flow):
+            assert step.what in desired.flows
+            missing[step.what.table] -= 1
+            for action in step.what.actions:
                 if isinstance(action, Goto):
-                    there = {each for each in state.flows if each.table >= action.table}
-                    assert there == {each for each in desired.flows if each.table >= action.table}
+                    assert not any(count for table, count in missing.items() if table >= action.table), str(step)
+    assert not any(missing.values())
 
 
 def test_a_plan_reads_well() -> None:
@@ -205,6 +218,8 @@ def test_a_plan_reads_well() -> None:
     assert bool(Plan()) is False
 
 
-def _groups_used(state: SwitchState) -> set[int]:
-    actions: list[Action] = [action for flow in state.flows for action in flow.actions]
-    return {action.group for action in actions if isinstance(action, ToGroup)}
+def _uses(flow: Flow) -> list[tuple[type, int]]:
+    """The groups and meters a flow's actions name."""
+    groups = [(Group, action.group) for action in flow.actions if isinstance(action, ToGroup)]
+    meters = [(Meter, action.meter) for action in flow.actions if isinstance(action, (ToMeter, CopyToController))]
+    return [*groups, *meters]

@@ -136,8 +136,9 @@ def test_random_packets_get_what_the_reference_says() -> None:
         config = generate.configuration(random)
         punt = Punt()
         punt.adopt(config)
+        states = compile_config(config)
         for switch in config.switches:
-            state = compile_config(config)[switch.name]
+            state = states[switch.name]
             for _ in range(40):
                 packet = generate.packet(random, config, switch)
                 outcome = deliver(config, switch, packet)
