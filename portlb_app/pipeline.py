@@ -17,7 +17,7 @@ from __future__ import annotations
 import enum
 from collections.abc import Mapping
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv6Address
+from ipaddress import IPv6Address
 from types import MappingProxyType
 
 from portlb_app import packets
@@ -46,8 +46,7 @@ from portlb_app.openflow import (
     ToController,
     ToMeter,
 )
-
-Address = IPv4Address | IPv6Address
+from portlb_app.packets import Address
 
 REDIRECT_BIT = packets.REDIRECT
 """The REDIRECT header bit as Open vSwitch's 12-bit ``tcp_flags`` shows it (byte 12 of the TCP header, low nibble)."""
@@ -72,11 +71,14 @@ class Family:
     icmp: int
     icmp_type: str
     errors: tuple[int, ...]
-    """ICMP types that quote the packet they are about (RFC 1122, 3.2.2; RFC 4443, 2.1)."""
-    from_servers: tuple[int, ...]
-    """ICMP types a server may send as its VIP: answers to pings, and errors."""
+    """ICMP types that quote the packet they are about."""
     echo: int
     echo_reply: int
+
+    @property
+    def from_servers(self) -> tuple[int, ...]:
+        """ICMP types a server may send as its VIP: answers to pings, and errors."""
+        return (self.echo_reply, *self.errors)
 
     def to(self, address: Address) -> dict[str, int]:
         """The match of packets to an address."""
@@ -87,9 +89,10 @@ class Family:
         return {"eth_type": self.eth_type, self.source: int(address)}
 
 
+_ERRORS = {4: tuple(sorted(packets.ICMP_ERRORS)), 6: tuple(sorted(packets.ICMP6_ERRORS))}
 FAMILIES = {
-    4: Family(4, ETH_IPV4, "ip_src", "ip_dst", IP_ICMP, "icmp_type", (3, 11, 12), (0, 3, 11, 12), 8, 0),
-    6: Family(6, ETH_IPV6, "ipv6_src", "ipv6_dst", IP_ICMPV6, "icmpv6_type", (1, 2, 3, 4), (1, 2, 3, 4, 129), 128, 129),
+    4: Family(4, ETH_IPV4, "ip_src", "ip_dst", IP_ICMP, "icmp_type", _ERRORS[4], 8, 0),
+    6: Family(6, ETH_IPV6, "ipv6_src", "ipv6_dst", IP_ICMPV6, "icmpv6_type", _ERRORS[6], 128, 129),
 }
 
 

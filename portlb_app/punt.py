@@ -303,8 +303,9 @@ def _to(place: Place, ip: Family, servers: Iterable[str], fate: Fate = Fate.SENT
         case Rewrite.MAC:
             deliveries = [_Delivery(place.deliver(server, ip)) for server in here]
         case Rewrite.ADDRESS:
-            by_name = {server.name: server for server in place.servers}
-            deliveries = [_Delivery(place.deliver(server, ip), place.source(by_name[server], ip)) for server in here]
+            deliveries = [
+                _Delivery(place.deliver(server, ip), place.source(place.by_name[server], ip)) for server in here
+            ]
     return _Verdict(tuple(deliveries), fate if deliveries else Fate.DROPPED)
 
 

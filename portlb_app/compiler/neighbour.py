@@ -37,6 +37,8 @@ from portlb_app.pipeline import (
     link_local,
 )
 
+_ASKS = "a server or router asks and answers by addresses of its own"
+_ASKED = "a question or an answer to an address of a server or router of its own"
 _ICMPV6 = {"eth_type": FAMILIES[6].eth_type, "ip_proto": IP_ICMPV6}
 
 
@@ -238,16 +240,14 @@ def _own(place: Place, server: Server, vip: Address) -> Iterator[Flow]:
     if place.is_one_armed(server):
         return
     names = [address for address in server.routers or server.addresses if address.version == vip.version]
-    asks = "a server or router asks and answers by addresses of its own"
-    asked = "a question or an answer to an address of a server or router of its own"
     if vip.version == 4:
         for name in names:
             own = match(
                 reg0=Side.SERVER, in_port=port, eth_src=mac, eth_type=ETH_ARP, arp_spa=name, arp_sha=mac
             )
-            yield flow(NEIGHBOUR, Priority.EXCEPTION, own, (Output(place.network),), mark, asks)
+            yield flow(NEIGHBOUR, Priority.EXCEPTION, own, (Output(place.network),), mark, _ASKS)
             to_name = match(reg0=Side.NETWORK, eth_type=ETH_ARP, arp_tpa=name)
-            yield flow(NEIGHBOUR, Priority.EXCEPTION, to_name, (Output(port),), mark, asked)
+            yield flow(NEIGHBOUR, Priority.EXCEPTION, to_name, (Output(port),), mark, _ASKED)
         return
     yield from _own_nd(place, server, names)
 
@@ -255,15 +255,13 @@ def _own(place: Place, server: Server, vip: Address) -> Iterator[Flow]:
 def _own_nd(place: Place, server: Server, names: list[Address]) -> Iterator[Flow]:
     """Neighbour discovery by addresses that only this server has, among them the link-local one of its MAC address."""
     mac, port, mark = place.mac(server), place.port_of[server.name], cookie(Reason.GATEWAY_ARP)
-    asks = "a server or router asks and answers by addresses of its own"
-    asked = "a question or an answer to an address of a server or router of its own"
     for name in (*names, link_local(mac)):
         for own in _speaks_nd({"reg0": Side.SERVER, "in_port": port, "eth_src": mac}, name):
-            yield flow(NEIGHBOUR, Priority.EXCEPTION, own, (Output(place.network),), mark, asks)
+            yield flow(NEIGHBOUR, Priority.EXCEPTION, own, (Output(place.network),), mark, _ASKS)
         solicited = match(reg0=Side.NETWORK, **_ICMPV6, icmpv6_type=ND_SOLICIT, nd_target=name)
-        yield flow(NEIGHBOUR, Priority.EXCEPTION, solicited, (Output(port),), mark, asked)
+        yield flow(NEIGHBOUR, Priority.EXCEPTION, solicited, (Output(port),), mark, _ASKED)
         advertised = match(reg0=Side.NETWORK, **_ICMPV6, icmpv6_type=ND_ADVERTISE, ipv6_dst=name)
-        yield flow(NEIGHBOUR, Priority.EXCEPTION, advertised, (Output(port),), mark, asked)
+        yield flow(NEIGHBOUR, Priority.EXCEPTION, advertised, (Output(port),), mark, _ASKED)
 
 
 def _speaks_nd(source: Mapping[str, int], name: Address) -> tuple[Match, Match]:

@@ -18,7 +18,7 @@ from portlb_app.compiler.icmp import icmp_targets
 from portlb_app.compiler.place import Place
 from portlb_app.compiler.quality import mark
 from portlb_app.config import Fragments, IcmpPolicy, Legacy, Quality, Rewrite, Server
-from portlb_app.openflow import Action, Flow, match
+from portlb_app.openflow import IP_TCP, Action, Flow, match
 from portlb_app.pipeline import (
     FRAGMENTS,
     PEER,
@@ -59,8 +59,10 @@ def _from_server(place: Place, server: Server, ip: Family) -> Iterator[Flow]:
     if place.is_one_armed(server):
         source["eth_dst"] = place.vip.mac  # and not what a learning switch floods
     up = log.seen(place, place.up(server, ip))
-    for port, quality in _ports(place, server).items():
+    owned = {each.port: each.quality for each in server.service_ports}
+    for port, shared in _ports(place, server).items():
         for name, protocol in TRANSPORTS:
+            quality = shared if protocol == IP_TCP else owned.get(port, shared)  # as on the way down
             yield flow(
                 UPSTREAM,
                 Priority.EXCEPTION,
@@ -160,7 +162,7 @@ def _to_peers(place: Place, server: Server) -> Iterator[Flow]:
 
 
 def _ports(place: Place, server: Server) -> dict[int, Quality]:
-    """The ports a server answers from; where one is owned and shared, it is marked as the shared one."""
+    """The ports a server answers from, each as the shared one if it is owned and shared."""
     ports = {owned.port: owned.quality for owned in server.service_ports}
     for pool in place.vip.redirect_ports:
         answers_plain = pool.legacy is Legacy.DEFAULT and server.name == place.vip.default_server

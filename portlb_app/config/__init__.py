@@ -12,7 +12,6 @@ path. ``docs/config.md`` is the reference for users.
 
 from portlb_app.config.loading import load
 from portlb_app.config.values import (
-    Address,
     Config,
     ConfigError,
     Connector,
@@ -36,6 +35,7 @@ from portlb_app.config.values import (
     UnknownFragments,
     Vip,
 )
+from portlb_app.packets import Address
 
 __all__ = [
     "Address",

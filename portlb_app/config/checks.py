@@ -12,7 +12,6 @@ from portlb_app.config.file import File
 from portlb_app.config.values import (
     MAX_RATES,
     MAX_VIPS,
-    Address,
     Connector,
     DefaultFor,
     Fragments,
@@ -24,6 +23,7 @@ from portlb_app.config.values import (
     UnknownErrors,
     UnknownFragments,
 )
+from portlb_app.packets import Address
 from portlb_app.pipeline import ROWS
 
 

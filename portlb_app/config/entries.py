@@ -13,7 +13,6 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from portlb_app.config.text import below
 from portlb_app.config.values import (
-    Address,
     Connector,
     DefaultFor,
     Forwarding,
@@ -28,6 +27,7 @@ from portlb_app.config.values import (
     UnknownFragments,
 )
 from portlb_app.openflow import mac_number
+from portlb_app.packets import Address
 
 MAX_OPENFLOW_PORT = 0xFEFF
 """The highest number Open vSwitch gives to a port (ovs-vswitchd.conf.db(5), ofport)."""

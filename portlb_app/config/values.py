@@ -5,10 +5,9 @@ from __future__ import annotations
 import enum
 from dataclasses import dataclass
 from functools import cached_property
-from ipaddress import IPv4Address, IPv6Address
 from typing import NamedTuple
 
-Address = IPv4Address | IPv6Address
+from portlb_app.packets import Address
 
 MAX_RATES = 0xF00
 """Services with a rate of their own: each has a meter in the switch."""

@@ -441,6 +441,14 @@ def test_q1_packets_of_a_service_are_marked_both_ways(bridge: Bridge) -> None:
     assert marks(PORT["c"], up("c", answer(21))) == {10}
     assert marks(NETWORK, tcp(2, ACK), udp(5), tcp(22, SYN | REDIRECT)) == {0}
     assert marks(PORT["a"], up("a", answer(5))) == {0}
+    install(
+        bridge,
+        ("{port: 1, application: 20}", "{port: 20, quality: {dscp: 46}}"),
+        ("20: {servers: [a, b]}", "20: {servers: [a, b], quality: {dscp: 10}, legacy: owner}"),
+    )
+    assert marks(NETWORK, tcp(20, SYN)) == marks(PORT["a"], up("a", answer(20))) == {10}, "TCP: the shared port"
+    assert marks(NETWORK, udp(20)) == marks(PORT["a"], up("a", answer(20, UDP))) == {46}, "UDP: the owner's"
+    install(bridge, ("{port: 1, application: 20}", "{port: 1, application: 20, quality: {dscp: 46}}"))
     marked = tcp(1, ACK)
     (arrived,) = bridge.send(NETWORK, [marked])[PORT["a"]]
     assert checksum(arrived[14:34]) == b"\0\0", "the IP header's checksum is right"
