@@ -6,7 +6,7 @@ path. ``docs/config.md`` is the reference for users.
 - `values`: what the rest of portlb sees.
 - `text`: bounded YAML (or JSON) to plain data.
 - `entries`: the shape of one entry of the file (types, ranges, keys).
-- `file`: all entries of a file; `checks`: the entries against each other.
+- `file`: all entries of a file; `checks`: the entries against each other; `wiring`: switches and links.
 - `loading`: from the text to the values.
 """
 
@@ -22,6 +22,7 @@ from portlb_app.config.values import (
     IcmpPolicy,
     IcmpRule,
     Legacy,
+    Link,
     Pin,
     Problem,
     Quality,
@@ -49,6 +50,7 @@ __all__ = [
     "IcmpPolicy",
     "IcmpRule",
     "Legacy",
+    "Link",
     "Pin",
     "Problem",
     "Quality",

@@ -6,7 +6,7 @@ mistake.
 
 from __future__ import annotations
 
-from portlb_app.config import icmp
+from portlb_app.config import icmp, wiring
 from portlb_app.config.entries import ServerEntry
 from portlb_app.config.file import File
 from portlb_app.config.values import (
@@ -30,23 +30,15 @@ from portlb_app.pipeline import ROWS
 def check(file: File) -> None:
     """Add to the problems of a file what is wrong between its entries."""
     file.faulty.update(problem.path for problem in file.problems)
-    _check_switches(file)
+    wiring.check(file)
     _check_servers(file)
     _check_service_ports(file)
     _check_vips(file)
     _check_own_addresses(file)
 
 
-def _check_switches(file: File) -> None:
-    known: dict[int, str] = {}
-    for name, entry in file.switches.items():
-        if entry.dpid is not None and known.setdefault(entry.dpid, name) != name:
-            file.wrong(f"switches.{name}.dpid", f"{entry.dpid:#x} is already the dpid of {known[entry.dpid]}")
-
-
 def _check_servers(file: File) -> None:
     attached: dict[tuple[str | None, Connector], str] = {}
-    home: dict[str, tuple[str, str]] = {}
     for name, entry in file.servers.items():
         path = f"servers.{name}"
         if entry.vip is not None and entry.vip not in file.vips:
@@ -63,12 +55,6 @@ def _check_servers(file: File) -> None:
             other = attached.setdefault((entry.vip, connector), name)
             if other != name:
                 file.wrong(path, f"{connector} is already the connector of {other}")
-        if entry.vip is not None:
-            first, switch = home.setdefault(entry.vip, (name, connector.switch))
-            if switch != connector.switch:
-                file.wrong(
-                    path, f"{first} of the same VIP is on switch {switch}; trees of switches are not supported yet"
-                )
 
 
 def _check_service_ports(file: File) -> None:

@@ -20,6 +20,7 @@ from portlb_app.config.values import (
     IcmpErrors,
     IcmpPolicy,
     Legacy,
+    Link,
     Problem,
     Rewrite,
     Signal,
@@ -74,6 +75,14 @@ def _connector(value: Any) -> Connector:
     if port > MAX_OPENFLOW_PORT:
         raise ValueError(f"OpenFlow ports go from 1 to {MAX_OPENFLOW_PORT}")
     return Connector(found[1], port)
+
+
+def link(value: Any) -> Link:
+    """A link as the file writes it: its two ends in any order; ValueError if it is none."""
+    if not isinstance(value, list) or len(value) != 2:
+        raise ValueError("a link is written [switch:port, switch:port], like [s1:2, s2:1]")
+    one, other = sorted(map(_connector, value))
+    return Link(one, other)
 
 
 def _icmp_target(value: Any) -> IcmpPolicy | str:
@@ -188,12 +197,13 @@ class ServerEntry(Entry):
     address: Addresses | None = None
     mac: Mac | None = None
     router: Addresses | None = None
+    weight: Annotated[Number, Field(ge=1, le=256)] | None = None
 
 
 class SwitchEntry(Entry):
     """``switches.NAME``."""
 
-    required = ("dpid", "network")
+    required = ("dpid",)
     dpid: Annotated[int, BeforeValidator(_dpid)] | None = None
     network: Annotated[Number, Field(ge=1, le=MAX_OPENFLOW_PORT)] | None = None
     datapath: Forwarding | None = None

@@ -13,10 +13,11 @@ from portlb_app.config.entries import (
     ServicePortEntry,
     SwitchEntry,
     VipEntry,
+    link,
     read,
 )
 from portlb_app.config.text import below
-from portlb_app.config.values import Problem
+from portlb_app.config.values import Link, Problem
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}")
 _PORT = re.compile(r"[1-9][0-9]{0,4}")
@@ -33,6 +34,8 @@ class File:
     redirect_ports: dict[str, dict[int, RedirectPortEntry]] = field(default_factory=dict)
     icmp: dict[str, IcmpEntry] = field(default_factory=dict)
     service_ports: dict[str, dict[int, ServicePortEntry]] = field(default_factory=dict)
+    links: dict[int, Link] = field(default_factory=dict)
+    """By their position in the file."""
     owners: dict[tuple[str | None, int], str] = field(default_factory=dict)
     unreadable: set[str] = field(default_factory=set)
     faulty: set[str] = field(default_factory=set)
@@ -52,10 +55,11 @@ def read_file(data: dict[Any, Any], problems: list[Problem]) -> File:
     """All entries of a file's data; `problems` has what is wrong with the text, and gets what is wrong with them."""
     file = File(problems)
     for key in data:
-        if key not in ("switches", "vips", "servers"):
+        if key not in ("switches", "links", "vips", "servers"):
             file.wrong(str(key), "unknown key")
     for name, entry in _named(file, data, "switches").items():
         file.switches[name] = read(SwitchEntry, f"switches.{name}", entry, problems)
+    _read_links(file, data.get("links"))
     for name, entry in _named(file, data, "vips").items():
         path = f"vips.{name}"
         file.vips[name] = read(VipEntry, path, entry, problems)
@@ -93,6 +97,21 @@ def _named(file: File, data: dict[Any, Any], section: str) -> dict[str, Any]:
                 "a name is up to 63 letters, digits, '.', '_' or '-', the first a letter or digit" + hint,
             )
     return sound
+
+
+def _read_links(file: File, entries: Any) -> None:
+    if entries is None:
+        return
+    if not isinstance(entries, list):
+        file.wrong("links", "is a list of links, like [s1:2, s2:1]")
+        file.unreadable.add("links")
+        return
+    for position, entry in enumerate(entries):
+        try:
+            file.links[position] = link(entry)
+        except ValueError as error:
+            file.wrong(f"links[{position}]", str(error))
+            file.unreadable.add("links")
 
 
 def _long_form(given: Any) -> Any:

@@ -46,6 +46,7 @@ def load(text: str) -> Config:
         vips=tuple(_vip(file, name) for name in sorted(file.vips)),
         servers=tuple(_server(file, name) for name in sorted(file.servers)),
         switches=tuple(_switch(file, name) for name in sorted(file.switches)),
+        links=tuple(sorted(file.links.values())),
     )
 
 
@@ -112,6 +113,7 @@ def _server(file: File, name: str) -> Server:
         addresses=entry.address or (),
         mac=entry.mac,
         routers=entry.router or (),
+        weight=entry.weight or 1,
     )
 
 
@@ -120,7 +122,7 @@ def _switch(file: File, name: str) -> Switch:
     return Switch(
         name=name,
         dpid=_need(entry.dpid),
-        network=_need(entry.network),
+        network=entry.network,
         addresses=entry.address or (),
         datapath=entry.datapath or Forwarding.USERSPACE,
     )

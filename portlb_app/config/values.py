@@ -162,6 +162,16 @@ class Connector(NamedTuple):
         return f"{self.switch}:{self.port}"
 
 
+class Link(NamedTuple):
+    """A link between two switches: an OpenFlow port of each, the smaller connector first."""
+
+    one: Connector
+    other: Connector
+
+    def __str__(self) -> str:
+        return f"{self.one} - {self.other}"
+
+
 @dataclass(frozen=True, order=True)
 class Quality:
     """What a service's packets get on their way (row Q1); None: nothing.
@@ -211,7 +221,7 @@ class RedirectPort:
 class Server:
     """A recipient server: a host that answers as one VIP, on a connector of its own.
 
-    Its service ports are in the order of the file: of several with one application, the first is announced.
+    `weight` is its share of new connections against the others'. Its service ports are in the order of the file: of several with one application, the first is announced.
     `addresses` and `mac` (48-bit number) are its own: what is rewritten to, or, where nothing is, what it talks to
     other servers with. `routers` are the addresses of the router its MAC address is, if it is behind one.
     """
@@ -223,6 +233,7 @@ class Server:
     addresses: tuple[Address, ...] = ()
     mac: int | None = None
     routers: tuple[Address, ...] = ()
+    weight: int = 1
 
 
 @dataclass(frozen=True)
@@ -259,23 +270,24 @@ class Vip:
 class Switch:
     """An Open vSwitch bridge: its datapath id, the OpenFlow port of its network side, and addresses of its own.
 
-    Its own addresses are those of the bridge's interface on its host, where an administrator logs in (row A1).
+    Without a network side, it is reached by links from switches that have one. Its own addresses are those of the bridge's interface on its host, where an administrator logs in (row A1).
     """
 
     name: str
     dpid: int
-    network: int
+    network: int | None
     addresses: tuple[Address, ...] = ()
     datapath: Forwarding = Forwarding.USERSPACE
 
 
 @dataclass(frozen=True)
 class Config:
-    """A valid configuration; its VIPs, servers and switches are sorted by name, whatever the order of the file."""
+    """A valid configuration; its VIPs, servers, switches and links are sorted, whatever the order of the file."""
 
     vips: tuple[Vip, ...]
     servers: tuple[Server, ...]
     switches: tuple[Switch, ...]
+    links: tuple[Link, ...] = ()
 
     @cached_property
     def server_by_name(self) -> dict[str, Server]:
