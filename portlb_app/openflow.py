@@ -64,6 +64,7 @@ FIELDS: Mapping[str, Field] = MappingProxyType(
     {
         "reg0": Field(Kind.HEX, 32),
         "reg1": Field(Kind.HEX, 32),
+        "reg2": Field(Kind.HEX, 32),
         "in_port": Field(Kind.PORT, 32),
         "eth_src": Field(Kind.MAC, 48),
         "eth_dst": Field(Kind.MAC, 48),

@@ -125,6 +125,8 @@ class Side(enum.IntEnum):
 
     NETWORK = 1
     SERVER = 2
+    LINK = 3
+    """Another switch of ours."""
 
 
 @dataclass(frozen=True)
@@ -148,18 +150,18 @@ CLASSIFY = _table("CLASSIFY", 0, "in_port eth_src", "NEIGHBOUR")
 NEIGHBOUR = _table(
     "NEIGHBOUR",
     10,
-    "reg0 in_port eth_src eth_dst eth_type ip_proto ip_dst ipv6_src ipv6_dst icmpv6_type nd_target nd_sll "
+    "reg0 reg2 in_port eth_src eth_dst eth_type ip_proto ip_dst ipv6_src ipv6_dst icmpv6_type nd_target nd_sll "
     "arp_op arp_spa arp_tpa arp_sha",
     "ADVERTISE FRAGMENT UPSTREAM PEER LOG",
 )
 ADVERTISE = _table("ADVERTISE", 15, "eth_type ip_proto icmpv6_type nd_target")
-FRAGMENT = _table("FRAGMENT", 20, "eth_type ip_frag ip_dst ipv6_dst", "ICMP DEFAULT")
-ICMP = _table("ICMP", 30, f"{_IP} icmp_type icmpv6_type", "SERVICE DEFAULT")
+FRAGMENT = _table("FRAGMENT", 20, "reg2 eth_type ip_frag ip_dst ipv6_dst", "ICMP DEFAULT")
+ICMP = _table("ICMP", 30, f"{_IP} reg2 icmp_type icmpv6_type", "SERVICE DEFAULT")
 SERVICE = _table("SERVICE", 40, f"{_IP} {_PORTS_TO}", "REDIRECT")
-REDIRECT = _table("REDIRECT", 50, f"{_IP} {_PORTS_TO} tcp_flags", "LEGACY")
-LEGACY = _table("LEGACY", 60, f"{_IP} tcp_dst tcp_flags", "DEFAULT PINNED")
-PINNED = _table("PINNED", 62, f"{_IP} tcp_dst")
-PIN = _table("PIN", 64, f"{_IP} tcp_dst reg1")
+REDIRECT = _table("REDIRECT", 50, f"{_IP} {_PORTS_TO} reg2 tcp_flags", "LEGACY")
+LEGACY = _table("LEGACY", 60, f"{_IP} reg2 tcp_dst tcp_flags", "DEFAULT PINNED")
+PINNED = _table("PINNED", 62, f"{_IP} reg2 tcp_dst")
+PIN = _table("PIN", 64, f"{_IP} reg2 tcp_dst reg1")
 DEFAULT = _table("DEFAULT", 70, "eth_type ip_dst ipv6_dst")
 UPSTREAM = _table(
     "UPSTREAM",
@@ -195,6 +197,7 @@ class Priority(enum.IntEnum):
     MISS = 0
     GENERAL = 100
     SPECIFIC = 200
+    PASSING = 250
     EXCEPTION = 300
     OVERRIDE = 400
     FIRST = 500
@@ -232,6 +235,7 @@ class Reason(enum.IntEnum):
     OPENING = 33
     CLOSING = 34
     SERVER_CLOSING = 35
+    TRANSIT = 40
 
 
 COOKIE = 0x504C << 48
@@ -337,13 +341,13 @@ def copy(reason: Reason) -> tuple[Action, ...]:
     return (CopyToController(COPIED[reason].number),)
 
 
-def selection(level: int) -> Selection:
-    """How a pool's group hashes at a level of a tree (0: the root).
+SELECTION = Selection("dp_hash", 0x504C0000)
+"""How a pool's group hashes.
 
-    Datapath hash, so that no flow is made per connection; algorithm 0 covers addresses and ports in user space
-    (ofproto/group, "selection_method_param"). A basis of its own per level keeps levels independent.
-    """
-    return Selection("dp_hash", 0x504C0000 + level)
+Datapath hash, so that no flow is made per connection; algorithm 0 covers addresses and ports in user space
+(ofproto/group, "selection_method_param"). Every switch hashes alike, because the rows of switches that see a packet one
+after the other agree (`selection.rows_among`).
+"""
 
 
 class PipelineError(Exception):
@@ -437,6 +441,15 @@ CONNTRACK_ZONE = 0x504C
 def reassemble(table: Table) -> Reassemble:
     """The action that continues in `table` with the whole of a fragmented packet (kernel datapath)."""
     return Reassemble(CONNTRACK_ZONE, table.number)
+
+
+VIEW = "reg2"
+"""The register that says by which of a switch's entrances a packet came in, where that matters (`topology.View`)."""
+
+
+def set_view(view: int) -> SetField:
+    """The action that remembers, for the rest of the walk, what can be reached for a packet without turning back."""
+    return SetField(VIEW, view)
 
 
 def set_side(side: Side) -> SetField:

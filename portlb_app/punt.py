@@ -150,7 +150,7 @@ class Punt:
         self._config = config
         graph = topology.of(config)
         self._places = {
-            switch.dpid: {place.number: place for place in places(config, graph, switch.name)}
+            switch.dpid: {place.number: place for place in places(config, graph, switch)}
             for switch in config.switches
         }
         self._trackers.clear()
@@ -219,7 +219,7 @@ class Punt:
                 fragment = packets.fragment(frame)
                 if fragment is not None:
                     verdict = _unknown_fragment(place, family(fragment.destination))
-                    for send in _sends(place.network, verdict, (frame,), _to_server):
+                    for send in _sends(place.network or 0, verdict, (frame,), _to_server):
                         yield dpid, send
 
     def _fragment(self, dpid: int, place: Place, packet: Punted, now: float) -> Iterator[Send]:
@@ -343,7 +343,7 @@ def _icmp_error(place: Place, frame: bytes) -> _Verdict:
         return _default(place, ip)
     if place.vip.unknown_errors is UnknownErrors.ANY and place.servers:
         names = tuple(server.name for server in place.servers)
-        server = choose(names, quote.source, quote.destination, quote.protocol, quote.ports)
+        server = choose(place.rows(names), quote.source, quote.destination, quote.protocol, quote.ports)
         return _to(place, ip, (server,), Fate.UNKNOWN)
     return _UNKNOWN
 
@@ -368,7 +368,7 @@ def _server_error(here: Iterable[Place], frame: bytes) -> _Verdict:
     for place in here:
         server = _at(place, quote.destination) if place.vip.rewrite is Rewrite.ADDRESS else None
         if server is not None and quote.sender in (*server.addresses, *server.routers):
-            return _Verdict((_Delivery(place.up(server, ip), address_in(place.vip.addresses, ip)),), Fate.SENT)
+            return _Verdict((_Delivery(place.ascend(server, ip), address_in(place.vip.addresses, ip)),), Fate.SENT)
     return _MALFORMED
 
 
@@ -379,7 +379,7 @@ def _server_fragment(place: Place, frame: bytes) -> _Verdict:
     if fragment is None or server is None:
         return _MALFORMED
     ip = family(fragment.source)
-    actions = _without(place.up(server, ip), ip.source)
+    actions = _without(place.ascend(server, ip), ip.source)
     return _Verdict((_Delivery(actions, address_in(place.vip.addresses, ip)),), Fate.SENT)
 
 
@@ -471,4 +471,5 @@ def _by_ports(place: Place, ip: Family, first: packets.Fragment) -> _Verdict:
 def _row(place: Place, ip: Family, pool: RedirectPort, first: packets.Fragment) -> _Verdict:
     if not pool.servers:
         return _DROPPED
-    return _to(place, ip, (choose(pool.servers, first.source, first.destination, first.protocol, first.ports),))
+    words = (first.source, first.destination, first.protocol, first.ports)
+    return _to(place, ip, (choose(place.rows(pool.servers), *words),))

@@ -114,12 +114,14 @@ _OXM = _oxm_headers()
 
 _IN_PORT = 0x8000 << 16 | 4
 """OXM_OF_IN_PORT."""
-_XREG0_MASKED = 0x8001 << 16 | 1 << 8 | 16
+_XREGS_MASKED = {0x8001 << 16 | number << 9 | 1 << 8 | 16: number for number in (0, 1)}
 """Open vSwitch answers a match on reg0 or reg1 as the upper or lower half of OpenFlow's 64-bit packet register 0
-(7.2.3.11), masked."""
-_REG0_MASKED = 0x0001 << 16 | 1 << 8 | 8
-_REG1_MASKED = 0x0001 << 16 | 1 << 9 | 1 << 8 | 8
-"""NXM_NX_REG0_W and NXM_NX_REG1_W, which is what we send."""
+(7.2.3.11), masked; on reg2 as the upper half of packet register 1."""
+
+
+def _reg_masked(number: int) -> int:
+    """NXM_NX_REG_W, which is what we send."""
+    return 0x0001 << 16 | number << 9 | 1 << 8 | 8
 
 
 class Malformed(Exception):
@@ -431,10 +433,11 @@ def _oxm_fields(data: bytes) -> Iterator[tuple[bytes, _Oxm | None, int, int | No
         if end > len(data):
             raise Malformed(f"match field {header:#x} is cut off")
         whole, body = data[offset:end], data[offset + 4 : end]
-        if header == _XREG0_MASKED and body[4:8] == body[12:16] == bytes(4):
-            header, body = _REG0_MASKED, body[:4] + body[8:12]
-        elif header == _XREG0_MASKED and body[:4] == body[8:12] == bytes(4):
-            header, body = _REG1_MASKED, body[4:8] + body[12:16]
+        if (number := _XREGS_MASKED.get(header)) is not None:
+            if body[4:8] == body[12:16] == bytes(4):
+                header, body = _reg_masked(2 * number), body[:4] + body[8:12]
+            elif body[:4] == body[8:12] == bytes(4):
+                header, body = _reg_masked(2 * number + 1), body[4:8] + body[12:16]
         oxm = _OXM.get(header)
         if oxm is None:
             yield whole, None, 0, None

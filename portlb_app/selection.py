@@ -1,9 +1,10 @@
 """Who gets a new connection: a pool becomes a table of `pipeline.ROWS` rows, each naming a server.
 
-The rows are a pure function of the pool's names, so every restart and every switch computes the same ones. Shares are
-exact to one row, and a changed pool moves little more than the rows it must: greedy rendezvous hashing (Thaler and
-Ravishankar, "Using name-based mappings to increase hit rates", 1998) with a quota per server. Every (row, server) pair
-has a score; pairs are taken from the lowest on, as long as the row is free and the server's quota is not used up.
+The rows are a pure function of the pool's names and weights, so every restart and every switch computes the same ones.
+Shares are exact to one row, and a changed pool moves little more than the rows it must: greedy rendezvous hashing
+(Thaler and Ravishankar, "Using name-based mappings to increase hit rates", 1998) with a quota per server by its weight.
+Every (row, server) pair has a score; pairs are taken from the lowest on, as long as the row is free and the server's
+quota is not used up.
 
 Moved rows when one of n servers leaves, against the least possible (256/n), in one simulation (a few more or less with
 other names): n=4 68 against 64, n=12 31 against 21, n=50 17 against 5. Maglev's filling moved more at each of these.
@@ -12,6 +13,9 @@ other names): n=4 68 against 64, n=12 31 against 21, n=50 17 against 5. Maglev's
 from __future__ import annotations
 
 import hashlib
+import heapq
+from collections.abc import Mapping
+from fractions import Fraction
 from functools import lru_cache
 
 from portlb_app.pipeline import ROWS
@@ -22,30 +26,68 @@ def _score(*words: object) -> int:
     return int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), "big")
 
 
-@lru_cache(maxsize=1024)
-def rows(servers: tuple[str, ...]) -> tuple[str, ...]:
-    """The rows of a pool: `ROWS` names, each server's share equal to within one row; no rows for an empty pool.
+def _quotas(weights: Mapping[str, int]) -> dict[str, int]:
+    """Rows for each server, in proportion to the weights by Webster's method, but one at least.
 
-    The order of `servers` does not matter. ValueError for more servers than rows, or a name given twice.
+    A divisor method: what a server gets among some of the others is never less than what it gets among all.
+    """
+    quotas = dict.fromkeys(weights, 1)
+    ranked = sorted(weights, key=lambda server: _score("quota", server))
+    next_in_turn = [(Fraction(3, weights[server]), rank, server) for rank, server in enumerate(ranked)]
+    heapq.heapify(next_in_turn)
+    for _ in range(ROWS - len(weights)):
+        _, rank, server = next_in_turn[0]
+        quotas[server] += 1
+        heapq.heapreplace(next_in_turn, (Fraction(2 * quotas[server] + 1, weights[server]), rank, server))
+    return quotas
+
+
+@lru_cache(maxsize=1024)
+def rows(servers: tuple[str, ...], weights: tuple[int, ...] = ()) -> tuple[str, ...]:
+    """The rows of a pool: `ROWS` names, each server's share by its weight to within one row; no rows for an empty pool.
+
+    No weights: all the same. The order of the servers does not matter. ValueError for more servers than rows, a name
+    given twice, or weights that are not one for each and positive.
     """
     if not servers:
         return ()
+    weights = weights or (1,) * len(servers)
     if len(servers) > ROWS or len(set(servers)) != len(servers):
         raise ValueError(f"a pool has at most {ROWS} servers, each once")
-    share, rest = divmod(ROWS, len(servers))
-    ranked = sorted(servers, key=lambda server: _score("quota", server))
-    quota = {server: share + (position < rest) for position, server in enumerate(ranked)}
-    result: dict[int, str] = {}
-    for _, row, server in sorted((_score(row, server), row, server) for row in range(ROWS) for server in servers):
-        if quota[server] and row not in result:
+    if len(weights) != len(servers) or min(weights) < 1:
+        raise ValueError("every server has a weight of 1 at least")
+    return _filled({}, _quotas(dict(zip(servers, weights, strict=True))))
+
+
+@lru_cache(maxsize=8192)
+def rows_among(servers: tuple[str, ...], weights: tuple[int, ...], some: frozenset[str]) -> tuple[str, ...]:
+    """The rows of a pool where only some of its servers can be reached: their own ones stay theirs.
+
+    The rows of the others are shared out, so that each has its share by its weight. Switches that see a packet one
+    after the other, and hash alike, so agree on its server; those that do not hash alike share fairly all the same.
+    """
+    here = {server: weight for server, weight in zip(servers, weights, strict=True) if server in some}
+    if not here:
+        return ()
+    kept = {row: server for row, server in enumerate(rows(servers, weights)) if server in here}
+    return _filled(kept, _quotas(here))
+
+
+def _filled(kept: Mapping[int, str], quotas: Mapping[str, int]) -> tuple[str, ...]:
+    result, left = dict(kept), dict(quotas)
+    for server in kept.values():
+        left[server] -= 1
+    free = [row for row in range(ROWS) if row not in kept]
+    for _, row, server in sorted((_score(row, server), row, server) for row in free for server in quotas):
+        if left[server] > 0 and row not in result:
             result[row] = server
-            quota[server] -= 1
+            left[server] -= 1
     return tuple(result[row] for row in range(ROWS))
 
 
-def choose(servers: tuple[str, ...], *words: object) -> str:
-    """One server of a pool, not empty: the row that a hash of `words` names.
+def choose(rows: tuple[str, ...], *words: object) -> str:
+    """The server of the row that a hash of `words` names; there must be rows.
 
     For packets the switch cannot hash by their ports; not the row it would choose by its own hash.
     """
-    return rows(servers)[_score("choose", *words) % ROWS]
+    return rows[_score("choose", *words) % len(rows)]

@@ -91,10 +91,7 @@ class Topology:
         return {home: dict(nx.single_source_shortest_path_length(self.graph, home)) for home in self.homes}
 
     def ways(self) -> Iterator[tuple[str, str, int, str]]:
-        """For every way down from a network side: where it begins, and each switch and port it enters by, and its home.
-
-        The network side itself is the first port.
-        """
+        """For every way down: where it begins, each switch and port it enters by (the network side first), its home."""
         for root in self.network:
             for home in self.homes:
                 if root not in self._distances[home]:
@@ -118,7 +115,7 @@ class Topology:
         }
 
     def agrees(self) -> bool:
-        """Whether the ways that enter a switch by a port lead to the same homes, whatever network side they are from."""
+        """Whether the ways that enter a switch by a port lead to the same homes, wherever they begin."""
         found: dict[tuple[str, int], dict[str, set[str]]] = {}
         for root, switch, port, home in self.ways():
             found.setdefault((switch, port), {}).setdefault(root, set()).add(home)
@@ -128,8 +125,8 @@ class Topology:
 
     @cached_property
     def _depths(self) -> dict[str, int]:
-        roots = [root for root in self.network if root in self.graph]
-        return dict(nx.multi_source_dijkstra_path_length(self.graph, roots)) if roots else {}
+        layers = nx.bfs_layers(self.graph, list(self.network))
+        return {switch: depth for depth, layer in enumerate(layers) for switch in layer}
 
     @cached_property
     def _parents(self) -> dict[str, str]:

@@ -6,7 +6,7 @@ at: one VIP on one switch.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
 from portlb_app import topology
@@ -25,10 +25,11 @@ from portlb_app.compiler import (
     quality,
     redirect,
     service,
+    transit,
     upstream,
 )
 from portlb_app.compiler.place import Place, places
-from portlb_app.config import Config, Switch
+from portlb_app.config import Config, Link, Switch
 from portlb_app.openflow import CopyToController, Flow, SwitchState, ToMeter
 from portlb_app.pipeline import (
     BY_NUMBER,
@@ -46,7 +47,7 @@ from portlb_app.pipeline import (
 _TABLES = (neighbour, advertise, fragment, icmp, service, redirect, legacy, pin, default, upstream, peer, log)
 
 _MISS: dict[str, tuple[str | None, str]] = {
-    "CLASSIFY": (None, "a port that is neither the network side nor a server's connector: drop"),
+    "CLASSIFY": (None, "a port that is no network side, no link and no server's connector: drop"),
     "NEIGHBOUR": (None, "not for a VIP, not by a server, or an ARP packet nobody needs: drop"),
     "ADVERTISE": (None, "no answer of the switch's: drop"),
     "FRAGMENT": ("ICMP", "a whole packet"),
@@ -63,25 +64,32 @@ _MISS: dict[str, tuple[str | None, str]] = {
 }
 
 
-def compile(config: Config) -> dict[str, SwitchState]:  # noqa: A001 - the field's word for it
-    """The desired state of every switch of the configuration, by its name."""
-    graph = topology.of(config)
+def compile(config: Config, down: frozenset[Link] = frozenset()) -> dict[str, SwitchState]:  # noqa: A001
+    """The desired state of every switch of the configuration, by its name, while these links are down."""
+    graph = topology.of(config, down)
     rates = quality.meters(config)
+    ends = {end for link in config.links for end in link}
 
     def here(switch: Switch) -> Iterator[Place]:
-        for place in places(config, graph, switch.name):
-            yield replace(place, rates=rates.get(place.vip.name, {}))
+        for place in places(config, graph, switch):
+            yield replace(place, rates=rates.get(place.vip.name, {})) if place.is_entrance else place
 
-    return {switch.name: _switch(switch, graph, tuple(here(switch))) for switch in config.switches}
+    return {
+        switch.name: _switch(switch, sorted(end.port for end in ends if end.switch == switch.name), tuple(here(switch)))
+        for switch in config.switches
+    }
 
 
-def _switch(switch: Switch, graph: topology.Topology, here: tuple[Place, ...]) -> SwitchState:
-    network = graph.network_port(switch.name)
-    flows = set(classify.flows(network, here))
-    flows.update(management.flows(network, switch.addresses))
-    flows.update(neighbour.link_local_flows(here))
+def _switch(switch: Switch, links: Iterable[int], here: tuple[Place, ...]) -> SwitchState:
+    flows = set(classify.flows(switch.network, links, here))
+    if switch.network is not None:
+        flows.update(management.flows(switch.network, switch.addresses))
+    on_the_way = tuple(place for place in here if place.is_on_the_way)
+    flows.update(neighbour.link_local_flows(on_the_way))
     flows.update(_miss(table) for table in TABLES)
     for place in here:
+        flows.update(transit.flows(place))
+    for place in on_the_way:
         for table in _TABLES:
             flows.update(table.flows(place))
     metered = (ToMeter, CopyToController)
@@ -89,7 +97,7 @@ def _switch(switch: Switch, graph: topology.Topology, here: tuple[Place, ...]) -
     meters = (*HANDED_UP.values(), *(meter for place in here for meter in place.rates.values()))
     return SwitchState(
         frozenset(flows),
-        frozenset(group for place in here for table in (redirect, pin, icmp) for group in table.groups(place)),
+        frozenset(group for place in on_the_way for table in (redirect, pin, icmp) for group in table.groups(place)),
         frozenset(meter for meter in meters if meter.number in used),
     )
 

@@ -2,40 +2,45 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from portlb_app.compiler.place import Place
 from portlb_app.openflow import Flow, match
-from portlb_app.pipeline import CLASSIFY, NEIGHBOUR, Priority, Reason, Side, cookie, flow, goto, set_side
+from portlb_app.pipeline import CLASSIFY, NEIGHBOUR, Priority, Reason, Side, cookie, flow, goto, set_side, set_view
 
 
-def flows(network: int, here: tuple[Place, ...]) -> Iterator[Flow]:
-    """The network side's port, and every connector of a server; all other ports are nobody's.
+def flows(network: int | None, links: Iterable[int], here: tuple[Place, ...]) -> Iterator[Flow]:
+    """The network side's port, links to other switches, and every connector of a server; other ports are nobody's.
 
     Servers on the network side itself are told by their MAC addresses (row N5).
     """
-    yield _side(network, Side.NETWORK, "the network side: clients")
-    for port in {connector for place in here for connector in place.port_of.values()} - {network}:
-        yield _side(port, Side.SERVER, "a server's connector")
+    views = {port: place.view for place in here for port in place.entrances if place.view is not None}
+    if network is not None:
+        yield _side(network, Side.NETWORK, views.get(network), "the network side: clients")
+    for port in links:
+        yield _side(port, Side.LINK, views.get(port), "a link to another switch")
+    for port in {server.connector.port for place in here for server in place.attached} - {network}:
+        yield _side(port, Side.SERVER, None, "a server's connector")
     for place in here:
-        for server in place.servers:
+        for server in place.attached:
             if place.is_one_armed(server):
                 yield flow(
                     CLASSIFY,
                     Priority.EXCEPTION,
-                    match(in_port=network, eth_src=place.mac(server)),
+                    match(in_port=server.connector.port, eth_src=place.mac(server)),
                     (set_side(Side.SERVER), goto(NEIGHBOUR)),
                     cookie(Reason.SIDE),
                     "a server on the network side (N5)",
                 )
 
 
-def _side(port: int, side: Side, reason: str) -> Flow:
+def _side(port: int, side: Side, view: int | None, reason: str) -> Flow:
+    in_view = () if view is None else (set_view(view),)
     return flow(
         CLASSIFY,
         Priority.SPECIFIC,
         match(in_port=port),
-        (set_side(side), goto(NEIGHBOUR)),
+        (set_side(side), *in_view, goto(NEIGHBOUR)),
         cookie(Reason.SIDE),
         reason,
     )

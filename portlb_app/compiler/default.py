@@ -16,7 +16,7 @@ from portlb_app.pipeline import DEFAULT, Priority, Reason, cookie, family, flow
 def flows(place: Place) -> Iterator[Flow]:
     """Nothing without a default server."""
     vip = place.vip
-    if vip.default_server is None:
+    if vip.default_server is None or not (place.is_entrance or vip.default_server in place.port_of):
         return
     for address in vip.addresses:
         yield flow(

@@ -44,7 +44,7 @@ def flows(place: Place) -> Iterator[Flow]:
             yield flow(
                 FRAGMENT,
                 Priority.SPECIFIC,
-                match(**ip.to(address), ip_frag=part),
+                match(**place.seen, **ip.to(address), ip_frag=part),
                 _target(place, ip),
                 cookie(Reason.FRAGMENT, place.number),
                 _REASONS[place.vip.fragments],

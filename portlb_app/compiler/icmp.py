@@ -44,7 +44,7 @@ def flows(place: Place) -> Iterator[Flow]:
             yield flow(
                 ICMP,
                 Priority.SPECIFIC,
-                match(**ip.to(address), ip_proto=ip.icmp, **{ip.icmp_type: icmp_type}),
+                match(**place.seen, **ip.to(address), ip_proto=ip.icmp, **{ip.icmp_type: icmp_type}),
                 _target(place, ip),
                 cookie(Reason.ICMP_ERROR, place.number),
                 _REASONS[place.vip.icmp_errors],
@@ -55,7 +55,7 @@ def flows(place: Place) -> Iterator[Flow]:
                 yield flow(
                     ICMP,
                     Priority.SPECIFIC,
-                    match(**ip.to(address), ip_proto=ip.icmp, **{ip.icmp_type: rule.type}),
+                    match(**place.seen, **ip.to(address), ip_proto=ip.icmp, **{ip.icmp_type: rule.type}),
                     _without_ports(place, address, rule.target),
                     mark,
                     "ICMP of a type that is somebody's (I1)",
@@ -63,7 +63,7 @@ def flows(place: Place) -> Iterator[Flow]:
         yield flow(
             ICMP,
             Priority.GENERAL,
-            match(**ip.to(address), ip_proto=ip.icmp),
+            match(**place.seen, **ip.to(address), ip_proto=ip.icmp),
             _without_ports(place, address, place.vip.icmp_rest),
             mark,
             "ICMP without a quote has no port to judge it by (I1, E6)",
@@ -72,11 +72,11 @@ def flows(place: Place) -> Iterator[Flow]:
 
 def groups(place: Place) -> Iterator[Group]:
     """One select group per address, where ICMP is balanced: rows of all servers."""
-    names = tuple(server.name for server in place.servers)
+    names = tuple(server.name for server in place.every)
     for address in place.vip.addresses:
         ip = family(address)
         if IcmpPolicy.BALANCE in icmp_targets(place.vip, ip):
-            yield group(icmp_group(place.number, ip.version), names, partial(place.deliver, family=ip))
+            yield group(place, icmp_group(place.pool_number, ip.version), names, partial(place.deliver, family=ip))
 
 
 def icmp_targets(vip: Vip, ip: Family) -> set[IcmpPolicy | str]:
@@ -90,7 +90,7 @@ def _without_ports(place: Place, address: Address, target: IcmpPolicy | str) -> 
         case IcmpPolicy.ANSWER:
             return (*answer_echo(place.vip.mac, address), Output(IN_PORT))
         case IcmpPolicy.BALANCE:
-            return (ToGroup(icmp_group(place.number, ip.version)),)
+            return (ToGroup(icmp_group(place.pool_number, ip.version)),)
         case IcmpPolicy.DEFAULT:
             return (goto(DEFAULT),)
         case IcmpPolicy.DROP:

@@ -44,8 +44,8 @@ def flows(place: Place) -> Iterator[Flow]:
     """One flow per redirect port and address, and one more for SYNs under ``drop`` or with signal ``option``."""
     for address in place.vip.addresses:
         ip = family(address)
-        for pool in place.vip.redirect_ports:
-            to_port = {**ip.to(address), "ip_proto": IP_TCP, "tcp_dst": pool.port}
+        for pool in place.pools:
+            to_port = {**place.seen, **ip.to(address), "ip_proto": IP_TCP, "tcp_dst": pool.port}
             mark = cookie(Reason.LEGACY, place.number, pool.port)
             if pool.signal is Signal.OPTION:
                 yield flow(

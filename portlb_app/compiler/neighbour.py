@@ -45,23 +45,28 @@ _ICMPV6 = {"eth_type": FAMILIES[6].eth_type, "ip_proto": IP_ICMPV6}
 def flows(place: Place) -> Iterator[Flow]:
     """ARP and neighbour discovery both ways, then IP to the VIP on its way down and from the servers on its way up."""
     for address in place.vip.addresses:
-        yield from _answers(place, address, {"reg0": Side.NETWORK})
+        if place.is_entrance:
+            yield from _answers(place, address, {"reg0": Side.NETWORK})
         yield from (_arp_to_all if address.version == 4 else _nd_to_all)(place, address)
-        yield flow(
-            NEIGHBOUR,
-            Priority.GENERAL,
-            match(reg0=Side.NETWORK, **family(address).to(address)),
-            log.seen(place, (goto(FRAGMENT),)),
-            cookie(Reason.TO_VIP, place.number),
-            "IP to the VIP",
-        )
+        for down in place.from_clients:
+            yield flow(
+                NEIGHBOUR,
+                Priority.GENERAL,
+                match(**down, **family(address).to(address)),
+                log.seen(place, (goto(FRAGMENT),)) if down["reg0"] is Side.NETWORK else (goto(FRAGMENT),),
+                cookie(Reason.TO_VIP, place.number),
+                "IP to the VIP",
+            )
         for server in place.servers:
             if place.vip.rewrite is Rewrite.ADDRESS:
                 yield from _own(place, server, address)
-            elif not place.is_one_armed(server):
+            elif place.vip.rewrite is Rewrite.MAC and address.version == 6 and not place.is_one_armed(server):
+                yield from _asked_nd(place, server, [])  # with the VIP on its loopback, a kernel is link-local
+        for server in place.attached:
+            if place.vip.rewrite is not Rewrite.ADDRESS and not place.is_one_armed(server):
                 yield from (_asks_arp if address.version == 4 else _asks_nd)(place, server, address)
     if place.vip.rewrite is Rewrite.NOTHING:
-        for server in place.servers:
+        for server in place.attached:
             yield from _peers(place, server)
     for version in _versions(place):
         yield from _rest(FAMILIES[version])
@@ -69,7 +74,7 @@ def flows(place: Place) -> Iterator[Flow]:
 
 def _versions(place: Place) -> set[int]:
     """The versions of IP that anybody here speaks."""
-    own = (address for server in place.servers for address in server.addresses)
+    own = (address for server in place.attached for address in server.addresses)
     return {address.version for address in (*place.vip.addresses, *own)}
 
 
@@ -123,43 +128,55 @@ def _sharing(place: Place) -> tuple[Server, ...]:
     return tuple(server for server in place.servers if not place.is_one_armed(server))
 
 
-def _arp_to_all(place: Place, address: Address) -> Iterator[Flow]:
-    actions: list[Action] = []
-    for server in _sharing(place):
+def _share(place: Place, target_field: str | None) -> tuple[Action, ...]:
+    """Actions that bring an answer to every server that asks as the VIP; `target_field` has the asker's MAC address."""
+    sharing = _sharing(place)
+    actions: list[Action] = [*place.over_links(sharing)]
+    for server in sharing:
+        if server not in place.attached:
+            continue
         if place.vip.rewrite is Rewrite.MAC:
-            actions += [SetField("eth_dst", place.mac(server)), SetField("arp_tha", place.mac(server))]
+            actions.append(SetField("eth_dst", place.mac(server)))
+            if target_field is not None:
+                actions.append(SetField(target_field, place.mac(server)))
         actions.append(place.output(server.name))
-    if actions:
+    return tuple(actions)
+
+
+def _arp_to_all(place: Place, address: Address) -> Iterator[Flow]:
+    actions = _share(place, "arp_tha")
+    for down in place.from_clients if actions else ():
         yield flow(
             NEIGHBOUR,
-            Priority.EXCEPTION,
-            match(reg0=Side.NETWORK, eth_type=ETH_ARP, arp_op=2, arp_tpa=address),
-            tuple(actions),
+            _asked_priority(down),
+            match(**down, eth_type=ETH_ARP, arp_op=2, arp_tpa=address),
+            actions,
             cookie(Reason.SHARE_ARP, place.number),
             "an ARP answer for the VIP goes to every server: any of them may have asked",
         )
 
 
 def _nd_to_all(place: Place, address: Address) -> Iterator[Flow]:
-    actions: list[Action] = []
-    for server in _sharing(place):
-        if place.vip.rewrite is Rewrite.MAC:
-            actions.append(SetField("eth_dst", place.mac(server)))
-        actions.append(place.output(server.name))
-    if actions:
+    actions = _share(place, None)
+    for down in place.from_clients if actions else ():
         yield flow(
             NEIGHBOUR,
-            Priority.EXCEPTION,
-            match(reg0=Side.NETWORK, **_ICMPV6, icmpv6_type=ND_ADVERTISE, ipv6_dst=address),
-            tuple(actions),
+            _asked_priority(down),
+            match(**down, **_ICMPV6, icmpv6_type=ND_ADVERTISE, ipv6_dst=address),
+            actions,
             cookie(Reason.SHARE_ARP, place.number),
             "an advertisement for the VIP goes to every server: any of them may have asked",
         )
 
 
+def _asked_priority(down: Mapping[str, int]) -> Priority:
+    """On a link, what goes up by its sender's MAC address comes first (`transit`)."""
+    return Priority.PASSING if down["reg0"] is Side.LINK else Priority.EXCEPTION
+
+
 def _asks_arp(place: Place, server: Server, vip: Address) -> Iterator[Flow]:
     mac = place.mac(server)
-    actions: tuple[Action, ...] = (Output(place.network),)
+    actions: tuple[Action, ...] = (Output(place.up),)
     if mac != place.vip.mac:
         actions = (SetField("eth_src", place.vip.mac), SetField("arp_sha", place.vip.mac), *actions)
     yield flow(
@@ -167,7 +184,7 @@ def _asks_arp(place: Place, server: Server, vip: Address) -> Iterator[Flow]:
         Priority.EXCEPTION,
         match(
             reg0=Side.SERVER,
-            in_port=place.port_of[server.name],
+            in_port=server.connector.port,
             eth_src=mac,
             eth_type=ETH_ARP,
             arp_op=1,
@@ -182,19 +199,19 @@ def _asks_arp(place: Place, server: Server, vip: Address) -> Iterator[Flow]:
 
 def _asks_nd(place: Place, server: Server, vip: Address) -> Iterator[Flow]:
     mac = place.mac(server)
-    actions: tuple[Action, ...] = (Output(place.network),)
+    actions: tuple[Action, ...] = (Output(place.up),)
     if mac != place.vip.mac:
         actions = (SetField("eth_src", place.vip.mac), SetField("nd_sll", place.vip.mac), *actions)
     yield flow(
         NEIGHBOUR,
         Priority.EXCEPTION,
-        match(**_solicits(place.port_of[server.name], mac), ipv6_src=vip),
+        match(**_solicits(server.connector.port, mac), ipv6_src=vip),
         actions,
         cookie(Reason.SERVER_ARP, place.number),
         "a server may ask for its clients' and gateways' MAC addresses, as the VIP only",
     )
     if mac != place.vip.mac:  # with the VIP on its loopback, a kernel asks by its link-local address
-        yield from _own_nd(place, server, [])
+        yield from _asks_own_nd(place, server, [])
 
 
 def _solicits(port: int, mac: int) -> dict[str, int]:
@@ -214,20 +231,23 @@ def link_local_flows(here: tuple[Place, ...]) -> Iterator[Flow]:
 
     A kernel that checks whether a neighbour is still there asks so (RFC 4861, 7.3.3).
     """
-    ports: dict[int, set[int]] = {}
-    for place in here:
-        if place.vip.rewrite is Rewrite.NOTHING and any(address.version == 6 for address in place.vip.addresses):
-            ports.setdefault(place.vip.mac, set()).update(place.port_of.values())
     reason = "a server asks from the link-local address of the MAC address it shares"
-    for mac, connectors in ports.items():
-        for port in connectors:
-            asks = match(**_solicits(port, mac), ipv6_src=link_local(mac))
-            up = (Output(here[0].network),)
+    answered: dict[tuple[Priority, Match], set[int]] = {}
+    for place in here:
+        if place.vip.rewrite is not Rewrite.NOTHING or all(address.version == 4 for address in place.vip.addresses):
+            continue
+        mac = place.vip.mac
+        for server in place.attached:
+            asks = match(**_solicits(server.connector.port, mac), ipv6_src=link_local(mac))
+            up = (Output(place.up),)
             yield flow(NEIGHBOUR, Priority.EXCEPTION, asks, up, cookie(Reason.SERVER_ARP), reason)
-        answered = match(reg0=Side.NETWORK, **_ICMPV6, icmpv6_type=ND_ADVERTISE, ipv6_dst=link_local(mac))
-        to_all = tuple(Output(port) for port in sorted(connectors))
+        for down in place.from_clients:
+            answer = match(**down, **_ICMPV6, icmpv6_type=ND_ADVERTISE, ipv6_dst=link_local(mac))
+            answered.setdefault((_asked_priority(down), answer), set()).update(place.port_of.values())
+    for (priority, answer), ports in answered.items():
+        to_all = tuple(Output(port) for port in sorted(ports))
         if to_all:
-            yield flow(NEIGHBOUR, Priority.EXCEPTION, answered, to_all, cookie(Reason.SHARE_ARP), reason)
+            yield flow(NEIGHBOUR, priority, answer, to_all, cookie(Reason.SHARE_ARP), reason)
 
 
 def _own(place: Place, server: Server, vip: Address) -> Iterator[Flow]:
@@ -235,33 +255,46 @@ def _own(place: Place, server: Server, vip: Address) -> Iterator[Flow]:
 
     Servers of several VIPs may be behind one router: then their flows are the same ones.
     """
-    mac, port, mark = place.mac(server), place.port_of[server.name], cookie(Reason.GATEWAY_ARP)
-    yield from _answers(place, vip, {"reg0": Side.SERVER, "in_port": port})
+    if server in place.attached:
+        yield from _answers(place, vip, {"reg0": Side.SERVER, "in_port": server.connector.port})
     if place.is_one_armed(server):
         return
     names = [address for address in server.routers or server.addresses if address.version == vip.version]
-    if vip.version == 4:
-        for name in names:
+    if vip.version == 6:
+        yield from _asked_nd(place, server, names)
+        if server in place.attached:
+            yield from _asks_own_nd(place, server, names)
+        return
+    mac, port, mark = place.mac(server), place.port_of[server.name], cookie(Reason.GATEWAY_ARP)
+    for name in names:
+        if server in place.attached:
             own = match(
                 reg0=Side.SERVER, in_port=port, eth_src=mac, eth_type=ETH_ARP, arp_spa=name, arp_sha=mac
             )
-            yield flow(NEIGHBOUR, Priority.EXCEPTION, own, (Output(place.network),), mark, _ASKS)
-            to_name = match(reg0=Side.NETWORK, eth_type=ETH_ARP, arp_tpa=name)
-            yield flow(NEIGHBOUR, Priority.EXCEPTION, to_name, (Output(port),), mark, _ASKED)
-        return
-    yield from _own_nd(place, server, names)
+            yield flow(NEIGHBOUR, Priority.EXCEPTION, own, (Output(place.up),), mark, _ASKS)
+        for down in place.from_clients:
+            to_name = match(**down, eth_type=ETH_ARP, arp_tpa=name)
+            yield flow(NEIGHBOUR, _asked_priority(down), to_name, (Output(port),), mark, _ASKED)
 
 
-def _own_nd(place: Place, server: Server, names: list[Address]) -> Iterator[Flow]:
+def _asks_own_nd(place: Place, server: Server, names: list[Address]) -> Iterator[Flow]:
     """Neighbour discovery by addresses that only this server has, among them the link-local one of its MAC address."""
-    mac, port, mark = place.mac(server), place.port_of[server.name], cookie(Reason.GATEWAY_ARP)
+    mac, port, mark = place.mac(server), server.connector.port, cookie(Reason.GATEWAY_ARP)
     for name in (*names, link_local(mac)):
         for own in _speaks_nd({"reg0": Side.SERVER, "in_port": port, "eth_src": mac}, name):
-            yield flow(NEIGHBOUR, Priority.EXCEPTION, own, (Output(place.network),), mark, _ASKS)
-        solicited = match(reg0=Side.NETWORK, **_ICMPV6, icmpv6_type=ND_SOLICIT, nd_target=name)
-        yield flow(NEIGHBOUR, Priority.EXCEPTION, solicited, (Output(port),), mark, _ASKED)
-        advertised = match(reg0=Side.NETWORK, **_ICMPV6, icmpv6_type=ND_ADVERTISE, ipv6_dst=name)
-        yield flow(NEIGHBOUR, Priority.EXCEPTION, advertised, (Output(port),), mark, _ASKED)
+            yield flow(NEIGHBOUR, Priority.EXCEPTION, own, (Output(place.up),), mark, _ASKS)
+
+
+def _asked_nd(place: Place, server: Server, names: list[Address]) -> Iterator[Flow]:
+    """What comes for these addresses, and for the link-local one."""
+    port, mark = place.port_of[server.name], cookie(Reason.GATEWAY_ARP)
+    for name in (*names, link_local(place.mac(server))):
+        for down in place.from_clients:
+            priority = _asked_priority(down)
+            solicited = match(**down, **_ICMPV6, icmpv6_type=ND_SOLICIT, nd_target=name)
+            yield flow(NEIGHBOUR, priority, solicited, (Output(port),), mark, _ASKED)
+            advertised = match(**down, **_ICMPV6, icmpv6_type=ND_ADVERTISE, ipv6_dst=name)
+            yield flow(NEIGHBOUR, priority, advertised, (Output(port),), mark, _ASKED)
 
 
 def _speaks_nd(source: Mapping[str, int], name: Address) -> tuple[Match, Match]:
@@ -274,7 +307,7 @@ def _peers(place: Place, server: Server) -> Iterator[Flow]:
     """A server with a further address may talk to the others of its kind (row N4)."""
     for own in server.addresses:
         assert server.mac is not None, "a configuration without one was refused"
-        source = {"reg0": Side.SERVER, "in_port": place.port_of[server.name], "eth_src": server.mac}
+        source = {"reg0": Side.SERVER, "in_port": server.connector.port, "eth_src": server.mac}
         mark, reason = cookie(Reason.PEER), "a server's further address asks and answers other servers"
         if own.version == 4:
             arp = match(**source, eth_type=ETH_ARP, arp_spa=own, arp_sha=server.mac)

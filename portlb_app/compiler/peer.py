@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from portlb_app.compiler.place import Place
-from portlb_app.config import Rewrite
+from portlb_app.config import Rewrite, Server
 from portlb_app.openflow import ETH_ARP, Flow, Output, match
 from portlb_app.pipeline import (
     FAMILIES,
@@ -21,22 +21,30 @@ from portlb_app.pipeline import (
 
 
 def flows(place: Place) -> Iterator[Flow]:
-    """IP to each further address, and the questions and answers that find it."""
+    """IP to each further address, and the questions and answers that find it; what is for no server here goes up."""
     if place.vip.rewrite is not Rewrite.NOTHING:
         return
-    mark, reason = cookie(Reason.PEER), "to a server's further address (N4)"
+    mark = cookie(Reason.PEER)
     for server in place.servers:
         to_server = (Output(place.port_of[server.name]),)
-        for own in server.addresses:
-            yield flow(PEER, Priority.GENERAL, match(**family(own).to(own)), to_server, mark, reason)
-            if own.version == 4:
-                yield flow(PEER, Priority.GENERAL, match(eth_type=ETH_ARP, arp_tpa=own), to_server, mark, reason)
-                continue
-            assert server.mac is not None, "a configuration without one was refused"
-            local = link_local(server.mac)
-            yield flow(PEER, Priority.GENERAL, match(**family(local).to(local)), to_server, mark, reason)
-            for target in (own, local):
-                asked = match(
-                    eth_type=FAMILIES[6].eth_type, ip_proto=FAMILIES[6].icmp, icmpv6_type=ND_SOLICIT, nd_target=target
-                )
-                yield flow(PEER, Priority.SPECIFIC, asked, to_server, mark, reason)
+        for priority, wanted in addressed(server):
+            yield flow(PEER, priority, match(**wanted), to_server, mark, "to a server's further address (N4)")
+    if place.is_linked and place.network is None and any(server.addresses for server in place.attached):
+        elsewhere = "to a further address that no server here has: another switch's (N4)"
+        for eth_type in (ETH_ARP, *(ip.eth_type for ip in FAMILIES.values())):
+            yield flow(PEER, Priority.GENERAL, match(eth_type=eth_type), (Output(place.up),), mark, elsewhere)
+
+
+def addressed(server: Server) -> Iterator[tuple[Priority, dict[str, int]]]:
+    """What is for a server's further addresses, as matches: IP, and the questions and answers that find it."""
+    for own in server.addresses:
+        yield Priority.SPECIFIC, family(own).to(own)
+        if own.version == 4:
+            yield Priority.SPECIFIC, {"eth_type": ETH_ARP, "arp_tpa": int(own)}
+            continue
+        assert server.mac is not None, "a configuration without one was refused"
+        local = link_local(server.mac)
+        yield Priority.SPECIFIC, family(local).to(local)
+        for target in (own, local):
+            discovery = {"eth_type": FAMILIES[6].eth_type, "ip_proto": FAMILIES[6].icmp, "icmpv6_type": ND_SOLICIT}
+            yield Priority.EXCEPTION, {**discovery, "nd_target": int(target)}

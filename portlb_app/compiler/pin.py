@@ -37,11 +37,11 @@ def flows(place: Place) -> Iterator[Flow]:
         ip = family(address)
         for pool in _pinned(place):
             mark = cookie(Reason.PIN, place.number, pool.port)
-            to_port = {**ip.to(address), "ip_proto": IP_TCP, "tcp_dst": pool.port}
-            decide = ToGroup(pin_group(place.number, pool.port, ip.version))
+            to_port = {**place.seen, **ip.to(address), "ip_proto": IP_TCP, "tcp_dst": pool.port}
+            decide = ToGroup(pin_group(place.pool_number, pool.port, ip.version))
             unknown = "a plain client's connection that is not remembered: the pool's rows"
             yield flow(PINNED, Priority.GENERAL, match(**to_port), (decide,), mark, unknown)
-            for server in pool.servers:
+            for server in place.reachable(pool.servers):
                 yield flow(
                     PIN,
                     Priority.SPECIFIC,
@@ -57,12 +57,12 @@ def groups(place: Place) -> Iterator[Group]:
     for address in place.vip.addresses:
         ip = family(address)
         for pool in _pinned(place):
-            number = pin_group(place.number, pool.port, ip.version)
-            yield group(number, pool.servers, lambda server: (set_row(place.numbers[server]), look_up(PIN)))
+            number = pin_group(place.pool_number, pool.port, ip.version)
+            yield group(place, number, pool.servers, lambda server: (set_row(place.numbers[server]), look_up(PIN)))
 
 
 def _pinned(place: Place) -> tuple[RedirectPort, ...]:
-    return tuple(pool for pool in place.vip.redirect_ports if pool.legacy is Legacy.PIN)
+    return tuple(pool for pool in place.pools if pool.legacy is Legacy.PIN)
 
 
 def _remember(place: Place, pool: RedirectPort, server: str, ip: Family) -> tuple[Action, ...]:

@@ -1,60 +1,139 @@
-"""One VIP on one switch: what the files of the compiler look at."""
+"""One VIP on one switch, from some of its entrances: what the files of the compiler look at."""
 
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from portlb_app.config import Address, Config, Forwarding, Rewrite, Server, Vip
+from portlb_app.config import Address, Config, Forwarding, Legacy, RedirectPort, Rewrite, Server, Switch, Vip
 from portlb_app.config.values import MAX_VIPS
 from portlb_app.openflow import IN_PORT, Action, Meter, Output, SetField
-from portlb_app.pipeline import Family
-from portlb_app.topology import Topology
+from portlb_app.pipeline import VIEW, Family, Side
+from portlb_app.selection import rows_among
+from portlb_app.topology import Topology, View
 
 
 @dataclass(frozen=True)
 class Place:
-    """A VIP as one switch sees it: its servers, the OpenFlow port towards each, and the network side's."""
+    """A VIP as one switch sees it from some of its entrances.
+
+    `every`: all servers of the VIP. `port_of`: the OpenFlow port towards each that can be reached from here, be it the
+    server's connector or a link. `attached`: those whose connector is here. `rising`: those elsewhere whose packets
+    come by here on their way up, to the port `up`. `network`: the port of the switch's own network side, if it has one.
+    """
 
     vip: Vip
     number: int
-    network: int
-    servers: tuple[Server, ...]
+    pool_number: int
+    """The VIP's number in the numbers of groups: one for each view."""
+    up: int
+    network: int | None
+    every: tuple[Server, ...]
+    attached: tuple[Server, ...]
+    rising: tuple[Server, ...]
     port_of: Mapping[str, int]
     owners: Mapping[int, str]
+    entrances: frozenset[int]
+    view: int | None = None
+    """The number of the view, where the switch has several."""
+    is_linked: bool = False
+    """Whether it is one of several switches."""
     datapath: Forwarding = Forwarding.USERSPACE
     rates: Mapping[tuple[str, int], Meter] = field(default_factory=dict)
     """The meters of its services with a rate, by kind of port and port."""
 
     @cached_property
+    def servers(self) -> tuple[Server, ...]:
+        """The servers that can be reached from here."""
+        return tuple(server for server in self.every if server.name in self.port_of)
+
+    @cached_property
     def by_name(self) -> Mapping[str, Server]:
         """Its servers by name."""
-        return {server.name: server for server in self.servers}
+        return {server.name: server for server in self.every}
 
     @cached_property
     def numbers(self) -> Mapping[str, int]:
         """A number for each of its servers, from 1."""
-        return {server.name: number for number, server in enumerate(self.servers, 1)}
+        return {server.name: number for number, server in enumerate(self.every, 1)}
+
+    @cached_property
+    def pools(self) -> tuple[RedirectPort, ...]:
+        """The VIP's redirect ports: at an entrance all of them, else those that bring anybody's packets here."""
+        pools = self.vip.redirect_ports
+        return tuple(pool for pool in pools if self.is_entrance or self.reachable(self._answering(pool)))
+
+    def _answering(self, pool: RedirectPort) -> tuple[str, ...]:
+        """Who may get a packet to a redirect port: its pool, and who gets its plain clients."""
+        plain = {
+            Legacy.OWNER: self.owners.get(pool.port),
+            Legacy.DEFAULT: self.vip.default_server,
+        }.get(pool.legacy)
+        return pool.servers if plain is None else (*pool.servers, plain)
+
+    @property
+    def is_entrance(self) -> bool:
+        """Whether clients' packets enter here from the network side."""
+        return self.network in self.entrances
+
+    @property
+    def seen(self) -> Mapping[str, int]:
+        """What packets match that came in by these entrances, where others see something else."""
+        return {} if self.view is None else {VIEW: self.view}
+
+    @property
+    def is_on_the_way(self) -> bool:
+        """Whether packets to the VIP come by here; if not, only servers' packets do."""
+        return self.is_entrance or bool(self.port_of)
+
+    @property
+    def from_clients(self) -> Iterator[Mapping[str, int]]:
+        """What packets on their way down match: from the network side, and from links."""
+        if self.is_entrance:
+            yield {"reg0": Side.NETWORK}
+        if self.entrances - {self.network}:
+            yield {"reg0": Side.LINK, **self.seen}
+
+    def reachable(self, servers: tuple[str, ...]) -> tuple[str, ...]:
+        """Those of some servers of the VIP that can be reached from here."""
+        return tuple(name for name in servers if name in self.port_of)
+
+    def rows(self, servers: tuple[str, ...]) -> tuple[str, ...]:
+        """The rows of some servers of the VIP, as far as they can be reached from here; none for nobody."""
+        weights = tuple(self.by_name[name].weight for name in servers)
+        return rows_among(servers, weights, frozenset(self.reachable(servers)))
 
     def deliver(self, server: str, family: Family) -> tuple[Action, ...]:
-        """The actions that bring a packet to a server, with what the VIP has rewritten (rows N1, N2, N3)."""
+        """The actions that bring a packet to a server, with what the VIP has rewritten (rows N1, N2, N3).
+
+        The switch that the server is attached to rewrites; those before pass the packet on as it is (rows T1 to T3).
+        Nothing (drop) for a server that cannot be reached.
+        """
+        if server not in self.port_of:
+            return ()
         return (*self._rewrite(self.by_name[server], family), self.output(server))
 
     def replicate(self, family: Family) -> tuple[Action, ...]:
-        """The actions that bring a packet to every server."""
+        """The actions that bring a packet to every server that can be reached: over links before it is rewritten."""
         if self.vip.rewrite is Rewrite.NOTHING:
             return tuple(Output(port) for port in sorted({self.port_of[server.name] for server in self.servers}))
-        return tuple(action for server in self.servers for action in self.deliver(server.name, family))
+        attached = (action for server in self.attached for action in self.deliver(server.name, family))
+        return (*self.over_links(self.servers), *attached)
+
+    def over_links(self, servers: Iterable[Server]) -> tuple[Output, ...]:
+        """The actions that bring a packet to the switches of servers that are elsewhere: over each link once."""
+        ports = {self.port_of[server.name] for server in servers if server.name not in self._attached_names}
+        return tuple(Output(port) for port in sorted(ports))
 
     def output(self, server: str) -> Output:
         """The action that sends a packet out towards a server: back where it came from, if that is there (row N5)."""
-        port = self.port_of[server]
-        return Output(IN_PORT if port == self.network else port)
+        one_armed = self.is_one_armed(self.by_name[server])
+        return Output(IN_PORT if one_armed else self.port_of[server])
 
-    def up(self, server: Server, family: Family) -> tuple[Action, ...]:
-        """The actions that bring a server's packet to the network: it leaves as the VIP."""
+    def ascend(self, server: Server, family: Family) -> tuple[Action, ...]:
+        """The actions that bring an attached server's packet on its way to the network: it leaves as the VIP."""
         actions: list[Action] = []
         if self.vip.rewrite is not Rewrite.NOTHING:
             actions.append(SetField("eth_src", self.vip.mac))
@@ -62,11 +141,15 @@ class Place:
             actions.append(SetField("eth_dst", self.vip.gateway))
         if self.vip.rewrite is Rewrite.ADDRESS:
             actions.append(SetField(family.source, int(address_in(self.vip.addresses, family))))
-        return (*actions, Output(IN_PORT if self.is_one_armed(server) else self.network))
+        return (*actions, Output(IN_PORT if self.is_one_armed(server) else self.up))
 
     def is_one_armed(self, server: Server) -> bool:
         """Whether a server is on the network side (row N5)."""
-        return self.port_of[server.name] == self.network
+        return server.name in self._attached_names and server.connector.port == self.network
+
+    @cached_property
+    def _attached_names(self) -> frozenset[str]:
+        return frozenset(server.name for server in self.attached)
 
     def spoils_fragments(self, family: Family) -> bool:
         """Whether the switch cannot rewrite fragments: where it rewrites an IPv4 address, Open vSwitch's userspace
@@ -88,7 +171,7 @@ class Place:
         return address_in(server.addresses if self.vip.rewrite is Rewrite.ADDRESS else self.vip.addresses, family)
 
     def _rewrite(self, server: Server, family: Family) -> Iterator[Action]:
-        if self.vip.rewrite is Rewrite.NOTHING:
+        if self.vip.rewrite is Rewrite.NOTHING or server.name not in self._attached_names:
             return
         yield SetField("eth_dst", self.mac(server))
         if self.is_one_armed(server):
@@ -102,23 +185,47 @@ def address_in(addresses: tuple[Address, ...], family: Family) -> Address:
     return next(address for address in addresses if address.version == family.version)
 
 
-def places(config: Config, topology: Topology, switch: str) -> Iterator[Place]:
-    """The VIPs a switch serves: those with a server on it, and those with no server at all (row L5)."""
-    reachable = topology.reaches(switch)
-    numbers = vip_numbers(tuple(vip.name for vip in config.vips))
-    datapath = next(each.datapath for each in config.switches if each.name == switch)
+def places(config: Config, topology: Topology, switch: Switch) -> Iterator[Place]:
+    """The VIPs a switch serves, by view: those with servers that way, and at entrances those without any (row L5)."""
+    here, up = switch.name, topology.up(switch.name)
+    if up is None:
+        return
+    views = topology.views(here)
+    if switch.network is not None and not any(switch.network in view.entrances for view in views):
+        views = (*views, View(frozenset({switch.network}), frozenset()))
+    elif not views:
+        views = (View(frozenset(), frozenset()),)
+    numbers = pool_numbers(tuple(vip.name for vip in config.vips), len(views))
+    rising = topology.rising(here)
+    ways = {home: topology.towards(here, home) for home in topology.homes}
     for vip in config.vips:
         servers = config.servers_of(vip)
-        here = tuple(server for server in servers if server.name in reachable)
-        if here or not servers:
+        owners = {port: server.name for port, server in config.owners(vip).items()}
+        for index, view in enumerate(views):
+            port_of = {
+                server.name: ways[server.connector.switch] or server.connector.port
+                for server in servers
+                if server.connector.switch in view.switches
+            }
+            is_entrance = switch.network in view.entrances
+            through = tuple(server for server in servers if server.connector.switch in rising)
+            if not port_of and not (is_entrance and not servers) and not through:
+                continue
             yield Place(
                 vip=vip,
-                number=numbers[vip.name],
-                network=topology.network_port(switch),
-                servers=here,
-                port_of={server.name: reachable[server.name] for server in here},
-                owners={port: server.name for port, server in config.owners(vip).items()},
-                datapath=datapath,
+                number=numbers[vip.name, 0],
+                pool_number=numbers[vip.name, index],
+                up=up,
+                network=switch.network,
+                every=servers,
+                attached=tuple(server for server in servers if server.connector.switch == here),
+                rising=through,
+                port_of=port_of,
+                owners=owners,
+                entrances=view.entrances,
+                view=index if len(views) > 1 else None,
+                is_linked=bool(config.links),
+                datapath=switch.datapath,
             )
 
 
@@ -127,12 +234,18 @@ def vip_numbers(names: tuple[str, ...]) -> dict[str, int]:
 
     Names whose numbers meet take the next free one in alphabetical order. ValueError for more VIPs than numbers.
     """
-    if len(names) > MAX_VIPS:
+    return {name: number for (name, _), number in pool_numbers(names, views=1).items()}
+
+
+def pool_numbers(names: tuple[str, ...], views: int) -> dict[tuple[str, int], int]:
+    """The numbers of all VIPs (view 0), and numbers of the same kind for their further views."""
+    if len(names) * views > MAX_VIPS:
         raise ValueError(f"there are numbers for {MAX_VIPS} VIPs")
-    taken: dict[int, str] = {}
-    for name in sorted(names):
-        number = zlib.crc32(name.encode()) % MAX_VIPS
-        while number in taken:
-            number = (number + 1) % MAX_VIPS
-        taken[number] = name
-    return {name: number for number, name in taken.items()}
+    taken: dict[int, tuple[str, int]] = {}
+    for view in range(views):
+        for name in sorted(names):
+            number = zlib.crc32((f"{name}/{view}" if view else name).encode()) % MAX_VIPS
+            while number in taken:
+                number = (number + 1) % MAX_VIPS
+            taken[number] = name, view
+    return {key: number for number, key in taken.items()}

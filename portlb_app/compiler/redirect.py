@@ -44,12 +44,13 @@ def flows(place: Place) -> Iterator[Flow]:
 
 def _to_pools(place: Place, address: Address) -> Iterator[Flow]:
     ip = family(address)
-    for pool in place.vip.redirect_ports:
+    to_address = {**place.seen, **ip.to(address)}
+    for pool in place.pools:
         mark = cookie(Reason.REDIRECT, place.number, pool.port)
         yield flow(
             REDIRECT,
             Priority.SPECIFIC,
-            match(**ip.to(address), ip_proto=IP_TCP, tcp_dst=pool.port, tcp_flags=(REDIRECT_BIT, REDIRECT_BIT)),
+            match(**to_address, ip_proto=IP_TCP, tcp_dst=pool.port, tcp_flags=(REDIRECT_BIT, REDIRECT_BIT)),
             to_pool(place, pool, ip),
             mark,
             "a client that can be redirected, on a redirect port: any server of the pool (E2)",
@@ -57,7 +58,7 @@ def _to_pools(place: Place, address: Address) -> Iterator[Flow]:
         yield flow(
             REDIRECT,
             Priority.SPECIFIC,
-            match(**ip.to(address), ip_proto=IP_UDP, udp_dst=pool.port),
+            match(**to_address, ip_proto=IP_UDP, udp_dst=pool.port),
             to_pool(place, pool, ip),
             mark,
             "UDP to a redirect port: any server of the pool (U2)",
@@ -65,7 +66,7 @@ def _to_pools(place: Place, address: Address) -> Iterator[Flow]:
         yield flow(
             REDIRECT,
             Priority.SPECIFIC,
-            match(**ip.to(address), ip_proto=IP_SCTP, sctp_dst=pool.port),
+            match(**to_address, ip_proto=IP_SCTP, sctp_dst=pool.port),
             to_pool(place, pool, ip),
             mark,
             "SCTP to a redirect port: the server of the pool whose row the association has (X4)",
@@ -76,12 +77,12 @@ def groups(place: Place) -> Iterator[Group]:
     """One select group per redirect port and version of IP: its rows as buckets of equal weight."""
     for address in place.vip.addresses:
         ip = family(address)
-        for pool in place.vip.redirect_ports:
-            number = pool_group(place.number, pool.port, ip.version)
-            yield group(number, pool.servers, partial(place.deliver, family=ip))
+        for pool in place.pools:
+            number = pool_group(place.pool_number, pool.port, ip.version)
+            yield group(place, number, pool.servers, partial(place.deliver, family=ip))
 
 
 def to_pool(place: Place, pool: RedirectPort, ip: Family) -> tuple[Action, ...]:
     """The actions that let the pool's rows decide."""
-    rows = ToGroup(pool_group(place.number, pool.port, ip.version))
+    rows = ToGroup(pool_group(place.pool_number, pool.port, ip.version))
     return (*treat(place, "redirect", pool.port, pool.quality), rows)

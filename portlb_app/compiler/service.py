@@ -17,11 +17,13 @@ from portlb_app.pipeline import SERVICE, TRANSPORTS, Priority, Reason, cookie, f
 def flows(place: Place) -> Iterator[Flow]:
     """One flow per service port, transport and address."""
     shared = {pool.port for pool in place.vip.redirect_ports}
-    qualities = {owned.port: owned.quality for server in place.servers for owned in server.service_ports}
+    qualities = {owned.port: owned.quality for server in place.every for owned in server.service_ports}
     reason = "a service port: its one owner gets it (U1, E1, D1, X4)"
     for address in place.vip.addresses:
         ip = family(address)
         for port, owner in place.owners.items():
+            if not place.is_entrance and owner not in place.port_of:
+                continue
             for name, protocol in TRANSPORTS:
                 if protocol == IP_TCP and port in shared:
                     continue

@@ -39,26 +39,26 @@ def flows(place: Place) -> Iterator[Flow]:
     """Per server and address its ports, its ICMP and its fragments; for the default server the ports of nobody."""
     for address in place.vip.addresses:
         ip = family(address)
-        for server in place.servers:
+        for server in place.attached:
             if place.is_one_armed(server) and place.vip.gateway is None:
                 continue  # it answers its clients itself
             yield from _from_server(place, server, ip)
             if server.name == place.vip.default_server:
                 yield from _foreign(place, server, ip)
-    for server in place.servers:
+    for server in place.attached:
         if place.vip.rewrite is Rewrite.NOTHING:
             yield from _to_peers(place, server)
 
 
 def _from_server(place: Place, server: Server, ip: Family) -> Iterator[Flow]:
     source = {
-        "in_port": place.port_of[server.name],
+        "in_port": server.connector.port,
         "eth_src": place.mac(server),
         **ip.by(place.source(server, ip)),
     }
     if place.is_one_armed(server):
         source["eth_dst"] = place.vip.mac  # and not what a learning switch floods
-    up = log.seen(place, place.up(server, ip))
+    up = log.seen(place, place.ascend(server, ip))
     owned = {each.port: each.quality for each in server.service_ports}
     for port, shared in _ports(place, server).items():
         for name, protocol in TRANSPORTS:
@@ -154,7 +154,7 @@ def _to_peers(place: Place, server: Server) -> Iterator[Flow]:
         yield flow(
             UPSTREAM,
             Priority.EXCEPTION,
-            match(in_port=place.port_of[server.name], eth_src=server.mac, **family(own).by(own)),
+            match(in_port=server.connector.port, eth_src=server.mac, **family(own).by(own)),
             (goto(PEER),),
             cookie(Reason.PEER),
             "a server's further address talks to other servers (N4)",

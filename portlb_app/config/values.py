@@ -221,7 +221,9 @@ class RedirectPort:
 class Server:
     """A recipient server: a host that answers as one VIP, on a connector of its own.
 
-    `weight` is its share of new connections against the others'. Its service ports are in the order of the file: of several with one application, the first is announced.
+    `weight` is its share of new connections against the others'.
+
+    Its service ports are in the order of the file: of several with one application, the first is announced.
     `addresses` and `mac` (48-bit number) are its own: what is rewritten to, or, where nothing is, what it talks to
     other servers with. `routers` are the addresses of the router its MAC address is, if it is behind one.
     """
@@ -270,7 +272,8 @@ class Vip:
 class Switch:
     """An Open vSwitch bridge: its datapath id, the OpenFlow port of its network side, and addresses of its own.
 
-    Without a network side, it is reached by links from switches that have one. Its own addresses are those of the bridge's interface on its host, where an administrator logs in (row A1).
+    Without a network side, it is reached by links from switches that have one. Its own addresses are those of the
+    bridge's interface on its host, where an administrator logs in (row A1).
     """
 
     name: str

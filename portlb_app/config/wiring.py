@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import networkx as nx
 
+from portlb_app.config.entries import ServerEntry
 from portlb_app.config.file import File
 from portlb_app.config.values import MAX_VIPS, Connector
 
@@ -49,6 +50,12 @@ def _check_links(file: File) -> None:
             )
 
 
+def is_one_armed(file: File, server: ServerEntry) -> bool:
+    """Whether a server is on the network side of its switch (row N5)."""
+    switch = file.switches.get(server.connector.switch) if server.connector else None
+    return bool(server.connector and switch and server.connector.port == switch.network)
+
+
 def _check_ways(file: File) -> None:
     """Every switch and server can be reached from a network side; all servers of a VIP from the same ones."""
     graph: nx.Graph[str] = nx.Graph()
@@ -57,17 +64,27 @@ def _check_ways(file: File) -> None:
     part = {switch: number for number, switches in enumerate(nx.connected_components(graph)) for switch in switches}
     sound = "links" not in file.unreadable
     entered = {part[name] for name, entry in file.switches.items() if entry.network is not None}
-    entered |= {part[name] for name in file.switches if f"switches.{name}.network" in file.faulty}
+    entered |= {
+        part[name]
+        for name in file.switches
+        if file.faulty.intersection((f"switches.{name}", f"switches.{name}.network"))
+    }
     for name in file.switches:
         if sound and part[name] not in entered:
             file.wrong(f"switches.{name}", "has no network side, and no links lead to one")
+    sides: dict[int, int] = {}
+    for name, entry in file.switches.items():
+        sides[part[name]] = sides.get(part[name], 0) + (entry.network is not None)
     home: dict[str, tuple[str, str]] = {}
     for name, server in file.servers.items():
         if server.vip is None or server.connector is None or server.connector.switch not in file.switches:
             continue
+        if sides[part[server.connector.switch]] > 1 and is_one_armed(file, server):
+            file.wrong(
+                f"servers.{name}.connector", f"{server.connector} is one of several network sides; clients reach all"
+            )
         first, switch = home.setdefault(server.vip, (name, server.connector.switch))
         if sound and part[switch] != part[server.connector.switch]:
             file.wrong(
                 f"servers.{name}.connector", f"{first} of the same VIP is on {switch}, and no links lead from there"
             )
-

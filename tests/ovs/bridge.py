@@ -16,7 +16,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from portlb_app.openflow import LOCAL, Flow, Group, SwitchState, actions_text
+from portlb_app.openflow import LOCAL, Flow, Group, SwitchState, ToGroup, actions_text
 from portlb_app.plan import diff
 from tests.ovs.switch import Switch
 
@@ -188,14 +188,10 @@ class Bridge:
         found = re.fullmatch(r"set_field:(0x[0-9a-f]+)->reg1,resubmit\(,(\d+)\)", row)
         if not found:
             return row
-        number, table, port, version = int(found[1], 16), int(found[2]), group & 0xFFFF, {7: 4, 8: 6}[group >> 28]
-        eth_type = {4: 0x0800, 6: 0x86DD}[version]
-        (flow,) = (
-            each
-            for each in self._flows
-            if each.table == table and each.cookie & 0xFFFFFFFF == (group >> 16 & 0xFFF) << 16 | port
-            and {("reg1", number, None), ("eth_type", eth_type, None)} <= set(each.match)
-        )
+        number, table = int(found[1], 16), int(found[2])
+        (decides,) = (each for each in self._flows if ToGroup(group) in each.actions)
+        wanted = {("reg1", number, None), *decides.match}
+        (flow,) = (each for each in self._flows if each.table == table and set(each.match) == wanted)
         return actions_text(flow.actions[2:]).replace("in_port", "IN_PORT")  # behind the register and the learning
 
     # ---- packets ----

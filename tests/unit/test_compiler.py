@@ -23,6 +23,7 @@ from portlb_app.pipeline import (
     COOKIE_MASK,
     ICMP,
     ROWS,
+    SELECTION,
     SERVICE,
     TABLES,
     PipelineError,
@@ -34,7 +35,6 @@ from portlb_app.pipeline import (
     is_our_group,
     match_all,
     pool_group,
-    selection,
 )
 from tests import generate
 
@@ -98,7 +98,7 @@ def test_flows_and_groups_fit_together(config: Config) -> None:
         used = {action.group for each in state.flows for action in each.actions if isinstance(action, ToGroup)}
         assert used == state.group_by_number.keys()
         for group in state.groups:
-            assert len(group.buckets) in (0, ROWS) and group.selection == selection(level=0)
+            assert len(group.buckets) in (0, ROWS) and group.selection == SELECTION
             assert group.type == "select"
             assert all(isinstance(bucket[-1], (Output, Resubmit)) for bucket in group.buckets)
 

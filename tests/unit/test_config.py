@@ -502,13 +502,13 @@ def test_vips_against_each_other() -> None:
     ]
 
 
-def test_servers_of_a_vip_share_a_switch() -> None:
-    """Until trees are there."""
+def test_links_lead_to_every_server_of_a_vip() -> None:
+    """Without one, no client could reach both."""
     data = json.loads(json.dumps(SMALL))
     data["switches"]["s2"] = {"dpid": 2, "network": 1}
     data["servers"]["b"]["connector"] = "s2:3"
     assert errors(json.dumps(data)) == [
-        "servers.b.connector: a of the same VIP is on switch s1; trees of switches are not supported yet"
+        "servers.b.connector: a of the same VIP is on s1, and no links lead from there"
     ]
 
 

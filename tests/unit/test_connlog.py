@@ -43,7 +43,7 @@ IN_PORT = {"a": 2, "b": 3, "n": 3}
 
 def place_of(vip: str, config: Config = CONFIG) -> Place:
     """A VIP on the one switch."""
-    return next(place for place in places(config, topology.of(config), "s1") if place.vip.name == vip)
+    return next(place for place in places(config, topology.of(config), config.switches[0]) if place.vip.name == vip)
 
 
 PLACES = {vip: place_of(vip) for vip in VIPS}

@@ -56,6 +56,7 @@ EVERY_FIELD: list[tuple[Match, str, str]] = [
     (match(reg0=2), "reg0=0x2", "reg0=2"),
     (match(reg0=(2, 3)), "reg0=0x2/0x3", "reg0=2/3"),
     (match(reg1=5), "reg1=0x5", "reg1=5"),
+    (match(reg2=6), "reg2=0x6", "reg2=6"),
     (match(in_port=LOCAL), "in_port=LOCAL", "in_port=local"),
     (match(in_port=7), "in_port=7", "in_port=7"),
     (match(eth_src=0x020000000064), "eth_src=02:00:00:00:00:64", "dl_src=02:00:00:00:00:64"),
