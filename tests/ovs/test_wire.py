@@ -231,7 +231,8 @@ def every_action() -> Iterator[Flow]:
     yield flow(13, Resubmit(70), Output(LOCAL))
     yield flow(14, SetField("reg1", 7), LEARNT4, Output(1), **TCP)
     yield flow(15, LEARNT6, Output(1), **IP6 | {"ip_proto": 6})
-    yield flow(21, Output(1), reg0=3, reg1=4, reg2=5)
+    yield flow(21, Output(1), reg1=4, reg2=5)
+    yield flow(23, Output(1), reg0=3, reg2=5)
     yield flow(22, SetField("reg2", 1), Output(1), reg2=0xFFFFFFFF)
     yield flow(16, CopyToController(METER + 1), CopyToController(METER + 255), Output(1), Goto(200), **TCP)
 
