@@ -17,6 +17,7 @@ from __future__ import annotations
 import enum
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from ipaddress import IPv6Address
 from types import MappingProxyType
 
@@ -244,6 +245,7 @@ def cookie(reason: Reason, vip: int = 0, port: int = 0) -> int:
     return COOKIE | int(reason) << 40 | (vip & 0xFFFF) << 16 | port
 
 
+@lru_cache(maxsize=4096)
 def told_by(cookie: int) -> tuple[Reason | None, int, int]:
     """What a cookie says: reason (None if the cookie is none of ours), the number of the VIP, the port."""
     reason = cookie >> 40 & 0xFF

@@ -252,6 +252,10 @@ class Backlog(Generic[Message]):
     def __init__(self) -> None:
         self._waiting: dict[Reason, deque[Message]] = {reason: deque() for reason in HANDED_UP}
 
+    def __bool__(self) -> bool:
+        """Whether anything waits."""
+        return any(self._waiting.values())
+
     def put(self, reason: Reason, message: Message) -> bool:
         """Whether there was room for it."""
         queue = self._waiting[reason]
@@ -263,11 +267,10 @@ class Backlog(Generic[Message]):
     def take(self, most: int) -> list[Message]:
         """The next ones, at most so many: one of each reason, then a second of each, and so on."""
         taken: list[Message] = []
-        while len(taken) < most:
-            ready = [queue for queue in self._waiting.values() if queue][: most - len(taken)]
-            if not ready:
-                break
-            taken.extend(queue.popleft() for queue in ready)
+        ready = [queue for queue in self._waiting.values() if queue]
+        while ready and len(taken) < most:
+            taken.extend(queue.popleft() for queue in ready[: most - len(taken)])
+            ready = [queue for queue in ready if queue]
         return taken
 
 
@@ -298,8 +301,8 @@ def _to(place: Place, ip: Family, servers: Iterable[str], fate: Fate = Fate.SENT
     here = [server for server in servers if server in place.port_of]
     match place.vip.rewrite:
         case Rewrite.NOTHING:
-            outputs = tuple(dict.fromkeys(action for server in here for action in place.deliver(server, ip)))
-            deliveries = [_Delivery(outputs)] if outputs else []
+            outputs = dict.fromkeys(place.output(server) for server in here)  # they may share a connector
+            deliveries = [_Delivery(tuple(outputs))] if outputs else []
         case Rewrite.MAC:
             deliveries = [_Delivery(place.deliver(server, ip)) for server in here]
         case Rewrite.ADDRESS:
@@ -433,6 +436,8 @@ def _first_fragment(place: Place, first: packets.Fragment) -> _Verdict:
 
 def _whole(verdict: _Verdict, ip: Family) -> _Verdict:
     """The same with every address rewritten here, and none by the switch, which would spoil a fragment."""
+    if all(each.address is None for each in verdict.deliveries):
+        return verdict
     deliveries = (
         replace(each, actions=_without(each.actions, ip.destination)) if each.address is not None else each
         for each in verdict.deliveries

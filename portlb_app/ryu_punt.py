@@ -47,18 +47,22 @@ class Desk:
         if reason is None:
             return
         if self._backlog.put(reason, message):
-            self._something.set()
+            self._wake()
         else:
             self._punt.lost(cookie)
 
     def send(self, send: Send) -> None:
         """Have the switch send a packet soon."""
         self._owed.append(send)
-        self._something.set()
+        self._wake()
 
     def close(self) -> None:
         """Stop; what waits is forgotten."""
         hub.kill(self._thread)
+
+    def _wake(self) -> None:
+        if not self._something.is_set():
+            self._something.set()
 
     def _run(self) -> None:
         while True:
@@ -73,7 +77,8 @@ class Desk:
                 if sends:
                     out = (ryu_wire.packet_out(send.in_port, send.actions, send.frame) for send in sends)
                     self.datapath.send(b"".join(out))
-                hub.sleep(0)
+                if self._backlog or self._owed:
+                    hub.sleep(0)
 
     def _judged(self, message: bytes, now: float) -> tuple[Send, ...]:
         """What a packet-in leads to. An error of ours costs this packet only, and is logged once."""
