@@ -45,6 +45,7 @@ from portlb_app.openflow import (
     Selection,
     SetField,
     ToController,
+    ToGroup,
     ToMeter,
 )
 from portlb_app.packets import Address
@@ -153,7 +154,7 @@ NEIGHBOUR = _table(
     "arp_op arp_spa arp_tpa arp_sha",
     "ADVERTISE FRAGMENT UPSTREAM PEER LOG",
 )
-ADVERTISE = _table("ADVERTISE", 15, "eth_type ip_proto icmpv6_type nd_target")
+ADVERTISE = _table("ADVERTISE", 15, "eth_type ip_proto ipv6_dst icmpv6_type nd_target")
 FRAGMENT = _table("FRAGMENT", 20, "eth_type ip_frag ip_dst ipv6_dst", "ICMP DEFAULT")
 ICMP = _table("ICMP", 30, f"{_IP} icmp_type icmpv6_type", "SERVICE DEFAULT")
 SERVICE = _table("SERVICE", 40, f"{_IP} {_PORTS_TO}", "REDIRECT")
@@ -161,6 +162,7 @@ REDIRECT = _table("REDIRECT", 50, f"{_IP} {_PORTS_TO} tcp_flags", "LEGACY")
 LEGACY = _table("LEGACY", 60, f"{_IP} tcp_dst tcp_flags", "DEFAULT PINNED")
 PINNED = _table("PINNED", 62, f"{_IP} tcp_dst")
 PIN = _table("PIN", 64, f"{_IP} tcp_dst reg1")
+SIGNAL = _table("SIGNAL", 66, f"{_IP} tcp_dst")
 DEFAULT = _table("DEFAULT", 70, "eth_type ip_dst ipv6_dst")
 UPSTREAM = _table(
     "UPSTREAM",
@@ -182,6 +184,7 @@ TABLES = (
     LEGACY,
     PINNED,
     PIN,
+    SIGNAL,
     DEFAULT,
     UPSTREAM,
     PEER,
@@ -282,9 +285,13 @@ def icmp_group(vip: int, version: int) -> int:
     return pool_group(vip, 0, version)
 
 
+ROW_GROUP = 0x9 << 28
+"""The group that finds out which row a packet has, whatever the pool: rows are numbered alike in all of them."""
+
+
 def is_our_group(number: int) -> bool:
     """Whether a group in a switch is ours, by its number."""
-    return number >> 28 in (*GROUPS.values(), *PIN_GROUPS.values())
+    return number >> 28 in (*GROUPS.values(), *PIN_GROUPS.values(), ROW_GROUP >> 28)
 
 
 METERS = 0x50
@@ -332,6 +339,21 @@ def rate_meter(number: int, rate: int) -> Meter:
 def punt(reason: Reason) -> tuple[Action, ...]:
     """The actions that hand a packet up, within what its reason's meter lets through; KeyError for another reason."""
     return (ToMeter(PUNTED[reason].number), ToController())
+
+
+def punt_with_row(reason: Reason) -> tuple[Action, ...]:
+    """The same for a packet of which the controller has to know the row: the group looks it up in SIGNAL."""
+    return (ToMeter(PUNTED[reason].number), ToGroup(ROW_GROUP))
+
+
+def tell_row(row: int) -> tuple[Action, ...]:
+    """The actions of a row's bucket in `ROW_GROUP`: its number (from 0), plus one, goes up in a register."""
+    return (SetField("reg1", row + 1), look_up(SIGNAL))
+
+
+def row_told(register: int) -> int | None:
+    """The row a packet came up with, by that register; None if none was told."""
+    return register - 1 if 1 <= register <= ROWS else None
 
 
 def copy(reason: Reason) -> tuple[Action, ...]:

@@ -19,8 +19,8 @@ reason          what it is                     who gets it
 ==============  =============================  =====================================================================
 
 Every packet but those copies has exactly one `Fate`, and is counted under it; a fragment that waits for its first is
-counted when it waits no more. Nothing is remembered but fragments (`fragments`) and the log: a SYN goes through the
-pool's group, whose row is a function of the packet, so a repeated one finds the same server (docs/decisions/0012).
+counted when it waits no more. Nothing is remembered but fragments (`fragments`) and the log: a SYN comes up with the
+row that the switch's hash has chosen, so a repeated one finds the same server (docs/decisions/0012).
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from typing import Generic, TypeVar
 from portlb_app import packets, topology
 from portlb_app.compiler.legacy import to_plain
 from portlb_app.compiler.place import Place, address_in, places
-from portlb_app.compiler.redirect import to_pool
+from portlb_app.compiler.redirect import to_pool, to_row
 from portlb_app.config import (
     Address,
     Config,
@@ -73,11 +73,15 @@ class Fate(str, enum.Enum):
 
 @dataclass(frozen=True)
 class Punted:
-    """A packet that was handed up: the cookie of the flow that did it, the OpenFlow port it came in on, all of it."""
+    """A packet that was handed up: the cookie of the flow that did it, the OpenFlow port it came in on, all of it.
+
+    `row` is the one its pool's group would choose, where the switch told.
+    """
 
     cookie: int
     in_port: int
     frame: bytes
+    row: int | None = None
 
 
 @dataclass(frozen=True)
@@ -198,7 +202,7 @@ class Punt:
                 verdict = _icmp_error(place, packet.frame)
                 sends = _sends(packet.in_port, verdict, frames, _about_server)
             case Reason.SIGNAL:
-                verdict = _signal(place, port, packet.frame)
+                verdict = _signal(place, port, packet)
                 sends = _sends(packet.in_port, verdict, frames, packets.readdress)
             case _:
                 verdict = _server_fragment(place, packet.frame)
@@ -398,19 +402,21 @@ def _without(actions: tuple[Action, ...], field: str) -> tuple[Action, ...]:
 # ---- SYNs that may ask for a redirect by their option ----------------------------------------------------------------
 
 
-def _signal(place: Place, port: int, frame: bytes) -> _Verdict:
+def _signal(place: Place, port: int, packet: Punted) -> _Verdict:
     """The pool for a client that can be redirected; for a plain one what the port's policy says (rows E2, E3, E4)."""
-    segment, pool = packets.tcp(frame), _pool(place, port)
+    segment, pool = packets.tcp(packet.frame), _pool(place, port)
     if segment is None or segment.dport != port or segment.flags & (SYN | ACK) != SYN:
         return _MALFORMED
     if pool is None or segment.destination not in place.vip.addresses:
         return _UNKNOWN
     ip = family(segment.destination)
-    if segment.asks_redirect:
-        return _Verdict((_Delivery(to_pool(place, pool, ip)),), Fate.SENT)
-    if pool.legacy is Legacy.DROP:
+    if not segment.asks_redirect and pool.legacy is Legacy.DROP:
         return _DROPPED
-    return _Verdict((_Delivery(to_plain(place, pool, ip)),), Fate.SENT)
+    if not segment.asks_redirect and pool.legacy is not Legacy.BALANCE:
+        return _Verdict((_Delivery(to_plain(place, pool, ip)),), Fate.SENT)
+    if packet.row is None or not pool.servers:
+        return _Verdict((_Delivery(to_pool(place, pool, ip)),), Fate.SENT)
+    return _Verdict((_Delivery(to_row(place, pool, ip, packet.row)),), Fate.SENT)
 
 
 # ---- fragments -------------------------------------------------------------------------------------------------------
@@ -428,7 +434,8 @@ def _first_fragment(place: Place, first: packets.Fragment) -> _Verdict:
 
     Where a pool decides, the row is one of ours: the switch hashes the ports of whole packets, and can't be asked what
     its hash would be. So fragmented and whole datagrams of one sender to a redirect port may reach different servers;
-    and TCP that is no SYN is dropped, unless the pool has one server: any other would reset the connection.
+    and TCP that is no SYN is dropped, unless the pool has one server: any other would reset the connection. So are a
+    plain client's SYNs to a pinned port, whose connection's whole packets the switch would remember elsewhere.
     """
     ip = family(first.destination)
     return _whole(_by_ports(place, ip, first), ip)
@@ -468,6 +475,8 @@ def _by_ports(place: Place, ip: Family, first: packets.Fragment) -> _Verdict:
     opening = first.flags & (SYN | ACK) == SYN
     if not redirect and pool.legacy is Legacy.DROP and opening:
         return _DROPPED
+    if not redirect and pool.legacy is Legacy.PIN:
+        opening = False  # what the switch remembers is its secret, too
     if opening or len(pool.servers) == 1:
         return _row(place, ip, pool, first)
     return _UNKNOWN

@@ -56,6 +56,7 @@ _MISS: dict[str, tuple[str | None, str]] = {
     "LEGACY": ("DEFAULT", "no redirect port either"),
     "PINNED": (None, "no redirect port that is pinned: drop"),
     "PIN": (None, "no row names such a server: drop"),
+    "SIGNAL": (None, "no redirect port whose SYNs the controller reads: drop"),
     "DEFAULT": (None, "no default server: drop"),
     "UPSTREAM": (None, "a server may only send as its VIP, from ports it owns or shares: drop"),
     "PEER": (None, "no server's further address: drop"),
@@ -89,7 +90,7 @@ def _switch(switch: Switch, graph: topology.Topology, here: tuple[Place, ...]) -
     meters = (*HANDED_UP.values(), *(meter for place in here for meter in place.rates.values()))
     return SwitchState(
         frozenset(flows),
-        frozenset(group for place in here for table in (redirect, pin, icmp) for group in table.groups(place)),
+        frozenset(group for place in here for table in (redirect, pin, legacy, icmp) for group in table.groups(place)),
         frozenset(meter for meter in meters if meter.number in used),
     )
 

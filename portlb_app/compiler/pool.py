@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from portlb_app.openflow import Action, Group
-from portlb_app.pipeline import selection
+from portlb_app.pipeline import ROW_GROUP, ROWS, selection, tell_row
 from portlb_app.selection import rows
 
 
@@ -13,3 +13,8 @@ def group(number: int, servers: tuple[str, ...], bucket: Callable[[str], tuple[A
     """The select group in which every row of these servers does what `bucket` says for its server."""
     buckets = {server: bucket(server) for server in servers}
     return Group(number, "select", tuple(buckets[server] for server in rows(servers)), selection(level=0))
+
+
+def row_group() -> Group:
+    """The select group whose buckets tell which row a packet has: what `group` would hash it to."""
+    return Group(ROW_GROUP, "select", tuple(tell_row(row) for row in range(ROWS)), selection(level=0))

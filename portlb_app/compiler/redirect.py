@@ -25,6 +25,7 @@ from portlb_app.pipeline import (
     flow,
     pool_group,
 )
+from portlb_app.selection import rows
 
 
 def flows(place: Place) -> Iterator[Flow]:
@@ -83,5 +84,10 @@ def groups(place: Place) -> Iterator[Group]:
 
 def to_pool(place: Place, pool: RedirectPort, ip: Family) -> tuple[Action, ...]:
     """The actions that let the pool's rows decide."""
-    rows = ToGroup(pool_group(place.number, pool.port, ip.version))
-    return (*treat(place, "redirect", pool.port, pool.quality), rows)
+    by_rows = ToGroup(pool_group(place.number, pool.port, ip.version))
+    return (*treat(place, "redirect", pool.port, pool.quality), by_rows)
+
+
+def to_row(place: Place, pool: RedirectPort, ip: Family, row: int) -> tuple[Action, ...]:
+    """The actions of one of these rows (from 0), for a packet whose row is known; the pool must have a server."""
+    return (*treat(place, "redirect", pool.port, pool.quality), *place.deliver(rows(pool.servers)[row], ip))

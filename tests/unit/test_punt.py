@@ -26,8 +26,20 @@ from portlb_app.openflow import (
     ToController,
     ToGroup,
 )
-from portlb_app.pipeline import COOKIE, FAMILIES, PUNTED, Reason, cookie
+from portlb_app.pipeline import (
+    COOKIE,
+    FAMILIES,
+    PUNTED,
+    ROW_GROUP,
+    ROWS,
+    SIGNAL,
+    Reason,
+    cookie,
+    row_told,
+    tell_row,
+)
 from portlb_app.punt import BACKLOG, Backlog, Punt, Punted, Send, reason_of
+from portlb_app.selection import rows
 from tests import generate, reference, wire
 from tests.reference import ICMP, ICMPV6, SYN, TCP, UDP, All, AnyOf, Drop, Ip, Outcome, Packet, To, deliver, judge
 
@@ -201,10 +213,15 @@ def test_what_is_handed_up_has_a_meter() -> None:
     tried = 0
     for number in range(60):
         for state in compile_config(generate.configuration(Random(f"meter/{number}"))).values():
-            up = [flow for flow in state.flows if ToController() in flow.actions]
+            up = [
+                flow for flow in state.flows if {ToController(), ToGroup(ROW_GROUP)} & set(flow.actions)
+            ]
             for flow in up:
                 reason = reason_of(flow.cookie)
                 assert reason is not None
+                if flow.table == SIGNAL.number:  # only the group leads there
+                    assert reason is Reason.SIGNAL
+                    continue
                 assert flow.actions[0].meter == PUNTED[reason].number  # type: ignore[union-attr]
                 assert PUNTED[reason] in state.meters
             assert {reason_of(flow.cookie) for flow in up} == {
@@ -333,6 +350,24 @@ def test_a_syn_that_asks_by_its_option_goes_through_the_pool() -> None:
     assert desk.who("signal", syn(21, bytes.fromhex("0101fd0652510800")[:8]), 21) == "a"
     assert desk.who("signal", syn(21, bytes.fromhex("0101fd0652507000")), 21) == "a", "asks for nothing"
     assert desk.counted("signal") == {"sent": 4}
+
+
+def test_a_syn_goes_where_the_row_that_came_up_with_it_says() -> None:
+    """And a plain one, where plain clients follow the rows; not where somebody else gets them."""
+    for port, names in ((20, ("a", "b", "c")), (21, ("a", "b"))):
+        desk = Desk(("legacy: drop", "legacy: balance"))
+        vip = desk.config.vips[0]
+        for row in range(ROWS):
+            for options in (generate.ASKS, b""):
+                up = handed_up(desk.config, vip, "signal", 1, syn(port, options), port)
+                (send,) = desk.punt.take(1, replace(up, row=row), 0)
+                wanted = rows(names)[row] if options or port == 20 else "a"
+                assert send.actions == (Output({"a": 2, "b": 3, "c": 4}[wanted]),)
+
+
+def test_a_row_that_is_none_is_none() -> None:
+    assert [row_told(register) for register in (0, 1, ROWS, ROWS + 1, 1 << 31)] == [None, 0, ROWS - 1, None, None]
+    assert [tell_row(row)[0] for row in (0, ROWS - 1)] == [SetField("reg1", 1), SetField("reg1", ROWS)]
 
 
 def test_a_syn_that_does_not_ask_is_a_plain_clients() -> None:
