@@ -24,7 +24,7 @@ from portlb_app import api, ryu_wire
 from portlb_app.config import ConfigError
 from portlb_app.openflow import Flow, Group, Meter, SwitchState
 from portlb_app.plan import Plan, Step
-from portlb_app.punt import Punt
+from portlb_app.punt import Punt, Send
 from portlb_app.reconciler import (
     Answer,
     Applied,
@@ -312,13 +312,15 @@ class Controller(app_manager.RyuApp):  # type: ignore[misc]
             known.datapath.drop(f"switch {datapath.id:#x} connected again")
             self._desks[datapath.id].close()
         self._conversations[datapath.id] = Conversation(datapath, self._step)
-        self._desks[datapath.id] = Desk(datapath, self._punt, lambda: self._reconciler.live.config)
+        self._desks[datapath.id] = Desk(datapath, self._punt, lambda: self._reconciler.live, self._pass_on)
+        self._punt.connected(datapath.id)
         self._step(SwitchConnected(datapath.id, datapath.up))
 
     def _disconnected(self, conversation: Conversation) -> None:
         conversation.close()
         del self._conversations[conversation.datapath.id]
         self._desks.pop(conversation.datapath.id).close()
+        self._punt.disconnected(conversation.datapath.id)
         self._step(SwitchDisconnected(conversation.datapath.id))
 
     # ---- the reconciler ----
@@ -327,9 +329,12 @@ class Controller(app_manager.RyuApp):  # type: ignore[misc]
         while True:
             hub.sleep(TICK_SECONDS)
             self._step(Tick())
-            for dpid, send in self._punt.expire(time.monotonic()):
-                if desk := self._desks.get(dpid):
-                    desk.send(send)
+            for send in self._punt.expire(time.monotonic()):
+                self._pass_on(send)
+
+    def _pass_on(self, send: Send) -> None:
+        if desk := self._desks.get(send.dpid):
+            desk.send(send)
 
     def _punted(self, datapath: GuardedDatapath, message: bytes) -> None:
         desk = self._desks.get(datapath.id)

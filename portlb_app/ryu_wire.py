@@ -52,6 +52,7 @@ from portlb_app.openflow import (
     ToGroup,
     ToMeter,
 )
+from portlb_app.pipeline import row_told
 from portlb_app.plan import Step
 from portlb_app.punt import Punted
 
@@ -114,6 +115,7 @@ _OXM = _oxm_headers()
 
 _IN_PORT = 0x8000 << 16 | 4
 """OXM_OF_IN_PORT."""
+_XREG0 = 0x8001 << 16 | 8
 _XREGS_MASKED = {0x8001 << 16 | number << 9 | 1 << 8 | 16: number for number in (0, 1)}
 """Open vSwitch answers a match on reg0 or reg1 as the upper or lower half of OpenFlow's 64-bit packet register 0
 (7.2.3.11), masked; on reg2 as the upper half of packet register 1."""
@@ -734,7 +736,11 @@ def packet_in_cookie(message: bytes) -> int:
 
 
 def packet_in(message: bytes) -> Punted | None:
-    """What a packet-in message (with its header) hands up; None if it is cut off, buffered, or names no port."""
+    """What a packet-in message (with its header) hands up; None if it is cut off, buffered, or names no port.
+
+    Its row is in the lower half of the first 64-bit packet register (7.2.3.11), reg1, which Open vSwitch tells if one
+    half is not 0.
+    """
     if len(message) < _PACKET_IN.size + 4:
         return None
     buffer, total, _, _, cookie = _PACKET_IN.unpack_from(message)
@@ -744,10 +750,13 @@ def packet_in(message: bytes) -> Punted | None:
     frame = message[start:]
     if buffer != ofp.OFP_NO_BUFFER or length < 4 or start > len(message) or total != len(frame):
         return None
+    port, register = None, 0
     at, end = at + 4, at + length
-    while at + 4 <= end:
-        (header,) = struct.unpack_from("!I", message, at)
-        if header == _IN_PORT and at + 8 <= end:
-            return Punted(cookie, int.from_bytes(message[at + 4 : at + 8], "big"), frame)
+    while at + 8 <= end:
+        header, value = struct.unpack_from("!II", message, at)
+        if header == _IN_PORT:
+            port = value
+        elif header == _XREG0 and at + 12 <= end:
+            (register,) = struct.unpack_from("!I", message, at + 8)
         at += 4 + (header & 0xFF)
-    return None
+    return None if port is None else Punted(cookie, port, frame, row_told(register))

@@ -1,4 +1,4 @@
-"""Links that go and come back, with the whole controller and real switches: the tables are those of the links that work."""
+"""Links that go and come back, with the whole controller and real switches: tables are those of the links that work."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ NAMES = {switch.name: switch.dpid for switch in WHOLE.config.switches}
 PORTS = {name: (1, 2, 3, 4) if name.startswith("leaf") else (1, 2, 3) for name in NAMES}
 CUT, *_ = WHOLE.config.links
 SOON = 1.0
-"""Seconds in which a link that is cut has to be left: some switches that do nothing else, a table of a hundred flows."""
+"""Seconds in which a link that is cut has to be left, where there is nothing else to do."""
 
 
 def tables(down: set[Link] | None = None) -> dict[str, SwitchState]:

@@ -41,6 +41,7 @@ from portlb_app.openflow import (
 )
 from portlb_app.pipeline import COOKIE, METERS, answer_arp, answer_nd, pool_group
 from portlb_app.plan import Plan, Step, diff
+from portlb_app.punt import Punted
 from tests.ovs.switch import Switch
 from tests.unit.test_nicira import LEARNT4, LEARNT6
 
@@ -368,8 +369,8 @@ def sent_by(switch: Switch, bridge: str, port: int) -> int:
 
 
 def test_a_packet_is_handed_up_and_sent_out(switch: Switch, bridge: str, wire: Wire) -> None:
-    """The packet-in carries cookie, port and the whole frame, no byte of it can crash the decoder; back it goes."""
-    up = flow(0, SetField("reg0", 7), ToController(), in_port=1)
+    """The packet-in has cookie, port, row and the whole frame, no byte of it can crash the decoder; back it goes."""
+    up = flow(0, SetField("reg0", 7), SetField("reg1", 42), ToController(), in_port=1)
     assert wire.converge(SwitchState(frozenset({up}))) == []
     switch.vsctl("set", "interface", "w2", f"options:tx_pcap={switch.directory}/w2.pcap")
     frame = bytes(range(200)) * 5
@@ -380,7 +381,7 @@ def test_a_packet_is_handed_up_and_sent_out(switch: Switch, bridge: str, wire: W
     assert message[1] == ofp.OFPT_PACKET_IN and ryu_wire.packet_in_cookie(message) == up.cookie
     packet = ryu_wire.packet_in(message)
     assert packet is not None
-    assert (packet.cookie, packet.in_port, packet.frame) == (up.cookie, 1, frame)
+    assert packet == Punted(up.cookie, 1, frame, row=41)
     for data in damaged(message[:80]):
         ryu_wire.packet_in(data + message[80:])
         ryu_wire.packet_in_cookie(data)
