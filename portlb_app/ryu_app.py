@@ -37,6 +37,7 @@ from portlb_app.reconciler import (
     Live,
     Log,
     Outcome,
+    PortsSeen,
     ReadState,
     Reconciler,
     Refused,
@@ -61,6 +62,9 @@ METERS = 1 << 8
 ERRORS = 10
 """Errors of one bundle that are kept."""
 SEND_BYTES = 1 << 16
+PORT_SECONDS = 0.02
+"""How long other ports' news are waited for: a switch that dies takes several links along, and each change costs all
+tables anew."""
 
 _LOG = logging.getLogger("portlb")
 
@@ -268,7 +272,9 @@ class Controller(app_manager.RyuApp):  # type: ignore[misc]
         self._waiting: dict[int, Signal] = {}
         self._punt = Punt()
         self._desks: dict[int, Desk] = {}
+        self._news: set[int] = set()
         door.on_packet = self._punted
+        door.on_ports = self._port_news
 
     def start(self) -> None:
         """Called by Ryu when everything is set up."""
@@ -306,9 +312,9 @@ class Controller(app_manager.RyuApp):  # type: ignore[misc]
             known.datapath.drop(f"switch {datapath.id:#x} connected again")
             self._desks[datapath.id].close()
         self._conversations[datapath.id] = Conversation(datapath, self._step)
-        self._desks[datapath.id] = Desk(datapath, self._punt, lambda: self._reconciler.live.config, self._pass_on)
+        self._desks[datapath.id] = Desk(datapath, self._punt, lambda: self._reconciler.live, self._pass_on)
         self._punt.connected(datapath.id)
-        self._step(SwitchConnected(datapath.id))
+        self._step(SwitchConnected(datapath.id, datapath.up))
 
     def _disconnected(self, conversation: Conversation) -> None:
         conversation.close()
@@ -334,6 +340,17 @@ class Controller(app_manager.RyuApp):  # type: ignore[misc]
         desk = self._desks.get(datapath.id)
         if desk and desk.datapath is datapath:
             desk.put(message)
+
+    def _port_news(self, datapath: GuardedDatapath) -> None:
+        known = self._conversations.get(datapath.id)
+        if known and known.datapath is datapath:
+            if not self._news:
+                hub.spawn_after(PORT_SECONDS, self._look_at_ports)
+            self._news.add(datapath.id)
+
+    def _look_at_ports(self) -> None:
+        news, self._news = self._news & self._conversations.keys(), set()
+        self._step(PortsSeen({dpid: self._conversations[dpid].datapath.up for dpid in news}))
 
     def _step(self, event: Event) -> None:
         for command in self._reconciler.handle(event, time.monotonic()):

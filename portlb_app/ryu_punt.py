@@ -15,8 +15,8 @@ from collections.abc import Callable
 from ryu.lib import hub
 
 from portlb_app import ryu_wire
-from portlb_app.config import Config
 from portlb_app.punt import Backlog, Punt, Send, reason_of
+from portlb_app.reconciler import Configuration
 from portlb_app.ryu_guard import GuardedDatapath
 
 TURN = 16
@@ -37,7 +37,7 @@ class Desk:
         self,
         datapath: GuardedDatapath,
         punt: Punt,
-        live: Callable[[], Config],
+        live: Callable[[], Configuration],
         elsewhere: Callable[[Send], None],
     ) -> None:
         self.datapath = datapath
@@ -79,7 +79,8 @@ class Desk:
             self._something.wait()
             self._something.clear()
             while (messages := self._backlog.take(TURN)) or self._owed:
-                self._punt.adopt(self._live())
+                live = self._live()
+                self._punt.adopt(live.config, live.down)
                 now = time.monotonic()
                 sends = [self._owed.popleft() for _ in range(min(TURN, len(self._owed)))]
                 for message in messages:

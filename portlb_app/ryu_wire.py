@@ -403,8 +403,44 @@ class RawMeter(RawEntry):
         return cls(bytes(buf[offset : offset + length]))
 
 
+_PORT = struct.Struct("!IH26xII")
+"""struct ofp_port (7.2.1): number, length, what the port is called, how it is set, how it is; properties follow."""
+_PORT_STATUS = struct.Struct("!8xB7x")
+"""struct ofp_port_status (7.4.3) with its header: what happened to the port that follows."""
+
+
+@dataclass(frozen=True, slots=True)
+class Port:
+    """What matters of a port's description: its OpenFlow number, and whether it is up. Its names are Ryu's."""
+
+    port_no: int
+    length: int
+    up: bool
+
+    @classmethod
+    def parser(cls, buf: bytes, offset: int) -> Port:
+        """The port that is described at `offset`; what its properties say is not looked at."""
+        if len(buf) - offset < _PORT.size:
+            raise Malformed("a port's description is cut off")
+        number, length, config, state = _PORT.unpack_from(buf, offset)
+        if not _PORT.size <= length <= len(buf) - offset:
+            raise Malformed(f"a port's description says it has {length} bytes")
+        return cls(number, length, not (config & ofp.OFPPC_PORT_DOWN or state & ofp.OFPPS_LINK_DOWN))
+
+
+def port_status(message: bytes) -> tuple[Port, bool]:
+    """The port that a port status message (with its header) is about, and whether it is there; Malformed."""
+    port = Port.parser(message, _PORT_STATUS.size)
+    (reason,) = _PORT_STATUS.unpack_from(message)
+    return port, reason != ofp.OFPPR_DELETE
+
+
 def keep_descriptions_raw() -> None:
-    """Make Ryu hand over as `RawEntry` what `decode_flow`, `decode_group`, `decode_meter` and `our_metered` read."""
+    """Make Ryu hand over raw what `decode_flow`, `decode_group`, `decode_meter` and `our_metered` read, and ports.
+
+    Ryu keeps every port of a switch with its properties, and believes their lengths.
+    """
+    parser.OFPPortDescStatsReply.cls_stats_body_cls = Port
     parser.OFPMeterStatsReply.cls_stats_body_cls = RawMeter
     parser.OFPFlowDescStatsReply.cls_stats_body_cls = RawEntry
     parser.OFPGroupDescStatsReply.cls_stats_body_cls = RawEntry
