@@ -305,7 +305,7 @@ def _to(place: Place, ip: Family, servers: Iterable[str], fate: Fate = Fate.SENT
     here = [server for server in servers if server in place.port_of]
     match place.vip.rewrite:
         case Rewrite.NOTHING:
-            outputs = dict.fromkeys(place.output(server) for server in here)  # they may share a connector
+            outputs = dict.fromkeys([place.output(server) for server in here])  # they may share a connector
             deliveries = [_Delivery(tuple(outputs))] if outputs else []
         case Rewrite.MAC:
             deliveries = [_Delivery(place.deliver(server, ip)) for server in here]
@@ -324,7 +324,10 @@ def _default(place: Place, ip: Family) -> _Verdict:
 
 
 def _pool(place: Place, port: int) -> RedirectPort | None:
-    return next((pool for pool in place.vip.redirect_ports if pool.port == port), None)
+    for pool in place.vip.redirect_ports:
+        if pool.port == port:
+            return pool
+    return None
 
 
 # ---- ICMP errors -----------------------------------------------------------------------------------------------------

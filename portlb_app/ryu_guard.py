@@ -24,7 +24,7 @@ import ssl
 import struct
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import closing, contextmanager
 from typing import Any
 
@@ -103,6 +103,8 @@ class GuardedDatapath(Datapath):  # type: ignore[misc]
     def __init__(self, connection: socket.socket, address: tuple[Any, ...], door: Door) -> None:
         super().__init__(connection, address)
         self._door = door
+        self.awaited: Collection[int] = ()
+        """The xids of requests for whose answers somebody waits: meanwhile nothing is gathered."""
         self._early = HANDSHAKE_MESSAGES
         self._handed_up = False
 
@@ -148,7 +150,7 @@ class GuardedDatapath(Datapath):  # type: ignore[misc]
                     break
                 yield data[offset : offset + length]
                 offset += length
-            if self._handed_up:
+            if self._handed_up and not self.awaited:
                 self._handed_up = False
                 hub.sleep(GATHER_SECONDS)
             try:
