@@ -11,6 +11,9 @@ import pytest
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # eventlet's advice not to begin with it
+    import eventlet.wsgi
+
+    eventlet.wsgi.ALREADY_HANDLED = object()  # Ryu asks for it, and newer versions have none (see `launcher`)
     from portlb_app import ryu_guard
     from portlb_app.ryu_guard import GATHER_SECONDS, MAIN_DISPATCHER, GuardedDatapath
 
