@@ -14,6 +14,8 @@ with warnings.catch_warnings():
     import eventlet.wsgi
 
     eventlet.wsgi.ALREADY_HANDLED = object()  # Ryu asks for it, and newer versions have none (see `launcher`)
+    from ryu.base import app_manager  # noqa: F401 - before its controller, which imports it
+
     from portlb_app import ryu_guard
     from portlb_app.ryu_guard import GATHER_SECONDS, MAIN_DISPATCHER, GuardedDatapath
 
