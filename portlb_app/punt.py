@@ -330,15 +330,21 @@ def _icmp_error(place: Place, frame: bytes) -> _Verdict:
     its pool, and the default server where plain clients get that: all of them see it.
     """
     quote = packets.quote(frame)
-    if quote is None or quote.receiver not in place.vip.addresses or quote.source != quote.receiver:
+    if quote is None or quote.receiver not in place.vip.addresses:
         return _MALFORMED
     ip = family(quote.receiver)
+    named = place.named.get(quote.source)
+    if named is not None:  # a client reports about what came from a service address
+        return _Verdict((_Delivery(place.deliver(named.name, ip)),), Fate.SENT)
+    if quote.source != quote.receiver:
+        return _MALFORMED
     if quote.ports is not None:
         owner, pool = place.owners.get(quote.ports[0]), _pool(place, quote.ports[0])
         if owner is not None:
             return _to(place, ip, (owner,))
         if pool is not None:
-            return _to(place, ip, _who_answers(place, pool))
+            labelled = tuple(each.name for each in place.servers if each.service_label == quote.label)
+            return _to(place, ip, labelled or _who_answers(place, pool))
     if place.vip.unknown_errors is UnknownErrors.DEFAULT:
         return _default(place, ip)
     if place.vip.unknown_errors is UnknownErrors.ANY and place.servers:
@@ -349,11 +355,11 @@ def _icmp_error(place: Place, frame: bytes) -> _Verdict:
 
 
 def _who_answers(place: Place, pool: RedirectPort) -> tuple[str, ...]:
-    """The servers that may have sent a packet from a redirect port."""
+    """The servers that may have sent a packet from a redirect port, and left no other trace in a quote."""
     default = place.vip.default_server
-    if pool.legacy is Legacy.DEFAULT and default is not None and default not in pool.servers:
-        return (*pool.servers, default)
-    return pool.servers
+    plain = (default,) if pool.legacy is Legacy.DEFAULT and default is not None else ()
+    by_mac = (server.name for server in place.servers if server.service_mac is not None)
+    return tuple(dict.fromkeys((*pool.servers, *plain, *by_mac)))
 
 
 # ---- what servers send, where addresses are rewritten ----------------------------------------------------------------
@@ -366,9 +372,13 @@ def _server_error(here: Iterable[Place], frame: bytes) -> _Verdict:
         return _MALFORMED
     ip = family(quote.sender)
     for place in here:
-        server = _at(place, quote.destination) if place.vip.rewrite is Rewrite.ADDRESS else None
+        if place.vip.rewrite is not Rewrite.ADDRESS:
+            continue
+        named = place.named.get(quote.destination)  # which no switch rewrites
+        server = named or _at(place, quote.destination)
         if server is not None and quote.sender in (*server.addresses, *server.routers):
-            return _Verdict((_Delivery(place.up(server, ip), address_in(place.vip.addresses, ip)),), Fate.SENT)
+            address = None if named else address_in(place.vip.addresses, ip)
+            return _Verdict((_Delivery(place.up(server, ip), address),), Fate.SENT)
     return _MALFORMED
 
 

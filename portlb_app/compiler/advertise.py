@@ -14,8 +14,8 @@ from portlb_app.pipeline import ADVERTISE, FAMILIES, ND_ADVERTISE, Priority, Rea
 
 
 def flows(place: Place) -> Iterator[Flow]:
-    """One flow per IPv6 address."""
-    for address in place.vip.addresses:
+    """One flow per IPv6 address, service addresses among them."""
+    for address in (*place.vip.addresses, *place.named):
         if address.version == 6:
             yield flow(
                 ADVERTISE,

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from portlb_app.compiler import log
 from portlb_app.compiler.place import Place
 from portlb_app.config import Address, Rewrite, Server
-from portlb_app.openflow import ETH_ARP, IN_PORT, IP_ICMPV6, Action, Flow, Match, Output, SetField, match
+from portlb_app.openflow import ETH_ARP, IN_PORT, IP_ICMPV6, IP_TCP, Action, Flow, Match, Output, SetField, match
 from portlb_app.pipeline import (
     ADVERTISE,
     FAMILIES,
@@ -23,6 +23,7 @@ from portlb_app.pipeline import (
     ND_SOLICIT,
     NEIGHBOUR,
     PEER,
+    SERVICE,
     UPSTREAM,
     Family,
     Priority,
@@ -55,6 +56,7 @@ def flows(place: Place) -> Iterator[Flow]:
             cookie(Reason.TO_VIP, place.number),
             "IP to the VIP",
         )
+        yield from _named(place, address)
         for server in place.servers:
             if place.vip.rewrite is Rewrite.ADDRESS:
                 yield from _own(place, server, address)
@@ -65,6 +67,23 @@ def flows(place: Place) -> Iterator[Flow]:
             yield from _peers(place, server)
     for version in _versions(place):
         yield from _rest(FAMILIES[version])
+
+
+def _named(place: Place, vip: Address) -> Iterator[Flow]:
+    """What names its server by itself goes straight to SERVICE, fragments as well (rows X1, X2)."""
+    ip, mark = family(vip), cookie(Reason.NAMED, place.number)
+    to_service = log.seen(place, (goto(SERVICE),))
+    for server in place.servers:
+        for address in server.service_addresses:
+            if address.version != ip.version:
+                continue
+            asked = {"reg0": Side.NETWORK}
+            yield from _answers(place, address, asked)
+            to_address = match(**asked, **ip.to(address))
+            yield flow(NEIGHBOUR, Priority.GENERAL, to_address, to_service, mark, "IP to a service address (X1)")
+        if server.service_mac is not None:
+            to_mac = match(reg0=Side.NETWORK, eth_dst=server.service_mac, **ip.to(vip), ip_proto=IP_TCP)
+            yield flow(NEIGHBOUR, Priority.SPECIFIC, to_mac, to_service, mark, "TCP to a service MAC address (X2)")
 
 
 def _versions(place: Place) -> set[int]:

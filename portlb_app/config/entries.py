@@ -188,6 +188,9 @@ class ServerEntry(Entry):
     address: Addresses | None = None
     mac: Mac | None = None
     router: Addresses | None = None
+    service_address: Addresses | None = None
+    service_mac: Mac | None = None
+    service_label: Annotated[Number, Field(ge=1, le=0xFFFFF)] | None = None
 
 
 class SwitchEntry(Entry):

@@ -112,6 +112,9 @@ def _server(file: File, name: str) -> Server:
         addresses=entry.address or (),
         mac=entry.mac,
         routers=entry.router or (),
+        service_addresses=entry.service_address or (),
+        service_mac=entry.service_mac,
+        service_label=entry.service_label,
     )
 
 
