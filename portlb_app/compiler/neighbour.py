@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from portlb_app.compiler import log
 from portlb_app.compiler.place import Place
 from portlb_app.config import Address, Rewrite, Server
-from portlb_app.openflow import ETH_ARP, IN_PORT, IP_ICMPV6, IP_TCP, Action, Flow, Match, Output, SetField, match
+from portlb_app.openflow import ETH_ARP, IN_PORT, IP_ICMPV6, Action, Flow, Match, Output, SetField, match
 from portlb_app.pipeline import (
     ADVERTISE,
     FAMILIES,
@@ -70,7 +70,7 @@ def flows(place: Place) -> Iterator[Flow]:
 
 
 def _named(place: Place, vip: Address) -> Iterator[Flow]:
-    """What names its server by itself goes straight to SERVICE, fragments as well (rows X1, X2)."""
+    """A service address is answered for as the VIP is; what comes to it goes straight to SERVICE, fragments too (X1)."""
     ip, mark = family(vip), cookie(Reason.NAMED, place.number)
     to_service = log.seen(place, (goto(SERVICE),))
     for server in place.servers:
@@ -81,9 +81,6 @@ def _named(place: Place, vip: Address) -> Iterator[Flow]:
             yield from _answers(place, address, asked)
             to_address = match(**asked, **ip.to(address))
             yield flow(NEIGHBOUR, Priority.GENERAL, to_address, to_service, mark, "IP to a service address (X1)")
-        if server.service_mac is not None:
-            to_mac = match(reg0=Side.NETWORK, eth_dst=server.service_mac, **ip.to(vip), ip_proto=IP_TCP)
-            yield flow(NEIGHBOUR, Priority.SPECIFIC, to_mac, to_service, mark, "TCP to a service MAC address (X2)")
 
 
 def _versions(place: Place) -> set[int]:

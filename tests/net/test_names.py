@@ -117,3 +117,57 @@ def test_x3_curl_is_redirected_by_flow_label(made: Balancer) -> None:
     for packet in later:
         assert f"flowlabel {LABEL:#07x}" in packet and f"{made.address}.{X}" in packet, packet
     check_downloads(made, "b")
+
+
+# --- X2 ---------------------------------------------------------------------------------------------------------------
+
+BY_MAC = {"service_ports": [8002], "service_mac": MAC, "service_label": None}
+ON_A_LINK = {"N3": changed(ADDRESSES, b=BY_MAC), "N2": changed(example("mac"), b=BY_MAC)}
+
+
+@pytest.fixture(scope="module", params=ON_A_LINK)
+def linked(request: pytest.FixtureRequest) -> Iterator[Balancer]:
+    """b is named by a MAC address; the client is the router, which is on the load balancer's link."""
+    with balancer(ON_A_LINK[request.param]) as balanced:
+        vips = [str(address) for address in balanced.config.vips[0].addresses]
+        client_agent(balanced.router, vips, words=ON_THE_LINK)
+        yield balanced
+
+
+def ask(made: Balancer, host: Namespace) -> str:
+    """Who answers curl on a host."""
+    return host.run("curl", "--silent", "--show-error", "--max-time", "10", made.url(X)).stdout.strip()
+
+
+@BOTH
+def test_x2_curl_is_redirected_by_mac_address(linked: Balancer, family: int) -> None:
+    """X2: SYN and SYN/ACK have the VIP's MAC address, every later packet the server's; IP addresses and ports stay."""
+    linked.speak(family)
+    for _ in range(40):
+        with frames(linked, linked.router, "tcp") as lines:
+            if ask(linked, linked.router) == "b":
+                break
+    syn, synack, *later = packets(lines)
+    assert f"> {VIP_MAC}" in syn and synack.startswith(VIP_MAC) and MAC not in syn + synack
+    assert "0xfd" in synack or "unknown-253" in synack or "exp-" in synack, synack
+    assert len(later) > 5
+    for packet in later:
+        assert (f"> {MAC}" in packet or packet.startswith(MAC)) and VIP_MAC not in packet, packet
+        assert f"{linked.address}.{X}" in packet
+    digest = linked.random_file("large", SIZE)
+    for _ in range(40):
+        if linked.download("large", digest, X, linked.router) == "b":
+            break
+    assert nobody_got_a_wrong_checksum(linked)
+
+
+def test_x2_a_router_in_between_costs_a_second(linked: Balancer) -> None:
+    """X2: a client behind a router cannot follow to a MAC address, and goes on at the VIP; the next ones do not try."""
+    client_agent(linked.client, [str(linked.speak(4).address)], words=ON_THE_LINK)
+    while ask(linked, linked.client) != "b":
+        pass
+    stats = agent_stats(linked.client)
+    assert (stats["bound"], stats["fallen_back"], stats["confirmed"]) == (1, 1, 0)
+    for _ in range(4):
+        ask(linked, linked.client)
+    assert agent_stats(linked.client)["bound"] == 1
