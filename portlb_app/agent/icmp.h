@@ -152,12 +152,14 @@ static __always_inline bool replace_quoted_address(struct __sk_buff *skb, const 
 		if (sum < 0 || bpf_skb_store_bytes(skb, at, &new, sizeof(new), 0) ||
 		    bpf_l4_csum_replace(skb, packet->payload + offsetof(struct icmp_header, checksum), 0, sum, 0))
 			return failed_to_rename();
+		count(COUNT_icmp_translated);
 		return true;
 	}
 	at = quoted + (end == SOURCE ? offsetof(struct iphdr, saddr) : offsetof(struct iphdr, daddr));
 	if (bpf_skb_store_bytes(skb, at, &new.word[3], 4, 0) ||
 	    bpf_l3_csum_replace(skb, quoted + offsetof(struct iphdr, check), old.word[3], new.word[3], 4))
 		return failed_to_rename();
+	count(COUNT_icmp_translated);
 	return true;
 }
 

@@ -83,8 +83,6 @@ class ServerMapping:
         for address, vip in self.service_addresses.items():
             if vip not in self.vips or vip.version != address.version or address in self.vips:
                 raise AgentError(f"service address {address} stands for an address served, and is none itself")
-            if address.version == 6 and int(address) >> 64 != int(vip) >> 64:
-                raise AgentError(f"service address {address} and {vip} must have the same first 64 bits")
         if self.service_label is not None and not 1 <= self.service_label <= 0xFFFFF:
             raise AgentError(f"a label is a number from 1 to {0xFFFFF:#x}, not {self.service_label:#x}")
 

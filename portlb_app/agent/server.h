@@ -23,9 +23,9 @@ const volatile struct {
 	__be32 label;               /* its service label (row X3), 0: none */
 	__u8 mac[6];                /* its service MAC address (row X2), 0: none */
 	__u8 announced[2];          /* what kind of name is announced over IPv4, and over IPv6 */
+	__u8 named[PORTS];          /* X -> whether a name is announced to who opens on X, and no port */
 	__be16 answers[PORTS];      /* X -> Y: the port announced to who opens on X */
 	__be16 applications[PORTS]; /* port on the wire -> the application's, where they differ */
-	__u8 named[PORTS];          /* X -> a name is announced to who opens on X, and no port */
 } server_settings SEC(".rodata.server");
 
 #define OPENING_MAX 16384

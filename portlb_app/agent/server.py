@@ -16,7 +16,7 @@ def settings(mapping: ServerMapping) -> bytes:
         _set(answers, opened, announced)
     for port, application in mapping.applications.items():
         _set(applications, port, application)
-    return packed_vips(mapping.vips) + _names(mapping) + answers + applications + _named(mapping)
+    return packed_vips(mapping.vips) + _names(mapping) + _named(mapping) + answers + applications
 
 
 def _names(mapping: ServerMapping) -> bytes:

@@ -5,7 +5,6 @@ Both programs talk to VIP:80 throughout. What is asserted about addresses, label
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from ipaddress import ip_address
 from typing import Any
@@ -14,8 +13,8 @@ import pytest
 import yaml
 
 from portlb_app.packets import Address, Segment, options
-from tests.net.balancer import Balancer, balancer
-from tests.net.network import CONFIRM, REDIRECT, SYN, Namespace, agent_command, agent_stats, client_agent
+from tests.net.balancer import Balancer, Connections, balancer
+from tests.net.network import CONFIRM, REDIRECT, SYN, Namespace, agent_command, agent_stats, client_agent, end
 from tests.net.test_modes import BOTH, SIZE, example, frames, nobody_got_a_wrong_checksum, packets
 
 X = 80
@@ -27,6 +26,8 @@ CLIENTS = {4: "10.1.0.2", 6: "fd00:1::2"}
 SERVICE = {4: ip_address("10.0.0.101"), 6: ip_address("fd00::101")}
 LABEL, MAC, VIP_MAC = 0x1000B, "02:00:00:00:01:0b", "02:00:00:00:00:64"
 ADDRESSES = example("addresses")
+WHERE_MOST_IS_REWRITTEN = pytest.mark.parametrize("made", ["N1"], indirect=True)
+"""What does not depend on what the switch rewrites is tried where that is most."""
 
 
 def changed(text: str, **servers: dict[str, Any]) -> str:
@@ -119,6 +120,60 @@ def test_x3_curl_is_redirected_by_flow_label(made: Balancer) -> None:
     check_downloads(made, "b")
 
 
+@WHERE_MOST_IS_REWRITTEN
+@pytest.mark.parametrize(("server", "family"), [("a", 4), ("a", 6), ("b", 6)])
+def test_x1_x3_a_lost_entry_is_rebuilt(made: Balancer, server: str, family: int) -> None:
+    """X1, X3: a server's agent that has forgotten a connection knows by its own name how to answer."""
+    connections = Connections(made.speak(family), made.client)
+    while connections.open(X) != server:
+        pass
+    assert end(made.agents[server]) == 0
+    made.start_agent(made.config.server_by_name[server])
+    assert all(connections.ask())
+    assert agent_stats(made.servers[server])["rebuilt"] == 1
+    connections.close()
+
+
+@WHERE_MOST_IS_REWRITTEN
+@pytest.mark.parametrize(("server", "family"), [("a", 4), ("a", 6), ("b", 6)])
+def test_x1_x3_d4_an_open_connection_is_redirected(made: Balancer, server: str, family: int) -> None:
+    """X1, X3, D4: told a redirect port in the middle, a client that goes by a name opens its next connection there."""
+    connections = Connections(made.speak(family), made.client)
+    while connections.open(X) != server:
+        pass
+    words = ("redirect", "--interface", "eth0", "--from", f"[{CLIENTS[6]}]" if family == 6 else CLIENTS[4])
+    done = agent_command(made.servers[server], *words, "--to", str(X))
+    assert done.returncode == 0 and "1 followed" in done.stdout, done.stdout + done.stderr
+    with made.network.capture(made.client, "tcp") as seen:
+        connections.open(X)
+    assert seen[0].announced == X and (seen[0].destination, seen[0].dport) == (made.address, X)
+    connections.close()
+
+
+@WHERE_MOST_IS_REWRITTEN
+@BOTH
+def test_x1_a_silent_service_address_is_given_up(made: Balancer, family: int) -> None:
+    """X1: a path that lets nothing through to the service address costs a second; the connection goes on at the VIP."""
+    ip = {4: "ip", 6: "ip6"}[family]
+    made.speak(family)
+    agent = client_agent(made.plain, [str(made.address)], words=FOLLOWS)
+    drops = f"type filter hook forward priority 0\n{ip} daddr {SERVICE[family]} counter drop\n"
+    made.router.nft(f"table {ip} silent {{\nchain forward {{\n{drops}}}\n}}\n")
+    try:
+        while ask(made, made.plain) != "a":
+            pass
+    finally:
+        made.router.run("nft", "delete", "table", ip, "silent")
+    stats = agent_stats(made.plain)
+    assert end(agent) == 0
+    assert (stats["fallen_back"], stats["tried_both"] > 0) == (1, True)
+
+
+def ask(made: Balancer, host: Namespace) -> str:
+    """Who answers curl on a host."""
+    return host.run("curl", "--silent", "--show-error", "--max-time", "10", made.url(X)).stdout.strip()
+
+
 # --- X2 ---------------------------------------------------------------------------------------------------------------
 
 BY_MAC = {"service_ports": [8002], "service_mac": MAC, "service_label": None}
@@ -132,11 +187,6 @@ def linked(request: pytest.FixtureRequest) -> Iterator[Balancer]:
         vips = [str(address) for address in balanced.config.vips[0].addresses]
         client_agent(balanced.router, vips, words=ON_THE_LINK)
         yield balanced
-
-
-def ask(made: Balancer, host: Namespace) -> str:
-    """Who answers curl on a host."""
-    return host.run("curl", "--silent", "--show-error", "--max-time", "10", made.url(X)).stdout.strip()
 
 
 @BOTH
