@@ -2,9 +2,12 @@
 
 A packet walks the tables in the order they stand here::
 
-    CLASSIFY ─► NEIGHBOUR ─┬─► FRAGMENT ─► ICMP ─► SERVICE ─► LABEL ─► REDIRECT ─► LEGACY ─► DEFAULT     client → server
-                           ├─► UPSTREAM ─► PEER                                           server → client; server → server
-                           └─► ADVERTISE                                                  the switch's own answers
+    CLASSIFY ─► NEIGHBOUR ─┬─► FRAGMENT ─► ICMP ─► SERVICE ─► LABEL ─► REDIRECT ─► LEGACY ─► DEFAULT
+                           ├─► UPSTREAM ─► PEER
+                           └─► ADVERTISE
+
+The first row is from clients to servers, the second from servers to clients and to each other, the third has the
+switch's own answers.
 
 NEIGHBOUR and UPSTREAM look into LOG on their way, which copies to the controller what opens and closes connections.
 
@@ -49,7 +52,8 @@ from portlb_app.openflow import (
 from portlb_app.packets import Address
 
 REDIRECT_BIT, CONFIRM_BIT = packets.REDIRECT, packets.CONFIRM
-"""The header bits REDIRECT and REDIRECT_CONFIRM as Open vSwitch's 12-bit ``tcp_flags`` shows them (byte 12 of the TCP header, low nibble)."""
+"""The header bits REDIRECT and REDIRECT_CONFIRM as Open vSwitch's 12-bit ``tcp_flags`` shows them (byte 12 of the TCP
+header, low nibble)."""
 FIN = 0x001
 SYN = 0x002
 RST = 0x004

@@ -59,7 +59,7 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     )  # fmt: skip
     parser.add_argument(
         "--redirect", action="append", default=[], type=_answer, metavar="PORT[=SERVICE]",
-        help="without a configuration: redirect port, and the service port to announce to who opens on it; without one: "
+        help="without a configuration: redirect port, and the service port to announce to who opens on it, or else "
         "the name below",
     )  # fmt: skip
     parser.add_argument(
@@ -67,8 +67,9 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         help="without a configuration: address announced instead of a port; one of each IP version",
     )  # fmt: skip
     parser.add_argument(
-        "--service-mac", type=_mac, metavar="MAC", help="without a configuration: MAC address announced instead of a port"
-    )
+        "--service-mac", type=_mac, metavar="MAC",
+        help="without a configuration: MAC address announced instead of a port",
+    )  # fmt: skip
     parser.add_argument(
         "--service-label", type=_label, metavar="NUMBER",
         help="without a configuration: IPv6 flow label announced instead of a port",

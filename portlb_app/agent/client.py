@@ -18,8 +18,8 @@ def settings(
 ) -> bytes:
     """Return the client programs' constants; AgentError if there are too many addresses, or none.
 
-    `by_option`: SYNs ask for redirects by the option alone, for paths that clear the header bits. Redirects are followed
-    to addresses of the networks `services`, and to MAC addresses among `macs`.
+    `by_option`: SYNs ask for redirects by the option alone, for paths that clear the header bits. Redirects are
+    followed to addresses of the networks `services`, and to MAC addresses among `macs`.
     """
     if any(vip in network for vip in vips for network in services if network.prefixlen == network.max_prefixlen):
         raise AgentError("a service address is not a VIP")

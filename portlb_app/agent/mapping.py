@@ -38,7 +38,8 @@ class ServerMapping:
     `named`: ports a client opens on to which a name is announced, in `answers` or not there: a service address of the
     family if there is one, else, over IPv6, the label, else the MAC address (48 bits). `service_addresses` has those
     names with the VIP each stands for.
-    Raises AgentError if a port is out of bounds, if an announced port leads to another application, or for a faulty name.
+    Raises AgentError if a port is out of bounds, if an announced port leads to another application, or for a faulty
+    name.
     """
 
     vips: tuple[Address, ...]
@@ -77,7 +78,8 @@ class ServerMapping:
             if port in self.answers:
                 raise AgentError(f"port {port} is answered by service port {self.answers[port]}, and by a name as well")
         if self.named and not self.service_addresses and self.service_mac is None and self.service_label is None:
-            raise AgentError(f"port {min(self.named)} has nothing to announce: no service address, MAC address or label")
+            port = min(self.named)
+            raise AgentError(f"port {port} has nothing to announce: no service address, MAC address or label")
         if len({address.version for address in self.service_addresses}) < len(self.service_addresses):
             raise AgentError("a server has one service address of each family at most")
         for address, vip in self.service_addresses.items():

@@ -28,8 +28,8 @@ class Record:
     """One connection. Ports are the programs' (`client_port`, `port`) and the wire's (`opened`: by the SYN).
 
     `state`: "opening", "plain" (goes on at the port it opened on), "bound" (at an announced one) or "closing";
-    `name`: what names the server on the wire beside its port: a service address, MAC address or label on a client, which
-    of them on a server; "" if nothing does.
+    `name`: what names the server on the wire beside its port: a service address, MAC address or label on a client,
+    which of them on a server; "" if nothing does.
     `leaving`: told to open again elsewhere; `moving`: told to go on at `target`; `idle`: seconds, to about 8.
     """
 

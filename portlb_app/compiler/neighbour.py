@@ -70,7 +70,7 @@ def flows(place: Place) -> Iterator[Flow]:
 
 
 def _named(place: Place, vip: Address) -> Iterator[Flow]:
-    """A service address is answered for as the VIP is; what comes to it goes straight to SERVICE, fragments too (X1)."""
+    """A service address is answered for as the VIP is; what comes to it goes to SERVICE, fragments as well (X1)."""
     ip, mark = family(vip), cookie(Reason.NAMED, place.number)
     to_service = log.seen(place, (goto(SERVICE),))
     for server in place.servers:

@@ -1,8 +1,8 @@
 """SERVICE: a service port names its server, for TCP, UDP and SCTP alike (rows U1, E1, D1, X4).
 
-So does a service address, or a service MAC address, and then no port is looked at (rows X1, X2). Whether a service label
-does (row X3) is for LABEL to say: a look-up by the label makes a datapath flow per label, and every connection has one.
-So only packets with CONFIRM go there, which agents set as long as they go by a label.
+So does a service address, or a service MAC address, and then no port is looked at (rows X1, X2). Whether a service
+label does (row X3) is for LABEL to say: a look-up by the label makes a datapath flow per label, and every connection
+has one. So only packets with CONFIRM go there, which agents set as long as they go by a label.
 
 A port that is a redirect port too belongs to its owner only for plain TCP clients, which LEGACY decides (row E3); UDP
 and SCTP have no REDIRECT bit, and there a service port comes first, as the source has it.

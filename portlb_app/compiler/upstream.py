@@ -2,9 +2,9 @@
 
 A server may only send as its VIP (or as itself, where that is rewritten), with the MAC address it has, from ports it
 owns (service ports), shares (redirect ports of its pools) or answers for (a redirect port whose plain clients it
-gets). The default server may use every port that nobody has. From its service address a server may send what it likes, and from
-its service MAC address TCP from those ports (rows X1, X2). Fragments show no port, so they pass from every server
-of the VIP.
+gets). The default server may use every port that nobody has. From its service address a server may send what it likes,
+and from its service MAC address TCP from those ports (rows X1, X2). Fragments show no port, so they pass from every
+server of the VIP.
 
 Where addresses are rewritten, two things are more than the switch can rewrite, and go by way of the controller
 (`punt`): ICMP errors, which quote an address the client never saw, and IPv4 fragments (`Place.spoils_fragments`).

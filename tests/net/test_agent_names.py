@@ -38,7 +38,6 @@ from tests.net.test_agent_packets import (
     icmp_error,
     option,
     quote,
-    send,
 )
 
 X = 22  # the redirect port; its application listens there
@@ -292,7 +291,7 @@ def test_x3_a_label_alone_is_nobodys(server_programs: Programs, named: Named) ->
 
 @pytest.mark.parametrize("named", BY_ADDRESS, ids=["IPv4", "IPv6"], indirect=True)
 def test_x1_errors_reach_the_program(server_programs: Programs, named: Named) -> None:
-    """X1 I2: an error to the service address, about a packet from there, becomes one to the VIP about a packet of it."""
+    """X1 I2: an error to the service address, about a packet from there, is one to the VIP about a packet of it."""
     family, name = named.family, SERVICE[named.family.version]
     s, wire = Side(family, IN, OUT), named.on_the_wire(IN, OUT)
     third = named.up(wire.from_client(X, ACK | CONFIRM))

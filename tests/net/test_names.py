@@ -1,6 +1,7 @@
 """Redirection by something else than a port (rows X1, X2, X3), on real parts: curl, nginx, agents, Open vSwitch.
 
-Both programs talk to VIP:80 throughout. What is asserted about addresses, labels and MAC addresses is read from the wire.
+Both programs talk to VIP:80 throughout. What is asserted about addresses, labels and MAC addresses is read from the
+wire.
 """
 
 from __future__ import annotations

@@ -538,7 +538,7 @@ def test_x2_a_service_mac_address_is_its_servers(named: Bridge) -> None:
 
 
 def test_x3_a_service_label_is_its_servers(named: Bridge) -> None:
-    """X3: with CONFIRM, on a redirect port or one of nobody; a SYN, a plain client and a service port are not by label."""
+    """X3: with CONFIRM, on a redirect port or one of nobody; no SYN, no plain client, and on no service port."""
     for flags in (ACK | CONFIRM, ACK | CONFIRM | REDIRECT, 0x018 | CONFIRM, 0x004 | CONFIRM, 0x011 | CONFIRM):
         assert who(named, labelled(80, flags), labelled(UNKNOWN, flags)) == "b"
         assert who(named, labelled(8001, flags)) == "a"
@@ -560,7 +560,7 @@ def test_x2_x3_outlive_a_servers_time_in_the_pool(named: Bridge) -> None:
 
 
 def test_x3_labels_of_plain_connections_make_no_datapath_flows(named: Bridge) -> None:
-    """X3: 300 connections with a random label each, as Linux makes them, need as few datapath flows as without labels."""
+    """X3: 300 connections with a random label each, as Linux makes them, need no more datapath flows for that."""
     random = Random(3)
     for source_port in range(50000, 50300):
         for flags in (SYN | REDIRECT, ACK | REDIRECT, SYN):

@@ -91,7 +91,11 @@ def test_a_faulty_name_is_an_error(settings: dict[str, Any], reason: str) -> Non
 
 @pytest.mark.parametrize(
     ("text", "address", "bits"),
-    [("02:00:00:00:01:0b", 0x02000000010B, 48), ("02:0:0:0:1:0/40", 0x020000000100, 40), ("02:00:00:00:00:00/7", 2 << 40, 7)],
+    [
+        ("02:00:00:00:01:0b", 0x02000000010B, 48),
+        ("02:0:0:0:1:0/40", 0x020000000100, 40),
+        ("02:00:00:00:00:00/7", 2 << 40, 7),
+    ],
 )
 def test_beginnings_of_mac_addresses(text: str, address: int, bits: int) -> None:
     """X2: all of one, or its first bits."""
@@ -99,8 +103,9 @@ def test_beginnings_of_mac_addresses(text: str, address: int, bits: int) -> None
 
 
 @pytest.mark.parametrize(
-    "text", ["", "02:00:00:00:01", "02:00:00:00:01:0b:0c", "02:00:00:00:01:0g", "02:00:00:00:01:0b/40", "02:00:00:00:01:0b/",
-             "02:00:00:00:01:0b/0", "02:00:00:00:01:0b/49", "02:00:00:00:01:0b/x", "02-00-00-00-01-0b", "02:00:00:00:01:00b"]
+    "text",
+    ["", "02:00:00:00:01", "02:00:00:00:01:0b:0c", "02:00:00:00:01:0g", "02:00:00:00:01:0b/40", "02:00:00:00:01:0b/",
+     "02:00:00:00:01:0b/0", "02:00:00:00:01:0b/49", "02:00:00:00:01:0b/x", "02-00-00-00-01-0b", "02:00:00:00:01:00b"],
 )  # fmt: skip
 def test_what_is_no_mac_address(text: str) -> None:
     """X2: an error that names the text."""

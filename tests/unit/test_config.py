@@ -356,7 +356,8 @@ NAME_MISTAKES = [
     ("02:00:00:00:01:0b", "02:00:00:00:00:0a", "servers.b.service_mac: is already the MAC address of server a"),
     ("02:00:00:00:01:0b", "02:00:00:00:00:0b", "servers.b.service_mac: is already the MAC address of server b"),
     ("02:00:00:00:01:0b", "02:00:00:00:00:65", "servers.b.service_mac: is already the MAC address of VIP dns"),
-    ("02:00:00:00:01:0b", "02:00:00:00:00:fe", "servers.b.service_mac: is already the MAC address of VIP web's gateway"),
+    ("02:00:00:00:01:0b", "02:00:00:00:00:fe",
+     "servers.b.service_mac: is already the MAC address of VIP web's gateway"),
     ("02:00:00:00:01:0b", "01:00:00:00:01:0b", "servers.b.service_mac: 01:00:00:00:01:0b is a multicast address; "
      "a host's is expected"),
     ("service_address: 10.0.0.103", 'service_mac: "02:00:00:00:01:0b"',
@@ -365,7 +366,8 @@ NAME_MISTAKES = [
     ("0x12345", "0x100000", "servers.b.service_label: should be less than or equal to 1048575"),
     ("0x12345", '"0x12345"', "servers.b.service_label: a number is expected"),
     ("service_address: 10.0.0.103", "service_label: 7", "servers.c.service_label: VIP dns has no IPv6 address"),
-    ('"fd00::102"]', '"fd00::102"], service_label: 0x12345', "servers.b.service_label: 0x12345 is already the label of a"),
+    ('"fd00::102"]', '"fd00::102"], service_label: 0x12345',
+     "servers.b.service_label: 0x12345 is already the label of a"),
     ("connector: s1:2, mac: \"02:00:00:00:00:0b\"", "connector: s1:1, mac: \"02:00:00:00:00:0b\"",
      "servers.b.service_mac: s1:1 is the network side: its frames would pass by the switch"),
 ]  # fmt: skip

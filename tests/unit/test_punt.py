@@ -13,7 +13,7 @@ import pytest
 from portlb_app import packets
 from portlb_app.compiler import compile as compile_config
 from portlb_app.compiler.place import vip_numbers
-from portlb_app.config import Config, Rewrite, Switch, Vip, load
+from portlb_app.config import Address, Config, Rewrite, Switch, Vip, load
 from portlb_app.fragments import WAIT_SECONDS
 from portlb_app.openflow import (
     IN_PORT,
@@ -107,6 +107,8 @@ def rewritten(config: Config, vip: Vip, packet: Packet, reason: str, sends: tupl
     if vip.rewrite is not Rewrite.ADDRESS or reason == "signal":
         return all(send.frame == frame for send in sends)
     own = {address for server in config.servers_of(vip) for address in server.addresses}
+    if reason == "icmp_error" and ip.quoted is not None and ip.quoted[0] != ip.destination:
+        return all(send.frame == frame for send in sends)
     if reason == "icmp_error":
         quotes = [packets.quote(send.frame) for send in sends]
         return all(quote is not None and quote.source in own and quote.receiver == ip.destination for quote in quotes)
@@ -151,7 +153,8 @@ def test_random_packets_get_what_the_reference_says() -> None:
                     up = handed_up(config, vip, outcome.reason, packet.in_port, framed(packet))
                     sends = punt.take(switch.dpid, up, 0.0)
                     (send,) = sends
-                    assert _leaves(send, switch, packet.in_port, vip, packet.payload), what
+                    named = {name for server in config.servers_of(vip) for name in server.service_addresses}
+                    assert _leaves(send, switch, packet.in_port, vip, packet.payload, named), what
                     seen[outcome.reason, "ToNetwork"] += 1
                     continue
                 if packet.payload.fragment == "later":
@@ -185,7 +188,7 @@ def test_random_packets_get_what_the_reference_says() -> None:
         assert all(seen[reason, kind.__name__] >= 3 for kind in kinds), seen
 
 
-def _leaves(send: Send, switch: Switch, in_port: int, vip: Vip, ip: Ip) -> bool:
+def _leaves(send: Send, switch: Switch, in_port: int, vip: Vip, ip: Ip, named: set[Address]) -> bool:
     """Whether a server's packet goes to the network, rewritten as far as no switch does it."""
     out = send.actions[-1]
     port_is_right = out == Output(IN_PORT if in_port == switch.network else switch.network)
@@ -193,7 +196,8 @@ def _leaves(send: Send, switch: Switch, in_port: int, vip: Vip, ip: Ip) -> bool:
         fragment = packets.fragment(send.frame)
         return port_is_right and fragment is not None and fragment.source in vip.addresses
     quote = packets.quote(send.frame)
-    return port_is_right and quote is not None and quote.destination in vip.addresses
+    is_named = ip.quoted is not None and ip.quoted[1] in named  # as it was on the wire
+    return port_is_right and quote is not None and (is_named or quote.destination in vip.addresses)
 
 
 def test_what_is_handed_up_has_a_meter() -> None:
