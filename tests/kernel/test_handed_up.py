@@ -11,7 +11,6 @@ import struct
 from collections import Counter
 from collections.abc import Iterator
 from ipaddress import IPv4Address, IPv6Address, ip_address
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -235,7 +234,7 @@ def test_n1_an_error_is_rewritten_with_what_it_quotes(seen: Any) -> None:
 
 
 def test_e2_a_syn_that_was_read_goes_where_its_connection_goes_on(seen: Any) -> None:
-    """E2, E4: those that ask by the option and those that do not, to both servers, and their later packets after them."""
+    """E2, E4: those that ask by the option and those that do not, to both servers, and later packets after them."""
     first, later = {}, {}
     for packet in arrived(seen[0]["syns"]):
         assert packet.sums_up
@@ -246,8 +245,8 @@ def test_e2_a_syn_that_was_read_goes_where_its_connection_goes_on(seen: Any) -> 
 
 
 def test_e4_connections_of_a_host_on_the_same_kernel(seen: Any) -> None:
-    """E4: the kernel hashes a socket's packets by a number of the socket's, which no packet-out has: the row that came up
-    with the SYN is that of the packets after it.
+    """E4: the kernel hashes a socket's packets by a number of the socket's, which no packet-out has: the row that came
+    up with the SYN is that of the packets after it.
     """
     report = seen[0]["connections"]
     assert "failed" not in report, report["failed"]
