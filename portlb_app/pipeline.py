@@ -10,6 +10,7 @@ The first row is from clients to servers, the second from servers to clients and
 switch's own answers.
 
 NEIGHBOUR and UPSTREAM look into LOG on their way, which copies to the controller what opens and closes connections.
+From LEGACY a pinned port's packets go on to PINNED and PIN, and SYNs that the controller reads to SIGNAL.
 
 A miss goes where its table says; a table without one drops. Few distinct masks per table: the cost of a lookup in
 Open vSwitch grows with the masks of a table, not with its rules.

@@ -51,9 +51,11 @@ PORTS = 1 << 16
 CONNECTIONS = 512
 CONNECTIONS_PER_HOST = 256
 """Open connections; each takes one of usually 1024 file descriptors. One host cannot take them all."""
-GATHER_SECONDS = 0.01
-"""After packets that were handed up nothing more is read for so long: what comes meanwhile is read, judged and answered
-together, which costs less than half, here and in the switch (bench/punt.py). The first after a pause does not wait."""
+READ_BYTES = 1 << 16
+GATHER_SECONDS, GATHER_MOST_SECONDS = 0.002, 0.02
+"""After packets that were handed up nothing more is read for so long, for each of them, and at most: what comes
+meanwhile is read, judged and answered together. A thousand a second cost a third then, here and in the switch, of what
+they cost one by one (bench/punt.py); a single one does not wait, and a few wait shortly."""
 MESSAGES_PER_TURN = 32
 """Messages of one connection before others get their turn."""
 HELLO_ELEMENTS = 16
@@ -110,7 +112,7 @@ class GuardedDatapath(Datapath):  # type: ignore[misc]
         self.awaited: Collection[int] = ()
         """The xids of requests for whose answers somebody waits: meanwhile nothing is gathered."""
         self._early = HANDSHAKE_MESSAGES
-        self._handed_up = False
+        self._handed_up = 0
         self.ports: dict[int, ryu_wire.Port] = {}
 
     @property
@@ -160,11 +162,11 @@ class GuardedDatapath(Datapath):  # type: ignore[misc]
                     break
                 yield data[offset : offset + length]
                 offset += length
-            if self._handed_up and not self.awaited:
-                self._handed_up = False
-                hub.sleep(GATHER_SECONDS)
+            if self._handed_up and not self.awaited and len(data) < READ_BYTES:
+                hub.sleep(min(GATHER_SECONDS * self._handed_up, GATHER_MOST_SECONDS))
+            self._handed_up = 0
             try:
-                more = self.socket.recv(1 << 16)
+                more = self.socket.recv(READ_BYTES)
             except TimeoutError:
                 more = None
             if more == b"":
@@ -174,7 +176,7 @@ class GuardedDatapath(Datapath):  # type: ignore[misc]
     def _take(self, data: bytes) -> None:
         if data[1] == ofp.OFPT_PACKET_IN:
             if self.state == MAIN_DISPATCHER:
-                self._handed_up = True
+                self._handed_up += 1
                 self._door.on_packet(self, data)
             return
         if data[1] == ofp.OFPT_PORT_STATUS:

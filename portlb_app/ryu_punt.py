@@ -19,7 +19,7 @@ from portlb_app.punt import Backlog, Punt, Send, reason_of
 from portlb_app.reconciler import Configuration
 from portlb_app.ryu_guard import GuardedDatapath
 
-TURN = 16
+TURN = 32
 """Packets judged before others have their turn."""
 OWED = 1024
 """Packets to send for which nobody waits: fragments whose first did not come."""

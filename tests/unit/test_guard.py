@@ -17,7 +17,13 @@ with warnings.catch_warnings():
     from ryu.base import app_manager  # noqa: F401 - before its controller, which imports it
 
     from portlb_app import ryu_guard
-    from portlb_app.ryu_guard import GATHER_SECONDS, MAIN_DISPATCHER, GuardedDatapath
+    from portlb_app.ryu_guard import (
+        GATHER_MOST_SECONDS,
+        GATHER_SECONDS,
+        MAIN_DISPATCHER,
+        READ_BYTES,
+        GuardedDatapath,
+    )
 
 PACKET_IN, BARRIER_REPLY = (struct.pack("!BBHI", 6, kind, 8, 1) for kind in (10, 21))
 
@@ -30,7 +36,7 @@ class Connection:
         self.happened: list[str | float] = []
         self.socket = SimpleNamespace(recv=self._read)
         self.state, self.awaited = MAIN_DISPATCHER, set(awaited)
-        self._handed_up = False
+        self._handed_up = 0
         self._door = SimpleNamespace(on_packet=lambda _datapath, _message: self.happened.append("packet"))
         monkeypatch.setattr(ryu_guard.hub, "sleep", self.happened.append)
         for message in GuardedDatapath._messages(self):  # type: ignore[arg-type]
@@ -45,14 +51,21 @@ class Connection:
 
 
 def test_after_packets_were_handed_up_reading_waits(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Once for all that came together; the first did not wait, and all are taken before."""
-    seen = Connection(monkeypatch, [PACKET_IN, PACKET_IN * 3 + BARRIER_REPLY, BARRIER_REPLY]).happened
+    """Once for all that came together, the longer the more they are; the first did not wait, all are taken before."""
+    seen = Connection(monkeypatch, [PACKET_IN, PACKET_IN * 3 + BARRIER_REPLY, BARRIER_REPLY, PACKET_IN * 20]).happened
     assert seen == [
         *("read", "packet", GATHER_SECONDS),
-        *("read", "packet", "packet", "packet", "answer", GATHER_SECONDS),
+        *("read", "packet", "packet", "packet", "answer", 3 * GATHER_SECONDS),
         *("read", "answer"),
+        *("read", *["packet"] * 20, GATHER_MOST_SECONDS),
         "read",
     ]
+
+
+def test_what_waits_to_be_read_does_not_wait_longer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A read that brought all it could leaves more: a pause would limit how much a switch can hand up."""
+    seen = Connection(monkeypatch, [PACKET_IN * (READ_BYTES // 8), PACKET_IN]).happened
+    assert seen[-4:] == ["read", "packet", GATHER_SECONDS, "read"] and seen.count(GATHER_MOST_SECONDS) == 0
 
 
 def test_half_a_packet_is_read_on_after_the_wait(monkeypatch: pytest.MonkeyPatch) -> None:

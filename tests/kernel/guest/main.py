@@ -21,6 +21,7 @@ import struct
 import subprocess
 import threading
 import time
+import tty
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -130,6 +131,42 @@ def install(tables: str) -> dict[str, Any]:
     }
 
 
+CONTROLLER = 6653
+LINE = "/dev/ttyS1"
+
+
+def attach(flows: int) -> None:
+    """Set the bridge's controller, at the other end of the serial line, and wait until it has as many flows."""
+    run("ip", "link", "set", "lo", "up")
+    listener = socket.create_server(("127.0.0.1", CONTROLLER))
+    threading.Thread(target=_relay, args=(listener,), daemon=True).start()
+    run("ovs-vsctl", "set", "bridge", "s1", "other_config:disable-in-band=true")
+    run("ovs-vsctl", "set-controller", "s1", f"tcp:127.0.0.1:{CONTROLLER}")
+    deadline = uptime() + SECONDS
+    while ofctl("dump-flows", "--no-stats").count("cookie=") != flows:
+        if uptime() > deadline:
+            raise RuntimeError("the controller has not installed its flows")
+        time.sleep(0.5)
+
+
+def _relay(listener: socket.socket) -> None:
+    """Between the switch's connection and the serial line."""
+    line = os.open(LINE, os.O_RDWR | os.O_NOCTTY)
+    tty.setraw(line)
+    switch, _ = listener.accept()
+    threading.Thread(target=_to_line, args=(switch, line), daemon=True).start()
+    with contextlib.suppress(OSError):
+        while data := os.read(line, 4096):
+            switch.sendall(data)
+
+
+def _to_line(switch: socket.socket, line: int) -> None:
+    with contextlib.suppress(OSError):
+        while data := switch.recv(4096):
+            while data:
+                data = data[os.write(line, data) :]
+
+
 def datapath_flows() -> list[str]:
     """The flows of the kernel's datapath."""
     return run("ovs-appctl", "dpctl/dump-flows").splitlines()
@@ -156,12 +193,12 @@ class Wires:
         for wire in self.sockets.values():
             wire.close()
 
-    def exchange(self, frames: list[Frame]) -> list[Frame]:
-        """Send frames into the switch, and say what came out of it."""
+    def exchange(self, frames: list[Frame], batch: int) -> list[Frame]:
+        """Send frames into the switch, a batch at a time, and say what came out of it."""
         seen: list[Frame] = []
         for number, (port, frame) in enumerate(frames, 1):
             self.sockets[port].send(frame)
-            if number % BATCH == 0:
+            if number % batch == 0:
                 seen += self.arrived(0.02, 1)
         return seen + self.arrived(QUIET, LONGEST)
 
@@ -249,6 +286,8 @@ def transfer(address: str, port: int, servers: list[tuple[int, str]], size: int)
     except OSError as error:
         report["error"] = repr(error)
     for listener in listeners:
+        with contextlib.suppress(OSError):  # whose thread still waits gives it up
+            listener.shutdown(socket.SHUT_RDWR)
         listener.close()
     return report | {"server": found[0] if found else None}
 
@@ -281,6 +320,10 @@ def step(wanted: dict[str, Any]) -> dict[str, Any]:
     report: dict[str, Any] = {}
     if tables := wanted.get("tables"):
         report["installed"] = install(tables)
+    if "attach" in wanted:
+        attach(wanted["attach"])
+    if "meter" in wanted:
+        ofctl("mod-meter", wanted["meter"])
     hosts = wanted.get("hosts", [])
     for host in hosts:
         become_host(host["port"], host["mac"], host["addresses"], host.get("lo", []))
@@ -296,11 +339,14 @@ def step(wanted: dict[str, Any]) -> dict[str, Any]:
         if "connects" in wanted:
             seen = connects(wires, **wanted["connects"])
         else:
-            seen = wires.exchange([(port, bytes.fromhex(frame)) for port, frame in wanted["frames"]])
+            frames = [(port, bytes.fromhex(frame)) for port, frame in wanted["frames"]]
+            seen = wires.exchange(frames, wanted.get("batch", BATCH))
         report["frames"] = [(port, frame.hex()) for port, frame in seen]
         wires.close()
     for host in hosts:
         be_silent(host["port"])
+    if "meter" in wanted:
+        report["meters"] = ofctl("meter-stats")
     if "rows" in wanted:
         report["datapath"] = len(datapath_flows())
     return report
