@@ -68,7 +68,7 @@ INTERVAL = 30.0
 
 DRAIN = 1.0
 """Seconds from the last addition or modification among switches that links join to the first deletion: Open vSwitch's
-datapath goes on as it did until its flows are validated anew, for which it takes half a second (``max-revalidator``)."""
+datapath goes on as it did until its flows are validated anew, half a second later at most (``max-revalidator``)."""
 
 NO_CONFIG = Config((), (), ())
 """A configuration of nothing."""
