@@ -174,15 +174,16 @@ class ConnectionLog:
         if segment is None:
             self._counts[Copy.MALFORMED] += 1
             return
-        flags, addresses = segment.flags & (SYN | FIN | RST | ACK), place.vip.addresses
+        flags, addresses = segment.flags & (SYN | FIN | RST | ACK), {*place.vip.addresses, *place.named}
         if reason is Reason.OPENING and flags == SYN and segment.destination in addresses:
             self._opens(place, segment, now)
         elif reason is Reason.CLOSING and flags & (FIN | RST) and segment.destination in addresses:
             key = (place.vip.name, segment.source, segment.sport)
-            self._ends(key, _Side.CLIENT, segment.dport, _owner(place, segment.dport), flags, now)
+            server = _named(place, segment.destination) or _owner(place, segment.dport)
+            self._ends(key, _Side.CLIENT, segment.dport, server, flags, now)
         elif reason is Reason.SERVER_CLOSING and flags & (FIN | RST) and segment.source in addresses:
             key = (place.vip.name, segment.destination, segment.dport)
-            server = _attached(place, in_port) or _owner(place, segment.sport)
+            server = _named(place, segment.source) or _attached(place, in_port) or _owner(place, segment.sport)
             self._ends(key, _Side.SERVER, segment.sport, server, flags, now)
         else:
             self._counts[Copy.MALFORMED] += 1
@@ -203,7 +204,7 @@ class ConnectionLog:
         if known is not None and known.how is None:
             self._end(known, How.UNKNOWN, now)
         self._counts[Copy.OPENED] += 1
-        server = _owner(place, segment.dport)
+        server = _named(place, segment.destination) or _owner(place, segment.dport)
         self._add(_Record(key, now, now, segment.dport, segment.seq, None, server, opened=now))
 
     def _ends(self, key: _Key, side: _Side, port: int, server: str | None, flags: int, now: float) -> None:
@@ -263,6 +264,12 @@ def _told(record: _Record) -> Connection:
         closed=record.closed,
         how=record.how,
     )
+
+
+def _named(place: Place, address: Address) -> str | None:
+    """The server whose service address this is (row X1)."""
+    server = place.named.get(address)
+    return None if server is None else server.name
 
 
 def _owner(place: Place, port: int) -> str | None:

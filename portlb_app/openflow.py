@@ -74,6 +74,7 @@ FIELDS: Mapping[str, Field] = MappingProxyType(
         "ip_dst": Field(Kind.IPV4, 32),
         "ipv6_src": Field(Kind.IPV6, 128),
         "ipv6_dst": Field(Kind.IPV6, 128),
+        "ipv6_label": Field(Kind.HEX, 20),
         "ip_dscp": Field(Kind.NUMBER, 6),
         "ip_frag": Field(Kind.FRAG, 2),
         "tcp_src": Field(Kind.NUMBER, 16),

@@ -325,7 +325,7 @@ def fragment(frame: bytes) -> Fragment | None:
 class Quote:
     """What an ICMP error says it is about: a packet from `source`; `ports` if it shows a source and destination port.
 
-    `sender` and `receiver` are those of the error itself.
+    `sender` and `receiver` are those of the error itself. `label` is the packet's IPv6 flow label, 0 if it has none.
     """
 
     sender: Address
@@ -334,6 +334,7 @@ class Quote:
     destination: Address
     protocol: int
     ports: tuple[int, int] | None
+    label: int = 0
 
 
 def quote(frame: bytes) -> Quote | None:
@@ -350,7 +351,10 @@ def quote(frame: bytes) -> Quote | None:
     if inner.protocol in PORTS and not inner.offset:
         sport, dport = struct.unpack_from("!HH", frame, inner.start)
         ports = (sport, dport)
-    return Quote(outer.source, outer.destination, inner.source, inner.destination, inner.protocol, ports)
+    label = 0
+    if inner.source.version == 6:
+        label = int.from_bytes(frame[outer.start + 8 : outer.start + 12], "big") & 0xFFFFF
+    return Quote(outer.source, outer.destination, inner.source, inner.destination, inner.protocol, ports, label)
 
 
 def _quoted(frame: bytes) -> tuple[_Ip, _Ip, bytes] | None:

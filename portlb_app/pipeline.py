@@ -2,9 +2,12 @@
 
 A packet walks the tables in the order they stand here::
 
-    CLASSIFY ─► NEIGHBOUR ─┬─► FRAGMENT ─► ICMP ─► SERVICE ─► REDIRECT ─► LEGACY ─► DEFAULT     client → server
-                           ├─► UPSTREAM ─► PEER                                 server → client; server → server
-                           └─► ADVERTISE                                        the switch's own answers
+    CLASSIFY ─► NEIGHBOUR ─┬─► FRAGMENT ─► ICMP ─► SERVICE ─► LABEL ─► REDIRECT ─► LEGACY ─► DEFAULT
+                           ├─► UPSTREAM ─► PEER
+                           └─► ADVERTISE
+
+The first row is from clients to servers, the second from servers to clients and to each other, the third has the
+switch's own answers.
 
 NEIGHBOUR and UPSTREAM look into LOG on their way, which copies to the controller what opens and closes connections.
 
@@ -50,8 +53,9 @@ from portlb_app.openflow import (
 )
 from portlb_app.packets import Address
 
-REDIRECT_BIT = packets.REDIRECT
-"""The REDIRECT header bit as Open vSwitch's 12-bit ``tcp_flags`` shows it (byte 12 of the TCP header, low nibble)."""
+REDIRECT_BIT, CONFIRM_BIT = packets.REDIRECT, packets.CONFIRM
+"""The header bits REDIRECT and REDIRECT_CONFIRM as Open vSwitch's 12-bit ``tcp_flags`` shows them (byte 12 of the TCP
+header, low nibble)."""
 FIN = 0x001
 SYN = 0x002
 RST = 0x004
@@ -154,12 +158,13 @@ NEIGHBOUR = _table(
     10,
     "reg0 reg2 in_port eth_src eth_dst eth_type ip_proto ip_dst ipv6_src ipv6_dst icmpv6_type nd_target nd_sll "
     "arp_op arp_spa arp_tpa arp_sha",
-    "ADVERTISE FRAGMENT UPSTREAM PEER LOG",
+    "ADVERTISE FRAGMENT SERVICE UPSTREAM PEER LOG",
 )
 ADVERTISE = _table("ADVERTISE", 15, "eth_type ip_proto ipv6_dst icmpv6_type nd_target")
 FRAGMENT = _table("FRAGMENT", 20, "reg2 eth_type ip_frag ip_dst ipv6_dst", "ICMP DEFAULT")
 ICMP = _table("ICMP", 30, f"{_IP} reg2 icmp_type icmpv6_type", "SERVICE DEFAULT")
-SERVICE = _table("SERVICE", 40, f"{_IP} {_PORTS_TO}", "REDIRECT")
+SERVICE = _table("SERVICE", 40, f"eth_dst {_IP} {_PORTS_TO} tcp_flags", "LABEL REDIRECT")
+LABEL = _table("LABEL", 45, "eth_type ip_proto ipv6_dst ipv6_label", "REDIRECT")
 REDIRECT = _table("REDIRECT", 50, f"{_IP} {_PORTS_TO} reg2 tcp_flags", "LEGACY")
 LEGACY = _table("LEGACY", 60, f"{_IP} reg2 tcp_dst tcp_flags", "DEFAULT PINNED")
 PINNED = _table("PINNED", 62, f"{_IP} reg2 tcp_dst")
@@ -182,6 +187,7 @@ TABLES = (
     FRAGMENT,
     ICMP,
     SERVICE,
+    LABEL,
     REDIRECT,
     LEGACY,
     PINNED,
@@ -235,6 +241,7 @@ class Reason(enum.IntEnum):
     GATEWAY_ARP = 23
     MANAGEMENT = 24
     PIN = 26
+    NAMED = 27
     SIGNAL = 32
     OPENING = 33
     CLOSING = 34

@@ -381,6 +381,14 @@ def _to(site: _Site, ip: Family, servers: Iterable[str], fate: Fate = Fate.SENT)
     return _Verdict(tuple(deliveries), fate) if deliveries else _ABSENT if servers else _DROPPED
 
 
+def _as_named(site: _Site, server: str, ip: Family) -> _Verdict:
+    """What is about a server's service address, at its own switch; it quotes what the server knows (row X1)."""
+    if server not in site.homes:
+        return _ABSENT
+    dpid, place = site.homes[server]
+    return _Verdict((_Delivery(place.deliver(server, ip), home=(dpid, _came_in(place))),), Fate.SENT)
+
+
 def _came_in(place: Place) -> int:
     """The port that a packet to a server of this switch shall have come in by: a server may be there, too (row N5)."""
     return CONTROLLER if place.network is None else place.network
@@ -414,15 +422,21 @@ def _icmp_error(site: _Site, frame: bytes) -> _Verdict:
     """
     place = site.place
     quote = packets.quote(frame)
-    if quote is None or quote.receiver not in place.vip.addresses or quote.source != quote.receiver:
+    if quote is None or quote.receiver not in place.vip.addresses:
         return _MALFORMED
     ip = family(quote.receiver)
+    named = place.named.get(quote.source)
+    if named is not None:  # a client reports about what came from a service address
+        return _as_named(site, named.name, ip)
+    if quote.source != quote.receiver:
+        return _MALFORMED
     if quote.ports is not None:
         owner, pool = place.owners.get(quote.ports[0]), _pool(place, quote.ports[0])
         if owner is not None:
             return _to(site, ip, (owner,))
         if pool is not None:
-            return _to(site, ip, _who_answers(place, pool))
+            labelled = tuple(each.name for each in place.servers if each.service_label == quote.label)
+            return _to(site, ip, labelled or _who_answers(place, pool))
     if place.vip.unknown_errors is UnknownErrors.DEFAULT:
         return _default(site, ip)
     if place.vip.unknown_errors is UnknownErrors.ANY and place.servers:
@@ -433,11 +447,11 @@ def _icmp_error(site: _Site, frame: bytes) -> _Verdict:
 
 
 def _who_answers(place: Place, pool: RedirectPort) -> tuple[str, ...]:
-    """The servers that may have sent a packet from a redirect port."""
+    """The servers that may have sent a packet from a redirect port, and left no other trace in a quote."""
     default = place.vip.default_server
-    if pool.legacy is Legacy.DEFAULT and default is not None and default not in pool.servers:
-        return (*pool.servers, default)
-    return pool.servers
+    plain = (default,) if pool.legacy is Legacy.DEFAULT and default is not None else ()
+    by_mac = (server.name for server in place.servers if server.service_mac is not None)
+    return tuple(dict.fromkeys((*pool.servers, *plain, *by_mac)))
 
 
 # ---- what servers send, where addresses are rewritten ----------------------------------------------------------------
@@ -450,9 +464,13 @@ def _server_error(here: Iterable[Place], frame: bytes) -> _Verdict:
         return _MALFORMED
     ip = family(quote.sender)
     for place in here:
-        server = _at(place, quote.destination) if place.vip.rewrite is Rewrite.ADDRESS else None
+        if place.vip.rewrite is not Rewrite.ADDRESS:
+            continue
+        named = place.named.get(quote.destination)  # which no switch rewrites
+        server = named or _at(place, quote.destination)
         if server is not None and quote.sender in (*server.addresses, *server.routers):
-            return _Verdict((_Delivery(place.ascend(server, ip), address_in(place.vip.addresses, ip)),), Fate.SENT)
+            address = None if named else address_in(place.vip.addresses, ip)
+            return _Verdict((_Delivery(place.ascend(server, ip), address),), Fate.SENT)
     return _MALFORMED
 
 

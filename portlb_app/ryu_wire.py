@@ -64,6 +64,7 @@ _RYU_NAMES = {
     "ip_src": "ipv4_src",
     "ip_dst": "ipv4_dst",
     "icmp_type": "icmpv4_type",
+    "ipv6_label": "ipv6_flabel",
     "nd_target": "ipv6_nd_target",
     "nd_sll": "ipv6_nd_sll",
     "nd_tll": "ipv6_nd_tll",

@@ -26,6 +26,8 @@ ASKS = bytes.fromhex("0101fd0652508000")
 DATAPATHS = ("userspace", "userspace", "kernel")
 ICMP_TYPES = {4: (0, 3, 4, 5, 8, 11, 12, 13, 255), 6: (0, 1, 2, 3, 4, 5, 127, 128, 129, 130, 133, 134, 137, 143, 255)}
 OTHER_PROTOCOLS = {4: (2, 4, 41, 47, 50, 58, 89, 136, 255), 6: (1, 2, 4, 41, 47, 89, 136, 255)}
+LABELS = (1, 0x12345, 0x7FFFF, 0x80000, 0xFFFFE, 0xFFFFF)
+"""Flow labels that servers may have."""
 CLIENT_MAC = 0x020000000001
 GATEWAY_MAC = 0x0200000000AA
 NOBODYS_MAC = 0x0200000000EE
@@ -79,6 +81,7 @@ def _add_vip(random: Random, data: dict[str, Any], vip: str, number: int, networ
             own |= {"mac": f"02:00:65:00:{number:02x}:{connector:02x}"}
             own |= {"router": [{4: f"10.9.{number}.{connector}", 6: f"fd09::{number}:{connector}"}[v] for v in (4, 6)]}
         data["servers"][name] = server | own
+        data["servers"][name] |= _other_names(random, number, position, rewrite, versions, connector == network[switch])
     if names and random.random() < 0.7:
         entry["default_server"] = random.choice(names)
         if random.random() < 0.7:
@@ -145,6 +148,21 @@ def _own(random: Random, number: int, position: int, rewrite: str, versions: tup
     return mac | {"address": [address[version] for version in random.choice(((4,), (6,), (4, 6)))]}
 
 
+def _other_names(
+    random: Random, number: int, position: int, rewrite: str, versions: tuple[int, ...], one_armed: bool
+) -> dict[str, Any]:
+    """What names a server beside its ports (X1, X2, X3); most have none."""
+    names: dict[str, Any] = {}
+    if random.random() < 0.3:
+        address = {4: f"10.0.2.{16 * number + position}", 6: f"fd00::2:{number}:{position}"}
+        names["service_address"] = [address[version] for version in random.choice((versions, versions[:1]))]
+    if random.random() < 0.3 and rewrite != "address" and not one_armed:
+        names["service_mac"] = f"02:00:66:00:{number:02x}:{position:02x}"
+    if random.random() < 0.4 and 6 in versions:
+        names["service_label"] = LABELS[position]
+    return names
+
+
 def _service_port(random: Random, port: int) -> Any:
     long_form = random.choice(({"port": port}, {"port": port, "application": 1000 + port % 50}))
     return random.choice((port, long_form, long_form | {"quality": _quality(random)}))
@@ -192,7 +210,8 @@ def packet(random: Random, config: Config, switch: Switch) -> Packet:
     if random.random() < 0.04:
         in_port = random.choice((*CONNECTORS, 13, LOCAL))
     version = random.choice(vip.addresses).version if random.random() < 0.97 else random.choice((4, 6))
-    macs = [vip.mac, vip.mac ^ 1, *(server.mac for server in mine if server.mac is not None)]
+    named = [server.service_mac for server in mine if server.service_mac is not None]
+    macs = [vip.mac, vip.mac ^ 1, *(server.mac for server in mine if server.mac is not None), *named]
     mac = _mac(vip, sender) if sender and random.random() < 0.9 else random.choice((CLIENT_MAC, CLIENT_MAC, *macs))
     names = _names(random, config, vip, sender, mine, version)
     other = random.choice(CLIENTS[version]) if random.random() < 0.9 else random.choice(names)
@@ -214,7 +233,9 @@ def packet(random: Random, config: Config, switch: Switch) -> Packet:
         payload = _question(random, says, source, destination)
     else:
         payload = _ip(random, config, vip, source, destination)
-    eth_dst = random.choice((NOBODYS_MAC, vip.mac, vip.mac))
+    if sender and sender.service_mac is not None and random.random() < 0.3:
+        mac = sender.service_mac
+    eth_dst = random.choice((NOBODYS_MAC, vip.mac, vip.mac, *named))
     return Packet(in_port, mac, payload, eth_dst)
 
 
@@ -237,6 +258,7 @@ def _names(
     names: list[Address] = [*vip.addresses] * 6
     for server in [sender] * 4 + mine if sender else mine:
         own = (*server.addresses, *server.routers, *((_local(server.mac),) if server.mac else ()))
+        names += list(server.service_addresses) * 3
         repeat = 4 if vip.rewrite is Rewrite.ADDRESS and server is sender else 1
         names += list(own) * repeat
     names += [_local(vip.mac), *random.choice(config.vips).addresses]
@@ -258,6 +280,7 @@ def _question(random: Random, says: int, source: Address, destination: Address) 
 
 
 def _ip(random: Random, config: Config, vip: Vip, source: Address, destination: Address) -> Ip:
+    labels = [server.service_label for server in config.servers_of(vip) if server.service_label is not None] * 4
     known = [*config.owners(vip), *2 * [pool.port for pool in vip.redirect_ports]]
     edges = [0, *PORTS, *(port ^ 1 for port in known), random.randrange(65536)]
     version = source.version
@@ -278,8 +301,19 @@ def _ip(random: Random, config: Config, vip: Vip, source: Address, destination: 
         tcp_flags=random.choice(FLAGS if random.random() < 0.85 else (*ODD_FLAGS, random.randrange(4096))),
         icmp_type=random.choice(ICMP_TYPES[version]),
         asks=random.random() < 0.5,
-        quoted=(destination, source),
+        quoted=_quoted(random, config, vip, source, destination),
+        label=random.choice((0, *LABELS, random.randrange(1 << 20), *labels)) if version == 6 else 0,
     )
+
+
+def _quoted(random: Random, config: Config, vip: Vip, source: Address, destination: Address) -> tuple[Address, Address]:
+    """What an ICMP error says it is about: a packet between the error's ends, or from or to a service address."""
+    server = next((each for each in config.servers_of(vip) if source in (*each.addresses, *each.routers)), None)
+    known = (server,) if server else config.servers_of(vip)
+    named = [name for each in known for name in each.service_addresses if name.version == source.version]
+    if not named or random.random() < 0.7:
+        return destination, source
+    return (destination, random.choice(named)) if server else (random.choice(named), source)
 
 
 def about_a_server(config: Config, packet: Packet, punted: Punted) -> tuple[Packet, Punted]:
@@ -289,6 +323,8 @@ def about_a_server(config: Config, packet: Packet, punted: Punted) -> tuple[Pack
         return packet, punted
     server = next(each for each in config.servers if ip.source in each.routers)
     own = next(address for address in server.addresses if address.version == ip.source.version)
+    if ip.quoted and ip.quoted[1] in server.service_addresses:
+        own = ip.quoted[1]
     return replace(packet, payload=replace(ip, quoted=(ip.destination, own))), replace(punted, vip=server.vip)
 
 
@@ -320,10 +356,10 @@ def frame(packet: Packet, data: bytes = b"portlb") -> bytes:
 
 def _ip6(ip: Ip, addresses: bytes, above: bytes) -> bytes:
     if ip.fragment == "no":
-        return struct.pack("!IHBB", 6 << 28, len(above), ip.protocol, 64) + addresses + above
+        return struct.pack("!IHBB", 6 << 28 | ip.label, len(above), ip.protocol, 64) + addresses + above
     offset = {"first": 1, "later": 184 << 3}[ip.fragment]
     extension = struct.pack("!BBHI", ip.protocol, 0, offset, 0x1234)
-    return struct.pack("!IHBB", 6 << 28, 8 + len(above), 44, 64) + addresses + extension + above
+    return struct.pack("!IHBB", 6 << 28 | ip.label, 8 + len(above), 44, 64) + addresses + extension + above
 
 
 def _nd(nd: Nd) -> bytes:
@@ -360,7 +396,7 @@ def _quote(ip: Ip, ports: bytes) -> bytes:
     source, destination = ip.quoted or (ip.destination, ip.source)
     addresses = source.packed + destination.packed
     if ip.source.version == 6:
-        return struct.pack("!IHBB", 6 << 28, 8, UDP, 64) + addresses + ports + bytes(4)
+        return struct.pack("!IHBB", 6 << 28 | ip.label, 8, UDP, 64) + addresses + ports + bytes(4)
     head = struct.pack("!BBHHHBBH", 0x45, 0, 28, 0, 0x4000, 64, UDP, 0) + addresses
     return head[:10] + checksum(head) + head[12:] + ports + bytes(4)
 

@@ -29,7 +29,7 @@ from portlb_app.config import (
 )
 
 ICMP, TCP, UDP, ICMPV6, SCTP = 1, 6, 17, 58, 132
-REDIRECT, ACK, RST, SYN, FIN = 0x800, 0x010, 0x004, 0x002, 0x001
+REDIRECT, CONFIRM, ACK, RST, SYN, FIN = 0x800, 0x400, 0x010, 0x004, 0x002, 0x001
 ICMP_ERRORS = {4: (3, 11, 12), 6: (1, 2, 3, 4)}
 ECHO_REPLY = {4: 0, 6: 129}
 SOLICITATION, ADVERTISEMENT = 135, 136
@@ -63,7 +63,7 @@ class Ip:
     """An IP packet; ports, flags and type count only where its protocol and its fragment kind have them.
 
     An ICMP error quotes a packet between the addresses `quoted`, from `destination_port`; `asks` is a TCP option that
-    asks for a redirect.
+    asks for a redirect. `label` is IPv6's, and that of the quoted packet.
     """
 
     source: Address
@@ -76,6 +76,7 @@ class Ip:
     icmp_type: int = 0
     asks: bool = False
     quoted: tuple[Address, Address] | None = None
+    label: int = 0
 
 
 @dataclass(frozen=True)
@@ -184,9 +185,9 @@ def copied(config: Config, switch: Switch, packet: Packet) -> Copied | None:
     by_server = _from_server_side(config, switch, packet)
     if by_server and isinstance(outcome, ToNetwork) and packet.in_port != LOCAL:
         assert isinstance(outcome.packet.payload, Ip)
-        vip = next(vip for vip in config.vips if outcome.packet.payload.source in vip.addresses)
+        vip = next(vip for vip in config.vips if outcome.packet.payload.source in _all_names(config, vip))
         return Copied("server_closing", vip.name) if vip.log and ends else None
-    vips = [vip for vip in config.vips if ip.destination in vip.addresses and _is_here(config, switch, vip)]
+    vips = [vip for vip in config.vips if ip.destination in _all_names(config, vip) and _is_here(config, switch, vip)]
     if by_server or packet.in_port != switch.network or not vips or not vips[0].log:
         return None
     if flags == SYN:
@@ -202,6 +203,11 @@ def _from_server_side(config: Config, switch: Switch, packet: Packet) -> bool:
     return any(_vip(config, each).rewrite is not Rewrite.NOTHING and each.mac == packet.eth_src for each in attached)
 
 
+def _all_names(config: Config, vip: Vip) -> tuple[Address, ...]:
+    """A VIP's addresses, and (X1) its servers' service addresses."""
+    return (*vip.addresses, *(name for server in config.servers_of(vip) for name in server.service_addresses))
+
+
 def _is_here(config: Config, switch: Switch, vip: Vip) -> bool:
     servers = config.servers_of(vip)
     return not servers or any(server.connector.switch == switch.name for server in servers)
@@ -210,6 +216,7 @@ def _is_here(config: Config, switch: Switch, vip: Vip) -> bool:
 def received(config: Config, server: Server, packet: Packet) -> Packet:
     """What a server gets of a packet to its VIP: N1 rewrites both addresses, N2 the MAC address, N3 nothing.
 
+    X1: a service address stays; X2: of a packet to a service MAC address nothing changes.
     N5: what goes back to the LAN it came from has the VIP's MAC address as its source, too; nobody may send with
     another host's address there.
     """
@@ -219,7 +226,11 @@ def received(config: Config, server: Server, packet: Packet) -> Packet:
     assert server.mac is not None
     if isinstance(payload, Arp):
         payload = replace(payload, target_mac=server.mac)
-    if isinstance(payload, Ip) and vip.rewrite is Rewrite.ADDRESS:
+    if isinstance(payload, Ip) and payload.destination in vip.addresses and server.service_mac == packet.eth_dst:
+        if payload.protocol == TCP and payload.fragment == "no":
+            return packet
+    is_named = isinstance(payload, Ip) and payload.destination in server.service_addresses
+    if isinstance(payload, Ip) and vip.rewrite is Rewrite.ADDRESS and not is_named:
         payload = replace(payload, destination=_of_family(server.addresses, payload.destination))
     if _is_one_armed(config, server):
         packet = replace(packet, eth_src=vip.mac)
@@ -285,8 +296,11 @@ def _from_network(config: Config, switch: Switch, packet: Packet) -> Outcome:
             outcome = _asked_from_network(config, switch, vip, servers, payload)
             if not isinstance(outcome, Drop):
                 return outcome
-        elif payload.destination in vip.addresses:
-            return _to_vip(vip, servers, payload, switch)
+        elif payload.destination in _all_names(config, vip):
+            if payload.destination in vip.addresses:
+                return _to_vip(vip, servers, payload, switch, packet.eth_dst)
+            named = next(server for server in servers if payload.destination in server.service_addresses)
+            return Drop() if _is_discovery(payload) else To(named.name)  # X1
     return Drop()
 
 
@@ -297,9 +311,9 @@ def _asked_from_network(
     asks = payload.operation == 1 if isinstance(payload, Arp) else payload.kind == SOLICITATION
     answers = payload.operation == 2 if isinstance(payload, Arp) else payload.kind == ADVERTISEMENT
     in_line = [server for server in servers if server.connector.port != switch.network]
-    if about in vip.addresses and asks and _is_probe(payload):
-        return Drop()
-    if about in vip.addresses and asks:
+    if about in (*vip.addresses, *(name for server in servers for name in server.service_addresses)) and asks:
+        if _is_probe(payload):
+            return Drop()
         return Answer(about, vip.mac)
     if vip.rewrite is not Rewrite.NOTHING:
         named = [server for server in in_line if about in _neighbour_names(server)]
@@ -342,11 +356,20 @@ def judge(config: Config, switch: Switch, vip: Vip, ip: Ip) -> Outcome:
             return Drop()  # its row is the switch's secret, and every other server would reset the connection
         return outcome
     if ip.protocol in (ICMP, ICMPV6):  # I2, I3
+        for server in servers:
+            if ip.quoted and ip.quoted[0] in server.service_addresses:  # X1
+                return To(server.name)
+        if ip.quoted and ip.quoted[0] != ip.destination:
+            return Drop()
         owner, shared = _port(vip, servers, ip.destination_port)
         if owner:
             return owner
         if shared:
+            labelled = [server.name for server in servers if ip.protocol == ICMPV6 and server.service_label == ip.label]
+            if labelled:  # X3
+                return To(labelled[0])
             plain = [vip.default_server] if shared.legacy is Legacy.DEFAULT and vip.default_server else []
+            plain += [server.name for server in servers if server.service_mac is not None]  # X2: no quote says it
             return All(frozenset([*shared.servers, *plain])) if shared.servers or plain else Drop()
         anyone = AnyOf(frozenset(server.name for server in servers)) if servers else Drop()
         return {UnknownErrors.DEFAULT: _default(vip), UnknownErrors.ANY: anyone}.get(vip.unknown_errors, Drop())
@@ -376,7 +399,7 @@ def _plain(vip: Vip, servers: list[Server], ip: Ip) -> Outcome:
     return plain.get(shared.legacy, Drop() if opening else anyone)
 
 
-def _to_vip(vip: Vip, servers: list[Server], payload: Ip, switch: Switch) -> Outcome:
+def _to_vip(vip: Vip, servers: list[Server], payload: Ip, switch: Switch, eth_dst: int = 0) -> Outcome:
     every = All(frozenset(server.name for server in servers)) if servers else Drop()
     default = _default(vip)
     version = payload.destination.version
@@ -406,6 +429,13 @@ def _to_vip(vip: Vip, servers: list[Server], payload: Ip, switch: Switch) -> Out
     if payload.protocol in (UDP, SCTP):  # U1, U2, U3, X4
         return owner or (anyone if shared else default)
 
+    for server in servers:
+        if server.service_mac == eth_dst:  # X2
+            return To(server.name)
+    if payload.tcp_flags & (CONFIRM | SYN) == CONFIRM and (shared or not owner):  # X3
+        for server in servers:
+            if version == 6 and server.service_label == payload.label:
+                return To(server.name)
     redirect = bool(payload.tcp_flags & REDIRECT)
     if shared and redirect:  # E2
         return anyone
@@ -447,6 +477,11 @@ def _from_server(config: Config, server: Server, vip: Vip, packet: Packet, one_a
     assert payload is not None
     if vip.rewrite is Rewrite.NOTHING and packet.eth_src == server.mac and payload.source in server.addresses:
         return _to_peer(config, server, payload.destination)
+    if server.service_mac is not None and packet.eth_src == server.service_mac:  # X2
+        is_whole_tcp = payload.protocol == TCP and payload.fragment == "no"
+        if is_whole_tcp and payload.source in vip.addresses and _may_send(config, server, vip, payload, named=True):
+            return ToNetwork(replace(packet, eth_dst=packet.eth_dst if vip.gateway is None else vip.gateway))
+        return Drop()
     if packet.eth_src != (vip.mac if vip.rewrite is Rewrite.NOTHING else server.mac):
         return Drop()
     sources = server.addresses if vip.rewrite is Rewrite.ADDRESS else vip.addresses
@@ -456,9 +491,11 @@ def _from_server(config: Config, server: Server, vip: Vip, packet: Packet, one_a
     if at_router and payload.fragment == "no" and _is_error(payload):
         leaves = not one_armed or (vip.gateway is not None and packet.eth_dst == vip.mac)
         return Punted("server_icmp", None) if leaves else Drop()
-    if payload.source not in sources or not _may_send(config, server, vip, payload):
+    is_named = payload.source in server.service_addresses  # X1: whatever it is
+    is_discovery = _is_discovery(payload)
+    if is_discovery or not is_named and (payload.source not in sources or not _may_send(config, server, vip, payload)):
         return Drop()
-    if vip.rewrite is Rewrite.ADDRESS:  # two things no switch rewrites
+    if vip.rewrite is Rewrite.ADDRESS and not is_named:  # two things no switch rewrites
         version = payload.source.version
         leaves = not one_armed or (vip.gateway is not None and packet.eth_dst == vip.mac)
         if payload.fragment == "no" and _is_error(payload) and leaves:
@@ -467,7 +504,8 @@ def _from_server(config: Config, server: Server, vip: Vip, packet: Packet, one_a
             return Punted("server_fragment", vip.name)
     if one_armed and (vip.gateway is None or packet.eth_dst != vip.mac):  # N5: not ours, or it answers by itself
         return Drop()
-    leaving = replace(packet, payload=replace(payload, source=_of_family(vip.addresses, payload.source)))
+    source = payload.source if is_named else _of_family(vip.addresses, payload.source)
+    leaving = replace(packet, payload=replace(payload, source=source))
     if vip.rewrite is not Rewrite.NOTHING:
         leaving = replace(leaving, eth_src=vip.mac)
     if vip.gateway is not None:
@@ -523,6 +561,10 @@ def _to_peer(config: Config, server: Server, address: Address) -> Outcome:
     return Drop()
 
 
+def _is_discovery(ip: Ip) -> bool:
+    return ip.protocol == ICMPV6 and ip.source.version == 6 and ip.fragment == "no" and ip.icmp_type in ND_TYPES
+
+
 def _is_error(ip: Ip) -> bool:
     version = ip.source.version
     return ip.protocol == {4: ICMP, 6: ICMPV6}[version] and ip.icmp_type in ICMP_ERRORS[version]
@@ -540,8 +582,11 @@ def _icmp_target(vip: Vip, version: int, icmp_type: int) -> str:
     return target.value if isinstance(target, IcmpPolicy) else target
 
 
-def _may_send(config: Config, server: Server, vip: Vip, payload: Ip) -> bool:
-    """Whether a server may send this to the network: from ports it answers for, and ICMP that answers."""
+def _may_send(config: Config, server: Server, vip: Vip, payload: Ip, named: bool = False) -> bool:
+    """Whether a server may send this to the network: from ports it answers for, and ICMP that answers.
+
+    A default server has the ports of nobody too, but not where it is `named` (X2).
+    """
     version = payload.source.version
     default = server.name == vip.default_server
     if payload.fragment != "no":
@@ -558,8 +603,9 @@ def _may_send(config: Config, server: Server, vip: Vip, payload: Ip) -> bool:
     port = payload.source_port
     for pool in vip.redirect_ports:
         plain = pool.legacy is Legacy.PIN or (default and pool.legacy is Legacy.DEFAULT)
-        if pool.port == port and (server.name in pool.servers or plain):
+        outlives = server.service_mac is not None or server.service_label is not None  # X2, X3: its place in the pool
+        if pool.port == port and (server.name in pool.servers or plain or outlives):
             return True
     owners = [each.name for each in config.servers_of(vip) for own in each.service_ports if own.port == port]
     nobodys = not owners and all(pool.port != port for pool in vip.redirect_ports)
-    return server.name in owners or (default and nobodys)
+    return server.name in owners or (default and nobodys and not named)

@@ -45,7 +45,7 @@ static __always_inline int make_server_announcement(struct __sk_buff *skb, __be1
 	struct segment segment;
 	struct packet packet;
 
-	if (!read_ip(skb, &packet, &server_settings.vips, FROM_VIP) || packet.protocol != IPPROTO_TCP ||
+	if (!read_ip(skb, &packet, &server_settings.vips, NULL, FROM_VIP) || packet.protocol != IPPROTO_TCP ||
 	    !read_tcp(skb, &packet, &segment, FROM_VIP))
 		return IMPOSSIBLE;
 	entry = bpf_map_lookup_elem(&connections, &packet.key);
@@ -63,8 +63,10 @@ static __always_inline int make_server_announcement(struct __sk_buff *skb, __be1
 	} else {
 		set(entry, LEAVING);
 	}
-	return make_probe(skb, &packet, &segment, SERVER, entry->wire, client_port_of(entry, segment.dport), REDIRECT,
-			  OPTION_REDIRECT | flags, port);
+	if (!server_put_name(skb, &packet, entry->wire))
+		return IMPOSSIBLE;
+	return make_probe(skb, &packet, &segment, SERVER, port_of(entry->wire), client_port_of(entry, segment.dport),
+			  REDIRECT, OPTION_REDIRECT | flags, port);
 }
 
 /*
@@ -77,7 +79,7 @@ static __always_inline int make_client_announcement(struct __sk_buff *skb, __be1
 	struct segment segment;
 	struct packet packet;
 
-	if (!read_ip(skb, &packet, &client_settings.vips, TO_VIP) || packet.protocol != IPPROTO_TCP ||
+	if (!read_ip(skb, &packet, &client_settings.vips, NULL, TO_VIP) || packet.protocol != IPPROTO_TCP ||
 	    !read_tcp(skb, &packet, &segment, TO_VIP))
 		return IMPOSSIBLE;
 	entry = bpf_map_lookup_elem(&connections, &packet.key);
@@ -87,18 +89,20 @@ static __always_inline int make_client_announcement(struct __sk_buff *skb, __be1
 		return FOLLOWED;
 	if (entry->state != BOUND || !(entry->flags & HEARD) || port == segment.sport)
 		return IMPOSSIBLE;
+	if (!put_name(skb, &packet, DESTINATION, entry->wire, &entry->name))
+		return IMPOSSIBLE;
 	if (flags & OPTION_CONFIRM) {
 		if (!(entry->flags & OWN_MOVING) || entry->client_target != port)
 			return IMPOSSIBLE;
-		return make_probe(skb, &packet, &segment, CLIENT, port, entry->wire, REDIRECT_CONFIRM, OPTION_CONFIRM,
-				  client_port_of(entry, segment.sport));
+		return make_probe(skb, &packet, &segment, CLIENT, port, port_of(entry->wire), REDIRECT_CONFIRM,
+				  OPTION_CONFIRM, client_port_of(entry, segment.sport));
 	}
-	if (!add_alias(skb, &packet, &packet.key, port, entry->wire))
+	if (!add_alias(skb, &packet, &packet.key, &entry->name, port, entry->wire))
 		return IMPOSSIBLE;
 	entry->client_target = port;
 	set(entry, OWN_MOVING);
-	return make_probe(skb, &packet, &segment, CLIENT, client_port_of(entry, segment.sport), entry->wire, REDIRECT,
-			  OPTION_REDIRECT | flags, port);
+	return make_probe(skb, &packet, &segment, CLIENT, client_port_of(entry, segment.sport), port_of(entry->wire),
+			  REDIRECT, OPTION_REDIRECT | flags, port);
 }
 
 /* Tell the program behind a frame to it, on interface cb[0], that the server has closed, in two calls: see ending.h. */
@@ -110,7 +114,7 @@ static __always_inline int end_program(struct __sk_buff *skb, __u32 interface)
 	struct packet packet;
 	__u32 flags, isn;
 
-	if (!read_ip(skb, &packet, &client_settings.vips, FROM_VIP) || packet.protocol != IPPROTO_TCP ||
+	if (!read_ip(skb, &packet, &client_settings.vips, NULL, FROM_VIP) || packet.protocol != IPPROTO_TCP ||
 	    !read_tcp(skb, &packet, &segment, FROM_VIP))
 		return IMPOSSIBLE;
 	entry = bpf_map_lookup_elem(&connections, &packet.key);

@@ -8,11 +8,12 @@ import json
 import logging
 import sys
 from collections.abc import Collection
-from ipaddress import IPv6Address, ip_address
+from ipaddress import IPv6Address, ip_address, ip_network
 
 from portlb_app.agent import cli_redirect, client, closing, counters, loader, process, processes, report, server
 from portlb_app.agent.errors import AgentError
 from portlb_app.agent.mapping import Address, ServerMapping
+from portlb_app.agent.naming import MacPrefix, Network, mac_prefix
 from portlb_app.agent.source import Controller, File, Fixed, Source, WrongConfiguration
 
 WRONG_INPUT = 2  # exit code
@@ -33,6 +34,14 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         help="how SYNs ask for redirects: by a header bit, or, where a path clears it, by the TCP option alone "
         "(default %(default)s)",
     )  # fmt: skip
+    parser.add_argument(
+        "--service-address", action="append", default=[], type=_network, metavar="NETWORK",
+        help="redirects may name addresses of this network (or one address); may be repeated",
+    )  # fmt: skip
+    parser.add_argument(
+        "--service-mac", action="append", default=[], type=_mac_prefix, metavar="MAC[/BITS]",
+        help="redirects may name this MAC address, or those with the same first bits; may be repeated",
+    )  # fmt: skip
     _add_connections(parser)
     parser.set_defaults(run=_run_client)
 
@@ -49,8 +58,21 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         help="without a configuration: service port, and the port its application listens on",
     )  # fmt: skip
     parser.add_argument(
-        "--redirect", action="append", default=[], type=_redirect, metavar="PORT=SERVICE",
-        help="without a configuration: redirect port, and the service port to announce to who opens on it",
+        "--redirect", action="append", default=[], type=_answer, metavar="PORT[=SERVICE]",
+        help="without a configuration: redirect port, and the service port to announce to who opens on it, or else "
+        "the name below",
+    )  # fmt: skip
+    parser.add_argument(
+        "--service-address", action="append", default=[], type=_address, metavar="ADDRESS",
+        help="without a configuration: address announced instead of a port; one of each IP version",
+    )  # fmt: skip
+    parser.add_argument(
+        "--service-mac", type=_mac, metavar="MAC",
+        help="without a configuration: MAC address announced instead of a port",
+    )  # fmt: skip
+    parser.add_argument(
+        "--service-label", type=_label, metavar="NUMBER",
+        help="without a configuration: IPv6 flow label announced instead of a port",
     )  # fmt: skip
     _add_connections(parser)
     parser.set_defaults(run=_run_server)
@@ -111,12 +133,46 @@ def _redirect(text: str) -> tuple[int, int]:
     return int(left), int(right)
 
 
+def _answer(text: str) -> tuple[int, int | None]:
+    return _redirect(text) if "=" in text else (int(text), None)
+
+
+def _network(text: str) -> Network:
+    try:
+        return ip_network(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"not a network or address: {error}") from error
+
+
+def _mac_prefix(text: str) -> MacPrefix:
+    try:
+        return mac_prefix(text)
+    except AgentError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+
+
+def _mac(text: str) -> int:
+    found = _mac_prefix(text)
+    if found.bits != 48 or not found.address or found.address >> 40 & 1:
+        raise argparse.ArgumentTypeError(f"{text!r}: one host's MAC address is expected")
+    return found.address
+
+
+def _label(text: str) -> int:
+    number = int(text, 0)
+    if not 1 <= number <= 0xFFFFF:
+        raise argparse.ArgumentTypeError(f"a label is a number from 1 to {0xFFFFF:#x}, not {text}")
+    return number
+
+
 def _service(text: str) -> tuple[int, int]:
     return _redirect(text) if "=" in text else (int(text), int(text))
 
 
 def _run_client(arguments: argparse.Namespace) -> int:
-    constants = client.settings(arguments.vip, arguments.signal == "option")
+    constants = client.settings(
+        arguments.vip, arguments.signal == "option", arguments.service_address, arguments.service_mac
+    )
     _log_to_stderr()
     return process.serve(
         arguments.interface, "client", lambda: constants, arguments.connections, on_attached=closing.attach
@@ -140,7 +196,8 @@ def _run_server(arguments: argparse.Namespace) -> int:
 
 
 def _source(arguments: argparse.Namespace) -> Source:
-    by_hand = arguments.vip or arguments.service or arguments.redirect
+    named = arguments.service_address or arguments.service_mac or arguments.service_label
+    by_hand = arguments.vip or arguments.service or arguments.redirect or named
     given = [each for each in (arguments.config, arguments.controller, by_hand or None) if each is not None]
     if len(given) != 1 or (arguments.server is None) != bool(by_hand) or (by_hand and not arguments.vip):
         raise AgentError(
@@ -151,7 +208,25 @@ def _source(arguments: argparse.Namespace) -> Source:
         return File(arguments.config, arguments.server)
     if arguments.controller is not None:
         return Controller(arguments.controller, arguments.server)
-    return Fixed(ServerMapping(tuple(arguments.vip), dict(arguments.redirect), dict(arguments.service)))
+    return Fixed(_by_hand(arguments))
+
+
+def _by_hand(arguments: argparse.Namespace) -> ServerMapping:
+    stand_for = {}
+    for address in arguments.service_address:
+        served = [vip for vip in arguments.vip if vip.version == address.version]
+        if len(served) != 1:
+            raise AgentError(f"service address {address} stands for one --vip of its IP version, not for {len(served)}")
+        stand_for[address] = served[0]
+    return ServerMapping(
+        tuple(arguments.vip),
+        {opened: port for opened, port in arguments.redirect if port is not None},
+        dict(arguments.service),
+        named=frozenset(opened for opened, port in arguments.redirect if port is None),
+        service_addresses=stand_for,
+        service_mac=arguments.service_mac,
+        service_label=arguments.service_label,
+    )
 
 
 def _log_to_stderr() -> None:

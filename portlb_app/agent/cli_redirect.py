@@ -114,6 +114,7 @@ def _client(each: Record) -> str:
 def _wire(each: Record) -> str:
     """Opened, and where it has gone on; what has been announced, and not followed yet, in brackets."""
     gone_on = f" → {each.wire}" if each.wire != each.opened else ""
+    gone_on += f" by {each.name}" if each.name else ""
     return f"{each.opened}{gone_on}" + (f" ({each.target}?)" if each.moving else "")
 
 

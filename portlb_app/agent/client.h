@@ -10,8 +10,17 @@
 #include "ending.h"
 #include "icmp.h"
 
+#define MACS_MAX 16
+
 const volatile struct {
 	struct vips vips;
+	struct services services;
+	/* MAC addresses that a redirect may name (row X2), by their first bits; as the low 48 of 64. */
+	struct {
+		__u64 address;
+		__u64 mask;
+	} macs[MACS_MAX];
+	__u32 macs_count;
 	__u32 by_option; /* ask for redirects by option alone, for paths that clear the header bits */
 } client_settings SEC(".rodata.client");
 
@@ -88,6 +97,17 @@ static __always_inline __u16 confirm_bit(void)
 	return client_settings.by_option ? 0 : REDIRECT_CONFIRM;
 }
 
+/*
+ * Header bits of a client's packet to a service label. By CONFIRM the switch knows that the label is one, and as that bit
+ * cannot go when the server is heard, the other one comes.
+ */
+static __always_inline __u16 label_bits(const struct connection *entry)
+{
+	if (naming_of(entry->wire) != NAME_LABEL)
+		return 0;
+	return entry->flags & HEARD ? REDIRECT | REDIRECT_CONFIRM : REDIRECT_CONFIRM;
+}
+
 /* Is a live connection on the wire with these port numbers? One that is merely silent has its socket. */
 static __always_inline bool is_taken(struct __sk_buff *skb, const struct packet *packet, const struct key *key,
 				     const struct connection *entry)
@@ -100,18 +120,19 @@ static __always_inline bool is_taken(struct __sk_buff *skb, const struct packet 
 			 (!is_closing(owner) && ask_socket(skb, packet, &owner_key, CLIENT, &numbers)));
 }
 
-/* Let packets from port `wire` of the server reach the connection behind `key`. False: counted, they cannot. */
+/*
+ * Let packets from spot `wire` of the server, whose name is `name` if it has one, reach the connection behind `key`.
+ * False: counted, they cannot.
+ */
 static __always_inline bool add_alias(struct __sk_buff *skb, const struct packet *packet, const struct key *key,
-				      __be16 client_port, __be16 wire)
+				      const union name *name, __be16 client_port, __u32 wire)
 {
-	struct connection alias = alias_of(key);
-	struct key alias_key = *key;
+	struct key alias_key = key_at(key, name, client_port, wire);
+	struct connection alias = alias_of(key, wire);
 	struct connection *other;
 
-	if (wire == key->port && client_port == key->client_port)
+	if (port_of(wire) == key->port && client_port == key->client_port && naming_of(wire) != NAME_ADDRESS)
 		return true;
-	alias_key.port = wire;
-	alias_key.client_port = client_port;
 	other = bpf_map_lookup_elem(&connections, &alias_key);
 	if (other && !(other->state == ALIAS && other->opened == alias.opened && other->client_port == alias.client_port) &&
 	    is_taken(skb, packet, &alias_key, other)) {
@@ -127,25 +148,25 @@ static __always_inline bool add_alias(struct __sk_buff *skb, const struct packet
 
 /* The same at each port that the server may know as the client's. */
 static __always_inline bool add_aliases(struct __sk_buff *skb, const struct packet *packet, const struct key *key,
-					const struct connection *entry, __be16 wire)
+					const struct connection *entry, __u32 wire)
 {
 	__be16 now = entry->client_port, target = entry->client_target;
+	const union name *name = &entry->name;
 
-	if (!add_alias(skb, packet, key, key->client_port, wire))
+	if (!add_alias(skb, packet, key, name, key->client_port, wire))
 		return false;
 	if (!now && !(entry->flags & OWN_MOVING)) /* never moved: there is no target */
 		return true;
-	return add_alias(skb, packet, key, target, wire) && (!now || add_alias(skb, packet, key, now, wire));
+	return add_alias(skb, packet, key, name, target, wire) &&
+	       (!now || add_alias(skb, packet, key, name, now, wire));
 }
 
 /* Have packets from a port left looked at one by one again. */
-static __always_inline void doubt_alias(const struct key *key, __be16 client_port, __be16 wire)
+static __always_inline void doubt_alias(const struct key *key, const struct connection *entry, __be16 client_port)
 {
-	struct key alias_key = *key;
+	struct key alias_key = key_at(key, &entry->name, client_port, entry->wire);
 	struct connection *alias;
 
-	alias_key.port = wire;
-	alias_key.client_port = client_port;
 	alias = bpf_map_lookup_elem(&connections, &alias_key);
 	if (alias && alias->state == ALIAS)
 		clear(alias, HEARD);
@@ -153,19 +174,18 @@ static __always_inline void doubt_alias(const struct key *key, __be16 client_por
 
 static __always_inline void doubt_aliases(const struct key *key, const struct connection *entry)
 {
-	doubt_alias(key, key->client_port, entry->wire);
+	doubt_alias(key, entry, key->client_port);
 	if (entry->client_port) {
-		doubt_alias(key, entry->client_port, entry->wire);
-		doubt_alias(key, entry->client_target, entry->wire);
+		doubt_alias(key, entry, entry->client_port);
+		doubt_alias(key, entry, entry->client_target);
 	}
 }
 
-static __always_inline void delete_alias(const struct key *key, __be16 wire)
+static __always_inline void delete_alias(const struct key *key, const struct connection *entry)
 {
-	struct key alias_key = *key;
+	struct key alias_key = key_at(key, &entry->name, key->client_port, entry->wire);
 	const struct connection *alias;
 
-	alias_key.port = wire;
 	alias = bpf_map_lookup_elem(&connections, &alias_key);
 	if (alias && alias->state == ALIAS && alias->opened == key->port && alias->client_port == key->client_port)
 		bpf_map_delete_elem(&connections, &alias_key);
@@ -210,9 +230,9 @@ static __always_inline int client_syn(struct __sk_buff *skb, const struct packet
 		};
 
 		if (entry && entry->wire != key->port)
-			delete_alias(key, entry->wire);
+			delete_alias(key, entry);
 		if (take_steer(key, &opened, &from)) {
-			if (add_alias(skb, packet, key, key->client_port, opened)) {
+			if (add_alias(skb, packet, key, &fresh.name, key->client_port, opened)) {
 				count(COUNT_steered);
 			} else {
 				opened = key->port;
@@ -259,33 +279,73 @@ static __always_inline bool is_silent(struct connection *entry, const struct seg
 	return true;
 }
 
+/* The program's packet, made one to the server by its name, gets another spot's name instead; `mac`: it had that. */
+static __always_inline bool client_rename(struct __sk_buff *skb, const struct packet *packet,
+					  const struct connection *entry, const __u8 *mac, __u32 from, __u32 to)
+{
+	switch (naming_of(from)) {
+	case NAME_ADDRESS:
+		if (!replace_address(skb, packet, DESTINATION, &entry->name.address, &packet->key.vip))
+			return false;
+		break;
+	case NAME_MAC:
+		if (!put_mac(skb, DESTINATION, mac))
+			return false;
+		break;
+	case NAME_LABEL:
+		if (!put_label(skb, 0))
+			return false;
+		break;
+	default:
+		break;
+	}
+	return put_name(skb, packet, DESTINATION, to, &entry->name);
+}
+
 /*
  * Nothing has come from the announced port: the packet goes there once more, and to the port before. The server
  * answers from the one on which it was reached first, which decides (client_hear()).
  */
 static __always_inline int client_try_both(struct __sk_buff *skb, const struct packet *packet, struct segment *segment,
-					   struct connection *entry, __be16 sport)
+					   struct connection *entry, __be16 sport, const __u8 *mac)
 {
 	__u16 word = segment->word | confirm_bit();
 	int verdict;
 
 	count(COUNT_tried_both);
 	if (is_pure_ack(segment) && has_room(packet, segment))
-		verdict = rewrite_with_option(skb, packet, segment, sport, entry->wire, word, OPTION_CONFIRM,
-					      entry->before);
+		verdict = rewrite_with_option(skb, packet, segment, sport, port_of(entry->wire), word, OPTION_CONFIRM,
+					      port_of(entry->before));
 	else
-		verdict = rewrite(skb, packet, segment, sport, entry->wire, word);
+		verdict = rewrite(skb, packet, segment, sport, port_of(entry->wire), word);
 	if (verdict == DROP)
 		return DROP;
 	bpf_clone_redirect(skb, skb->ifindex, 0);
+	if ((entry->wire | entry->before) >> 16 && !client_rename(skb, packet, entry, mac, entry->wire, entry->before))
+		return DROP;
 	word = segment->word & ~confirm_bit();
 	if (entry->before == entry->opened)
 		word |= redirect_bit();
-	return rewrite(skb, packet, segment, sport, entry->before, word);
+	return rewrite(skb, packet, segment, sport, port_of(entry->before), word);
+}
+
+/* Does a packet have the connection's name already? Then it is what client_try_both() has sent on its way. */
+static __always_inline bool client_has_name(struct __sk_buff *skb, const struct packet *packet,
+					    const struct connection *entry)
+{
+	switch (naming_of(entry->wire)) {
+	case NAME_MAC:
+		return has_mac(skb, DESTINATION, entry->name.mac);
+	case NAME_LABEL:
+		return has_label(skb, packet, entry->name.label);
+	default:
+		return false;
+	}
 }
 
 static __always_inline int client_egress_tcp(struct __sk_buff *skb, struct packet *packet)
 {
+	__u8 mac[6] = {}; /* the VIP's, as this host knows it */
 	struct connection *entry;
 	struct segment segment;
 	__be16 sport;
@@ -299,9 +359,17 @@ static __always_inline int client_egress_tcp(struct __sk_buff *skb, struct packe
 	if (!entry || entry->state == ALIAS)
 		return PASS;
 
+	if (naming_of(entry->wire)) {
+		if (client_has_name(skb, packet, entry))
+			return PASS;
+		if (bpf_skb_load_bytes(skb, 0, mac, sizeof(mac)) ||
+		    !put_name(skb, packet, DESTINATION, entry->wire, &entry->name))
+			return DROP;
+	}
 	sport = client_port_of(entry, segment.sport);
 	if ((entry->flags & (ENDED | WATCHED)) && disturb(entry))
-		return ended_egress(skb, packet, &segment, entry, sport, entry->state == BOUND ? 0 : redirect_bit());
+		return ended_egress(skb, packet, &segment, entry, sport, 
+				    entry->state == BOUND ? label_bits(entry) : redirect_bit());
 	note_local(entry, &segment);
 	word = segment.word;
 
@@ -310,21 +378,63 @@ static __always_inline int client_egress_tcp(struct __sk_buff *skb, struct packe
 	 * connection stays on the pool's rows, whatever the policy for plain clients is.
 	 */
 	if (entry->state != BOUND)
-		return rewrite(skb, packet, &segment, sport, entry->wire, word | redirect_bit());
+		return rewrite(skb, packet, &segment, sport, port_of(entry->wire), word | redirect_bit());
 
 	/* Step 3: CONFIRM, with the option where it fits, until the server is heard from the wire's port. */
 	if (!(entry->flags & HEARD)) {
 		if (is_silent(entry, &segment))
-			return client_try_both(skb, packet, &segment, entry, sport);
+			return client_try_both(skb, packet, &segment, entry, sport, mac);
 		word |= confirm_bit();
 		if (is_pure_ack(&segment)) {
 			if (has_room(packet, &segment))
-				return rewrite_with_option(skb, packet, &segment, sport, entry->wire, word,
-							   OPTION_CONFIRM, entry->before);
+				return rewrite_with_option(skb, packet, &segment, sport, port_of(entry->wire), word,
+							   OPTION_CONFIRM, port_of(entry->before));
 			count(COUNT_no_room);
 		}
 	}
-	return rewrite(skb, packet, &segment, sport, entry->wire, word);
+	return rewrite(skb, packet, &segment, sport, port_of(entry->wire), word | label_bits(entry));
+}
+
+static __always_inline bool may_follow_mac(const __u8 *mac)
+{
+	__u64 number = 0;
+
+	for (int i = 0; i < 6; i++)
+		number = number << 8 | mac[i];
+	for (__u32 i = 0; i < MACS_MAX; i++) {
+		if (i < client_settings.macs_count && (number & client_settings.macs[i].mask) == client_settings.macs[i].address)
+			return true;
+	}
+	return false;
+}
+
+/*
+ * May a redirect name this? A port or a label leads to the same VIP, whoever announces it; an address or a MAC address
+ * could lead anywhere, so this host's administrator says which are services'. An IPv6 address becomes a whole one.
+ */
+static __always_inline bool may_follow(const struct packet *packet, const struct key *key, struct announcement *found)
+{
+	struct address *address = &found->name.address;
+
+	switch (found->naming) {
+	case NAME_ADDRESS:
+		if (packet->v6 != found->v6)
+			return false;
+		if (packet->v6) {
+			address->word[0] = key->vip.word[0];
+			address->word[1] = key->vip.word[1];
+			return is_service6(&client_settings.services, address->word) &&
+			       !is_vip6(&client_settings.vips, address->word);
+		}
+		return is_service4(&client_settings.services, address->word[3]) &&
+		       !is_vip4(&client_settings.vips, address->word[3]);
+	case NAME_MAC:
+		return may_follow_mac(found->name.mac);
+	case NAME_LABEL:
+		return packet->v6 && !client_settings.by_option;
+	default:
+		return true;
+	}
 }
 
 /* Bind the connection behind `key` to what its first SYN/ACK says (step 2). */
@@ -332,7 +442,7 @@ static __always_inline void bind(struct __sk_buff *skb, const struct packet *pac
 				 struct connection *entry, const struct segment *segment,
 				 const struct announcement *found, bool confirm)
 {
-	__u32 now = moment(), took = now - entry->since;
+	__u32 now = moment(), took = now - entry->since, wire = announced_spot(found, port_of(entry->opened));
 
 	entry->server_seq = segment->seq;
 	entry->before = entry->opened;
@@ -341,20 +451,22 @@ static __always_inline void bind(struct __sk_buff *skb, const struct packet *pac
 		count(COUNT_plain);
 		return;
 	}
-	if (!found->port) {
+	if (!wire) {
 		count(COUNT_unredirected);
 		return;
 	}
 	set(entry, ANNOUNCED);
-	entry->before = found->port;
+	entry->before = wire;
+	if (found->naming)
+		entry->name = found->name;
 	if (is_path_silent(&key->vip)) {
 		count(COUNT_remembered);
 		return;
 	}
-	if (!add_alias(skb, packet, key, key->client_port, found->port))
+	if (!add_alias(skb, packet, key, &entry->name, key->client_port, wire))
 		return;
 	entry->before = entry->opened;
-	entry->wire = found->port;
+	entry->wire = wire;
 	entry->since = now;
 	entry->patience = PATIENCE + (2 * took < PATIENCE_MAX ? 2 * took : PATIENCE_MAX);
 	entry->state = BOUND;
@@ -367,20 +479,26 @@ static __always_inline int client_synack(struct __sk_buff *skb, const struct pac
 	struct announcement found = read_option(skb, packet, segment);
 	bool confirm = (segment->word & REDIRECT_CONFIRM) || (found.flags & OPTION_CONFIRM);
 
+	if (found.naming && !may_follow(packet, key, &found)) {
+		found.naming = NAME_NONE;
+		count(COUNT_foreign_name);
+	}
 	if (segment->ack - (entry->client_seq + 1) > entry->early) {
 		count(COUNT_forged_synack);
 		return DROP;
 	}
-	if (entry->state == OPENING && packet->key.port == entry->opened) {
+	if (entry->state == OPENING && segment->spot == entry->opened) {
 		if (found.bad)
 			count(COUNT_bad_option);
 		bind(skb, packet, key, entry, segment, &found, confirm);
 	} else {
 		/* The same one again means that the third ACK was lost: the kernel must see it, to repeat that ACK. */
-		__be16 announced = !(entry->flags & ANNOUNCED) ? 0 : entry->state == BOUND ? entry->wire : entry->before;
+		__u32 announced = !(entry->flags & ANNOUNCED) ? 0 : entry->state == BOUND ? entry->wire : entry->before;
+		__u32 now = confirm ? announced_spot(&found, port_of(entry->opened)) : 0;
 
-		if (entry->state == OPENING || packet->key.port != entry->opened || segment->seq != entry->server_seq ||
-		    (!(entry->flags & HEARD) && (confirm ? found.port : 0) != announced)) {
+		if (entry->state == OPENING || segment->spot != entry->opened || segment->seq != entry->server_seq ||
+		    (!(entry->flags & HEARD) &&
+		     (now != announced || !same_name(naming_of(now), &found.name, &entry->name)))) {
 			count(COUNT_second_synack);
 			return DROP;
 		}
@@ -395,7 +513,7 @@ static __always_inline int client_synack(struct __sk_buff *skb, const struct pac
 /* The server keeps to the port before: go back to it, and spare the next connections the wait. */
 static __always_inline void fall_back(const struct key *key, struct connection *entry)
 {
-	__be16 silent = entry->wire;
+	__u32 silent = entry->wire;
 
 	entry->wire = entry->before;
 	entry->before = silent;
@@ -456,6 +574,20 @@ refused:
 	return DROP;
 }
 
+/* The server's spot that a packet comes from. */
+static __always_inline __u32 heard_at(struct __sk_buff *skb, const struct packet *packet,
+				      const struct segment *segment, const struct connection *entry)
+{
+	switch (naming_of(entry->wire) ? naming_of(entry->wire) : naming_of(entry->before)) {
+	case NAME_MAC:
+		return has_mac(skb, SOURCE, entry->name.mac) ? spot_of(packet->key.port, NAME_MAC) : segment->spot;
+	case NAME_LABEL:
+		return has_label(skb, packet, entry->name.label) ? spot_of(packet->key.port, NAME_LABEL) : segment->spot;
+	default:
+		return segment->spot;
+	}
+}
+
 /* CONFIRM, by header bit or, on paths that clear it, by option. */
 static __always_inline bool has_confirm(struct __sk_buff *skb, const struct packet *packet,
 					const struct segment *segment)
@@ -470,7 +602,7 @@ static __always_inline bool client_hear(struct __sk_buff *skb, const struct pack
 {
 	bool awaited = (entry->flags & OWN_MOVING) && packet->key.client_port == entry->client_target;
 	bool reset = segment->word & TCP_RST;
-	__be16 port = packet->key.port;
+	__u32 spot = heard_at(skb, packet, segment, entry);
 
 	if (awaited) {
 		if (reset && !has_confirm(skb, packet, segment))
@@ -483,7 +615,7 @@ static __always_inline bool client_hear(struct __sk_buff *skb, const struct pack
 			awaited = false;
 		}
 	}
-	if (entry->state == BOUND && port == entry->wire) {
+	if (entry->state == BOUND && spot == entry->wire) {
 		if (!(entry->flags & HEARD)) {
 			if (reset && entry->before != entry->wire && !has_confirm(skb, packet, segment)) {
 				/* A middlebox refuses a port it knows no connection to: a server's own reset has CONFIRM. */
@@ -515,6 +647,13 @@ static __always_inline bool client_hear(struct __sk_buff *skb, const struct pack
 	return true;
 }
 
+/* What came from a service address comes from the VIP, as the program knows it. */
+static __always_inline bool client_restore(struct __sk_buff *skb, const struct packet *packet,
+					   const struct address *vip)
+{
+	return !packet->service || replace_address(skb, packet, SOURCE, &packet->key.vip, vip);
+}
+
 static __always_inline int client_ingress_tcp(struct __sk_buff *skb, struct packet *packet)
 {
 	struct connection *entry, *owner;
@@ -533,8 +672,10 @@ static __always_inline int client_ingress_tcp(struct __sk_buff *skb, struct pack
 	note_use(entry, &segment);
 	if ((entry->flags & (HEARD | LEAVING)) == HEARD && !(segment.word & (TCP_SYN | TCP_FIN | TCP_RST)) && !may_announce(&segment)) {
 		if (entry->state == ALIAS)
-			return rewrite(skb, packet, &segment, entry->opened, entry->client_port, segment.word);
-		if (entry->wire == packet->key.port)
+			return client_restore(skb, packet, &entry->name.address) ?
+				       rewrite(skb, packet, &segment, port_of(entry->opened), entry->client_port, segment.word) :
+				       DROP;
+		if (port_of(entry->wire) == packet->key.port && naming_of(entry->wire) != NAME_ADDRESS)
 			return PASS;
 	}
 
@@ -545,6 +686,8 @@ static __always_inline int client_ingress_tcp(struct __sk_buff *skb, struct pack
 		if (!owner)
 			return PASS;
 	}
+	if (!client_restore(skb, packet, &key.vip))
+		return DROP;
 	if ((owner->flags & (ENDED | WATCHED)) && disturb(owner))
 		return ended_ingress(skb, packet, &segment, &key, owner);
 	if (is_synack(&segment))
@@ -567,20 +710,22 @@ static __always_inline int client_ingress_icmp(struct __sk_buff *skb, struct pac
 	struct quote quote;
 	struct key key;
 
-	if (!read_quote(skb, packet, &quote, &client_settings.vips, TO_VIP))
+	if (!read_quote(skb, packet, &quote, &client_settings.vips, &client_settings.services, TO_VIP))
 		return PASS;
 	key = packet->key;
 	entry = bpf_map_lookup_elem(&connections, &key);
 	if (!entry || entry->state != ALIAS)
 		return PASS;
 	owner = follow(&key, entry);
-	if (owner && owner->state == BOUND && !(owner->flags & HEARD) && owner->wire == packet->key.port &&
+	if (owner && owner->state == BOUND && !(owner->flags & HEARD) && owner->wire == quote.spot &&
 	    owner->before != owner->wire && quote.refused) {
 		/* A router refuses packets to the announced port, not to this server. */
 		set(owner, TRYING);
 		return DROP;
 	}
-	return rewrite_quote(skb, packet, &quote, entry->client_port, entry->opened);
+	if (quote.service && owner && !replace_quoted_address(skb, packet, DESTINATION, &packet->key.vip, &key.vip))
+		return DROP;
+	return rewrite_quote(skb, packet, &quote, entry->client_port, port_of(entry->opened));
 }
 
 /* An error this host sends about a packet it received: it quotes the program's ports, the wire has others. */
@@ -589,10 +734,13 @@ static __always_inline int client_egress_icmp(struct __sk_buff *skb, struct pack
 	struct connection *entry;
 	struct quote quote;
 
-	if (!read_quote(skb, packet, &quote, &client_settings.vips, FROM_VIP))
+	if (!read_quote(skb, packet, &quote, &client_settings.vips, NULL, FROM_VIP))
 		return PASS;
 	entry = bpf_map_lookup_elem(&connections, &packet->key);
 	if (!entry || entry->state == ALIAS)
 		return PASS;
-	return rewrite_quote(skb, packet, &quote, entry->wire, client_port_of(entry, quote.dport));
+	if (naming_of(entry->wire) == NAME_ADDRESS &&
+	    !replace_quoted_address(skb, packet, SOURCE, &packet->key.vip, &entry->name.address))
+		return DROP;
+	return rewrite_quote(skb, packet, &quote, port_of(entry->wire), client_port_of(entry, quote.dport));
 }

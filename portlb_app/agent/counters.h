@@ -35,7 +35,7 @@
 	COUNTER(wrong_port, "server: packet dropped, its connection is on another port") \
 	COUNTER(no_room, "option not sent, the TCP header is full") \
 	COUNTER(collision, "SYN dropped or announced port refused: a live connection uses those port numbers") \
-	COUNTER(icmp_translated, "ICMP error: port in the quoted header translated") \
+	COUNTER(icmp_translated, "ICMP error: port or address in the quoted header translated") \
 	COUNTER(icmp_truncated, "ICMP error: too little quoted to find the ports, passed untouched") \
 	COUNTER(fragment, "IP fragment passed untouched") \
 	COUNTER(extension, "IPv6 packet passed untouched, its extension headers are not walked") \
@@ -44,7 +44,8 @@
 	COUNTER(rewrite_failed, "packet dropped: the kernel could not make it writable") \
 	COUNTER(swept_closing, "entry removed: closed, then silent for 60 s") \
 	COUNTER(swept_opening, "entry removed: half-open and silent for 180 s") \
-	COUNTER(swept_idle, "entry removed: silent for 5 days")
+	COUNTER(swept_idle, "entry removed: silent for 5 days") \
+	COUNTER(foreign_name, "client: announced address, MAC address or label not followed, it may not be one of a service's")
 
 /* Room for counters to come, so that adding one does not change the map's layout. */
 #define COUNTERS_MAX 64

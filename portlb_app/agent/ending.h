@@ -61,7 +61,7 @@ static __always_inline int ended_egress(struct __sk_buff *skb, const struct pack
 	if (!replace_number(skb, packet, SEQ_AT, segment->seq, seq) ||
 	    !replace_number(skb, packet, ACK_AT, segment->ack, entry->server_seq))
 		return DROP;
-	return rewrite(skb, packet, segment, sport, entry->wire, word);
+	return rewrite(skb, packet, segment, sport, port_of(entry->wire), word);
 }
 
 /* What the server sends on one. */

@@ -4,7 +4,7 @@
  */
 #pragma once
 
-#include "packet.h"
+#include "rename.h"
 
 /* <linux/icmp.h> needs the C library's headers, which the BPF target does not have. */
 struct icmp_header {
@@ -25,22 +25,28 @@ struct icmp_header {
 struct quote {
 	__be16 sport;
 	__be16 dport;
+	__u32 spot;   /* the server's, as far as its port and address tell */
+	bool service; /* it is a service address that stands where a VIP is looked for */
 	__u32 ports;  /* offset of the quoted source port in the frame */
 	bool refused; /* destination unreachable for another reason than the packet's size */
 };
 
 static __always_inline bool read_quoted_ip4(struct __sk_buff *skb, struct packet *packet, struct quote *quote,
-					    const volatile struct vips *vips, enum side side)
+					    const volatile struct vips *vips,
+					    const volatile struct services *services, enum side side)
 {
 	__u32 at = packet->payload + sizeof(struct icmp_header);
 	struct iphdr ip;
+	bool ours;
 
 	if (bpf_skb_load_bytes(skb, at, &ip, sizeof(ip))) {
 		count(COUNT_icmp_truncated);
 		return false;
 	}
+	ours = is_vip4(vips, side == TO_VIP ? ip.daddr : ip.saddr);
+	quote->service = !ours && is_service4(services, side == TO_VIP ? ip.daddr : ip.saddr);
 	if (ip.version != 4 || ip.ihl < 5 || ip.protocol != IPPROTO_TCP || (ip.frag_off & bpf_htons(0x1fff)) ||
-	    !is_vip4(vips, side == TO_VIP ? ip.daddr : ip.saddr))
+	    (!ours && !quote->service))
 		return false;
 	set_mapped(&packet->key.client, side == TO_VIP ? ip.saddr : ip.daddr);
 	set_mapped(&packet->key.vip, side == TO_VIP ? ip.daddr : ip.saddr);
@@ -49,18 +55,22 @@ static __always_inline bool read_quoted_ip4(struct __sk_buff *skb, struct packet
 }
 
 static __always_inline bool read_quoted_ip6(struct __sk_buff *skb, struct packet *packet, struct quote *quote,
-					    const volatile struct vips *vips, enum side side)
+					    const volatile struct vips *vips,
+					    const volatile struct services *services, enum side side)
 {
 	__u32 at = packet->payload + sizeof(struct icmp_header);
 	struct ipv6hdr ip;
+	bool ours;
 	__u8 next;
 
 	if (bpf_skb_load_bytes(skb, at, &ip, sizeof(ip))) {
 		count(COUNT_icmp_truncated);
 		return false;
 	}
-	if (ip.version != 6 ||
-	    !is_vip6(vips, side == TO_VIP ? ip.daddr.in6_u.u6_addr32 : ip.saddr.in6_u.u6_addr32))
+	ours = is_vip6(vips, side == TO_VIP ? ip.daddr.in6_u.u6_addr32 : ip.saddr.in6_u.u6_addr32);
+	quote->service =
+		!ours && is_service6(services, side == TO_VIP ? ip.daddr.in6_u.u6_addr32 : ip.saddr.in6_u.u6_addr32);
+	if (ip.version != 6 || (!ours && !quote->service))
 		return false;
 	set_address(&packet->key.client, side == TO_VIP ? &ip.saddr : &ip.daddr);
 	set_address(&packet->key.vip, side == TO_VIP ? &ip.daddr : &ip.saddr);
@@ -87,9 +97,10 @@ static __always_inline bool read_quoted_ip6(struct __sk_buff *skb, struct packet
 	return false;
 }
 
-/* False: not an error about a TCP packet whose `side` is a VIP. Else packet->key is that packet's. */
+/* False: not an error about a TCP packet whose `side` is a VIP, or a service address. Else packet->key is that packet's. */
 static __always_inline bool read_quote(struct __sk_buff *skb, struct packet *packet, struct quote *quote,
-				       const volatile struct vips *vips, enum side side)
+				       const volatile struct vips *vips, const volatile struct services *services,
+				       enum side side)
 {
 	struct icmp_header icmp;
 	__be16 ports[4]; /* 8 bytes are all that RFC 792 promises */
@@ -109,8 +120,8 @@ static __always_inline bool read_quote(struct __sk_buff *skb, struct packet *pac
 		count(COUNT_fragment);
 		return false;
 	}
-	if (packet->v6 ? !read_quoted_ip6(skb, packet, quote, vips, side)
-		       : !read_quoted_ip4(skb, packet, quote, vips, side))
+	if (packet->v6 ? !read_quoted_ip6(skb, packet, quote, vips, services, side)
+		       : !read_quoted_ip4(skb, packet, quote, vips, services, side))
 		return false;
 	if (bpf_skb_load_bytes(skb, quote->ports, ports, sizeof(ports))) {
 		count(COUNT_icmp_truncated);
@@ -120,6 +131,35 @@ static __always_inline bool read_quote(struct __sk_buff *skb, struct packet *pac
 	quote->dport = ports[1];
 	packet->key.client_port = side == TO_VIP ? quote->sport : quote->dport;
 	packet->key.port = side == TO_VIP ? quote->dport : quote->sport;
+	quote->spot = spot_of(packet->key.port, quote->service ? NAME_ADDRESS : NAME_NONE);
+	return true;
+}
+
+/*
+ * Replace an address in the quoted header. In IPv4 that header's checksum makes up for it, so that the error's own stays
+ * right.
+ */
+static __always_inline bool replace_quoted_address(struct __sk_buff *skb, const struct packet *packet, enum end end,
+						   const struct address *from, const struct address *to)
+{
+	__u32 quoted = packet->payload + sizeof(struct icmp_header), at;
+	struct address old = *from, new = *to;
+	__s64 sum;
+
+	if (packet->v6) {
+		at = quoted + (end == SOURCE ? offsetof(struct ipv6hdr, saddr) : offsetof(struct ipv6hdr, daddr));
+		sum = bpf_csum_diff(old.word, sizeof(old), new.word, sizeof(new), 0);
+		if (sum < 0 || bpf_skb_store_bytes(skb, at, &new, sizeof(new), 0) ||
+		    bpf_l4_csum_replace(skb, packet->payload + offsetof(struct icmp_header, checksum), 0, sum, 0))
+			return failed_to_rename();
+		count(COUNT_icmp_translated);
+		return true;
+	}
+	at = quoted + (end == SOURCE ? offsetof(struct iphdr, saddr) : offsetof(struct iphdr, daddr));
+	if (bpf_skb_store_bytes(skb, at, &new.word[3], 4, 0) ||
+	    bpf_l3_csum_replace(skb, quoted + offsetof(struct iphdr, check), old.word[3], new.word[3], 4))
+		return failed_to_rename();
+	count(COUNT_icmp_translated);
 	return true;
 }
 

@@ -35,12 +35,20 @@ class ServerMapping:
     `vips`: the addresses it serves, all with the same ports.
     `answers`: port a client opens on -> service port announced to it (the same port is legal).
     `applications`: service port -> port its application listens on.
-    Raises AgentError if a port is out of bounds, or if an announced port leads to another application.
+    `named`: ports a client opens on to which a name is announced, in `answers` or not there: a service address of the
+    family if there is one, else, over IPv6, the label, else the MAC address (48 bits). `service_addresses` has those
+    names with the VIP each stands for.
+    Raises AgentError if a port is out of bounds, if an announced port leads to another application, or for a faulty
+    name.
     """
 
     vips: tuple[Address, ...]
     answers: Mapping[int, int] = field(default_factory=dict)
     applications: Mapping[int, int] = field(default_factory=dict)
+    named: frozenset[int] = frozenset()
+    service_addresses: Mapping[Address, Address] = field(default_factory=dict)
+    service_mac: int | None = None
+    service_label: int | None = None
 
     def __post_init__(self) -> None:
         """Check every port and freeze the tables."""
@@ -60,6 +68,25 @@ class ServerMapping:
                     f"{self.application_of(opened)}, service port {announced} by the one on "
                     f"{self.application_of(announced)}; both must be the same"
                 )
+        self._check_names()
+
+    def _check_names(self) -> None:
+        object.__setattr__(self, "service_addresses", MappingProxyType(dict(self.service_addresses)))
+        for port in self.named:
+            if not 1 <= port <= 65535:
+                raise AgentError(f"a port is a number from 1 to 65535, not {port}")
+            if port in self.answers:
+                raise AgentError(f"port {port} is answered by service port {self.answers[port]}, and by a name as well")
+        if self.named and not self.service_addresses and self.service_mac is None and self.service_label is None:
+            port = min(self.named)
+            raise AgentError(f"port {port} has nothing to announce: no service address, MAC address or label")
+        if len({address.version for address in self.service_addresses}) < len(self.service_addresses):
+            raise AgentError("a server has one service address of each family at most")
+        for address, vip in self.service_addresses.items():
+            if vip not in self.vips or vip.version != address.version or address in self.vips:
+                raise AgentError(f"service address {address} stands for an address served, and is none itself")
+        if self.service_label is not None and not 1 <= self.service_label <= 0xFFFFF:
+            raise AgentError(f"a label is a number from 1 to {0xFFFFF:#x}, not {self.service_label:#x}")
 
     def application_of(self, port: int) -> int:
         """Return the port that the application behind a port of the wire listens on."""
@@ -72,7 +99,8 @@ def mapping_of(config: Config, name: str) -> ServerMapping:
     It announces, for a redirect port, its first service port whose application listens there. Being in the port's
     pool or not makes no difference: the load balancer decides who is asked, and a pool can change before the agent
     hears of it. A service port that is a redirect port too is announced only where plain packets to it reach its owner.
-    Its addresses are what the packets that reach it have: where the load balancer rewrites them, its own.
+    For a redirect port without such a service port it announces its name, if it has one. Its addresses are what the
+    packets that reach it have: where the load balancer rewrites them, its own.
     """
     from portlb_app.config import Legacy, Rewrite
 
@@ -86,4 +114,16 @@ def mapping_of(config: Config, name: str) -> ServerMapping:
         if owned.application in legacy and legacy.get(owned.port, Legacy.OWNER) is Legacy.OWNER:
             answers.setdefault(owned.application, owned.port)
     own = server.addresses if vip.rewrite is Rewrite.ADDRESS else vip.addresses
-    return ServerMapping(own, answers, {owned.port: owned.application for owned in server.service_ports})
+    is_named = bool(server.service_addresses) or server.service_mac is not None or server.service_label is not None
+    return ServerMapping(
+        own,
+        answers,
+        {owned.port: owned.application for owned in server.service_ports},
+        named=frozenset(legacy) - answers.keys() if is_named else frozenset(),
+        service_addresses={
+            address: next(each for each in own if each.version == address.version)
+            for address in server.service_addresses
+        },
+        service_mac=server.service_mac,
+        service_label=server.service_label,
+    )

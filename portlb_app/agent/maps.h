@@ -8,16 +8,12 @@
 #include <bpf/bpf_helpers.h>
 
 #include "counters.h"
-
-/* An IPv6 address, or an IPv4 address mapped into one (RFC 4291, 2.5.5.2). */
-struct address {
-	__be32 word[4];
-};
+#include "naming.h"
 
 /* Ports and addresses are in network byte order everywhere, sequence numbers in host byte order. */
 struct key {
 	struct address client;
-	struct address vip;
+	struct address vip; /* the program's; of an ALIAS that has one, the service address on the wire */
 	__be16 client_port;
 	__be16 port; /* the program's port; of an ALIAS, the port on the wire */
 };
@@ -59,10 +55,11 @@ struct connection {
 	__u32 end_seq;    /* ENDED: the server's next sequence number when the program was told; server: see `copies` */
 	__u32 fin_seq;    /* ENDED: sequence number of the FIN sent for the program */
 	__u32 flags;      /* both directions write them, at the same time on two processors: see set() */
-	__be16 opened;    /* server's port the SYN named on the wire; of an ALIAS, the program's */
-	__be16 wire;      /* server's port the connection uses on the wire, or is to use */
-	__be16 before;    /* server's port used before; of a client's SYN that was steered, the port redirected from */
-	__be16 target;    /* server: port announced in the middle of the connection */
+	__u32 opened;     /* server's spot the SYN named on the wire; of an ALIAS, the program's port */
+	__u32 wire;       /* server's spot the connection uses on the wire, or is to use; of an ALIAS, the one it is for */
+	__u32 before;     /* server's spot used before; of a client's SYN that was steered, the port redirected from */
+	__u32 target;     /* server: port announced in the middle of the connection */
+	union name name;  /* client: the name of the spot that has one; of an ALIAS at a service address, the VIP */
 	__be16 client_port; /* client's port on the wire, 0: the program's; of an ALIAS, the program's */
 	union {
 		__u16 early;          /* client: bytes of data in the SYN (Fast Open), which its SYN/ACK may acknowledge */
@@ -179,29 +176,52 @@ static __always_inline __be16 client_port_of(const struct connection *entry, __b
 	return entry->client_port ? entry->client_port : port;
 }
 
-/* What leads from other ports to the connection behind `key`. */
-static __always_inline struct connection alias_of(const struct key *key)
+/* The key by which packets from a spot come in, if a name of the connection's is `name`. */
+static __always_inline struct key key_at(const struct key *key, const union name *name, __be16 client_port, __u32 spot)
 {
-	return (struct connection){
+	struct key at = *key;
+
+	at.port = port_of(spot);
+	at.client_port = client_port;
+	if (naming_of(spot) == NAME_ADDRESS)
+		at.vip = name->address;
+	return at;
+}
+
+/* What leads from other ports, and another address, to the connection behind `key`. */
+static __always_inline struct connection alias_of(const struct key *key, __u32 spot)
+{
+	struct connection alias = {
 		.seen = tick(),
 		.opened = key->port,
+		.wire = spot,
 		.client_port = key->client_port,
 		.state = ALIAS,
 	};
+
+	if (naming_of(spot) == NAME_ADDRESS)
+		alias.name.address = key->vip;
+	return alias;
 }
 
 /* The connection an ALIAS leads to; `key` becomes the connection's. None if it has been replaced or has aged away. */
 static __always_inline struct connection *follow(struct key *key, const struct connection *alias)
 {
-	__be16 wire = key->port, client_port = key->client_port;
+	__be16 client_port = key->client_port;
+	struct address address = key->vip;
 	struct connection *entry;
+	__u32 wire = alias->wire;
 
 	key->port = alias->opened;
 	key->client_port = alias->client_port;
+	if (naming_of(wire) == NAME_ADDRESS)
+		key->vip = alias->name.address;
 	entry = bpf_map_lookup_elem(&connections, key);
 	if (!entry || entry->state == ALIAS)
 		return NULL;
 	if (wire != key->port && wire != entry->wire && wire != entry->before && wire != entry->opened)
+		return NULL;
+	if (naming_of(wire) == NAME_ADDRESS && !same_address(&address, &entry->name.address))
 		return NULL;
 	if (client_port != key->client_port && client_port != entry->client_port && client_port != entry->client_target)
 		return NULL;

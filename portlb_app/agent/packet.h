@@ -2,6 +2,7 @@
 #pragma once
 
 #include <linux/if_ether.h>
+#include <linux/if_packet.h>
 #include <linux/in.h>
 #include <linux/ip.h>
 #include <linux/ipv6.h>
@@ -31,6 +32,25 @@ struct vips {
 	__u32 v6_count;
 };
 
+#define SERVICES_MAX 16
+
+/*
+ * Networks that service addresses are of (row X1): on a client those that a redirect may name addresses of, on a server
+ * its own addresses, whole. Constants, too.
+ */
+struct services {
+	struct {
+		__be32 address;
+		__be32 mask;
+	} v4[SERVICES_MAX];
+	struct {
+		struct address address;
+		struct address mask;
+	} v6[SERVICES_MAX];
+	__u32 v4_count;
+	__u32 v6_count;
+};
+
 struct packet {
 	struct key key; /* of a TCP segment: addresses, and with read_tcp() the ports as they stand in the packet */
 	__u32 payload;  /* offset of the transport header in the frame */
@@ -38,11 +58,13 @@ struct packet {
 	__u8 protocol;
 	bool v6;
 	bool fragment;
+	bool service; /* it is a service address that stands where a VIP is looked for */
 };
 
 struct segment {
 	__be16 sport;
 	__be16 dport;
+	__u32 spot; /* the server's, as far as its port and address tell */
 	__u32 seq;
 	__u32 ack;
 	__u16 word; /* data offset (4 bits) and flags (12 bits) */
@@ -102,6 +124,28 @@ static __always_inline bool is_vip6(const volatile struct vips *vips, const __be
 	return false;
 }
 
+static __always_inline bool is_service4(const volatile struct services *services, __be32 address)
+{
+	for (__u32 i = 0; services && i < SERVICES_MAX; i++) {
+		if (i < services->v4_count && (address & services->v4[i].mask) == services->v4[i].address)
+			return true;
+	}
+	return false;
+}
+
+static __always_inline bool is_service6(const volatile struct services *services, const __be32 *address)
+{
+	for (__u32 i = 0; services && i < SERVICES_MAX; i++) {
+		const volatile struct address *network = &services->v6[i].address, *mask = &services->v6[i].mask;
+
+		if (i < services->v6_count && (address[3] & mask->word[3]) == network->word[3] &&
+		    (address[2] & mask->word[2]) == network->word[2] &&
+		    (address[1] & mask->word[1]) == network->word[1] && (address[0] & mask->word[0]) == network->word[0])
+			return true;
+	}
+	return false;
+}
+
 static __always_inline bool is_vip(const volatile struct vips *vips, const struct address *address)
 {
 	if (address->word[0] == 0 && address->word[1] == 0 && address->word[2] == bpf_htonl(0xffff))
@@ -128,18 +172,21 @@ static __always_inline void set_address(struct address *address, const struct in
 }
 
 static __always_inline bool read_ip4(struct __sk_buff *skb, struct packet *packet, const volatile struct vips *vips,
-				     enum side side)
+				     const volatile struct services *services, enum side side)
 {
 	struct iphdr *ip = readable(skb, ETH_HLEN, sizeof(*ip));
 	__be32 source, destination;
+	bool ours;
 
 	if (!ip || ip->version != 4 || ip->ihl < 5)
 		return false;
 	source = ip->saddr;
 	destination = ip->daddr;
 	packet->protocol = ip->protocol;
+	ours = is_vip4(vips, side == TO_VIP ? destination : source);
+	packet->service = !ours && is_service4(services, side == TO_VIP ? destination : source);
 	if (packet->protocol == IPPROTO_TCP) {
-		if (!is_vip4(vips, side == TO_VIP ? destination : source))
+		if (!ours && !packet->service)
 			return false;
 		set_mapped(&packet->key.client, side == TO_VIP ? source : destination);
 		set_mapped(&packet->key.vip, side == TO_VIP ? destination : source);
@@ -197,16 +244,20 @@ static __always_inline bool walk_extensions(struct __sk_buff *skb, struct packet
 }
 
 static __always_inline bool read_ip6(struct __sk_buff *skb, struct packet *packet, const volatile struct vips *vips,
-				     enum side side)
+				     const volatile struct services *services, enum side side)
 {
 	struct ipv6hdr *ip = readable(skb, ETH_HLEN, sizeof(*ip));
+	const __be32 *address;
 	bool ours;
 	__u8 next;
 
 	if (!ip || ip->version != 6)
 		return false;
 	next = ip->nexthdr;
-	ours = is_vip6(vips, side == TO_VIP ? ip->daddr.in6_u.u6_addr32 : ip->saddr.in6_u.u6_addr32);
+	address = side == TO_VIP ? ip->daddr.in6_u.u6_addr32 : ip->saddr.in6_u.u6_addr32;
+	ours = is_vip6(vips, address);
+	packet->service = !ours && is_service6(services, address);
+	ours |= packet->service;
 	if (!ours && next == IPPROTO_TCP)
 		return false;
 	set_address(&packet->key.client, side == TO_VIP ? &ip->saddr : &ip->daddr);
@@ -223,18 +274,19 @@ static __always_inline bool read_ip6(struct __sk_buff *skb, struct packet *packe
 }
 
 /*
- * False: nothing an agent looks at. That is every packet but TCP segments whose `side` is a VIP, and ICMP messages, of
- * which any router sends errors. (Tagged frames: an agent is attached to the VLAN's own interface.)
+ * False: nothing an agent looks at. That is every packet but TCP segments whose `side` is a VIP (or, unless `services`
+ * is NULL, a service address), and ICMP messages, of which any router sends errors. (Tagged frames: an agent is attached
+ * to the VLAN's own interface.)
  */
 static __always_inline bool read_ip(struct __sk_buff *skb, struct packet *packet, const volatile struct vips *vips,
-				    enum side side)
+				    const volatile struct services *services, enum side side)
 {
 	if (skb->vlan_present)
 		return false;
 	if (skb->protocol == bpf_htons(ETH_P_IP) && vips->v4_count)
-		return read_ip4(skb, packet, vips, side);
+		return read_ip4(skb, packet, vips, services, side);
 	if (skb->protocol == bpf_htons(ETH_P_IPV6) && vips->v6_count)
-		return read_ip6(skb, packet, vips, side);
+		return read_ip6(skb, packet, vips, services, side);
 	return false;
 }
 
@@ -268,6 +320,7 @@ static __always_inline bool read_tcp(struct __sk_buff *skb, struct packet *packe
 	segment->data = (packet->end ? packet->end : skb->len) - header;
 	packet->key.client_port = side == TO_VIP ? segment->sport : segment->dport;
 	packet->key.port = side == TO_VIP ? segment->dport : segment->sport;
+	segment->spot = spot_of(packet->key.port, packet->service ? NAME_ADDRESS : NAME_NONE);
 	return true;
 }
 

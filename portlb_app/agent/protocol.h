@@ -12,14 +12,27 @@
 
 /*
  * REDIRECT_OPT: kind, length, ExID (RFC 6994), flags and type (4 bits each), reserved, value. Type "none" has no value
- * and is 6 bytes long, here behind two bytes of padding; type "port" has a port and is 8 bytes long. It stands last.
+ * and is 6 bytes long, here behind two bytes of padding; type "port" has a port and is 8 bytes long. It stands last. The
+ * other types, which name a server otherwise, are padded to 16 bytes: that much room a SYN/ACK of Linux has, and not more
+ * than 20.
  */
 #define OPTION_KIND 253
 #define OPTION_LENGTH 8
 #define OPTION_LENGTH_NONE 6
+#define OPTION_LENGTH_ADDRESS4 10
+#define OPTION_LENGTH_MAC 12
+#define OPTION_LENGTH_ADDRESS6 14
+#define OPTION_LENGTH_LABEL 10
+#define OPTION_LENGTH_MAX 14
+#define OPTION_LENGTH_NAME 16 /* padded */
+#define LABEL_MASK 0xfffff
 #define OPTION_EXID 0x5250
 #define OPTION_TYPE_NONE 0
 #define OPTION_TYPE_PORT 1
+#define OPTION_TYPE_ADDRESS4 2
+#define OPTION_TYPE_MAC 3
+#define OPTION_TYPE_ADDRESS6 4 /* its last 64 bits: the first are the VIP's */
+#define OPTION_TYPE_LABEL 5
 
 #define OPTION_REDIRECT 0x8 /* asks for, or announces, a redirect */
 #define OPTION_CONFIRM 0x4

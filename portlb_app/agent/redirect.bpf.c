@@ -7,23 +7,23 @@
 #include "announce.h"
 #include "sweep.h"
 
-#define HOOK(role, direction, side)                                                \
+#define HOOK(role, direction, services, side)                                      \
 	SEC("tc")                                                                  \
 	int role##_##direction(struct __sk_buff *skb)                              \
 	{                                                                          \
 		struct packet packet;                                              \
                                                                                    \
-		if (!read_ip(skb, &packet, &role##_settings.vips, side))           \
+		if (!read_ip(skb, &packet, &role##_settings.vips, services, side)) \
 			return PASS;                                               \
 		if (packet.protocol == IPPROTO_TCP)                                \
 			return role##_##direction##_tcp(skb, &packet);             \
 		return role##_##direction##_icmp(skb, &packet);                    \
 	}
 
-HOOK(client, egress, TO_VIP)
-HOOK(client, ingress, FROM_VIP)
-HOOK(server, egress, FROM_VIP)
-HOOK(server, ingress, TO_VIP)
+HOOK(client, egress, NULL, TO_VIP)
+HOOK(client, ingress, &client_settings.services, FROM_VIP)
+HOOK(server, egress, NULL, FROM_VIP)
+HOOK(server, ingress, &server_settings.services, TO_VIP)
 
 /* Make an announcement of a frame: see announce.h. */
 SEC("tc")

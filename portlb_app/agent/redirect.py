@@ -233,7 +233,7 @@ def redirect(name: str, wanted: Selection, port: int, how: How, timeout: float =
     """
     outcome = Outcome()
     with announcer(name, "server") as made:
-        chosen = [each for each in made.connections() if wanted.takes(each) and each.wire != port]
+        chosen = [each for each in made.connections() if wanted.takes(each) and (each.wire != port or each.name)]
         if not chosen:
             raise AgentError("no connection of that kind; see 'portlb agent connections'")
         if how is How.IN_PLACE:

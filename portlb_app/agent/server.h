@@ -18,6 +18,12 @@
 /* Both tables are indexed by the port as it stands in the packet (network byte order); 0: no such row. */
 const volatile struct {
 	struct vips vips;
+	struct services services;   /* this server's service addresses (row X1) */
+	struct address own[2];      /* the VIP that the IPv4 one, and the IPv6 one, stands for */
+	__be32 label;               /* its service label (row X3), 0: none */
+	__u8 mac[6];                /* its service MAC address (row X2), 0: none */
+	__u8 announced[2];          /* what kind of name is announced over IPv4, and over IPv6 */
+	__u8 named[PORTS];          /* X -> whether a name is announced to who opens on X, and no port */
 	__be16 answers[PORTS];      /* X -> Y: the port announced to who opens on X */
 	__be16 applications[PORTS]; /* port on the wire -> the application's, where they differ */
 } server_settings SEC(".rodata.server");
@@ -137,8 +143,95 @@ static __always_inline __be16 application_of(__be16 port)
 	return application ? application : port;
 }
 
-/* The port the connection uses on the wire now. */
-static __always_inline __be16 port_on_wire(const struct connection *entry)
+/* This server's own name of a kind. */
+static __always_inline union name own_name(const struct packet *packet, enum naming naming)
+{
+	union name name = {};
+
+	switch (naming) {
+	case NAME_ADDRESS:
+		if (packet->v6) {
+			for (int i = 0; i < 4; i++)
+				name.address.word[i] = server_settings.services.v6[0].address.word[i];
+		} else {
+			set_mapped(&name.address, server_settings.services.v4[0].address);
+		}
+		break;
+	case NAME_MAC:
+		for (int i = 0; i < 6; i++)
+			name.mac[i] = server_settings.mac[i];
+		break;
+	case NAME_LABEL:
+		name.label = server_settings.label;
+		break;
+	default:
+		break;
+	}
+	return name;
+}
+
+/* The VIP that this server's service address stands for. */
+static __always_inline struct address own_vip(const struct packet *packet)
+{
+	struct address vip;
+
+	for (int i = 0; i < 4; i++)
+		vip.word[i] = server_settings.own[packet->v6].word[i];
+	return vip;
+}
+
+/* What a program's packet leaves with. */
+static __always_inline bool server_put_name(struct __sk_buff *skb, const struct packet *packet, __u32 spot)
+{
+	union name name;
+
+	if (!naming_of(spot))
+		return true;
+	name = own_name(packet, naming_of(spot));
+	return put_name(skb, packet, SOURCE, spot, &name);
+}
+
+/* What names this server in a packet it gets is noted in the segment's spot, and becomes what its kernel knows. */
+static __always_inline bool server_take_name(struct __sk_buff *skb, struct packet *packet, struct segment *segment)
+{
+	union name name;
+
+	if (packet->service) {
+		struct address vip = own_vip(packet);
+
+		if (!replace_address(skb, packet, DESTINATION, &packet->key.vip, &vip))
+			return false;
+		packet->key.vip = vip;
+		return true;
+	}
+	name = own_name(packet, NAME_MAC);
+	if ((name.mac[0] | name.mac[1] | name.mac[2] | name.mac[3] | name.mac[4] | name.mac[5]) &&
+	    has_mac(skb, DESTINATION, name.mac)) {
+		segment->spot = spot_of(segment->dport, NAME_MAC);
+		bpf_skb_change_type(skb, PACKET_HOST);
+		return true;
+	}
+	name = own_name(packet, NAME_LABEL);
+	if (name.label && (segment->word & REDIRECT_CONFIRM) && has_label(skb, packet, name.label))
+		segment->spot = spot_of(segment->dport, NAME_LABEL);
+	return true;
+}
+
+/* What is announced to a SYN that asks for a redirect. 0: nothing. */
+static __always_inline __u32 answer_to(const struct packet *packet, const struct segment *segment)
+{
+	__be16 port = server_settings.answers[segment->dport];
+	enum naming naming = server_settings.announced[packet->v6];
+
+	if (port || !naming || naming_of(segment->spot) || !server_settings.named[segment->dport])
+		return port;
+	if (naming == NAME_LABEL && !(segment->word & REDIRECT)) /* and will not have the other bit either */
+		return 0;
+	return spot_of(segment->dport, naming);
+}
+
+/* The spot the connection uses on the wire now. */
+static __always_inline __u32 spot_on_wire(const struct connection *entry)
 {
 	return entry->state == OPENING ? entry->opened : entry->wire;
 }
@@ -149,7 +242,7 @@ static __always_inline int server_syn(struct __sk_buff *skb, const struct packet
 {
 	struct announcement asked = read_option(skb, packet, segment);
 	bool by_bit = segment->word & REDIRECT, redirect = by_bit || (asked.flags & OPTION_REDIRECT);
-	__be16 answer = redirect ? server_settings.answers[segment->dport] : 0;
+	__u32 answer = redirect ? answer_to(packet, segment) : 0;
 	struct numbers numbers;
 
 	/*
@@ -160,7 +253,7 @@ static __always_inline int server_syn(struct __sk_buff *skb, const struct packet
 		return rewrite(skb, packet, segment, key->client_port, key->port, segment->word);
 	if (entry && is_live(entry)) {
 		/* Late copies of its own SYN included: the kernel answers those as the connection's state demands. */
-		if (port_on_wire(entry) != segment->dport && entry->client_seq != segment->seq) {
+		if (spot_on_wire(entry) != segment->spot && entry->client_seq != segment->seq) {
 			count(COUNT_collision);
 			return DROP;
 		}
@@ -169,13 +262,13 @@ static __always_inline int server_syn(struct __sk_buff *skb, const struct packet
 	}
 	if (asked.bad)
 		count(COUNT_bad_option);
-	if (redirect || key->port != segment->dport) {
+	if (redirect || key->port != segment->spot) {
 		struct connection fresh = {
 			.seen = tick(),
 			.client_seq = segment->seq,
-			.opened = segment->dport,
-			.wire = answer ? answer : segment->dport,
-			.before = segment->dport,
+			.opened = segment->spot,
+			.wire = answer ? answer : segment->spot,
+			.before = segment->spot,
 			.state = OPENING,
 			.flags = (redirect ? REDIRECTED : 0) | (by_bit ? 0 : BY_OPTION) | (answer ? ANNOUNCED : 0),
 		};
@@ -204,7 +297,7 @@ static __always_inline bool server_settle(const struct key *key, struct connecti
 {
 	struct connection entry = *half;
 
-	if (segment->dport != half->wire && segment->dport != half->opened)
+	if (segment->spot != half->wire && segment->spot != half->opened)
 		return false;
 	if ((segment->word & TCP_RST) || !(segment->word & TCP_ACK) ||
 	    segment->ack - (half->server_seq + 1) > FIRST_WINDOW ||
@@ -214,7 +307,7 @@ static __always_inline bool server_settle(const struct key *key, struct connecti
 	if (!(half->flags & ANNOUNCED)) {
 		entry.state = PLAIN;
 		entry.flags |= SETTLED;
-	} else if (segment->dport == half->wire) {
+	} else if (segment->spot == half->wire) {
 		entry.state = BOUND;
 		if (half->wire == half->opened)
 			entry.flags |= SETTLED;
@@ -244,9 +337,9 @@ static __always_inline void server_rebuild(struct __sk_buff *skb, const struct p
 {
 	struct connection fresh = {
 		.seen = tick(),
-		.opened = segment->dport,
-		.wire = segment->dport,
-		.before = segment->dport,
+		.opened = segment->spot,
+		.wire = segment->spot,
+		.before = segment->spot,
 		.state = BOUND,
 		.flags = REDIRECTED | SETTLED | (segment->word & TCP_FIN ? FIN_REMOTE : 0),
 	};
@@ -259,7 +352,7 @@ static __always_inline void server_rebuild(struct __sk_buff *skb, const struct p
 /* Make the port before the connection's again, or the other way round. */
 static __always_inline void swap_ports(struct connection *entry)
 {
-	__be16 left = entry->wire;
+	__u32 left = entry->wire;
 
 	entry->wire = entry->before;
 	entry->before = left;
@@ -310,7 +403,7 @@ static __always_inline bool server_other_port(struct __sk_buff *skb, const struc
 {
 	if (!in_window(skb, packet, segment, key, SERVER))
 		return false;
-	if ((entry->flags & MOVING) && segment->dport == entry->target) {
+	if ((entry->flags & MOVING) && segment->spot == entry->target) {
 		entry->before = entry->wire;
 		entry->wire = entry->target;
 		entry->state = BOUND;
@@ -319,7 +412,7 @@ static __always_inline bool server_other_port(struct __sk_buff *skb, const struc
 		count(COUNT_server_moved);
 		return true;
 	}
-	if (segment->dport != entry->before)
+	if (segment->spot != entry->before)
 		return false;
 	if (entry->flags & SETTLED)
 		return true; /* it was on its way when the connection moved */
@@ -345,7 +438,7 @@ static __always_inline void server_announcement(struct __sk_buff *skb, const str
 						const struct segment *segment, const struct key *key,
 						struct connection *entry, const struct announcement *found)
 {
-	struct connection alias = alias_of(key);
+	struct connection alias = alias_of(key, key->port);
 	struct key alias_key = *key;
 	struct connection *other;
 	struct numbers numbers;
@@ -398,6 +491,8 @@ static __always_inline int server_ingress_tcp(struct __sk_buff *skb, struct pack
 
 	if (!read_tcp(skb, packet, &segment, TO_VIP))
 		return PASS;
+	if (!server_take_name(skb, packet, &segment))
+		return DROP;
 	key->port = application_of(segment.dport);
 	entry = bpf_map_lookup_elem(&connections, key);
 	if (entry && entry->state == ALIAS) {
@@ -422,14 +517,14 @@ static __always_inline int server_ingress_tcp(struct __sk_buff *skb, struct pack
 				count(COUNT_wrong_port);
 				return DROP;
 			}
-		} else if (key->port != segment.dport) {
+		} else if (key->port != segment.spot) {
 			server_rebuild(skb, packet, &segment, key);
 		}
 		return rewrite(skb, packet, &segment, key->client_port, key->port, segment.word);
 	}
 	if (segment.sport != client_port_of(entry, key->client_port))
 		server_follow_client(skb, packet, &segment, key, entry);
-	if (segment.dport == entry->wire) {
+	if (segment.spot == entry->wire) {
 		if (!(entry->flags & SETTLED) && entry->state == BOUND && has_heard(skb, packet, &segment, entry) &&
 		    !is_disowned(skb, packet, &segment, key, SERVER)) {
 			set(entry, SETTLED);
@@ -460,17 +555,28 @@ static __always_inline int server_ingress_tcp(struct __sk_buff *skb, struct pack
 static __always_inline int server_synack(struct __sk_buff *skb, const struct packet *packet, struct segment *segment,
 					 struct connection *entry)
 {
-	__be16 opened = entry->opened, dport = client_port_of(entry, segment->dport);
-	__be16 announced = !(entry->flags & ANNOUNCED) ? 0 : entry->state == PLAIN ? entry->before : entry->wire;
+	__be16 opened = port_of(entry->opened), dport = client_port_of(entry, segment->dport);
+	__u32 announced = !(entry->flags & ANNOUNCED) ? 0 : entry->state == PLAIN ? entry->before : entry->wire;
 	__u16 word = segment->word;
 
 	entry->server_seq = segment->seq;
 	set(entry, ANSWERED);
+	if (!server_put_name(skb, packet, entry->opened))
+		return DROP;
 	if (!(entry->flags & REDIRECTED))
 		return rewrite(skb, packet, segment, opened, dport, word);
 	if (!(entry->flags & BY_OPTION))
 		word |= REDIRECT_CONFIRM;
-	if (announced || (entry->flags & BY_OPTION)) {
+	if (naming_of(announced)) {
+		union name name = own_name(packet, naming_of(announced));
+		struct option option = make_name_option(OPTION_CONFIRM, packet->v6, naming_of(announced), &name);
+
+		if (fits(packet, segment, OPTION_LENGTH_NAME)) {
+			count(COUNT_announced);
+			return rewrite_with(skb, packet, segment, opened, dport, word, &option);
+		}
+		count(COUNT_no_room);
+	} else if (announced || (entry->flags & BY_OPTION)) {
 		if (has_room(packet, segment)) {
 			count(announced ? COUNT_announced : COUNT_supported);
 			return rewrite_with_option(skb, packet, segment, opened, dport, word, OPTION_CONFIRM, announced);
@@ -513,7 +619,9 @@ static __always_inline int server_egress_tcp(struct __sk_buff *skb, struct packe
 	if (is_synack(&segment))
 		return server_synack(skb, packet, &segment, entry);
 	word = segment.word;
-	sport = port_on_wire(entry);
+	if (!server_put_name(skb, packet, spot_on_wire(entry)))
+		return DROP;
+	sport = port_of(spot_on_wire(entry));
 	dport = client_port_of(entry, segment.dport);
 	/* A client that has not heard this port takes a reset from it for a middlebox's, unless it is told. */
 	if ((word & TCP_RST) && entry->state == BOUND && !(entry->flags & SETTLED)) {
@@ -530,10 +638,23 @@ static __always_inline int server_ingress_icmp(struct __sk_buff *skb, struct pac
 {
 	struct connection *entry;
 	struct quote quote;
+	struct address vip;
 	__be16 client_port;
 
-	if (!read_quote(skb, packet, &quote, &server_settings.vips, FROM_VIP))
+	if (!read_quote(skb, packet, &quote, &server_settings.vips, &server_settings.services, FROM_VIP))
 		return PASS;
+	vip = own_vip(packet);
+	if (packet->service) {
+		union name name = own_name(packet, NAME_ADDRESS);
+
+		if (!replace_address(skb, packet, DESTINATION, &name.address, &vip))
+			return DROP;
+	}
+	if (quote.service) {
+		if (!replace_quoted_address(skb, packet, SOURCE, &packet->key.vip, &vip))
+			return DROP;
+		packet->key.vip = vip;
+	}
 	client_port = quote.dport;
 	packet->key.port = application_of(quote.sport);
 	entry = bpf_map_lookup_elem(&connections, &packet->key);
@@ -548,10 +669,16 @@ static __always_inline int server_egress_icmp(struct __sk_buff *skb, struct pack
 	struct connection *entry;
 	struct quote quote;
 
-	if (!read_quote(skb, packet, &quote, &server_settings.vips, TO_VIP))
+	if (!read_quote(skb, packet, &quote, &server_settings.vips, NULL, TO_VIP))
 		return PASS;
 	entry = bpf_map_lookup_elem(&connections, &packet->key);
 	if (!entry || entry->state == ALIAS)
 		return PASS;
-	return rewrite_quote(skb, packet, &quote, client_port_of(entry, quote.sport), port_on_wire(entry));
+	if (naming_of(spot_on_wire(entry)) == NAME_ADDRESS) {
+		union name name = own_name(packet, NAME_ADDRESS);
+
+		if (!replace_quoted_address(skb, packet, DESTINATION, &packet->key.vip, &name.address))
+			return DROP;
+	}
+	return rewrite_quote(skb, packet, &quote, client_port_of(entry, quote.sport), port_of(spot_on_wire(entry)));
 }

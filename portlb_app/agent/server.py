@@ -5,6 +5,8 @@ from __future__ import annotations
 import sys
 
 from portlb_app.agent.mapping import ServerMapping, packed_vips
+from portlb_app.agent.naming import ADDRESS, LABEL, MAC, NONE, packed_services, whole
+from portlb_app.agent.record import pack_address
 
 
 def settings(mapping: ServerMapping) -> bytes:
@@ -14,7 +16,27 @@ def settings(mapping: ServerMapping) -> bytes:
         _set(answers, opened, announced)
     for port, application in mapping.applications.items():
         _set(applications, port, application)
-    return packed_vips(mapping.vips) + answers + applications
+    return packed_vips(mapping.vips) + _names(mapping) + _named(mapping) + answers + applications
+
+
+def _names(mapping: ServerMapping) -> bytes:
+    own = {address.version: (address, vip) for address, vip in mapping.service_addresses.items()}
+    packed = packed_services([whole(address) for address in mapping.service_addresses])
+    announced = []
+    for version in (4, 6):
+        packed += pack_address(own[version][1]) if version in own else bytes(16)
+        by_mac = MAC if mapping.service_mac is not None else NONE
+        by_label = LABEL if mapping.service_label is not None and version == 6 else by_mac
+        announced.append(ADDRESS if version in own else by_label)
+    label, mac = mapping.service_label or 0, mapping.service_mac or 0
+    return packed + label.to_bytes(4, "big") + mac.to_bytes(6, "big") + bytes(announced)
+
+
+def _named(mapping: ServerMapping) -> bytes:
+    table = bytearray(65536)
+    for port in mapping.named:
+        table[int.from_bytes(port.to_bytes(2, "big"), sys.byteorder)] = 1
+    return bytes(table)
 
 
 def _set(table: bytearray, port: int, value: int) -> None:

@@ -18,11 +18,9 @@ static __always_inline __u32 idle_for(const struct key *key, const struct connec
 	__be16 client_port = client_port_of(entry, key->client_port);
 
 	if (entry->wire != key->port || client_port != key->client_port) {
-		struct key alias_key = *key;
+		struct key alias_key = key_at(key, &entry->name, client_port, entry->wire);
 		struct connection *alias;
 
-		alias_key.port = entry->wire;
-		alias_key.client_port = client_port;
 		alias = bpf_map_lookup_elem(&connections, &alias_key); /* which also marks it as used */
 		if (alias && alias->state == ALIAS && alias->opened == key->port && age(alias, now) < idle)
 			idle = age(alias, now);

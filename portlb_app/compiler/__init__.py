@@ -16,6 +16,7 @@ from portlb_app.compiler import (
     default,
     fragment,
     icmp,
+    label,
     legacy,
     log,
     management,
@@ -44,7 +45,7 @@ from portlb_app.pipeline import (
     match_all,
 )
 
-_TABLES = (neighbour, advertise, fragment, icmp, service, redirect, legacy, pin, default, upstream, peer, log)
+_TABLES = (neighbour, advertise, fragment, icmp, service, label, redirect, legacy, pin, default, upstream, peer, log)
 _WITH_GROUPS = (redirect, legacy, pin, icmp)
 
 _MISS: dict[str, tuple[str | None, str]] = {
@@ -54,6 +55,7 @@ _MISS: dict[str, tuple[str | None, str]] = {
     "FRAGMENT": ("ICMP", "a whole packet"),
     "ICMP": ("SERVICE", "not ICMP"),
     "SERVICE": ("REDIRECT", "no server's service port"),
+    "LABEL": ("REDIRECT", "no server's service label"),
     "REDIRECT": ("LEGACY", "no redirect port, or a client that cannot be redirected"),
     "LEGACY": ("DEFAULT", "no redirect port either"),
     "PINNED": (None, "no redirect port that is pinned: drop"),

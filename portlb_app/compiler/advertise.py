@@ -17,7 +17,7 @@ from portlb_app.pipeline import ADVERTISE, FAMILIES, ND_ADVERTISE, Priority, Rea
 
 
 def flows(place: Place) -> Iterator[Flow]:
-    """One flow per IPv6 address, and one for who cannot be answered."""
+    """One flow per IPv6 address, service addresses among them, and one for who cannot be answered."""
     if any(address.version == 6 for address in place.vip.addresses):
         yield flow(
             ADVERTISE,
@@ -27,7 +27,7 @@ def flows(place: Place) -> Iterator[Flow]:
             cookie(Reason.NEIGHBOUR_DISCOVERY),
             "who has no address yet cannot be answered: drop",
         )
-    for address in place.vip.addresses:
+    for address in (*place.vip.addresses, *place.named):
         if address.version == 6:
             yield flow(
                 ADVERTISE,

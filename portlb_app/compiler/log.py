@@ -39,7 +39,7 @@ def flows(place: Place) -> Iterator[Flow]:
     """Nothing for a VIP without a log."""
     if not place.vip.log:
         return
-    for address in place.vip.addresses:
+    for address in (*place.vip.addresses, *place.named):
         ip = family(address)
         down = {"reg0": Side.NETWORK, **ip.to(address), "ip_proto": IP_TCP, "ip_frag": _WHOLE}
         up = {"reg0": Side.SERVER, **ip.by(address), "ip_proto": IP_TCP, "ip_frag": _WHOLE}

@@ -23,6 +23,7 @@ from portlb_app.pipeline import (
     ND_SOLICIT,
     NEIGHBOUR,
     PEER,
+    SERVICE,
     UPSTREAM,
     Family,
     Priority,
@@ -57,6 +58,7 @@ def flows(place: Place) -> Iterator[Flow]:
                 cookie(Reason.TO_VIP, place.number),
                 "IP to the VIP",
             )
+        yield from _named(place, address)
         for server in place.servers:
             if place.vip.rewrite is Rewrite.ADDRESS:
                 yield from _own(place, server, address)
@@ -70,6 +72,22 @@ def flows(place: Place) -> Iterator[Flow]:
             yield from _peers(place, server)
     for version in _versions(place):
         yield from _rest(FAMILIES[version])
+
+
+def _named(place: Place, vip: Address) -> Iterator[Flow]:
+    """A service address is answered for as the VIP is; what comes to it goes to SERVICE, fragments as well (X1)."""
+    ip, mark = family(vip), cookie(Reason.NAMED, place.number)
+    to_service = log.seen(place, (goto(SERVICE),))
+    for server in place.servers:
+        for address in server.service_addresses:
+            if address.version != ip.version:
+                continue
+            if place.is_entrance:
+                yield from _answers(place, address, {"reg0": Side.NETWORK})
+            for down in place.from_clients:
+                to_address = match(**down, **ip.to(address))
+                actions = to_service if down["reg0"] is Side.NETWORK else (goto(SERVICE),)
+                yield flow(NEIGHBOUR, Priority.GENERAL, to_address, actions, mark, "IP to a service address (X1)")
 
 
 def _versions(place: Place) -> set[int]:

@@ -109,6 +109,11 @@ class Place:
         weights = tuple(self.by_name[name].weight for name in servers)
         return rows_among(servers, weights, frozenset(self.reachable(servers)))
 
+    @cached_property
+    def named(self) -> Mapping[Address, Server]:
+        """Its servers by their service addresses (row X1)."""
+        return {address: server for server in self.servers for address in server.service_addresses}
+
     def deliver(self, server: str, family: Family) -> tuple[Action, ...]:
         """The actions that bring a packet to a server, with what the VIP has rewritten (rows N1, N2, N3).
 
@@ -118,6 +123,10 @@ class Place:
         if server not in self.port_of:
             return ()
         return (*self._rewrite(self.by_name[server], family), self.output(server))
+
+    def deliver_as_named(self, server: str, family: Family) -> tuple[Action, ...]:
+        """The same for a packet to the server's service address, which stays: it is nobody else's (row X1)."""
+        return without(self.deliver(server, family), family.destination)
 
     def replicate(self, family: Family) -> tuple[Action, ...]:
         """The actions that bring a packet to every server that can be reached: over links before it is rewritten."""
@@ -146,6 +155,10 @@ class Place:
         if self.vip.rewrite is Rewrite.ADDRESS:
             actions.append(SetField(family.source, int(address_in(self.vip.addresses, family))))
         return (*actions, Output(IN_PORT if self.is_one_armed(server) else self.up))
+
+    def ascend_as_named(self, server: Server, family: Family) -> tuple[Action, ...]:
+        """The same for a packet from its service address, which stays (row X1)."""
+        return without(self.ascend(server, family), family.source)
 
     def is_one_armed(self, server: Server) -> bool:
         """Whether a server is on the network side (row N5)."""
@@ -187,6 +200,11 @@ class Place:
 def address_in(addresses: tuple[Address, ...], family: Family) -> Address:
     """The address of a family; a configuration that lacks it was refused."""
     return next(address for address in addresses if address.version == family.version)
+
+
+def without(actions: tuple[Action, ...], field: str) -> tuple[Action, ...]:
+    """Actions without those that set a field."""
+    return tuple(action for action in actions if not (isinstance(action, SetField) and action.name == field))
 
 
 def places(config: Config, topology: Topology, switch: Switch) -> Iterator[Place]:

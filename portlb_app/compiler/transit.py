@@ -15,7 +15,7 @@ from collections.abc import Iterator
 
 from portlb_app.compiler.peer import addressed
 from portlb_app.compiler.place import Place
-from portlb_app.config import Rewrite
+from portlb_app.config import Rewrite, Server
 from portlb_app.openflow import Action, Flow, Output, match
 from portlb_app.pipeline import NEIGHBOUR, Priority, Reason, Side, cookie, flow
 
@@ -27,12 +27,13 @@ def flows(place: Place) -> Iterator[Flow]:
     is_peers = place.vip.rewrite is Rewrite.NOTHING
     if place.is_entrance:
         yield _forged(place.vip.mac)
-        for server in place.every:
-            if server.mac is not None and server not in place.attached:
-                yield _forged(server.mac)
+        for mac in (mac for server in place.every if server not in place.attached for mac in _macs(server)):
+            yield _forged(mac)
     if place.rising:
         yield _up(place.vip.mac, Priority.FIRST, place.up)
     for server in place.rising:
+        if server.service_mac is not None:
+            yield _up(server.service_mac, Priority.FIRST, place.up)
         if server.mac is not None and not is_peers:
             yield _up(server.mac, Priority.FIRST, place.up)
         elif server.mac is not None:
@@ -47,6 +48,11 @@ def flows(place: Place) -> Iterator[Flow]:
                 cookie(Reason.PEER),
                 "over a link, to a server's further address (N4)",
             )
+
+
+def _macs(server: Server) -> Iterator[int]:
+    """The MAC addresses that only this server sends from."""
+    yield from (mac for mac in (server.mac, server.service_mac) if mac is not None)
 
 
 def _up(mac: int, priority: Priority, port: int | None) -> Flow:

@@ -2,8 +2,9 @@
 
 A server may only send as its VIP (or as itself, where that is rewritten), with the MAC address it has, from ports it
 owns (service ports), shares (redirect ports of its pools) or answers for (a redirect port whose plain clients it
-gets). The default server may use every port that nobody has. Fragments show no port, so they pass from every server
-of the VIP.
+gets). The default server may use every port that nobody has. From its service address a server may send what it likes,
+and from its service MAC address TCP from those ports (rows X1, X2). Fragments show no port, so they pass from every
+server of the VIP.
 
 Where addresses are rewritten, two things are more than the switch can rewrite, and go by way of the controller
 (`punt`): ICMP errors, which quote an address the client never saw, and IPv4 fragments (`Place.spoils_fragments`).
@@ -15,7 +16,7 @@ from collections.abc import Iterator
 
 from portlb_app.compiler import log
 from portlb_app.compiler.icmp import icmp_targets
-from portlb_app.compiler.place import Place
+from portlb_app.compiler.place import Place, without
 from portlb_app.compiler.quality import mark
 from portlb_app.config import Fragments, IcmpPolicy, Legacy, Quality, Rewrite, Server
 from portlb_app.openflow import IP_TCP, Action, Flow, match
@@ -43,6 +44,7 @@ def flows(place: Place) -> Iterator[Flow]:
             if place.is_one_armed(server) and place.vip.gateway is None:
                 continue  # it answers its clients itself
             yield from _from_server(place, server, ip)
+            yield from _as_named(place, server, ip)
             if server.name == place.vip.default_server:
                 yield from _foreign(place, server, ip)
     for server in place.attached:
@@ -114,6 +116,37 @@ def _from_server(place: Place, server: Server, ip: Family) -> Iterator[Flow]:
         )
 
 
+def _as_named(place: Place, server: Server, ip: Family) -> Iterator[Flow]:
+    """From what names a server beside its ports, and nobody else."""
+    source = {"in_port": server.connector.port}
+    if place.is_one_armed(server):
+        source["eth_dst"] = place.vip.mac
+    mark_named = cookie(Reason.NAMED, place.number)
+    for address in server.service_addresses:
+        if address.version == ip.version:
+            yield flow(
+                UPSTREAM,
+                Priority.EXCEPTION,
+                match(**source, eth_src=place.mac(server), **ip.by(address)),
+                log.seen(place, place.ascend_as_named(server, ip)),
+                mark_named,
+                "a server answers from its service address (X1)",
+            )
+    if server.service_mac is None:
+        return
+    source |= {"eth_src": server.service_mac, **ip.by(place.source(server, ip))}
+    up = log.seen(place, without(place.ascend(server, ip), "eth_src"))
+    for port in _ports(place, server):
+        yield flow(
+            UPSTREAM,
+            Priority.EXCEPTION,
+            match(**source, ip_proto=IP_TCP, tcp_src=port),
+            up,
+            mark_named,
+            "a server answers from its service MAC address (X2)",
+        )
+
+
 def _router_errors(source: dict[str, int], ip: Family) -> Iterator[Flow]:
     """A router before servers, of one VIP or of several, may report errors about clients' packets to them (N1)."""
     for icmp_type in ip.errors:
@@ -162,11 +195,14 @@ def _to_peers(place: Place, server: Server) -> Iterator[Flow]:
 
 
 def _ports(place: Place, server: Server) -> dict[int, Quality]:
-    """The ports a server answers from, each as the shared one if it is owned and shared."""
+    """The ports a server answers from, each as the shared one if it is owned and shared.
+
+    A connection may outlive its server's time in the pool where it is remembered, or named by a MAC address or label.
+    """
     ports = {owned.port: owned.quality for owned in server.service_ports}
     for pool in place.vip.redirect_ports:
         answers_plain = pool.legacy is Legacy.DEFAULT and server.name == place.vip.default_server
-        is_remembered = pool.legacy is Legacy.PIN  # a connection may outlive its server's time in the pool
-        if server.name in pool.servers or answers_plain or is_remembered:
+        outlives = pool.legacy is Legacy.PIN or server.service_mac is not None or server.service_label is not None
+        if server.name in pool.servers or answers_plain or outlives:
             ports[pool.port] = pool.quality
     return ports

@@ -6,7 +6,7 @@ mistake.
 
 from __future__ import annotations
 
-from portlb_app.config import icmp, wiring
+from portlb_app.config import icmp, naming, wiring
 from portlb_app.config.entries import ServerEntry
 from portlb_app.config.file import File
 from portlb_app.config.values import (
@@ -35,6 +35,7 @@ def check(file: File) -> None:
     _check_service_ports(file)
     _check_vips(file)
     _check_own_addresses(file)
+    naming.check(file)
 
 
 def _check_servers(file: File) -> None:

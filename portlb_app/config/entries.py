@@ -198,6 +198,9 @@ class ServerEntry(Entry):
     mac: Mac | None = None
     router: Addresses | None = None
     weight: Annotated[Number, Field(ge=1, le=256)] | None = None
+    service_address: Addresses | None = None
+    service_mac: Mac | None = None
+    service_label: Annotated[Number, Field(ge=1, le=0xFFFFF)] | None = None
 
 
 class SwitchEntry(Entry):

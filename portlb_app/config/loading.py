@@ -114,6 +114,9 @@ def _server(file: File, name: str) -> Server:
         mac=entry.mac,
         routers=entry.router or (),
         weight=entry.weight or 1,
+        service_addresses=entry.service_address or (),
+        service_mac=entry.service_mac,
+        service_label=entry.service_label,
     )
 
 

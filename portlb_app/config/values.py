@@ -227,6 +227,8 @@ class Server:
     Its service ports are in the order of the file: of several with one application, the first is announced.
     `addresses` and `mac` (48-bit number) are its own: what is rewritten to, or, where nothing is, what it talks to
     other servers with. `routers` are the addresses of the router its MAC address is, if it is behind one.
+    `service_addresses` (one of each family at most), `service_mac` (48 bits) and `service_label` (20 bits) name it in
+    the packets of redirected connections, as service ports do (rows X1, X2, X3).
     """
 
     name: str
@@ -237,6 +239,9 @@ class Server:
     mac: int | None = None
     routers: tuple[Address, ...] = ()
     weight: int = 1
+    service_addresses: tuple[Address, ...] = ()
+    service_mac: int | None = None
+    service_label: int | None = None
 
 
 @dataclass(frozen=True)

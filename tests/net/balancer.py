@@ -91,10 +91,11 @@ class Balancer(Hosts):
             self.settle(server)
         self.controller = self.start_controller()
         self.wait_synced()
+        self.agents: dict[str, subprocess.Popen[Any]] = {}
         for server in self.config.servers:
             self._nginx(server)
             if agents is None or server.name in agents:
-                self._agent(server)
+                self.start_agent(server)
 
     def speak(self, family: int, vip: str | None = None) -> Self:
         """Talk to a VIP (the first if None), by this version of IP."""
@@ -123,9 +124,11 @@ class Balancer(Hosts):
             host.popen(*words, stdout=output, stderr=output)
         until(lambda: all(host.listens(port) for port in ports), f"nginx of {server.name} listens")
 
-    def _agent(self, server: Server) -> None:
+    def start_agent(self, server: Server) -> None:
+        """Give a server its agent."""
         words = ("agent", "server", "--interface", "eth0", "--config", str(self.file), "--server", server.name)
-        self.servers[server.name].popen_ready(sys.executable, "-m", "portlb_app.cli", *words, cwd=ROOT)
+        program = (sys.executable, "-m", "portlb_app.cli")
+        self.agents[server.name] = self.servers[server.name].popen_ready(*program, *words, cwd=ROOT)
 
     def datagrams(self, ports: Iterable[int]) -> None:
         """Have every server answer datagrams (UDP at these ports, SCTP at all), as what its packets come to."""

@@ -755,6 +755,9 @@ SOURCES = [
     (("--server", "a"), "say one of"),
     (("--config", "lb.yaml", "--controller", "http://h", "--server", "a"), "say one of"),
     (("--controller", "http://h", "--server", "a", "--vip", VIP), "say one of"),
+    (("--vip", VIP, "--service-label", "7", "--config", "lb.yaml", "--server", "a"), "say one of"),
+    (("--vip", VIP, "--redirect", "20"), "port 20 has nothing to announce"),
+    (("--vip", VIP, "--service-address", "fd00::9", "--redirect", "20"), "stands for one --vip of its IP version"),
     (("--service", "1"), "say one of"),
     (("--controller", "file:///etc/passwd", "--server", "a"), "say http://HOST:PORT or https://HOST:PORT"),
     (("--config", "nowhere/lb.yaml", "--server", "a"), "nowhere/lb.yaml: No such file"),
@@ -767,6 +770,29 @@ def test_sources_that_make_no_sense(world: World, words: tuple[str, ...], reason
     done = agent_command(world.server, "server", "--interface", "eth0", *words)
     assert (done.returncode, reason in done.stderr) == (1, True), done.stderr
     assert "Traceback" not in done.stderr and not programs(world.server)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("client", "--service-address", "10.0.0.1/24"),
+        ("client", "--service-address", "nowhere"),
+        ("client", "--service-mac", "02:00:00:00:00:01/40"),
+        ("client", "--service-mac", "02:00"),
+        ("server", "--service-mac", "02:00:00:00:00:00/40"),
+        ("server", "--service-mac", "01:00:00:00:00:01"),
+        ("server", "--service-label", "0x100000"),
+        ("server", "--service-label", "0"),
+        ("server", "--service-address", "10.0.0.0/24"),
+    ],
+    ids=" ".join,
+)
+def test_names_that_cannot_be_meant(world: World, words: tuple[str, ...]) -> None:
+    """X1, X2, X3: refused, with the word that is wrong, and nothing is attached."""
+    role, option, value = words
+    host = {"client": world.client, "server": world.server}[role]
+    done = agent_command(host, role, "--interface", "eth0", "--vip", VIP, option, value)
+    assert done.returncode == 2 and option in done.stderr and not programs(host), done.stderr
 
 
 def test_several_addresses_of_both_families(world: World) -> None:

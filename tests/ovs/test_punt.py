@@ -87,7 +87,9 @@ def arrivals(config: Config, switch: Switch, packet: Packet, outcome: Outcome) -
         server = config.server_by_name[name]
         after = received(config, server, packet)
         assert isinstance(after.payload, Ip)
-        if after.payload.destination != ip.destination and ip.quoted is not None and ip.fragment == "no":
+        about_the_vip = ip.quoted is not None and ip.quoted[0] == ip.destination
+        if after.payload.destination != ip.destination and about_the_vip and ip.fragment == "no":
+            assert ip.quoted is not None
             after = replace(after, payload=replace(after.payload, quoted=(after.payload.destination, ip.quoted[1])))
         found.add((server.connector.port, framed(after)))
     return found
@@ -107,7 +109,9 @@ def going_up(config: Config, packet: Packet, punted: Punted) -> set[tuple[int, b
     vip = next(vip for vip in config.vips if vip.name == punted.vip)
     (switch,) = [switch for switch in config.switches if switch.dpid != OTHER]
     address = next(address for address in vip.addresses if address.version == ip.source.version)
-    quoted = None if ip.quoted is None or ip.fragment != "no" else (ip.quoted[0], address)
+    names = [name for server in config.servers_of(vip) for name in server.service_addresses]
+    is_rewritten = ip.quoted is not None and ip.fragment == "no" and ip.quoted[1] not in names
+    quoted = (ip.quoted[0], address) if is_rewritten and ip.quoted else None
     leaving = replace(packet, eth_src=vip.mac, payload=replace(ip, source=address, quoted=quoted or ip.quoted))
     if vip.gateway is not None:
         leaving = replace(leaving, eth_dst=vip.gateway)
@@ -160,7 +164,7 @@ def test_what_is_handed_up_arrives_as_the_reference_says(
             packet, outcome = generate.about_a_server(config, packet, outcome)
             if tried[outcome.reason, ip.source.version] == EACH:
                 continue
-            if outcome.reason == "icmp_error" and ip.quoted != (ip.destination, ip.source):
+            if outcome.reason == "icmp_error" and (ip.quoted is None or ip.quoted[1] != ip.source):
                 continue
             if outcome.reason.startswith("server"):
                 want, anyone = going_up(config, packet, outcome), False

@@ -20,13 +20,14 @@ from portlb_app import compiler
 from portlb_app.compiler.place import vip_numbers
 from portlb_app.config import Config, Forwarding, Switch, load
 from portlb_app.openflow import SwitchState
-from portlb_app.pipeline import HANDED_UP, Reason, cookie
+from portlb_app.pipeline import BY_NUMBER, HANDED_UP, Reason, cookie
 from tests import generate
 from tests.generate import mac_text
 from tests.ovs import switch as ovs
 from tests.ovs.bridge import Bridge, Changes, Seen
 from tests.reference import (
     ADVERTISEMENT,
+    CONFIRM,
     LOCAL,
     REDIRECT,
     SOLICITATION,
@@ -135,7 +136,23 @@ def outcomes_by_trace(bridge: Bridge, pairs: int, seed: int) -> Counter[str]:
                     counts[copy.reason] += 1
                 assert seen == want, what
                 counts[type(outcome).__name__] += 1
+                counts.update(names(config, packet, outcome))
     return counts
+
+
+def names(config: Config, packet: Packet, outcome: Outcome) -> Iterator[str]:
+    """The rows whose names a packet to or from a server had."""
+    ip = packet.payload
+    if not isinstance(ip, Ip) or not isinstance(outcome, (To, ToNetwork)):
+        return
+    for server in config.servers:
+        is_its = isinstance(outcome, ToNetwork) or outcome == To(server.name)
+        if is_its and {ip.source, ip.destination} & {*server.service_addresses}:
+            yield "X1"
+        if is_its and ip.protocol == TCP and server.service_mac in (packet.eth_src, packet.eth_dst):
+            yield "X2"
+        if outcome == To(server.name) and ip.tcp_flags & CONFIRM and ip.label and server.service_label == ip.label:
+            yield "X3"
 
 
 def _check_shares(bridge: Bridge) -> None:
@@ -151,6 +168,7 @@ def test_the_switch_means_what_the_reference_means(bridge: Bridge, capsys: pytes
     counts = outcomes_by_trace(bridge, PAIRS, SEED)
     with capsys.disabled():
         print(f" seed {SEED}, {sum(counts.values())} packets: {dict(counts)}", end=" ")
+    assert all(counts[row] > 2 for row in ("X1", "X2", "X3")), "names are hardly tried"
     assert all(counts[copy] > 2 for copy in ("opening", "closing", "server_closing")), "copies are hardly tried"
     for outcome in (Drop, To, AnyOf, All, ToNetwork, ToHost, Answer, Punted, Reassembled):
         assert counts[outcome.__name__] > sum(counts.values()) // 400, "a kind of outcome is hardly tried"
@@ -328,6 +346,45 @@ def test_look_ups_do_not_get_slower_with_servers_and_ports(bridge: Bridge, switc
     assert masks(switch, bridge) == small
     assert len(switch.dump_flows(bridge.name)) > 20 * flows
     assert all(len(shapes) <= 8 for shapes in small.values()), small
+
+
+def test_look_ups_do_not_get_slower_with_names(bridge: Bridge, switch: ovs.Switch) -> None:
+    """X1, X2, X3: 60 servers with a service address of each family, MAC address and label need the masks of 3.
+
+    In SERVICE one for each family and kind, and one for the bits that lead to LABEL.
+    """
+
+    def named(servers: int) -> Config:
+        data = {
+            "switches": {"s1": {"dpid": 1, "network": 1}},
+            "vips": {
+                "web": {
+                    "address": ["10.0.0.100", "fd00::100"],
+                    "mac": "02:00:00:00:00:64",
+                    "redirect_ports": {80: {"servers": [f"n{number}" for number in range(servers)]}},
+                }
+            },
+            "servers": {
+                f"n{number}": {
+                    "vip": "web",
+                    "connector": f"s1:{number + 2}",
+                    "service_ports": [8000 + number],
+                    "service_address": [f"10.0.1.{number + 1}", f"fd00::1:{number + 1}"],
+                    "service_mac": f"02:00:00:01:00:{number:02x}",
+                    "service_label": number + 1,
+                }
+                for number in range(servers)
+            },
+        }
+        return load(generate.text(data))
+
+    bridge.install(compiler.compile(named(3))["s1"])
+    few = masks(switch, bridge)
+    bridge.install(compiler.compile(named(60))["s1"])
+    assert masks(switch, bridge) == few
+    by_table = {BY_NUMBER[int(table.removeprefix("table="))].name: len(shapes) for table, shapes in few.items()}
+    assert by_table["LABEL"] == 2  # its own, and the miss
+    assert by_table["SERVICE"] == 5 + 4 + 1 + 1  # ports, as they are written; addresses and MAC addresses; bits; miss
 
 
 @pytest.fixture(scope="module")

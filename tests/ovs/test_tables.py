@@ -497,3 +497,94 @@ def test_a1_probes_for_the_load_balancers_own_address_reach_its_host(bridge: Bri
     assert bridge.send(NETWORK, [asked]) == {LOCAL: [asked]}
     probe = frame(Packet(NETWORK, CLIENT_MAC, Nd(135, IPv6Address("::"), own, own, None), VIP_MAC))
     assert bridge.send(NETWORK, [probe]) == {LOCAL: [probe]}
+
+
+# --- names beside ports -----------------------------------------------------------------------------------------------
+
+NAMES = (Path(__file__).parents[2] / "flows/addresses/lb.yaml").read_text()
+VIP6, CLIENT6 = IPv6Address("fd00::100"), IPv6Address("2001:db8::1")
+SERVICE, SERVICE6 = IPv4Address("10.0.0.101"), IPv6Address("fd00::101")
+B_MAC, B_LABEL = 0x02000000010B, 0x1000B
+
+
+@pytest.fixture
+def named(switch: ovs.Switch) -> Iterator[Bridge]:
+    """A switch with the tables of flows/addresses: a named by addresses, b by a MAC address and a label."""
+    bridge = Bridge(switch, range(1, 7))
+    bridge.install(compiler.compile(load(NAMES))["s1"])
+    yield bridge
+    bridge.close()
+
+
+def labelled(port: int, flags: int, label: int = B_LABEL, source_port: int = 40000) -> bytes:
+    """A client's TCP segment over IPv6 with a flow label."""
+    ip = Ip(CLIENT6, VIP6, TCP, source_port=source_port, destination_port=port, tcp_flags=flags, label=label)
+    return down(ip)
+
+
+def test_x1_a_service_address_is_its_servers(named: Bridge) -> None:
+    """X1: whatever the port, protocol or fragment; the switch answers for it; nobody else sends from it."""
+    for client, address, protocol in ((CLIENT, SERVICE, ICMP), (CLIENT6, SERVICE6, ICMPV6)):
+        packets = [Ip(client, address, TCP, destination_port=port, tcp_flags=ACK) for port in (80, 8002, UNKNOWN)]
+        packets += [Ip(client, address, kind, part) for kind in (UDP, TCP) for part in ("first", "later")]
+        packets += [Ip(client, address, protocol, icmp_type=8), Ip(client, address, 47)]
+        assert who(named, *map(down, packets)) == "a"
+        answers = Ip(address, client, TCP, source_port=80, destination_port=40000, tcp_flags=SYN | ACK)
+        assert leaves(named, "a", up("a", answers))
+        assert not leaves(named, "b", up("b", answers)), "an address of another server's"
+        assert not leaves(named, "a", up("a", answers, mac=B_MAC))
+    question = frame(Packet(NETWORK, CLIENT_MAC, Arp(1, CLIENT_MAC, CLIENT, SERVICE)))
+    ((answer,),) = named.send(NETWORK, [question]).values()
+    assert answer[:6] == CLIENT_MAC.to_bytes(6, "big") and answer[22:28] == VIP_MAC.to_bytes(6, "big")
+    assert answer[28:32] == SERVICE.packed
+
+
+def test_x2_a_service_mac_address_is_its_servers(named: Bridge) -> None:
+    """X2: TCP to it is its server's whatever the port, and UDP is judged by its port; nobody else sends from it."""
+    for client, vip in ((CLIENT, VIP), (CLIENT6, VIP6)):
+        for port in (80, 8001, UNKNOWN):
+            packet = Ip(client, vip, TCP, destination_port=port, tcp_flags=ACK)
+            assert who(named, frame(Packet(NETWORK, CLIENT_MAC, packet, B_MAC))) == "b"
+        datagram = Ip(client, vip, UDP, destination_port=8001)
+        assert who(named, frame(Packet(NETWORK, CLIENT_MAC, datagram, B_MAC))) == "a"
+        answers = Ip(vip, client, TCP, source_port=80, destination_port=40000, tcp_flags=ACK)
+        assert leaves(named, "b", up("b", answers, mac=B_MAC))
+        assert not leaves(named, "a", up("a", answers, mac=B_MAC))
+        foreign = Ip(vip, client, TCP, source_port=8001, destination_port=40000, tcp_flags=ACK)
+        assert not leaves(named, "b", up("b", foreign, mac=B_MAC)), "a port of another server's"
+
+
+def test_x3_a_service_label_is_its_servers(named: Bridge) -> None:
+    """X3: with CONFIRM, on a redirect port or one of nobody; no SYN, no plain client, and on no service port."""
+    for flags in (ACK | CONFIRM, ACK | CONFIRM | REDIRECT, 0x018 | CONFIRM, 0x004 | CONFIRM, 0x011 | CONFIRM):
+        assert who(named, labelled(80, flags), labelled(UNKNOWN, flags)) == "b"
+        assert who(named, labelled(8001, flags)) == "a"
+        assert who(named, labelled(UNKNOWN, flags, label=B_LABEL ^ 1)) == ""
+    assert who(named, labelled(UNKNOWN, ACK), labelled(UNKNOWN, SYN | REDIRECT | CONFIRM)) == ""
+    found = set()
+    for source_port in range(50000, 50050):
+        found.add(who(named, labelled(80, ACK | REDIRECT, source_port=source_port)))
+    assert found == {"a", "b"}, "not redirected: the pool's rows"
+
+
+def test_x2_x3_outlive_a_servers_time_in_the_pool(named: Bridge) -> None:
+    """X2, X3: a server that has left the pool still answers its connections, from the port they opened on."""
+    named.install(compiler.compile(load(NAMES.replace("[a, b]}", "[a]}")))["s1"])
+    for client, vip in ((CLIENT, VIP), (CLIENT6, VIP6)):
+        answers = Ip(vip, client, TCP, source_port=80, destination_port=40000, tcp_flags=ACK)
+        assert leaves(named, "b", up("b", answers)) and leaves(named, "b", up("b", answers, mac=B_MAC))
+    assert who(named, labelled(80, ACK | CONFIRM)) == "b"
+
+
+def test_x3_labels_of_plain_connections_make_no_datapath_flows(named: Bridge) -> None:
+    """X3: 300 connections with a random label each, as Linux makes them, need no more datapath flows for that."""
+    random = Random(3)
+    for source_port in range(50000, 50300):
+        for flags in (SYN | REDIRECT, ACK | REDIRECT, SYN):
+            who(named, labelled(80, flags, random.randrange(1 << 20), source_port))
+    flows = named.command("dpctl/dump-flows").splitlines()
+    assert not [line for line in flows if "label=" in line.replace("label=0/0", "")]
+    for source_port in range(50000, 50300):
+        who(named, labelled(80, ACK | CONFIRM, source_port=source_port))
+    with_labels = [line for line in named.command("dpctl/dump-flows").splitlines() if f"label={B_LABEL:#x}" in line]
+    assert len(with_labels) == 1, "one for all connections of a label"

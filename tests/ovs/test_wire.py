@@ -173,6 +173,7 @@ PREREQUISITES: dict[str, dict[str, int]] = {
     "icmp_type": IP | {"ip_proto": 1},
     "ipv6_src": IP6,
     "ipv6_dst": IP6,
+    "ipv6_label": IP6,
     "sctp_src": IP | {"ip_proto": 132},
     "sctp_dst": IP6 | {"ip_proto": 132},
     "icmpv6_type": IP6 | {"ip_proto": 58},
@@ -437,7 +438,7 @@ def test_only_what_is_ours_is_read_and_deleted(switch: Switch, bridge: str, wire
     [
         "priority=5,vlan_vid=0x1005/0x1fff,metadata=0x5/0xff actions=drop",
         "priority=5,reg3=7,ct_state=+trk actions=drop",
-        "priority=5,ipv6,ipv6_label=7 actions=drop",
+        "priority=5,ipv6,nw_ecn=1 actions=drop",
         "priority=5,reg0=1/1,tun_id=7 actions=drop",
     ],
 )

@@ -321,6 +321,81 @@ def test_a_mistake_about_rewriting(old: str, new: str, message: str) -> None:
     assert errors(MODES.replace(old, new)) == [message]
 
 
+NAMED = """
+switches: {s1: {dpid: 1, network: 1, address: 10.0.0.20}}
+vips:
+  web: {address: [10.0.0.100, "fd00::100"], mac: "02:00:00:00:00:64", rewrite: mac, gateway: "02:00:00:00:00:fe"}
+  dns: {address: 10.0.0.101, mac: "02:00:00:00:00:65"}
+servers:
+  a: {vip: web, connector: s1:2, mac: "02:00:00:00:00:0a", service_address: [10.0.0.102, "fd00::102"]}
+  b: {vip: web, connector: s1:2, mac: "02:00:00:00:00:0b", service_mac: "02:00:00:00:01:0b", service_label: 0x12345}
+  c: {vip: dns, connector: s1:3, service_address: 10.0.0.103}
+"""
+
+
+def test_what_names_a_server() -> None:
+    """X1, X2, X3: addresses, a MAC address and a label are the server's; who has none has none."""
+    a, b, c = load(NAMED).servers
+    assert [str(address) for address in a.service_addresses] == ["10.0.0.102", "fd00::102"]
+    assert (a.service_mac, a.service_label) == (None, None)
+    assert (b.service_addresses, b.service_mac, b.service_label) == ((), 0x02000000010B, 0x12345)
+    assert [str(address) for address in c.service_addresses] == ["10.0.0.103"]
+
+
+A, C = "servers.a.service_address: ", "servers.c.service_address: "
+NAME_MISTAKES = [
+    ("10.0.0.102", "10.0.0.100", A + "10.0.0.100 is already the address of VIP web"),
+    ("10.0.0.102", "10.0.0.101", A + "10.0.0.101 is already the address of VIP dns"),
+    ("10.0.0.102", "10.0.0.20", A + "10.0.0.20 is already the address of switch s1"),
+    ("10.0.0.103", "10.0.0.102", C + "10.0.0.102 is already the address of a"),
+    ("fd00::102", "fd00:0:0:1::102", A + "fd00:0:0:1::102 differs from fd00::100 of VIP web in its first 64 bits, "
+     "which no option has room for"),
+    ("fd00::102", "10.0.0.104", A + "one address of each family is expected, at least one"),
+    ("fd00::102", "nonsense", A + "'nonsense' is not an IP address"),
+    ("10.0.0.103", "fd00::103", C + "VIP dns has no IPv6 address"),
+    ("02:00:00:00:01:0b", "02:00:00:00:00:0a", "servers.b.service_mac: is already the MAC address of server a"),
+    ("02:00:00:00:01:0b", "02:00:00:00:00:0b", "servers.b.service_mac: is already the MAC address of server b"),
+    ("02:00:00:00:01:0b", "02:00:00:00:00:65", "servers.b.service_mac: is already the MAC address of VIP dns"),
+    ("02:00:00:00:01:0b", "02:00:00:00:00:fe",
+     "servers.b.service_mac: is already the MAC address of VIP web's gateway"),
+    ("02:00:00:00:01:0b", "01:00:00:00:01:0b", "servers.b.service_mac: 01:00:00:00:01:0b is a multicast address; "
+     "a host's is expected"),
+    ("service_address: 10.0.0.103", 'service_mac: "02:00:00:00:01:0b"',
+     "servers.c.service_mac: is already the MAC address of b"),
+    ("0x12345", "0", "servers.b.service_label: should be greater than or equal to 1"),
+    ("0x12345", "0x100000", "servers.b.service_label: should be less than or equal to 1048575"),
+    ("0x12345", '"0x12345"', "servers.b.service_label: a number is expected"),
+    ("service_address: 10.0.0.103", "service_label: 7", "servers.c.service_label: VIP dns has no IPv6 address"),
+    ('"fd00::102"]', '"fd00::102"], service_label: 0x12345',
+     "servers.b.service_label: 0x12345 is already the label of a"),
+    ("connector: s1:2, mac: \"02:00:00:00:00:0b\"", "connector: s1:1, mac: \"02:00:00:00:00:0b\"",
+     "servers.b.service_mac: s1:1 is the network side: its frames would pass by the switch"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("old", "new", "message"), NAME_MISTAKES)
+def test_a_mistake_about_names(old: str, new: str, message: str) -> None:
+    """X1, X2, X3: one mistake, one message."""
+    assert NAMED.count(old) == 1
+    assert errors(NAMED.replace(old, new)) == [message]
+
+
+def test_a_service_mac_address_needs_the_vips_own_link() -> None:
+    """X2: where IP addresses are rewritten a server may be anywhere."""
+    text = NAMED.replace("rewrite: mac", "rewrite: address")
+    text = text.replace('00:0a", service', '00:0a", address: [10.1.0.1, "fd01::1"], service')
+    text = text.replace('00:0b", service', '00:0b", address: [10.1.0.2, "fd01::2"], service')
+    message = "servers.b.service_mac: VIP web rewrites address: its servers may be behind a router"
+    assert errors(text) == [message]
+
+
+def test_names_that_meet_in_several_ways_are_several_mistakes() -> None:
+    """X1, X2, X3: nothing hides anything else."""
+    same = "service_address: 10.0.0.102, service_mac: \"02:00:00:00:00:64\", service_label: 0x12345"
+    text = NAMED.replace("service_address: 10.0.0.103", same)
+    assert len(errors(text)) == 3
+
+
 MISTAKES = [
     ("switches", NOTHING, "switches: is missing"),
     ("switches", 5, "switches: is a mapping from names to entries"),

@@ -103,6 +103,11 @@ EVERY_FIELD: list[tuple[Match, str, str]] = [
     (match(**TCP, tcp_dst=(0x1000, 0xF000)), "tcp,tcp_dst=4096/61440", "tcp,tp_dst=0x1000/0xf000"),
     (match(**TCP, tcp_flags=(0x800, 0x800)), "tcp,tcp_flags=0x800/0x800", "tcp,tcp_flags=+[800]"),
     (match(**TCP, tcp_flags=(2, 0x12)), "tcp,tcp_flags=0x2/0x12", "tcp,tcp_flags=+syn-ack"),
+    (
+        match(eth_type=ETH_IPV6, ip_proto=6, ipv6_label=0x12345),
+        "tcp6,ipv6_label=0x12345",
+        "dl_type=0x86dd,nw_proto=6,ipv6_label=74565",
+    ),
     (match(**UDP, udp_src=53), "udp,udp_src=53", "dl_type=0x800,nw_proto=17,tp_src=53"),
     (match(**UDP, udp_dst=65535), "udp,udp_dst=65535", "udp,tp_dst=0xffff"),
     (match(**ICMP, icmp_type=3), "icmp,icmp_type=3", "dl_type=0x800,nw_proto=1,icmp_type=3"),

@@ -1,0 +1,68 @@
+/*
+ * What names a server on the wire beside its port: an IP address, a MAC address, a flow label (rows X1, X2, X3).
+ *
+ * Where a connection is met on the wire is one number, its spot: the port, and in the upper half what kind of name goes
+ * with it. A spot without a name is equal to its port, so ports alone, which is what nearly all connections go by, cost
+ * nothing; and where the connection was before, is now and may go next is compared in one go.
+ */
+#pragma once
+
+#include <linux/types.h>
+#include <stdbool.h>
+
+/* An IPv6 address, or an IPv4 address mapped into one (RFC 4291, 2.5.5.2). */
+struct address {
+	__be32 word[4];
+};
+
+enum naming { NAME_NONE, NAME_ADDRESS, NAME_MAC, NAME_LABEL };
+
+union name {
+	struct address address;
+	__u8 mac[6];
+	__be32 label; /* 20 bits */
+};
+
+static __always_inline __be16 port_of(__u32 spot)
+{
+	return spot;
+}
+
+static __always_inline enum naming naming_of(__u32 spot)
+{
+	return spot >> 16;
+}
+
+static __always_inline __u32 spot_of(__be16 port, enum naming naming)
+{
+	return (__u32)naming << 16 | port;
+}
+
+static __always_inline bool same_address(const struct address *one, const struct address *other)
+{
+	return one->word[3] == other->word[3] && one->word[2] == other->word[2] && one->word[1] == other->word[1] &&
+	       one->word[0] == other->word[0];
+}
+
+static __always_inline bool same_mac(const __u8 *one, const __u8 *other)
+{
+	__u8 differences = 0;
+
+	for (int i = 0; i < 6; i++)
+		differences |= one[i] ^ other[i];
+	return !differences;
+}
+
+static __always_inline bool same_name(enum naming naming, const union name *one, const union name *other)
+{
+	switch (naming) {
+	case NAME_ADDRESS:
+		return same_address(&one->address, &other->address);
+	case NAME_MAC:
+		return same_mac(one->mac, other->mac);
+	case NAME_LABEL:
+		return one->label == other->label;
+	default:
+		return true;
+	}
+}

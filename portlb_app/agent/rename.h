@@ -1,0 +1,119 @@
+/* Giving a packet the name of its server, or the VIP's address again: addresses with every checksum that covers them. */
+#pragma once
+
+#include "rewrite.h"
+
+/* Which of a packet's two ends: the one it comes from, or the one it goes to. */
+enum end { SOURCE, DESTINATION };
+
+static __always_inline struct address mapped(__be32 v4)
+{
+	struct address address;
+
+	set_mapped(&address, v4);
+	return address;
+}
+
+static __always_inline bool failed_to_rename(void)
+{
+	count(COUNT_rewrite_failed);
+	return false;
+}
+
+/* The checksum above IP that covers addresses, as an offset in the frame; 0: none does. */
+static __always_inline __u32 covering_checksum(const struct packet *packet)
+{
+	if (packet->protocol == IPPROTO_TCP)
+		return packet->payload + CHECKSUM_AT;
+	return packet->protocol == IPPROTO_ICMPV6 ? packet->payload + 2 : 0;
+}
+
+/*
+ * Replace an address. In IPv6 it changes the sum that a card may have made of the whole packet and no other field makes
+ * up for it, unlike in IPv4 its header's checksum: hence BPF_F_RECOMPUTE_CSUM.
+ */
+static __always_inline bool replace_address(struct __sk_buff *skb, const struct packet *packet, enum end end,
+					    const struct address *from, const struct address *to)
+{
+	__u32 checksum = covering_checksum(packet), at;
+	struct address old = *from, new = *to;
+	__s64 sum;
+
+	if (packet->v6) {
+		at = ETH_HLEN + (end == SOURCE ? offsetof(struct ipv6hdr, saddr) : offsetof(struct ipv6hdr, daddr));
+		sum = bpf_csum_diff(old.word, sizeof(old), new.word, sizeof(new), 0);
+		if (sum < 0 || (checksum && bpf_l4_csum_replace(skb, checksum, 0, sum, BPF_F_PSEUDO_HDR)) ||
+		    bpf_skb_store_bytes(skb, at, &new, sizeof(new), BPF_F_RECOMPUTE_CSUM))
+			return failed_to_rename();
+		return true;
+	}
+	at = ETH_HLEN + (end == SOURCE ? offsetof(struct iphdr, saddr) : offsetof(struct iphdr, daddr));
+	if ((checksum && bpf_l4_csum_replace(skb, checksum, old.word[3], new.word[3], BPF_F_PSEUDO_HDR | 4)) ||
+	    bpf_l3_csum_replace(skb, ETH_HLEN + offsetof(struct iphdr, check), old.word[3], new.word[3], 4) ||
+	    bpf_skb_store_bytes(skb, at, &new.word[3], 4, 0))
+		return failed_to_rename();
+	return true;
+}
+
+static __always_inline __be32 *label_word(struct __sk_buff *skb)
+{
+	return readable(skb, ETH_HLEN, sizeof(struct ipv6hdr));
+}
+
+static __always_inline bool has_label(struct __sk_buff *skb, const struct packet *packet, __be32 label)
+{
+	const __be32 *word = packet->v6 ? label_word(skb) : NULL;
+
+	return word && (*word & bpf_htonl(LABEL_MASK)) == label;
+}
+
+static __always_inline bool put_label(struct __sk_buff *skb, __be32 label)
+{
+	__be32 *word = label_word(skb);
+
+	if (!word)
+		return failed_to_rename();
+	*word = (*word & ~bpf_htonl(LABEL_MASK)) | label;
+	return true;
+}
+
+static __always_inline __u8 *mac_of(struct __sk_buff *skb, enum end end)
+{
+	struct ethhdr *ethernet = readable(skb, 0, sizeof(*ethernet));
+
+	return !ethernet ? NULL : end == SOURCE ? ethernet->h_source : ethernet->h_dest;
+}
+
+static __always_inline bool has_mac(struct __sk_buff *skb, enum end end, const __u8 *mac)
+{
+	const __u8 *found = mac_of(skb, end);
+
+	return found && same_mac(found, mac);
+}
+
+static __always_inline bool put_mac(struct __sk_buff *skb, enum end end, const __u8 *mac)
+{
+	__u8 *place = mac_of(skb, end);
+
+	if (!place)
+		return failed_to_rename();
+	for (int i = 0; i < 6; i++)
+		place[i] = mac[i];
+	return true;
+}
+
+/* Give a packet that has the VIP's address the name that belongs to a spot, if one does. False: drop it. */
+static __always_inline bool put_name(struct __sk_buff *skb, const struct packet *packet, enum end end, __u32 spot,
+				     const union name *name)
+{
+	switch (naming_of(spot)) {
+	case NAME_ADDRESS:
+		return replace_address(skb, packet, end, &packet->key.vip, &name->address);
+	case NAME_MAC:
+		return put_mac(skb, end, name->mac);
+	case NAME_LABEL:
+		return put_label(skb, name->label);
+	default:
+		return true;
+	}
+}
