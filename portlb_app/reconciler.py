@@ -19,7 +19,7 @@ do with them, and children must know it as long as a parent sends them. So their
 
 1. add, the deepest switches first;
 2. modify, the deepest first;
-3. delete, the shallowest first;
+3. delete, the shallowest first, and not before packets that are still handled the old way are through (`DRAIN`);
 4. read what has become of it.
 
 Whoever is free does what has its turn: everything that comes before or together with the next of all others. A switch
@@ -65,6 +65,10 @@ from portlb_app.plan import VERBS, Plan, Verb, apply, diff
 
 INTERVAL = 30.0
 """Seconds from the end of a switch's round to the next one by the timer."""
+
+DRAIN = 1.0
+"""Seconds from the last addition or modification among switches that links join to the first deletion: Open vSwitch's
+datapath goes on as it did until its flows are validated anew, half a second later at most (``max-revalidator``)."""
 
 NO_CONFIG = Config((), (), ())
 """A configuration of nothing."""
@@ -316,6 +320,7 @@ class _Switch:
     be done so that it holds what `aim` asks of it; None if it must be read to know. `sent`: what of the plan is in
     flight. `told`: whether it was told anything since it was last read, and what that was derived from: a read, or
     what it was thought to hold. `look`: it shall be read when nothing else is left to do.
+    `changed_at`: when it was last told to add or modify something, and had done so.
     `holds_ours`: it may hold something of ours, so it is emptied before it is forgotten, whatever became of the
     configuration that named it.
     """
@@ -330,6 +335,7 @@ class _Switch:
     by: Literal["read", "memory"] = "read"
     told: Literal["", "read", "memory"] = ""
     look: bool = False
+    changed_at: float = -math.inf
     synced_with: Configuration | None = None
     seen: SwitchState = field(default_factory=SwitchState)
     seen_at: float | None = None
@@ -506,6 +512,8 @@ class Reconciler:
         switch.plan = switch.plan.stage(*(verb for verb in switch.plan.verbs if verb not in switch.sent.verbs))
         switch.look = True
         switch.told = switch.by
+        if switch.sent.verbs != ("delete",):
+            switch.changed_at = self._now
         if switch.aim is not self._wanted:
             self._begin(switch)
 
@@ -602,15 +610,20 @@ class Reconciler:
     def _go_on(self) -> None:
         """Have every switch that is free do what has its turn."""
         turns: dict[int, list[tuple[Turn, int]]] = {}
+        drained: dict[int, float] = {}
         for switch in self._members():
-            if switch.dpid in self._parts and not switch.errors:
-                turns.setdefault(self._parts[switch.dpid], []).append((self._next_turn(switch), switch.dpid))
+            part = self._parts.get(switch.dpid)
+            if part is not None:
+                drained[part] = max(switch.changed_at + DRAIN, drained.get(part, 0.0))
+                if not switch.errors:
+                    turns.setdefault(part, []).append((self._next_turn(switch), switch.dpid))
         for waiting in turns.values():
             waiting.sort()
         for switch in self._members():
             if not switch.in_flight and (switch.look or switch.plan is None or switch.plan):
-                others = turns.get(self._parts.get(switch.dpid, -1), ())
-                self._do_next(switch, next((turn for turn, dpid in others if dpid != switch.dpid), _LAST))
+                part = self._parts.get(switch.dpid, -1)
+                others = next((turn for turn, dpid in turns.get(part, ()) if dpid != switch.dpid), _LAST)
+                self._do_next(switch, others, drained.get(part, self._now))
 
     def _next_turn(self, switch: _Switch) -> Turn:
         """When a switch does what comes next for it."""
@@ -618,17 +631,21 @@ class Reconciler:
             return _FIRST
         return _turn(switch.plan.verbs[0], self._depth(switch.dpid)) if switch.plan else _LAST
 
-    def _do_next(self, switch: _Switch, others: Turn) -> None:
+    def _do_next(self, switch: _Switch, others: Turn, drained: float) -> None:
         """Command what comes next for a switch, unless something that others do comes before."""
-        depth = self._depth(switch.dpid)
-        too_early = switch.dpid in self._parts and self._now < self._links_known_at
         if switch.plan is None or (not switch.plan and others >= _LAST):
             switch.in_flight = "read"
             self._commands.append(ReadState(switch.dpid))
-        elif not too_early and (verbs := [verb for verb in switch.plan.verbs if _turn(verb, depth) <= others]):
+        elif verbs := [verb for verb in switch.plan.verbs if self._may(switch.dpid, verb, others, drained)]:
             switch.in_flight, switch.sent, switch.synced_with = "apply", switch.plan.stage(*verbs), None
             switch.holds_ours = True
             self._commands.append(Apply(switch.dpid, switch.sent))
+
+    def _may(self, dpid: int, verb: Verb, others: Turn, drained: float) -> bool:
+        """Whether it is a switch's turn to do a stage, and time for it."""
+        if dpid in self._parts and self._now < self._links_known_at:
+            return False
+        return _turn(verb, self._depth(dpid)) <= others and (verb != "delete" or self._now >= drained)
 
     def _notice_drift(self, switch: _Switch) -> None:
         if switch.held is None or switch.held == switch.seen:

@@ -11,7 +11,7 @@ import pytest
 from portlb_app.config import Link
 from portlb_app.links import HOLD
 from portlb_app.openflow import SwitchState
-from portlb_app.reconciler import Configuration
+from portlb_app.reconciler import DRAIN, Configuration
 from tests.ovs.controller import ControllerProcess, wait_for
 from tests.ovs.switch import Switch
 from tests.ovs.test_controller import changes_sent
@@ -21,8 +21,8 @@ WHOLE = Configuration.of(TEXT)
 NAMES = {switch.name: switch.dpid for switch in WHOLE.config.switches}
 PORTS = {name: (1, 2, 3, 4) if name.startswith("leaf") else (1, 2, 3) for name in NAMES}
 CUT, *_ = WHOLE.config.links
-SOON = 1.0
-"""Seconds in which a link that is cut has to be left, where there is nothing else to do."""
+SOON = DRAIN + 1.0
+"""Seconds in which a change has to be done, where there is nothing else to do."""
 
 
 def tables(down: set[Link] | None = None) -> dict[str, SwitchState]:

@@ -17,6 +17,7 @@ from portlb_app.openflow import Flow, Meter, Output, SwitchState, match
 from portlb_app.pipeline import COOKIE
 from portlb_app.plan import Plan, Verb, apply, diff
 from portlb_app.reconciler import (
+    DRAIN,
     Answer,
     Applied,
     Apply,
@@ -90,6 +91,7 @@ class World:
         self.reads = 0
         self.tickets = 0
         self.checked = True
+        self.changed: dict[int, float] = {}
         for dpid in connect:
             self.held[dpid] = live.targets[dpid].state
             self.connect(dpid)
@@ -149,6 +151,8 @@ class World:
                 assert not late, f"{command.dpid} does {verb} while {other} has not done {late}"
                 ahead = depth(other) < depth(command.dpid) if verb == "delete" else depth(other) > depth(command.dpid)
                 assert not (ahead and verb in self.left(other).verbs), f"{command.dpid} is before {other}: {verb}"
+            if "delete" in command.plan.verbs:
+                assert self.now >= self.changed.get(other, -DRAIN) + DRAIN, f"{command.dpid} deletes soon after {other}"
 
     def state(self, dpid: int) -> str:
         return next(each.state for each in self.reconciler.status(self.now).switches if each.dpid == dpid)
@@ -171,6 +175,7 @@ class World:
     def lose(self, dpid: int) -> SwitchState:
         self.in_flight.pop(dpid, None)
         held = self.held.pop(dpid)
+        self.changed.pop(dpid, None)
         self.feed(SwitchDisconnected(dpid))
         return held
 
@@ -184,16 +189,31 @@ class World:
         except KeyError:  # deletes what is not there: somebody else was here
             self.feed(Refused(dpid, ("what?",)))
         else:
+            if command.plan.verbs != ("delete",):
+                self.changed[dpid] = self.now
             self.feed(Applied(dpid))
 
     def refuse(self, dpid: int) -> None:
         del self.in_flight[dpid]
         self.feed(Refused(dpid, ("no",)))
 
+    def step(self, random: Random) -> None:
+        """One more answer, or, if nobody is asked anything, the time until packets are through."""
+        if self.in_flight:
+            self.obey(random.choice(sorted(self.in_flight)))
+        else:
+            self.feed(Tick(), after=DRAIN)
+
     def settle(self, random: Random | None = None, silent: Iterable[int] = ()) -> None:
-        """Let all but the silent answer in any order, until nothing is in flight with them. No time passes."""
+        """Let all but the silent answer in any order, until nothing is in flight with them or waits for its time."""
         steps = 0
-        while ready := sorted(self.in_flight.keys() - set(silent)):
+        while True:
+            ready = sorted(self.in_flight.keys() - set(silent))
+            if not ready and any(self.reconciler._switches[dpid].plan for dpid in self.held.keys() - self.in_flight):
+                self.feed(Tick(), after=DRAIN)
+                ready = sorted(self.in_flight.keys() - set(silent))
+            if not ready:
+                return
             self.obey(random.choice(ready) if random else ready[0])
             steps += 1
             assert steps < 10_000, "it does not end"
@@ -211,17 +231,22 @@ class World:
 def test_three_stages_over_three_levels() -> None:
     """Added and modified from the leaves, deleted from the root; those of a level together; read once, at the end.
 
-    The root's turns to modify and to delete have nothing between them, so they are one.
+    The last modification and the first deletion are some time apart, until packets are through.
     """
     world = World(OLD, *NAMES)
     ticket = world.propose(NEW)
     middle = [LEFT, RIGHT]
     order: tuple[tuple[list[int], tuple[Verb, ...]], ...] = (
         *((LEAVES, ("add",)), (middle, ("add",)), ([ROOT], ("add",))),
-        *((LEAVES, ("modify",)), (middle, ("modify",)), ([ROOT], ("modify", "delete"))),
-        *((middle, ("delete",)), (LEAVES, ("delete",))),
+        *((LEAVES, ("modify",)), (middle, ("modify",)), ([ROOT], ("modify",))),
+        *(([], ()), ([ROOT], ("delete",)), (middle, ("delete",)), (LEAVES, ("delete",))),
     )
     for level, verbs in order:
+        if not level:
+            world.feed(Tick(), after=DRAIN / 2)
+            assert not world.in_flight
+            world.feed(Tick(), after=DRAIN / 2)
+            continue
         assert world.in_flight.keys() == set(level)
         for dpid in level:
             assert world.state(dpid) == "applying"
@@ -284,8 +309,7 @@ def test_a_switch_that_vanishes_at_any_point_stops_nobody(victim: int, after: in
     world = World(OLD, *NAMES)
     ticket = world.propose(NEW)
     for _ in range(after):
-        if world.in_flight:
-            world.obey(random.choice(sorted(world.in_flight)))
+        world.step(random)
     held = world.lose(victim)
     world.settle(random)
     assert world.answers == {ticket: Live()}
@@ -304,8 +328,7 @@ def test_a_switch_that_connects_at_any_point_is_waited_for(newcomer: int, after:
     world = World(OLD, *(NAMES.keys() - {newcomer}))
     ticket = world.propose(NEW)
     for _ in range(after):
-        if world.in_flight:
-            world.obey(random.choice(sorted(world.in_flight)))
+        world.step(random)
     world.held[newcomer] = state(a=1, b=1)
     world.connect(newcomer)
     world.settle(random)
@@ -320,8 +343,8 @@ def test_a_proposal_that_is_withdrawn_at_any_point_goes_back_in_order(after: int
     world = World(OLD, *NAMES)
     ticket = world.propose(NEW)
     for _ in range(after):
-        if world.in_flight and ticket not in world.answers:
-            world.obey(random.choice(sorted(world.in_flight)))
+        if ticket not in world.answers:
+            world.step(random)
     for _ in range(4):  # the first may be what is told from memory, and be read and told again
         applies = [dpid for dpid, each in world.in_flight.items() if isinstance(each, Apply)]
         if applies and ticket not in world.answers:
@@ -347,6 +370,8 @@ def test_some_of_those_were_withdrawn() -> None:
     world.obey(LEAVES[0])
     world.refuse(LEAVES[0])
     assert world.answers == {ticket: RefusedBySwitches({NAMES[LEAVES[0]]: ("no",)})}
+    assert not world.in_flight
+    world.feed(Tick(), after=DRAIN)
     assert world.in_flight == {
         dpid: Apply(dpid, diff(state(a=1, b=1, c=1), state(a=1, b=1))) for dpid in LEAVES[1:]
     }, "parents first, but they have nothing to take back"
