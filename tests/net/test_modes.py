@@ -359,7 +359,7 @@ def test_n5_datagrams_and_who_answers(n5: Balancer, vip: str, family: int) -> No
     n5.speak(family, vip)
     check_datagrams(n5, "udp", 80)
     check_datagrams(n5, "sctp", 80)
-    with frames(n5, n5.lb, "udp src port 8001", "net") as answers:
+    with frames(n5, n5.lb, "udp src port 8001", n5.sides[0]) as answers:
         assert len(n5.ask("udp", 8001, 5)) == 5
     assert len(packets(answers)) == {"direct": 0, "routed": 10}[vip]
     mac = {"direct": "02:00:00:00:00:64", "routed": "02:00:00:00:00:65"}[vip]
