@@ -31,6 +31,8 @@ VIP, SENDER, CLIENT = IPv4Address("10.0.0.100"), IPv4Address("10.2.0.2"), IPv4Ad
 KINDS = ("nothing", "dropped", "icmp_error", "fragment", "signal")
 SYSCTLS = ("net.ipv4.tcp_tw_reuse=1", "net.ipv4.ip_local_port_range=1024 65535")
 PUTS = 5
+ASKS = bytes.fromhex("0101fd0652508000")
+"""TCP options: REDIRECT_OPT that asks for a redirect."""
 _FLOOD = """
 import socket, sys, time
 # sends IP packets, one a line in hexadecimal, again and again, so many a second; prints how many at the end of its time
@@ -68,7 +70,7 @@ def packets(kind: str) -> list[bytes]:
             datagram = wire.udp_datagram(SENDER, VIP, number, 1 + number % 12, bytes(1000))
             return wire.ip(SENDER, VIP, UDP, datagram[:512], fragment=(number, 0, True))
         port = 20 if kind == "signal" else 21
-        return wire.ip(SENDER, VIP, TCP, wire.tcp_segment(SENDER, VIP, number, port, b"", SYN))
+        return wire.ip(SENDER, VIP, TCP, wire.tcp_segment(SENDER, VIP, number, port, b"", SYN, ASKS))
 
     return [one(number) for number in range(1024, 9216)]
 

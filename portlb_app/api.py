@@ -1,7 +1,7 @@
 """The REST interface without HTTP: a request value in, a response value out, or a configuration to propose.
 
 =======================  =============================================================================================
-``GET /v1/status``       version, generation of the live configuration, every switch, what was refused
+``GET /v1/status``       version, generation of the live configuration, every switch and link, what was refused
 ``GET /v1/connections``  the log of connections, newest first; ``?vip=NAME`` and ``?limit=NUMBER`` choose
 ``GET /v1/config``       the text of the live configuration, as it was given
 ``PUT /v1/config``       replace it (YAML or JSON): 200 when all connected switches have it, 422 with every mistake,
@@ -178,6 +178,7 @@ def _status(view: View) -> dict[str, Any]:
         "version": __version__,
         "generation": view.status.generation,
         "switches": [_switch(switch) for switch in view.status.switches],
+        "links": [{"ends": [str(end) for end in each.link], "up": each.up} for each in view.status.links],
         "unknown_switches": [f"{dpid:#x}" for dpid in view.status.unknown],
         "refused_connections": {
             "count": view.refused.count,

@@ -273,5 +273,5 @@ def _owner(place: Place, port: int) -> str | None:
 
 def _attached(place: Place, in_port: int) -> str | None:
     """The server on a connector, if it is there alone."""
-    here = [name for name, port in place.port_of.items() if port == in_port]
+    here = [server.name for server in place.attached if server.connector.port == in_port]
     return here[0] if len(here) == 1 else None

@@ -18,7 +18,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from ipaddress import IPv6Address
 from typing import Generic, TypeVar
 
 from portlb_app.packets import Fragment, FragmentKey
@@ -110,15 +109,16 @@ class Tracker(Generic[Verdict]):
 
         `judge` says it of a first fragment. NoRoom if a bound is reached and the fragment is lost.
         """
+        key = fragment.key
         if fragment.offset == 0:
-            return self._first(fragment, frame, now, judge)
-        packet = self._judged.get(fragment.key)
+            return self._first(key, fragment, frame, now, judge)
+        packet = self._judged.get(key)
         if packet is None or packet.verdict is None:
-            self._wait(fragment, frame, now)
+            self._wait(key, fragment, frame, now)
             return None
         packet.see(fragment)
         if packet.is_whole:
-            self._forget(fragment.key)
+            self._forget(key)
         return packet.verdict, [frame]
 
     def expire(self, now: float) -> Iterator[bytes]:
@@ -127,9 +127,8 @@ class Tracker(Generic[Verdict]):
         yield from self._older(self._judged, now - FOLLOW_SECONDS)
 
     def _first(
-        self, fragment: Fragment, frame: bytes, now: float, judge: Callable[[Fragment], Verdict]
+        self, key: FragmentKey, fragment: Fragment, frame: bytes, now: float, judge: Callable[[Fragment], Verdict]
     ) -> tuple[Verdict, list[bytes]]:
-        key = fragment.key
         known = self._judged.get(key)
         if known is not None and known.verdict is not None and known.ports == fragment.ports:
             known.see(fragment)
@@ -144,8 +143,8 @@ class Tracker(Generic[Verdict]):
             self._remember(self._judged, key, packet)
         return packet.verdict, [frame, *released]
 
-    def _wait(self, fragment: Fragment, frame: bytes, now: float) -> None:
-        key, source = fragment.key, _source(fragment.key)
+    def _wait(self, key: FragmentKey, fragment: Fragment, frame: bytes, now: float) -> None:
+        source = _source(key)
         if self._waiting_bytes + len(frame) > WAITING_BYTES:
             raise NoRoom
         if self._bytes.get(source, 0) + len(frame) > WAITING_BYTES_PER_SOURCE:
@@ -166,7 +165,8 @@ class Tracker(Generic[Verdict]):
     def _remember(
         self, where: dict[FragmentKey, _Packet[Verdict]], key: FragmentKey, packet: _Packet[Verdict]
     ) -> None:
-        own = self._sources.setdefault(_source(key), {})
+        source = _source(key)
+        own = self._sources.setdefault(source, {})
         oldest = None
         if len(own) >= PACKETS_PER_SOURCE:
             oldest = next(iter(own))
@@ -175,7 +175,7 @@ class Tracker(Generic[Verdict]):
         if oldest is not None:
             self._lost += len(self._early[oldest].waiting) if oldest in self._early else 0
             self._forget(oldest)
-        self._sources.setdefault(_source(key), {})[key] = None
+        self._sources.setdefault(source, {})[key] = None
         where[key] = packet
 
     def _forget(self, key: FragmentKey) -> None:
@@ -205,5 +205,4 @@ class Tracker(Generic[Verdict]):
 
 def _source(key: FragmentKey) -> int:
     """Who sends, for the bounds per source: an IPv6 host has a whole network's addresses."""
-    address = key[0]
-    return int(address) >> 64 | 1 << 64 if isinstance(address, IPv6Address) else int(address)
+    return key.source if key.version == 4 else key.source >> 64 | 1 << 64

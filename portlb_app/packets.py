@@ -10,7 +10,9 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address
+from typing import NamedTuple
 
 REDIRECT = 0x800
 """The REDIRECT header bit, in the low 12 bits of the 16-bit word at offset 12 of a TCP header."""
@@ -170,8 +172,12 @@ def _checksum(data: bytes) -> int:
 # ---- fragments and quotes --------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class _Ip:
+_address4 = lru_cache(maxsize=4096)(IPv4Address)
+_address6 = lru_cache(maxsize=4096)(IPv6Address)
+"""Addresses by their bytes: half of them are a VIP's, and to make one costs more than to read the rest of a header."""
+
+
+class _Ip(NamedTuple):
     """An IP header in some bytes: where what it carries begins and ends, and what fragment that is.
 
     `end` is what the header says and may lie behind the bytes; `protocol` is what comes after all extension headers;
@@ -204,8 +210,8 @@ def _ip4(data: bytes, at: int) -> _Ip | None:
     if start < at + 20 or start > len(data) or end < start:
         return None
     return _Ip(
-        source=IPv4Address(data[at + 12 : at + 16]),
-        destination=IPv4Address(data[at + 16 : at + 20]),
+        source=_address4(data[at + 12 : at + 16]),
+        destination=_address4(data[at + 16 : at + 20]),
         protocol=data[at + 9],
         start=start,
         end=end,
@@ -224,7 +230,7 @@ shim6. (51, authentication, counts in 4; 44 is the fragment header.)"""
 def _ip6(data: bytes, at: int) -> _Ip | None:
     if len(data) < at + 40 or data[at] >> 4 != 6:
         return None
-    source, destination = IPv6Address(data[at + 8 : at + 24]), IPv6Address(data[at + 24 : at + 40])
+    source, destination = _address6(data[at + 8 : at + 24]), _address6(data[at + 24 : at + 40])
     end = at + 40 + int.from_bytes(data[at + 4 : at + 6], "big")
     protocol, start = data[at + 6], at + 40
     fragment, identifier, offset, more = False, 0, 0, False
@@ -260,11 +266,17 @@ def _network(frame: bytes) -> _Ip | None:
     return None if version is None else _ip(frame, ETHERNET, version)
 
 
-FragmentKey = tuple[Address, Address, int, int]
+class FragmentKey(NamedTuple):
+    """What all fragments of one packet share; addresses as numbers, whose hashes cost less than theirs."""
+
+    version: int
+    source: int
+    destination: int
+    protocol: int
+    identifier: int
 
 
-@dataclass(frozen=True)
-class Fragment:
+class Fragment(NamedTuple):
     """One fragment of a packet: source, destination, protocol and identifier tell which packet (RFC 791, 3.2).
 
     `offset` and `size` in bytes; `ports` (source, destination) and `flags` (TCP) of a first fragment whose protocol has
@@ -285,8 +297,9 @@ class Fragment:
     @property
     def key(self) -> FragmentKey:
         """What all fragments of one packet share."""
-        protocol = self.protocol if self.source.version == 4 else 0
-        return (self.source, self.destination, protocol, self.identifier)
+        version = self.source.version
+        protocol = self.protocol if version == 4 else 0
+        return FragmentKey(version, int(self.source), int(self.destination), protocol, self.identifier)
 
 
 def fragment(frame: bytes) -> Fragment | None:

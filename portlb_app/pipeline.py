@@ -17,6 +17,7 @@ from __future__ import annotations
 import enum
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from ipaddress import IPv6Address
 from types import MappingProxyType
 
@@ -44,6 +45,7 @@ from portlb_app.openflow import (
     Selection,
     SetField,
     ToController,
+    ToGroup,
     ToMeter,
 )
 from portlb_app.packets import Address
@@ -154,7 +156,7 @@ NEIGHBOUR = _table(
     "arp_op arp_spa arp_tpa arp_sha",
     "ADVERTISE FRAGMENT UPSTREAM PEER LOG",
 )
-ADVERTISE = _table("ADVERTISE", 15, "eth_type ip_proto icmpv6_type nd_target")
+ADVERTISE = _table("ADVERTISE", 15, "eth_type ip_proto ipv6_dst icmpv6_type nd_target")
 FRAGMENT = _table("FRAGMENT", 20, "reg2 eth_type ip_frag ip_dst ipv6_dst", "ICMP DEFAULT")
 ICMP = _table("ICMP", 30, f"{_IP} reg2 icmp_type icmpv6_type", "SERVICE DEFAULT")
 SERVICE = _table("SERVICE", 40, f"{_IP} {_PORTS_TO}", "REDIRECT")
@@ -162,6 +164,7 @@ REDIRECT = _table("REDIRECT", 50, f"{_IP} {_PORTS_TO} reg2 tcp_flags", "LEGACY")
 LEGACY = _table("LEGACY", 60, f"{_IP} reg2 tcp_dst tcp_flags", "DEFAULT PINNED")
 PINNED = _table("PINNED", 62, f"{_IP} reg2 tcp_dst")
 PIN = _table("PIN", 64, f"{_IP} reg2 tcp_dst reg1")
+SIGNAL = _table("SIGNAL", 66, f"{_IP} reg2 tcp_dst")
 DEFAULT = _table("DEFAULT", 70, "eth_type ip_dst ipv6_dst")
 UPSTREAM = _table(
     "UPSTREAM",
@@ -183,6 +186,7 @@ TABLES = (
     LEGACY,
     PINNED,
     PIN,
+    SIGNAL,
     DEFAULT,
     UPSTREAM,
     PEER,
@@ -248,6 +252,7 @@ def cookie(reason: Reason, vip: int = 0, port: int = 0) -> int:
     return COOKIE | int(reason) << 40 | (vip & 0xFFFF) << 16 | port
 
 
+@lru_cache(maxsize=4096)
 def told_by(cookie: int) -> tuple[Reason | None, int, int]:
     """What a cookie says: reason (None if the cookie is none of ours), the number of the VIP, the port."""
     reason = cookie >> 40 & 0xFF
@@ -284,9 +289,13 @@ def icmp_group(vip: int, version: int) -> int:
     return pool_group(vip, 0, version)
 
 
+ROW_GROUP = 0x9 << 28
+"""The group that finds out which row a packet has, whatever the pool: rows are numbered alike in all of them."""
+
+
 def is_our_group(number: int) -> bool:
     """Whether a group in a switch is ours, by its number."""
-    return number >> 28 in (*GROUPS.values(), *PIN_GROUPS.values())
+    return number >> 28 in (*GROUPS.values(), *PIN_GROUPS.values(), ROW_GROUP >> 28)
 
 
 METERS = 0x50
@@ -334,6 +343,21 @@ def rate_meter(number: int, rate: int) -> Meter:
 def punt(reason: Reason) -> tuple[Action, ...]:
     """The actions that hand a packet up, within what its reason's meter lets through; KeyError for another reason."""
     return (ToMeter(PUNTED[reason].number), ToController())
+
+
+def punt_with_row(reason: Reason) -> tuple[Action, ...]:
+    """The same for a packet of which the controller has to know the row: the group looks it up in SIGNAL."""
+    return (ToMeter(PUNTED[reason].number), ToGroup(ROW_GROUP))
+
+
+def tell_row(row: int) -> tuple[Action, ...]:
+    """The actions of a row's bucket in `ROW_GROUP`: its number (from 0), plus one, goes up in a register."""
+    return (SetField("reg1", row + 1), look_up(SIGNAL))
+
+
+def row_told(register: int) -> int | None:
+    """The row a packet came up with, by that register; None if none was told."""
+    return register - 1 if 1 <= register <= ROWS else None
 
 
 def copy(reason: Reason) -> tuple[Action, ...]:

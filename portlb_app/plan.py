@@ -7,25 +7,35 @@ inside which the order only has to satisfy the switch's checks; meters cannot (O
 that come are sent before it and those that leave after it. One that is there too early or too long harms nobody.
 
 A flow that copies within a meter does not leave with it (seen in Open vSwitch 3.1), but copies without limit, and when
-the meter comes back, may count by another one: so a meter that comes brings such flows again.
+the meter comes back, may count by another one: so a meter that comes adds such flows again.
+
+Where switches depend on each other, a plan is carried out in stages, one for each verb: what is added (each entry
+that is there stays as it is), what is modified, what is deleted. Every stage finds what it needs: groups and meters are
+added before or with the flows that use them, and deleted with the last of those or after. A stage is a plan like any
+other: ``plan.stage("add")``. Carrying out all stages in the order of `VERBS` is carrying out the plan.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal, TypeVar
 
 from portlb_app.openflow import CopyToController, Flow, Group, Meter, SwitchState
 
 Kept = TypeVar("Kept", Flow, Group, Meter)
 
+Verb = Literal["add", "modify", "delete"]
+VERBS: tuple[Verb, ...] = ("add", "modify", "delete")
+"""The stages of a change, in order."""
+
 
 @dataclass(frozen=True)
 class Step:
-    """One change. ``modify`` keeps a flow's counters; a flow whose cookie changes is added anew over the old one."""
+    """One change. ``add`` leaves everything that is there as it is; ``modify`` keeps a flow's counters."""
 
-    verb: Literal["add", "modify", "delete"]
+    verb: Verb
     what: Flow | Group | Meter
 
     @property
@@ -45,6 +55,16 @@ class Plan:
 
     def __bool__(self) -> bool:
         return bool(self.steps)
+
+    @cached_property
+    def verbs(self) -> tuple[Verb, ...]:
+        """The stages in which there is something to do, in order."""
+        found = {step.verb for step in self.steps}
+        return tuple(verb for verb in VERBS if verb in found)
+
+    def stage(self, *verbs: Verb) -> Plan:
+        """The steps of these stages alone."""
+        return Plan(tuple(step for step in self.steps if step.verb in verbs))
 
     @property
     def before(self) -> tuple[Step, ...]:
@@ -83,10 +103,10 @@ def _steps(actual: SwitchState, desired: SwitchState) -> Iterator[Step]:
             yield Step("modify", group)
     for flow in sorted(desired.flows, key=lambda flow: (-flow.table, flow.priority, flow.match)):
         found = actual.flow_by_key.get(flow.key)
-        if found is None or found.cookie != flow.cookie:
-            yield Step("add", flow)
-        elif found != flow or any(isinstance(each, CopyToController) and each.meter in come for each in flow.actions):
+        if found is not None and found != flow:
             yield Step("modify", flow)
+        elif found is None or any(isinstance(each, CopyToController) and each.meter in come for each in flow.actions):
+            yield Step("add", flow)
     for flow in actual.ordered_flows:
         if flow.key not in desired.flow_by_key:
             yield Step("delete", flow)

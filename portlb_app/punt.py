@@ -19,8 +19,8 @@ reason          what it is                     who gets it
 ==============  =============================  =====================================================================
 
 Every packet but those copies has exactly one `Fate`, and is counted under it; a fragment that waits for its first is
-counted when it waits no more. Nothing is remembered but fragments (`fragments`) and the log: a SYN goes through the
-pool's group, whose row is a function of the packet, so a repeated one finds the same server (docs/decisions/0012).
+counted when it waits no more. Nothing is remembered but fragments (`fragments`) and the log: a SYN comes up with the
+row that the switch's hash has chosen, so a repeated one finds the same server (docs/decisions/0012).
 """
 
 from __future__ import annotations
@@ -35,12 +35,13 @@ from typing import Generic, TypeVar
 from portlb_app import packets, topology
 from portlb_app.compiler.legacy import to_plain
 from portlb_app.compiler.place import Place, address_in, places
-from portlb_app.compiler.redirect import to_pool
+from portlb_app.compiler.redirect import to_pool, to_row
 from portlb_app.config import (
     Address,
     Config,
     DefaultFor,
     Legacy,
+    Link,
     RedirectPort,
     Rewrite,
     Server,
@@ -49,7 +50,7 @@ from portlb_app.config import (
 )
 from portlb_app.connlog import ConnectionLog, Copy
 from portlb_app.fragments import NoRoom, Tracker
-from portlb_app.openflow import Action, SetField
+from portlb_app.openflow import CONTROLLER, Action, SetField
 from portlb_app.pipeline import ACK, COPIED, HANDED_UP, SYN, Family, Reason, family, told_by
 from portlb_app.selection import choose
 
@@ -69,21 +70,28 @@ class Fate(str, enum.Enum):
     """A fragment, and too many wait for their first already: nobody got it."""
     QUEUE = "queue"
     """More came than the controller can judge: nobody got it."""
+    ABSENT = "absent"
+    """Its server's switch is not connected, or no link leads there: nobody got it."""
 
 
 @dataclass(frozen=True)
 class Punted:
-    """A packet that was handed up: the cookie of the flow that did it, the OpenFlow port it came in on, all of it."""
+    """A packet that was handed up: the cookie of the flow that did it, the OpenFlow port it came in on, all of it.
+
+    `row` is the one its pool's group would choose, where the switch told.
+    """
 
     cookie: int
     in_port: int
     frame: bytes
+    row: int | None = None
 
 
 @dataclass(frozen=True)
 class Send:
-    """Have the switch do `actions` with `frame`, which came in on `in_port`."""
+    """Have the switch `dpid` do `actions` with `frame`, which came in on its port `in_port`."""
 
+    dpid: int
     in_port: int
     actions: tuple[Action, ...]
     frame: bytes
@@ -91,10 +99,14 @@ class Send:
 
 @dataclass(frozen=True)
 class _Delivery:
-    """These actions, with the packet rewritten here to or from `address`, if that is more than a switch can do."""
+    """These actions, with the packet rewritten here to or from `address`, if that is more than a switch can do.
+
+    `home`: the switch that does them, and the port the packet shall have come in by there; None: as it was handed up.
+    """
 
     actions: tuple[Action, ...]
     address: Address | None = None
+    home: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True)
@@ -105,9 +117,21 @@ class _Verdict:
     fate: Fate
 
 
+@dataclass(frozen=True)
+class _Site:
+    """A VIP where a packet of its was handed up, and at each server's own switch: its datapath id, and the VIP there.
+
+    The controller gives a packet to the server's own switch at once; those between would hand it up again.
+    """
+
+    place: Place
+    homes: Mapping[str, tuple[int, Place]]
+
+
 _MALFORMED = _Verdict((), Fate.MALFORMED)
 _DROPPED = _Verdict((), Fate.DROPPED)
 _UNKNOWN = _Verdict((), Fate.UNKNOWN)
+_ABSENT = _Verdict((), Fate.ABSENT)
 
 Counts = Mapping[tuple[Reason, Fate], int]
 
@@ -127,8 +151,11 @@ class Punt:
     def __init__(self) -> None:
         self.connections = ConnectionLog()
         self._config: Config | None = None
-        self._places: dict[int, dict[int, Place]] = {}
-        self._trackers: dict[tuple[int, int], Tracker[_Verdict]] = {}
+        self._down: frozenset[Link] = frozenset()
+        self._connected: set[int] = set()
+        self._places: dict[int, tuple[Place, ...]] = {}
+        self._homes: dict[int, dict[str, tuple[int, Place]]] = {}
+        self._trackers: dict[int, Tracker[_Verdict]] = {}
         self._counts: Counter[tuple[Reason, Fate]] = Counter()
 
     @property
@@ -141,19 +168,42 @@ class Punt:
         """Bytes of fragments that wait for their first."""
         return sum(tracker.waiting_bytes for tracker in self._trackers.values())
 
-    def adopt(self, config: Config) -> None:
-        """Judge by this configuration from now on; what was remembered of fragments under another one is forgotten."""
-        if config is self._config:
+    def connected(self, dpid: int) -> None:
+        """A switch is connected, and can be given packets that another one has handed up."""
+        self._connected.add(dpid)
+
+    def disconnected(self, dpid: int) -> None:
+        """A switch is gone."""
+        self._connected.discard(dpid)
+
+    def adopt(self, config: Config, down: frozenset[Link] = frozenset()) -> None:
+        """Judge by this configuration from now on, while these links are down.
+
+        What was remembered of fragments under another one is forgotten.
+        """
+        if config is self._config and down == self._down:
             return
         for tracker in self._trackers.values():
             self._counts[Reason.FRAGMENT, Fate.UNKNOWN] += len(list(tracker.expire(math.inf)))
-        self._config = config
-        graph = topology.of(config)
-        self._places = {
-            switch.dpid: {place.number: place for place in places(config, graph, switch)}
-            for switch in config.switches
-        }
+        self._config, self._down = config, down
+        graph = topology.of(config, down)
+        self._places = {switch.dpid: tuple(places(config, graph, switch)) for switch in config.switches}
+        self._homes = {}
+        for dpid, here in self._places.items():
+            for place in here:
+                attached = {server.name: (dpid, place) for server in place.attached if server.name in place.port_of}
+                self._homes.setdefault(place.number, {}).update(attached)
         self._trackers.clear()
+
+    def _site(self, dpid: int, number: int, in_port: int) -> _Site | None:
+        """The VIP of this number where a packet came in; from a server's connector any view will do."""
+        here = [place for place in self._places.get(dpid, ()) if place.number == number]
+        place = next((place for place in here if in_port in place.entrances), here[0] if here else None)
+        return None if place is None else _Site(place, self._homes_now(number))
+
+    def _homes_now(self, number: int) -> dict[str, tuple[int, Place]]:
+        homes = self._homes.get(number, {})
+        return {name: home for name, home in homes.items() if home[0] in self._connected}
 
     def lost(self, cookie: int) -> None:
         """Count a packet that is not looked at because too many came."""
@@ -175,61 +225,67 @@ class Punt:
         reason, number, port = told_by(packet.cookie)
         if reason is None or reason not in HANDED_UP:
             return ()
-        here = self._places.get(dpid, {})
-        place = here.get(number)
+        frames = (packet.frame,)
+        if reason is Reason.SERVER_ICMP:  # a router's may be about a server of any VIP
+            verdict = _server_error(self._places.get(dpid, ()), packet.frame)
+            self._counts[reason, verdict.fate] += 1
+            return tuple(_sends(dpid, packet.in_port, verdict, frames, _about_client))
+        site = self._site(dpid, number, packet.in_port)
         if reason in COPIED:
-            if place is None:
+            if site is None:
                 self.connections.count(Copy.MALFORMED)
             else:
-                self.connections.take(place, reason, packet.in_port, packet.frame, now)
+                self.connections.take(site.place, reason, packet.in_port, packet.frame, now)
             return ()
-        if reason is Reason.SERVER_ICMP:  # a router's may be about a server of any VIP
-            verdict = _server_error(here.values(), packet.frame)
-            self._counts[reason, verdict.fate] += 1
-            return tuple(_sends(packet.in_port, verdict, (packet.frame,), _about_client))
-        if place is None:
+        if site is None:
             self._counts[reason, Fate.UNKNOWN] += 1
             return ()
-        frames = (packet.frame,)
         match reason:
             case Reason.FRAGMENT:
-                return tuple(self._fragment(dpid, place, packet, now))
+                return tuple(self._fragment(dpid, site, packet, now))
             case Reason.ICMP_ERROR:
-                verdict = _icmp_error(place, packet.frame)
-                sends = _sends(packet.in_port, verdict, frames, _about_server)
+                verdict = _icmp_error(site, packet.frame)
+                sends = _sends(dpid, packet.in_port, verdict, frames, _about_server)
             case Reason.SIGNAL:
-                verdict = _signal(place, port, packet.frame)
-                sends = _sends(packet.in_port, verdict, frames, packets.readdress)
+                verdict = _signal(site.place, port, packet)
+                sends = _sends(dpid, packet.in_port, verdict, frames, packets.readdress)
             case _:
-                verdict = _server_fragment(place, packet.frame)
-                sends = _sends(packet.in_port, verdict, frames, packets.readdress)
+                verdict = _server_fragment(site.place, packet.frame)
+                sends = _sends(dpid, packet.in_port, verdict, frames, packets.readdress)
         self._counts[reason, verdict.fate] += 1
         return tuple(sends)
 
-    def expire(self, now: float) -> Iterator[tuple[int, Send]]:
-        """What the switches (by their datapath ids) shall do about fragments whose first did not come in time.
+    def expire(self, now: float) -> Iterator[Send]:
+        """What switches shall do about fragments whose first did not come in time.
 
         Old records of connections go, too.
         """
         self.connections.expire(now)
-        for (dpid, number), tracker in self._trackers.items():
-            place = self._places[dpid][number]
+        for number, tracker in self._trackers.items():
+            entrances = (
+                (dpid, place)
+                for dpid, here in self._places.items()
+                for place in here
+                if place.number == number and place.is_entrance
+            )
+            dpid, place = next(entrances)
+            site = _Site(place, self._homes_now(number))
             for frame in tracker.expire(now):
                 self._counts[Reason.FRAGMENT, Fate.UNKNOWN] += 1
                 fragment = packets.fragment(frame)
                 if fragment is not None:
-                    verdict = _unknown_fragment(place, family(fragment.destination))
-                    for send in _sends(place.network or 0, verdict, (frame,), _to_server):
-                        yield dpid, send
+                    verdict = _unknown_fragment(site, family(fragment.destination))
+                    yield from _sends(dpid, place.network or CONTROLLER, verdict, (frame,), _to_server)
 
-    def _fragment(self, dpid: int, place: Place, packet: Punted, now: float) -> Iterator[Send]:
+    def _fragment(self, dpid: int, site: _Site, packet: Punted, now: float) -> Iterator[Send]:
+        """Of several entrances, any may get any fragment of a packet."""
         fragment = packets.fragment(packet.frame)
-        if fragment is None or fragment.destination not in place.vip.addresses:
+        if fragment is None or fragment.destination not in site.place.vip.addresses:
             self._counts[Reason.FRAGMENT, Fate.MALFORMED] += 1
             return
-        tracker = self._trackers.setdefault((dpid, place.number), Tracker())
+        tracker = self._trackers.setdefault(site.place.number, Tracker())
         try:
-            found = tracker.take(fragment, packet.frame, now, lambda first: _first_fragment(place, first))
+            found = tracker.take(fragment, packet.frame, now, lambda first: _first_fragment(site, first))
         except NoRoom:
             self._counts[Reason.FRAGMENT, Fate.NO_ROOM] += 1
             return
@@ -237,7 +293,7 @@ class Punt:
         if found is not None:
             verdict, frames = found
             self._counts[Reason.FRAGMENT, verdict.fate] += len(frames)
-            yield from _sends(packet.in_port, verdict, frames, _to_server)
+            yield from _sends(dpid, packet.in_port, verdict, frames, _to_server)
 
 
 BACKLOG = 256
@@ -252,6 +308,10 @@ class Backlog(Generic[Message]):
     def __init__(self) -> None:
         self._waiting: dict[Reason, deque[Message]] = {reason: deque() for reason in HANDED_UP}
 
+    def __bool__(self) -> bool:
+        """Whether anything waits."""
+        return any(self._waiting.values())
+
     def put(self, reason: Reason, message: Message) -> bool:
         """Whether there was room for it."""
         queue = self._waiting[reason]
@@ -263,22 +323,25 @@ class Backlog(Generic[Message]):
     def take(self, most: int) -> list[Message]:
         """The next ones, at most so many: one of each reason, then a second of each, and so on."""
         taken: list[Message] = []
-        while len(taken) < most:
-            ready = [queue for queue in self._waiting.values() if queue][: most - len(taken)]
-            if not ready:
-                break
-            taken.extend(queue.popleft() for queue in ready)
+        ready = [queue for queue in self._waiting.values() if queue]
+        while ready and len(taken) < most:
+            taken.extend(queue.popleft() for queue in ready[: most - len(taken)])
+            ready = [queue for queue in ready if queue]
         return taken
 
 
 def _sends(
-    in_port: int, verdict: _Verdict, frames: Iterable[bytes], rewrite: Callable[[bytes, Address], bytes | None]
+    dpid: int,
+    in_port: int,
+    verdict: _Verdict,
+    frames: Iterable[bytes],
+    rewrite: Callable[[bytes, Address], bytes | None],
 ) -> Iterator[Send]:
     for frame in frames:
         for delivery in verdict.deliveries:
             changed = frame if delivery.address is None else rewrite(frame, delivery.address)
             if changed is not None:
-                yield Send(in_port, delivery.actions, changed)
+                yield Send(*(delivery.home or (dpid, in_port)), delivery.actions, changed)
 
 
 def _to_server(frame: bytes, address: Address) -> bytes | None:
@@ -293,27 +356,36 @@ def _about_client(frame: bytes, address: Address) -> bytes | None:
     return packets.requote(frame, destination=address)
 
 
-def _to(place: Place, ip: Family, servers: Iterable[str], fate: Fate = Fate.SENT) -> _Verdict:
-    """A copy for each of these servers, as far as they are on this switch."""
-    here = [server for server in servers if server in place.port_of]
-    match place.vip.rewrite:
-        case Rewrite.NOTHING:
-            outputs = tuple(dict.fromkeys(action for server in here for action in place.deliver(server, ip)))
-            deliveries = [_Delivery(outputs)] if outputs else []
-        case Rewrite.MAC:
-            deliveries = [_Delivery(place.deliver(server, ip)) for server in here]
-        case Rewrite.ADDRESS:
-            deliveries = [
-                _Delivery(place.deliver(server, ip), place.source(place.by_name[server], ip)) for server in here
-            ]
-    return _Verdict(tuple(deliveries), fate if deliveries else Fate.DROPPED)
+def _to(site: _Site, ip: Family, servers: Iterable[str], fate: Fate = Fate.SENT) -> _Verdict:
+    """A copy for each of these servers, at its own switch."""
+    servers = tuple(servers)
+    here = [(server, *site.homes[server]) for server in servers if server in site.homes]
+    if site.place.vip.rewrite is Rewrite.NOTHING:
+        by_home: dict[tuple[int, int], dict[Action, None]] = {}
+        for server, dpid, place in here:
+            by_home.setdefault((dpid, _came_in(place)), {})[place.output(server)] = None
+        deliveries = [_Delivery(tuple(outputs), home=home) for home, outputs in by_home.items()]
+    else:
+        deliveries = [
+            _Delivery(place.deliver(server, ip), _rewritten(place, server, ip), (dpid, _came_in(place)))
+            for server, dpid, place in here
+        ]
+    return _Verdict(tuple(deliveries), fate) if deliveries else _ABSENT if servers else _DROPPED
 
 
-def _default(place: Place, ip: Family) -> _Verdict:
+def _came_in(place: Place) -> int:
+    """The port that a packet to a server of this switch shall have come in by: a server may be there, too (row N5)."""
+    return CONTROLLER if place.network is None else place.network
+
+
+def _rewritten(place: Place, server: str, ip: Family) -> Address | None:
+    return place.source(place.by_name[server], ip) if place.vip.rewrite is Rewrite.ADDRESS else None
+
+
+def _default(site: _Site, ip: Family) -> _Verdict:
     """What no table could judge: the default server, or nobody (row E6)."""
-    if place.vip.default_server is None:
-        return _UNKNOWN
-    return _to(place, ip, (place.vip.default_server,), Fate.UNKNOWN)
+    default = site.place.vip.default_server
+    return _UNKNOWN if default is None else _to(site, ip, (default,), Fate.UNKNOWN)
 
 
 def _pool(place: Place, port: int) -> RedirectPort | None:
@@ -323,12 +395,13 @@ def _pool(place: Place, port: int) -> RedirectPort | None:
 # ---- ICMP errors -----------------------------------------------------------------------------------------------------
 
 
-def _icmp_error(place: Place, frame: bytes) -> _Verdict:
+def _icmp_error(site: _Site, frame: bytes) -> _Verdict:
     """Rows I2 and I3: who owns the port from which the quoted packet came.
 
     A service port names its owner, also where it is a redirect port; a redirect port of nobody could be any server of
     its pool, and the default server where plain clients get that: all of them see it.
     """
+    place = site.place
     quote = packets.quote(frame)
     if quote is None or quote.receiver not in place.vip.addresses or quote.source != quote.receiver:
         return _MALFORMED
@@ -336,15 +409,15 @@ def _icmp_error(place: Place, frame: bytes) -> _Verdict:
     if quote.ports is not None:
         owner, pool = place.owners.get(quote.ports[0]), _pool(place, quote.ports[0])
         if owner is not None:
-            return _to(place, ip, (owner,))
+            return _to(site, ip, (owner,))
         if pool is not None:
-            return _to(place, ip, _who_answers(place, pool))
+            return _to(site, ip, _who_answers(place, pool))
     if place.vip.unknown_errors is UnknownErrors.DEFAULT:
-        return _default(place, ip)
+        return _default(site, ip)
     if place.vip.unknown_errors is UnknownErrors.ANY and place.servers:
         names = tuple(server.name for server in place.servers)
         server = choose(place.rows(names), quote.source, quote.destination, quote.protocol, quote.ports)
-        return _to(place, ip, (server,), Fate.UNKNOWN)
+        return _to(site, ip, (server,), Fate.UNKNOWN)
     return _UNKNOWN
 
 
@@ -384,7 +457,7 @@ def _server_fragment(place: Place, frame: bytes) -> _Verdict:
 
 
 def _at(place: Place, address: Address) -> Server | None:
-    return next((server for server in place.servers if address in server.addresses), None)
+    return next((server for server in place.attached if address in server.addresses), None)
 
 
 def _without(actions: tuple[Action, ...], field: str) -> tuple[Action, ...]:
@@ -395,44 +468,49 @@ def _without(actions: tuple[Action, ...], field: str) -> tuple[Action, ...]:
 # ---- SYNs that may ask for a redirect by their option ----------------------------------------------------------------
 
 
-def _signal(place: Place, port: int, frame: bytes) -> _Verdict:
+def _signal(place: Place, port: int, packet: Punted) -> _Verdict:
     """The pool for a client that can be redirected; for a plain one what the port's policy says (rows E2, E3, E4)."""
-    segment, pool = packets.tcp(frame), _pool(place, port)
+    segment, pool = packets.tcp(packet.frame), _pool(place, port)
     if segment is None or segment.dport != port or segment.flags & (SYN | ACK) != SYN:
         return _MALFORMED
     if pool is None or segment.destination not in place.vip.addresses:
         return _UNKNOWN
     ip = family(segment.destination)
-    if segment.asks_redirect:
-        return _Verdict((_Delivery(to_pool(place, pool, ip)),), Fate.SENT)
-    if pool.legacy is Legacy.DROP:
+    if not segment.asks_redirect and pool.legacy is Legacy.DROP:
         return _DROPPED
-    return _Verdict((_Delivery(to_plain(place, pool, ip)),), Fate.SENT)
+    if not segment.asks_redirect and pool.legacy is not Legacy.BALANCE:
+        return _Verdict((_Delivery(to_plain(place, pool, ip)),), Fate.SENT)
+    if packet.row is None or not pool.servers:
+        return _Verdict((_Delivery(to_pool(place, pool, ip)),), Fate.SENT)
+    return _Verdict((_Delivery(to_row(place, pool, ip, packet.row)),), Fate.SENT)
 
 
 # ---- fragments -------------------------------------------------------------------------------------------------------
 
 
-def _unknown_fragment(place: Place, ip: Family) -> _Verdict:
+def _unknown_fragment(site: _Site, ip: Family) -> _Verdict:
     """A fragment whose first did not come (row F2)."""
-    if place.vip.unknown_fragments is UnknownFragments.DEFAULT:
-        return _whole(_default(place, ip), ip)
+    if site.place.vip.unknown_fragments is UnknownFragments.DEFAULT:
+        return _whole(_default(site, ip), ip)
     return _UNKNOWN
 
 
-def _first_fragment(place: Place, first: packets.Fragment) -> _Verdict:
+def _first_fragment(site: _Site, first: packets.Fragment) -> _Verdict:
     """What the tables say about a whole packet with these ports (rows U1 to U3, E1 to E6, X4).
 
     Where a pool decides, the row is one of ours: the switch hashes the ports of whole packets, and can't be asked what
     its hash would be. So fragmented and whole datagrams of one sender to a redirect port may reach different servers;
-    and TCP that is no SYN is dropped, unless the pool has one server: any other would reset the connection.
+    and TCP that is no SYN is dropped, unless the pool has one server: any other would reset the connection. So are a
+    plain client's SYNs to a pinned port, whose connection's whole packets the switch would remember elsewhere.
     """
     ip = family(first.destination)
-    return _whole(_by_ports(place, ip, first), ip)
+    return _whole(_by_ports(site, ip, first), ip)
 
 
 def _whole(verdict: _Verdict, ip: Family) -> _Verdict:
     """The same with every address rewritten here, and none by the switch, which would spoil a fragment."""
+    if all(each.address is None for each in verdict.deliveries):
+        return verdict
     deliveries = (
         replace(each, actions=_without(each.actions, ip.destination)) if each.address is not None else each
         for each in verdict.deliveries
@@ -440,36 +518,39 @@ def _whole(verdict: _Verdict, ip: Family) -> _Verdict:
     return replace(verdict, deliveries=tuple(deliveries))
 
 
-def _by_ports(place: Place, ip: Family, first: packets.Fragment) -> _Verdict:
+def _by_ports(site: _Site, ip: Family, first: packets.Fragment) -> _Verdict:
+    place = site.place
     if first.ports is None:
-        return _default(place, ip)
+        return _default(site, ip)
     port = first.ports[1]
     owner, pool = place.owners.get(port), _pool(place, port)
     if first.protocol != packets.TCP:
         if owner is not None:
-            return _to(place, ip, (owner,))
-        return _default(place, ip) if pool is None else _row(place, ip, pool, first)
+            return _to(site, ip, (owner,))
+        return _default(site, ip) if pool is None else _row(site, ip, pool, first)
     redirect = bool(first.flags & packets.REDIRECT)
     if pool is None:
         if owner is not None:
-            return _to(place, ip, (owner,))
+            return _to(site, ip, (owner,))
         if redirect and place.vip.default_for is not DefaultFor.UNKNOWN_PORTS:
             return _DROPPED
-        return _default(place, ip)
+        return _default(site, ip)
     if not redirect and pool.legacy is Legacy.OWNER and owner is not None:
-        return _to(place, ip, (owner,))
+        return _to(site, ip, (owner,))
     if not redirect and pool.legacy is Legacy.DEFAULT and place.vip.default_server is not None:
-        return _to(place, ip, (place.vip.default_server,))
+        return _to(site, ip, (place.vip.default_server,))
     opening = first.flags & (SYN | ACK) == SYN
     if not redirect and pool.legacy is Legacy.DROP and opening:
         return _DROPPED
+    if not redirect and pool.legacy is Legacy.PIN:
+        opening = False  # what the switch remembers is its secret, too
     if opening or len(pool.servers) == 1:
-        return _row(place, ip, pool, first)
+        return _row(site, ip, pool, first)
     return _UNKNOWN
 
 
-def _row(place: Place, ip: Family, pool: RedirectPort, first: packets.Fragment) -> _Verdict:
+def _row(site: _Site, ip: Family, pool: RedirectPort, first: packets.Fragment) -> _Verdict:
     if not pool.servers:
         return _DROPPED
     words = (first.source, first.destination, first.protocol, first.ports)
-    return _to(place, ip, (choose(place.rows(pool.servers), *words),))
+    return _to(site, ip, (choose(site.place.rows(pool.servers), *words),))

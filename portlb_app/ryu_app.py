@@ -24,7 +24,7 @@ from portlb_app import api, ryu_wire
 from portlb_app.config import ConfigError
 from portlb_app.openflow import Flow, Group, Meter, SwitchState
 from portlb_app.plan import Plan, Step
-from portlb_app.punt import Punt
+from portlb_app.punt import Punt, Send
 from portlb_app.reconciler import (
     Answer,
     Applied,
@@ -37,6 +37,7 @@ from portlb_app.reconciler import (
     Live,
     Log,
     Outcome,
+    PortsSeen,
     ReadState,
     Reconciler,
     Refused,
@@ -61,6 +62,9 @@ METERS = 1 << 8
 ERRORS = 10
 """Errors of one bundle that are kept."""
 SEND_BYTES = 1 << 16
+PORT_SECONDS = 0.02
+"""How long other ports' news are waited for: a switch that dies takes several links along, and each change costs all
+tables anew."""
 
 _LOG = logging.getLogger("portlb")
 
@@ -268,7 +272,9 @@ class Controller(app_manager.RyuApp):  # type: ignore[misc]
         self._waiting: dict[int, Signal] = {}
         self._punt = Punt()
         self._desks: dict[int, Desk] = {}
+        self._news: set[int] = set()
         door.on_packet = self._punted
+        door.on_ports = self._port_news
 
     def start(self) -> None:
         """Called by Ryu when everything is set up."""
@@ -306,13 +312,15 @@ class Controller(app_manager.RyuApp):  # type: ignore[misc]
             known.datapath.drop(f"switch {datapath.id:#x} connected again")
             self._desks[datapath.id].close()
         self._conversations[datapath.id] = Conversation(datapath, self._step)
-        self._desks[datapath.id] = Desk(datapath, self._punt, lambda: self._reconciler.live.config)
-        self._step(SwitchConnected(datapath.id))
+        self._desks[datapath.id] = Desk(datapath, self._punt, lambda: self._reconciler.live, self._pass_on)
+        self._punt.connected(datapath.id)
+        self._step(SwitchConnected(datapath.id, datapath.up))
 
     def _disconnected(self, conversation: Conversation) -> None:
         conversation.close()
         del self._conversations[conversation.datapath.id]
         self._desks.pop(conversation.datapath.id).close()
+        self._punt.disconnected(conversation.datapath.id)
         self._step(SwitchDisconnected(conversation.datapath.id))
 
     # ---- the reconciler ----
@@ -321,14 +329,28 @@ class Controller(app_manager.RyuApp):  # type: ignore[misc]
         while True:
             hub.sleep(TICK_SECONDS)
             self._step(Tick())
-            for dpid, send in self._punt.expire(time.monotonic()):
-                if desk := self._desks.get(dpid):
-                    desk.send(send)
+            for send in self._punt.expire(time.monotonic()):
+                self._pass_on(send)
+
+    def _pass_on(self, send: Send) -> None:
+        if desk := self._desks.get(send.dpid):
+            desk.send(send)
 
     def _punted(self, datapath: GuardedDatapath, message: bytes) -> None:
         desk = self._desks.get(datapath.id)
         if desk and desk.datapath is datapath:
             desk.put(message)
+
+    def _port_news(self, datapath: GuardedDatapath) -> None:
+        known = self._conversations.get(datapath.id)
+        if known and known.datapath is datapath:
+            if not self._news:
+                hub.spawn_after(PORT_SECONDS, self._look_at_ports)
+            self._news.add(datapath.id)
+
+    def _look_at_ports(self) -> None:
+        news, self._news = self._news & self._conversations.keys(), set()
+        self._step(PortsSeen({dpid: self._conversations[dpid].datapath.up for dpid in news}))
 
     def _step(self, event: Event) -> None:
         for command in self._reconciler.handle(event, time.monotonic()):

@@ -9,7 +9,8 @@ leaves Ryu its messages, handshake and events.
   hundredth of it.
 - The handshake has a deadline and a number of messages; connections are counted.
 - After a few messages it is the next connection's turn.
-- Packets that a switch hands up pass neither Ryu's parser nor its queue of events, which answers need.
+- Packets that a switch hands up, and what happens to its ports, pass neither Ryu's parser nor its queue of events,
+  which answers need. So what is known of its ports is never older than what it said last. They are counted, too.
 
 A peer that breaks a rule loses its connection. It is counted, kept in a short list for the status, and logged, but not
 more often than a log can bear.
@@ -36,6 +37,7 @@ from ryu.lib import hub
 from ryu.ofproto import ofproto_v1_5 as ofp
 from ryu.ofproto import ofproto_v1_5_parser as parser
 
+from portlb_app import ryu_wire
 from portlb_app.api import RefusedConnections
 
 PARSE_SECONDS = 0.5
@@ -44,9 +46,14 @@ HANDSHAKE_SECONDS = 10.0
 """From the connection to the last message of the handshake."""
 HANDSHAKE_MESSAGES = 256
 """A switch with 65,000 ports describes them in 64 messages."""
+PORTS = 1 << 16
+"""Ports of one switch; Open vSwitch numbers at most 65,280."""
 CONNECTIONS = 512
 CONNECTIONS_PER_HOST = 256
 """Open connections; each takes one of usually 1024 file descriptors. One host cannot take them all."""
+GATHER_SECONDS = 0.01
+"""After packets that were handed up nothing more is read for so long: what comes meanwhile is read, judged and answered
+together, which costs less than half, here and in the switch (bench/punt.py). The first after a pause does not wait."""
 MESSAGES_PER_TURN = 32
 """Messages of one connection before others get their turn."""
 HELLO_ELEMENTS = 16
@@ -101,6 +108,13 @@ class GuardedDatapath(Datapath):  # type: ignore[misc]
         super().__init__(connection, address)
         self._door = door
         self._early = HANDSHAKE_MESSAGES
+        self._handed_up = False
+        self.ports: dict[int, ryu_wire.Port] = {}
+
+    @property
+    def up(self) -> frozenset[int]:
+        """The OpenFlow ports that are there and up, by what the switch said last."""
+        return frozenset(number for number, port in self.ports.items() if port.up)
 
     def drop(self, reason: str) -> None:
         """Close the connection and say why, to the log and the status."""
@@ -144,6 +158,9 @@ class GuardedDatapath(Datapath):  # type: ignore[misc]
                     break
                 yield data[offset : offset + length]
                 offset += length
+            if self._handed_up:
+                self._handed_up = False
+                hub.sleep(GATHER_SECONDS)
             try:
                 more = self.socket.recv(1 << 16)
             except TimeoutError:
@@ -155,7 +172,12 @@ class GuardedDatapath(Datapath):  # type: ignore[misc]
     def _take(self, data: bytes) -> None:
         if data[1] == ofp.OFPT_PACKET_IN:
             if self.state == MAIN_DISPATCHER:
+                self._handed_up = True
                 self._door.on_packet(self, data)
+            return
+        if data[1] == ofp.OFPT_PORT_STATUS:
+            if self.state == MAIN_DISPATCHER:  # before that, its answer about all ports is still to come
+                self._port_status(data)
             return
         message = self._hello(data) if data[1] == ofp.OFPT_HELLO else self._parse(data)
         if self.state != MAIN_DISPATCHER:
@@ -166,6 +188,20 @@ class GuardedDatapath(Datapath):  # type: ignore[misc]
         self.ofp_brick.send_event_to_observers(event, self.state)
         for handler in self.ofp_brick.get_handlers(event, self.state):
             handler(event)
+        self._count_ports()
+
+    def _port_status(self, data: bytes) -> None:
+        port, there = ryu_wire.port_status(data)
+        if there:
+            self.ports[port.port_no] = port
+        else:
+            self.ports.pop(port.port_no, None)
+        self._count_ports()
+        self._door.on_ports(self)
+
+    def _count_ports(self) -> None:
+        if len(self.ports) > PORTS:
+            raise Refusal(f"it says it has more than {PORTS} ports")
 
     def _hello(self, data: bytes) -> Any:
         """A hello that offers what we and the peer both know, whatever else it says."""
@@ -211,6 +247,8 @@ class Door:
         self._logged: deque[float] = deque(maxlen=LOGGED_PER_MINUTE)
         self.on_packet: Callable[[GuardedDatapath, bytes], None] = lambda _datapath, _message: None
         """Told every packet-in message (with its header) of a switch whose handshake is done; it must not wait."""
+        self.on_ports: Callable[[GuardedDatapath], None] = lambda _datapath: None
+        """Told that something happened to a port of a switch whose handshake is done; it must not wait."""
         signal.signal(signal.SIGVTALRM, _expired)
 
     @property

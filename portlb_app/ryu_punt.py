@@ -15,8 +15,8 @@ from collections.abc import Callable
 from ryu.lib import hub
 
 from portlb_app import ryu_wire
-from portlb_app.config import Config
 from portlb_app.punt import Backlog, Punt, Send, reason_of
+from portlb_app.reconciler import Configuration
 from portlb_app.ryu_guard import GuardedDatapath
 
 TURN = 16
@@ -28,12 +28,22 @@ _LOG = logging.getLogger("portlb.punt")
 
 
 class Desk:
-    """The packets of one switch over one connection; `live` says which configuration they are judged by."""
+    """The packets of one switch over one connection; `live` says which configuration they are judged by.
 
-    def __init__(self, datapath: GuardedDatapath, punt: Punt, live: Callable[[], Config]) -> None:
+    What another switch shall send goes to `elsewhere`.
+    """
+
+    def __init__(
+        self,
+        datapath: GuardedDatapath,
+        punt: Punt,
+        live: Callable[[], Configuration],
+        elsewhere: Callable[[Send], None],
+    ) -> None:
         self.datapath = datapath
         self._punt = punt
         self._live = live
+        self._elsewhere = elsewhere
         self._backlog: Backlog[bytes] = Backlog()
         self._owed: deque[Send] = deque(maxlen=OWED)
         self._failed = False
@@ -47,33 +57,44 @@ class Desk:
         if reason is None:
             return
         if self._backlog.put(reason, message):
-            self._something.set()
+            self._wake()
         else:
             self._punt.lost(cookie)
 
     def send(self, send: Send) -> None:
         """Have the switch send a packet soon."""
         self._owed.append(send)
-        self._something.set()
+        self._wake()
 
     def close(self) -> None:
         """Stop; what waits is forgotten."""
         hub.kill(self._thread)
+
+    def _wake(self) -> None:
+        if not self._something.is_set():
+            self._something.set()
 
     def _run(self) -> None:
         while True:
             self._something.wait()
             self._something.clear()
             while (messages := self._backlog.take(TURN)) or self._owed:
-                self._punt.adopt(self._live())
+                live = self._live()
+                self._punt.adopt(live.config, live.down)
                 now = time.monotonic()
                 sends = [self._owed.popleft() for _ in range(min(TURN, len(self._owed)))]
                 for message in messages:
                     sends += self._judged(message, now)
-                if sends:
-                    out = (ryu_wire.packet_out(send.in_port, send.actions, send.frame) for send in sends)
+                out = []
+                for send in sends:
+                    if send.dpid == self.datapath.id:
+                        out.append(ryu_wire.packet_out(send.in_port, send.actions, send.frame))
+                    else:
+                        self._elsewhere(send)
+                if out:
                     self.datapath.send(b"".join(out))
-                hub.sleep(0)
+                if self._backlog or self._owed:
+                    hub.sleep(0)
 
     def _judged(self, message: bytes, now: float) -> tuple[Send, ...]:
         """What a packet-in leads to. An error of ours costs this packet only, and is logged once."""

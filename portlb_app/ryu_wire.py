@@ -52,6 +52,7 @@ from portlb_app.openflow import (
     ToGroup,
     ToMeter,
 )
+from portlb_app.pipeline import row_told
 from portlb_app.plan import Step
 from portlb_app.punt import Punted
 
@@ -114,6 +115,7 @@ _OXM = _oxm_headers()
 
 _IN_PORT = 0x8000 << 16 | 4
 """OXM_OF_IN_PORT."""
+_XREG0 = 0x8001 << 16 | 8
 _XREGS_MASKED = {0x8001 << 16 | number << 9 | 1 << 8 | 16: number for number in (0, 1)}
 """Open vSwitch answers a match on reg0 or reg1 as the upper or lower half of OpenFlow's 64-bit packet register 0
 (7.2.3.11), masked; on reg2 as the upper half of packet register 1."""
@@ -401,8 +403,44 @@ class RawMeter(RawEntry):
         return cls(bytes(buf[offset : offset + length]))
 
 
+_PORT = struct.Struct("!IH26xII")
+"""struct ofp_port (7.2.1): number, length, what the port is called, how it is set, how it is; properties follow."""
+_PORT_STATUS = struct.Struct("!8xB7x")
+"""struct ofp_port_status (7.4.3) with its header: what happened to the port that follows."""
+
+
+@dataclass(frozen=True, slots=True)
+class Port:
+    """What matters of a port's description: its OpenFlow number, and whether it is up. Its names are Ryu's."""
+
+    port_no: int
+    length: int
+    up: bool
+
+    @classmethod
+    def parser(cls, buf: bytes, offset: int) -> Port:
+        """The port that is described at `offset`; what its properties say is not looked at."""
+        if len(buf) - offset < _PORT.size:
+            raise Malformed("a port's description is cut off")
+        number, length, config, state = _PORT.unpack_from(buf, offset)
+        if not _PORT.size <= length <= len(buf) - offset:
+            raise Malformed(f"a port's description says it has {length} bytes")
+        return cls(number, length, not (config & ofp.OFPPC_PORT_DOWN or state & ofp.OFPPS_LINK_DOWN))
+
+
+def port_status(message: bytes) -> tuple[Port, bool]:
+    """The port that a port status message (with its header) is about, and whether it is there; Malformed."""
+    port = Port.parser(message, _PORT_STATUS.size)
+    (reason,) = _PORT_STATUS.unpack_from(message)
+    return port, reason != ofp.OFPPR_DELETE
+
+
 def keep_descriptions_raw() -> None:
-    """Make Ryu hand over as `RawEntry` what `decode_flow`, `decode_group`, `decode_meter` and `our_metered` read."""
+    """Make Ryu hand over raw what `decode_flow`, `decode_group`, `decode_meter` and `our_metered` read, and ports.
+
+    Ryu keeps every port of a switch with its properties, and believes their lengths.
+    """
+    parser.OFPPortDescStatsReply.cls_stats_body_cls = Port
     parser.OFPMeterStatsReply.cls_stats_body_cls = RawMeter
     parser.OFPFlowDescStatsReply.cls_stats_body_cls = RawEntry
     parser.OFPGroupDescStatsReply.cls_stats_body_cls = RawEntry
@@ -698,7 +736,11 @@ def packet_in_cookie(message: bytes) -> int:
 
 
 def packet_in(message: bytes) -> Punted | None:
-    """What a packet-in message (with its header) hands up; None if it is cut off, buffered, or names no port."""
+    """What a packet-in message (with its header) hands up; None if it is cut off, buffered, or names no port.
+
+    Its row is in the lower half of the first 64-bit packet register (7.2.3.11), reg1, which Open vSwitch tells if one
+    half is not 0.
+    """
     if len(message) < _PACKET_IN.size + 4:
         return None
     buffer, total, _, _, cookie = _PACKET_IN.unpack_from(message)
@@ -708,10 +750,13 @@ def packet_in(message: bytes) -> Punted | None:
     frame = message[start:]
     if buffer != ofp.OFP_NO_BUFFER or length < 4 or start > len(message) or total != len(frame):
         return None
+    port, register = None, 0
     at, end = at + 4, at + length
-    while at + 4 <= end:
-        (header,) = struct.unpack_from("!I", message, at)
-        if header == _IN_PORT and at + 8 <= end:
-            return Punted(cookie, int.from_bytes(message[at + 4 : at + 8], "big"), frame)
+    while at + 8 <= end:
+        header, value = struct.unpack_from("!II", message, at)
+        if header == _IN_PORT:
+            port = value
+        elif header == _XREG0 and at + 12 <= end:
+            (register,) = struct.unpack_from("!I", message, at + 8)
         at += 4 + (header & 0xFF)
-    return None
+    return None if port is None else Punted(cookie, port, frame, row_told(register))

@@ -14,8 +14,8 @@ from __future__ import annotations
 
 import hashlib
 import heapq
+from array import array
 from collections.abc import Mapping
-from fractions import Fraction
 from functools import lru_cache
 
 from portlb_app.pipeline import ROWS
@@ -26,6 +26,12 @@ def _score(*words: object) -> int:
     return int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), "big")
 
 
+@lru_cache(maxsize=8192)
+def _scores(server: str) -> array[int]:
+    """A server's score for every row."""
+    return array("Q", (_score(row, server) for row in range(ROWS)))
+
+
 def _quotas(weights: Mapping[str, int]) -> dict[str, int]:
     """Rows for each server, in proportion to the weights by Webster's method, but one at least.
 
@@ -33,12 +39,12 @@ def _quotas(weights: Mapping[str, int]) -> dict[str, int]:
     """
     quotas = dict.fromkeys(weights, 1)
     ranked = sorted(weights, key=lambda server: _score("quota", server))
-    next_in_turn = [(Fraction(3, weights[server]), rank, server) for rank, server in enumerate(ranked)]
-    heapq.heapify(next_in_turn)
+    turns = [(3 / weights[server], rank, server) for rank, server in enumerate(ranked)]
+    heapq.heapify(turns)
     for _ in range(ROWS - len(weights)):
-        _, rank, server = next_in_turn[0]
+        _, rank, server = turns[0]
         quotas[server] += 1
-        heapq.heapreplace(next_in_turn, (Fraction(2 * quotas[server] + 1, weights[server]), rank, server))
+        heapq.heapreplace(turns, ((2 * quotas[server] + 1) / weights[server], rank, server))
     return quotas
 
 
@@ -56,7 +62,14 @@ def rows(servers: tuple[str, ...], weights: tuple[int, ...] = ()) -> tuple[str, 
         raise ValueError(f"a pool has at most {ROWS} servers, each once")
     if len(weights) != len(servers) or min(weights) < 1:
         raise ValueError("every server has a weight of 1 at least")
-    return _filled({}, _quotas(dict(zip(servers, weights, strict=True))))
+    left = _quotas(dict(zip(servers, weights, strict=True)))
+    pairs = ((_scores(server)[row], row, server) for server in servers for row in range(ROWS))
+    result: dict[int, str] = {}
+    for _, row, server in sorted(pairs):
+        if left[server] and row not in result:
+            result[row] = server
+            left[server] -= 1
+    return tuple(result[row] for row in range(ROWS))
 
 
 @lru_cache(maxsize=8192)
@@ -69,20 +82,19 @@ def rows_among(servers: tuple[str, ...], weights: tuple[int, ...], some: frozens
     here = {server: weight for server, weight in zip(servers, weights, strict=True) if server in some}
     if not here:
         return ()
-    kept = {row: server for row, server in enumerate(rows(servers, weights)) if server in here}
-    return _filled(kept, _quotas(here))
-
-
-def _filled(kept: Mapping[int, str], quotas: Mapping[str, int]) -> tuple[str, ...]:
-    result, left = dict(kept), dict(quotas)
-    for server in kept.values():
+    result = [server if server in here else None for server in rows(servers, weights)]
+    left = _quotas(here)
+    for kept in result:
+        if kept is not None:
+            left[kept] -= 1
+    wanting = {server: _scores(server) for server, more in left.items() if more}
+    for row in (row for row, kept in enumerate(result) if kept is None):
+        server = min(wanting, key=lambda each: (wanting[each][row], each))
+        result[row] = server
         left[server] -= 1
-    free = [row for row in range(ROWS) if row not in kept]
-    for _, row, server in sorted((_score(row, server), row, server) for row in free for server in quotas):
-        if left[server] > 0 and row not in result:
-            result[row] = server
-            left[server] -= 1
-    return tuple(result[row] for row in range(ROWS))
+        if not left[server]:
+            del wanting[server]
+    return tuple(server for server in result if server is not None)
 
 
 def choose(rows: tuple[str, ...], *words: object) -> str:

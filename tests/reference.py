@@ -252,7 +252,7 @@ def _asked_about(payload: Arp | Nd) -> Address:
 
 
 def _is_probe(payload: Arp | Nd | Ip) -> bool:
-    """A question from who has no address yet (RFC 4862, 5.4): nobody could be answered."""
+    """A question from who has no address yet (RFC 4862, 5.4), and could not be answered there."""
     return isinstance(payload, Nd) and payload.kind == SOLICITATION and int(payload.source) == 0
 
 
@@ -272,7 +272,7 @@ def _is_own(server: Server, payload: Arp | Nd | Ip | None) -> bool:
 
 def _from_network(config: Config, switch: Switch, packet: Packet) -> Outcome:
     payload = packet.payload
-    if payload is None or _is_probe(payload):
+    if payload is None:
         return Drop()
     if (payload.destination if isinstance(payload, Ip) else _asked_about(payload)) in switch.addresses:  # A1
         return ToHost()
@@ -297,6 +297,8 @@ def _asked_from_network(
     asks = payload.operation == 1 if isinstance(payload, Arp) else payload.kind == SOLICITATION
     answers = payload.operation == 2 if isinstance(payload, Arp) else payload.kind == ADVERTISEMENT
     in_line = [server for server in servers if server.connector.port != switch.network]
+    if about in vip.addresses and asks and _is_probe(payload):
+        return Drop()
     if about in vip.addresses and asks:
         return Answer(about, vip.mac)
     if vip.rewrite is not Rewrite.NOTHING:
@@ -333,7 +335,9 @@ def judge(config: Config, switch: Switch, vip: Vip, ip: Ip) -> Outcome:
             outcome = _plain(vip, servers, whole) if outcome.reason == "signal" else _default(vip)
         if ip.protocol in (ICMP, ICMPV6):
             return _default(vip)
-        opening = ip.tcp_flags & (SYN | ACK) == SYN
+        shared = next((pool for pool in vip.redirect_ports if pool.port == ip.destination_port), None)
+        pinned = shared is not None and shared.legacy is Legacy.PIN and not ip.tcp_flags & REDIRECT
+        opening = ip.tcp_flags & (SYN | ACK) == SYN and not pinned
         if isinstance(outcome, AnyOf) and ip.protocol == TCP and not opening and len(outcome.servers) > 1:
             return Drop()  # its row is the switch's secret, and every other server would reset the connection
         return outcome

@@ -45,6 +45,7 @@ from portlb_app.pipeline import (
 )
 
 _TABLES = (neighbour, advertise, fragment, icmp, service, redirect, legacy, pin, default, upstream, peer, log)
+_WITH_GROUPS = (redirect, legacy, pin, icmp)
 
 _MISS: dict[str, tuple[str | None, str]] = {
     "CLASSIFY": (None, "a port that is no network side, no link and no server's connector: drop"),
@@ -57,6 +58,7 @@ _MISS: dict[str, tuple[str | None, str]] = {
     "LEGACY": ("DEFAULT", "no redirect port either"),
     "PINNED": (None, "no redirect port that is pinned: drop"),
     "PIN": (None, "no row names such a server: drop"),
+    "SIGNAL": (None, "no redirect port whose SYNs the controller reads: drop"),
     "DEFAULT": (None, "no default server: drop"),
     "UPSTREAM": (None, "a server may only send as its VIP, from ports it owns or shares: drop"),
     "PEER": (None, "no server's further address: drop"),
@@ -97,7 +99,7 @@ def _switch(switch: Switch, links: Iterable[int], here: tuple[Place, ...]) -> Sw
     meters = (*HANDED_UP.values(), *(meter for place in here for meter in place.rates.values()))
     return SwitchState(
         frozenset(flows),
-        frozenset(group for place in on_the_way for table in (redirect, pin, icmp) for group in table.groups(place)),
+        frozenset(group for place in on_the_way for table in _WITH_GROUPS for group in table.groups(place)),
         frozenset(meter for meter in meters if meter.number in used),
     )
 

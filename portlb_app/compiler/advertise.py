@@ -2,6 +2,9 @@
 
 A table of its own, because only a flow that matches an advertisement may set its option's address; and Open vSwitch
 changes an option's type before its address, so as a solicitation's it would not be found any more (seen in 3.1).
+
+Who probes for an address (RFC 4862) has none to be answered at. That is looked at here, where the answer has nowhere to
+go, because a match on sources in NEIGHBOUR would have the datapath make a flow for every source of an IPv6 packet.
 """
 
 from __future__ import annotations
@@ -14,7 +17,16 @@ from portlb_app.pipeline import ADVERTISE, FAMILIES, ND_ADVERTISE, Priority, Rea
 
 
 def flows(place: Place) -> Iterator[Flow]:
-    """One flow per IPv6 address."""
+    """One flow per IPv6 address, and one for who cannot be answered."""
+    if any(address.version == 6 for address in place.vip.addresses):
+        yield flow(
+            ADVERTISE,
+            Priority.OVERRIDE,
+            match(eth_type=FAMILIES[6].eth_type, ip_proto=IP_ICMPV6, ipv6_dst=0),
+            (),
+            cookie(Reason.NEIGHBOUR_DISCOVERY),
+            "who has no address yet cannot be answered: drop",
+        )
     for address in place.vip.addresses:
         if address.version == 6:
             yield flow(

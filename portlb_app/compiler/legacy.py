@@ -4,7 +4,9 @@ Packets other than a SYN follow the pool's rows under ``drop``: a plain client n
 that opened with REDIRECT survives a path that clears the bit later.
 
 Where a port's signal is ``option``, a SYN without the bit may still ask for REDIRECT by its option, which no switch can
-match: the controller reads it (`punt`), and then either the pool's rows or the policy decide.
+match: the controller reads it (`punt`), and then either the pool's rows or the policy decide. On its way up it goes
+through a group that says which row it has, so that the controller can send it where the rows would, and where its
+connection's later packets go.
 """
 
 from __future__ import annotations
@@ -12,14 +14,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from portlb_app.compiler.place import Place
+from portlb_app.compiler.pool import row_group
 from portlb_app.compiler.quality import treat
 from portlb_app.compiler.redirect import to_pool
 from portlb_app.config import Legacy, RedirectPort, Signal
-from portlb_app.openflow import IP_TCP, Action, Flow, match
+from portlb_app.openflow import IP_TCP, Action, Flow, Group, ToController, match
 from portlb_app.pipeline import (
     ACK,
     LEGACY,
     PINNED,
+    SIGNAL,
     SYN,
     Family,
     Priority,
@@ -29,6 +33,7 @@ from portlb_app.pipeline import (
     flow,
     look_up,
     punt,
+    punt_with_row,
 )
 
 _REASONS = {
@@ -52,10 +57,19 @@ def flows(place: Place) -> Iterator[Flow]:
                     LEGACY,
                     Priority.EXCEPTION,
                     match(**to_port, tcp_flags=(SYN, SYN | ACK)),
-                    punt(Reason.SIGNAL),
+                    punt_with_row(Reason.SIGNAL) if place.reachable(pool.servers) else punt(Reason.SIGNAL),
                     cookie(Reason.SIGNAL, place.number, pool.port),
                     "a SYN without the bit, on a port where the option says REDIRECT too: the controller reads it",
                 )
+                if place.reachable(pool.servers):
+                    yield flow(
+                        SIGNAL,
+                        Priority.SPECIFIC,
+                        match(**to_port),
+                        (ToController(),),
+                        cookie(Reason.SIGNAL, place.number, pool.port),
+                        "such a SYN, and a register that says which row of the pool it has: up",
+                    )
             elif pool.legacy is Legacy.DROP:
                 yield flow(
                     LEGACY,
@@ -68,6 +82,12 @@ def flows(place: Place) -> Iterator[Flow]:
             yield flow(
                 LEGACY, Priority.SPECIFIC, match(**to_port), to_plain(place, pool, ip), mark, _REASONS[pool.legacy]
             )
+
+
+def groups(place: Place) -> Iterator[Group]:
+    """The group that tells rows, where a SYN is handed up with its row."""
+    if any(pool.signal is Signal.OPTION and place.reachable(pool.servers) for pool in place.pools):
+        yield row_group()
 
 
 def to_plain(place: Place, pool: RedirectPort, ip: Family) -> tuple[Action, ...]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from portlb_app.compiler.neighbour import no_answer_to_probes
 from portlb_app.config import Address
 from portlb_app.openflow import ETH_ARP, LOCAL, Flow, Output, match
 from portlb_app.pipeline import (
@@ -36,7 +35,6 @@ def flows(network: int, addresses: tuple[Address, ...]) -> Iterator[Flow]:
         ip, from_network = family(address), {"reg0": Side.NETWORK}
         questions = [match(**from_network, eth_type=ETH_ARP, arp_tpa=address)] if ip.version == 4 else []
         if ip.version == 6:
-            yield no_answer_to_probes()
             discovery = {**from_network, "eth_type": ip.eth_type, "ip_proto": ip.icmp}
             questions = [
                 match(**discovery, icmpv6_type=ND_SOLICIT, nd_target=address),

@@ -93,19 +93,6 @@ def _rest(ip: Family) -> Iterator[Flow]:
     for icmpv6_type in (ND_SOLICIT, ND_ADVERTISE, *ND_OTHERS):
         others = match(**_ICMPV6, icmpv6_type=icmpv6_type)
         yield flow(NEIGHBOUR, Priority.SPECIFIC, others, (), mark, "neighbour discovery that nobody here needs: drop")
-    yield no_answer_to_probes()
-
-
-def no_answer_to_probes() -> Flow:
-    """Solicitations from the unspecified address: who probes for an address has none to be answered at (RFC 4862)."""
-    return flow(
-        NEIGHBOUR,
-        Priority.FIRST,
-        match(**_ICMPV6, icmpv6_type=ND_SOLICIT, ipv6_src=0),
-        (),
-        cookie(Reason.NEIGHBOUR_DISCOVERY),
-        "who has no address yet cannot be answered: drop",
-    )
 
 
 def _answers(place: Place, address: Address, asked: Mapping[str, int]) -> Iterator[Flow]:

@@ -34,7 +34,6 @@ class Place:
     attached: tuple[Server, ...]
     rising: tuple[Server, ...]
     port_of: Mapping[str, int]
-    owners: Mapping[int, str]
     entrances: frozenset[int]
     view: int | None = None
     """The number of the view, where the switch has several."""
@@ -55,6 +54,11 @@ class Place:
         return {server.name: server for server in self.every}
 
     @cached_property
+    def owners(self) -> Mapping[int, str]:
+        """Who owns each service port of the VIP."""
+        return {owned.port: server.name for server in self.every for owned in server.service_ports}
+
+    @cached_property
     def numbers(self) -> Mapping[str, int]:
         """A number for each of its servers, from 1."""
         return {server.name: number for number, server in enumerate(self.every, 1)}
@@ -67,11 +71,11 @@ class Place:
 
     def _answering(self, pool: RedirectPort) -> tuple[str, ...]:
         """Who may get a packet to a redirect port: its pool, and who gets its plain clients."""
-        plain = {
-            Legacy.OWNER: self.owners.get(pool.port),
-            Legacy.DEFAULT: self.vip.default_server,
-        }.get(pool.legacy)
-        return pool.servers if plain is None else (*pool.servers, plain)
+        if pool.legacy is Legacy.OWNER:
+            return (*pool.servers, self.owners[pool.port])
+        if pool.legacy is Legacy.DEFAULT and self.vip.default_server is not None:
+            return (*pool.servers, self.vip.default_server)
+        return pool.servers
 
     @property
     def is_entrance(self) -> bool:
@@ -200,7 +204,6 @@ def places(config: Config, topology: Topology, switch: Switch) -> Iterator[Place
     ways = {home: topology.towards(here, home) for home in topology.homes}
     for vip in config.vips:
         servers = config.servers_of(vip)
-        owners = {port: server.name for port, server in config.owners(vip).items()}
         for index, view in enumerate(views):
             port_of = {
                 server.name: ways[server.connector.switch] or server.connector.port
@@ -221,7 +224,6 @@ def places(config: Config, topology: Topology, switch: Switch) -> Iterator[Place
                 attached=tuple(server for server in servers if server.connector.switch == here),
                 rising=through,
                 port_of=port_of,
-                owners=owners,
                 entrances=view.entrances,
                 view=index if len(views) > 1 else None,
                 is_linked=bool(config.links),

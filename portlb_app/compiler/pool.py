@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from portlb_app.compiler.place import Place
 from portlb_app.openflow import Action, Group
-from portlb_app.pipeline import SELECTION
+from portlb_app.pipeline import ROW_GROUP, ROWS, SELECTION, tell_row
 
 
 def group(place: Place, number: int, servers: tuple[str, ...], bucket: Callable[[str], tuple[Action, ...]]) -> Group:
@@ -14,3 +14,8 @@ def group(place: Place, number: int, servers: tuple[str, ...], bucket: Callable[
     rows = place.rows(servers)
     buckets = {server: bucket(server) for server in set(rows)}
     return Group(number, "select", tuple(buckets[server] for server in rows), SELECTION)
+
+
+def row_group() -> Group:
+    """The select group whose buckets tell which row a packet has: what `group` would hash it to."""
+    return Group(ROW_GROUP, "select", tuple(tell_row(row) for row in range(ROWS)), SELECTION)

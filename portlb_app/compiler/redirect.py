@@ -84,5 +84,10 @@ def groups(place: Place) -> Iterator[Group]:
 
 def to_pool(place: Place, pool: RedirectPort, ip: Family) -> tuple[Action, ...]:
     """The actions that let the pool's rows decide."""
-    rows = ToGroup(pool_group(place.pool_number, pool.port, ip.version))
-    return (*treat(place, "redirect", pool.port, pool.quality), rows)
+    by_rows = ToGroup(pool_group(place.pool_number, pool.port, ip.version))
+    return (*treat(place, "redirect", pool.port, pool.quality), by_rows)
+
+
+def to_row(place: Place, pool: RedirectPort, ip: Family, row: int) -> tuple[Action, ...]:
+    """The actions of one of these rows (from 0), for a packet whose row is known; the pool must have a server."""
+    return (*treat(place, "redirect", pool.port, pool.quality), *place.deliver(place.rows(pool.servers)[row], ip))

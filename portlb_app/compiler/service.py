@@ -15,23 +15,23 @@ from portlb_app.pipeline import SERVICE, TRANSPORTS, Priority, Reason, cookie, f
 
 
 def flows(place: Place) -> Iterator[Flow]:
-    """One flow per service port, transport and address."""
+    """One flow per service port, transport and address; at an entrance also for servers that cannot be reached."""
     shared = {pool.port for pool in place.vip.redirect_ports}
-    qualities = {owned.port: owned.quality for server in place.every for owned in server.service_ports}
     reason = "a service port: its one owner gets it (U1, E1, D1, X4)"
     for address in place.vip.addresses:
         ip = family(address)
-        for port, owner in place.owners.items():
-            if not place.is_entrance and owner not in place.port_of:
-                continue
-            for name, protocol in TRANSPORTS:
-                if protocol == IP_TCP and port in shared:
-                    continue
-                yield flow(
-                    SERVICE,
-                    Priority.SPECIFIC,
-                    match(**ip.to(address), ip_proto=protocol, **{f"{name}_dst": port}),
-                    (*treat(place, "service", port, qualities[port]), *place.deliver(owner, ip)),
-                    cookie(Reason.SERVICE, place.number, port),
-                    reason,
-                )
+        for server in place.every if place.is_entrance else place.servers:
+            delivered = place.deliver(server.name, ip)
+            for owned in server.service_ports:
+                actions = (*treat(place, "service", owned.port, owned.quality), *delivered)
+                for name, protocol in TRANSPORTS:
+                    if protocol == IP_TCP and owned.port in shared:
+                        continue
+                    yield flow(
+                        SERVICE,
+                        Priority.SPECIFIC,
+                        match(**ip.to(address), ip_proto=protocol, **{f"{name}_dst": owned.port}),
+                        actions if delivered else (),
+                        cookie(Reason.SERVICE, place.number, owned.port),
+                        reason,
+                    )

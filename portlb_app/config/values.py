@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
@@ -299,8 +300,22 @@ class Config:
 
     def servers_of(self, vip: Vip) -> tuple[Server, ...]:
         """The servers behind a VIP, by name."""
-        return tuple(server for server in self.servers if server.vip == vip.name)
+        return self._servers_by_vip.get(vip.name, ())
 
-    def owners(self, vip: Vip) -> dict[int, Server]:
+    def owners(self, vip: Vip) -> Mapping[int, Server]:
         """The owner of every service port of a VIP."""
-        return {owned.port: server for server in self.servers_of(vip) for owned in server.service_ports}
+        return self._owners_by_vip[vip.name]
+
+    @cached_property
+    def _servers_by_vip(self) -> dict[str, tuple[Server, ...]]:
+        found: dict[str, list[Server]] = {}
+        for server in self.servers:
+            found.setdefault(server.vip, []).append(server)
+        return {name: tuple(servers) for name, servers in found.items()}
+
+    @cached_property
+    def _owners_by_vip(self) -> dict[str, dict[int, Server]]:
+        return {
+            vip.name: {owned.port: server for server in self.servers_of(vip) for owned in server.service_ports}
+            for vip in self.vips
+        }

@@ -17,6 +17,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from portlb_app.openflow import LOCAL, Flow, Group, SwitchState, ToGroup, actions_text
+from portlb_app.pipeline import ROW_GROUP
 from portlb_app.plan import diff
 from tests.ovs.switch import Switch
 
@@ -160,6 +161,10 @@ class Bridge:
             return Seen(cookie=int(found[1], 16))
         if re.search(r"^Datapath actions: ct\(zone=\d+\),recirc\(0x[0-9a-f]+\)$", text, re.MULTILINE):
             return Seen(reassembled=True)
+        if re.search(rf"^ +group:{ROW_GROUP}$", text, re.MULTILINE):
+            cookies = re.findall(r"cookie (0x[0-9a-f]+)", text)
+            assert re.fullmatch(r"meter\(\d+\)#hash\(l4\(\d+\)\)#recirc\(0x[0-9a-f]+\)", "#".join(actions)), text
+            return Seen(cookie=int(cookies[-1], 16))
         actions = [action for action in actions if not action.startswith(("meter(", "set(skb_priority("))]
         if group := re.search(r"^ +group:(\d+)$", text, re.MULTILINE):
             rows = self.rows[int(group[1])]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import time
 from collections import Counter
@@ -24,7 +25,26 @@ from tests import generate, wire
 from tests.ovs import switch as ovs
 from tests.ovs.bridge import Bridge
 from tests.ovs.controller import ControllerProcess, wait_for
-from tests.reference import ACK, SYN, TCP, All, AnyOf, Ip, Nd, Outcome, Packet, Punted, To, deliver, judge, received
+from tests.reference import (
+    ACK,
+    ICMP,
+    ICMPV6,
+    REDIRECT,
+    SYN,
+    TCP,
+    UDP,
+    All,
+    AnyOf,
+    Ip,
+    Nd,
+    Outcome,
+    Packet,
+    Punted,
+    To,
+    deliver,
+    judge,
+    received,
+)
 
 SEED = int(os.environ.get("PORTLB_SEED", "20261124"))
 CONFIGURATIONS = 36
@@ -197,6 +217,38 @@ def test_a_syn_sent_by_the_controller_takes_the_row_of_its_later_packets(
         ports |= set(gone)
     assert ports == {2, 3}
     assert controller.status()["punted"]["signal"]["sent"] == 400
+
+
+def test_a_flood_makes_no_datapath_flow_per_packet(bridge: Bridge) -> None:
+    """Of 200 clients with ports of their own, a packet each of every kind, IPv4 and IPv6: a flow per kind, and one per
+    row where rows are looked up; nothing of a client is in any.
+    """
+    bridge.install(compile_config(load(PUNT))["s1"])
+    random = Random(9)
+    kinds = (
+        {"protocol": TCP, "fragment": "first", "destination_port": 20},
+        {"protocol": TCP, "destination_port": 20, "tcp_flags": SYN, "asks": True},
+        {"protocol": TCP, "destination_port": 20, "tcp_flags": SYN | REDIRECT},
+        {"protocol": TCP, "destination_port": 1, "tcp_flags": ACK},
+        {"protocol": UDP, "destination_port": 20},
+    )
+    for version, vip in ((4, "10.0.0.100"), (6, "fd00::100")):
+        there = ip_address(vip)
+        frames = []
+        for number in range(200):
+            client = ip_address(random.getrandbits({4: 24, 6: 120}[version]) | {4: 11 << 24, 6: 0x20 << 120}[version])
+            ips = [Ip(client, there, source_port=1024 + number, **each) for each in kinds]  # type: ignore[arg-type]
+            frames += [framed(Packet(1, generate.CLIENT_MAC, ip)) for ip in ips]
+            error = Ip(client, there, {4: ICMP, 6: ICMPV6}[version], icmp_type={4: 3, 6: 1}[version])
+            error = replace(error, quoted=(there, client), destination_port=1)
+            frames.append(framed(Packet(1, generate.CLIENT_MAC, error)))
+        bridge.send(1, frames)
+        flows = [line for line in bridge.command("dpctl/dump-flows").splitlines() if "recirc_id" in line]
+        assert not [line for line in flows if re.search(r"\(src=(\d+\.\d+\.\d+\.\d+|[0-9a-f:]+)[,)]", line)]
+        rows = [line for line in flows if "dp_hash" in line]
+        assert len(flows) - len(rows) == len(kinds) + 1, "\n".join(flows)
+        assert len(rows) <= 3 * 256
+        bridge.command("revalidator/purge")
 
 
 def test_the_files_are_installed_as_they_say(switch: ovs.Switch, bridge: Bridge, tmp_path: Path) -> None:

@@ -472,11 +472,11 @@ def test_q1_a_rate_is_kept_and_concerns_nobody_else(bridge: Bridge) -> None:
     assert who(bridge, *others) == "b"
 
 
-def test_a1_probes_for_the_load_balancers_own_address_are_dropped(bridge: Bridge) -> None:
-    """A1: a question about it reaches its host, one from the unspecified address nobody; also where no VIP has IPv6."""
+def test_a1_probes_for_the_load_balancers_own_address_reach_its_host(bridge: Bridge) -> None:
+    """A1: so do all questions about it, and the host defends it (RFC 4862, 5.4.3); also where no VIP has IPv6."""
     own, client = IPv6Address("fd00::20"), IPv6Address("fd00::1")
     install(bridge, ("{dpid: 1, network: 1}", '{dpid: 1, network: 1, address: "fd00::20"}'))
     asked = frame(Packet(NETWORK, CLIENT_MAC, Nd(135, client, own, own, CLIENT_MAC), VIP_MAC))
     assert bridge.send(NETWORK, [asked]) == {LOCAL: [asked]}
     probe = frame(Packet(NETWORK, CLIENT_MAC, Nd(135, IPv6Address("::"), own, own, None), VIP_MAC))
-    assert bridge.send(NETWORK, [probe]) == {}
+    assert bridge.send(NETWORK, [probe]) == {LOCAL: [probe]}

@@ -41,6 +41,7 @@ from portlb_app.openflow import (
 )
 from portlb_app.pipeline import COOKIE, METERS, answer_arp, answer_nd, pool_group
 from portlb_app.plan import Plan, Step, diff
+from portlb_app.punt import Punted
 from tests.ovs.switch import Switch
 from tests.unit.test_nicira import LEARNT4, LEARNT6
 
@@ -368,8 +369,8 @@ def sent_by(switch: Switch, bridge: str, port: int) -> int:
 
 
 def test_a_packet_is_handed_up_and_sent_out(switch: Switch, bridge: str, wire: Wire) -> None:
-    """The packet-in carries cookie, port and the whole frame, no byte of it can crash the decoder; back it goes."""
-    up = flow(0, SetField("reg0", 7), ToController(), in_port=1)
+    """The packet-in has cookie, port, row and the whole frame, no byte of it can crash the decoder; back it goes."""
+    up = flow(0, SetField("reg0", 7), SetField("reg1", 42), ToController(), in_port=1)
     assert wire.converge(SwitchState(frozenset({up}))) == []
     switch.vsctl("set", "interface", "w2", f"options:tx_pcap={switch.directory}/w2.pcap")
     frame = bytes(range(200)) * 5
@@ -380,7 +381,7 @@ def test_a_packet_is_handed_up_and_sent_out(switch: Switch, bridge: str, wire: W
     assert message[1] == ofp.OFPT_PACKET_IN and ryu_wire.packet_in_cookie(message) == up.cookie
     packet = ryu_wire.packet_in(message)
     assert packet is not None
-    assert (packet.cookie, packet.in_port, packet.frame) == (up.cookie, 1, frame)
+    assert packet == Punted(up.cookie, 1, frame, row=41)
     for data in damaged(message[:80]):
         ryu_wire.packet_in(data + message[80:])
         ryu_wire.packet_in_cookie(data)
@@ -522,3 +523,24 @@ def damaged(data: bytes) -> Iterator[bytes]:
         yield data[:position]
         for byte in (0, 1, 255):
             yield data[:position] + bytes([byte]) + data[position + 1 :]
+
+
+@pytest.mark.parametrize(
+    ("config", "state", "up"),
+    [(0, 0, True), (0, 4, True), (0x64, 0, True), (1, 0, False), (0, 1, False), (0, 3, False), (1, 1, False)],
+)
+def test_a_port_is_up_unless_it_is_set_down_or_has_no_carrier(config: int, state: int, up: bool) -> None:
+    """OFPPC_PORT_DOWN and OFPPS_LINK_DOWN (7.2.1); other bits say nothing about it."""
+    described = struct.pack("!IH2x6s2x16sII", 7, 48, bytes(6), b"p", config, state) + bytes(8)
+    for reason, there in ((ofp.OFPPR_ADD, True), (ofp.OFPPR_MODIFY, True), (ofp.OFPPR_DELETE, False)):
+        message = struct.pack("!BBHIB7x", 6, ofp.OFPT_PORT_STATUS, 64, 1, reason) + described
+        assert ryu_wire.port_status(message) == (ryu_wire.Port(7, 48, up), there)
+
+
+@pytest.mark.parametrize("length", [0, 39, 57, 65535])
+def test_a_port_that_contradicts_its_length_is_malformed(length: int) -> None:
+    described = struct.pack("!IH2x6s2x16sII", 7, length, bytes(6), b"p", 0, 0) + bytes(8)
+    with pytest.raises(ryu_wire.Malformed):
+        ryu_wire.Port.parser(bytes(16) + described, 16)
+    with pytest.raises(ryu_wire.Malformed):
+        ryu_wire.Port.parser(bytes(16) + described[:39], 16)

@@ -10,10 +10,20 @@ from pathlib import Path
 import pytest
 
 from portlb_app.api import MAX_BODY, RefusedConnections, Request, Response, View, answer, failure, respond
+from portlb_app.config import Connector, Link
 from portlb_app.connlog import ConnectionLog, Copy
 from portlb_app.pipeline import HANDED_UP, Reason
 from portlb_app.punt import Fate
-from portlb_app.reconciler import Busy, Configuration, Live, RefusedBySwitches, Status, SwitchStatus, TimedOut
+from portlb_app.reconciler import (
+    Busy,
+    Configuration,
+    LinkStatus,
+    Live,
+    RefusedBySwitches,
+    Status,
+    SwitchStatus,
+    TimedOut,
+)
 from portlb_app.store import ConfigFile, StoreError
 from tests.reference import ACK, FIN, SYN
 from tests.unit.test_connlog import note
@@ -21,7 +31,12 @@ from tests.unit.test_connlog import note
 FIG2 = (Path(__file__).parents[2] / "flows/fig2/lb.yaml").read_text()
 OPENING = HANDED_UP[Reason.OPENING].number
 VIEW = View(
-    Status(3, (SwitchStatus("s1", 1, "error", 5, 2, 1, 7, ("table full",), 0.25, {OPENING: 9}),), (0xABC,)),
+    Status(
+        3,
+        (SwitchStatus("s1", 1, "error", 5, 2, 1, 7, ("table full",), 0.25, {OPENING: 9}),),
+        (0xABC,),
+        (LinkStatus(Link(Connector("s1", 2), Connector("s2", 1)), False),),
+    ),
     "the: text\n",
     RefusedConnections(12, (("192.0.2.1:5", "no hello"),)),
     {(Reason.ICMP_ERROR, Fate.SENT): 3, (Reason.FRAGMENT, Fate.QUEUE): 8},
@@ -69,10 +84,11 @@ def test_status_tells_everything() -> None:
                 "read_age_seconds": 0.25,
             }
         ],
+        "links": [{"ends": ["s1:2", "s2:1"], "up": False}],
         "unknown_switches": ["0xabc"],
         "refused_connections": {"count": 12, "last": [{"address": "192.0.2.1:5", "reason": "no hello"}]},
         "punted": {
-            reason: {"sent": 0, "dropped": 0, "unknown": 0, "malformed": 0, "no_room": 0, "queue": 0} | known
+            reason: dict.fromkeys(("sent", "dropped", "unknown", "malformed", "no_room", "queue", "absent"), 0) | known
             for reason, known in (("icmp_error", {"sent": 3}), ("fragment", {"queue": 8}), *others)
         },
         "connections": {"open": 0, "ended": 0, "counts": {copy.value: 0 for copy in Copy}},

@@ -22,6 +22,7 @@ from portlb_app.pipeline import (
     COOKIE,
     COOKIE_MASK,
     ICMP,
+    ROW_GROUP,
     ROWS,
     SELECTION,
     SERVICE,
@@ -158,6 +159,7 @@ def test_fig2_down_the_pipeline() -> None:
         "table=60, priority=0 actions=goto_table:70",
         "table=62, priority=0 actions=drop",
         "table=64, priority=0 actions=drop",
+        "table=66, priority=0 actions=drop",
         "table=70, priority=100,ip,ip_dst=10.0.0.100 actions=output:5",
         "table=70, priority=0 actions=drop",
     ]
@@ -212,7 +214,8 @@ def test_groups_and_cookies_keep_numbers_apart() -> None:
     numbers = itertools.product((0, 1, MAX_VIPS - 1), (1, 2, 65535), (4, 6))
     groups = {pool_group(*each) for each in numbers}
     assert len(groups) == 18 and all(is_our_group(group) and group < 1 << 32 for group in groups)
-    assert not is_our_group(0x90000000) and not is_our_group(0)
+    assert is_our_group(ROW_GROUP) and ROW_GROUP not in groups
+    assert not is_our_group(0xA0000000) and not is_our_group(0)
     cookies = {cookie(reason, vip, port) for reason in Reason for vip in (0, MAX_VIPS - 1) for port in (0, 65535)}
     assert len(cookies) == 4 * len(Reason) and all(each & COOKIE_MASK == COOKIE for each in cookies)
 

@@ -204,8 +204,12 @@ ZERO_PROPERTY = struct.pack("!HH", 99, 0) + bytes(4)
 OXM_IN_PORT = struct.pack("!II", 0x80000004, 1)
 
 
-def port(length: int, properties: bytes) -> bytes:
-    return struct.pack("!IH2x6s2x16sII", 1, length, bytes(6), b"p", 0, 0) + properties
+def port(length: int, properties: bytes, number: int = 1) -> bytes:
+    return struct.pack("!IH2x6s2x16sII", number, length, bytes(6), b"p", 0, 0) + properties
+
+
+def port_status(body: bytes, reason: int = 0) -> bytes:
+    return message(PORT_STATUS, struct.pack("!B7x", reason) + body)
 
 
 @pytest.mark.parametrize(
@@ -229,7 +233,7 @@ def port(length: int, properties: bytes) -> bytes:
         multipart(19, bytes(64)),
         multipart(99, bytes(64)),
         message(BUNDLE_CONTROL, struct.pack("!IHH", 1, 1, 3) + ZERO_PROPERTY),
-        message(PORT_STATUS, bytes(8) + port(48, ZERO_PROPERTY)),
+        port_status(port(48, ZERO_PROPERTY)),
         message(PACKET_IN, struct.pack("!IHBBQ", 0, 0, 0, 0, 0) + struct.pack("!HH", 1, 65535) + OXM_IN_PORT),
         message(PACKET_IN, b""),
         message(11, bytes(40)),
@@ -256,10 +260,51 @@ def test_an_endless_parser_is_stopped_counted_and_reported(
 ) -> None:
     before = controller.status()["refused_connections"]["count"]
     peer.connect_as(0xBAD)
-    peer.send(multipart(PORT_DESC, port(48, ZERO_PROPERTY)))
+    peer.send(message(BUNDLE_CONTROL, struct.pack("!IHH", 1, 1, 3) + ZERO_PROPERTY))
     assert peer.is_closed()
     assert last_reason(controller) == "a message takes more than 0.5 s to read"
     assert controller.status()["refused_connections"]["count"] > before
+
+
+@pytest.mark.parametrize(
+    ("hostile", "reason"),
+    [
+        (port_status(port(0, b"")), "a port's description says it has 0 bytes"),
+        (port_status(port(39, b"")), "a port's description says it has 39 bytes"),
+        (port_status(port(41, b"")), "a port's description says it has 41 bytes"),
+        (port_status(port(40, b"")[:-1]), "a port's description is cut off"),
+        (message(PORT_STATUS), "a port's description is cut off"),
+    ],
+    ids=lambda value: None,
+)
+def test_news_of_a_port_that_contradict_themselves_end_the_connection(
+    controller: ControllerProcess, honest: Peer, peer: Peer, hostile: bytes, reason: str
+) -> None:
+    peer.connect_as(0xBAD)
+    peer.send(hostile)
+    assert peer.is_closed()
+    assert reason in last_reason(controller)
+
+
+def test_odd_news_of_ports_are_taken(honest: Peer, peer: Peer) -> None:
+    """Of ports that come, change and go, known or not, with properties of any kind, and a reason nobody knows."""
+    peer.connect_as(0xBAD)
+    for reason in (0, 1, 2, 1, 1, 3, 255):
+        for number in (0, 1, 0xFFFFFFFE):
+            peer.send(port_status(port(48, ZERO_PROPERTY, number), reason))
+    assert peer.answers()
+
+
+def test_a_switch_with_too_many_ports_is_refused(controller: ControllerProcess, honest: Peer, peer: Peer) -> None:
+    peer.connect_as(0xBAD)
+    peer.send(*(port_status(port(40, b"", number)) for number in range(1 << 16)))
+    assert peer.answers()
+    one_more = port(40, b"", 1 << 16)
+    peer.send(port_status(port(40, b"", 0), 1), port_status(one_more))
+    assert peer.answers(), "one goes, one comes"
+    peer.send(port_status(port(40, b"", 0)))
+    assert peer.is_closed()
+    assert "more than 65536 ports" in last_reason(controller)
 
 
 def test_silent_and_half_messages_take_nothing_from_others(controller: ControllerProcess, honest: Peer) -> None:
@@ -295,8 +340,9 @@ def packet_in(reason: Reason, frame: bytes) -> bytes:
         packet_in(Reason.SIGNAL, bytes(60)),
         packet_in(Reason.SERVICE, bytes(60)),
         message(PACKET_IN, bytes(3)),
+        port_status(port(40, b"")) + port_status(port(40, b""), 1),
     ],
-    ids=["questions", "answers", "fragments", "SYNs", "packets nobody asked for", "cut packets"],
+    ids=["questions", "answers", "fragments", "SYNs", "packets nobody asked for", "cut packets", "news of a port"],
 )
 def test_a_flood_leaves_room_for_others(
     controller: ControllerProcess, honest: Peer, peer: Peer, data: bytes

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import replace
 from random import Random
 
+import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
@@ -24,7 +26,7 @@ from portlb_app.openflow import (
     ToMeter,
     match,
 )
-from portlb_app.plan import Plan, Step, apply, diff
+from portlb_app.plan import VERBS, Plan, Step, apply, diff
 from tests import generate
 
 MATCHES = (
@@ -126,14 +128,14 @@ def test_only_differences_are_touched(actual: SwitchState, desired: SwitchState)
 @settings(deadline=None)
 @given(STATES, STATES)
 def test_verbs_fit_what_the_switch_holds(actual: SwitchState, desired: SwitchState) -> None:
-    """Added is what is not there, or what has another cookie; modified and deleted what is."""
+    """Added is what is not there, or is there as it shall be; modified is what is different, deleted what is there."""
     for step in diff(actual, desired).steps:
         if isinstance(step.what, Flow):
             old = actual.flow_by_key.get(step.what.key)
             if step.verb == "add":
-                assert old is None or old.cookie != step.what.cookie
+                assert old is None or old == step.what
             else:
-                assert old is not None and old.cookie == step.what.cookie
+                assert old is not None and (old == step.what) == (step.verb == "delete")
         elif isinstance(step.what, Group):
             assert (step.what.number in actual.group_by_number) == (step.verb != "add")
         else:
@@ -164,15 +166,38 @@ def test_the_order_of_a_plan(actual: SwitchState, desired: SwitchState) -> None:
     assert not any(isinstance(step.what, Meter) for step in plan.bundle)
 
 
+def in_stages(plan: Plan) -> Plan:
+    """A plan's steps in the order in which its stages do them."""
+    return Plan(tuple(step for verb in plan.verbs for step in plan.stage(verb).steps))
+
+
+@settings(deadline=None)
+@given(STATES, STATES)
+def test_a_plan_in_stages_is_the_plan(actual: SwitchState, desired: SwitchState) -> None:
+    """Nothing is lost or done twice; the first stage takes nothing away and changes nothing, the last only deletes."""
+    plan = diff(actual, desired)
+    assert in_stages(plan).steps == tuple(sorted(plan.steps, key=lambda step: VERBS.index(step.verb)))
+    assert apply(in_stages(plan), actual) == apply(plan, actual) == desired
+    assert plan.stage(*plan.verbs) == plan
+    added = apply(plan.stage("add"), actual)
+    assert added.flows >= actual.flows and added.groups >= actual.groups and added.meters >= actual.meters
+    modified = apply(plan.stage("modify"), added)
+    assert modified.flows >= desired.flows and modified.groups >= desired.groups and modified.meters >= desired.meters
+    assert all(plan.stage(verb) for verb in plan.verbs)
+
+
+@pytest.mark.parametrize("order", [lambda plan: plan, in_stages], ids=["a plan", "its stages"])
 @settings(max_examples=40, deadline=None)
 @given(COMPILED, COMPILED)
-def test_at_no_step_a_flow_lacks_its_group_or_meter(actual: SwitchState, desired: SwitchState) -> None:
+def test_at_no_step_a_flow_lacks_its_group_or_meter(
+    order: Callable[[Plan], Plan], actual: SwitchState, desired: SwitchState
+) -> None:
     """A switch refuses a flow whose group or meter is not there, and their end takes the flows that use them along."""
     assume(actual.groups or desired.groups)
     flows: dict[object, Flow] = dict(actual.flow_by_key.items())
     there = {Group: set(actual.group_by_number), Meter: set(actual.meter_by_number)}
     uses = Counter(use for flow in actual.flows for use in _uses(flow))
-    for step in diff(actual, desired).steps:
+    for step in order(diff(actual, desired)).steps:
         what = step.what
         if isinstance(what, Flow):
             replaced = flows.pop(what.key, None)

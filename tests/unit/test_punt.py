@@ -5,7 +5,8 @@ from __future__ import annotations
 import struct
 from collections import Counter
 from dataclasses import replace
-from ipaddress import IPv4Address, ip_address
+from ipaddress import IPv4Address, IPv6Address, ip_address
+from pathlib import Path
 from random import Random
 
 import pytest
@@ -13,9 +14,10 @@ import pytest
 from portlb_app import packets
 from portlb_app.compiler import compile as compile_config
 from portlb_app.compiler.place import vip_numbers
-from portlb_app.config import Config, Rewrite, Switch, Vip, load
+from portlb_app.config import Address, Config, Rewrite, Switch, Vip, load
 from portlb_app.fragments import WAIT_SECONDS
 from portlb_app.openflow import (
+    CONTROLLER,
     IN_PORT,
     Action,
     Learn,
@@ -26,9 +28,21 @@ from portlb_app.openflow import (
     ToController,
     ToGroup,
 )
-from portlb_app.pipeline import COOKIE, FAMILIES, PUNTED, Reason, cookie
-from portlb_app.punt import BACKLOG, Backlog, Punt, Punted, Send, reason_of
-from tests import generate, reference, wire
+from portlb_app.pipeline import (
+    COOKIE,
+    FAMILIES,
+    PUNTED,
+    ROW_GROUP,
+    ROWS,
+    SIGNAL,
+    Reason,
+    cookie,
+    row_told,
+    tell_row,
+)
+from portlb_app.punt import BACKLOG, Backlog, Fate, Punt, Punted, Send, reason_of
+from portlb_app.selection import rows
+from tests import generate, reference, trees, wire
 from tests.reference import ICMP, ICMPV6, SYN, TCP, UDP, All, AnyOf, Drop, Ip, Outcome, Packet, To, deliver, judge
 
 REASONS = {reason.name.lower(): reason for reason in PUNTED}
@@ -68,16 +82,26 @@ def receivers(state: SwitchState, actions: tuple[Action, ...], ip: Ip) -> tuple[
     return frozenset(action.port for action in actions if isinstance(action, Output)), False
 
 
+def punt_for(config: Config) -> Punt:
+    """A controller with a configuration, to which all switches are connected."""
+    punt = Punt()
+    punt.adopt(config)
+    for switch in config.switches:
+        punt.connected(switch.dpid)
+    return punt
+
+
 def agrees(config: Config, state: SwitchState, sends: tuple[Send, ...], outcome: Outcome, ip: Ip) -> bool:
     """Whether what is sent is what an outcome means; who is sent back what came in is on the network side."""
-    network = {switch.name: switch.network for switch in config.switches}
-    port = {server.name: server.connector.port for server in config.servers}
+    switches = {switch.name: switch for switch in config.switches}
+    port = {}
     for server in config.servers:
-        if server.connector.port == network[server.connector.switch]:
-            port[server.name] = IN_PORT
-    found = [receivers(state, send.actions, ip) for send in sends]
-    got = frozenset(port for ports, _ in found for port in ports)
-    chosen = any(choice for _, choice in found)
+        switch = switches[server.connector.switch]
+        one_armed = server.connector.port == switch.network
+        port[server.name] = switch.dpid, IN_PORT if one_armed else server.connector.port
+    found = [(send.dpid, *receivers(state, send.actions, ip)) for send in sends]
+    got = frozenset((dpid, port) for dpid, ports, _ in found for port in ports)
+    chosen = any(choice for _, _, choice in found)
     match outcome:
         case To(server):
             return got == {port[server]}
@@ -134,8 +158,7 @@ def test_random_packets_get_what_the_reference_says() -> None:
     for number in range(900):
         random = Random(f"punt/{number}")
         config = generate.configuration(random)
-        punt = Punt()
-        punt.adopt(config)
+        punt = punt_for(config)
         states = compile_config(config)
         for switch in config.switches:
             state = states[switch.name]
@@ -185,6 +208,65 @@ def test_random_packets_get_what_the_reference_says() -> None:
         assert all(seen[reason, kind.__name__] >= 3 for kind in kinds), seen
 
 
+def test_entrances_give_packets_to_the_servers_own_switches() -> None:
+    """Random trees: errors and fragments handed up at any entrance reach who gets them with one switch, at home."""
+    seen: Counter[tuple[str, str]] = Counter()
+    for number in range(300):
+        random = Random(f"entrances/{number}")
+        tree = trees.tree(random)
+        (only,) = tree.single.switches
+        entrances = [switch for switch in tree.spread.switches if switch.network is not None]
+        punt, state = punt_for(tree.spread), compile_config(tree.spread)["s1"]
+        for _ in range(40):
+            packet = generate.packet(random, tree.single, only)
+            outcome, ip = deliver(tree.single, only, packet), packet.payload
+            if not isinstance(outcome, reference.Punted) or not isinstance(ip, Ip) or ip.fragment == "later":
+                continue
+            if outcome.reason not in ("icmp_error", "fragment"):
+                continue
+            vip = next(vip for vip in tree.single.vips if vip.name == outcome.vip)
+            wanted = judge(tree.single, only, vip, ip)
+            first = replace(packet, payload=replace(ip, source=_another(random, ip.source)))
+            frame = framed(first)
+            up = handed_up(tree.spread, vip, outcome.reason, packet.in_port, frame, ip.destination_port)
+            sends = punt.take(random.choice(entrances).dpid, up, 0.0)
+            what = f"{number}: {packet}\nmeans {wanted}\nwith {tree.spread}"
+            assert agrees(tree.spread, state, sends, wanted, ip), what
+            assert rewritten(tree.single, vip, first, outcome.reason, sends, frame), what
+            if outcome.reason == "fragment":
+                later = replace(up, frame=later_fragment(frame))
+                after = punt.take(random.choice(entrances).dpid, later, 0.1)
+                assert [send.actions for send in after] == [send.actions for send in sends], what
+                assert [send.dpid for send in after] == [send.dpid for send in sends], what
+            seen[outcome.reason, type(wanted).__name__] += 1
+    for reason, kinds in (("icmp_error", (To, All, AnyOf, Drop)), ("fragment", (To, AnyOf, Drop))):
+        assert all(seen[reason, kind.__name__] >= 3 for kind in kinds), seen
+
+
+def _another(random: Random, address: Address) -> Address:
+    """A random address of the same family, none of a special one."""
+    if isinstance(address, IPv4Address):
+        return IPv4Address(random.randrange(0x0B000000, 0x7F000000))
+    return IPv6Address(0x2001 << 112 | random.getrandbits(64))
+
+
+def test_a_server_whose_switch_is_away_gets_nothing() -> None:
+    """And that is counted."""
+    text = (Path(__file__).parents[2] / "flows/tree/lb.yaml").read_text()
+    config = load(text.replace("default_server: d", "default_server: d\n    icmp: {errors: owner}"))
+    punt = punt_for(config)
+    up = handed_up(config, config.vips[0], "icmp_error", 1, error(2))
+    (send,) = punt.take(1, up, 0.0)
+    assert (send.dpid, send.in_port, send.actions) == (2, CONTROLLER, (Output(3),))
+    punt.disconnected(2)
+    assert punt.take(1, up, 0.0) == ()
+    assert punt.counts == {(Reason.ICMP_ERROR, Fate.SENT): 1, (Reason.ICMP_ERROR, Fate.ABSENT): 1}
+    punt.connected(2)
+    cut = frozenset(link for link in config.links if link.one.switch == "left")
+    punt.adopt(config, cut)
+    assert punt.take(1, up, 0.0) == (), "no link leads there"
+
+
 def _leaves(send: Send, switch: Switch, in_port: int, vip: Vip, ip: Ip) -> bool:
     """Whether a server's packet goes to the network, rewritten as far as no switch does it."""
     out = send.actions[-1]
@@ -201,10 +283,15 @@ def test_what_is_handed_up_has_a_meter() -> None:
     tried = 0
     for number in range(60):
         for state in compile_config(generate.configuration(Random(f"meter/{number}"))).values():
-            up = [flow for flow in state.flows if ToController() in flow.actions]
+            up = [
+                flow for flow in state.flows if {ToController(), ToGroup(ROW_GROUP)} & set(flow.actions)
+            ]
             for flow in up:
                 reason = reason_of(flow.cookie)
                 assert reason is not None
+                if flow.table == SIGNAL.number:  # only the group leads there
+                    assert reason is Reason.SIGNAL
+                    continue
                 assert flow.actions[0].meter == PUNTED[reason].number  # type: ignore[union-attr]
                 assert PUNTED[reason] in state.meters
             assert {reason_of(flow.cookie) for flow in up} == {
@@ -245,8 +332,7 @@ class Desk:
             assert text.count(old) == 1, old
             text = text.replace(old, new)
         self.config = load(text)
-        self.punt = Punt()
-        self.punt.adopt(self.config)
+        self.punt = punt_for(self.config)
 
     def take(self, reason: str, frame: bytes, port: int = 0, now: float = 0.0) -> tuple[Send, ...]:
         return self.punt.take(1, handed_up(self.config, self.config.vips[0], reason, 1, frame, port), now)
@@ -335,6 +421,24 @@ def test_a_syn_that_asks_by_its_option_goes_through_the_pool() -> None:
     assert desk.counted("signal") == {"sent": 4}
 
 
+def test_a_syn_goes_where_the_row_that_came_up_with_it_says() -> None:
+    """And a plain one, where plain clients follow the rows; not where somebody else gets them."""
+    for port, names in ((20, ("a", "b", "c")), (21, ("a", "b"))):
+        desk = Desk(("legacy: drop", "legacy: balance"))
+        vip = desk.config.vips[0]
+        for row in range(ROWS):
+            for options in (generate.ASKS, b""):
+                up = handed_up(desk.config, vip, "signal", 1, syn(port, options), port)
+                (send,) = desk.punt.take(1, replace(up, row=row), 0)
+                wanted = rows(names)[row] if options or port == 20 else "a"
+                assert send.actions == (Output({"a": 2, "b": 3, "c": 4}[wanted]),)
+
+
+def test_a_row_that_is_none_is_none() -> None:
+    assert [row_told(register) for register in (0, 1, ROWS, ROWS + 1, 1 << 31)] == [None, 0, ROWS - 1, None, None]
+    assert [tell_row(row)[0] for row in (0, ROWS - 1)] == [SetField("reg1", 1), SetField("reg1", ROWS)]
+
+
 def test_a_syn_that_does_not_ask_is_a_plain_clients() -> None:
     """E3, E4: at once, by the port's policy."""
     desk = Desk()
@@ -393,7 +497,7 @@ def test_f2_a_fragment_whose_first_does_not_come(changes: tuple[tuple[str, str],
     assert desk.take("fragment", frames[1]) == desk.take("fragment", frames[2]) == ()
     assert list(desk.punt.expire(WAIT_SECONDS / 2)) == []
     sends = list(desk.punt.expire(WAIT_SECONDS))
-    assert [action.port for _, send in sends for action in send.actions if isinstance(action, Output)] == gets
+    assert [action.port for send in sends for action in send.actions if isinstance(action, Output)] == gets
     assert desk.counted("fragment") == {"unknown": 2}
 
 

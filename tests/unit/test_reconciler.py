@@ -143,6 +143,7 @@ def test_a_switch_that_does_not_do_what_it_says_is_an_error_and_no_busy_loop(ses
     session(Applied(A))
     assert session(StateRead(A, state(1))) == []
     (error,) = session.reconciler.status(0).switches[0].errors
+    assert session.reconciler.status(0).switches[0].drift == 0
     assert error.startswith("took the change but still needs 1 steps: add flow")
 
 

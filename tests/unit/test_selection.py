@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from portlb_app.pipeline import ROWS
-from portlb_app.selection import rows
+from portlb_app.selection import rows, rows_among
 
 NAMES = st.lists(
     st.text("abcdefghijklmnopqrstuvwxyz0123456789-", min_size=1, max_size=8), min_size=1, max_size=ROWS, unique=True
@@ -83,3 +83,40 @@ def test_limits() -> None:
         rows(pool(ROWS + 1))
     with pytest.raises(ValueError, match="each once"):
         rows(("a", "b", "a"))
+    with pytest.raises(ValueError, match="a weight"):
+        rows(("a", "b"), (1,))
+    with pytest.raises(ValueError, match="a weight"):
+        rows(("a", "b"), (1, 0))
+
+
+WEIGHED = st.dictionaries(st.text("abcdefgh", min_size=1, max_size=4), st.integers(1, 256), min_size=1, max_size=40)
+
+
+@settings(max_examples=60, deadline=None)
+@given(WEIGHED)
+def test_shares_follow_weights(weights: dict[str, int]) -> None:
+    """To within one row of the exact share, but that everybody has at least one: those are taken from all others."""
+    shares = Counter(rows(tuple(weights), tuple(weights.values())))
+    total = sum(weights.values())
+    small = sum(1 for weight in weights.values() if weight * ROWS < total)
+    assert sum(shares.values()) == ROWS and set(shares) == set(weights)
+    for server, weight in weights.items():
+        exact = ROWS * weight / total
+        assert exact - 1 - small < shares[server] < exact + 1 or shares[server] == 1, (server, exact, shares)
+
+
+@settings(max_examples=60, deadline=None)
+@given(WEIGHED, st.data())
+def test_who_can_be_reached_keeps_its_rows(weights: dict[str, int], data: st.DataObject) -> None:
+    """A switch with some of the servers agrees with a switch with all of them about every row of theirs."""
+    some = frozenset(data.draw(st.sets(st.sampled_from(sorted(weights)), min_size=1)))
+    servers, given_weights = tuple(weights), tuple(weights.values())
+    every, among = rows(servers, given_weights), rows_among(servers, given_weights, some)
+    assert all(here == there for here, there in zip(among, every, strict=True) if there in some)
+    alone = {server: weights[server] for server in servers if server in some}
+    assert Counter(among) == Counter(rows(tuple(alone), tuple(alone.values()))), "and each has its share"
+
+
+def test_nobody_can_be_reached() -> None:
+    """Then there are no rows."""
+    assert rows_among(("a", "b"), (1, 1), frozenset()) == ()

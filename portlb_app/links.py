@@ -1,0 +1,62 @@
+"""Which links between switches work, from what switches say about their ports.
+
+A link is down as soon as a switch says that its end is down or not there. A switch that is not connected says nothing:
+its packets may well go on, so the other end decides. So does it at the start, before both have spoken.
+
+A link that comes back must stay up for a while before it is used again: one that flaps then costs one change for a
+spell, not two for every flap.
+
+Time is an argument: seconds of any monotonic clock.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from portlb_app.config import Link
+
+HOLD = 1.0
+"""Seconds a link is up before it is used again: longer than a carrier bounces while both ends agree on a speed."""
+HOLD_UNHEARD = 15.0
+"""The same where only one end says so. The other switch may have just started, and have no tables until it reaches the
+controller: Open vSwitch tries every 8 s at the longest, unless it is told otherwise (``max_backoff``)."""
+
+End = tuple[int, int]
+"""A datapath id and an OpenFlow port."""
+
+
+class Links:
+    """What was said last about every port, and since when links are up again."""
+
+    def __init__(self) -> None:
+        self.down: frozenset[Link] = frozenset()
+        """The links that are not to be used, as last judged."""
+        self._up: dict[int, frozenset[int]] = {}
+        self._since: dict[Link, float] = {}
+
+    def see(self, dpid: int, up: frozenset[int]) -> None:
+        """A switch says that of its OpenFlow ports these are there, and up."""
+        self._up[dpid] = up
+
+    def forget(self, dpid: int) -> None:
+        """A switch does not say anything any more."""
+        self._up.pop(dpid, None)
+
+    def judge(self, links: Mapping[Link, tuple[End, End]], now: float) -> frozenset[Link]:
+        """Which of these links are not to be used at time `now`; all others are forgotten."""
+        self._since = {link: since for link, since in self._since.items() if link in links}
+        self.down = frozenset(link for link, ends in links.items() if not self._usable(link, ends, now))
+        return self.down
+
+    def _usable(self, link: Link, ends: tuple[End, End], now: float) -> bool:
+        heard = [port in self._up[dpid] for dpid, port in ends if dpid in self._up]
+        if not all(heard):
+            self._since.pop(link, None)
+            return False
+        if link not in self.down:
+            return True
+        since = self._since.setdefault(link, now)
+        if now - since < (HOLD if len(heard) == len(ends) else HOLD_UNHEARD):
+            return False
+        del self._since[link]
+        return True
