@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from mininet_topos.chapters import datagrams, drift, plain_client, redirected, shares, stateless, tables, unchanged
+from mininet_topos.cuts import detour
 from mininet_topos.stage import Demo
 
 PICTURE = """
@@ -16,5 +17,5 @@ PICTURE = """
 DEMO = Demo(
     "leafspine",
     PICTURE,
-    (tables, redirected, unchanged, shares, plain_client, datagrams, drift, stateless),
+    (tables, redirected, unchanged, shares, plain_client, datagrams, drift, stateless, detour),
 )

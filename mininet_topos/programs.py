@@ -24,6 +24,7 @@ PORTLB = (sys.executable, "-m", "portlb_app.cli")
 DATAGRAMS = (sys.executable, "-m", "mininet_topos.datagrams")
 
 _NGINX = """
+user root;
 worker_processes 1;
 daemon off;
 pid {directory}/nginx.pid;

@@ -73,7 +73,7 @@ class Downloads:
         self._into, self._number, self._content = directory / f"downloads-{time.monotonic_ns()}", number, content
         self._into.mkdir()
         at_once = ("--parallel", "--parallel-immediate", "--parallel-max", str(number))
-        words = (*("curl", "--silent", "--max-time", "60", *at_once), "--output", f"{self._into}/#1")
+        words = (*("curl", "--silent", "--fail", "--max-time", "60", *at_once), "--output", f"{self._into}/#1")
         said = ("--write-out", "%{filename_effective} %header{x-server}\\n", f"{url}?[1-{number}]")
         self._process = host.popen([*words, *said], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
         wait_for(lambda: len(self.sizes()) == number and min(self.sizes().values()), f"{number} downloads run")
