@@ -21,7 +21,7 @@ import yaml
 
 from portlb_app.config import Address, Rewrite, Server, load
 from tests.net import connectors
-from tests.net.network import ROOT, Namespace, Network, client_agent, end, until
+from tests.net.network import ROOT, Namespace, Network, client_agent, end, until, wait_ready
 from tests.net.wiring import Hosts
 from tests.ovs.switch import Switch
 
@@ -83,19 +83,22 @@ class Balancer(Hosts):
         directory.mkdir()
         self.switch = Switch(directory, within=self.lb.command(), options=())
         stack.callback(self.switch.close)
-        controller = f"tcp:127.0.0.1:{OPENFLOW}"
         for each in config.switches:
-            self.switch.add_bridge(each.name, each.dpid, self.ports[each.name], controller, "netdev", "system")
+            self.switch.add_bridge(each.name, each.dpid, self.ports[each.name], None, "netdev", "system")
         for name, kind in kinds.items():
             server = config.server_by_name[name]
             connectors.KINDS[kind](network, self.switch, *server.connector, self.lb, self.servers[name])
             self.settle(server)
-        self.controller = self.start_controller()
-        self.wait_synced()
-        for server in self.config.servers:
+        self.controller = self._controller()
+        starting = [self._agent(server) for server in config.servers if agents is None or server.name in agents]
+        for server in config.servers:
             self._nginx(server)
-            if agents is None or server.name in agents:
-                self._agent(server)
+        wait_ready(self.controller)  # before switches look for it, or they wait for a second until they try again
+        for each in config.switches:
+            self.switch.set_controller(each.name, f"tcp:127.0.0.1:{OPENFLOW}")
+        for agent in starting:
+            wait_ready(agent)
+        self.wait_synced()
 
     def speak(self, family: int, vip: str | None = None) -> Self:
         """Talk to a VIP (the first if None), by this version of IP."""
@@ -124,9 +127,9 @@ class Balancer(Hosts):
             host.popen(*words, stdout=output, stderr=output)
         until(lambda: all(host.listens(port) for port in ports), f"nginx of {server.name} listens")
 
-    def _agent(self, server: Server) -> None:
+    def _agent(self, server: Server) -> subprocess.Popen[Any]:
         words = ("agent", "server", "--interface", "eth0", "--config", str(self.file), "--server", server.name)
-        self.servers[server.name].popen_ready(sys.executable, "-m", "portlb_app.cli", *words, cwd=ROOT)
+        return self.servers[server.name].popen_piped(sys.executable, "-m", "portlb_app.cli", *words, cwd=ROOT)
 
     def datagrams(self, ports: Iterable[int]) -> None:
         """Have every server answer datagrams (UDP at these ports, SCTP at all), as what its packets come to."""
@@ -173,10 +176,15 @@ class Balancer(Hosts):
 
     # ---- controller ----
 
-    def start_controller(self) -> Any:
+    def start_controller(self) -> subprocess.Popen[Any]:
         """A controller on the switches' own loopback, ready."""
+        controller = self._controller()
+        wait_ready(controller)
+        return controller
+
+    def _controller(self) -> subprocess.Popen[Any]:
         words = (sys.executable, "-m", "portlb_app.cli", "controller", str(self.file), "--resync-interval", "2")
-        return self.lb.popen_ready(*words, cwd=ROOT)
+        return self.lb.popen_piped(*words, cwd=ROOT)
 
     def status(self) -> dict[str, Any]:
         """What ``GET /v1/status`` says."""
