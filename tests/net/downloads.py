@@ -50,11 +50,19 @@ def dawdle(connections: dict[socket.socket, bytearray], limit: int) -> None:
 
 
 def finish(connections: dict[socket.socket, bytearray]) -> None:
-    """Read the rest of each, until it ends or breaks."""
-    for one, content in connections.items():
-        with contextlib.suppress(OSError):
-            while data := one.recv(1 << 20):
-                content += data
+    """Read the rest of each, until it ends or breaks, or nothing comes any more."""
+    waiting = set(connections)
+    for one in waiting:
+        one.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 16 * BUFFER)
+    while waiting:
+        ready, _, _ = select.select(waiting, [], [], PATIENCE)
+        for one in ready or waiting.copy():
+            data = b""
+            with contextlib.suppress(OSError):
+                data = one.recv(1 << 20, socket.MSG_DONTWAIT)
+            connections[one] += data
+            if not data:
+                waiting.discard(one)
 
 
 def main(address: str, port: int, path: str, number: int, limit: int, digest: str) -> None:
