@@ -1,7 +1,8 @@
 """Which links between switches work, from what switches say about their ports.
 
 A link is down as soon as a switch says that its end is down or not there. A switch that is not connected says nothing:
-its packets may well go on, so the other end decides. So does it at the start, before both have spoken.
+its packets may well go on, so the other end decides, and a link nobody speaks of works. Only at the start, before both
+ends had the time to speak (`HEARING`), should nobody act on that.
 
 A link that comes back must stay up for a while before it is used again: one that flaps then costs one change for a
 spell, not two for every flap.
@@ -20,6 +21,9 @@ HOLD = 1.0
 HOLD_UNHEARD = 15.0
 """The same where only one end says so. The other switch may have just started, and have no tables until it reaches the
 controller: Open vSwitch tries every 8 s at the longest, unless it is told otherwise (``max_backoff``)."""
+
+HEARING = 10.0
+"""Seconds after the start in which switches that can reach the controller have done so (see `HOLD_UNHEARD`)."""
 
 End = tuple[int, int]
 """A datapath id and an OpenFlow port."""
@@ -41,6 +45,10 @@ class Links:
     def forget(self, dpid: int) -> None:
         """A switch does not say anything any more."""
         self._up.pop(dpid, None)
+
+    def all_heard(self, links: Mapping[Link, tuple[End, End]]) -> bool:
+        """Whether the switches at both ends of each of these links say something."""
+        return all(dpid in self._up for ends in links.values() for dpid, _ in ends)
 
     def judge(self, links: Mapping[Link, tuple[End, End]], now: float) -> frozenset[Link]:
         """Which of these links are not to be used at time `now`; all others are forgotten."""

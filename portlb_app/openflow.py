@@ -358,6 +358,18 @@ class Learn:
 
 
 @dataclass(frozen=True, order=True)
+class Learned:
+    """What a switch has learned in `table` under a cookie, and sends out of a port."""
+
+    table: int
+    cookie: int
+    port: int
+
+    def __str__(self) -> str:
+        return f"table={self.table},cookie={self.cookie:#x}/-1,out_port={_PORTS.get(self.port, self.port)}"
+
+
+@dataclass(frozen=True, order=True)
 class Opaque:
     """Something read from a switch that no flow of ours contains."""
 

@@ -34,7 +34,8 @@ it: then it is read, and told once more. Two switches without links between them
 plan at once.
 
 A **link** that is down (`links`) changes what is asked of the switches: the live configuration, and one on trial, are
-compiled again without it.
+compiled again without it. A controller that starts while one is down hears of it when a switch at its end connects, and
+does not change switches that links join before.
 
 A **proposed configuration** is on trial until every connected switch is synced with it. A switch that refuses, or the
 deadline, withdraws it: all switches go back to the last good one, in the same order. Absent switches don't hold it up;
@@ -58,7 +59,7 @@ import networkx as nx
 from portlb_app import topology
 from portlb_app.compiler import compile
 from portlb_app.config import Config, Link, load
-from portlb_app.links import End, Links
+from portlb_app.links import HEARING, End, Links
 from portlb_app.openflow import SwitchState
 from portlb_app.plan import VERBS, Plan, Verb, apply, diff
 
@@ -351,6 +352,7 @@ class Reconciler:
         self._switches: dict[int, _Switch] = {}
         self._links = Links()
         self._parts = _parts((live,), frozenset())
+        self._links_known_at = math.inf
         self._commands: list[Command] = []
         self._now = 0.0
 
@@ -540,6 +542,8 @@ class Reconciler:
 
     def _judge_links(self) -> None:
         """Find the links that are not to be used; if they are others than before, compile without them."""
+        known_at = self._now if self._links.all_heard(self._live.ends) else self._now + HEARING
+        self._links_known_at = min(self._links_known_at, known_at)
         links, before = {**self._live.ends, **self._wanted.ends}, self._links.down
         down = self._links.judge(links, self._now)
         for link in sorted(down - before):
@@ -617,10 +621,11 @@ class Reconciler:
     def _do_next(self, switch: _Switch, others: Turn) -> None:
         """Command what comes next for a switch, unless something that others do comes before."""
         depth = self._depth(switch.dpid)
+        too_early = switch.dpid in self._parts and self._now < self._links_known_at
         if switch.plan is None or (not switch.plan and others >= _LAST):
             switch.in_flight = "read"
             self._commands.append(ReadState(switch.dpid))
-        elif verbs := [verb for verb in switch.plan.verbs if _turn(verb, depth) <= others]:
+        elif not too_early and (verbs := [verb for verb in switch.plan.verbs if _turn(verb, depth) <= others]):
             switch.in_flight, switch.sent, switch.synced_with = "apply", switch.plan.stage(*verbs), None
             switch.holds_ours = True
             self._commands.append(Apply(switch.dpid, switch.sent))

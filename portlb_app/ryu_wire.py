@@ -39,6 +39,7 @@ from portlb_app.openflow import (
     Group,
     Kind,
     Learn,
+    Learned,
     Match,
     Meter,
     Opaque,
@@ -307,6 +308,10 @@ def message(datapath: Any, step: Step) -> Any:
             return _group_mod(datapath, step.verb, group)
         case Meter() as meter:
             return _meter_mod(datapath, step.verb, meter)
+        case Learned(table, cookie, port):
+            return parser.OFPFlowMod(
+                datapath, cookie, (1 << 64) - 1, table, ofp.OFPFC_DELETE, out_port=port, out_group=ofp.OFPG_ANY
+            )
 
 
 def bundle_add(datapath: Any, bundle: int, step: Step) -> Any:

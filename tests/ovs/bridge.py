@@ -16,7 +16,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from portlb_app.openflow import LOCAL, Flow, Group, SwitchState, ToGroup, actions_text
+from portlb_app.openflow import LOCAL, Flow, Group, Learned, SwitchState, ToGroup, actions_text
 from portlb_app.pipeline import ROW_GROUP
 from portlb_app.plan import diff
 from tests.ovs.switch import Switch
@@ -135,6 +135,7 @@ class Bridge:
             for step in plan.steps
             if isinstance(step.what, Flow)
         ]
+        lines += [f"delete {step.what}" for step in plan.steps if isinstance(step.what, Learned)]
         self.switch.ofctl("add-flows", self.name, "-", "--bundle", text="\n".join(lines))
         self.command("revalidator/purge")
         self._flows = after.flows

@@ -14,6 +14,7 @@ from portlb_app.openflow import SwitchState
 from portlb_app.reconciler import Configuration
 from tests.ovs.controller import ControllerProcess, wait_for
 from tests.ovs.switch import Switch
+from tests.ovs.test_controller import changes_sent
 
 TEXT = (Path(__file__).parents[2] / "flows/leafspine/lb.yaml").read_text()
 WHOLE = Configuration.of(TEXT)
@@ -149,6 +150,33 @@ def test_a_port_that_was_down_before_the_controller_came(fabric: Fabric) -> None
     fabric.connect(*NAMES)
     wait_for("installed without the link", lambda: fabric.holds(tables({CUT})), SOON)
     fabric.settle()
+
+
+def test_a_controller_that_starts_again_while_a_link_is_down_changes_nothing(fabric: Fabric) -> None:
+    """Even if the switch that knows of it connects last."""
+    fabric.connect(*NAMES)
+    fabric.switch.appctl("vlog/set", "vconn:file:dbg")
+    fabric.switch.appctl("vlog/disable-rate-limit", "vconn")
+    before = changes_sent(fabric.switch)
+    fabric.admin(port(CUT.one), "down")
+    wait_for("the other way is taken", lambda: fabric.holds(tables({CUT})), SOON)
+    fabric.settle()
+    fabric.controller.kill()
+    sent = changes_sent(fabric.switch)
+    assert sent > before, "the log must show changes, or the last assertion proves nothing"
+    fabric.controller = ControllerProcess(fabric.controller.log.with_suffix(".yaml"))
+    first = [name for name in NAMES if name != CUT.one.switch]
+    for name in first:
+        fabric.switch.set_controller(name, fabric.controller.target)
+    for name in first:
+        wait_for("it was read", lambda name=name: fabric.controller.switch(name)["read_age_seconds"])
+    assert all(fabric.links().values())
+    fabric.connect(CUT.one.switch)
+    fabric.settle()
+    fabric.switch.appctl("vlog/set", "vconn:file:info")
+    assert not all(fabric.links().values())
+    assert fabric.holds(tables({CUT}))
+    assert changes_sent(fabric.switch) == sent
 
 
 def test_a_new_configuration_is_for_the_links_that_work(fabric: Fabric) -> None:

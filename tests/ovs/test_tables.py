@@ -230,6 +230,23 @@ def test_e4_or_is_remembered(bridge: Bridge, switch: ovs.Switch, rewrite: str) -
             assert set(after_it) <= {PORT["c"], PORT["d"]}, "the rows decide for the others"
 
 
+def test_e4_who_moves_is_not_looked_for_where_it_was(bridge: Bridge, switch: ovs.Switch) -> None:
+    """E4: a server moves to another connector: its remembered connections follow its rows, the others stay."""
+    data = yaml.safe_load(FIG2)
+    data["vips"]["web"]["redirect_ports"][22] = {"servers": ["a", "b"], "legacy": "pin"}
+    before = compiler.compile(load(yaml.safe_dump(data)))["s1"]
+    bridge.install(before)
+    first = {port: set(bridge.send(NETWORK, [tcp(22, SYN, port)])) for port in range(50000, 50040)}
+    data["servers"]["a"]["connector"], data["servers"]["c"]["connector"] = "s1:4", "s1:2"
+    bridge.change(before, compiler.compile(load(yaml.safe_dump(data)))["s1"])
+    moved = {PORT["a"]: PORT["c"], PORT["b"]: PORT["b"]}
+    learned = [line for line in switch.dump_flows(bridge.name) if "cookie=0x504d" in line]
+    remembered = {int(port) for line in learned for port in re.findall(r"tp_src=(\d+)", line)}
+    assert remembered == {port for port, where in first.items() if where == {PORT["b"]}}
+    for port, where in first.items():
+        assert {moved[each] for each in where} == set(bridge.send(NETWORK, [tcp(22, ACK, port)]))
+
+
 @pytest.mark.parametrize(
     ("default_for", "unknown_plain", "unknown_redirect", "shared_plain"),
     [

@@ -15,11 +15,12 @@ from random import Random
 import pytest
 
 from portlb_app import compiler
-from portlb_app.config import Config, Connector
+from portlb_app.config import Config, Connector, load
 from tests import generate, trees
+from tests.generate import mac_text
 from tests.ovs import switch as ovs
 from tests.ovs.bridge import Bridge, Changes, Seen
-from tests.ovs.test_reference import expected, handed_up
+from tests.ovs.test_reference import expected, handed_up, masks
 from tests.reference import (
     All,
     Answer,
@@ -130,3 +131,54 @@ def test_several_switches_mean_what_one_means(
         print(f" seed {SEED}, {sum(counts.values())} packets: {dict(counts)}", end=" ")
     for kind in (Drop, To, AnyOf, All, ToNetwork, Answer, Punted, Reassembled):
         assert counts[kind.__name__] > sum(counts.values()) // 400, "a kind of outcome is hardly tried"
+
+
+def fanned(leaves: int, servers: int, owned: int) -> Config:
+    """Two entrances, and so many leaves below both, each with so many servers with so many service ports."""
+    names = [f"leaf{number}" for number in range(leaves)]
+    hosts = [f"h{number}" for number in range(leaves * servers)]
+    return load(
+        generate.text(
+            {
+                "switches": {"r1": {"dpid": 1, "network": 1}, "r2": {"dpid": 2, "network": 1}}
+                | {name: {"dpid": number} for number, name in enumerate(names, 3)},
+                "links": [
+                    [f"{root}:{21 + number}", f"{name}:{21 + up}"]
+                    for up, root in enumerate(("r1", "r2"))
+                    for number, name in enumerate(names)
+                ],
+                "vips": {
+                    "web": {
+                        "address": ["10.0.0.100", "fd00::100"],
+                        "mac": "02:00:00:00:00:64",
+                        "default_server": "h0",
+                        "redirect_ports": {80: {"servers": hosts}, 81: {"servers": hosts[:2], "legacy": "balance"}},
+                    }
+                },
+                "servers": {
+                    host: {
+                        "vip": "web",
+                        "connector": f"{names[number % leaves]}:{1 + number // leaves}",
+                        "service_ports": list(range(1000 + number * owned, 1000 + (number + 1) * owned)),
+                        "mac": mac_text(0x020000010000 + number),
+                        "address": f"10.1.0.{number + 1}",
+                    }
+                    for number, host in enumerate(hosts)
+                },
+            }
+        )
+    )
+
+
+def test_look_ups_in_a_tree_do_not_get_slower_with_servers_and_ports(
+    bridges: dict[str, Bridge], switch: ovs.Switch
+) -> None:
+    """An entrance and a leaf need the same masks for 100 servers with 500 service ports as for 4 with 4."""
+    seen = []
+    for config in (fanned(2, 2, 1), fanned(10, 10, 5)):
+        states = compiler.compile(config)
+        bridges["s1"].install(states["r1"])
+        bridges["s2"].install(states["leaf1"])
+        seen.append([masks(switch, bridges[name]) for name in ("s1", "s2")])
+    assert seen[0] == seen[1]
+    assert max(len(shapes) for each in seen[0] for shapes in each.values()) <= 20, seen[0]

@@ -25,6 +25,7 @@ from portlb_app.openflow import (
     Flow,
     Goto,
     Group,
+    Learned,
     Meter,
     Opaque,
     Output,
@@ -305,6 +306,21 @@ def test_meters_change_and_leave_after_the_flows_that_use_them(wire: Wire) -> No
     assert "OFPBFC_MSG_UNSUP" in error[0]
     (error, *_) = wire.tell([Step("modify", Meter(METER, 100, 10))])
     assert error.startswith("modify meter meter=20480,pktps,") and "OFPMMFC_UNKNOWN_METER" in error
+
+
+def test_what_was_learned_is_forgotten_by_where_it_goes(switch: Switch, bridge: str, wire: Wire) -> None:
+    """A flow that has the switch learn sends packets elsewhere from now on: what it learned goes, all else stays."""
+    def learns(port: int) -> SwitchState:
+        return SwitchState(frozenset({flow(14, SetField("reg1", 7), LEARNT4, Output(port), **TCP)}))
+
+    assert wire.converge(learns(1)) == []
+    for source, cookie, port in ((1, LEARNT4.cookie, 1), (2, LEARNT4.cookie, 2), (3, LEARNT4.cookie + 1, 1)):
+        text = f"table={LEARNT4.table},cookie={cookie:#x},tcp,tcp_src={source},actions=output:{port}"
+        switch.ofctl("add-flow", bridge, text)
+    assert wire.converge(learns(2)) == [] and wire.read() == learns(2)
+    left = [line for line in switch.dump_flows(bridge) if "tp_src" in line]
+    assert sorted(re.findall(r"tp_src=(\d)", " ".join(left))) == ["2", "3"], left
+    assert str(Learned(65, 5, IN_PORT)) == "table=65,cookie=0x5/-1,out_port=in_port"
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from itertools import permutations
 from pathlib import Path
 from random import Random
 
@@ -11,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from portlb_app.config import Config, Connector, Link, Switch
-from portlb_app.links import HOLD
+from portlb_app.links import HEARING, HOLD
 from portlb_app.openflow import Flow, Meter, Output, SwitchState, match
 from portlb_app.pipeline import COOKIE
 from portlb_app.plan import Plan, Verb, apply, diff
@@ -49,6 +50,7 @@ DEPTHS = {ROOT: 0, LEFT: 1, RIGHT: 1, **dict.fromkeys(LEAVES, 2)}
 PARENTS = {LEFT: ROOT, RIGHT: ROOT, **{leaf: (LEFT, RIGHT)[leaf % 2] for leaf in LEAVES}}
 LINKS = tuple(sorted(Link(Connector(NAMES[one], 9), Connector(NAMES[two], two)) for one, two in PARENTS.items()))
 TREE = Config((), (), tuple(Switch(name, dpid, 1 if dpid == ROOT else None) for dpid, name in NAMES.items()), LINKS)
+ANY_PORTS = frozenset(range(10))
 EARLIER = {"add": (), "modify": ("add",), "delete": ("add", "modify")}
 """What has to be done everywhere before a stage begins anywhere."""
 
@@ -161,7 +163,7 @@ class World:
 
     # ---- the switches ----
 
-    def connect(self, dpid: int, up: frozenset[int] | None = None) -> None:
+    def connect(self, dpid: int, up: frozenset[int] | None = ANY_PORTS) -> None:
         self.held.setdefault(dpid, EMPTY)
         self.in_flight.pop(dpid, None)
         self.feed(SwitchConnected(dpid, up))
@@ -699,8 +701,41 @@ def test_a_switch_that_connects_with_a_port_down(fabric: Configuration) -> None:
     world.connect(SPINE1, frozenset({1, 3}))
     assert not used(world)[str(CUT)]
     world.settle()
+    world.feed(Tick(), after=HEARING)
+    world.settle()
     assert {dpid for dpid, _ in world.sent} == {LEAF1}
     world.assert_converged()
+
+
+@pytest.mark.parametrize("order", list(permutations([SPINE1, SPINE2, LEAF1, LEAF2]))[::3])
+def test_a_controller_that_starts_while_a_link_is_down_changes_nothing(
+    fabric: Configuration, order: tuple[int, ...]
+) -> None:
+    """Whichever switch connects first: most know nothing of the link, but have tables without it."""
+    world = World(fabric)
+    cut = fabric.without(frozenset({CUT}))
+    for dpid in order:
+        world.held[dpid] = cut.targets[dpid].state
+        world.connect(dpid, frozenset(ALL_UP[dpid] - ({2} if dpid == SPINE1 else set())))
+        world.settle()
+        world.feed(Tick(), after=1.0)
+    world.settle()
+    world.assert_converged()
+    assert world.sent == []
+
+
+def test_switches_are_not_waited_for_longer_than_they_need_at_the_start(fabric: Configuration) -> None:
+    world = World(fabric)
+    world.connect(LEAF1, frozenset(ALL_UP[LEAF1]))
+    world.settle()
+    assert world.state(LEAF1) == "applying" and not world.sent
+    world.feed(Tick(), after=HEARING)
+    world.settle()
+    assert world.state(LEAF1) == "synced" and world.sent
+    world.lose(LEAF1)
+    world.connect(LEAF2, frozenset(ALL_UP[LEAF2]))
+    world.settle()
+    assert world.state(LEAF2) == "synced", "only at the start"
 
 
 def test_a_proposal_is_compiled_for_the_links_that_work(world: World, fabric: Configuration) -> None:
