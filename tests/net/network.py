@@ -24,6 +24,7 @@ from portlb_app import packets
 
 ROOT = Path(__file__).resolve().parents[2]
 PATIENCE = 10.0  # seconds until a condition that must come true counts as failed
+START = 30.0  # the same for a program that starts: several do at once
 
 FIN, SYN, RST, PSH, ACK = 0x001, 0x002, 0x004, 0x008, 0x010
 REDIRECT, CONFIRM = 0x800, 0x400
@@ -66,7 +67,7 @@ def wait_ready(process: subprocess.Popen[Any]) -> None:
     assert process.stdout is not None and process.stderr is not None
     with selectors.DefaultSelector() as selector:
         selector.register(process.stdout, selectors.EVENT_READ)
-        if not selector.select(PATIENCE) or not process.stdout.readline().startswith("ready"):
+        if not selector.select(START) or not process.stdout.readline().startswith("ready"):
             process.kill()
             raise AssertionError(f"{' '.join(map(str, process.args))} did not get ready:\n{process.stderr.read()}")
 

@@ -88,7 +88,8 @@ class Hosts:
     """All hosts of a configuration, linked; Open vSwitch is not there yet.
 
     `ports` has for every switch the interfaces that are its ports, with their OpenFlow numbers; `sides` are those on
-    the network side. Connectors in `others` get no link: somebody else makes the server's ``eth0`` for it.
+    the network side, `links` one end of every link. Connectors in `others` get no link: somebody else makes the
+    server's ``eth0`` for it.
     """
 
     def __init__(self, network: Network, config: Config, mtu: int, others: frozenset[Connector] = frozenset()) -> None:
@@ -102,6 +103,7 @@ class Hosts:
         if any(server.connector in sides for server in config.servers):
             lan = Segment(network, "lan")
         self._network_side(lan, mtu)
+        self.links = tuple(inside(link[0]) for link in config.links)
         for link in config.links:
             network.link(self.lb, self.lb, None, (self._port(link[0]), self._port(link[1])))
         groups: dict[Connector, list[Server]] = {}
@@ -154,10 +156,10 @@ class Hosts:
         hashed = (f"net.ipv{version}.fib_multipath_hash_policy=1" for version in (4, 6))
         filters = (f"net.ipv4.conf.{name}.rp_filter=0" for name in ("all", *names))
         self.router.run("sysctl", "-qw", *hashed, *filters)
-        ways = [word for name in names for word in ("nexthop", "dev", name)]
         for vip in self.config.vips:
-            for address in vip.addresses:
-                self.router.run("ip", "route", "add", str(address), *ways)
+            for address in map(str, vip.addresses):
+                ways = [word for name in names for word in ("nexthop", "via", address, "dev", name, "onlink")]
+                self.router.run("ip", "route", "add", address, *ways)
 
     def _client(self, host: Namespace, number: int, mtu: int) -> None:
         interface = f"clients{number}"
