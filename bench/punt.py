@@ -4,9 +4,15 @@
 
 The load balancer of FIG. 2 in namespaces: Open vSwitch's userspace datapath, the controller, agents, nginx. wrk opens
 connections with the REDIRECT bit as fast as they go, one request each, while another host sends `rate` packets a second
-of one kind: ICMP errors, first fragments, SYNs on a port whose signal is ``option``. The same number of packets that
-the switch drops by itself is what these are compared with, so that the sender's and the switch's own work cancel out.
-All kinds by turns, medians; then what the controller did with them, and how long another pool took meanwhile.
+of one kind: ICMP errors, first fragments, SYNs that ask by their option on a port whose signal is ``option``. The same
+number of packets that the switch drops by itself is what these are compared with, so that the sender's and the switch's
+own work cancel out. All kinds by turns, medians; then what the controller did with them, and how long another pool took
+meanwhile.
+
+Before that, each flood by itself, for the processor time that a packet costs which is handed up: of the controller, and
+of ovs-vswitchd, over what the same flood costs it when it drops all. (The latter has what the kernel does for it on the
+way to the server. For ``signal`` it has the server's answer and the sender's reset, too.) On a busy machine these say
+more than connections.
 """
 
 from __future__ import annotations
@@ -14,6 +20,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
+import os
 import re
 import statistics
 import subprocess
@@ -24,6 +31,7 @@ from ipaddress import IPv4Address
 
 from portlb_app.packets import ICMP, TCP, UDP
 from tests import wire
+from tests.generate import ASKS
 from tests.net.balancer import REST, Balancer, balancer
 from tests.net.network import ROOT, SYN, end
 
@@ -31,8 +39,6 @@ VIP, SENDER, CLIENT = IPv4Address("10.0.0.100"), IPv4Address("10.2.0.2"), IPv4Ad
 KINDS = ("nothing", "dropped", "icmp_error", "fragment", "signal")
 SYSCTLS = ("net.ipv4.tcp_tw_reuse=1", "net.ipv4.ip_local_port_range=1024 65535")
 PUTS = 5
-ASKS = bytes.fromhex("0101fd0652508000")
-"""TCP options: REDIRECT_OPT that asks for a redirect."""
 _FLOOD = """
 import socket, sys, time
 # sends IP packets, one a line in hexadecimal, again and again, so many a second; prints how many at the end of its time
@@ -120,6 +126,44 @@ def put_seconds(made: Balancer) -> float:
     return (time.monotonic() - began) / 2
 
 
+def processor_seconds(pid: int) -> float:
+    """Processor time a process has had, of all its threads that live (Linux, Documentation/scheduler/sched-stats)."""
+    total = 0
+    for thread in os.listdir(f"/proc/{pid}/task"):
+        with open(f"/proc/{pid}/task/{thread}/schedstat") as stat:
+            total += int(stat.read().split()[0])
+    return total / 1e9
+
+
+def processor_times(made: Balancer, kind: str, rate: int, seconds: float) -> tuple[int, float, float]:
+    """Packets handed up meanwhile, and the processor seconds that controller and ovs-vswitchd had, a second."""
+    pids = made.controller.pid, int((made.switch.directory / "ovs-vswitchd.pid").read_text())
+    with flood(made, kind, rate, seconds + 1):
+        time.sleep(0.5)
+        count, began = sum(punted(made).get(kind, {}).values()), time.monotonic()
+        before = [processor_seconds(pid) for pid in pids]
+        time.sleep(seconds)
+        controller, switch = (processor_seconds(pid) - start for pid, start in zip(pids, before, strict=True))
+        lasted, count = time.monotonic() - began, sum(punted(made).get(kind, {}).values()) - count
+    return round(count / lasted), controller / lasted, switch / lasted
+
+
+def alone(made: Balancer, rounds: int, rate: int, seconds: float) -> Iterator[str]:
+    """A line for each kind: processor time per packet that is handed up."""
+    kinds = KINDS[1:]
+    found: dict[str, list[tuple[int, float, float]]] = {kind: [] for kind in kinds}
+    for number in range(rounds):
+        for kind in kinds if number % 2 == 0 else kinds[::-1]:
+            found[kind].append(processor_times(made, kind, rate, seconds))
+    median = {kind: [statistics.median(column) for column in zip(*found[kind], strict=True)] for kind in kinds}
+    yield f"{'flood alone':<12}{'handed up/s':>12}{'controller, us':>16}{'switch, us':>12}{'both, us':>10}"
+    for kind in kinds[1:]:
+        count, *both = median[kind]
+        base = median["dropped"][1:]
+        controller, switch = ((new - old) / max(count, 1) * 1e6 for new, old in zip(both, base, strict=True))
+        yield f"{kind:<12}{count:>12.0f}{controller:>16.0f}{switch:>12.0f}{controller + switch:>10.0f}"
+
+
 def main() -> int:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -135,6 +179,7 @@ def main() -> int:
             made.client.run("sysctl", "-qw", name)
         made.client_agent()
         connections(made, 1)
+        costs = list(alone(made, options.rounds, options.rate, options.seconds))
         for number in range(options.rounds):
             for kind in KINDS if number % 2 == 0 else KINDS[::-1]:
                 before = punted(made)
@@ -151,6 +196,7 @@ def main() -> int:
         assert controller.poll() is None
         made.wait_synced()
         end(controller)
+    print("\n".join(costs))
     base = statistics.median(samples["dropped"])
     print(f"{options.rounds} rounds of {options.seconds:g} s, {options.rate} packets a second; medians")
     print(f"{'flood':<12}{'connections/s':>14}{'ratio':>8}{'PUT, s':>8}  judged in one round")

@@ -163,7 +163,7 @@ class ConnectionLog:
 
     def latest(self, most: int, vip: str | None = None) -> list[Connection]:
         """The `most` records, of one VIP or of all, of which something was heard last; the newest first."""
-        records: Iterable[_Record] = (*self._ended.values(), *self._open.values())
+        records: Iterable[_Record] = reversed((*self._ended.values(), *self._open.values()))  # ties: the later first
         if vip is not None:
             records = (record for record in records if record.key[0] == vip)
         return [_told(record) for record in heapq.nlargest(most, records, key=lambda record: record.last)]

@@ -43,7 +43,7 @@ class NoRoom(Exception):
     """A fragment cannot wait for its first, or its packet is in too many pieces."""
 
 
-@dataclass
+@dataclass(slots=True)
 class _Packet(Generic[Verdict]):
     """What is known of one packet. `covered` holds the (begin, end) of its bytes that were seen, without overlaps."""
 
@@ -135,7 +135,7 @@ class Tracker(Generic[Verdict]):
             return known.verdict, [frame]
         early = self._early.get(key)
         self._forget(key)
-        packet = _Packet[Verdict](now) if early is None else early
+        packet: _Packet[Verdict] = _Packet(now) if early is None else early
         packet.since, packet.ports, packet.verdict = now, fragment.ports, judge(fragment)
         released, packet.waiting = packet.waiting, []
         packet.see(fragment)
@@ -151,7 +151,7 @@ class Tracker(Generic[Verdict]):
             raise NoRoom
         packet = self._early.get(key)
         if packet is None:
-            packet = _Packet[Verdict](now)
+            packet = _Packet(now)
             packet.see(fragment)
             self._remember(self._early, key, packet)
         elif packet.pieces >= PIECES - 1:  # one is left for the first

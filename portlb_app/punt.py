@@ -51,7 +51,7 @@ from portlb_app.config import (
 from portlb_app.connlog import ConnectionLog, Copy
 from portlb_app.fragments import NoRoom, Tracker
 from portlb_app.openflow import CONTROLLER, Action, SetField
-from portlb_app.pipeline import ACK, COPIED, HANDED_UP, SYN, Family, Reason, family, told_by
+from portlb_app.pipeline import ACK, COPIED, HANDED_UP, PUNTED, SYN, Family, Reason, family, told_by
 from portlb_app.selection import choose
 
 
@@ -154,7 +154,7 @@ class Punt:
         self._down: frozenset[Link] = frozenset()
         self._connected: set[int] = set()
         self._places: dict[int, tuple[Place, ...]] = {}
-        self._homes: dict[int, dict[str, tuple[int, Place]]] = {}
+        self._sites: dict[tuple[int, int], list[_Site]] = {}
         self._trackers: dict[int, Tracker[_Verdict]] = {}
         self._counts: Counter[tuple[Reason, Fate]] = Counter()
 
@@ -171,10 +171,12 @@ class Punt:
     def connected(self, dpid: int) -> None:
         """A switch is connected, and can be given packets that another one has handed up."""
         self._connected.add(dpid)
+        self._find_sites()
 
     def disconnected(self, dpid: int) -> None:
         """A switch is gone."""
         self._connected.discard(dpid)
+        self._find_sites()
 
     def adopt(self, config: Config, down: frozenset[Link] = frozenset()) -> None:
         """Judge by this configuration from now on, while these links are down.
@@ -188,22 +190,25 @@ class Punt:
         self._config, self._down = config, down
         graph = topology.of(config, down)
         self._places = {switch.dpid: tuple(places(config, graph, switch)) for switch in config.switches}
-        self._homes = {}
+        self._trackers.clear()
+        self._find_sites()
+
+    def _find_sites(self) -> None:
+        homes: dict[int, dict[str, tuple[int, Place]]] = {}
+        self._sites = {}
         for dpid, here in self._places.items():
             for place in here:
-                attached = {server.name: (dpid, place) for server in place.attached if server.name in place.port_of}
-                self._homes.setdefault(place.number, {}).update(attached)
-        self._trackers.clear()
+                at_home = homes.setdefault(place.number, {})
+                self._sites.setdefault((dpid, place.number), []).append(_Site(place, at_home))
+                if dpid in self._connected:
+                    reachable = (server.name for server in place.attached if server.name in place.port_of)
+                    at_home.update((name, (dpid, place)) for name in reachable)
 
     def _site(self, dpid: int, number: int, in_port: int) -> _Site | None:
         """The VIP of this number where a packet came in; from a server's connector any view will do."""
-        here = [place for place in self._places.get(dpid, ()) if place.number == number]
-        place = next((place for place in here if in_port in place.entrances), here[0] if here else None)
-        return None if place is None else _Site(place, self._homes_now(number))
-
-    def _homes_now(self, number: int) -> dict[str, tuple[int, Place]]:
-        homes = self._homes.get(number, {})
-        return {name: home for name, home in homes.items() if home[0] in self._connected}
+        sites = self._sites.get((dpid, number), [])
+        found = (site for site in sites if in_port in site.place.entrances)
+        return next(found, sites[0] if sites else None)
 
     def lost(self, cookie: int) -> None:
         """Count a packet that is not looked at because too many came."""
@@ -262,20 +267,13 @@ class Punt:
         """
         self.connections.expire(now)
         for number, tracker in self._trackers.items():
-            entrances = (
-                (dpid, place)
-                for dpid, here in self._places.items()
-                for place in here
-                if place.number == number and place.is_entrance
-            )
-            dpid, place = next(entrances)
-            site = _Site(place, self._homes_now(number))
+            (dpid, _), (site, *_) = next(each for each in self._sites.items() if each[0][1] == number)
             for frame in tracker.expire(now):
                 self._counts[Reason.FRAGMENT, Fate.UNKNOWN] += 1
                 fragment = packets.fragment(frame)
                 if fragment is not None:
                     verdict = _unknown_fragment(site, family(fragment.destination))
-                    yield from _sends(dpid, place.network or CONTROLLER, verdict, (frame,), _to_server)
+                    yield from _sends(dpid, _came_in(site.place), verdict, (frame,), _to_server)
 
     def _fragment(self, dpid: int, site: _Site, packet: Punted, now: float) -> Iterator[Send]:
         """Of several entrances, any may get any fragment of a packet."""
@@ -303,30 +301,40 @@ Message = TypeVar("Message")
 
 
 class Backlog(Generic[Message]):
-    """What waits to be judged: at most `BACKLOG` for each reason, taken by turns: a flood of one starves none."""
+    """What waits to be judged: at most `BACKLOG` for each reason, taken by turns: a flood of one starves none.
+
+    Copies for the log of connections stay in order, whatever their reasons: what opens comes before what closes.
+    """
 
     def __init__(self) -> None:
-        self._waiting: dict[Reason, deque[Message]] = {reason: deque() for reason in HANDED_UP}
+        copies: deque[tuple[Reason, Message]] = deque()
+        others: dict[Reason, deque[tuple[Reason, Message]]] = {reason: deque() for reason in PUNTED}
+        self._line_of = {**others, **dict.fromkeys(COPIED, copies)}
+        self._lines = [copies, *others.values()]
+        self._waiting: Counter[Reason] = Counter()
 
     def __bool__(self) -> bool:
         """Whether anything waits."""
-        return any(self._waiting.values())
+        return any(self._lines)
 
     def put(self, reason: Reason, message: Message) -> bool:
         """Whether there was room for it."""
-        queue = self._waiting[reason]
-        if len(queue) >= BACKLOG:
+        if self._waiting[reason] >= BACKLOG:
             return False
-        queue.append(message)
+        self._waiting[reason] += 1
+        self._line_of[reason].append((reason, message))
         return True
 
     def take(self, most: int) -> list[Message]:
-        """The next ones, at most so many: one of each reason, then a second of each, and so on."""
+        """The next ones, at most so many: one of each line, then a second of each, and so on."""
         taken: list[Message] = []
-        ready = [queue for queue in self._waiting.values() if queue]
+        ready = [line for line in self._lines if line]
         while ready and len(taken) < most:
-            taken.extend(queue.popleft() for queue in ready[: most - len(taken)])
-            ready = [queue for queue in ready if queue]
+            for line in ready[: most - len(taken)]:
+                reason, message = line.popleft()
+                self._waiting[reason] -= 1
+                taken.append(message)
+            ready = [line for line in ready if line]
         return taken
 
 
@@ -389,7 +397,10 @@ def _default(site: _Site, ip: Family) -> _Verdict:
 
 
 def _pool(place: Place, port: int) -> RedirectPort | None:
-    return next((pool for pool in place.vip.redirect_ports if pool.port == port), None)
+    for pool in place.vip.redirect_ports:
+        if pool.port == port:
+            return pool
+    return None
 
 
 # ---- ICMP errors -----------------------------------------------------------------------------------------------------

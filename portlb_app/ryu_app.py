@@ -90,7 +90,7 @@ class Conversation:
         self._commands = hub.Queue()
         self._inbox = hub.Queue(INBOX)
         self._outbox = bytearray()
-        self._awaited: set[int] = set()
+        datapath.awaited = self._awaited = set[int]()
         self._bundles = itertools.count(1)
         self._thread = hub.spawn(self._run)
 
@@ -183,16 +183,18 @@ class Conversation:
         """The messages of a multipart reply."""
         xid = self._ask(request)
         more = True
-        while more:
-            reply = self._next()
-            hub.sleep(0)
-            if reply.xid != xid:
-                continue
-            if isinstance(reply, parser.OFPErrorMsg):
-                raise _Refused(f"cannot read {what}: {ryu_wire.error_name(reply)}")
-            yield reply
-            more = reply.flags & ofp.OFPMPF_REPLY_MORE
-        self._awaited.discard(xid)
+        try:
+            while more:
+                reply = self._next()
+                hub.sleep(0)
+                if reply.xid != xid:
+                    continue
+                if isinstance(reply, parser.OFPErrorMsg):
+                    raise _Refused(f"cannot read {what}: {ryu_wire.error_name(reply)}")
+                yield reply
+                more = reply.flags & ofp.OFPMPF_REPLY_MORE
+        finally:
+            self._awaited.discard(xid)
 
     def _apply(self, plan: Plan) -> Applied | Refused:
         """Meters that come, the bundle, meters that leave; what is refused ends it."""

@@ -25,7 +25,7 @@ import ssl
 import struct
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import closing, contextmanager
 from typing import Any
 
@@ -107,6 +107,8 @@ class GuardedDatapath(Datapath):  # type: ignore[misc]
     def __init__(self, connection: socket.socket, address: tuple[Any, ...], door: Door) -> None:
         super().__init__(connection, address)
         self._door = door
+        self.awaited: Collection[int] = ()
+        """The xids of requests for whose answers somebody waits: meanwhile nothing is gathered."""
         self._early = HANDSHAKE_MESSAGES
         self._handed_up = False
         self.ports: dict[int, ryu_wire.Port] = {}
@@ -158,7 +160,7 @@ class GuardedDatapath(Datapath):  # type: ignore[misc]
                     break
                 yield data[offset : offset + length]
                 offset += length
-            if self._handed_up:
+            if self._handed_up and not self.awaited:
                 self._handed_up = False
                 hub.sleep(GATHER_SECONDS)
             try:

@@ -128,7 +128,7 @@ def settings(random: Random, dpid: int) -> str:
         vip.setdefault("icmp", {}).update({"errors": "owner"})
         vip["fragments"] = "track"
         for pool in vip["redirect_ports"].values():
-            pool |= {"signal": "option"} if pool.get("legacy") in ("balance", "drop") else {}
+            pool |= {"signal": "option"} if pool.get("legacy") in ("balance", "drop", "pin") else {}
     return json.dumps(data)
 
 
@@ -217,6 +217,55 @@ def test_a_syn_sent_by_the_controller_takes_the_row_of_its_later_packets(
         ports |= set(gone)
     assert ports == {2, 3}
     assert controller.status()["punted"]["signal"]["sent"] == 400
+
+
+def learned(switch: ovs.Switch, bridge: Bridge) -> int:
+    """How many connections the switch remembers."""
+    return sum(line.startswith("cookie=0x504d") for line in switch.dump_flows(bridge.name))
+
+
+def test_a_plain_syn_that_the_controller_has_read_is_pinned(
+    switch: ovs.Switch, bridge: Bridge, controller: ControllerProcess
+) -> None:
+    """E4: the switch remembers where it went, so that another pool moves neither the SYN, sent anew and read again, nor
+    what follows it. A SYN that asks by its option is not remembered; a fragment reaches no server, rather than any.
+    """
+    pinned = "signal: option, legacy: pin}"
+    text = PUNT.replace("{dpid: 1,", f"{{dpid: {0x100 + int(bridge.name[2:])},").replace("signal: option}", pinned)
+    assert controller.request("PUT", "/v1/config", text)[0] == 200
+    switch.set_controller(bridge.name, controller.target)
+    controller.wait_for_state("s1", "synced")
+
+    def gone(ip: Ip, count: int) -> Counter[int]:
+        before = judged(controller)
+        sent = bridge.send(1, [framed(Packet(1, generate.CLIENT_MAC, ip))])
+        seen = Counter({port: len(got) for port, got in sent.items()})
+        wait_for("it is judged", lambda: judged(controller) == before + 1, SECONDS)
+        deadline = time.monotonic() + SECONDS
+        while seen.total() < count and time.monotonic() < deadline:
+            seen += Counter({port: len(got) for port, got in bridge.collect().items()})
+        return seen
+
+    places = {}
+    for number in range(40):
+        source, vip = (("192.0.2.1", "10.0.0.100"), ("2001:db8::1", "fd00::100"))[number % 2]
+        ip = Ip(ip_address(source), ip_address(vip), TCP, "no", 40000 + number, 20, SYN)
+        (places[ip],) = gone(ip, 1)
+    assert set(places.values()) == {2, 3}
+    wait_for("they are remembered", lambda: learned(switch, bridge) == len(places), SECONDS)
+    assert gone(replace(ip, source_port=1, asks=True), 1).total() == 1
+    for identifier, flags in enumerate((SYN, ACK)):
+        client = ip_address("2001:db8::2") + identifier  # fragments' identifiers are all alike
+        assert gone(replace(ip, source=client, fragment="first", tcp_flags=flags), 0).total() == 0
+        time.sleep(0.1)
+        assert bridge.collect() == {}
+    assert learned(switch, bridge) == len(places)
+    assert controller.request("PUT", "/v1/config", text.replace("20: {servers: [a, b]", "20: {servers: [b]"))[0] == 200
+    bridge.command("revalidator/purge")
+    for ip, port in places.items():
+        assert gone(ip, 1) == {port: 1}
+        assert set(bridge.send(1, [framed(Packet(1, generate.CLIENT_MAC, replace(ip, tcp_flags=ACK)))])) == {port}
+    assert gone(replace(ip, source_port=2), 1) == {3: 1}
 
 
 def test_a_flood_makes_no_datapath_flow_per_packet(bridge: Bridge) -> None:

@@ -385,7 +385,7 @@ def sent_by(switch: Switch, bridge: str, port: int) -> int:
 
 
 def test_a_packet_is_handed_up_and_sent_out(switch: Switch, bridge: str, wire: Wire) -> None:
-    """The packet-in has cookie, port, row and the whole frame, no byte of it can crash the decoder; back it goes."""
+    """A packet-in has cookie, port, row and the whole frame, no byte of it can crash the decoder; back it goes."""
     up = flow(0, SetField("reg0", 7), SetField("reg1", 42), ToController(), in_port=1)
     assert wire.converge(SwitchState(frozenset({up}))) == []
     switch.vsctl("set", "interface", "w2", f"options:tx_pcap={switch.directory}/w2.pcap")

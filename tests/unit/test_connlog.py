@@ -312,7 +312,9 @@ def test_copies_wait_apart() -> None:
     backlog: Backlog[int] = Backlog()
     assert sum(backlog.put(Reason.OPENING, number) for number in range(2 * BACKLOG)) == BACKLOG
     assert backlog.put(Reason.CLOSING, -1) and backlog.put(Reason.ICMP_ERROR, -2)
-    assert {-1, -2} <= set(backlog.take(3))
+    assert set(backlog.take(2)) == {0, -2}
+    assert backlog.put(Reason.OPENING, -3), "there is room for one again"
+    assert [*backlog.take(BACKLOG), *backlog.take(9)] == [*range(1, BACKLOG), -1, -3], "in order, whatever the reason"
 
 
 def test_many_at_a_time_do_not_take_long() -> None:
