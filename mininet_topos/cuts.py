@@ -14,7 +14,7 @@ from portlb_app import topology
 from portlb_app.config import Connector, Link
 
 DOWNLOADS = 20
-SIZE = 1_000_000
+SIZE = 1_500_000
 """Bytes of a download: at 100 kB a second, longer than a cut."""
 BOUND_MS = 2000
 """What an outage is claimed to stay below, on a machine however slow; what it was is printed."""
@@ -64,6 +64,10 @@ def cut_off(stage: Stage) -> None:
         port, owner = next((port, owner) for port, owner in stage.owners.items() if owner.name in beyond)
         code, _ = traffic.curl(stage.client, stage.url(port), seconds=1)
         story.claim(code != 0, f"service port {port}, {owner.name}'s: no answer")
+        for pool in stage.vip.redirect_ports:
+            if beyond.issuperset(pool.servers):
+                code, _ = traffic.curl(stage.client, stage.url(pool.port), seconds=1)
+                story.claim(code != 0, f"redirect port {pool.port}, shared by nobody else: no answer")
         counts = many(stage, stage.pool.port, 40)
         said = ", ".join(f"{name} {count}" for name, count in sorted(counts.items()))
         story.claim(
