@@ -1,7 +1,7 @@
 .PHONY: demo test test-kernel check lint flows bench
 PYTHON = .venv/bin/python
 
-demo: ; ./scripts/prepare.sh && $(PYTHON) -m mininet_topos.demo $(if $(CLI),--cli)
+demo: ; ./scripts/prepare.sh && $(PYTHON) -m mininet_topos.demo $(TOPO) $(if $(CLI),--cli)
 test: ; ./scripts/prepare.sh && $(MAKE) --no-print-directory lint && $(PYTHON) -m pytest -p no:cacheprovider --ignore=tests/kernel tests
 test-kernel: ; ./scripts/prepare.sh && ./scripts/prepare-kernel.sh && $(PYTHON) -m pytest -s -p no:cacheprovider tests/kernel
 check: ; ./scripts/prepare.sh && $(MAKE) --no-print-directory lint && $(PYTHON) -m pytest -q -p no:cacheprovider tests/unit

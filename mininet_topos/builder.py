@@ -1,22 +1,30 @@
-"""A Mininet topology from a configuration: every switch with its servers on their connectors, and clients in front.
+"""A Mininet topology from a configuration: its switches and links, its servers on their connectors, and clients.
 
-Every server of a VIP gets the VIP's IP and MAC address (row N3). The clients hang on a plain learning bridge, as on the
-network a load balancer's network side leads to.
+Every server of a VIP gets the VIP's IP and MAC address (row N3). Clients are in networks of their own behind a router,
+which is on the network side of every switch that has one::
+
+    client ──┐              ┌── spine1 ──…
+             ├── router ────┤                one more for each network side
+    plain ───┘              └── spine2 ──…
+
+The router spreads connections over the network sides by their ports, and has one IP and one MAC address on all of them:
+whichever way a server's packets come up, they find it. No packet goes from one network side to another at the link
+layer, where two with the same VIP would make a circle.
 """
 
 from __future__ import annotations
 
-from ipaddress import ip_interface
+from ipaddress import IPv4Interface, ip_interface
 
 from mininet.net import Mininet
-from mininet.node import Host, OVSBridge, OVSSwitch, RemoteController
+from mininet.node import Host, OVSSwitch, RemoteController
 from mininet.topo import Topo
 
-from portlb_app.config import Config
+from portlb_app.config import Config, Vip
 from portlb_app.openflow import mac_text
 
-NETWORK = "network"
-_NETWORK_DPID = "fffffffffffffffe"  # Mininet wants one; no controller ever sees it
+ROUTER = "router"
+_ROUTER_MAC = "02:00:00:00:00:01"
 _PREFIX = 24
 
 
@@ -25,10 +33,10 @@ class LoadBalancerTopo(Topo):  # type: ignore[misc]
 
     def build(self, config: Config, clients: tuple[str, ...], datapath: str) -> None:
         """Declare the topology; `datapath` is Mininet's word, ``user`` or ``kernel``."""
-        self.addSwitch(NETWORK, cls=OVSBridge, dpid=_NETWORK_DPID, datapath=datapath)
+        self.addHost(ROUTER, ip=None)
         for name in clients:
             self.addHost(name, ip=None)
-            self.addLink(name, NETWORK, intfName1="eth0")
+            self.addLink(name, ROUTER, intfName1="eth0", intfName2=name)
         for switch in config.switches:
             self.addSwitch(
                 switch.name,
@@ -38,11 +46,19 @@ class LoadBalancerTopo(Topo):  # type: ignore[misc]
                 protocols="OpenFlow15",
                 failMode="secure",
             )
-            self.addLink(NETWORK, switch.name, port2=switch.network)
+            if switch.network is not None:
+                self.addLink(ROUTER, switch.name, port2=switch.network, intfName1=switch.name)
+        for one, other in config.links:
+            self.addLink(one.switch, other.switch, port1=one.port, port2=other.port)
         for server in config.servers:
             self.addHost(server.name, ip=None)
             connector = server.connector
             self.addLink(server.name, connector.switch, port2=connector.port, intfName1="eth0")
+
+
+def interface(switch: str, port: int) -> str:
+    """The name Mininet gives to a port of a switch."""
+    return f"{switch}-eth{port}"
 
 
 def start(config: Config, clients: tuple[str, ...], datapath: str, controller: int) -> Mininet:
@@ -52,13 +68,15 @@ def start(config: Config, clients: tuple[str, ...], datapath: str, controller: i
     network.addController("c0", controller=RemoteController, ip="127.0.0.1", port=controller)
     try:
         network.build()
-        for name, addresses in client_addresses(config, clients).items():
-            _configure(network[name], addresses)
+        _route(network[ROUTER], config)
+        for number, name in enumerate(clients, 1):
+            _client(network[name], network[ROUTER], number)
         for server in config.servers:
             vip = next(vip for vip in config.vips if vip.name == server.vip)
             host = network[server.name]
             _run(host, f"ip link set eth0 address {mac_text(vip.mac)}")
-            _configure(host, [f"{vip.address}/{_PREFIX}"])
+            _configure(host, "eth0", f"{vip.address}/{_PREFIX}")
+            _run(host, f"ip route add default via {_gateway(vip).ip}")
         network.start()
     except BaseException:
         network.stop()
@@ -66,20 +84,38 @@ def start(config: Config, clients: tuple[str, ...], datapath: str, controller: i
     return network
 
 
-def client_addresses(config: Config, clients: tuple[str, ...]) -> dict[str, list[str]]:
-    """An address for every client in the network of every VIP, as ``10.0.0.1/24``."""
-    vips = {vip.address for vip in config.vips}
-    networks = sorted({ip_interface(f"{vip}/{_PREFIX}").network for vip in vips})
-    free = [(host for host in network.hosts() if host not in vips) for network in networks]
-    return {name: [f"{next(hosts)}/{_PREFIX}" for hosts in free] for name in clients}
+def _route(router: Host, config: Config) -> None:
+    """Make a host the router; replies may come in by another network side than packets leave by."""
+    sides = [switch.name for switch in config.switches if switch.network is not None]
+    for side in sides:
+        _run(router, f"ip link set {side} address {_ROUTER_MAC}")
+        _configure(router, side, *sorted({str(_gateway(vip)) for vip in config.vips}))
+    filters = " ".join(f"net.ipv4.conf.{each}.rp_filter=0" for each in ("all", *sides))
+    _run(router, f"sysctl -qw net.ipv4.ip_forward=1 net.ipv4.fib_multipath_hash_policy=1 {filters}")
+    ways = " ".join(f"nexthop dev {side}" for side in sides)
+    for vip in config.vips:
+        _run(router, f"ip route add {vip.address} {ways}")
 
 
-def _configure(host: Host, addresses: list[str]) -> None:
+def _client(host: Host, router: Host, number: int) -> None:
+    _configure(router, host.name, f"10.1.{number}.1/{_PREFIX}")
+    _configure(host, "eth0", f"10.1.{number}.2/{_PREFIX}")
+    _run(host, f"ip route add default via 10.1.{number}.1")
+
+
+def _gateway(vip: Vip) -> IPv4Interface:
+    """The router's address in a VIP's network: the first that is not the VIP."""
+    network = ip_interface(f"{vip.address}/{_PREFIX}").network
+    address = next(host for host in network.hosts() if host != vip.address)
+    return IPv4Interface(f"{address}/{_PREFIX}")
+
+
+def _configure(host: Host, name: str, *addresses: str) -> None:
     for address in addresses:
-        _run(host, f"ip address add {address} dev eth0")
-    _run(host, "ip link set eth0 up")
+        _run(host, f"ip address add {address} dev {name}")
+    _run(host, f"ip link set {name} up")
     # The userspace datapath neither finishes nor checks checksums that a host leaves to its network card.
-    _run(host, "ethtool -K eth0 tx off")
+    _run(host, f"ethtool -K {name} tx off")
 
 
 def _run(host: Host, command: str) -> None:

@@ -28,6 +28,15 @@ def ofctl(*words: str) -> str:
     ).stdout
 
 
+def difference(bridge: str, flows: Path) -> str:
+    """How a bridge's flows differ from those in a file, as ovs-ofctl prints it; empty if they do not."""
+    words = ("ovs-ofctl", f"--timeout={_SECONDS}", "-O", "OpenFlow15", "diff-flows", bridge, str(flows))
+    done = subprocess.run(words, capture_output=True, text=True)
+    if done.returncode not in (0, 2):  # 2: they differ
+        raise subprocess.CalledProcessError(done.returncode, words, done.stdout, done.stderr)
+    return done.stdout
+
+
 def appctl(*words: str) -> str:
     """ovs-appctl's output; CalledProcessError if it fails."""
     return subprocess.run(

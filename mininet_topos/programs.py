@@ -1,4 +1,4 @@
-"""The real programs of a demo: nginx, socat, curl, tcpdump, the agents and the controller."""
+"""What runs all through a demo: nginx, the agents, the controller, and a small program for UDP."""
 
 from __future__ import annotations
 
@@ -17,13 +17,14 @@ from typing import Any
 
 from mininet.node import Node
 
-from portlb_app.config import Config, Server
-from portlb_app.packets import Segment, capture
+from portlb_app.config import Config, Link, Server
 
 SECONDS = 15
 PORTLB = (sys.executable, "-m", "portlb_app.cli")
+DATAGRAMS = (sys.executable, "-m", "mininet_topos.datagrams")
 
 _NGINX = """
+user root;
 worker_processes 1;
 daemon off;
 pid {directory}/nginx.pid;
@@ -34,7 +35,9 @@ http {{
     keepalive_timeout 0;
     server {{
         {listen}
-        location / {{ add_header X-Server {name}; return 200 "server {name} on port $server_port\\n"; }}
+        add_header X-Server {name};
+        location / {{ return 200 "server {name} on port $server_port\\n"; }}
+        location /slow {{ root {files}; limit_rate 100k; }}
     }}
 }}
 """
@@ -75,23 +78,29 @@ def process(start: Callable[..., Any], words: Sequence[str], log: Path, ready: s
                 raise RuntimeError(f"{' '.join(words)} did not get ready: {log.read_text()}")
         yield
     finally:
-        running.terminate()
-        try:
-            running.wait(SECONDS)
-        except subprocess.TimeoutExpired:
-            running.kill()
-            running.wait()
-        if running.stdout:
-            running.stdout.close()
+        end(running)
+
+
+def end(running: subprocess.Popen[bytes]) -> None:
+    """End a program that was started here."""
+    running.terminate()
+    try:
+        running.wait(SECONDS)
+    except subprocess.TimeoutExpired:
+        running.kill()
+        running.wait()
+    for stream in (running.stdin, running.stdout):
+        if stream:
+            stream.close()
 
 
 @contextlib.contextmanager
 def web_server(host: Node, server: Server, ports: set[int], directory: Path) -> Iterator[None]:
-    """nginx on a server host: says its name on every port."""
+    """nginx on a server host: says its name on every port; ``/slow`` is a file in `directory`, at 100 kB a second."""
     home = directory / f"nginx-{server.name}"
     home.mkdir()
     listen = " ".join(f"listen {port};" for port in sorted(ports))
-    (home / "nginx.conf").write_text(_NGINX.format(directory=home, listen=listen, name=server.name))
+    (home / "nginx.conf").write_text(_NGINX.format(directory=home, listen=listen, name=server.name, files=directory))
     words = ("nginx", "-p", str(home), "-c", str(home / "nginx.conf"), "-e", str(home / "nginx.log"))
     with process(host.popen, words, home / "out"):
         wait_for(lambda: all(_listens(host, port) for port in ports), f"nginx of {server.name} listens")
@@ -105,40 +114,10 @@ def _listens(host: Node, port: int) -> bool:
 
 @contextlib.contextmanager
 def udp_server(host: Node, server: Server, ports: set[int], directory: Path) -> Iterator[None]:
-    """socat on a server host: answers every datagram with its name."""
-    with contextlib.ExitStack() as stack:
-        for port in sorted(ports):
-            words = ("socat", f"UDP4-RECVFROM:{port},fork", f"SYSTEM:echo {server.name}")
-            stack.enter_context(process(host.popen, words, directory / f"socat-{server.name}-{port}"))
+    """A program on a server host that answers every datagram with the server's name."""
+    words = (*DATAGRAMS, "serve", server.name, *map(str, sorted(ports)))
+    with process(host.popen, words, directory / f"udp-{server.name}.log", ready="ready"):
         yield
-
-
-def ask_udp(host: Node, address: object, port: int) -> str:
-    """The name of the server that answers a datagram; asks three times, as who uses UDP must; empty if none does."""
-    for _ in range(3):
-        output, _, _ = host.pexec("sh", "-c", f"echo ask | socat -t 0.7 - UDP4:{address}:{port}")
-        if answer := str(output).strip():
-            return answer
-    return ""
-
-
-def curl(host: Node, url: str, *words: str, seconds: float = 5) -> tuple[int, str]:
-    """curl's exit code and output on a host, for one or many URLs."""
-    output, _, code = host.pexec("curl", "--silent", "--max-time", str(seconds), *words, url)
-    return code, str(output)
-
-
-@contextlib.contextmanager
-def wire(host: Node, directory: Path, words: str) -> Iterator[list[Segment]]:
-    """What tcpdump sees at a host's interface meanwhile; the list is filled when the block ends."""
-    path, log = directory / f"wire-{time.monotonic_ns()}.pcap", directory / "tcpdump.log"
-    segments: list[Segment] = []
-    options = ("-i", "eth0", "-n", "-U", "--immediate-mode", "-s", "200", "-w", str(path))
-    with process(host.popen, ("tcpdump", *options, *words.split()), log):
-        wait_for(lambda: "listening on" in log.read_text(), "tcpdump listens")
-        yield segments
-        time.sleep(0.3)  # the last packets are on their way to the file
-    segments.extend(capture(path.read_bytes()))
 
 
 class Controller:
@@ -166,6 +145,12 @@ class Controller:
         with urllib.request.urlopen(f"http://127.0.0.1:{self._rest}/v1/status", timeout=SECONDS) as answer:
             status: dict[str, Any] = json.load(answer)
             return status
+
+    def is_up(self, link: Link) -> bool:
+        """Whether it takes a link to work."""
+        ends = [str(end) for end in link]
+        up: bool = next(each["up"] for each in self.status()["links"] if each["ends"] == ends)
+        return up
 
     def switch(self, name: str) -> dict[str, Any]:
         """What the status says of a switch."""

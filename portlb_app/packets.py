@@ -129,17 +129,23 @@ def tcp(frame: bytes) -> Segment | None:
     )
 
 
-def capture(content: bytes) -> Iterator[Segment]:
-    """The TCP segments in a pcap file's bytes, as tcpdump writes it on this machine; ends where the file is cut."""
+def frames(content: bytes) -> Iterator[bytes]:
+    """The frames in a pcap file's bytes, as tcpdump writes it on this machine; ends where the file is cut."""
     at = 24
     while at + 16 <= len(content):
         (length,) = struct.unpack_from("=I", content, at + 8)
         if at + 16 + length > len(content):
             return
-        segment = tcp(content[at + 16 : at + 16 + length])
+        yield content[at + 16 : at + 16 + length]
+        at += 16 + length
+
+
+def capture(content: bytes) -> Iterator[Segment]:
+    """The TCP segments in a pcap file's bytes."""
+    for frame in frames(content):
+        segment = tcp(frame)
         if segment is not None:
             yield segment
-        at += 16 + length
 
 
 def bare_ack(source: Address, destination: Address, sport: int, dport: int) -> bytes:

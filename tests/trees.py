@@ -1,9 +1,12 @@
-"""Random trees and other graphs of switches: a configuration of one switch, its servers spread over several."""
+"""Trees and other graphs of switches: a configuration of one switch, its servers spread over several."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from random import Random
 from typing import Any, NamedTuple
+
+import yaml
 
 from portlb_app.config import Config, Connector, load
 from tests import generate
@@ -11,6 +14,37 @@ from tests import generate
 LINK_PORTS = tuple(range(21, 33))
 """OpenFlow ports that links use; a bridge for a random tree has all of them, and `generate.CONNECTORS`."""
 SWITCHES = ("s1", "s2", "s3", "s4", "s5", "s6")
+
+
+class Shape(NamedTuple):
+    """A tree with s1 at its root: every other switch's parent, and the switches that servers are on, in turns."""
+
+    parents: Mapping[str, str]
+    homes: tuple[str, ...]
+
+
+SHAPES = {
+    "single": Shape({}, ("s1",)),
+    "tree": Shape({"s2": "s1", "s3": "s1"}, ("s2", "s3")),
+    "deep": Shape({"s2": "s1", "s3": "s2", "s4": "s2"}, ("s3", "s1", "s4", "s2")),
+}
+"""One switch, two levels, and three with servers on each."""
+
+
+def shaped(text: str, shape: str) -> str:
+    """The configuration of one switch s1 with its servers on the switches of a tree, at ports of the same numbers."""
+    parents, homes = SHAPES[shape]
+    data = yaml.safe_load(text)
+    (switch,) = data["switches"].values()
+    data["switches"] |= {name: {"dpid": number} for number, name in enumerate(parents, switch["dpid"] + 1)}
+    free = {name: list(LINK_PORTS) for name in data["switches"]}
+    data["links"] = [[f"{end}:{free[end].pop(0)}" for end in link] for link in parents.items()]
+    connectors = sorted({server["connector"] for server in data["servers"].values()} - {f"s1:{switch['network']}"})
+    home = {connector: homes[number % len(homes)] for number, connector in enumerate(connectors)}
+    for server in data["servers"].values():
+        one, port = server["connector"].split(":")
+        server["connector"] = f"{home.get(server['connector'], one)}:{port}"
+    return yaml.safe_dump(data)
 
 
 class Tree(NamedTuple):

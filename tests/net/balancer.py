@@ -21,11 +21,12 @@ import yaml
 
 from portlb_app.config import Address, Rewrite, Server, load
 from tests.net import connectors
-from tests.net.network import ROOT, Namespace, Network, client_agent, end, until
+from tests.net.network import ROOT, Namespace, Network, client_agent, end, until, wait_ready
 from tests.net.wiring import Hosts
 from tests.ovs.switch import Switch
 
 BRIDGE = "s1"
+"""The switch, or the one with the network side."""
 OPENFLOW, REST = 6653, 8080
 
 NGINX = """
@@ -44,7 +45,6 @@ http {{
         add_header X-Server {name};
         client_max_body_size 0;
         location / {{ root {files}; }}
-        location /slow {{ root {files}; limit_rate 100k; }}
         location /name {{ return 200 "{name}\\n"; }}
     }}
 }}
@@ -52,7 +52,7 @@ http {{
 
 
 class Balancer(Hosts):
-    """The load balancer of a configuration with one switch ``s1``, and its hosts.
+    """The load balancer of a configuration and its hosts; `text` is the configuration it was made with.
 
     `vip` and `family` (the version of IP) say what its methods talk to: `speak` changes them.
     """
@@ -72,8 +72,8 @@ class Balancer(Hosts):
         agent, all if None; `kinds` names servers whose connector is of another kind than veth (see `connectors`).
         """
         config = load(text)
-        by_port = {config.server_by_name[name].connector.port: kind for name, kind in kinds.items()}
-        super().__init__(network, config, mtu, frozenset(by_port))
+        super().__init__(network, config, mtu, frozenset(config.server_by_name[name].connector for name in kinds))
+        self.text = text
         self.file = network.directory / "lb.yaml"
         self.file.write_text(text)
         self.vip, self.family = self.config.vips[0], 4
@@ -83,19 +83,24 @@ class Balancer(Hosts):
         directory.mkdir()
         self.switch = Switch(directory, within=self.lb.command(), options=())
         stack.callback(self.switch.close)
-        controller = f"tcp:127.0.0.1:{OPENFLOW}"
-        self.switch.add_bridge(BRIDGE, self.config.switches[0].dpid, self.ports, controller, "netdev", "system")
+        for each in config.switches:
+            self.switch.add_bridge(each.name, each.dpid, self.ports[each.name], None, "netdev", "system")
         for name, kind in kinds.items():
             server = config.server_by_name[name]
-            connectors.KINDS[kind](network, self.switch, BRIDGE, self.lb, self.servers[name], server.connector.port)
+            connectors.KINDS[kind](network, self.switch, *server.connector, self.lb, self.servers[name])
             self.settle(server)
-        self.controller = self.start_controller()
-        self.wait_synced()
-        self.agents: dict[str, subprocess.Popen[Any]] = {}
-        for server in self.config.servers:
+        self.controller = self._controller()
+        self.agents = {
+            server.name: self._agent(server) for server in config.servers if agents is None or server.name in agents
+        }
+        for server in config.servers:
             self._nginx(server)
-            if agents is None or server.name in agents:
-                self.start_agent(server)
+        wait_ready(self.controller)  # before switches look for it, or they wait for a second until they try again
+        for each in config.switches:
+            self.switch.set_controller(each.name, f"tcp:127.0.0.1:{OPENFLOW}")
+        for agent in self.agents.values():
+            wait_ready(agent)
+        self.wait_synced()
 
     def speak(self, family: int, vip: str | None = None) -> Self:
         """Talk to a VIP (the first if None), by this version of IP."""
@@ -125,10 +130,13 @@ class Balancer(Hosts):
         until(lambda: all(host.listens(port) for port in ports), f"nginx of {server.name} listens")
 
     def start_agent(self, server: Server) -> None:
-        """Give a server its agent."""
+        """Give a server its agent again."""
+        self.agents[server.name] = self._agent(server)
+        wait_ready(self.agents[server.name])
+
+    def _agent(self, server: Server) -> subprocess.Popen[Any]:
         words = ("agent", "server", "--interface", "eth0", "--config", str(self.file), "--server", server.name)
-        program = (sys.executable, "-m", "portlb_app.cli")
-        self.agents[server.name] = self.servers[server.name].popen_ready(*program, *words, cwd=ROOT)
+        return self.servers[server.name].popen_piped(sys.executable, "-m", "portlb_app.cli", *words, cwd=ROOT)
 
     def datagrams(self, ports: Iterable[int]) -> None:
         """Have every server answer datagrams (UDP at these ports, SCTP at all), as what its packets come to."""
@@ -175,42 +183,47 @@ class Balancer(Hosts):
 
     # ---- controller ----
 
-    def start_controller(self) -> Any:
-        """A controller on the switch's own loopback, ready."""
+    def start_controller(self) -> subprocess.Popen[Any]:
+        """A controller on the switches' own loopback, ready."""
+        controller = self._controller()
+        wait_ready(controller)
+        return controller
+
+    def _controller(self) -> subprocess.Popen[Any]:
         words = (sys.executable, "-m", "portlb_app.cli", "controller", str(self.file), "--resync-interval", "2")
-        return self.lb.popen_ready(*words, cwd=ROOT)
+        return self.lb.popen_piped(*words, cwd=ROOT)
 
     def status(self) -> dict[str, Any]:
-        """What ``GET /v1/status`` says of the switch."""
+        """What ``GET /v1/status`` says."""
         done = self.lb.run("curl", "--silent", "--fail", f"http://127.0.0.1:{REST}/v1/status")
-        switch: dict[str, Any] = json.loads(done.stdout)["switches"][0]
-        return switch
+        status: dict[str, Any] = json.loads(done.stdout)
+        return status
 
     def wait_synced(self) -> None:
-        """Wait until the switch has its tables."""
-        until(lambda: self.status()["state"] == "synced", "the switch is synced")
+        """Wait until the switches have their tables."""
+        until(lambda: all(each["state"] == "synced" for each in self.status()["switches"]), "all switches are synced")
 
     def put(self, text: str) -> None:
-        """``PUT /v1/config``; AssertionError unless the switch has it."""
+        """``PUT /v1/config``; AssertionError unless the switches have it."""
         words = ("--request", "PUT", "--data-binary", "@-", f"http://127.0.0.1:{REST}/v1/config")
         done = self.lb.run("curl", "--silent", "--show-error", "--fail-with-body", *words, input=text, check=False)
         assert done.returncode == 0, done.stdout + done.stderr
         self.config = load(text)
         self.speak(self.family, self.vip.name)
 
-    # ---- what the switch holds ----
+    # ---- what the switches hold ----
 
     def row_packets(self, group: int) -> list[int]:
-        """Packets that every row of a pool's group has sent, the datapath's latest included."""
+        """Packets that every row of a pool's group has sent on `BRIDGE`, the datapath's latest included."""
         self.switch.appctl("revalidator/purge")
         line = self.switch.ofctl("dump-group-stats", BRIDGE, f"group_id={group}")
         return [int(count) for count in re.findall(r"bucket\d+:packet_count=(\d+)", line)]
 
     def held(self) -> dict[str, int]:
-        """Numbers of OpenFlow flows, groups and conntrack entries in the switch."""
+        """Numbers of OpenFlow flows, groups and conntrack entries in all switches."""
         return {
-            "flows": len(self.switch.dump_flows(BRIDGE)),
-            "groups": len(self.switch.dump_groups(BRIDGE)),
+            "flows": sum(len(self.switch.dump_flows(each.name)) for each in self.config.switches),
+            "groups": sum(len(self.switch.dump_groups(each.name)) for each in self.config.switches),
             "conntrack": len(self.switch.appctl("dpctl/dump-conntrack").splitlines()),
         }
 
@@ -240,6 +253,27 @@ class Connections:
         self._process.stdin.flush()
         answer: str = self._process.stdout.readline()
         return answer.strip()
+
+
+class Downloads:
+    """Many downloads in the background that last until the test is done with them, each by a connection of its own."""
+
+    SIZE = 300_000
+    """Bytes; they are not read to the end before `broken`."""
+
+    def __init__(self, made: Balancer, port: int, number: int) -> None:
+        """Start them, and wait until all run."""
+        digest = made.random_file("slow", self.SIZE)
+        words = (str(made.address), str(port), "/slow", str(number), str(self.SIZE * 9 // 10), digest)
+        program = (sys.executable, "-m", "tests.net.downloads")
+        self._number = number
+        self._process = made.client.popen_ready(*program, *words, cwd=ROOT, stdin=subprocess.PIPE)
+
+    def broken(self) -> int:
+        """Let them end; how many did not arrive whole."""
+        output, errors = self._process.communicate(timeout=90)
+        assert self._process.returncode == 0, errors
+        return self._number - int(output)
 
 
 @contextlib.contextmanager

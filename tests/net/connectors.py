@@ -43,7 +43,7 @@ while True:
 """
 
 
-def patch(network: Network, switch: Switch, bridge: str, lb: Namespace, server: Namespace, port: int) -> None:
+def patch(network: Network, switch: Switch, bridge: str, port: int, lb: Namespace, server: Namespace) -> None:
     """Behind a second bridge."""
     network.link(server, lb, None, ("eth0", f"veth-{port}"))
     second, ends = f"behind{port}", (f"to-{port}", f"from-{port}")
@@ -54,7 +54,7 @@ def patch(network: Network, switch: Switch, bridge: str, lb: Namespace, server: 
     switch.ofctl("add-flow", second, "actions=normal")
 
 
-def vxlan(network: Network, switch: Switch, bridge: str, lb: Namespace, server: Namespace, port: int) -> None:
+def vxlan(network: Network, switch: Switch, bridge: str, port: int, lb: Namespace, server: Namespace) -> None:
     """Behind a tunnel; the path below has room for its header."""
     network.link(server, lb, None, ("under", f"under-{port}"), mtu=1600)
     server.run("ip", "address", "add", f"{UNDERLAY[1]}/24", "dev", "under")
@@ -72,7 +72,7 @@ def vxlan(network: Network, switch: Switch, bridge: str, lb: Namespace, server: 
     switch.vsctl("add-port", bridge, name, "--", "set", "interface", name, *kind, *ends)
 
 
-def tap(_: Network, switch: Switch, bridge: str, lb: Namespace, server: Namespace, port: int) -> None:
+def tap(_: Network, switch: Switch, bridge: str, port: int, lb: Namespace, server: Namespace) -> None:
     """Behind a tap device."""
     name = f"to-{port}"
     lb.popen_ready(sys.executable, "-c", _TAPS, name, server.name)

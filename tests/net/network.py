@@ -24,6 +24,7 @@ from portlb_app import packets
 
 ROOT = Path(__file__).resolve().parents[2]
 PATIENCE = 10.0  # seconds until a condition that must come true counts as failed
+START = 30.0  # the same for a program that starts: several do at once
 
 FIN, SYN, RST, PSH, ACK = 0x001, 0x002, 0x004, 0x008, 0x010
 REDIRECT, CONFIRM = 0x800, 0x400
@@ -61,6 +62,16 @@ def end(process: subprocess.Popen[Any], number: int = signal.SIGTERM) -> int:
     return code
 
 
+def wait_ready(process: subprocess.Popen[Any]) -> None:
+    """Wait for the line that begins with "ready"; AssertionError with what it complains of if there is none in time."""
+    assert process.stdout is not None and process.stderr is not None
+    with selectors.DefaultSelector() as selector:
+        selector.register(process.stdout, selectors.EVENT_READ)
+        if not selector.select(START) or not process.stdout.readline().startswith("ready"):
+            process.kill()
+            raise AssertionError(f"{' '.join(map(str, process.args))} did not get ready:\n{process.stderr.read()}")
+
+
 class Namespace:
     """One host: a network namespace and the processes started in it."""
 
@@ -88,14 +99,13 @@ class Namespace:
 
     def popen_ready(self, *argv: str, **options: Any) -> subprocess.Popen[Any]:
         """Start a process that prints a line that begins with "ready", and wait for that line."""
-        process = self.popen(*argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options)
-        assert process.stdout is not None and process.stderr is not None
-        with selectors.DefaultSelector() as selector:
-            selector.register(process.stdout, selectors.EVENT_READ)
-            if not selector.select(PATIENCE) or not process.stdout.readline().startswith("ready"):
-                process.kill()
-                raise AssertionError(f"{' '.join(argv)} did not get ready:\n{process.stderr.read()}")
+        process = self.popen_piped(*argv, **options)
+        wait_ready(process)
         return process
+
+    def popen_piped(self, *argv: str, **options: Any) -> subprocess.Popen[Any]:
+        """Start a process that `wait_ready` can wait for, and go on meanwhile."""
+        return self.popen(*argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options)
 
     def offloads(self, interface: str, on: bool) -> None:
         """Turn checksum and segmentation offloads of an interface on or off, in both directions."""

@@ -14,12 +14,12 @@ from tests.net.world import VIPS, World
 from tests.net.world import world as make_world
 
 NUMBER = 10_000
-SECONDS = 60.0
+SECONDS = 30.0
 
 
 @pytest.mark.parametrize("family", [4])
 def test_ten_thousand_connections_outlive_their_agents(family: int) -> None:
-    """E2 D1: 10,000 redirected connections talk for a minute; both agents are upgraded, then killed and restarted."""
+    """E2 D1: 10,000 redirected connections talk on; both agents are upgraded, then killed and restarted."""
     with make_world(family=family) as world:
         many = (sys.executable, "-m", "tests.net.many")
         world.server.popen_ready(*many, "serve", "7", cwd=ROOT)

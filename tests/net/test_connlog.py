@@ -12,12 +12,15 @@ import pytest
 
 from portlb_app.connlog import ENDED, OPEN
 from portlb_app.pipeline import COPIED, Reason
+from tests import trees
 from tests.net.balancer import REST, Balancer, balancer
 from tests.net.network import ACK, FIN, ROOT, Namespace, until
 
 FIG2 = (ROOT / "flows/fig2/lb.yaml").read_text()
 LOGGED = FIG2.replace("    default_server: d\n", "    default_server: d\n    log: true\n")
 CLIENT, PLAIN = "10.1.0.2", "10.3.0.2"
+DEEP = pytest.mark.parametrize("running", ["single", "deep"], indirect=True)
+"""Whether a test is for a tree of three levels, too; the others are for one switch."""
 FLOOD = """
 import socket, struct, sys, time
 # sends SYNs (IPv4, from many ports and addresses of 10.3.0.0/24) to a port of an address, so many a second
@@ -55,10 +58,10 @@ with socket.create_connection((sys.argv[1], int(sys.argv[2])), 10) as one:
 """
 
 
-@pytest.fixture(scope="module")
-def running() -> Iterator[Balancer]:
+@pytest.fixture(scope="module", params=["single"])
+def running(request: pytest.FixtureRequest) -> Iterator[Balancer]:
     """FIG. 2 with a log, its agents, one client with its agent and a plain one."""
-    with balancer(LOGGED) as made:
+    with balancer(trees.shaped(LOGGED, request.param)) as made:
         made.client_agent()
         yield made
 
@@ -93,6 +96,7 @@ def fetch(made: Balancer, host: Namespace, url: str, *words: str) -> tuple[str, 
     return name, int(port)
 
 
+@DEEP
 def test_c2_a_redirected_connection_is_opened_on_x_and_continued_on_y(running: Balancer) -> None:
     """C2: one record, with the server; opened and closed when the client's interface saw the SYN and the last FIN."""
     owners = {owned.port: server.name for server in running.config.servers for owned in server.service_ports}
@@ -111,6 +115,7 @@ def test_c2_a_redirected_connection_is_opened_on_x_and_continued_on_y(running: B
         assert before - 1 < record["opened"] <= record["closed"] < after + 1
 
 
+@DEEP
 def test_c2_a_plain_connection_is_closed_when_it_is(running: Balancer) -> None:
     """C2: a client without REDIRECT, held open for three seconds: the closing time is within a second of its FIN."""
     before = time.time()
@@ -133,6 +138,7 @@ def test_c2_a_connection_to_a_service_port(running: Balancer) -> None:
     assert (record["opened_on"], record["continued_on"], record["server"]) == (7, 7, name)
 
 
+@DEEP
 @pytest.mark.parametrize("shared", [22, 7])
 def test_c2_a_reset(running: Balancer, shared: int) -> None:
     """C2: how it ended is "reset", redirected or not."""
@@ -144,6 +150,7 @@ def test_c2_a_reset(running: Balancer, shared: int) -> None:
     assert before - 1 < record["closed"] < time.time() + 1
 
 
+@DEEP
 def test_c2_a_refused_connection_is_reset(running: Balancer) -> None:
     """C2: nobody listens on the default server's port of nobody: the server's RST is the end."""
     done = running.plain.run("curl", "--silent", "--max-time", "5", running.url(9999), check=False)

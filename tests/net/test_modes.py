@@ -2,6 +2,8 @@
 
 What is asserted about addresses is read from the wire; that checksums are right, from hosts that drop what is wrong:
 datagrams are answered and downloads arrive whole.
+
+What is rewritten, is by the server's own switch: also where that is not the one clients' packets come in by (row T3).
 """
 
 from __future__ import annotations
@@ -14,11 +16,14 @@ from collections.abc import Iterator
 import pytest
 
 from portlb_app.packets import Segment
+from tests import trees
 from tests.net.balancer import Balancer, balancer
 from tests.net.network import CONFIRM, REDIRECT, ROOT, Namespace
 from tests.net.wiring import ROUTERS
 
 BOTH = pytest.mark.parametrize("family", [4, 6], ids=["ipv4", "ipv6"])
+BOTH_SHAPES = ("single", "tree")
+"""Of tests that are for trees, too; the others are for one switch."""
 PROTOCOLS = pytest.mark.parametrize("protocol", ["udp", "sctp"])
 SIZE = 20_000_000
 
@@ -57,6 +62,17 @@ def frames(made: Balancer, host: Namespace, words: str, interface: str = "eth0")
     finally:
         process.terminate()
         lines += process.communicate()[0].splitlines()
+
+
+@contextlib.contextmanager
+def on_links(made: Balancer, words: str) -> Iterator[list[str]]:
+    """The same of all links between switches."""
+    lines: list[str] = []
+    with contextlib.ExitStack() as stack:
+        found = [stack.enter_context(frames(made, made.lb, words, link)) for link in made.links]
+        yield lines
+    for each in found:
+        lines += each
 
 
 def wrong_checksums(host: Namespace) -> int:
@@ -118,12 +134,13 @@ def check_datagrams(made: Balancer, protocol: str, port: int) -> None:
 ADDRESS = example("address", ("servers: [a, b, c]}", "servers: [a, b, c], legacy: balance}"))
 
 
-@pytest.fixture(scope="module")
-def n1() -> Iterator[Balancer]:
+@pytest.fixture(scope="module", params=["single"])
+def n1(request: pytest.FixtureRequest) -> Iterator[Balancer]:
     """a on the link, b and c behind a router."""
-    yield from built(ADDRESS, (80, 8001, 8002, 8003, 99))
+    yield from built(trees.shaped(ADDRESS, request.param), (80, 8001, 8002, 8003, 99))
 
 
+@pytest.mark.parametrize("n1", BOTH_SHAPES, indirect=True)
 @BOTH
 def test_n1_redirected_and_large_downloads(n1: Balancer, family: int) -> None:
     """N1: redirection, service ports and 20 MB from servers with addresses of their own; clients see the VIP only."""
@@ -148,6 +165,7 @@ def test_n1_x4_datagrams(n1: Balancer, family: int, protocol: str) -> None:
     check_datagrams(n1.speak(family), protocol, 80)
 
 
+@pytest.mark.parametrize("n1", BOTH_SHAPES, indirect=True)
 @BOTH
 def test_n1_what_is_rewritten(n1: Balancer, family: int) -> None:
     """N1: a server's packets have its own address and MAC address; on the network side they are the VIP's."""
@@ -156,7 +174,9 @@ def test_n1_what_is_rewritten(n1: Balancer, family: int) -> None:
     server = n1.config.server_by_name["a"]
     own, mac = str(server.addresses[index]), "02:00:00:00:00:0a"
     with frames(n1, n1.servers["a"], "udp") as inside, frames(n1, n1.router, "udp") as outside:
-        assert n1.ask("udp", 8001, 1) == ["a"]
+        with on_links(n1, "udp") as between:
+            assert n1.ask("udp", 8001, 1) == ["a"]
+    assert not n1.links or packets(between) == packets(outside), "unchanged between switches"
     (question, answer), (asked, answered) = packets(inside), packets(outside)
     client = {4: "10.1.0.2", 6: "fd00:1::2"}[family]
     assert f"> {mac}" in question and f"> {own}.8001:" in question and f"{client}." in question
@@ -212,12 +232,13 @@ MACS = {"02:00:00:00:00:0a", "02:00:00:00:00:0b", "02:00:00:00:00:0c"}
 VIP_MAC = "02:00:00:00:00:64"
 
 
-@pytest.fixture(scope="module")
-def n2() -> Iterator[Balancer]:
+@pytest.fixture(scope="module", params=["single"])
+def n2(request: pytest.FixtureRequest) -> Iterator[Balancer]:
     """a and b behind one switch on one connector, c on another; the VIP is on their loopback."""
-    yield from built(MAC, (80, 8001, 8002, 8003), mtu=1400)
+    yield from built(trees.shaped(MAC, request.param), (80, 8001, 8002, 8003), mtu=1400)
 
 
+@pytest.mark.parametrize("n2", BOTH_SHAPES, indirect=True)
 @BOTH
 def test_n2_redirected_and_large_downloads(n2: Balancer, family: int) -> None:
     """N2: redirection, service ports, 20 MB from servers with the VIP on their loopback; ICMP errors reach them."""
@@ -234,6 +255,7 @@ def test_n2_x4_datagrams(n2: Balancer, family: int, protocol: str) -> None:
     check_datagrams(n2.speak(family), protocol, 80)
 
 
+@pytest.mark.parametrize("n2", BOTH_SHAPES, indirect=True)
 @BOTH
 def test_n2_what_is_rewritten(n2: Balancer, family: int) -> None:
     """N2: of a packet to a server only the destination MAC address changes, and back the source MAC address."""
@@ -241,7 +263,9 @@ def test_n2_what_is_rewritten(n2: Balancer, family: int) -> None:
     router = {4: "10.0.0.1", 6: "fd00::1"}[family]
     for name, port in (("a", 8001), ("b", 8002)):
         with frames(n2, n2.servers[name], "udp") as inside, frames(n2, n2.router, "udp") as outside:
-            assert n2.ask("udp", port, 1, n2.router) == [name]
+            with on_links(n2, "udp") as between:
+                assert n2.ask("udp", port, 1, n2.router) == [name]
+        assert not n2.links or packets(between) == packets(outside), "unchanged between switches"
         (question, answer), (asked, answered) = packets(inside), packets(outside)
         changed = {asked.replace(VIP_MAC, "MAC"): question, answered.replace(VIP_MAC, "MAC"): answer}
         mac = f"02:00:00:00:00:0{name}"
@@ -251,6 +275,7 @@ def test_n2_what_is_rewritten(n2: Balancer, family: int) -> None:
         assert f"{router}." in asked and f"> {VIP_MAC}" in asked and answered.startswith(VIP_MAC)
 
 
+@pytest.mark.parametrize("n2", BOTH_SHAPES, indirect=True)
 @BOTH
 def test_n2_the_vip_keeps_its_mac_address(n2: Balancer, family: int) -> None:
     """N2: whatever servers ask for, the router finds the VIP at the VIP's MAC address, and at no server's."""
@@ -271,12 +296,13 @@ def test_n2_the_vip_keeps_its_mac_address(n2: Balancer, family: int) -> None:
 # --- N4: servers reach each other by further addresses ----------------------------------------------------------------
 
 
-@pytest.fixture(scope="module")
-def n4() -> Iterator[Balancer]:
+@pytest.fixture(scope="module", params=["single"])
+def n4(request: pytest.FixtureRequest) -> Iterator[Balancer]:
     """a and b, each with a further address on an interface of its own."""
-    yield from built(example("peers"), (80, 8001, 8002))
+    yield from built(trees.shaped(example("peers"), request.param), (80, 8001, 8002))
 
 
+@pytest.mark.parametrize("n4", BOTH_SHAPES, indirect=True)
 @BOTH
 def test_n4_servers_talk_to_each_other(n4: Balancer, family: int) -> None:
     """N4: ping and 20 MB over HTTP between servers, by their further addresses."""
@@ -290,6 +316,7 @@ def test_n4_servers_talk_to_each_other(n4: Balancer, family: int) -> None:
         assert n4.servers[name].run("curl", "-sS", "-m", "5", f"http://{host}:80/name").stdout.strip() == other
 
 
+@pytest.mark.parametrize("n4", BOTH_SHAPES, indirect=True)
 @BOTH
 def test_n4_and_to_nobody_else(n4: Balancer, family: int) -> None:
     """N4: as the VIP a server reaches no other one; further addresses and the router do not reach each other."""
@@ -359,7 +386,7 @@ def test_n5_datagrams_and_who_answers(n5: Balancer, vip: str, family: int) -> No
     n5.speak(family, vip)
     check_datagrams(n5, "udp", 80)
     check_datagrams(n5, "sctp", 80)
-    with frames(n5, n5.lb, "udp src port 8001", "net") as answers:
+    with frames(n5, n5.lb, "udp src port 8001", n5.sides[0]) as answers:
         assert len(n5.ask("udp", 8001, 5)) == 5
     assert len(packets(answers)) == {"direct": 0, "routed": 10}[vip]
     mac = {"direct": "02:00:00:00:00:64", "routed": "02:00:00:00:00:65"}[vip]

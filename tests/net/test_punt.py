@@ -13,8 +13,9 @@ from ipaddress import ip_address
 
 import pytest
 
+from portlb_app import topology
 from portlb_app.packets import UDP
-from tests import wire
+from tests import trees, wire
 from tests.net.balancer import REST, Balancer, balancer
 from tests.net.network import ACK, REDIRECT, ROOT, SYN, Namespace, client_agent, until
 
@@ -92,12 +93,12 @@ def test_i2_a_fragmentation_needed_reaches_only_the_server_it_is_about() -> None
         assert counts.pop("sent") > 0 and set(counts.values()) == {0}
 
 
-@pytest.fixture(scope="module")
-def running() -> Iterator[Balancer]:
-    """Fragments are tracked, every server tells what datagrams it got; ports 20 and 22 are shared, 20 by a and b."""
+@pytest.fixture(scope="module", params=["single", "deep"])
+def running(request: pytest.FixtureRequest) -> Iterator[Balancer]:
+    """One switch, and a tree of three levels; servers tell what datagrams they got; 20 (by a, b) and 22 are shared."""
     text = TRACKED.replace("20: {servers: [a, b]}", "20: {servers: [a, b], signal: option}")
     assert text != TRACKED
-    with balancer(text) as made:
+    with balancer(trees.shaped(text, request.param)) as made:
         for name, host in made.servers.items():
             ports = [str(owned.port) for owned in made.config.server_by_name[name].service_ports]
             host.popen_ready(sys.executable, "-c", DIGESTS, name, *ports, "20", "22", "99")
@@ -193,7 +194,10 @@ def test_e2_a_client_that_asks_by_the_option_alone_is_redirected(running: Balanc
         assert not any(segment.flags & REDIRECT for segment in syns) and all(each.asks_redirect for each in syns)
         synacks = [segment for segment in seen if segment.flags & (SYN | ACK) == SYN | ACK]
         assert {segment.announced for segment in synacks} == {1, 2}
-        assert punted(running)["signal"]["sent"] - before == len(syns)
+        ways, owners = topology.of(running.config), running.config.owners(running.vip)
+        homes = [owners[segment.announced or 0].connector.switch for segment in synacks]
+        switches = [ways.depth(home) + 1 for home in homes]
+        assert punted(running)["signal"]["sent"] - before == sum(switches), "every switch on the way hands it up"
     finally:
         agent.terminate()
         agent.wait(10)

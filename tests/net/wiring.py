@@ -12,6 +12,9 @@
                                                     address    its own address on eth0, or behind a router of its own
 
 If servers are on the network side (one-armed), router, client, servers and the load balancer are on one Linux bridge.
+
+The load balancer may be several switches, linked by veth pairs in its namespace. If several have a network side, the
+router has an interface for each, all with the same addresses, and spreads connections over them by their ports.
 """
 
 from __future__ import annotations
@@ -19,12 +22,14 @@ from __future__ import annotations
 import itertools
 from ipaddress import ip_interface
 
-from portlb_app.config import Address, Config, Rewrite, Server, Vip
+from portlb_app.config import Address, Config, Connector, Rewrite, Server, Vip
 from portlb_app.openflow import mac_text
 from tests.net.network import Namespace, Network
 
 ROUTERS = ("10.0.0.1", "fd00::1")
 """The router's addresses on the load balancer's side."""
+ROUTER_MAC = 0x020000000001
+"""The router's MAC address, where it is in several places."""
 LAN_CLIENTS = ("10.0.0.7", "fd00::7")
 """The client's, where it is on the same LAN as the load balancer."""
 
@@ -74,35 +79,49 @@ class Segment:
         self.host.run("ip", "link", "set", port, "master", "br0")
 
 
-class Hosts:
-    """All hosts of a configuration with one switch, linked; Open vSwitch is not there yet.
+def inside(connector: Connector) -> str:
+    """The interface behind a port of a switch, in the load balancer's namespace."""
+    return f"{connector.switch}-{connector.port}"
 
-    `ports` has the OpenFlow number of every link into the load balancer, by its interface there. Connectors in
-    `others` get no link: somebody else makes the server's ``eth0`` for it.
+
+class Hosts:
+    """All hosts of a configuration, linked; Open vSwitch is not there yet.
+
+    `ports` has for every switch the interfaces that are its ports, with their OpenFlow numbers; `sides` are those on
+    the network side, `links` one end of every link. Connectors in `others` get no link: somebody else makes the
+    server's ``eth0`` for it.
     """
 
-    def __init__(self, network: Network, config: Config, mtu: int, others: frozenset[int] = frozenset()) -> None:
+    def __init__(self, network: Network, config: Config, mtu: int, others: frozenset[Connector] = frozenset()) -> None:
         self.network, self.config = network, config
-        (switch,) = config.switches
         self.lb, self.router, self.client, self.plain = map(network.host, ("lb", "router", "client", "plain"))
         self.servers = {server.name: network.host(server.name) for server in config.servers}
-        self.ports = {"net": switch.network}
+        self.ports: dict[str, dict[str, int]] = {switch.name: {} for switch in config.switches}
+        sides = [Connector(each.name, each.network) for each in config.switches if each.network is not None]
+        self.sides = tuple(map(self._port, sides))
         lan = None
-        if any(server.connector.port == switch.network for server in config.servers):
+        if any(server.connector in sides for server in config.servers):
             lan = Segment(network, "lan")
         self._network_side(lan, mtu)
-        by_port: dict[int, list[Server]] = {}
+        self.links = tuple(inside(link[0]) for link in config.links)
+        for link in config.links:
+            network.link(self.lb, self.lb, None, (self._port(link[0]), self._port(link[1])))
+        groups: dict[Connector, list[Server]] = {}
         for server in config.servers:
-            by_port.setdefault(server.connector.port, []).append(server)
-        for port, group in by_port.items():
-            if lan is not None and port == switch.network:
+            groups.setdefault(server.connector, []).append(server)
+        for connector, group in groups.items():
+            if connector in sides and lan is not None:
                 for server in group:
                     lan.join(self.servers[server.name])
-            elif port not in others:
-                self._connect(port, group)
+            elif connector not in others:
+                self._connect(self._port(connector), group)
         for server in config.servers:
-            if server.connector.port not in others:
+            if server.connector not in others:
                 self.settle(server)
+
+    def _port(self, connector: Connector) -> str:
+        self.ports[connector.switch][inside(connector)] = connector.port
+        return inside(connector)
 
     def vip_of(self, server: Server) -> Vip:
         """The VIP a server answers as."""
@@ -112,19 +131,35 @@ class Hosts:
 
     def _network_side(self, lan: Segment | None, mtu: int) -> None:
         if lan is None:
-            self.network.link(self.router, self.lb, None, ("eth0", "net"))
+            for number, side in enumerate(self.sides):
+                self.network.link(self.router, self.lb, None, (f"eth{number}", side))
             self._client(self.client, 1, mtu)
         else:
-            for host, interface in ((self.router, "eth0"), (self.client, "eth0"), (self.lb, "net")):
+            (side,) = self.sides
+            for host, interface in ((self.router, "eth0"), (self.client, "eth0"), (self.lb, side)):
                 lan.join(host, interface)
             self._addresses(self.client, *LAN_CLIENTS)
             routed(self.client, *ROUTERS)
         self._client(self.plain, 3, mtu)
         gateway = next((vip.gateway for vip in self.config.vips if vip.gateway is not None), None)
-        if gateway is not None:
-            hardware(self.router, gateway)
-        self._addresses(self.router, *ROUTERS)
+        for number in range(len(self.sides)):
+            if gateway is not None or len(self.sides) > 1:
+                hardware(self.router, gateway or ROUTER_MAC, f"eth{number}")
+            self._addresses(self.router, *ROUTERS, interface=f"eth{number}")
         forwards(self.router)
+        if len(self.sides) > 1:
+            self._spread()
+
+    def _spread(self) -> None:
+        """Have the router send to the VIPs by all network sides, and take what comes back by any."""
+        names = [f"eth{number}" for number in range(len(self.sides))]
+        hashed = (f"net.ipv{version}.fib_multipath_hash_policy=1" for version in (4, 6))
+        filters = (f"net.ipv4.conf.{name}.rp_filter=0" for name in ("all", *names))
+        self.router.run("sysctl", "-qw", *hashed, *filters)
+        for vip in self.config.vips:
+            for address in map(str, vip.addresses):
+                ways = [word for name in names for word in ("nexthop", "via", address, "dev", name, "onlink")]
+                self.router.run("ip", "route", "add", address, *ways)
 
     def _client(self, host: Namespace, number: int, mtu: int) -> None:
         interface = f"clients{number}"
@@ -142,16 +177,14 @@ class Hosts:
 
     # ---- the servers' side ----
 
-    def _connect(self, port: int, group: list[Server]) -> None:
+    def _connect(self, inside: str, group: list[Server]) -> None:
         """Link the servers of a connector to the load balancer, or what is before them."""
-        inside = f"to-{port}"
-        self.ports[inside] = port
         if group[0].routers:
             self._behind_router(inside, group)
         elif len(group) == 1:
             self.network.link(self.servers[group[0].name], self.lb, None, ("eth0", inside))
         else:
-            segment = Segment(self.network, f"switch{port}")
+            segment = Segment(self.network, f"switch-{inside}")
             segment.join(self.lb, inside)
             for server in group:
                 segment.join(self.servers[server.name])
@@ -209,7 +242,7 @@ class Hosts:
     def _on_loopback(self, host: Namespace, server: Server, vip: Vip) -> None:
         """Row N2: the VIP where nobody is told of it; on a LAN with its clients a server asks as somebody else."""
         host.run("sysctl", "-qw", "net.ipv4.conf.eth0.arp_ignore=1", "net.ipv4.conf.eth0.arp_announce=2")
-        one_armed = server.connector.port == self.config.switches[0].network
+        one_armed = inside(server.connector) in self.sides
         assert server.mac is not None
         own = [f"10.0.0.{server.mac & 255}", f"fd00::{server.mac & 255:x}"] if one_armed else []
         self._addresses(host, *own[: len(vip.addresses)])

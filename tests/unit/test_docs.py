@@ -51,12 +51,13 @@ def test_quoted_flows_are_the_compilers() -> None:
     assert {int(line.split("table=")[1].split(",")[0]) for line in quoted} == {table.number for table in TABLES}
 
 
-# ---- config.md -------------------------------------------------------------------------------------------------------
+# ---- config.md, trees.md ---------------------------------------------------------------------------------------------
 
 
-def test_whole_configurations_load() -> None:
+@pytest.mark.parametrize("document", ["config.md", "trees.md"])
+def test_whole_configurations_load(document: str) -> None:
     """A block with switches is a whole configuration; ConfigError if it has a mistake."""
-    whole = [text for text in blocks("config.md", "yaml") if "switches:" in text]
+    whole = [text for text in blocks(document, "yaml") if "switches:" in text]
     assert whole
     for text in whole:
         assert compile_config(load(text))
