@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client  # noqa: F401 - or eventlet leaves a copy of its own in its place, for all tests
 import struct
 import warnings
 from collections.abc import Iterable
