@@ -233,6 +233,20 @@ def test_x1_other_hosts_of_a_services_network_are_left_alone(client_programs: Pr
             check(client_programs, Case("stranger", packet))
 
 
+def test_x1_a_new_connection_forgets_the_old_service_address(client_programs: Programs) -> None:
+    """X1: from the same client port, bound to another server: what still comes from the first one's address passes."""
+    for family in FAMILIES:
+        named = Named("address", family)
+        c, wire, name = Side(family, OUT, IN), named.on_the_wire(OUT, IN), OTHER[family.version].packed[-8:]
+        again = c.synack(X, CONFIRM, ack=78, options=named.option(name=name))
+        bound = (c.syn(X), c.synack(X, CONFIRM, options=named.option()), c.syn(X, seq=77))
+        check(client_programs, Case("the second binds", again, counters={"bound": 1}, before=bound))
+        check(client_programs, Case("the first is gone", wire.from_server(X, ACK, data=b"x")))
+        other = Side(family._replace(vip=OTHER[family.version]), OUT, IN)
+        heard = Case("the second speaks", other.from_server(X, ACK), c.from_server(X, ACK), counters={"confirmed": 1})
+        check(client_programs, heard)
+
+
 # --- the server -------------------------------------------------------------------------------------------------------
 
 

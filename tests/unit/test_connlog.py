@@ -32,7 +32,7 @@ vips:
   dns: {address: 10.0.0.101, mac: "02:00:00:00:00:64", log: true}
 servers:
   a: {vip: web, connector: s1:2, service_ports: [{port: 8001, application: 443}, 80]}
-  b: {vip: web, connector: s1:3, service_ports: [{port: 8002, application: 443}]}
+  b: {vip: web, connector: s1:3, service_ports: [{port: 8002, application: 443}], service_address: 10.0.0.102}
   n: {vip: dns, connector: s1:3, service_ports: [53]}
 """
 )
@@ -102,6 +102,16 @@ def test_a_plain_connections_server(port: int, by: str, server: str | None) -> N
     note(log, "web", 1, SYN, port, 1.0)
     note(log, "web", 1, FIN | ACK, port, 2.0, by=by)
     assert only(log) == Connection("web", CLIENT, 40001, port, port, server, 1.0, 2.0, How.FIN)
+
+
+def test_x1_a_connection_by_service_address_is_one_record() -> None:
+    """X1: opened at the VIP, continued at the same port of the service address: whose that is, it tells."""
+    log, name = ConnectionLog(), IPv4Address("10.0.0.102")
+    note(log, "web", 1, SYN | REDIRECT, 443, 10.0)
+    log.take(PLACES["web"], Reason.CLOSING, 1, segment(CLIENT, name, 40001, 443, FIN | ACK), 11.0)
+    assert only(log) == Connection("web", CLIENT, 40001, 443, 443, "b", 10.0, 11.0, How.FIN)
+    log.take(PLACES["web"], Reason.SERVER_CLOSING, 1, segment(name, CLIENT, 443, 40001, FIN | ACK), 12.0)
+    assert only(log).closed == 12.0 and log.counts == {Copy.OPENED: 1, Copy.CLOSED: 1, Copy.CONFIRMED: 1}
 
 
 def test_it_is_of_a_vip_and_a_family() -> None:
