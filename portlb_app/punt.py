@@ -34,7 +34,7 @@ from typing import Generic, TypeVar
 
 from portlb_app import packets, topology
 from portlb_app.compiler.legacy import to_plain
-from portlb_app.compiler.place import Place, address_in, places
+from portlb_app.compiler.place import Place, address_in, places, without
 from portlb_app.compiler.redirect import to_pool, to_row
 from portlb_app.config import (
     Address,
@@ -50,7 +50,7 @@ from portlb_app.config import (
 )
 from portlb_app.connlog import ConnectionLog, Copy
 from portlb_app.fragments import NoRoom, Tracker
-from portlb_app.openflow import CONTROLLER, Action, SetField
+from portlb_app.openflow import CONTROLLER, Action
 from portlb_app.pipeline import ACK, COPIED, HANDED_UP, PUNTED, SYN, Family, Reason, family, told_by
 from portlb_app.selection import choose
 
@@ -509,17 +509,12 @@ def _server_fragment(place: Place, frame: bytes) -> _Verdict:
     if fragment is None or server is None:
         return _MALFORMED
     ip = family(fragment.source)
-    actions = _without(place.ascend(server, ip), ip.source)
+    actions = without(place.ascend(server, ip), ip.source)
     return _Verdict((_Delivery(actions, address_in(place.vip.addresses, ip)),), Fate.SENT)
 
 
 def _at(place: Place, address: Address) -> Server | None:
     return next((server for server in place.attached if address in server.addresses), None)
-
-
-def _without(actions: tuple[Action, ...], field: str) -> tuple[Action, ...]:
-    """Actions without those that set a field, which was set here."""
-    return tuple(action for action in actions if not (isinstance(action, SetField) and action.name == field))
 
 
 # ---- SYNs that may ask for a redirect by their option ----------------------------------------------------------------
@@ -569,7 +564,7 @@ def _whole(verdict: _Verdict, ip: Family) -> _Verdict:
     if all(each.address is None for each in verdict.deliveries):
         return verdict
     deliveries = (
-        replace(each, actions=_without(each.actions, ip.destination)) if each.address is not None else each
+        replace(each, actions=without(each.actions, ip.destination)) if each.address is not None else each
         for each in verdict.deliveries
     )
     return replace(verdict, deliveries=tuple(deliveries))
