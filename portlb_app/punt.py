@@ -27,10 +27,9 @@ from __future__ import annotations
 
 import enum
 import math
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import Generic, TypeVar
 
 from portlb_app import packets, topology
 from portlb_app.compiler.legacy import to_plain
@@ -51,7 +50,7 @@ from portlb_app.config import (
 from portlb_app.connlog import ConnectionLog, Copy
 from portlb_app.fragments import NoRoom, Tracker
 from portlb_app.openflow import CONTROLLER, Action
-from portlb_app.pipeline import ACK, COPIED, HANDED_UP, PUNTED, SYN, Family, Reason, family, told_by
+from portlb_app.pipeline import ACK, COPIED, HANDED_UP, SYN, Family, Reason, family, told_by
 from portlb_app.selection import choose
 
 
@@ -292,78 +291,6 @@ class Punt:
             verdict, frames = found
             self._counts[Reason.FRAGMENT, verdict.fate] += len(frames)
             yield from _sends(dpid, packet.in_port, verdict, frames, _to_server)
-
-
-BACKLOG = 256
-"""Packets of one reason that wait to be judged, per switch: a quarter of a second of the tightest meter's rate."""
-
-Message = TypeVar("Message")
-
-
-class Backlog(Generic[Message]):
-    """What waits to be judged: at most `BACKLOG` for each reason, taken by turns: a flood of one starves none.
-
-    Copies for the log of connections stay in order, whatever their reasons: what opens comes before what closes.
-    """
-
-    def __init__(self) -> None:
-        copies: deque[tuple[Reason, Message]] = deque()
-        others: dict[Reason, deque[tuple[Reason, Message]]] = {reason: deque() for reason in PUNTED}
-        self._line_of = {**others, **dict.fromkeys(COPIED, copies)}
-        self._lines = [copies, *others.values()]
-        self._waiting: Counter[Reason] = Counter()
-
-    def __bool__(self) -> bool:
-        """Whether anything waits."""
-        return any(self._lines)
-
-    def put(self, reason: Reason, message: Message) -> bool:
-        """Whether there was room for it."""
-        if self._waiting[reason] >= BACKLOG:
-            return False
-        self._waiting[reason] += 1
-        self._line_of[reason].append((reason, message))
-        return True
-
-    def take(self, most: int) -> list[Message]:
-        """The next ones, at most so many: one of each line, then a second of each, and so on."""
-        taken: list[Message] = []
-        ready = [line for line in self._lines if line]
-        while ready and len(taken) < most:
-            for line in ready[: most - len(taken)]:
-                reason, message = line.popleft()
-                self._waiting[reason] -= 1
-                taken.append(message)
-            ready = [line for line in ready if line]
-        return taken
-
-
-GATHER_SECONDS, GATHER_MOST_SECONDS = 0.002, 0.02
-"""After packets that were handed up nothing more is read for so long, for each of them, and at most."""
-
-
-class Gathering:
-    """When to read on from a switch, so that packets it hands up are read, judged and answered together.
-
-    A thousand a second cost a third then, here and in the switch, of what they cost one by one (bench/punt.py). A
-    single one does not wait, and a few wait shortly.
-    """
-
-    def __init__(self) -> None:
-        self._came = 0
-
-    def came(self) -> None:
-        """A packet that was handed up has been read."""
-        self._came += 1
-
-    def pause(self, more: bool, awaited: bool) -> float:
-        """How many seconds to wait before the next read; told once for what came.
-
-        None if the last read left `more`, or how much a switch can hand up would be limited; nor if a switch's answer
-        is `awaited`, or reconciling would wait for each of them.
-        """
-        came, self._came = self._came, 0
-        return 0.0 if more or awaited else min(GATHER_SECONDS * came, GATHER_MOST_SECONDS)
 
 
 def _sends(

@@ -39,7 +39,7 @@ from ryu.ofproto import ofproto_v1_5_parser as parser
 
 from portlb_app import ryu_wire
 from portlb_app.api import RefusedConnections
-from portlb_app.punt import Gathering
+from portlb_app.backlog import Gathering
 
 PARSE_SECONDS = 0.5
 """CPU time for the parser of one message."""

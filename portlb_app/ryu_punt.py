@@ -15,7 +15,8 @@ from collections.abc import Callable
 from ryu.lib import hub
 
 from portlb_app import ryu_wire
-from portlb_app.punt import Backlog, Punt, Send, reason_of
+from portlb_app.backlog import Backlog
+from portlb_app.punt import Punt, Send, reason_of
 from portlb_app.reconciler import Configuration
 from portlb_app.ryu_guard import GuardedDatapath
 

@@ -12,11 +12,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from portlb_app import topology
+from portlb_app.backlog import BACKLOG, Backlog
 from portlb_app.compiler.place import Place, places, vip_numbers
 from portlb_app.config import Address, Config, load
 from portlb_app.connlog import ENDED_SECONDS, LINGER_SECONDS, OPEN_SECONDS, Connection, ConnectionLog, Copy, How
 from portlb_app.pipeline import COPIED, Reason, cookie
-from portlb_app.punt import BACKLOG, Backlog, Punt, Punted
+from portlb_app.punt import Punt, Punted
 from tests import wire
 from tests.reference import ACK, FIN, REDIRECT, RST, SYN
 

@@ -12,6 +12,7 @@ from random import Random
 import pytest
 
 from portlb_app import packets
+from portlb_app.backlog import BACKLOG, GATHER_MOST_SECONDS, GATHER_SECONDS, Backlog, Gathering
 from portlb_app.compiler import compile as compile_config
 from portlb_app.compiler.place import vip_numbers
 from portlb_app.config import Address, Config, Rewrite, Switch, Vip, load
@@ -41,12 +42,7 @@ from portlb_app.pipeline import (
     tell_row,
 )
 from portlb_app.punt import (
-    BACKLOG,
-    GATHER_MOST_SECONDS,
-    GATHER_SECONDS,
-    Backlog,
     Fate,
-    Gathering,
     Punt,
     Punted,
     Send,
