@@ -59,7 +59,9 @@ def finish(connections: dict[socket.socket, bytearray]) -> None:
         while left and len(reading) < AT_ONCE:
             reading.add(left.pop())
         ready, _, _ = select.select(reading, [], [], PATIENCE)
-        for one in ready or reading.copy():
+        if not ready:  # they are broken; those that were not read yet may work
+            reading.clear()
+        for one in ready:
             data = b""
             with contextlib.suppress(OSError):
                 data = one.recv(1 << 20, socket.MSG_DONTWAIT)
