@@ -39,6 +39,7 @@ from ryu.ofproto import ofproto_v1_5_parser as parser
 
 from portlb_app import ryu_wire
 from portlb_app.api import RefusedConnections
+from portlb_app.punt import Gathering
 
 PARSE_SECONDS = 0.5
 """CPU time for the parser of one message."""
@@ -52,10 +53,6 @@ CONNECTIONS = 512
 CONNECTIONS_PER_HOST = 256
 """Open connections; each takes one of usually 1024 file descriptors. One host cannot take them all."""
 READ_BYTES = 1 << 16
-GATHER_SECONDS, GATHER_MOST_SECONDS = 0.002, 0.02
-"""After packets that were handed up nothing more is read for so long, for each of them, and at most: what comes
-meanwhile is read, judged and answered together. A thousand a second cost a third then, here and in the switch, of what
-they cost one by one (bench/punt.py); a single one does not wait, and a few wait shortly."""
 MESSAGES_PER_TURN = 32
 """Messages of one connection before others get their turn."""
 HELLO_ELEMENTS = 16
@@ -112,7 +109,7 @@ class GuardedDatapath(Datapath):  # type: ignore[misc]
         self.awaited: Collection[int] = ()
         """The xids of requests for whose answers somebody waits: meanwhile nothing is gathered."""
         self._early = HANDSHAKE_MESSAGES
-        self._handed_up = 0
+        self._gathering = Gathering()
         self.ports: dict[int, ryu_wire.Port] = {}
 
     @property
@@ -162,9 +159,8 @@ class GuardedDatapath(Datapath):  # type: ignore[misc]
                     break
                 yield data[offset : offset + length]
                 offset += length
-            if self._handed_up and not self.awaited and len(data) < READ_BYTES:
-                hub.sleep(min(GATHER_SECONDS * self._handed_up, GATHER_MOST_SECONDS))
-            self._handed_up = 0
+            if pause := self._gathering.pause(more=len(data) >= READ_BYTES, awaited=bool(self.awaited)):
+                hub.sleep(pause)
             try:
                 more = self.socket.recv(READ_BYTES)
             except TimeoutError:
@@ -176,7 +172,7 @@ class GuardedDatapath(Datapath):  # type: ignore[misc]
     def _take(self, data: bytes) -> None:
         if data[1] == ofp.OFPT_PACKET_IN:
             if self.state == MAIN_DISPATCHER:
-                self._handed_up += 1
+                self._gathering.came()
                 self._door.on_packet(self, data)
             return
         if data[1] == ofp.OFPT_PORT_STATUS:

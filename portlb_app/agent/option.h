@@ -137,13 +137,13 @@ __noinline int find_option(struct __sk_buff *skb, __u32 at, __u32 end, struct an
 	for (int step = 0; step < TCP_OPTIONS_MAX; step++) {
 		__u32 size;
 
-		if (at >= end || bpf_skb_load_bytes(skb, at, option, 1) || option[0] == 0) /* end of options */
-			return 0;
+		if (at >= end || bpf_skb_load_bytes(skb, at, option, at + 1 < end ? 2 : 1) || option[0] == 0)
+			return 0; /* end of options */
 		if (option[0] == 1) { /* padding */
 			at++;
 			continue;
 		}
-		if (at + 1 == end || bpf_skb_load_bytes(skb, at + 1, &option[1], 1))
+		if (at + 1 == end)
 			break;
 		size = option[1];
 		if (size < 2 || at + size > end)

@@ -361,8 +361,8 @@ static __always_inline void swap_ports(struct connection *entry)
 }
 
 /*
- * Has the client heard us on the port it sends to? Then it leaves out CONFIRM; who asked by option alone leaves out the
- * option, which only acknowledgements could have.
+ * Has the client heard us at the spot it sends to? Then it leaves out CONFIRM, or, where that has to stay, adds REDIRECT;
+ * who asked by option alone leaves out the option, which only acknowledgements could have.
  */
 static __always_inline bool has_heard(struct __sk_buff *skb, const struct packet *packet,
 				      const struct segment *segment, const struct connection *entry)
@@ -371,6 +371,8 @@ static __always_inline bool has_heard(struct __sk_buff *skb, const struct packet
 
 	if (segment->word & TCP_RST)
 		return false;
+	if (naming_of(segment->spot) == NAME_LABEL)
+		return segment->word & REDIRECT;
 	if (!(entry->flags & BY_OPTION))
 		return !(segment->word & REDIRECT_CONFIRM);
 	if (!is_pure_ack(segment) || !has_room(packet, segment))

@@ -40,7 +40,18 @@ from portlb_app.pipeline import (
     row_told,
     tell_row,
 )
-from portlb_app.punt import BACKLOG, Backlog, Fate, Punt, Punted, Send, reason_of
+from portlb_app.punt import (
+    BACKLOG,
+    GATHER_MOST_SECONDS,
+    GATHER_SECONDS,
+    Backlog,
+    Fate,
+    Gathering,
+    Punt,
+    Punted,
+    Send,
+    reason_of,
+)
 from portlb_app.selection import rows
 from tests import generate, reference, trees, wire
 from tests.reference import ICMP, ICMPV6, SYN, TCP, UDP, All, AnyOf, Drop, Ip, Outcome, Packet, To, deliver, judge
@@ -566,6 +577,20 @@ def test_a_backlog_is_bounded_and_fair() -> None:
     while more := backlog.take(7):
         rest += more
     assert rest == list(range(6, BACKLOG))
+
+
+def test_what_is_handed_up_is_gathered() -> None:
+    """The longer the more it is, told once; not while an answer is awaited, nor while more waits to be read."""
+    gathering = Gathering()
+
+    def pause(came: int, more: bool = False, awaited: bool = False) -> float:
+        for _ in range(came):
+            gathering.came()
+        return gathering.pause(more, awaited)
+
+    assert [pause(came) for came in (0, 1, 3, 0)] == [0.0, GATHER_SECONDS, 3 * GATHER_SECONDS, 0.0]
+    assert pause(200) == GATHER_MOST_SECONDS
+    assert pause(5, more=True) == pause(5, awaited=True) == pause(0) == 0.0
 
 
 def test_any_bytes_are_survived() -> None:
