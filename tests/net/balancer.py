@@ -258,7 +258,7 @@ class Connections:
 class Downloads:
     """Many downloads in the background that last until the test is done with them, each by a connection of its own."""
 
-    SIZE = 300_000
+    SIZE = 100_000
     """Bytes; they are not read to the end before `broken`."""
 
     def __init__(self, made: Balancer, port: int, number: int) -> None:

@@ -15,10 +15,12 @@ import time
 
 PATIENCE = 30.0
 PERIOD = 0.1
-PIECE = 2000
+PIECE = 500
 """Bytes that are read of each in a period."""
 BUFFER = 16384
 """Of the kernel's for each, so that most of a file waits at its server."""
+AT_ONCE = 16
+"""How many are read to their end together: more would lose packets, and wait for them."""
 
 
 def opened(address: str, port: int, path: str) -> socket.socket:
@@ -50,19 +52,22 @@ def dawdle(connections: dict[socket.socket, bytearray], limit: int) -> None:
 
 
 def finish(connections: dict[socket.socket, bytearray]) -> None:
-    """Read the rest of each, until it ends or breaks, or nothing comes any more."""
-    waiting = set(connections)
-    for one in waiting:
-        one.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 16 * BUFFER)
-    while waiting:
-        ready, _, _ = select.select(waiting, [], [], PATIENCE)
-        for one in ready or waiting.copy():
+    """Read the rest of each, a few at a time, until it ends or breaks, or nothing comes any more."""
+    left = list(connections)
+    reading: set[socket.socket] = set()
+    while left or reading:
+        while left and len(reading) < AT_ONCE:
+            reading.add(left.pop())
+        ready, _, _ = select.select(reading, [], [], PATIENCE)
+        if not ready:  # they are broken; those that were not read yet may work
+            reading.clear()
+        for one in ready:
             data = b""
             with contextlib.suppress(OSError):
                 data = one.recv(1 << 20, socket.MSG_DONTWAIT)
             connections[one] += data
             if not data:
-                waiting.discard(one)
+                reading.discard(one)
 
 
 def main(address: str, port: int, path: str, number: int, limit: int, digest: str) -> None:
