@@ -23,6 +23,8 @@ from tests.kernel.machine import ROOT, boot
 from tests.wire import Address
 
 SCENARIOS = sorted(path.parent.name for path in ROOT.glob("flows/*/lb.yaml"))
+SWITCHES = sorted((path.parent.name, path.stem) for path in ROOT.glob("flows/*/*.flows"))
+"""The scenarios, and each one's switches."""
 VIP: dict[int, Address] = {4: IPv4Address("10.0.0.100"), 6: IPv6Address("fd00::100")}
 CLIENT: dict[int, Address] = {4: IPv4Address("10.0.0.1"), 6: IPv6Address("fd00::1")}
 FAR: dict[int, Address] = {4: IPv4Address("192.0.2.0"), 6: IPv6Address("2001:db8::")}
@@ -231,13 +233,13 @@ def transfers(mode: str) -> list[dict[str, Any]]:
 
 def the_plan() -> Iterator[dict[str, Any]]:
     """All steps; one without tables goes on with those of the one before it."""
-    for scenario in SCENARIOS:
+    for scenario, switch in SWITCHES:
         if scenario != "fig2":
-            yield {"name": f"install {scenario}", "tables": scenario}
+            yield {"name": f"install {scenario} {switch}", "tables": scenario, "switch": switch}
     services = [(NETWORK, segment(FAR[4], 5000, port, REDIRECT | ACK)) for port in SERVICE]
     services += [(NETWORK, datagram(FAR[4], 5000, port, b"")) for port in SERVICE]
     others = [(NETWORK, segment(FAR[4], 5000, port, SYN)) for port in (20, 99)]
-    yield {"name": "install fig2", "tables": "fig2"}
+    yield {"name": "install fig2 s1", "tables": "fig2"}
     yield {"name": "service ports", "frames": hexed(services)}
     yield {"name": "other ports", "frames": hexed(others)}
     yield {"name": "arp", "frames": hexed([(NETWORK, arp_question(VIP[4])), (NETWORK, arp_question(CLIENT[4] + 1))])}
@@ -353,12 +355,13 @@ def arrived(report: dict[str, Any]) -> list[Arrived]:
     return whole
 
 
-@pytest.mark.parametrize("scenario", SCENARIOS)
-def test_tables_install(reports: Reports, scenario: str) -> None:
+@pytest.mark.parametrize(("scenario", "switch"), SWITCHES)
+def test_tables_install(reports: Reports, scenario: str, switch: str) -> None:
     """Meters, groups and flows, all of them, as their files say."""
-    report = reports[f"install {scenario}"]
+    report = reports[f"install {scenario} {switch}"]
     assert "failed" not in report, report["failed"]
-    files = {kind: (ROOT / "flows" / scenario / f"s1.{kind}").read_text() for kind in ("meters", "groups", "flows")}
+    kinds = ("meters", "groups", "flows")
+    files = {kind: (ROOT / "flows" / scenario / f"{switch}.{kind}").read_text() for kind in kinds}
     assert report["installed"] == {
         kind: sum(bool(line) and not line.startswith("#") for line in text.splitlines()) for kind, text in files.items()
     }

@@ -67,5 +67,6 @@ def test_a_thousand_connections_with_thirty_percent_loss(family: int) -> None:
         )  # fmt: skip
         assert done.stdout.splitlines() == ["200 1"] * 1000, done.stderr
         stats = agent_stats(world.client)
-        assert stats["bound"] + stats["plain"] + stats["unredirected"] + stats["remembered"] == 1000
+        judged = stats["bound"] + stats["plain"] + stats["unredirected"] + stats["remembered"]
+        assert 1000 <= judged <= 1000 + stats["fallen_back"], "who fell back may hear of the port again"
         assert stats["syn_marked"] > 1000

@@ -112,9 +112,9 @@ def ofctl(command: str, *arguments: str) -> str:
     return run("ovs-ofctl", "-O", "OpenFlow15", command, "s1", *arguments)
 
 
-def install(tables: str) -> dict[str, Any]:
+def install(tables: str, switch: str) -> dict[str, Any]:
     """Put compiled tables in the place of those that are there, as a person would, and say what the switch has then."""
-    files = {kind: str(HERE / "tables" / tables / f"s1.{kind}") for kind in ("meters", "groups", "flows")}
+    files = {kind: str(HERE / "tables" / tables / f"{switch}.{kind}") for kind in ("meters", "groups", "flows")}
     ofctl("del-flows")
     ofctl("del-groups")
     ofctl("del-meters")
@@ -319,7 +319,7 @@ def step(wanted: dict[str, Any]) -> dict[str, Any]:
     """Do one step of the plan; the report has what it was asked for."""
     report: dict[str, Any] = {}
     if tables := wanted.get("tables"):
-        report["installed"] = install(tables)
+        report["installed"] = install(tables, wanted.get("switch", "s1"))
     if "attach" in wanted:
         attach(wanted["attach"])
     if "meter" in wanted:
