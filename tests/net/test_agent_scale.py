@@ -14,12 +14,12 @@ from tests.net.world import VIPS, World
 from tests.net.world import world as make_world
 
 NUMBER = 10_000
-SECONDS = 30.0
+SECONDS = 60.0
 
 
 @pytest.mark.parametrize("family", [4])
 def test_ten_thousand_connections_outlive_their_agents(family: int) -> None:
-    """E2 D1: 10,000 redirected connections talk on; both agents are upgraded, then killed and restarted."""
+    """E2 D1: 10,000 redirected connections talk for a minute; both agents are upgraded, then killed and restarted."""
     with make_world(family=family) as world:
         many = (sys.executable, "-m", "tests.net.many")
         world.server.popen_ready(*many, "serve", "7", cwd=ROOT)
@@ -67,6 +67,5 @@ def test_a_thousand_connections_with_thirty_percent_loss(family: int) -> None:
         )  # fmt: skip
         assert done.stdout.splitlines() == ["200 1"] * 1000, done.stderr
         stats = agent_stats(world.client)
-        judged = stats["bound"] + stats["plain"] + stats["unredirected"] + stats["remembered"]
-        assert 1000 <= judged <= 1000 + stats["fallen_back"], "who fell back may hear of the port again"
+        assert stats["bound"] + stats["plain"] + stats["unredirected"] + stats["remembered"] == 1000
         assert stats["syn_marked"] > 1000

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from functools import cache
 from random import Random
 from typing import Any
 
@@ -16,13 +16,16 @@ from tests import generate, trees
 DRAWS = 300
 
 
-def graphs() -> Iterator[tuple[Config, Topology]]:
+@cache
+def graphs() -> list[tuple[Config, Topology]]:
     """Random graphs, some with links that are down."""
+    found = []
     for number in range(DRAWS):
         random = Random(f"ways/{number}")
         config = trees.tree(random).spread
         down = random.sample(config.links, random.choice((0, 0, 1, min(2, len(config.links)))))
-        yield config, topology.of(config, down)
+        found.append((config, topology.of(config, down)))
+    return found
 
 
 def follow(config: Config, found: Topology, switch: str, target: str) -> list[str]:
