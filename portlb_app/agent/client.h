@@ -33,9 +33,15 @@ const volatile struct {
 #define STEERED_SYNS 2 /* SYNs sent to a port redirected to before the program's own is asked */
 
 /*
- * What is known of the path to a VIP. A connection that had to fall back says that the path does not let announced ports
- * through, unless others have lately been heard from theirs: then it was bad luck, the first few times.
+ * What is known of the path to a VIP, for each kind of name. A connection that had to fall back says that the path does
+ * not let announced spots of the kind through, unless others have lately been heard from theirs: then it was bad luck,
+ * the first few times.
  */
+struct path_key {
+	struct address vip;
+	__u32 naming;
+};
+
 struct path {
 	__u32 silent_until; /* tick until which announced ports are not followed; 0: they are */
 	__u32 confirmed;    /* tick at which one was heard last, rounded; 0: never */
@@ -48,23 +54,25 @@ struct path {
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
 	__uint(max_entries, 256);
-	__type(key, struct address);
+	__type(key, struct path_key);
 	__type(value, struct path);
 } paths SEC(".maps");
 
-static __always_inline bool is_path_silent(const struct address *vip)
+static __always_inline bool is_path_silent(const struct address *vip, __u32 spot)
 {
-	const struct path *path = bpf_map_lookup_elem(&paths, vip);
+	const struct path_key key = {.vip = *vip, .naming = naming_of(spot)};
+	const struct path *path = bpf_map_lookup_elem(&paths, &key);
 
 	return path && path->silent_until && (__s32)(path->silent_until - tick()) > 0;
 }
 
-static __always_inline void note_confirmed(const struct address *vip)
+static __always_inline void note_confirmed(const struct address *vip, __u32 spot)
 {
-	struct path *path = bpf_map_lookup_elem(&paths, vip), fresh = {.confirmed = lately};
+	const struct path_key key = {.vip = *vip, .naming = naming_of(spot)};
+	struct path *path = bpf_map_lookup_elem(&paths, &key), fresh = {.confirmed = lately};
 
 	if (!path) {
-		bpf_map_update_elem(&paths, vip, &fresh, BPF_ANY);
+		bpf_map_update_elem(&paths, &key, &fresh, BPF_ANY);
 		return;
 	}
 	if (path->fallen_back)
@@ -73,12 +81,13 @@ static __always_inline void note_confirmed(const struct address *vip)
 		path->confirmed = fresh.confirmed;
 }
 
-static __always_inline void note_fallen_back(const struct address *vip)
+static __always_inline void note_fallen_back(const struct address *vip, __u32 spot)
 {
-	struct path *path = bpf_map_lookup_elem(&paths, vip), fresh = {.silent_until = tick() + PATH_MEMORY};
+	const struct path_key key = {.vip = *vip, .naming = naming_of(spot)};
+	struct path *path = bpf_map_lookup_elem(&paths, &key), fresh = {.silent_until = tick() + PATH_MEMORY};
 
 	if (!path) {
-		bpf_map_update_elem(&paths, vip, &fresh, BPF_ANY);
+		bpf_map_update_elem(&paths, &key, &fresh, BPF_ANY);
 		return;
 	}
 	if (++path->fallen_back < BAD_LUCK && path->confirmed && tick() - path->confirmed < PATH_MEMORY)
@@ -459,7 +468,7 @@ static __always_inline void bind(struct __sk_buff *skb, const struct packet *pac
 	entry->before = wire;
 	if (found->naming)
 		entry->name = found->name;
-	if (is_path_silent(&key->vip)) {
+	if (is_path_silent(&key->vip, wire)) {
 		count(COUNT_remembered);
 		return;
 	}
@@ -488,6 +497,11 @@ static __always_inline int client_synack(struct __sk_buff *skb, const struct pac
 		return DROP;
 	}
 	if (entry->state == OPENING && segment->spot == entry->opened) {
+		/* Two may come at once on two processors, of different servers even: one binds. */
+		if (__sync_fetch_and_or(&entry->flags, BINDING) & BINDING) {
+			count(COUNT_second_synack);
+			return DROP;
+		}
 		if (found.bad)
 			count(COUNT_bad_option);
 		bind(skb, packet, key, entry, segment, &found, confirm);
@@ -520,7 +534,7 @@ static __always_inline void fall_back(const struct key *key, struct connection *
 	clear(entry, TRYING);
 	if (entry->wire == entry->opened) {
 		entry->state = PLAIN;
-		note_fallen_back(&key->vip);
+		note_fallen_back(&key->vip, silent);
 	} else {
 		set(entry, HEARD);
 	}
@@ -625,7 +639,7 @@ static __always_inline bool client_hear(struct __sk_buff *skb, const struct pack
 			set(entry, HEARD);
 			clear(entry, TRYING);
 			count(COUNT_confirmed);
-			note_confirmed(&key->vip);
+			note_confirmed(&key->vip, entry->wire);
 		}
 		if (alias && !awaited && !(entry->flags & LEAVING))
 			set(alias, HEARD);

@@ -45,6 +45,7 @@ enum flag {
 	WATCHED = 1 << 16,    /* client: to be ENDED if nothing passes meanwhile: see disturb() */
 	UNHEEDED = 1 << 17,   /* client, ENDED: the server has acknowledged the FIN, and sends on */
 	OWN_MOVING = 1 << 18, /* `client_target` is announced, and the server has not been heard there */
+	BINDING = 1 << 19,    /* client: a SYN/ACK has come that is the connection's */
 };
 
 struct connection {
