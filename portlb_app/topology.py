@@ -38,10 +38,9 @@ class View:
 class Topology:
     """Switches (nodes) and the links that work (edges); `network` has the OpenFlow port of each network side.
 
-    `homes` are the switches with servers. `whole` is the graph as it is; `graph` what packets take of it.
+    `homes` are the switches with servers. `graph` has the links that packets take.
     """
 
-    whole: nx.Graph[str]
     graph: nx.Graph[str]
     network: Mapping[str, int]
     homes: frozenset[str]
@@ -163,10 +162,10 @@ def of(config: Config, down: Iterable[Link] = ()) -> Topology:
             ports[one.switch, other.switch], ports[other.switch, one.switch] = one.port, other.port
     network = {switch.name: switch.network for switch in config.switches if switch.network is not None}
     homes = frozenset(server.connector.switch for server in config.servers)
-    topology = Topology(whole, whole, network, homes, ports)
+    topology = Topology(whole, network, homes, ports)
     if topology.agrees():
         return topology
-    return Topology(whole, _spanning_forest(whole, sorted(network)), network, homes, ports)
+    return Topology(_spanning_forest(whole, sorted(network)), network, homes, ports)
 
 
 def _spanning_forest(graph: nx.Graph[str], roots: Iterable[str]) -> nx.Graph[str]:

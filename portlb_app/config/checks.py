@@ -51,7 +51,7 @@ def _check_servers(file: File) -> None:
             file.unknown(path, "switches", f"there is no switch {connector.switch}")
             continue
         if _rewrite(file, entry) is Rewrite.NOTHING:
-            if file.switches[connector.switch].network == connector.port:
+            if file.is_network_side(connector):
                 file.wrong(path, f"{connector} is the network side of {connector.switch}, and nothing is rewritten")
             other = attached.setdefault((entry.vip, connector), name)
             if other != name:
@@ -257,9 +257,8 @@ def _check_needs(file: File, path: str, entry: ServerEntry, rewrite: Rewrite) ->
         file.wrong(path, "to talk to other servers it needs both an address and a mac of its own")
     connector = entry.connector
     no_gateway = vip.gateway is None and f"vips.{entry.vip}.gateway" not in file.faulty
-    if rewrite is Rewrite.ADDRESS and no_gateway and connector and connector.switch in file.switches:
-        if file.switches[connector.switch].network == connector.port:
-            file.wrong(
-                f"vips.{entry.vip}.gateway",
-                f"is missing: {connector} is the network side, so servers' packets come back to be rewritten",
-            )
+    if rewrite is Rewrite.ADDRESS and no_gateway and connector and file.is_network_side(connector):
+        file.wrong(
+            f"vips.{entry.vip}.gateway",
+            f"is missing: {connector} is the network side, so servers' packets come back to be rewritten",
+        )

@@ -17,7 +17,7 @@ from portlb_app.config.entries import (
     read,
 )
 from portlb_app.config.text import below
-from portlb_app.config.values import Link, Problem
+from portlb_app.config.values import Connector, Link, Problem
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}")
 _PORT = re.compile(r"[1-9][0-9]{0,4}")
@@ -40,6 +40,11 @@ class File:
     unreadable: set[str] = field(default_factory=set)
     faulty: set[str] = field(default_factory=set)
     """Paths of fields that are given and wrong; that they are missing is no second mistake."""
+
+    def is_network_side(self, connector: Connector) -> bool:
+        """Whether a connector is the network side of its switch: a server is there with the clients (row N5)."""
+        switch = self.switches.get(connector.switch)
+        return switch is not None and switch.network == connector.port
 
     def wrong(self, path: str, message: str) -> None:
         """Note a mistake."""

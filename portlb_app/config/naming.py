@@ -56,10 +56,8 @@ def _check_vip(file: File, path: str, entry: ServerEntry, vip: VipEntry) -> None
         return
     if vip.rewrite is Rewrite.ADDRESS:
         file.wrong(f"{path}.service_mac", f"VIP {entry.vip} rewrites address: its servers may be behind a router")
-    connector = entry.connector
-    if connector and connector.switch in file.switches:
-        if file.switches[connector.switch].network == connector.port:
-            file.wrong(f"{path}.service_mac", f"{connector} is the network side: its frames would pass by the switch")
+    if entry.connector and file.is_network_side(entry.connector):
+        file.wrong(f"{path}.service_mac", f"{entry.connector} is the network side: its frames would pass by the switch")
 
 
 def _addresses(file: File) -> Iterator[tuple[str, Address]]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import networkx as nx
 
-from portlb_app.config.entries import ServerEntry
 from portlb_app.config.file import File
 from portlb_app.config.values import MAX_VIPS, Connector
 
@@ -36,7 +35,7 @@ def _check_links(file: File) -> None:
             used[end.switch] = used.get(end.switch, 0) + 1
             if end.switch not in file.switches:
                 file.unknown(path, "switches", f"there is no switch {end.switch}")
-            elif file.switches[end.switch].network == end.port:
+            elif file.is_network_side(end):
                 file.wrong(path, f"{end} is the network side of {end.switch}")
             if ends.setdefault(end, position) != position:
                 file.wrong(path, f"{end} is already an end of links[{ends[end]}]")
@@ -48,12 +47,6 @@ def _check_links(file: File) -> None:
             file.wrong(
                 f"servers.{name}.connector", f"{server.connector} is an end of links[{ends[server.connector]}]"
             )
-
-
-def is_one_armed(file: File, server: ServerEntry) -> bool:
-    """Whether a server is on the network side of its switch (row N5)."""
-    switch = file.switches.get(server.connector.switch) if server.connector else None
-    return bool(server.connector and switch and server.connector.port == switch.network)
 
 
 def _check_ways(file: File) -> None:
@@ -79,7 +72,7 @@ def _check_ways(file: File) -> None:
     for name, server in file.servers.items():
         if server.vip is None or server.connector is None or server.connector.switch not in file.switches:
             continue
-        if sides[part[server.connector.switch]] > 1 and is_one_armed(file, server):
+        if sides[part[server.connector.switch]] > 1 and file.is_network_side(server.connector):
             file.wrong(
                 f"servers.{name}.connector", f"{server.connector} is one of several network sides; clients reach all"
             )
