@@ -115,7 +115,7 @@ def _serve(file: ConfigFile, live: Configuration, options: Any) -> int:
     from ryu.lib import hub
 
     from portlb_app import ryu_threads
-    from portlb_app.ryu_app import Controller
+    from portlb_app.ryu_app import Controller, log_notices
     from portlb_app.ryu_guard import Door
     from portlb_app.ryu_rest import Rest
 
@@ -134,6 +134,7 @@ def _serve(file: ConfigFile, live: Configuration, options: Any) -> int:
     except OSError as error:
         return _fail(_FAILED, f"cannot listen on {options.wsapi_host} port {options.wsapi_port}: {error.strerror}")
 
+    log_notices(live)
     ofp_handler.OpenFlowController = lambda: door
     manager = AppManager.get_instance()
     manager.load_apps(["ryu.controller.ofp_handler"])

@@ -56,6 +56,12 @@ _on: Callable[[type, object], Callable[[_Handler], _Handler]] = set_ev_cls
 """Ryu's decorator for an event's handler, in the states of a connection in which it is called."""
 
 
+def log_notices(configuration: Configuration) -> None:
+    """Log what a configuration gives reason to say; it has become live."""
+    for notice in configuration.config.notices:
+        _LOG.warning("notice: %s", notice)
+
+
 class Controller(app_manager.RyuApp):  # type: ignore[misc]
     """portlb's Ryu application. `door` is where switches come in, `file` what a new configuration is saved in."""
 
@@ -181,6 +187,8 @@ class Controller(app_manager.RyuApp):  # type: ignore[misc]
         self._waiting[ticket] = signal = Signal()
         self._step(ConfigProposed(ticket, configuration, time.monotonic() + api.PUT_SECONDS))
         outcome: Outcome = signal.wait()
+        if isinstance(outcome, Live):
+            log_notices(configuration)
         return outcome
 
     # ---- what REST and signals ask for ----

@@ -7,6 +7,7 @@ path. ``docs/config.md`` is the reference for users.
 - `text`: bounded YAML (or JSON) to plain data.
 - `entries`: the shape of one entry of the file (types, ranges, keys).
 - `file`: all entries of a file; `checks`: the entries against each other; `wiring`: switches and links.
+- `notices`: what is allowed, but may not be wanted.
 - `loading`: from the text to the values.
 """
 
@@ -23,6 +24,7 @@ from portlb_app.config.values import (
     IcmpRule,
     Legacy,
     Link,
+    Notice,
     Pin,
     Problem,
     Quality,
@@ -51,6 +53,7 @@ __all__ = [
     "IcmpRule",
     "Legacy",
     "Link",
+    "Notice",
     "Pin",
     "Problem",
     "Quality",

@@ -17,7 +17,9 @@ from portlb_app.config.entries import (
     read,
 )
 from portlb_app.config.text import below
-from portlb_app.config.values import Connector, Link, Problem
+from portlb_app.config.values import Connector, Link, Notice, Problem
+
+MAX_NOTICES = 100
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}")
 _PORT = re.compile(r"[1-9][0-9]{0,4}")
@@ -28,6 +30,7 @@ class File:
     """All entries of a file, in its order, and the problems found so far."""
 
     problems: list[Problem]
+    notices: list[Notice] = field(default_factory=list)
     switches: dict[str, SwitchEntry] = field(default_factory=dict)
     vips: dict[str, VipEntry] = field(default_factory=dict)
     servers: dict[str, ServerEntry] = field(default_factory=dict)
@@ -49,6 +52,13 @@ class File:
     def wrong(self, path: str, message: str) -> None:
         """Note a mistake."""
         self.problems.append(Problem(path, message))
+
+    def notice(self, path: str, message: str) -> None:
+        """Note what is allowed, but may not be wanted; at most `MAX_NOTICES` are kept."""
+        if len(self.notices) < MAX_NOTICES:
+            self.notices.append(Notice(path, message))
+        elif len(self.notices) == MAX_NOTICES:
+            self.notices.append(Notice("", "there are more such notices"))
 
     def unknown(self, path: str, section: str, message: str) -> None:
         """A name that `section` does not have; no mistake of its own if nobody could read the section."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from portlb_app.config import icmp
+from portlb_app.config import icmp, notices
 from portlb_app.config.checks import check, legacy
 from portlb_app.config.entries import PinEntry, QualityEntry
 from portlb_app.config.file import File, read_file
@@ -42,11 +42,13 @@ def load(text: str) -> Config:
     check(file)
     if problems:
         raise ConfigError(tuple(problems))
+    notices.add(file)
     return Config(
         vips=tuple(_vip(file, name) for name in sorted(file.vips)),
         servers=tuple(_server(file, name) for name in sorted(file.servers)),
         switches=tuple(_switch(file, name) for name in sorted(file.switches)),
         links=tuple(sorted(file.links.values())),
+        notices=tuple(file.notices),
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import NamedTuple
 
@@ -18,6 +18,16 @@ MAX_VIPS = 1 << 12
 
 class Problem(NamedTuple):
     """One mistake in a configuration: where, and what."""
+
+    path: str
+    message: str
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.message}" if self.path else self.message
+
+
+class Notice(NamedTuple):
+    """Something in a valid configuration that may not be what is wanted: where, and what."""
 
     path: str
     message: str
@@ -297,6 +307,8 @@ class Config:
     servers: tuple[Server, ...]
     switches: tuple[Switch, ...]
     links: tuple[Link, ...] = ()
+    notices: tuple[Notice, ...] = field(default=(), compare=False)
+    """What its file gives reason to say; no part of what it means."""
 
     @cached_property
     def server_by_name(self) -> dict[str, Server]:
