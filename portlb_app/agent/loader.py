@@ -26,8 +26,8 @@ OBJECT_FILE = Path(__file__).with_name("redirect.bpf.o")
 CONNECTIONS = 65536
 
 _SHARED_MAPS = {
-    "client": ("connections", "counters", "paths", "steers", "closures"),
-    "server": ("connections", "counters", "half_open", "secret"),
+    "client": ("connections", "aliases", "closed", "counters", "paths", "steers", "closures", "scratches"),
+    "server": ("connections", "aliases", "closed", "counters", "half_open", "secret", "asked", "scratches"),
 }
 _CALLED = {"client": {"client_sweep", "client_end"}, "server": {"server_sweep"}}  # by the process, not by packets
 CLOCK = ".data.lately"
@@ -47,6 +47,7 @@ class Programs:
         if not OBJECT_FILE.exists():
             raise AgentError(f"{OBJECT_FILE} is missing: build it first (docs/agents.md, 'Building')")
         self.role = role
+        self._turn = 0
         libbpf.messages()
         try:
             self._object = libbpf.Object(str(OBJECT_FILE))
@@ -57,8 +58,10 @@ class Programs:
             programs = {f"{role}_{direction}" for direction in hooks.DIRECTIONS}
             self._object.keep_only(programs | _CALLED[role], {*_SHARED_MAPS[role], section, CLOCK})
             self._object.set_initial_value(section, settings)
-            self._object.set_initial_value(CLOCK, struct.pack("=I", time.monotonic_ns() >> _TICK_SHIFT))
+            self._object.set_initial_value(CLOCK, struct.pack("=II", time.monotonic_ns() >> _TICK_SHIFT, 0))
             self._object.set_max_entries("connections", connections)
+            self._object.set_max_entries("aliases", connections)
+            self._object.set_max_entries("closed", max(1, connections // 4))
             for name, fd in (inherited or {}).items():
                 self._inherit(name, fd)
             self._object.load()
@@ -92,10 +95,12 @@ class Programs:
         """Return every counter."""
         return counters.read(self._object.map_fd("counters"))
 
-    def sweep(self, seconds_ahead: float = 0) -> None:
-        """Remove what has aged; as it will have `seconds_ahead` of now."""
+    def sweep(self, seconds_ahead: float = 0) -> int:
+        """Remove what has aged; as it will have `seconds_ahead` of now. Return how many connections are open."""
         now = time.monotonic_ns() + int(seconds_ahead * 1e9) >> _TICK_SHIFT
-        libbpf.run(self._object.program_fd(f"{self.role}_sweep"), context=struct.pack("=I", now))
+        self._turn += 1
+        context = struct.pack("=48xII", now & 0xFFFFFFFF, self._turn)
+        return libbpf.run(self._object.program_fd(f"{self.role}_sweep"), bytes(64), context).verdict
 
     def end(self, frame: bytes, index: int) -> Answer:
         """Tell a client's program, on interface `index`, that the server has closed."""

@@ -14,11 +14,10 @@ from portlb_app.agent.mapping import Address
 from portlb_app.agent.naming import ADDRESS, LABEL, MAC, NONE
 
 KEY_SIZE = 36  # struct key in maps.h
-VALUE_SIZE = 68  # struct connection in maps.h
+VALUE_SIZE = 76  # struct connection in maps.h
 BUCKET_SIZE = 4  # places in an element of half_open in server.h
-_VALUE = struct.Struct("=7I4I16s2s2x2xBx")
+_VALUE = struct.Struct("=9I4I16s2s2x2xBx")
 _STATES = {1: "opening", 2: "plain", 3: "bound"}
-_ALIAS = 4
 _FIN_LOCAL, _FIN_REMOTE, _DOUBTFUL, _MOVING, _LEAVING = 1 << 4, 1 << 5, 1 << 6, 1 << 10, 1 << 11
 _TICK = (1 << 30) / 1e9  # seconds
 
@@ -64,16 +63,15 @@ def connections(fd: int) -> Iterator[Record]:
     now = time.monotonic()
     for key in libbpf.keys(fd, KEY_SIZE):
         value = libbpf.lookup(fd, key, VALUE_SIZE)
-        if value is not None and (record := parse(key, value, now)) is not None:
-            yield record
+        if value is not None:
+            yield parse(key, value, now)
 
 
 def half_open(fd: int) -> Iterator[Record]:
     """Yield every half-open connection of a server, likewise."""
     now = time.monotonic()
     for key, value in half_open_entries(fd):
-        if (record := parse(key, value, now)) is not None:
-            yield record
+        yield parse(key, value, now)
 
 
 def half_open_entries(fd: int) -> Iterator[tuple[bytes, bytes]]:
@@ -88,11 +86,9 @@ def half_open_entries(fd: int) -> Iterator[tuple[bytes, bytes]]:
                 yield key, value
 
 
-def parse(key: bytes, value: bytes, now: float) -> Record | None:
-    """Return the connection of an entry as of `now` (monotonic seconds), None if it only leads to one."""
-    seen, _, _, _, _, _, flags, opened, wire, _, target, name, packed_port, state = _VALUE.unpack(value)
-    if state == _ALIAS:
-        return None
+def parse(key: bytes, value: bytes, now: float) -> Record:
+    """Return the connection of an entry as of `now` (monotonic seconds)."""
+    seen, _, _, _, _, _, _, _, flags, opened, wire, _, target, name, packed_port, state = _VALUE.unpack(value)
     client_wire = int.from_bytes(packed_port, "big")
     client_port, port = struct.unpack_from("!HH", key, 32)
     over = flags & _DOUBTFUL or flags & _FIN_LOCAL and flags & _FIN_REMOTE
