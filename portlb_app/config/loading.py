@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from portlb_app.config import icmp
+from portlb_app.config import icmp, notices
 from portlb_app.config.checks import check, legacy
 from portlb_app.config.entries import PinEntry, QualityEntry
 from portlb_app.config.file import File, read_file
-from portlb_app.config.text import parse
+from portlb_app.config.problems import refusal
+from portlb_app.config.text import one_line_hint, parse
 from portlb_app.config.values import (
     Config,
-    ConfigError,
     DefaultFor,
     Forwarding,
     Fragments,
@@ -19,7 +19,6 @@ from portlb_app.config.values import (
     IcmpPolicy,
     Legacy,
     Pin,
-    Problem,
     Quality,
     RedirectPort,
     Rewrite,
@@ -37,16 +36,18 @@ def load(text: str) -> Config:
     """The configuration a YAML (or JSON) text means; ConfigError with every mistake in it."""
     data, problems = parse(text)
     if not isinstance(data, dict):
-        raise ConfigError((Problem("", "the configuration is a mapping with vips, servers and switches"),))
+        raise refusal("", f"the configuration is a mapping with vips, servers and switches{one_line_hint(text)}")
     file = read_file(data, problems)
-    check(file)
-    if problems:
-        raise ConfigError(tuple(problems))
+    if not problems.too_many:  # or what is wrong between entries would be told of entries nobody has read
+        check(file)
+    problems.raise_any()
+    notices.add(file)
     return Config(
         vips=tuple(_vip(file, name) for name in sorted(file.vips)),
         servers=tuple(_server(file, name) for name in sorted(file.servers)),
         switches=tuple(_switch(file, name) for name in sorted(file.switches)),
         links=tuple(sorted(file.links.values())),
+        notices=tuple(file.notices),
     )
 
 
