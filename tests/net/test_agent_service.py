@@ -308,7 +308,8 @@ def test_a_configuration_the_kernel_refuses_keeps_the_last_good_one(world: World
     """Here the object file is gone when it is needed: the agent goes on with the programs it has."""
     file = world.network.directory / "lb.yaml"
     file.write_text(configuration(Y), encoding="utf-8")
-    program = f"from portlb_app.agent import loader; loader.OBJECT_FILE = loader.Path('{file.parent}/object'); {FAST}"
+    there = f"versions.OBJECT_FILE = versions.Path('{file.parent}/object')"
+    program = f"from portlb_app.agent import versions; {there}; {FAST}"
     (file.parent / "object").symlink_to(ROOT / "portlb_app/agent/redirect.bpf.o")
     words = ("server", "--interface", "eth0", "--config", str(file), "--server", "a")
     service = Service(world.network, world.server, sys.executable, "-c", program, *words)
