@@ -1,4 +1,4 @@
-"""What remembering plain clients' connections costs: new connections a second, and the switch's processor time for each.
+"""What it costs to remember plain clients' connections: new ones a second, and the switch's processor time for each.
 
 ``python -m bench.pin [SECONDS]``, as root: wrk opens a connection for each request to nginx through one bridge of Open
 vSwitch's userspace datapath, under ``legacy: balance`` and ``legacy: pin`` by turns. Prints both, and the ratio.
@@ -59,7 +59,7 @@ def main() -> None:
         flows = made.switch.appctl("dpctl/dump-flows").count("recirc_id")
         remembered = made.switch.appctl("dpctl/ct-stats-show").partition("Total: ")[2].split()[0]
         print(f"datapath flows: {flows}, connections in conntrack: {remembered}")
-    middle = {policy: [median(column) for column in zip(*figures)] for policy, figures in results.items()}
+    middle = {policy: [median(column) for column in zip(*figures, strict=True)] for policy, figures in results.items()}
     speed, cost = (middle["pin"][column] / middle["balance"][column] for column in (0, 1))
     print(f"pin / balance: connections a second {speed:.2f}, processor time each {cost:.2f}")
 

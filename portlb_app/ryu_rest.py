@@ -39,7 +39,7 @@ class Rest:
     def __init__(self, host: str, port: int) -> None:
         """Listen at once, so that a port in use is found at once: OSError."""
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        self._server = eventlet.listen((host, port), family=family)
+        self._server = eventlet.listen((host, port), family=family, reuse_port=False)
 
     @property
     def port(self) -> int:

@@ -25,6 +25,7 @@ from portlb_app import packets
 from portlb_app.agent import interface, libbpf, loader, record, sockets
 from portlb_app.agent.answer import Answer
 from portlb_app.agent.errors import AgentError
+from portlb_app.agent.kernel.sock_diag import Tcp
 from portlb_app.agent.mapping import Address
 from portlb_app.agent.record import Record
 
@@ -102,6 +103,10 @@ class Outcome:
     """What became of the connections, by what is known of each."""
 
     counts: Counter[Answer] = field(default_factory=Counter)
+    refusals: Counter[str] = field(default_factory=Counter)
+    """What the kernel refused on the way, each of which was tried again."""
+    not_reset: Counter[str] = field(default_factory=Counter)
+    """Why connections that have not followed could not be reset either."""
 
     @property
     def complete(self) -> bool:
@@ -111,7 +116,17 @@ class Outcome:
     def __str__(self) -> str:
         number = self.counts.total()
         said = ", ".join(f"{count} {_WORDS[answer]}" for answer, count in sorted(self.counts.items()))
-        return f"{number} connection{'s' * (number != 1)}" + (f": {said}" if said else "")
+        text = f"{number} connection{'s' * (number != 1)}" + (f": {said}" if said else "")
+        text += "".join(f"; {count} announcements refused: {why}" for why, count in self.refusals.items())
+        return text + "".join(f"; {count} not reset: {why}" for why, count in self.not_reset.items())
+
+    def reset(self, connection: Record) -> None:
+        """Reset a connection that has not followed."""
+        its = Tcp(connection.vip, connection.port, connection.client, connection.client_port)
+        try:
+            self.not_reset.update(str(each) for each in sockets.destroy([its]).failures)
+        except AgentError as error:
+            self.not_reset[str(error)] += 1
 
 
 class Announcer:
@@ -121,6 +136,7 @@ class Announcer:
         """Load the program that makes them, with the running agent's maps and constants."""
         self._role = role
         self._maps = agent.maps
+        self.refusals: Counter[str] = Counter()
         constants = f".rodata.{role}"
         self.settings = _constants(agent, constants)
         self._object = libbpf.Object(str(loader.OBJECT_FILE))
@@ -164,11 +180,16 @@ class Announcer:
         return self._send(frame, source, destination, port, how)
 
     def _send(self, frame: bytes, source: Address, destination: Address, port: int, how: How) -> Answer:
+        """Make a frame an announcement, and send it; BUSY if the kernel refuses either, which may pass."""
         target = int.from_bytes(port.to_bytes(2, "big"), sys.byteorder)
-        result = libbpf.run(self._program, frame, struct.pack("=48xII", target, how))
-        answer = Answer(result.verdict)
-        if answer is Answer.MADE:
-            self._senders[source.version].sendto(result.packet[packets.ETHERNET :], (str(destination), 0))
+        try:
+            result = libbpf.run(self._program, frame, struct.pack("=48xII", target, how))
+            answer = Answer(result.verdict)
+            if answer is Answer.MADE:
+                self._senders[source.version].sendto(result.packet[packets.ETHERNET :], (str(destination), 0))
+        except OSError as error:
+            self.refusals[str(error)] += 1
+            return Answer.BUSY
         return answer
 
     def until_followed(
@@ -241,8 +262,8 @@ def redirect(name: str, wanted: Selection, port: int, how: How, timeout: float =
         for connection, answer in made.until_followed(chosen, port, how, timeout):
             outcome.counts[answer] += 1
             if answer is Answer.TIMED_OUT and how is not How.IN_PLACE:
-                its = sockets.Tcp(connection.vip, connection.port, connection.client, connection.client_port)
-                sockets.destroy([its])
+                outcome.reset(connection)
+        outcome.refusals = made.refusals
     return outcome
 
 
@@ -276,6 +297,7 @@ def move(name: str, local_port: int, port: int, timeout: float = TIMEOUT) -> Out
             _check_free(connection.client, port)
         for _, answer in made.until_followed(chosen, port, How.IN_PLACE, timeout):
             outcome.counts[answer] += 1
+        outcome.refusals = made.refusals
     return outcome
 
 

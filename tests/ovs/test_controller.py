@@ -308,7 +308,7 @@ def test_what_is_wrong_at_the_start_is_said_plainly(tmp_path: Path) -> None:
         2,
         "portlb: --wsapi-host 0.0.0.0: the REST interface has no login, so it only listens on loopback\n",
     )
-    with socket.create_server(("127.0.0.1", 0)) as taken:
+    with socket.create_server(("127.0.0.1", 0), reuse_port=True) as taken:  # as another controller may have it
         port = taken.getsockname()[1]
         ended = run(path, "--ofp-listen-host", "127.0.0.1", "--ofp-tcp-listen-port", str(port))
         assert ended.returncode == 1
