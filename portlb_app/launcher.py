@@ -38,6 +38,7 @@ def run(path: Path, flags: Sequence[str]) -> int:
     taken, 2 for wrong flags. ConfigError, OSError and UnicodeDecodeError are about the file.
     """
     file = ConfigFile(path)
+    file.remove_left_over()
     live = Configuration.of(file.read())
     _prepare_ryu()
     options = _options(flags)
@@ -114,7 +115,8 @@ def _serve(file: ConfigFile, live: Configuration, options: Any) -> int:
     from ryu.controller import ofp_handler
     from ryu.lib import hub
 
-    from portlb_app.ryu_app import Controller
+    from portlb_app import ryu_threads
+    from portlb_app.ryu_app import Controller, log_notices
     from portlb_app.ryu_guard import Door
     from portlb_app.ryu_rest import Rest
 
@@ -133,11 +135,13 @@ def _serve(file: ConfigFile, live: Configuration, options: Any) -> int:
     except OSError as error:
         return _fail(_FAILED, f"cannot listen on {options.wsapi_host} port {options.wsapi_port}: {error.strerror}")
 
+    log_notices(live)
     ofp_handler.OpenFlowController = lambda: door
     manager = AppManager.get_instance()
     manager.load_apps(["ryu.controller.ofp_handler"])
     controller = manager.instantiate(Controller, Reconciler(live, options.resync_interval), file, door)
-    services = [*manager.instantiate_apps(), hub.spawn(rest.serve, controller)]
+    ryu_threads.spawn_forever("the REST interface", rest.serve, controller)
+    threads = [*manager.instantiate_apps(), *(each for app in manager.applications.values() for each in app.threads)]
 
     received: set[int] = set()
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
@@ -147,9 +151,10 @@ def _serve(file: ConfigFile, live: Configuration, options: Any) -> int:
         hub.sleep(SIGNAL_SECONDS)
         if signal.SIGHUP in received:
             received.discard(signal.SIGHUP)
-            hub.spawn(controller.reload)
-        if any(service.dead for service in services):
-            return _fail(_FAILED, "a part of the controller ended; its log says why")
+            ryu_threads.spawn("reading the file again", controller.reload)
+        failed = [*ryu_threads.failures(), *("a thread of Ryu's" for thread in threads if thread.dead)]
+        if failed:
+            return _fail(_FAILED, f"{', '.join(failed)} ended; the log says why")
     logging.getLogger("portlb").info("ended by a signal; the switches go on as they are")
     return 0
 

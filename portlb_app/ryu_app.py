@@ -18,8 +18,9 @@ from ryu.controller import ofp_event
 from ryu.controller.handler import DEAD_DISPATCHER, MAIN_DISPATCHER, set_ev_cls
 from ryu.lib import hub
 
-from portlb_app import api, ryu_wire
+from portlb_app import api, ryu_threads, ryu_wire
 from portlb_app.config import ConfigError
+from portlb_app.etag import ANY, Precondition
 from portlb_app.punt import Punt, Send
 from portlb_app.reconciler import (
     Answer,
@@ -56,6 +57,12 @@ _on: Callable[[type, object], Callable[[_Handler], _Handler]] = set_ev_cls
 """Ryu's decorator for an event's handler, in the states of a connection in which it is called."""
 
 
+def log_notices(configuration: Configuration) -> None:
+    """Log what a configuration gives reason to say; it has become live."""
+    for notice in configuration.config.notices:
+        _LOG.warning("notice: %s", notice)
+
+
 class Controller(app_manager.RyuApp):  # type: ignore[misc]
     """portlb's Ryu application. `door` is where switches come in, `file` what a new configuration is saved in."""
 
@@ -69,7 +76,7 @@ class Controller(app_manager.RyuApp):  # type: ignore[misc]
         self._door = door
         self._sessions: dict[int, SwitchSession] = {}
         self._tickets = itertools.count(1)
-        self._waiting: dict[int, Signal] = {}
+        self._waiting: dict[int, Callable[[Outcome], None]] = {}
         self._punt = Punt()
         self._desks: dict[int, Desk] = {}
         self._news: set[int] = set()
@@ -79,7 +86,7 @@ class Controller(app_manager.RyuApp):  # type: ignore[misc]
     def start(self) -> None:
         """Called by Ryu when everything is set up."""
         super().start()
-        self.threads.append(hub.spawn(self._tick))
+        self.threads.append(ryu_threads.spawn_forever("the clock", self._tick))
 
     # ---- events of Ryu ----
 
@@ -87,10 +94,11 @@ class Controller(app_manager.RyuApp):  # type: ignore[misc]
     def on_state_change(self, event: Any) -> None:
         """A connection is ready, or gone."""
         known = self._sessions.get(event.datapath.id)
-        if event.state == MAIN_DISPATCHER:
-            self._connected(event.datapath, known)
-        elif known and known.datapath is event.datapath:
-            self._disconnected(known)
+        with ryu_threads.watched("what follows when a switch comes or goes"):
+            if event.state == MAIN_DISPATCHER:
+                self._connected(event.datapath, known)
+            elif known and known.datapath is event.datapath:
+                self._disconnected(known)
 
     @_on(ofp_event.EventOFPFlowDescStatsReply, MAIN_DISPATCHER)
     @_on(ofp_event.EventOFPGroupDescStatsReply, MAIN_DISPATCHER)
@@ -106,22 +114,30 @@ class Controller(app_manager.RyuApp):  # type: ignore[misc]
             session.take(event.msg)
 
     def _connected(self, datapath: GuardedDatapath, known: SwitchSession | None) -> None:
-        """A second connection with the same datapath id replaces the first, which may be dead without knowing."""
-        if known:
+        """A second connection with the same datapath id replaces the first, which may be dead without knowing.
+
+        Everything is changed and told before the old one is ended: that lets others run.
+        """
+        dpid = datapath.id
+        desk = self._desks.pop(dpid, None)
+        self._sessions[dpid] = SwitchSession(datapath, self._step)
+        self._desks[dpid] = Desk(datapath, self._punt, lambda: self._reconciler.live, self._pass_on)
+        self._punt.connected(dpid)
+        self._step(SwitchConnected(dpid, datapath.up))
+        if known and desk:
+            known.datapath.drop(f"switch {dpid:#x} connected again")
             known.close()
-            known.datapath.drop(f"switch {datapath.id:#x} connected again")
-            self._desks[datapath.id].close()
-        self._sessions[datapath.id] = SwitchSession(datapath, self._step)
-        self._desks[datapath.id] = Desk(datapath, self._punt, lambda: self._reconciler.live, self._pass_on)
-        self._punt.connected(datapath.id)
-        self._step(SwitchConnected(datapath.id, datapath.up))
+            desk.close()
 
     def _disconnected(self, session: SwitchSession) -> None:
+        """Everything is changed and told before its threads are ended: that lets others run."""
+        dpid = session.datapath.id
+        del self._sessions[dpid]
+        desk = self._desks.pop(dpid)
+        self._punt.disconnected(dpid)
+        self._step(SwitchDisconnected(dpid))
         session.close()
-        del self._sessions[session.datapath.id]
-        self._desks.pop(session.datapath.id).close()
-        self._punt.disconnected(session.datapath.id)
-        self._step(SwitchDisconnected(session.datapath.id))
+        desk.close()
 
     # ---- the reconciler ----
 
@@ -145,7 +161,7 @@ class Controller(app_manager.RyuApp):  # type: ignore[misc]
         known = self._sessions.get(datapath.id)
         if known and known.datapath is datapath:
             if not self._news:
-                hub.spawn_after(PORT_SECONDS, self._look_at_ports)
+                ryu_threads.spawn_after(PORT_SECONDS, "what follows from ports' news", self._look_at_ports)
             self._news.add(datapath.id)
 
     def _look_at_ports(self) -> None:
@@ -159,18 +175,35 @@ class Controller(app_manager.RyuApp):  # type: ignore[misc]
     def _carry_out(self, command: Command) -> None:
         match command:
             case ReadState(dpid) | Apply(dpid):
-                self._sessions[dpid].do(command)
+                if session := self._sessions.get(dpid):  # else it is gone, and the reconciler will hear of it
+                    session.do(command)
             case Answer(ticket, outcome):
-                self._waiting.pop(ticket).send(outcome)
+                self._waiting.pop(ticket)(outcome)
             case Log(level, text):
                 _LOG.log(logging.getLevelName(level.upper()), "%s", text)
 
-    def _outcome(self, configuration: Configuration) -> Outcome:
-        """Propose a configuration, and wait until it is known what became of it."""
-        ticket = next(self._tickets)
-        self._waiting[ticket] = signal = Signal()
-        self._step(ConfigProposed(ticket, configuration, time.monotonic() + api.PUT_SECONDS))
+    def _outcome(
+        self,
+        configuration: Configuration,
+        precondition: Precondition = ANY,
+        save: Callable[[], None] = lambda: None,
+    ) -> Outcome:
+        """Propose a configuration, and wait until it is known what became of it.
+
+        `save` is called in the step that makes it live, so files are replaced in the order in which configurations are.
+        """
+        ticket, signal = next(self._tickets), Signal()
+
+        def ended(outcome: Outcome) -> None:
+            if isinstance(outcome, Live):
+                save()
+            signal.send(outcome)
+
+        self._waiting[ticket] = ended
+        self._step(ConfigProposed(ticket, configuration, time.monotonic() + api.PUT_SECONDS, precondition))
         outcome: Outcome = signal.wait()
+        if isinstance(outcome, Live):
+            log_notices(configuration)
         return outcome
 
     # ---- what REST and signals ask for ----
@@ -182,20 +215,24 @@ class Controller(app_manager.RyuApp):  # type: ignore[misc]
         punt, epoch = self._punt, time.time() - time.monotonic()
         return api.View(status, self._reconciler.text, self._door.refused, punt.counts, punt.connections, epoch)
 
-    def replace(self, configuration: Configuration) -> api.Response:
+    def replace(self, proposal: api.Proposal) -> api.Response:
         """Make a configuration live and save it."""
-        try:
-            staged = self._file.stage(configuration.text)
-        except StoreError as error:
-            return api.failure(500, f"{error}; nothing was changed")
-        outcome = self._outcome(configuration)
-        if not isinstance(outcome, Live):
-            staged.discard()
-        else:
+        unsaved: list[StoreError] = []
+
+        def save() -> None:
             try:
                 staged.commit()
             except StoreError as error:
-                return api.failure(500, f"the configuration is live, but not saved: {error}")
+                unsaved.append(error)
+
+        try:
+            staged = self._file.stage(proposal.configuration.text)
+        except StoreError as error:
+            return api.failure(500, f"{error}; nothing was changed")
+        with staged:
+            outcome = self._outcome(proposal.configuration, proposal.precondition, save)
+        if unsaved:
+            return api.failure(500, f"the configuration is live, but not saved: {unsaved[0]}")
         return api.answer(outcome, self.view)
 
     def reload(self) -> None:

@@ -239,7 +239,7 @@ class Door:
     def __init__(self, host: str, port: int, tls: ssl.SSLContext | None) -> None:
         """Listen at once, so that a port in use is found at once: OSError."""
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        self._server = eventlet.listen((host, port), family=family)
+        self._server = eventlet.listen((host, port), family=family, reuse_port=False)
         self._tls = tls
         self._open: Counter[str] = Counter()
         self._refused = 0

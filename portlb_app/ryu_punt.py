@@ -14,7 +14,7 @@ from collections.abc import Callable
 
 from ryu.lib import hub
 
-from portlb_app import ryu_wire
+from portlb_app import ryu_threads, ryu_wire
 from portlb_app.backlog import Backlog
 from portlb_app.punt import Punt, Send, reason_of
 from portlb_app.reconciler import Configuration
@@ -49,7 +49,7 @@ class Desk:
         self._owed: deque[Send] = deque(maxlen=OWED)
         self._failed = False
         self._something = hub.Event()
-        self._thread = hub.spawn(self._run)
+        self._thread = ryu_threads.spawn_forever(f"what switch {datapath.id:#x} hands up", self._run)
 
     def put(self, message: bytes) -> None:
         """A packet-in message (with its header) arrived; it is counted and forgotten if too many wait already."""

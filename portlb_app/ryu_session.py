@@ -15,7 +15,7 @@ from ryu.lib import hub
 from ryu.ofproto import ofproto_v1_5 as ofp
 from ryu.ofproto import ofproto_v1_5_parser as parser
 
-from portlb_app import ryu_wire
+from portlb_app import ryu_threads, ryu_wire
 from portlb_app.openflow import Flow, Group, Meter, SwitchState
 from portlb_app.plan import Plan, Step
 from portlb_app.reconciler import Applied, Apply, Event, ReadState, Refused, StateRead
@@ -55,7 +55,7 @@ class SwitchSession:
         self._outbox = bytearray()
         datapath.awaited = self._awaited = set[int]()
         self._bundles = itertools.count(1)
-        self._thread = hub.spawn(self._run)
+        self._thread = ryu_threads.spawn(f"what is said to switch {datapath.id:#x}", self._run)
 
     def do(self, command: ReadState | Apply) -> None:
         """Do this next; the answer is reported."""

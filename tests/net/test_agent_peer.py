@@ -392,7 +392,8 @@ def test_what_passes_while_a_connection_is_ended(world: World, stack: contextlib
         index = socket.if_nametoindex("eth0")
         with loader.running(index, "client") as found:
             settings = client.settings([ip_address(vip) for vip in VIPS.values()])
-            programs = stack.enter_context(contextlib.closing(Programs("client", settings, inherited=found.maps)))
+            loaded = Programs("client", settings, inherited=found.descriptors())
+            programs = stack.enter_context(contextlib.closing(loaded))
 
         def step() -> Answer:
             with on(world.client):
