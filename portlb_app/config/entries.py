@@ -146,7 +146,7 @@ class QualityEntry(Entry):
 
 
 class PinEntry(Entry):
-    """``vips.NAME.redirect_ports.PORT.pin``."""
+    """``vips.NAME.redirect_ports.PORT.pin``: read for older files; conntrack's own limits are in its place."""
 
     idle: Annotated[Number, Field(ge=1, le=65535)] | None = None
     connections: Annotated[Number, Field(ge=1, le=1 << 20)] | None = None

@@ -6,7 +6,7 @@ from typing import Any
 
 from portlb_app.config import icmp, notices
 from portlb_app.config.checks import check, legacy
-from portlb_app.config.entries import PinEntry, QualityEntry
+from portlb_app.config.entries import QualityEntry
 from portlb_app.config.file import File, read_file
 from portlb_app.config.problems import refusal
 from portlb_app.config.text import one_line_hint, parse
@@ -17,8 +17,6 @@ from portlb_app.config.values import (
     Fragments,
     IcmpErrors,
     IcmpPolicy,
-    Legacy,
-    Pin,
     Quality,
     RedirectPort,
     Rewrite,
@@ -56,11 +54,6 @@ def _need(value: Any) -> Any:
     return value
 
 
-def _pin(entry: PinEntry | None) -> Pin:
-    given = {} if entry is None else {key: value for key, value in entry if value is not None}
-    return Pin(**given)
-
-
 def _quality(entry: QualityEntry | None) -> Quality:
     return Quality() if entry is None else Quality(entry.dscp, entry.queue, entry.rate)
 
@@ -76,8 +69,7 @@ def _vip(file: File, name: str) -> Vip:
     for port, pool in sorted(file.redirect_ports[name].items()):
         servers = tuple(sorted(_need(pool.servers)))
         policy = legacy(file, name, port)
-        pin = _pin(pool.pin) if policy is Legacy.PIN else None
-        pools.append(RedirectPort(port, servers, policy, pool.signal or Signal.FLAG, pin, _quality(pool.quality)))
+        pools.append(RedirectPort(port, servers, policy, pool.signal or Signal.FLAG, _quality(pool.quality)))
     rewrite = entry.rewrite or Rewrite.NOTHING
     errors = IcmpErrors.OWNER if rewrite is Rewrite.ADDRESS else IcmpErrors.REPLICATE
     otherwise = "drop" if entry.default_server is None else "default"

@@ -183,25 +183,13 @@ class ServicePort:
 
 
 @dataclass(frozen=True, order=True)
-class Pin:
-    """How much a switch remembers of plain clients' connections to a redirect port.
-
-    At most `connections`; each until it is idle for `idle` seconds.
-    """
-
-    idle: int = 300
-    connections: int = 16384
-
-
-@dataclass(frozen=True, order=True)
 class RedirectPort:
-    """A port a pool of servers shares, and what plain clients get there (`pin`: where they are remembered)."""
+    """A port a pool of servers shares, and what plain clients get there."""
 
     port: int
     servers: tuple[str, ...]
     legacy: Legacy
     signal: Signal = Signal.FLAG
-    pin: Pin | None = None
     quality: Quality = Quality()
 
 
