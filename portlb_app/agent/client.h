@@ -467,12 +467,15 @@ static __always_inline int client_synack(struct __sk_buff *skb, const struct pac
 			count(COUNT_bad_option);
 		bind(skb, key, entry, segment, &found, confirm);
 	} else {
-		/* The same one again means that the third ACK was lost: the kernel must see it, to repeat that ACK. */
+		/*
+		 * The same one again means that the third ACK was lost: the kernel must see it, to repeat that ACK. So
+		 * does one that announces nothing any more, from a server whose agent has lost the half-open connection.
+		 */
 		__u32 announced = !(entry->flags & ANNOUNCED) ? 0 : entry->state == BOUND ? entry->wire : entry->before;
 		__u32 now = confirm ? announced_spot(&found, port_of(entry->opened)) : 0;
 
 		if (entry->state == OPENING || segment->spot != entry->opened || segment->seq != entry->server_seq ||
-		    (!(entry->flags & HEARD) &&
+		    (now && !(entry->flags & HEARD) &&
 		     (now != announced || !same_name(naming_of(now), &found.name, &entry->name)))) {
 			count(COUNT_second_synack);
 			return DROP;
