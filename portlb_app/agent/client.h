@@ -615,10 +615,10 @@ static __always_inline bool client_hear(struct __sk_buff *skb, const struct pack
 		}
 		if (reset)
 			count(COUNT_reset_from_old_port);
-		else if (entry->flags & TRYING)
-			fall_back(key, entry);
 		else if (entry->flags & HEARD)
 			count(COUNT_repaired);
+		else if ((entry->flags & TRYING) || segment->data || (segment->word & TCP_FIN))
+			fall_back(key, entry); /* the server is heard there: it tries both, or knows of no other port */
 	}
 	/* While opening, a reset counts only if it answers the SYN. */
 	if (reset && entry->state == OPENING && segment->ack - (entry->client_seq + 1) > entry->early)

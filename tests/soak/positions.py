@@ -2,16 +2,16 @@
 
     sudo .venv/bin/python -m tests.soak.positions [--seconds 20] [--paths none to-Y from-Y ...] [--verbose]
 
-client -- router -- server; behind either host a container with NAT as Docker makes it (masquerade, DNAT). A position is:
-who speaks first; what the router does to packets to or from the port opened on (X, behind the handshake) or the port
-announced (Y); where each program is; which agent loses its entry, and when. All positions are taken at once: each server
-port has its own fate on the path, each connection its own client port. A connection makes a first exchange, then agents
-lose entries, then it makes a second one.
+client -- router -- server; behind either host a container with NAT as Docker makes it (masquerade, DNAT). A position
+is: who speaks first; what the router does to packets to or from the port opened on (X, behind the handshake) or the port
+announced (Y); where each program is; which agent loses its entry, and when. All positions are taken at once: each
+server port has its own fate on the path, each connection its own client port. A connection makes a first exchange, then
+agents lose entries, then it makes a second one.
 
 A connection ends by both exchanges, or by an error that a program is told; one that has neither within the limit hangs.
 The same is done without agents. Exit code 1 if a position hangs in which plain TCP does not. Prints a table: for each
-loss and speaker (rows) and path (columns) the seconds of the slowest exchange of the four pairs of places; RESET where a
-program was told of the end instead; `=` where plain TCP hangs as well.
+loss and speaker (rows) and path (columns) the seconds of the slowest exchange of the four pairs of places; RESET where
+a program was told of the end instead; `=` where plain TCP hangs as well.
 """
 
 from __future__ import annotations
@@ -84,7 +84,8 @@ def server(listener, speaks):
 threading.stack_size(1 << 18)
 if role == "server":
     for port, speaks in rows:
-        threading.Thread(target=server, args=(socket.create_server(("", port), backlog=64), speaks), daemon=True).start()
+        listener = socket.create_server(("", port), backlog=64)
+        threading.Thread(target=server, args=(listener, speaks), daemon=True).start()
     print("ready", flush=True)
 else:
     print("ready", flush=True); sys.stdin.readline()
