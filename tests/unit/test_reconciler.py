@@ -11,28 +11,21 @@ from hypothesis import strategies as st
 from portlb_app.openflow import Flow, Output, SwitchState, match
 from portlb_app.pipeline import COOKIE
 from portlb_app.plan import apply, diff
-from portlb_app.reconciler import (
+from portlb_app.events import (
     Answer,
-    Applied,
-    Apply,
     Busy,
-    Command,
-    ConfigProposed,
-    Configuration,
-    Event,
     Live,
     Log,
+    LostSwitches,
+    NoSwitch,
     ReadState,
-    Reconciler,
-    Refused,
     RefusedBySwitches,
-    StateRead,
     SwitchConnected,
     SwitchDisconnected,
-    Target,
     Tick,
     TimedOut,
 )
+from tests.support.reconciling import Applied, Apply, Fed, Loop, Propose, Refused, StateRead, Wanted, Wants, Whole
 
 INTERVAL = 30.0
 A, B, STRANGER = 1, 2, 99
@@ -42,9 +35,9 @@ def state(*ports: int) -> SwitchState:
     return SwitchState(frozenset(Flow(0, 1, match(in_port=port), (Output(9),), COOKIE) for port in ports))
 
 
-def configuration(text: str, **states: SwitchState) -> Configuration:
+def configuration(text: str, **states: SwitchState) -> Whole:
     """A configuration of switches a (datapath id 1) and b (2)."""
-    return Configuration(text, {{"a": A, "b": B}[name]: Target(name, each) for name, each in states.items()})
+    return Whole(text, {{"a": A, "b": B}[name]: Wanted(name, each) for name, each in states.items()})
 
 
 OLD = configuration("old", a=state(1, 2), b=state(1))
@@ -56,13 +49,14 @@ class Session:
     """A reconciler, the time, and what it commanded, logs apart."""
 
     def __init__(self) -> None:
-        self.reconciler = Reconciler(OLD, INTERVAL)
+        self.loop = Loop(OLD, INTERVAL)
+        self.reconciler = self.loop.reconciler
         self.now = 0.0
         self.logs: list[str] = []
 
-    def __call__(self, event: Event, after: float = 0.0) -> list[Command]:
+    def __call__(self, event: Fed, after: float = 0.0) -> list[Wants]:
         self.now += after
-        commands = self.reconciler.handle(event, self.now)
+        commands = self.loop.handle(event, self.now)
         self.logs += [command.text for command in commands if isinstance(command, Log)]
         return [command for command in commands if not isinstance(command, Log)]
 
@@ -75,8 +69,8 @@ class Session:
         assert self(StateRead(dpid, OLD.targets[dpid].state)) == []
         assert self.state(dpid) == "synced"
 
-    def propose(self, ticket: int = 1, what: Configuration = NEW) -> list[Command]:
-        return self(ConfigProposed(ticket, what, self.now + 15))
+    def propose(self, ticket: int = 1, what: Whole = NEW, unverified: bool = False) -> list[Wants]:
+        return self(Propose(ticket, what, unverified=unverified))
 
 
 @pytest.fixture
@@ -237,7 +231,7 @@ def test_a_proposal_has_a_deadline(session: Session) -> None:
     session.propose()
     session(StateRead(A, state(1, 3)))
     assert session(Tick(), after=14) == []
-    assert session(Tick(), after=1) == [Answer(1, TimedOut(("b",))), ReadState(A)]
+    assert session(Tick(), after=2) == [Answer(1, TimedOut(("b",))), ReadState(A)]
     assert session(StateRead(B, state(1))) == []
     assert session.state(B) == "synced"
 
@@ -281,10 +275,10 @@ def test_a_switch_that_is_configured_no_more_is_emptied_then_unknown(session: Se
 def test_a_switch_only_a_withdrawn_proposal_named_is_emptied(session: Session) -> None:
     session.sync(A)
     session(SwitchConnected(STRANGER))
-    both = Configuration("both", {**OLD.targets, STRANGER: Target("new", state(7))})
+    both = Whole("both", {**OLD.targets, STRANGER: Wanted("new", state(7))})
     session.propose(what=both)
     assert session(StateRead(STRANGER, EMPTY)) == [Apply(STRANGER, diff(EMPTY, state(7)))]
-    assert session(Tick(), after=15)[0] == Answer(1, TimedOut(("a", "new")))
+    assert session(Tick(), after=16)[0] == Answer(1, TimedOut(("a", "new")))
     assert session(Applied(STRANGER)) == [ReadState(STRANGER)]
     assert session(StateRead(STRANGER, state(7))) == [Apply(STRANGER, diff(state(7), EMPTY))]
     session(Applied(STRANGER))
@@ -314,7 +308,7 @@ class World:
         self.last_good = "old"
         self.tickets = 0
 
-    def feed(self, event: Event, after: float = 0.0) -> None:
+    def feed(self, event: Fed, after: float = 0.0) -> None:
         for command in self.session(event, after):
             if isinstance(command, Answer):
                 assert command.ticket not in self.answers, "answered once"
@@ -355,7 +349,7 @@ class World:
         self.tickets += 1
         what = NEW if dpid == A else configuration("only b", b=state(5))
         what = replace(what, text=f"{self.tickets}")
-        self.feed(ConfigProposed(self.tickets, what, self.session.now + 15))
+        self.feed(Propose(self.tickets, what, unverified=True))
 
     def pass_time(self, dpid: int) -> None:
         self.feed(Tick(), after=dpid * 10.0)
@@ -388,4 +382,4 @@ def test_whatever_happened_switches_that_obey_converge_to_the_last_good_configur
     for switch in status.switches:
         assert switch.state == ("synced" if switch.dpid in world.connected else "absent")
         if switch.dpid in world.connected:
-            assert world.held[switch.dpid] == world.session.reconciler._live.targets[switch.dpid].state
+            assert world.held[switch.dpid] == world.session.loop.whole(world.session.reconciler.live).targets[switch.dpid].state
