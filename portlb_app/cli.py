@@ -120,9 +120,10 @@ def _agent(words: list[str]) -> int:
 
 def _load(path: Path) -> Config:
     from portlb_app.config import ConfigError, load  # not on hosts that only run agents: it takes a while
+    from portlb_app.store import read_text
 
     try:
-        config = load(path.read_text(encoding="utf-8"))
+        config = load(read_text(path))
     except ConfigError as error:
         raise _WrongInput(error) from error
     for notice in config.notices:
@@ -133,12 +134,13 @@ def _load(path: Path) -> Config:
 def _check(options: argparse.Namespace) -> int:
     """Check every file that is given. With several, each line says which file it is about."""
     from portlb_app.config import ConfigError, load
+    from portlb_app.store import read_text
 
     code = 0
     for path in options.config:
         where = f"{path}: " if len(options.config) > 1 else ""
         try:
-            config = load(path.read_text(encoding="utf-8"))
+            config = load(read_text(path))
         except ConfigError as error:
             print("\n".join(f"{where}{problem}" for problem in error.errors), file=sys.stderr)
             code = max(code, WRONG_INPUT)

@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import Literal
 
 from portlb_app.config import Config, Link
+from portlb_app.etag import ANY, Precondition
 from portlb_app.links import End
 from portlb_app.plan import Verb
 from portlb_app.ports import Port, PortProblem
@@ -159,13 +160,15 @@ class ConfigProposed:
     """Somebody wants the configuration in this text to be live; the Answer carries the same ticket.
 
     The switches have `patience` seconds for it, and more for what they must be told. `unverified`: it is wanted, too,
-    if no switch is connected.
+    if no switch is connected. `precondition` is about the configuration that is live when this one's turn has come, not
+    when it was sent.
     """
 
     ticket: int
     text: str
     patience: float
     unverified: bool = False
+    precondition: Precondition = ANY
 
 
 @dataclass(frozen=True)
@@ -304,11 +307,16 @@ class NoSwitch:
 
 
 @dataclass(frozen=True)
+class Outdated:
+    """Not tried: the live configuration is not the one that the proposal was to replace."""
+
+
+@dataclass(frozen=True)
 class Busy:
     """Not tried: another configuration is on trial."""
 
 
-Outcome = Live | RefusedBySwitches | LostSwitches | TimedOut | Mistaken | NotComputed | NoSwitch | Busy
+Outcome = Live | RefusedBySwitches | LostSwitches | TimedOut | Mistaken | NotComputed | NoSwitch | Busy | Outdated
 
 
 @dataclass(frozen=True)

@@ -38,6 +38,7 @@ def run(path: Path, flags: Sequence[str]) -> int:
     taken, 2 for wrong flags. ConfigError, OSError and UnicodeDecodeError are about the file.
     """
     file = ConfigFile(path)
+    file.remove_left_over()
     live = Configuration.of(file.read())
     _prepare_ryu()
     options = _options(flags)

@@ -9,9 +9,6 @@ that come are sent before it and those that leave after it. One that is there to
 A flow that copies within a meter does not leave with it (seen in Open vSwitch 3.1), but copies without limit, and when
 the meter comes back, may count by another one: so a meter that comes adds such flows again.
 
-What a switch has learned (row E4, ``pin``) is not compared. But when a flow that has it learn delivers otherwise from
-now on, because its server has moved or another way leads there, what it learned so is forgotten: rows decide anew.
-
 Where switches depend on each other, a plan is carried out in stages, one for each verb: what is added (each entry
 that is there stays as it is), what is modified, what is deleted. Every stage finds what it needs: groups and meters are
 added before or with the flows that use them, and deleted with the last of those or after. A stage is a plan like any
@@ -25,7 +22,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal, TypeVar
 
-from portlb_app.openflow import CopyToController, Flow, Group, Learn, Learned, Meter, Output, SwitchState
+from portlb_app.openflow import CopyToController, Flow, Group, Meter, SwitchState
 
 Kept = TypeVar("Kept", Flow, Group, Meter)
 
@@ -39,7 +36,7 @@ class Step:
     """One change. ``add`` leaves everything that is there as it is; ``modify`` keeps a flow's counters."""
 
     verb: Verb
-    what: Flow | Group | Meter | Learned
+    what: Flow | Group | Meter
 
     @property
     def noun(self) -> str:
@@ -108,13 +105,7 @@ def _steps(actual: SwitchState, desired: SwitchState) -> Iterator[Step]:
     known_as = {flow.key: flow for flow in gone}
     again = {flow for flow in desired.flows & actual.flows if _copies_by(flow, come)} if come else frozenset()
     for flow in sorted(missing | again, key=lambda flow: (-flow.table, flow.priority, flow.match)):
-        found = known_as.pop(flow.key, None)
-        if found is None:
-            yield Step("add", flow)
-            continue
-        yield Step("modify", flow)
-        if found.actions != flow.actions:
-            yield from (Step("modify", learned) for learned in _learned(found))
+        yield Step("add" if known_as.pop(flow.key, None) is None else "modify", flow)
     for flow in sorted(known_as.values(), key=lambda flow: (flow.table, -flow.priority, flow.match)):
         yield Step("delete", flow)
     for group in actual.ordered_groups:
@@ -127,14 +118,6 @@ def _steps(actual: SwitchState, desired: SwitchState) -> Iterator[Step]:
 
 def _copies_by(flow: Flow, meters: set[int]) -> bool:
     return any(isinstance(each, CopyToController) and each.meter in meters for each in flow.actions)
-
-
-def _learned(flow: Flow) -> Iterator[Learned]:
-    """What a flow has the switch learn, if it does: to send packets where the flow itself sends them."""
-    for action in flow.actions:
-        if isinstance(action, Learn):
-            ports = [each.port for each in flow.actions if isinstance(each, Output)]
-            yield from (Learned(action.table, action.cookie, port) for port in ports)
 
 
 def apply(plan: Plan, state: SwitchState) -> SwitchState:

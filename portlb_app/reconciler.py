@@ -86,6 +86,7 @@ from portlb_app.events import (
     NoSwitch,
     NotComputed,
     Outcome,
+    Outdated,
     PortsSeen,
     ReadState,
     Refused,
@@ -640,6 +641,8 @@ class Reconciler:
     def _config_proposed(self, event: ConfigProposed) -> None:
         if self._trial:
             self._commands.append(Answer(event.ticket, Busy()))
+        elif not event.precondition.holds(self._live.text):
+            self._commands.append(Answer(event.ticket, Outdated()))
         else:
             self._trial = Trial(event)
             self._commands.append(Load(event.ticket, event.text))

@@ -20,6 +20,7 @@ from ryu.lib import hub
 
 from portlb_app import api, ryu_threads, ryu_wire
 from portlb_app.config import ConfigError
+from portlb_app.etag import ANY, Precondition
 from portlb_app.punt import Punt, Send
 from portlb_app.reconciler import (
     Answer,
@@ -75,7 +76,7 @@ class Controller(app_manager.RyuApp):  # type: ignore[misc]
         self._door = door
         self._sessions: dict[int, SwitchSession] = {}
         self._tickets = itertools.count(1)
-        self._waiting: dict[int, Signal] = {}
+        self._waiting: dict[int, Callable[[Outcome], None]] = {}
         self._punt = Punt()
         self._desks: dict[int, Desk] = {}
         self._news: set[int] = set()
@@ -177,15 +178,29 @@ class Controller(app_manager.RyuApp):  # type: ignore[misc]
                 if session := self._sessions.get(dpid):  # else it is gone, and the reconciler will hear of it
                     session.do(command)
             case Answer(ticket, outcome):
-                self._waiting.pop(ticket).send(outcome)
+                self._waiting.pop(ticket)(outcome)
             case Log(level, text):
                 _LOG.log(logging.getLevelName(level.upper()), "%s", text)
 
-    def _outcome(self, configuration: Configuration) -> Outcome:
-        """Propose a configuration, and wait until it is known what became of it."""
-        ticket = next(self._tickets)
-        self._waiting[ticket] = signal = Signal()
-        self._step(ConfigProposed(ticket, configuration, time.monotonic() + api.PUT_SECONDS))
+    def _outcome(
+        self,
+        configuration: Configuration,
+        precondition: Precondition = ANY,
+        save: Callable[[], None] = lambda: None,
+    ) -> Outcome:
+        """Propose a configuration, and wait until it is known what became of it.
+
+        `save` is called in the step that makes it live, so files are replaced in the order in which configurations are.
+        """
+        ticket, signal = next(self._tickets), Signal()
+
+        def ended(outcome: Outcome) -> None:
+            if isinstance(outcome, Live):
+                save()
+            signal.send(outcome)
+
+        self._waiting[ticket] = ended
+        self._step(ConfigProposed(ticket, configuration, time.monotonic() + api.PUT_SECONDS, precondition))
         outcome: Outcome = signal.wait()
         if isinstance(outcome, Live):
             log_notices(configuration)
@@ -200,20 +215,24 @@ class Controller(app_manager.RyuApp):  # type: ignore[misc]
         punt, epoch = self._punt, time.time() - time.monotonic()
         return api.View(status, self._reconciler.text, self._door.refused, punt.counts, punt.connections, epoch)
 
-    def replace(self, configuration: Configuration) -> api.Response:
+    def replace(self, proposal: api.Proposal) -> api.Response:
         """Make a configuration live and save it."""
-        try:
-            staged = self._file.stage(configuration.text)
-        except StoreError as error:
-            return api.failure(500, f"{error}; nothing was changed")
-        outcome = self._outcome(configuration)
-        if not isinstance(outcome, Live):
-            staged.discard()
-        else:
+        unsaved: list[StoreError] = []
+
+        def save() -> None:
             try:
                 staged.commit()
             except StoreError as error:
-                return api.failure(500, f"the configuration is live, but not saved: {error}")
+                unsaved.append(error)
+
+        try:
+            staged = self._file.stage(proposal.configuration.text)
+        except StoreError as error:
+            return api.failure(500, f"{error}; nothing was changed")
+        with staged:
+            outcome = self._outcome(proposal.configuration, proposal.precondition, save)
+        if unsaved:
+            return api.failure(500, f"the configuration is live, but not saved: {unsaved[0]}")
         return api.answer(outcome, self.view)
 
     def reload(self) -> None:

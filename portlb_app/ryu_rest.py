@@ -52,7 +52,7 @@ class Rest:
         def application(environ: dict[str, Any], start_response: Callable[..., object]) -> list[bytes]:
             response = _answer(controller, environ)
             body = response.body.encode()
-            headers = {"Content-Type": response.content_type, "Content-Length": str(len(body)), **response.headers}
+            headers = {**api.headers(response), "Content-Length": str(len(body))}
             start_response(f"{response.status} {HTTPStatus(response.status).phrase}", list(headers.items()))
             return [] if environ["REQUEST_METHOD"] == "HEAD" else [body]
 
@@ -70,7 +70,8 @@ def _answer(controller: Controller, environ: dict[str, Any]) -> api.Response:
         if method == "PUT" and len(body) < min(declared, api.MAX_BODY + 1):
             return api.failure(400, f"the body ends after {len(body)} of {declared} bytes; nothing was changed")
         host, query = environ.get("HTTP_HOST", ""), environ.get("QUERY_STRING", "")
-        request = api.Request(method, environ["PATH_INFO"], host, body, query)
+        conditions = (environ.get(f"HTTP_{name}") for name in ("ORIGIN", "IF_MATCH", "IF_NONE_MATCH"))
+        request = api.Request(method, environ["PATH_INFO"], host, body, query, *conditions)
         response = api.respond(request, controller.view)
         return response if isinstance(response, api.Response) else controller.replace(response)
     except Exception:

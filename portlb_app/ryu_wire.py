@@ -32,19 +32,17 @@ from portlb_app import nicira, openflow, pipeline
 from portlb_app.openflow import (
     FIELDS,
     Action,
+    Conntrack,
     CopyField,
     CopyToController,
     Flow,
     Goto,
     Group,
     Kind,
-    Learn,
-    Learned,
     Match,
     Meter,
     Opaque,
     Output,
-    Reassemble,
     Resubmit,
     Selection,
     SetField,
@@ -82,12 +80,19 @@ class _Ericsson(oxm_fields._OxmClass):  # type: ignore[misc]
     _class = 0x1000
 
 
+class _Nicira(oxm_fields._OxmClass):  # type: ignore[misc]
+    """Fields of IP beyond OpenFlow's: Open vSwitch's NXM_NX (ovs-fields(7))."""
+
+    _class = 0x0001
+
+
 def _teach_ryu() -> None:
     """Give Ryu's tables of match fields those of ours it does not know."""
     if not any(isinstance(field, _Ericsson) for field in ofp.oxm_types):
         ofp.oxm_types += [
             _Ericsson("nd_reserved", 1, type_desc.Int4),
             _Ericsson("nd_options_type", 2, type_desc.Int1),
+            _Nicira("nw_ttl", 29, type_desc.Int1),
         ]
         oxm_fields.generate(ofp.__name__)
 
@@ -209,7 +214,7 @@ def _ryu_action(action: Action) -> Any:
             return parser.OFPActionOutput(openflow.CONTROLLER, openflow.WHOLE_PACKET)
         case SetField(name, value):
             return parser.OFPActionSetField(**{_ryu_name(name): _ryu_value(name, value)})
-        case Resubmit() | Learn() | Reassemble() | CopyToController():
+        case Resubmit() | Conntrack() | CopyToController():
             return _Raw(nicira.encode(action))
         case CopyField(source, target):
             oxm_ids = [parser.OFPOxmId(_ryu_name(name)) for name in (source, target)]
@@ -309,10 +314,6 @@ def message(datapath: Any, step: Step) -> Any:
             return _group_mod(datapath, step.verb, group)
         case Meter() as meter:
             return _meter_mod(datapath, step.verb, meter)
-        case Learned(table, cookie, port):
-            return parser.OFPFlowMod(
-                datapath, cookie, (1 << 64) - 1, table, ofp.OFPFC_DELETE, out_port=port, out_group=ofp.OFPG_ANY
-            )
 
 
 def bundle_add(datapath: Any, bundle: int, step: Step) -> Any:

@@ -59,7 +59,7 @@ _MISS: dict[str, tuple[str | None, str]] = {
     "REDIRECT": ("LEGACY", "no redirect port, or a client that cannot be redirected"),
     "LEGACY": ("DEFAULT", "no redirect port either"),
     "PINNED": (None, "no redirect port that is pinned: drop"),
-    "PIN": (None, "no row names such a server: drop"),
+    "PIN": (None, "no slot names such a server: drop"),
     "SIGNAL": (None, "no redirect port whose SYNs the controller reads: drop"),
     "DEFAULT": (None, "no default server: drop"),
     "UPSTREAM": (None, "a server may only send as its VIP, from ports it owns or shares: drop"),

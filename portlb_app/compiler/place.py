@@ -59,9 +59,19 @@ class Place:
         return {owned.port: server.name for server in self.every for owned in server.service_ports}
 
     @cached_property
-    def numbers(self) -> Mapping[str, int]:
-        """A number for each of its servers, from 1."""
-        return {server.name: number for number, server in enumerate(self.every, 1)}
+    def marks(self) -> Mapping[str, int]:
+        """A number of 32 bits for each of its servers, from 1, by which connections are remembered.
+
+        It is made from the name, so that it stays when other servers come and go; where two meet (once in millions of
+        VIPs), the later name in the alphabet takes the next one.
+        """
+        taken: dict[int, str] = {}
+        for name in sorted(server.name for server in self.every):
+            number = zlib.crc32(name.encode())
+            while number in taken or number == 0:
+                number = (number + 1) % (1 << 32)
+            taken[number] = name
+        return {name: number for number, name in taken.items()}
 
     @cached_property
     def pools(self) -> tuple[RedirectPort, ...]:

@@ -12,9 +12,9 @@ path. ``docs/config.md`` is the reference for users.
 """
 
 from portlb_app.config.loading import load
+from portlb_app.config.problems import ConfigError, Notice, Problem
 from portlb_app.config.values import (
     Config,
-    ConfigError,
     Connector,
     DefaultFor,
     Forwarding,
@@ -24,9 +24,6 @@ from portlb_app.config.values import (
     IcmpRule,
     Legacy,
     Link,
-    Notice,
-    Pin,
-    Problem,
     Quality,
     RedirectPort,
     Rewrite,
@@ -54,7 +51,6 @@ __all__ = [
     "Legacy",
     "Link",
     "Notice",
-    "Pin",
     "Problem",
     "Quality",
     "RedirectPort",

@@ -6,20 +6,17 @@ from typing import Any
 
 from portlb_app.config import icmp, notices
 from portlb_app.config.checks import check, legacy
-from portlb_app.config.entries import PinEntry, QualityEntry
+from portlb_app.config.entries import QualityEntry
 from portlb_app.config.file import File, read_file
-from portlb_app.config.text import parse
+from portlb_app.config.problems import refusal
+from portlb_app.config.text import one_line_hint, parse
 from portlb_app.config.values import (
     Config,
-    ConfigError,
     DefaultFor,
     Forwarding,
     Fragments,
     IcmpErrors,
     IcmpPolicy,
-    Legacy,
-    Pin,
-    Problem,
     Quality,
     RedirectPort,
     Rewrite,
@@ -37,11 +34,11 @@ def load(text: str) -> Config:
     """The configuration a YAML (or JSON) text means; ConfigError with every mistake in it."""
     data, problems = parse(text)
     if not isinstance(data, dict):
-        raise ConfigError((Problem("", "the configuration is a mapping with vips, servers and switches"),))
+        raise refusal("", f"the configuration is a mapping with vips, servers and switches{one_line_hint(text)}")
     file = read_file(data, problems)
-    check(file)
-    if problems:
-        raise ConfigError(tuple(problems))
+    if not problems.too_many:  # or what is wrong between entries would be told of entries nobody has read
+        check(file)
+    problems.raise_any()
     notices.add(file)
     return Config(
         vips=tuple(_vip(file, name) for name in sorted(file.vips)),
@@ -55,11 +52,6 @@ def load(text: str) -> Config:
 def _need(value: Any) -> Any:
     assert value is not None, "a file without problems has every required field"
     return value
-
-
-def _pin(entry: PinEntry | None) -> Pin:
-    given = {} if entry is None else {key: value for key, value in entry if value is not None}
-    return Pin(**given)
 
 
 def _quality(entry: QualityEntry | None) -> Quality:
@@ -77,8 +69,7 @@ def _vip(file: File, name: str) -> Vip:
     for port, pool in sorted(file.redirect_ports[name].items()):
         servers = tuple(sorted(_need(pool.servers)))
         policy = legacy(file, name, port)
-        pin = _pin(pool.pin) if policy is Legacy.PIN else None
-        pools.append(RedirectPort(port, servers, policy, pool.signal or Signal.FLAG, pin, _quality(pool.quality)))
+        pools.append(RedirectPort(port, servers, policy, pool.signal or Signal.FLAG, _quality(pool.quality)))
     rewrite = entry.rewrite or Rewrite.NOTHING
     errors = IcmpErrors.OWNER if rewrite is Rewrite.ADDRESS else IcmpErrors.REPLICATE
     otherwise = "drop" if entry.default_server is None else "default"

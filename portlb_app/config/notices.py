@@ -14,6 +14,7 @@ EPHEMERAL = range(32768, 61000)
 def add(file: File) -> None:
     """Add to the notices of a file; it has no problems."""
     _check_ports(file)
+    _check_pins(file)
 
 
 def _check_ports(file: File) -> None:
@@ -34,3 +35,15 @@ def _check_port(file: File, path: str, port: int) -> None:
             f"{port} is one of the ports {EPHEMERAL[0]} to {EPHEMERAL[-1]} that Linux chooses from for connections of "
             "its own, and those fail on this one: reserve it on the servers (net.ipv4.ip_local_reserved_ports)",
         )
+
+
+def _check_pins(file: File) -> None:
+    """What ``pin`` once set is conntrack's to say now."""
+    for name in file.vips:
+        for port, pool in file.redirect_ports[name].items():
+            if pool.pin is not None:
+                file.notice(
+                    f"vips.{name}.redirect_ports.{port}.pin",
+                    "has no effect any more: Open vSwitch's conntrack remembers, and has limits and times of its own "
+                    "(docs/config.md, legacy)",
+                )

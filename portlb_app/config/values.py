@@ -8,40 +8,17 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import NamedTuple
 
+from portlb_app.config.problems import Notice
 from portlb_app.packets import Address
 
 MAX_RATES = 0xF00
 """Services with a rate of their own: each has a meter in the switch."""
 MAX_VIPS = 1 << 12
 """VIPs of a configuration: each has a number of 12 bits in cookies and group numbers."""
-
-
-class Problem(NamedTuple):
-    """One mistake in a configuration: where, and what."""
-
-    path: str
-    message: str
-
-    def __str__(self) -> str:
-        return f"{self.path}: {self.message}" if self.path else self.message
-
-
-class Notice(NamedTuple):
-    """Something in a valid configuration that may not be what is wanted: where, and what."""
-
-    path: str
-    message: str
-
-    def __str__(self) -> str:
-        return f"{self.path}: {self.message}" if self.path else self.message
-
-
-class ConfigError(Exception):
-    """The configuration has mistakes: all of them."""
-
-    def __init__(self, errors: tuple[Problem, ...]) -> None:
-        super().__init__("\n".join(map(str, errors)))
-        self.errors = errors
+MAX_SWITCHES = 512
+"""Switches of a configuration: as many connections as the controller takes."""
+MAX_SERVERS = 1 << 16
+MAX_LINKS = 1 << 16
 
 
 class Legacy(str, enum.Enum):
@@ -206,25 +183,13 @@ class ServicePort:
 
 
 @dataclass(frozen=True, order=True)
-class Pin:
-    """How much a switch remembers of plain clients' connections to a redirect port.
-
-    At most `connections`; each until it is idle for `idle` seconds.
-    """
-
-    idle: int = 300
-    connections: int = 16384
-
-
-@dataclass(frozen=True, order=True)
 class RedirectPort:
-    """A port a pool of servers shares, and what plain clients get there (`pin`: where they are remembered)."""
+    """A port a pool of servers shares, and what plain clients get there."""
 
     port: int
     servers: tuple[str, ...]
     legacy: Legacy
     signal: Signal = Signal.FLAG
-    pin: Pin | None = None
     quality: Quality = Quality()
 
 

@@ -20,16 +20,15 @@ from portlb_app.openflow import (
     FIELDS,
     IN_PORT,
     LOCAL,
+    Conntrack,
     CopyField,
     CopyToController,
     Flow,
     Goto,
     Group,
-    Learned,
     Meter,
     Opaque,
     Output,
-    Reassemble,
     Resubmit,
     Selection,
     SetField,
@@ -44,7 +43,6 @@ from portlb_app.pipeline import COOKIE, METERS, answer_arp, answer_nd, pool_grou
 from portlb_app.plan import Plan, Step, diff
 from portlb_app.punt import Punted
 from tests.ovs.switch import Switch
-from tests.unit.test_nicira import LEARNT4, LEARNT6
 
 SECONDS = 10
 GROUPS = pool_group(0, 0, version=4)
@@ -164,6 +162,7 @@ PREREQUISITES: dict[str, dict[str, int]] = {
     "ip_src": IP,
     "ip_dst": IP,
     "ip_dscp": IP,
+    "nw_ttl": IP6,
     "ip_frag": IP,
     "tcp_src": TCP,
     "tcp_dst": TCP,
@@ -189,7 +188,7 @@ PREREQUISITES: dict[str, dict[str, int]] = {
     "arp_tha": ARP,
 }
 NOT_MASKED = {"in_port", "eth_type", "ip_proto", "ip_dscp", "icmp_type", "icmpv6_type", "arp_op"}
-NOT_MASKED |= {"nd_reserved", "nd_options_type"}
+NOT_MASKED |= {"nd_reserved", "nd_options_type", "nw_ttl"}
 VALUES = {"in_port": 2, "eth_type": 0x0800, "ip_proto": 6, "ip_frag": 1, "arp_op": 2}
 
 
@@ -230,10 +229,10 @@ def every_action() -> Iterator[Flow]:
     yield flow(20, ToMeter(METER + 256), SetField("ip_dscp", 63), SetQueue(0), Output(1), **IP6)
     yield flow(10, ToMeter(METER + 1), ToController())
     yield flow(11, ToController(), **TCP)
-    yield flow(12, Reassemble(0x504C, 30), **IP)
+    yield flow(12, Conntrack(0x504C, 30), **IP)
+    yield flow(14, SetField("nw_ttl", 64), Conntrack(0x6FFF), Output(1), **TCP)
+    yield flow(15, Conntrack(0x6000, mark=0xFFFFFFFF), Output(1), **IP6 | {"ip_proto": 6})
     yield flow(13, Resubmit(70), Output(LOCAL))
-    yield flow(14, SetField("reg1", 7), LEARNT4, Output(1), **TCP)
-    yield flow(15, LEARNT6, Output(1), **IP6 | {"ip_proto": 6})
     yield flow(21, Output(1), reg1=4, reg2=5)
     yield flow(23, Output(1), reg0=3, reg2=5)
     yield flow(22, SetField("reg2", 1), Output(1), reg2=0xFFFFFFFF)
@@ -307,21 +306,6 @@ def test_meters_change_and_leave_after_the_flows_that_use_them(wire: Wire) -> No
     assert "OFPBFC_MSG_UNSUP" in error[0]
     (error, *_) = wire.tell([Step("modify", Meter(METER, 100, 10))])
     assert error.startswith("modify meter meter=20480,pktps,") and "OFPMMFC_UNKNOWN_METER" in error
-
-
-def test_what_was_learned_is_forgotten_by_where_it_goes(switch: Switch, bridge: str, wire: Wire) -> None:
-    """A flow that has the switch learn sends packets elsewhere from now on: what it learned goes, all else stays."""
-    def learns(port: int) -> SwitchState:
-        return SwitchState(frozenset({flow(14, SetField("reg1", 7), LEARNT4, Output(port), **TCP)}))
-
-    assert wire.converge(learns(1)) == []
-    for source, cookie, port in ((1, LEARNT4.cookie, 1), (2, LEARNT4.cookie, 2), (3, LEARNT4.cookie + 1, 1)):
-        text = f"table={LEARNT4.table},cookie={cookie:#x},tcp,tcp_src={source},actions=output:{port}"
-        switch.ofctl("add-flow", bridge, text)
-    assert wire.converge(learns(2)) == [] and wire.read() == learns(2)
-    left = [line for line in switch.dump_flows(bridge) if "tp_src" in line]
-    assert sorted(re.findall(r"tp_src=(\d)", " ".join(left))) == ["2", "3"], left
-    assert str(Learned(65, 5, IN_PORT)) == "table=65,cookie=0x5/-1,out_port=in_port"
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ WORLD = frozenset(
     "concurrent asyncio queue pathlib tempfile shutil glob logging http urllib ctypes eventlet ryu".split()
 )
 NUMBERED = (
-    *("Goto", "Reassemble", "Flow", "ToGroup", "Group", "ToMeter", "Selection"),
+    *("Goto", "Conntrack", "Flow", "ToGroup", "Group", "ToMeter", "Selection"),
     *("flow", "goto", "cookie", "pool_group"),
 )
 """What is made of numbers that only the pipeline knows."""

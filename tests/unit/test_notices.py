@@ -42,3 +42,10 @@ def test_a_notice_changes_nothing_that_a_configuration_means() -> None:
 
 def test_notices_have_an_end() -> None:
     assert len(paths(str(list(range(40000, 45000))))) == MAX_NOTICES + 1
+
+
+def test_what_conntrack_says_now_is_told() -> None:
+    """Settings of ``legacy: pin`` from older files are read, and said to be without effect."""
+    pinned = "80: {servers: [a], legacy: pin, pin: {idle: 10}}"
+    with_settings = load(LB.format(ports="[8001]", redirect=80).replace("80: {servers: [a]}", pinned))
+    assert [notice.path for notice in with_settings.notices] == ["vips.web.redirect_ports.80.pin"]
