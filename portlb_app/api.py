@@ -30,6 +30,7 @@ from ipaddress import ip_address
 from typing import Any
 
 from portlb_app import __version__
+from portlb_app.config import Problem
 from portlb_app.connlog import Connection, ConnectionLog, Copy
 from portlb_app.etag import Precondition, etag
 from portlb_app.events import (
@@ -170,7 +171,8 @@ def answer(outcome: Outcome, view: View) -> Response:
             text = f"a switch was lost while the configuration was tried; {stays}"
             return Response(504, _json({"error": text, "switches": list(lost)}))
         case TimedOut(waiting, seconds):
-            return Response(504, _json({"error": f"no answer within {seconds:.0f} s; {stays}", "switches": list(waiting)}))
+            text = f"no answer within {seconds:.0f} s; {stays}"
+            return Response(504, _json({"error": text, "switches": list(waiting)}))
         case NotComputed(reason):
             return failure(503, f"the configuration cannot be compiled: {reason}; {stays}")
         case NoSwitch():

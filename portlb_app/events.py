@@ -10,8 +10,9 @@ from typing import Literal
 from portlb_app.config import Config, Link
 from portlb_app.etag import ANY, Precondition
 from portlb_app.links import End
+from portlb_app.messages import Port
 from portlb_app.plan import Verb
-from portlb_app.ports import Port, PortProblem
+from portlb_app.ports import PortProblem
 from portlb_app.tables import Compiled, Mistakes, Read, Told
 
 NO_CONFIG = Config((), (), ())

@@ -10,20 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from portlb_app.config import Config
-
-
-@dataclass(frozen=True)
-class Port:
-    """A port as a switch describes it (OpenFlow 1.5.1, 7.2.1). `enabled`: nobody has set it down."""
-
-    name: str = ""
-    enabled: bool = True
-    carrier: bool = True
-
-    @property
-    def up(self) -> bool:
-        """Packets can pass."""
-        return self.enabled and self.carrier
+from portlb_app.messages import Port
 
 
 @dataclass(frozen=True)
@@ -100,8 +87,8 @@ class Ports:
         first = self._names.setdefault((dpid, number), port.name)
         if port.name != first:
             return PortProblem(number, port.name, use, f"it is another interface: {first} was here before")
-        if not port.enabled:
+        if not port.is_enabled:
             return PortProblem(number, port.name, use, "it is set down")
-        if not port.carrier:
+        if not port.has_carrier:
             return PortProblem(number, port.name, use, "it has no carrier")
         return None

@@ -102,8 +102,9 @@ from portlb_app.events import (
     TimedOut,
 )
 from portlb_app.links import HEARING, Links
+from portlb_app.messages import Port
 from portlb_app.plan import VERBS, Verb
-from portlb_app.ports import Port, PortProblem, Ports
+from portlb_app.ports import PortProblem, Ports
 from portlb_app.tables import Compiled, Mistakes, Steps, Target
 from portlb_app.trial import Trial
 
@@ -313,6 +314,10 @@ class Reconciler:
     @property
     def _wanted(self) -> Configuration:
         return self._proposed or self._live
+
+    def knows(self, dpid: int) -> bool:
+        """Whether a switch is in the configuration, or holds what is left of one."""
+        return self._knows(dpid)
 
     def _knows(self, dpid: int) -> bool:
         switch = self._switches.get(dpid)

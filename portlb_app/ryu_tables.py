@@ -6,7 +6,6 @@ told (`on_lost`), and everybody who waits for an answer gets `Lost`.
 
 from __future__ import annotations
 
-import logging
 import socket
 import subprocess
 import sys
@@ -19,6 +18,8 @@ from eventlet.event import Event as Signal
 from ryu.lib import hub
 
 from portlb_app import ryu_threads, ryu_worker
+from portlb_app.config import Config, ConfigError
+from portlb_app.tables import Compiled, Mistakes, Unknown, Unreadable
 
 JOB_SECONDS = 60.0
 COMPILE_SECONDS = 120.0
@@ -26,8 +27,6 @@ COMPILE_SECONDS = 120.0
 FIRST_PAUSE = 0.5
 LONGEST_PAUSE = 60.0
 """Seconds between the death of a process and the next one's start; twice as long each time without an answer."""
-
-_LOG = logging.getLogger("portlb")
 
 
 class Lost(Exception):
@@ -75,6 +74,21 @@ class TablesProcess:
         """Have a job done whose answer does not matter."""
         self._put(name, arguments)
 
+    def first(self, text: str) -> tuple[Config, Compiled]:
+        """What a text means, and goal 1 made of it; ConfigError, or Lost. Before anything else runs."""
+        try:
+            loaded = self._exchange("load", (text,), COMPILE_SECONDS)
+            made = loaded if isinstance(loaded, Mistakes) else self._exchange(
+                "compile", (1, text, frozenset(), ()), COMPILE_SECONDS
+            )
+        except TimeoutError:
+            raise Lost(f"it takes more than {COMPILE_SECONDS:g} s") from None
+        except (OSError, EOFError):
+            raise Lost("the process that does it ended; if it says no more, for want of memory") from None
+        if isinstance(made, Mistakes):
+            raise ConfigError(made.problems)
+        return loaded, made
+
     def close(self) -> None:
         """End the process."""
         self._connection.close()
@@ -97,20 +111,24 @@ class TablesProcess:
 
     def _do(self, job: _Job) -> None:
         seconds = COMPILE_SECONDS if job.name in ("load", "compile") else JOB_SECONDS
-        self._connection.settimeout(seconds)
         try:
-            ryu_worker.send(self._connection, (job.name, job.arguments))
-            value, error = ryu_worker.receive(self._connection)
+            job.answer.send(self._exchange(job.name, job.arguments, seconds))
+        except (Unknown, Unreadable) as error:
+            job.answer.send_exception(error)
         except TimeoutError:
             self._restart(job, f"{job.name} takes more than {seconds:g} s")
         except (OSError, EOFError):
             self._restart(job, f"it ended in {job.name}; if it says no more, for want of memory")
         else:
             self._pause = FIRST_PAUSE
-            if error is None:
-                job.answer.send(value)
-            else:
-                job.answer.send_exception(error)
+
+    def _exchange(self, name: str, arguments: tuple[Any, ...], seconds: float) -> Any:
+        self._connection.settimeout(seconds)
+        ryu_worker.send(self._connection, (name, arguments))
+        value, error = ryu_worker.receive(self._connection)
+        if error is not None:
+            raise error
+        return value
 
     def _restart(self, job: _Job, reason: str) -> None:
         """What waits is not done by a process that does not know what was told the one before."""

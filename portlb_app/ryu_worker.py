@@ -15,51 +15,59 @@ import resource
 import signal
 import socket
 import sys
+import traceback
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from portlb_app import ryu_wire
+from ryu.ofproto.ofproto_protocol import ProtocolDesc
+
+from portlb_app import messages, ryu_wire
+from portlb_app.messages import Malformed, Reply
 from portlb_app.openflow import Flow, Group, Meter
 from portlb_app.plan import Step
 from portlb_app.tables import Kind, Tables, Unknown, Unreadable
 
 MEMORY_BYTES = 4 << 30
 """Address space: a network of 100 switches and 200,000 flows takes an eighth of it."""
+ABOUT_A_SWITCH = frozenset({"begin", "read", "end", "prepare", "encode", "told", "refused"})
 NICENESS = 5
 """Whoever talks with switches and users comes first."""
 _PR_SET_PDEATHSIG = 1
+_PROTOCOL = ProtocolDesc(messages.VERSION)
+"""What Ryu's classes of messages want to know in place of a connection."""
 
 
 class Wire:
     """The codec of OpenFlow 1.5."""
 
-    def decode(self, kind: Kind, body: bytes) -> Iterable[Flow | Group | Meter | tuple[int, int]]:
-        """What of ours is in the body of a multipart reply."""
+    def decode(self, kind: Kind, message: bytes) -> Iterable[Flow | Group | Meter | tuple[int, int]]:
+        """What of ours is in a multipart reply."""
+        reply = messages.answer(message)
+        assert isinstance(reply, Reply)
         try:
-            entries = list(ryu_wire.raw_entries(body, ryu_wire.RawMeter if kind == "metered" else ryu_wire.RawEntry))
             if kind == "flows":
-                return list(map(ryu_wire.decode_flow, entries))
+                return list(map(ryu_wire.decode_flow, reply.body))
             if kind == "groups":
-                return list(ryu_wire.our_groups(entries))
+                return list(ryu_wire.our_groups(reply.body))
             if kind == "meters":
-                return list(ryu_wire.our_meters(entries))
-            return list(ryu_wire.our_metered(entries))
-        except ryu_wire.Malformed as malformed:
+                return list(ryu_wire.our_meters(reply.body))
+            return list(ryu_wire.our_metered(reply.body))
+        except Malformed as malformed:
             raise Unreadable(str(malformed)) from None
 
     def encode(self, steps: Sequence[Step], xid: int, bundle: int | None) -> bytes:
         """The messages of steps."""
-        messages = bytearray()
+        data = bytearray()
         for number, step in enumerate(steps):
             made = (
-                ryu_wire.message(ryu_wire.PROTOCOL, step)
+                ryu_wire.message(_PROTOCOL, step)
                 if bundle is None
-                else ryu_wire.bundle_add(ryu_wire.PROTOCOL, bundle, step)
+                else ryu_wire.bundle_add(_PROTOCOL, bundle, step)
             )
             made.set_xid(xid + number)
             made.serialize()
-            messages += made.buf
-        return bytes(messages)
+            data += made.buf
+        return bytes(data)
 
 
 def receive(connection: socket.socket) -> Any:
@@ -87,7 +95,7 @@ def _exactly(connection: socket.socket, length: int) -> bytes:
 def serve(connection: socket.socket, tables: Tables) -> None:
     """Do jobs until the other end closes. A job is (name, arguments), an answer (value, None) or (None, error).
 
-    Only errors that are about the other end's request are answered; any other ends the process.
+    An error in a job that is about one switch costs that switch its connection; any other ends the process.
     """
     while True:
         try:
@@ -95,9 +103,14 @@ def serve(connection: socket.socket, tables: Tables) -> None:
         except EOFError:
             return
         try:
-            answer = getattr(tables, name)(*arguments), None
+            answer: tuple[Any, Exception | None] = getattr(tables, name)(*arguments), None
         except (Unknown, Unreadable) as error:
             answer = None, error
+        except Exception as error:
+            if name not in ABOUT_A_SWITCH or isinstance(error, MemoryError):
+                raise
+            traceback.print_exc()
+            answer = None, Unreadable(f"{name}: {type(error).__name__}: {error}"[:200])
         send(connection, answer)
         if name == "compile":
             gc.collect()
@@ -113,6 +126,7 @@ def main() -> None:
     os.nice(NICENESS)
     gc.disable()
     with socket.socket(fileno=int(sys.argv[1])) as connection:
+        connection.setblocking(True)  # what made it may have been a patched library
         serve(connection, Tables(Wire()))
 
 

@@ -129,8 +129,8 @@ class Unknown(Exception):
 class Codec(Protocol):
     """Between values and OpenFlow messages."""
 
-    def decode(self, kind: Kind, body: bytes) -> Iterable[Flow | Group | Meter | tuple[int, int]]:
-        """What of ours is in the body of a multipart reply (7.3.5); Unreadable."""
+    def decode(self, kind: Kind, message: bytes) -> Iterable[Flow | Group | Meter | tuple[int, int]]:
+        """What of ours is in a multipart reply (7.3.5); Unreadable."""
 
     def encode(self, steps: Sequence[Step], xid: int, bundle: int | None) -> bytes:
         """The messages of steps, with xids from this one on, as they are or as additions to a bundle."""
@@ -231,8 +231,8 @@ class Tables:
         switch = self._switches.setdefault(dpid, _Switch())
         switch.flows, switch.groups, switch.meters, switch.metered = set(), set(), set(), {}
 
-    def read(self, dpid: int, kind: Kind, bodies: Iterable[bytes]) -> int:
-        """Bodies of multipart replies came. How many entries of this kind there are by now; Unreadable."""
+    def read(self, dpid: int, kind: Kind, messages: Iterable[bytes]) -> int:
+        """Multipart replies came. How many entries of this kind there are by now; Unreadable."""
         switch = self._known(dpid)
         held: dict[str, tuple[set[Flow] | set[Group] | set[Meter] | dict[int, int], int]] = {
             "flows": (switch.flows, FLOWS),
@@ -241,8 +241,8 @@ class Tables:
             "metered": (switch.metered, METERS),
         }
         entries, limit = held[kind]
-        for body in bodies:
-            entries.update(self._codec.decode(kind, body))  # type: ignore[arg-type]
+        for message in messages:
+            entries.update(self._codec.decode(kind, message))  # type: ignore[arg-type]
             if len(entries) > limit:
                 raise Unreadable(f"more than {limit} {kind}")
         return len(entries)

@@ -1,8 +1,8 @@
 """A proposed configuration on trial: who has a say in it, and how long it may take.
 
 The deadline follows from the work: `patience` seconds, one more for every `MESSAGES_A_SECOND` changes that switches
-must be told, and for every `ENTRIES_A_SECOND` entries that are read back from them. Open vSwitch takes ten times as many
-on a machine of its own. So a trial ends in bounded time, and one that goes on is not given up.
+must be told, and for every `ENTRIES_A_SECOND` entries that are read back from them. Open vSwitch takes ten times as
+many on a machine of its own. So a trial ends in bounded time, and one that goes on is not given up.
 """
 
 from __future__ import annotations

@@ -11,9 +11,9 @@ from dataclasses import dataclass, field, replace
 from portlb_app import compiler, events, topology
 from portlb_app.config import Config, Link, Switch, load
 from portlb_app.events import Answer, Log, ReadState
+from portlb_app.messages import Port
 from portlb_app.openflow import SwitchState
 from portlb_app.plan import Plan
-from portlb_app.ports import Port
 from portlb_app.reconciler import Reconciler
 from portlb_app.tables import Compiled, Tables, Target
 from portlb_app.trial import ENTRIES_A_SECOND, MESSAGES_A_SECOND
@@ -110,13 +110,13 @@ NO_PORTS: Mapping[int, Port] = {}
 
 def up(ports: Iterable[int]) -> dict[int, Port]:
     """Ports that are there and up."""
-    return {number: Port(f"eth{number}") for number in ports}
+    return {number: Port(number, f"eth{number}") for number in ports}
 
 
 class _NoCodec:
     """Nothing is read or written as bytes here."""
 
-    def decode(self, kind: object, body: bytes) -> tuple[()]:
+    def decode(self, kind: object, message: bytes) -> tuple[()]:
         raise AssertionError
 
     def encode(self, steps: object, xid: int, bundle: int | None) -> bytes:

@@ -8,9 +8,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from portlb_app.openflow import Flow, Output, SwitchState, match
-from portlb_app.pipeline import COOKIE
-from portlb_app.plan import apply, diff
 from portlb_app.events import (
     Answer,
     Busy,
@@ -25,6 +22,9 @@ from portlb_app.events import (
     Tick,
     TimedOut,
 )
+from portlb_app.openflow import Flow, Output, SwitchState, match
+from portlb_app.pipeline import COOKIE
+from portlb_app.plan import apply, diff
 from tests.support.reconciling import Applied, Apply, Fed, Loop, Propose, Refused, StateRead, Wanted, Wants, Whole
 
 INTERVAL = 30.0

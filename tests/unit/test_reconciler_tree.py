@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from itertools import permutations
 from dataclasses import replace
+from itertools import permutations
 from pathlib import Path
 from random import Random
 
@@ -13,10 +13,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from portlb_app.config import Config, Connector, Link, Switch
-from portlb_app.links import HEARING, HOLD
-from portlb_app.openflow import Flow, Meter, Output, SwitchState, match
-from portlb_app.pipeline import COOKIE
-from portlb_app.plan import Plan, Verb, apply, diff
 from portlb_app.events import (
     Answer,
     Live,
@@ -31,6 +27,10 @@ from portlb_app.events import (
     Tick,
     TimedOut,
 )
+from portlb_app.links import HEARING, HOLD
+from portlb_app.openflow import Flow, Meter, Output, SwitchState, match
+from portlb_app.pipeline import COOKIE
+from portlb_app.plan import Plan, Verb, apply, diff
 from portlb_app.reconciler import DRAIN
 from tests.support.reconciling import (
     ENTRIES_A_SECOND,
