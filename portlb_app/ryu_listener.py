@@ -131,6 +131,9 @@ class OpenFlowListener:
             self.refuse(address, str(refusal))
         except OSError as error:
             self.refuse(address, f"{'the TLS handshake failed' if self.tls else 'connection lost'}: {error}")
+        except Exception as error:
+            _LOG.exception("a connection from %s failed", address_text(address))
+            self.refuse(address, f"{type(error).__name__}: {error}"[:200])
         finally:
             self._is_ready(place, deadline)
             connection.close()

@@ -261,7 +261,7 @@ def _run_health(arguments: argparse.Namespace) -> int:
 
 
 def _run_detach(arguments: argparse.Namespace) -> int:
-    with loader.agents(arguments.interface) as found:
+    with loader.agents(arguments.interface, any_version=True) as found:
         chosen = {role: found[role].programs for role in _roles(arguments, found)}
         for role, programs in chosen.items():
             pids, _ = processes.holders(programs.values())

@@ -14,8 +14,8 @@ from portlb_app.openflow import SwitchState
 from portlb_app.reconciler import DRAIN
 from tests.ovs.controller import ControllerProcess, wait_for
 from tests.ovs.switch import Switch
-from tests.support.reconciling import Whole
 from tests.ovs.test_controller import changes_sent
+from tests.support.reconciling import Whole
 
 TEXT = (Path(__file__).parents[2] / "flows/leafspine/lb.yaml").read_text()
 WHOLE = Whole.of(TEXT)

@@ -1,1 +1,1 @@
-"""Helpers that several test modules share."""
+"""What tests of several lanes share; nothing here is a test."""

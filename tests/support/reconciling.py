@@ -10,15 +10,13 @@ from dataclasses import dataclass, field, replace
 
 from portlb_app import compiler, events, topology
 from portlb_app.config import Config, Link, Switch, load
+from portlb_app.etag import ANY, Precondition
 from portlb_app.events import Answer, Log, ReadState
 from portlb_app.messages import Port
 from portlb_app.openflow import SwitchState
 from portlb_app.plan import Plan
 from portlb_app.reconciler import Reconciler
 from portlb_app.tables import Compiled, Tables, Target
-from portlb_app.trial import ENTRIES_A_SECOND, MESSAGES_A_SECOND
-
-__all__ = ["ENTRIES_A_SECOND", "MESSAGES_A_SECOND"]
 
 
 @dataclass(frozen=True)
@@ -93,14 +91,17 @@ class Propose:
     what: Whole
     patience: float = 15.0
     unverified: bool = False
+    precondition: Precondition = ANY
 
 
 @dataclass(frozen=True)
 class Apply:
-    """What a switch is told."""
+    """What a switch is told, on the way to what, and which switches depended on each other then."""
 
     dpid: int
     plan: Plan
+    towards: Whole | None = field(default=None, compare=False)
+    parts: Mapping[int, int] = field(default_factory=dict, compare=False)
 
 
 Fed = StateRead | Applied | Refused | Propose | events.Event
@@ -137,7 +138,7 @@ class Loop:
         self.reconciler = Reconciler(events.Configuration(live.text, config), compiled, interval)
 
     def _load(self, text: str) -> Config:
-        """Each time another object, as if it were read; of the switches that have tables, and the links between them."""
+        """Each time another object, as if it were read; of switches that have tables, and the links between them."""
         known = self._known[text]
         named = {switch.dpid: switch for switch in known.config.switches}
         made = (named.get(dpid) or Switch(each.name, dpid, None) for dpid, each in known.targets.items())
@@ -155,6 +156,11 @@ class Loop:
         """A configuration of the reconciler, with its tables."""
         return self._known[configuration.text].without(configuration.down)
 
+    def lose(self) -> None:
+        """The process with the tables ends, and another one begins."""
+        self.tables = Tables(_NoCodec(), self._load, self._compile)
+        self.waiting.clear()
+
     def handle(self, fed: Fed, now: float) -> list[Wants]:
         """Feed one event; what is wanted of others in the end."""
         event = self._translated(fed)
@@ -170,9 +176,9 @@ class Loop:
     def _translated(self, fed: Fed) -> events.Event | None:
         switch = self.reconciler._switches.get(getattr(fed, "dpid", -1))
         match fed:
-            case Propose(ticket, what, patience, unverified):
+            case Propose(ticket, what, patience, unverified, precondition):
                 self._known[what.text] = what
-                return events.ConfigProposed(ticket, what.text, patience, unverified)
+                return events.ConfigProposed(ticket, what.text, patience, unverified, precondition)
             case StateRead(dpid, state, metered):
                 expected = switch and switch.in_flight == "read"
                 return events.StateRead(dpid, self.tables.see(dpid, state, metered)) if expected else None
@@ -194,7 +200,8 @@ class Loop:
                     self.tables.forget(dpid)
                 case events.Apply(dpid, verbs):
                     self.tables.prepare(dpid, verbs)
-                    wants.append(Apply(dpid, self.tables._switches[dpid].sent))
+                    towards = self.whole(self.reconciler._goal.configuration)
+                    wants.append(Apply(dpid, self.tables._switches[dpid].sent, towards, self.reconciler._parts))
                 case _:
                     wants.append(command)
         return wants if self.slow else wants + self.compute(now)

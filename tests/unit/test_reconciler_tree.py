@@ -32,9 +32,8 @@ from portlb_app.openflow import Flow, Meter, Output, SwitchState, match
 from portlb_app.pipeline import COOKIE
 from portlb_app.plan import Plan, Verb, apply, diff
 from portlb_app.reconciler import DRAIN
+from portlb_app.trial import ENTRIES_A_SECOND, MESSAGES_A_SECOND
 from tests.support.reconciling import (
-    ENTRIES_A_SECOND,
-    MESSAGES_A_SECOND,
     Applied,
     Apply,
     Fed,
@@ -149,22 +148,24 @@ class World:
         target = self.wanted.targets.get(dpid)
         return target.state if target else EMPTY
 
-    def left(self, dpid: int) -> Plan:
+    def left(self, dpid: int, towards: Whole | None = None) -> Plan:
         """What a switch in truth still needs."""
-        return diff(self.held[dpid], self.desired(dpid))
+        target = (towards or self.wanted).targets.get(dpid)
+        return diff(self.held[dpid], target.state if target else EMPTY)
 
     def _check_turn(self, command: Apply) -> None:
         """No switch that counts has anything left to do that comes before this."""
         reconciler, depth = self.reconciler, self.reconciler._depth
         for other in self.held:
-            same_part = reconciler._parts.get(other) == reconciler._parts.get(command.dpid, -1)
+            same_part = command.parts.get(other) == command.parts.get(command.dpid, -1)
             if other == command.dpid or not same_part or reconciler._switches[other].errors:
                 continue
             for verb in command.plan.verbs:
-                late = [each for each in EARLIER[verb] if each in self.left(other).verbs]
+                late = [each for each in EARLIER[verb] if each in self.left(other, command.towards).verbs]
                 assert not late, f"{command.dpid} does {verb} while {other} has not done {late}"
                 ahead = depth(other) < depth(command.dpid) if verb == "delete" else depth(other) > depth(command.dpid)
-                assert not (ahead and verb in self.left(other).verbs), f"{command.dpid} is before {other}: {verb}"
+                is_behind = verb in self.left(other, command.towards).verbs
+                assert not (ahead and is_behind), f"{command.dpid} is before {other}: {verb}"
             if "delete" in command.plan.verbs:
                 assert self.now >= self.changed.get(other, -DRAIN) + DRAIN, f"{command.dpid} deletes soon after {other}"
 
@@ -641,9 +642,9 @@ def fabric() -> Whole:
 def world(fabric: Whole) -> World:
     """Two leaves and two spines, everything up."""
     world = World(fabric)
-    for dpid, up in ALL_UP.items():
+    for dpid, ports_up in ALL_UP.items():
         world.held[dpid] = fabric.targets[dpid].state
-        world.connect(dpid, frozenset(up))
+        world.connect(dpid, frozenset(ports_up))
     world.settle()
     world.assert_converged()
     world.sent, world.reads, world.logs = [], 0, []
@@ -662,7 +663,10 @@ def used(world: World) -> dict[str, bool]:
 
 def test_a_cut_link_is_left_at_once_in_order_and_without_a_read(world: World, fabric: Whole) -> None:
     world.feed(ports(spine1=2))
-    assert world.logs == [f"link {CUT} is down"]
+    assert world.logs == [
+        f"link {CUT} is down",
+        "spine1: port 2, link to leaf1: there is no such port",
+    ]
     assert used(world)[str(CUT)] is False and sum(used(world).values()) == 3
     assert {type(each) for each in world.in_flight.values()} == {Apply}
     live = world.live
