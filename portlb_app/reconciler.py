@@ -258,6 +258,11 @@ class Reconciler:
         commands, self._commands = self._commands, []
         return commands
 
+    @property
+    def holding(self) -> Mapping[int, Configuration]:
+        """What each switch, by datapath id, is known to hold; nothing for one that is on its way there."""
+        return {each.dpid: self._goal.configuration for each in self._switches.values() if self._has_goal(each)}
+
     def status(self, now: float) -> Status:
         """What a user may know about every switch and link at time `now`."""
         down = self._links.down
