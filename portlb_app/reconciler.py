@@ -668,7 +668,7 @@ class Reconciler:
     def _begin_trial(self, plans: Mapping[int, Steps]) -> None:
         """The proposal is the goal now: whoever is connected has a say in it, but for who is in error already."""
         trial = self._trial
-        if trial is None or trial.has_begun or not self._goal.is_for(self._wanted):
+        if trial is None or trial.configuration is None or trial.has_begun or not self._goal.is_for(self._wanted):
             return
         members = self._members()
         if not any(switch.dpid in self._goal.targets for switch in members) and not trial.unverified:

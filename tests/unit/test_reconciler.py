@@ -431,6 +431,19 @@ def test_what_is_live_and_cannot_be_compiled_is_said_and_tried_again(session: Se
     assert session(Tick(), after=AGAIN) == [ReadState(A)]
 
 
+def test_a_trial_begins_with_its_own_tables(session: Session) -> None:
+    """Not with those of the live configuration, which may become the goal while the proposal is read."""
+    session.sync(A)
+    session.loop.slow = True
+    session.loop.lose()
+    session(TablesLost("killed"))
+    session.propose()
+    assert session.loop.compute(session.now) == [ReadState(A)]
+    session(StateRead(A, state(1, 2)))
+    session(Applied(A))
+    assert session(StateRead(A, state(1, 3))) == [Answer(1, Live())]
+
+
 def test_a_text_with_mistakes_is_answered_by_them(session: Session) -> None:
     session.sync(A)
     mistakes = Mistakes((Problem("vips", "no"),))
