@@ -404,6 +404,12 @@ class Reconciler:
         commands, self._commands = self._commands, []
         return commands
 
+    @property
+    def holding(self) -> Mapping[int, Configuration]:
+        """What each switch, by datapath id, is known to hold; nothing for one that is on its way there."""
+        switches = self._switches.values()
+        return {each.dpid: each.synced_with for each in switches if each.synced_with is not None}
+
     def status(self, now: float) -> Status:
         """What a user may know about every switch and link at time `now`."""
         return Status(
@@ -446,6 +452,10 @@ class Reconciler:
     @property
     def _wanted(self) -> Configuration:
         return self._proposed.configuration if self._proposed else self._live
+
+    def knows(self, dpid: int) -> bool:
+        """Whether a switch is in the configuration, or holds what is left of one."""
+        return self._knows(dpid)
 
     def _knows(self, dpid: int) -> bool:
         switch = self._switches.get(dpid)

@@ -1,9 +1,8 @@
 """Who is connected to a TCP port, for how long, and who gives way.
 
-eventlet's servers wait for a silent client as long as the client pleases, and end when accept() fails. A `Listener`
-counts connections and gives each a deadline for what it waits for: the head of a request, its body, and the client's
-taking the answer. When there are too many, the oldest that waits for its client gives way; one whose request is being
-worked on never does. A failing accept() is logged once a minute and tried again.
+eventlet's servers wait for a silent client as long as the client pleases. A `Listener` counts connections and gives
+each a deadline for what it waits for: the head of a request, its body, and the client's taking the answer. When there
+are too many, the oldest that waits for its client gives way; one whose request is being worked on never does.
 """
 
 from __future__ import annotations
@@ -16,20 +15,16 @@ import time
 from collections import deque
 from typing import Any
 
-import eventlet
 from eventlet.hubs import get_hub
+
+from portlb_app import ryu_accept
 
 CLIENTS = 64
 """Open connections."""
 BODIES = 8
 """Requests whose bodies are read at a time; each may hold 4 MiB."""
-BACKLOG = 256
 SEND_BUFFER = 128 << 10
 """Bytes of an answer that the kernel takes at once, so that nobody's answer takes long to begin."""
-ACCEPT_PAUSE = 0.2
-"""Seconds after an accept() that failed."""
-SAID_EVERY = 60.0
-"""Seconds between two log lines about that."""
 LOGGED_PER_MINUTE = 20
 
 _LOG = logging.getLogger("portlb.rest")
@@ -118,11 +113,11 @@ class Listener:
 
     def __init__(self, host: str, port: int) -> None:
         """Listen at once, so that a port in use is found at once: OSError."""
-        self.family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        self._server = eventlet.listen((host, port), self.family, BACKLOG, reuse_port=False)
+        self._server = ryu_accept.listen(host, port)
+        self._server.make_room = lambda: self._give_way(1)
+        self.family = self._server.family
         self._server.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)  # accepted ones inherit it
         self._clients: dict[Any, Client] = {}
-        self._said = -SAID_EVERY
         self.log = Log()
 
     def getsockname(self) -> tuple[Any, ...]:
@@ -135,20 +130,11 @@ class Listener:
         self._server.close()
 
     def accept(self) -> tuple[Any, Any]:
-        """The next connection; whatever accept() fails by, most likely too many open files, passes."""
-        while True:
-            try:
-                connection, address = self._server.accept()
-            except OSError as error:
-                if time.monotonic() - self._said > SAID_EVERY:
-                    self._said = time.monotonic()
-                    _LOG.error("cannot accept a connection, and goes on trying: %s", error)
-                self._give_way(1)
-                eventlet.sleep(ACCEPT_PAUSE)
-                continue
-            self._give_way(CLIENTS)
-            self._clients[connection] = Client(connection)
-            return connection, address
+        """The next connection; the oldest that waits for its client gives way where there are too many."""
+        connection, address = self._server.accept()
+        self._give_way(CLIENTS)
+        self._clients[connection] = Client(connection)
+        return connection, address
 
     def client(self, connection: Any) -> Client:
         """What is known of a connection."""

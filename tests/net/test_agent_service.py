@@ -98,7 +98,7 @@ print("ready", flush=True)
 for line in sys.stdin:
     try:
         connection.request("GET", "/small")
-        print(connection.getresponse().read().decode().strip(), flush=True)
+        print(connection.getresponse().read().decode().strip() or "nothing", flush=True)
     except Exception as error:
         print(repr(error), flush=True)
 """
@@ -171,15 +171,12 @@ class Idle:
     """One HTTP connection to X, kept open and used now and then."""
 
     def __init__(self, world: World) -> None:
-        self._process = world.client.popen_ready(sys.executable, "-c", IDLE, VIP, str(X), stdin=subprocess.PIPE)
+        self._process = world.client.popen_ready(sys.executable, "-c", IDLE, VIP, str(X))
         assert self.answers()
 
     def answers(self) -> bool:
         """Whether the file arrives over it, within two seconds."""
-        assert self._process.stdin and self._process.stdout
-        self._process.stdin.write("ask\n")
-        self._process.stdin.flush()
-        return bool(self._process.stdout.readline() == "odd\n")
+        return self._process.tell("ask") == "odd"
 
 
 @contextlib.contextmanager
@@ -308,7 +305,8 @@ def test_a_configuration_the_kernel_refuses_keeps_the_last_good_one(world: World
     """Here the object file is gone when it is needed: the agent goes on with the programs it has."""
     file = world.network.directory / "lb.yaml"
     file.write_text(configuration(Y), encoding="utf-8")
-    program = f"from portlb_app.agent import loader; loader.OBJECT_FILE = loader.Path('{file.parent}/object'); {FAST}"
+    there = f"versions.OBJECT_FILE = versions.Path('{file.parent}/object')"
+    program = f"from portlb_app.agent import versions; {there}; {FAST}"
     (file.parent / "object").symlink_to(ROOT / "portlb_app/agent/redirect.bpf.o")
     words = ("server", "--interface", "eth0", "--config", str(file), "--server", "a")
     service = Service(world.network, world.server, sys.executable, "-c", program, *words)
