@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import ctypes
 import gc
-import os
 import pickle
 import resource
 import signal
@@ -30,8 +29,6 @@ from portlb_app.tables import Kind, Tables, Unknown, Unreadable
 MEMORY_BYTES = 4 << 30
 """Address space: a network of 100 switches and 200,000 flows takes an eighth of it."""
 ABOUT_A_SWITCH = frozenset({"begin", "read", "end", "prepare", "encode", "told", "refused"})
-NICENESS = 5
-"""Whoever talks with switches and users comes first."""
 _PR_SET_PDEATHSIG = 1
 _PROTOCOL = ProtocolDesc(messages.VERSION)
 """What Ryu's classes of messages want to know in place of a connection."""
@@ -123,7 +120,6 @@ def main() -> None:
         signal.signal(number, signal.SIG_IGN)  # they are for the controller, which ends this process, too
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
-    os.nice(NICENESS)
     gc.disable()
     with socket.socket(fileno=int(sys.argv[1])) as connection:
         connection.setblocking(True)  # what made it may have been a patched library
