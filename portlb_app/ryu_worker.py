@@ -18,9 +18,7 @@ import traceback
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from ryu.ofproto.ofproto_protocol import ProtocolDesc
-
-from portlb_app import messages, ryu_wire
+from portlb_app import messages, ryu_encode, ryu_wire
 from portlb_app.messages import Malformed, Reply
 from portlb_app.openflow import Flow, Group, Meter
 from portlb_app.plan import Step
@@ -30,8 +28,6 @@ MEMORY_BYTES = 4 << 30
 """Address space: a network of 100 switches and 200,000 flows takes an eighth of it."""
 ABOUT_A_SWITCH = frozenset({"begin", "read", "end", "prepare", "encode", "told", "refused"})
 _PR_SET_PDEATHSIG = 1
-_PROTOCOL = ProtocolDesc(messages.VERSION)
-"""What Ryu's classes of messages want to know in place of a connection."""
 
 
 class Wire:
@@ -54,17 +50,7 @@ class Wire:
 
     def encode(self, steps: Sequence[Step], xid: int, bundle: int | None) -> bytes:
         """The messages of steps."""
-        data = bytearray()
-        for number, step in enumerate(steps):
-            made = (
-                ryu_wire.message(_PROTOCOL, step)
-                if bundle is None
-                else ryu_wire.bundle_add(_PROTOCOL, bundle, step)
-            )
-            made.set_xid(xid + number)
-            made.serialize()
-            data += made.buf
-        return bytes(data)
+        return ryu_encode.messages(steps, xid, bundle)
 
 
 def receive(connection: socket.socket) -> Any:
