@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import resource
 import socket
 import time
@@ -193,3 +194,28 @@ def test_memory_does_not_follow_who_takes_no_answer(controller: ControllerProces
     connect(controller, crowd, 60, GET.replace(b"status", b"config"))
     assert honest(controller) < SECONDS
     assert resident() - before < 60
+
+
+@pytest.mark.parametrize(
+    ("host", "address", "name"),
+    [
+        ("127.0.0.2", "127.0.0.2", "127.0.0.2"),
+        ("::1", "::1", "[::1]"),
+        ("[::1]", "::1", "[::1]"),
+        ("localhost", "127.0.0.1", "localhost"),
+    ],
+)
+def test_it_answers_where_it_listens(tmp_path: Path, host: str, address: str, name: str) -> None:
+    """The Host header that clients send there by themselves is the right one; and the log tells the time."""
+    path = tmp_path / "lb.yaml"
+    path.write_text(FIG2)
+    controller = ControllerProcess(path, "--wsapi-host", host)
+    try:
+        with socket.create_connection((address, controller.rest_port), timeout=5) as connection:
+            connection.sendall(GET.replace(b"localhost", f"{name}:{controller.rest_port}".encode()))
+            assert connection.recv(100).startswith(b"HTTP/1.1 200 OK\r\n")
+    finally:
+        assert controller.close() == 0
+    ready, *lines = controller.log.read_text().splitlines()
+    assert ready.startswith("ready: ")
+    assert lines and all(re.match(r"20\d\d-\d\d-\d\d \d\d:\d\d:\d\d,\d\d\d [A-Z]+ portlb", line) for line in lines)
