@@ -80,7 +80,7 @@ def test_whoever_waits_holds_up_nobody(controller: ControllerProcess, crowd: Exi
     for connection in connections[-20:]:
         connection.send(b"a")  # one byte each, now and then, is no progress
     assert honest(controller) < SECONDS
-    assert controller.request("PUT", "/v1/config", LARGE)[0] == 200
+    assert controller.request("PUT", "/v1/config?wait=accepted", LARGE)[0] == 202
 
 
 def test_a_head_has_a_deadline_as_a_whole(controller: ControllerProcess, crowd: ExitStack) -> None:
@@ -152,12 +152,12 @@ def test_who_sends_too_much_still_reads_the_answer(controller: ControllerProcess
 def test_curls_way_of_sending_much(controller: ControllerProcess, crowd: ExitStack) -> None:
     """It waits for 100 Continue before it sends the body."""
     text = FIG2.encode()
-    head = PUT + b"Expect: 100-continue\r\nContent-Length: %d\r\n\r\n" % len(text)
+    head = PUT.replace(b"config", b"config?wait=accepted") + b"Expect: 100-continue\r\nContent-Length: %d\r\n\r\n" % len(text)
     (connection,) = connect(controller, crowd, 1, head)
     assert connection.recv(1 << 16) == b"HTTP/1.1 100 Continue\r\n\r\n"
     connection.sendall(text)
-    assert connection.recv(1 << 16).startswith(b"HTTP/1.1 200 OK\r\n")
-    assert controller.request("PUT", "/v1/config", LARGE)[0] == 200
+    assert connection.recv(1 << 16).startswith(b"HTTP/1.1 202 Accepted\r\n")
+    assert controller.request("PUT", "/v1/config?wait=accepted", LARGE)[0] == 202
 
 
 def test_too_many_open_files_end_nothing(controller: ControllerProcess, crowd: ExitStack) -> None:
