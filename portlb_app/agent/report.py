@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 _GROUPS = {
@@ -23,6 +23,31 @@ class Entries(NamedTuple):
 
     used: int
     room: int
+
+
+def total(each: Iterable[Mapping[str, int]]) -> dict[str, int]:
+    """Add up counters of several agents."""
+    found: dict[str, int] = {}
+    for counters in each:
+        for name, value in counters.items():
+            found[name] = found.get(name, 0) + value
+    return found
+
+
+def all_entries(each: Iterable[Mapping[str, Entries]]) -> dict[str, Entries]:
+    """Add up entries of several agents, by map."""
+    found: dict[str, Entries] = {}
+    for maps in each:
+        for name, (used, room) in maps.items():
+            before = found.get(name, Entries(0, 0))
+            found[name] = Entries(before.used + used, before.room + room)
+    return found
+
+
+def is_of(role: str, meaning: str) -> bool:
+    """Tell whether a counter can move in a role, by the word its meaning begins with if it is for one only."""
+    first, colon, _ = meaning.partition(":")
+    return not colon or first not in ("client", "server") or first == role
 
 
 def rates(before: Mapping[str, int], after: Mapping[str, int], seconds: float) -> str:

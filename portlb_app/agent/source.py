@@ -149,7 +149,7 @@ def _hung_up_after(seconds: float, connection: socket.socket) -> Iterator[None]:
         limit.cancel()
 
 
-@functools.lru_cache(maxsize=1)  # a controller that is asked again mostly says the same
+@functools.lru_cache(maxsize=16)  # a controller that is asked again mostly says the same; one for each server
 def _mapping(content: bytes, server: str, origin: str) -> ServerMapping:
     try:
         from portlb_app.config import ConfigError, load
