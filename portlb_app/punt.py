@@ -69,6 +69,8 @@ class Fate(str, enum.Enum):
     """A fragment, and too many wait for their first already: nobody got it."""
     QUEUE = "queue"
     """More came than the controller can judge: nobody got it."""
+    UNSENDABLE = "unsendable"
+    """It is too long for a message that says whom it goes to: nobody got it."""
     ABSENT = "absent"
     """Its server's switch is not connected, or no link leads there: nobody got it."""
 
@@ -144,10 +146,12 @@ def reason_of(cookie: int) -> Reason | None:
 class Punt:
     """Judges what the switches of a configuration hand up; `adopt` one first.
 
-    `connections` is the log of connections, which outlives a configuration.
+    `connections` is the log of connections, which outlives a configuration. `fits` says whether a message can have a
+    switch do these actions with this frame.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, fits: Callable[[tuple[Action, ...], bytes], bool] = lambda _actions, _frame: True) -> None:
+        self._fits = fits
         self.connections = ConnectionLog()
         self._config: Config | None = None
         self._down: frozenset[Link] = frozenset()
@@ -232,8 +236,7 @@ class Punt:
         frames = (packet.frame,)
         if reason is Reason.SERVER_ICMP:  # a router's may be about a server of any VIP
             verdict = _server_error(self._places.get(dpid, ()), packet.frame)
-            self._counts[reason, verdict.fate] += 1
-            return tuple(_sends(dpid, packet.in_port, verdict, frames, _about_client))
+            return self._sendable(reason, verdict.fate, _sends(dpid, packet.in_port, verdict, frames, _about_client))
         site = self._site(dpid, number, packet.in_port)
         if reason in COPIED:
             if site is None:
@@ -256,8 +259,14 @@ class Punt:
             case _:
                 verdict = _server_fragment(site.place, packet.frame)
                 sends = _sends(dpid, packet.in_port, verdict, frames, packets.readdress)
-        self._counts[reason, verdict.fate] += 1
-        return tuple(sends)
+        return self._sendable(reason, verdict.fate, sends)
+
+    def _sendable(self, reason: Reason, fate: Fate, sends: Iterable[Send]) -> tuple[Send, ...]:
+        """Count one packet by what becomes of it; of what leads to somebody, what messages can say."""
+        wanted = tuple(sends)
+        found = tuple(send for send in wanted if self._fits(send.actions, send.frame))
+        self._counts[reason, Fate.UNSENDABLE if wanted and not found else fate] += 1
+        return found
 
     def expire(self, now: float) -> Iterator[Send]:
         """What switches shall do about fragments whose first did not come in time.
@@ -268,11 +277,13 @@ class Punt:
         for number, tracker in self._trackers.items():
             (dpid, _), (site, *_) = next(each for each in self._sites.items() if each[0][1] == number)
             for frame in tracker.expire(now):
-                self._counts[Reason.FRAGMENT, Fate.UNKNOWN] += 1
                 fragment = packets.fragment(frame)
-                if fragment is not None:
+                if fragment is None:
+                    self._counts[Reason.FRAGMENT, Fate.UNKNOWN] += 1
+                else:
                     verdict = _unknown_fragment(site, family(fragment.destination))
-                    yield from _sends(dpid, _came_in(site.place), verdict, (frame,), _to_server)
+                    sends = _sends(dpid, _came_in(site.place), verdict, (frame,), _to_server)
+                    yield from self._sendable(Reason.FRAGMENT, Fate.UNKNOWN, sends)
 
     def _fragment(self, dpid: int, site: _Site, packet: Punted, now: float) -> Iterator[Send]:
         """Of several entrances, any may get any fragment of a packet."""
@@ -289,8 +300,9 @@ class Punt:
         self._counts[Reason.FRAGMENT, Fate.NO_ROOM] += tracker.lost()
         if found is not None:
             verdict, frames = found
-            self._counts[Reason.FRAGMENT, verdict.fate] += len(frames)
-            yield from _sends(dpid, packet.in_port, verdict, frames, _to_server)
+            for frame in frames:
+                sends = _sends(dpid, packet.in_port, verdict, (frame,), _to_server)
+                yield from self._sendable(Reason.FRAGMENT, verdict.fate, sends)
 
 
 def _sends(

@@ -447,6 +447,10 @@ class Reconciler:
     def _wanted(self) -> Configuration:
         return self._proposed.configuration if self._proposed else self._live
 
+    def knows(self, dpid: int) -> bool:
+        """Whether a switch is in the configuration, or holds what is left of one."""
+        return self._knows(dpid)
+
     def _knows(self, dpid: int) -> bool:
         switch = self._switches.get(dpid)
         named = dpid in self._wanted.targets or dpid in self._live.targets

@@ -18,9 +18,10 @@ from ryu.controller import ofp_event
 from ryu.controller.handler import DEAD_DISPATCHER, MAIN_DISPATCHER, set_ev_cls
 from ryu.lib import hub
 
-from portlb_app import api, ryu_threads, ryu_wire
+from portlb_app import api, messages, ryu_threads, ryu_wire
 from portlb_app.config import ConfigError
 from portlb_app.etag import ANY, Precondition
+from portlb_app.messages import ErrorMessage, Reply
 from portlb_app.punt import Punt, Send
 from portlb_app.reconciler import (
     Answer,
@@ -40,7 +41,8 @@ from portlb_app.reconciler import (
     SwitchDisconnected,
     Tick,
 )
-from portlb_app.ryu_guard import Door, GuardedDatapath
+from portlb_app.ryu_channel import SwitchChannel
+from portlb_app.ryu_listener import OpenFlowListener
 from portlb_app.ryu_punt import Desk
 from portlb_app.ryu_session import SwitchSession
 from portlb_app.store import ConfigFile, StoreError
@@ -66,22 +68,23 @@ def log_notices(configuration: Configuration) -> None:
 class Controller(app_manager.RyuApp):  # type: ignore[misc]
     """portlb's Ryu application. `door` is where switches come in, `file` what a new configuration is saved in."""
 
-    OFP_VERSIONS = [ryu_wire.VERSION]
+    OFP_VERSIONS = [messages.VERSION]
 
-    def __init__(self, reconciler: Reconciler, file: ConfigFile, door: Door) -> None:
+    def __init__(self, reconciler: Reconciler, file: ConfigFile, door: OpenFlowListener) -> None:
         super().__init__()
-        ryu_wire.keep_descriptions_raw()
         self._reconciler = reconciler
         self._file = file
         self._door = door
         self._sessions: dict[int, SwitchSession] = {}
         self._tickets = itertools.count(1)
         self._waiting: dict[int, Callable[[Outcome], None]] = {}
-        self._punt = Punt()
+        self._punt = Punt(ryu_wire.fits)
         self._desks: dict[int, Desk] = {}
         self._news: set[int] = set()
         door.on_packet = self._punted
         door.on_ports = self._port_news
+        door.on_answer = self._answered
+        door.is_configured = reconciler.knows
 
     def start(self) -> None:
         """Called by Ryu when everything is set up."""
@@ -100,20 +103,12 @@ class Controller(app_manager.RyuApp):  # type: ignore[misc]
             elif known and known.datapath is event.datapath:
                 self._disconnected(known)
 
-    @_on(ofp_event.EventOFPFlowDescStatsReply, MAIN_DISPATCHER)
-    @_on(ofp_event.EventOFPGroupDescStatsReply, MAIN_DISPATCHER)
-    @_on(ofp_event.EventOFPMeterDescStatsReply, MAIN_DISPATCHER)
-    @_on(ofp_event.EventOFPMeterStatsReply, MAIN_DISPATCHER)
-    @_on(ofp_event.EventOFPBarrierReply, MAIN_DISPATCHER)
-    @_on(ofp_event.EventOFPBundleCtrlMsg, MAIN_DISPATCHER)
-    @_on(ofp_event.EventOFPErrorMsg, MAIN_DISPATCHER)
-    def on_answer(self, event: Any) -> None:
-        """A switch answered something."""
-        session = self._sessions.get(event.msg.datapath.id)
-        if session and session.datapath is event.msg.datapath:
-            session.take(event.msg)
+    def _answered(self, datapath: SwitchChannel, answer: ErrorMessage | Reply) -> None:
+        session = self._sessions.get(datapath.id)
+        if session and session.datapath is datapath:
+            session.take(answer)
 
-    def _connected(self, datapath: GuardedDatapath, known: SwitchSession | None) -> None:
+    def _connected(self, datapath: SwitchChannel, known: SwitchSession | None) -> None:
         """A second connection with the same datapath id replaces the first, which may be dead without knowing.
 
         Everything is changed and told before the old one is ended: that lets others run.
@@ -152,12 +147,12 @@ class Controller(app_manager.RyuApp):  # type: ignore[misc]
         if desk := self._desks.get(send.dpid):
             desk.send(send)
 
-    def _punted(self, datapath: GuardedDatapath, message: bytes) -> None:
+    def _punted(self, datapath: SwitchChannel, message: bytes) -> None:
         desk = self._desks.get(datapath.id)
         if desk and desk.datapath is datapath:
             desk.put(message)
 
-    def _port_news(self, datapath: GuardedDatapath) -> None:
+    def _port_news(self, datapath: SwitchChannel) -> None:
         known = self._sessions.get(datapath.id)
         if known and known.datapath is datapath:
             if not self._news:

@@ -7,7 +7,6 @@ UTF-8 with a trace, and a body without a length as if there were none.
 from __future__ import annotations
 
 import logging
-import socket
 from collections.abc import Callable
 from http import HTTPStatus
 from typing import Any
@@ -15,7 +14,7 @@ from typing import Any
 import eventlet
 import eventlet.wsgi
 
-from portlb_app import api
+from portlb_app import api, ryu_accept
 from portlb_app.ryu_app import Controller
 
 SOCKET_SECONDS = 30.0
@@ -38,8 +37,7 @@ class Rest:
 
     def __init__(self, host: str, port: int) -> None:
         """Listen at once, so that a port in use is found at once: OSError."""
-        family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        self._server = eventlet.listen((host, port), family=family, reuse_port=False)
+        self._server = ryu_accept.listen(host, port)
 
     @property
     def port(self) -> int:

@@ -361,6 +361,7 @@ def test_of_two_changes_to_one_configuration_the_second_is_refused(start: Start,
     assert controller.request("PUT", "/v1/config", second, **{"If-None-Match": "*"})[0] == 412
     assert controller.request("GET", "/v1/config") == (200, first)
     assert (tmp_path / "lb.yaml").read_text() == first
-    assert controller.request("PUT", "/v1/config", second, **{"If-Match": "*", "Origin": "http://example.org"})[0] == 403
+    foreign = {"If-Match": "*", "Origin": "http://example.org"}
+    assert controller.request("PUT", "/v1/config", second, **foreign)[0] == 403
     assert controller.request("PUT", "/v1/config", second, **{"If-Match": controller.status()["etag"]})[0] == 200
     assert (tmp_path / "lb.yaml").read_text() == second

@@ -15,7 +15,7 @@ import pytest
 from ryu.ofproto import ofproto_v1_5 as ofp
 from ryu.ofproto import ofproto_v1_5_parser as parser
 
-from portlb_app import ryu_wire
+from portlb_app import messages, ryu_wire
 from portlb_app.openflow import (
     FIELDS,
     IN_PORT,
@@ -85,17 +85,14 @@ class Wire:
 
     def receive(self) -> Any:
         body = self.raw()
-        version, kind, length, xid = struct.unpack_from("!BBHI", body)
-        if kind == ofp.OFPT_HELLO:
-            return None
-        return parser.msg_parser(self.datapath, version, kind, length, xid, body)
+        return None if body[1] == messages.HELLO else messages.answer(body)
 
-    def entries(self, request: Any) -> Iterator[ryu_wire.RawEntry]:
+    def entries(self, request: Any) -> Iterator[messages.RawEntry]:
         self.send(request)
         while True:
             reply = self.receive()
-            yield from reply.body
-            if not reply.flags & ofp.OFPMPF_REPLY_MORE:
+            yield from entries(reply.data)
+            if not reply.flags & messages.MORE:
                 return
 
     def read(self) -> SwitchState:
@@ -126,9 +123,9 @@ class Wire:
         errors = []
         while True:
             reply = self.receive()
-            if isinstance(reply, parser.OFPErrorMsg) and reply.xid in sent:
+            if isinstance(reply, messages.ErrorMessage) and reply.xid in sent:
                 errors.append(ryu_wire.refused_step(sent[reply.xid], reply))
-            elif isinstance(reply, parser.OFPErrorMsg):
+            elif isinstance(reply, messages.ErrorMessage):
                 errors.append(ryu_wire.error_name(reply))
             if reply.xid == commit:
                 return errors
@@ -143,7 +140,6 @@ def bridge(switch: Switch) -> Iterator[str]:
 
 @pytest.fixture
 def wire(switch: Switch, bridge: str) -> Iterator[Wire]:
-    ryu_wire.keep_descriptions_raw()
     wire = Wire(str(switch.management(bridge)))
     yield wire
     wire.close()
@@ -355,11 +351,16 @@ def metered(wire: Wire) -> dict[int, int]:
         message = wire.raw()
         if int.from_bytes(message[4:8], "big") == xid:
             for data in damaged(message[16:]):
-                with suppress(ryu_wire.Malformed):
-                    list(ryu_wire.our_metered([ryu_wire.RawMeter.parser(data, 0)]))
-            version, kind, length, xid = struct.unpack_from("!BBHI", message)
-            reply = parser.msg_parser(wire.datapath, version, kind, length, xid, message)
-            return dict(ryu_wire.our_metered(reply.body))
+                with suppress(messages.Malformed):
+                    list(ryu_wire.our_metered(entries(message[:16] + data)))
+            return dict(ryu_wire.our_metered(entries(message)))
+
+
+def entries(message: bytes) -> Iterator[messages.RawEntry]:
+    """The entries of a multipart reply."""
+    reply = messages.answer(message)
+    assert isinstance(reply, messages.Reply)
+    return reply.body
 
 
 def sent_by(switch: Switch, bridge: str, port: int) -> int:
@@ -514,8 +515,8 @@ def test_no_byte_of_a_description_can_crash_or_hang_the_decoder(wire: Wire) -> N
         for entry in entries:
             for data in damaged(entry.data):
                 try:
-                    hash(decode(ryu_wire.RawEntry(data)))
-                except ryu_wire.Malformed:
+                    hash(decode(messages.RawEntry(data)))
+                except messages.Malformed:
                     pass
 
 
@@ -535,13 +536,14 @@ def test_a_port_is_up_unless_it_is_set_down_or_has_no_carrier(config: int, state
     described = struct.pack("!IH2x6s2x16sII", 7, 48, bytes(6), b"p", config, state) + bytes(8)
     for reason, there in ((ofp.OFPPR_ADD, True), (ofp.OFPPR_MODIFY, True), (ofp.OFPPR_DELETE, False)):
         message = struct.pack("!BBHIB7x", 6, ofp.OFPT_PORT_STATUS, 64, 1, reason) + described
-        assert ryu_wire.port_status(message) == (ryu_wire.Port(7, 48, up), there)
+        assert messages.port_status(message) == (messages.Port(7, up), there)
 
 
 @pytest.mark.parametrize("length", [0, 39, 57, 65535])
 def test_a_port_that_contradicts_its_length_is_malformed(length: int) -> None:
     described = struct.pack("!IH2x6s2x16sII", 7, length, bytes(6), b"p", 0, 0) + bytes(8)
-    with pytest.raises(ryu_wire.Malformed):
-        ryu_wire.Port.parser(bytes(16) + described, 16)
-    with pytest.raises(ryu_wire.Malformed):
-        ryu_wire.Port.parser(bytes(16) + described[:39], 16)
+    for data in (described, described[:39]):
+        with pytest.raises(messages.Malformed):
+            messages.port_status(bytes(16) + data)
+        with pytest.raises(messages.Malformed):
+            messages.port_descriptions(struct.pack("!BBHIHH4x", 6, 19, 16 + len(data), 1, 13, 0) + data)

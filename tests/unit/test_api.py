@@ -103,7 +103,7 @@ def test_status_tells_everything() -> None:
         "unknown_switches": ["0xabc"],
         "refused_connections": {"count": 12, "last": [{"address": "192.0.2.1:5", "reason": "no hello"}]},
         "punted": {
-            reason: dict.fromkeys(("sent", "dropped", "unknown", "malformed", "no_room", "queue", "absent"), 0) | known
+            reason: {fate.value: 0 for fate in Fate} | known
             for reason, known in (("icmp_error", {"sent": 3}), ("fragment", {"queue": 8}), *others)
         },
         "connections": {"open": 0, "ended": 0, "counts": {copy.value: 0 for copy in Copy}},
