@@ -8,10 +8,22 @@ import itertools
 import json
 import logging
 import sys
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from ipaddress import IPv6Address, ip_address, ip_network
 
-from portlb_app.agent import cli_redirect, client, closing, counters, loader, process, processes, report, server
+from portlb_app.agent import (
+    chain,
+    cli_redirect,
+    client,
+    closing,
+    counters,
+    hooks,
+    loader,
+    process,
+    processes,
+    report,
+    server,
+)
 from portlb_app.agent.errors import AgentError
 from portlb_app.agent.mapping import Address, ServerMapping
 from portlb_app.agent.naming import MacPrefix, Network, mac_prefix
@@ -48,7 +60,20 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
     parser = _command(commands, "server", "announce and translate this host's service ports")
     parser.add_argument("--config", metavar="LB.YAML", help="configuration of the load balancer; SIGHUP reads it again")
-    parser.add_argument("--controller", metavar="URL", help="controller to ask for its live configuration, every 10 s")
+    parser.add_argument(
+        "--controller", metavar="URL",
+        help="controller to ask for its live configuration, every 10 s: unix:///PATH, https://HOST:PORT, or http:// on "
+        "this host's loopback",
+    )  # fmt: skip
+    parser.add_argument(
+        "--insecure-http", action="store_true",
+        help="believe a controller over plain http whoever answers, also from another host",
+    )  # fmt: skip
+    parser.add_argument(
+        "--application", action="append", default=[], type=_port, metavar="PORT",
+        help="a program's port to which a configuration may lead; may be repeated (default: those it names at the "
+        "start and when the agent is told to reload)",
+    )  # fmt: skip
     parser.add_argument(
         "--server", action="append", default=[], metavar="NAME",
         help="this host's name in the configuration; may be repeated, for servers of different VIPs",
@@ -163,6 +188,13 @@ def _mac(text: str) -> int:
     return found.address
 
 
+def _port(text: str) -> int:
+    port = int(text)
+    if not 1 <= port <= 65535:
+        raise argparse.ArgumentTypeError(f"a port is a number from 1 to 65535, not {text}")
+    return port
+
+
 def _label(text: str) -> int:
     number = int(text, 0)
     if not 1 <= number <= 0xFFFFF:
@@ -191,17 +223,34 @@ def _run_server(arguments: argparse.Namespace) -> int:
         return process.serve(
             arguments.interface,
             "server",
-            {name: functools.partial(_settings, source) for name, source in sources.items()},
+            {name: functools.partial(_settings, source, arguments.application) for name, source in sources.items()},
             arguments.connections,
             next(iter(sources.values())).every,
+            may_change=None if arguments.application else _check_applications,
         )
     except WrongConfiguration as error:
         print(error, file=sys.stderr)
         return WRONG_INPUT
 
 
-def _settings(source: Source) -> bytes:
-    return server.settings(source.mapping())
+def _settings(source: Source, applications: Collection[int]) -> bytes:
+    settings = server.settings(source.mapping())
+    if applications and (others := server.applications(settings) - set(applications)):
+        raise AgentError(f"it leads to port {_listed(others)}, which --application does not name")
+    return settings
+
+
+def _check_applications(old: bytes, new: bytes) -> None:
+    """AgentError if new settings lead to programs that the old ones do not."""
+    if others := server.applications(new) - server.applications(old):
+        raise AgentError(
+            f"it leads to port {_listed(others)} now, where it led to none before: reload the agent (SIGHUP) to accept "
+            "that, or name the ports that may be led to by --application"
+        )
+
+
+def _listed(ports: Collection[int]) -> str:
+    return ", ".join(map(str, sorted(ports)))
 
 
 def _sources(arguments: argparse.Namespace) -> dict[str, Source]:
@@ -220,7 +269,7 @@ def _sources(arguments: argparse.Namespace) -> dict[str, Source]:
     if arguments.config is not None:
         return {name: File(arguments.config, name) for name in arguments.server}
     if arguments.controller is not None:
-        return {name: Controller(arguments.controller, name) for name in arguments.server}
+        return {name: Controller(arguments.controller, name, arguments.insecure_http) for name in arguments.server}
     return {"": Fixed(_by_hand(arguments))}
 
 
@@ -285,9 +334,12 @@ def _titled(interface: str, found: list[tuple[str, loader.Running]]) -> Iterator
 def _run_health(arguments: argparse.Namespace) -> int:
     all_well = True
     with loader.agents(arguments.interface) as found:
+        ids = {prog_id for _, each in found for prog_id in each.programs.values()}
         for title, _, each in _titled(arguments.interface, _chosen(arguments, found)):
             pids, all_known = processes.holders(each.programs.values())
-            well, words = report.health(each.programs, each.entries(), pids, all_known)
+            attached = hooks.Attached(each.way, each.programs, each.vips)
+            chains = chain.look(arguments.interface, attached, ids)
+            well, words = report.health(each.programs, each.entries(), pids, all_known, chains)
             print(f"{title}: {words}")
             all_well = all_well and well
     return 0 if all_well else 1

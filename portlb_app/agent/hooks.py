@@ -60,18 +60,18 @@ class Way(Protocol):
 class _Tcx:
     """An agent's programs are known by their names and constants: a list has no places that could be reserved."""
 
-    _TYPES = {"ingress": libbpf.TCX_INGRESS, "egress": libbpf.TCX_EGRESS}
+    TYPES = {"ingress": libbpf.TCX_INGRESS, "egress": libbpf.TCX_EGRESS}
 
     def attached(self, index: int, role: str) -> list[Program]:
         return [
             found
             for direction in DIRECTIONS
-            for prog_id in libbpf.query_tcx(index, self._TYPES[direction])
+            for prog_id in libbpf.query_tcx(index, self.TYPES[direction])
             if (found := _program(prog_id, role, direction))
         ]
 
     def attach(self, index: int, role: str, direction: str, prog_fd: int, own: int | None) -> int:
-        kind, prog_id = self._TYPES[direction], libbpf.program_id(prog_fd)
+        kind, prog_id = self.TYPES[direction], libbpf.program_id(prog_fd)
         there = self._same(index, role, direction, prog_id, own)
         if prog_id not in libbpf.query_tcx(index, kind):
             libbpf.attach_tcx(index, kind, prog_fd, there[-1] if there else None)
@@ -81,7 +81,7 @@ class _Tcx:
 
     def remove(self, index: int, role: str, ids: Mapping[str, int]) -> None:
         for direction, prog_id in ids.items():
-            self._detach(index, self._TYPES[direction], prog_id)
+            self._detach(index, self.TYPES[direction], prog_id)
 
     def _same(self, index: int, role: str, direction: str, prog_id: int, own: int | None) -> list[int]:
         """Return the programs that one is to replace: its agent's own before, and those for some of its VIPs."""
@@ -121,7 +121,7 @@ class _Clsact:
                 break
             if there and not found:
                 raise AgentError(
-                    f"another program ('{_name(there)}') has tc priority {_PRIORITY}, handle {handle} on this "
+                    f"another program ('{name_of(there)}') has tc priority {_PRIORITY}, handle {handle} on this "
                     "interface: move it to another priority"
                 )
             if not there and free is None:
@@ -196,6 +196,21 @@ def find(index: int, role: str, vips: Collection[Address]) -> tuple[Way, dict[st
     return way, its[way]
 
 
+def tcx_programs(index: int, direction: str) -> list[int]:
+    """Return the ids of the programs on a tcx hook, in the order in which they run; none before Linux 6.6."""
+    return libbpf.query_tcx(index, _Tcx.TYPES[direction]) if has_tcx(index) else []
+
+
+def foreign_filters(index: int, direction: str) -> list[tuple[bool, str]]:
+    """Return the tc filters in no place of an agent's: whether each runs before one, and what it is."""
+    places = {handle for role in ROLES for handle in _handles(role)}
+    found: dict[tuple[int, str], bool] = {}
+    for each in interface.filters(index, direction):
+        if each.handle and not (each.priority == _PRIORITY and each.kind == "bpf" and each.handle in places):
+            found[each.priority, each.kind] = each.priority < _PRIORITY
+    return [(before, f"tc filter {kind} of priority {priority}") for (priority, kind), before in sorted(found.items())]
+
+
 def remove(way: Way, index: int, role: str, ids: Mapping[str, int]) -> None:
     """Remove an agent's programs if they are still there; AgentError if the kernel refuses."""
     try:
@@ -205,7 +220,7 @@ def remove(way: Way, index: int, role: str, ids: Mapping[str, int]) -> None:
             raise AgentError(f"cannot detach the {role} agent: {error}\n{messages()}") from error
 
 
-def _name(prog_id: int) -> str:
+def name_of(prog_id: int) -> str:
     """Return a program's name, empty if it is gone."""
     try:
         return libbpf.program(prog_id)[0]

@@ -6,6 +6,7 @@ settings, and says how it goes to the log and to the service manager.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import signal
 import time
@@ -33,6 +34,7 @@ def serve(
     connections: int = CONNECTIONS,
     every: float | None = None,
     on_attached: Callable[[Agent, Loop, Troubles], None] | None = None,
+    may_change: Callable[[bytes, bytes], None] | None = None,
 ) -> int:
     """Run agents, one for each of `settings`, until a signal or their successors end them; return the exit code.
 
@@ -40,12 +42,15 @@ def serve(
     in a thread: at first, on SIGHUP, and `every` so many seconds if that is not None. AgentError if an agent cannot be
     attached, or if its first settings are wrong rather than Unreachable; then none stays.
 
+    `may_change` raises AgentError for a change of the settings that comes unasked for, not on SIGHUP, and may not.
     `on_attached` is called once with each attached agent, and may have the loop wait for more files and times.
     """
     with Loop() as loop:
         service = _Service(loop)
         for name, source in settings.items():
-            service.add(_Unit(service, loop, name, interface, role, source, connections, every, on_attached))
+            service.add(
+                _Unit(service, loop, name, interface, role, source, connections, every, on_attached, may_change)
+            )
         try:
             service.start()
             return loop.run()
@@ -101,7 +106,7 @@ class _Service:
             notify.tell("RELOADING=1", f"MONOTONIC_USEC={time.monotonic_ns() // 1000}")
         self._waited_for = set(self._units)
         for unit in self._units:
-            unit.ask()
+            unit.reload()
 
     def settled(self, unit: _Unit) -> None:
         """Say that one has the settings it asked for; when all have, the service manager is told."""
@@ -113,7 +118,8 @@ class _Service:
             self._is_ready = True
             self._live()
             notify.tell("STATUS=attached")
-            print("ready", flush=True)
+            with contextlib.suppress(OSError):  # of a pipe that nobody reads any more
+                print("ready", flush=True)
 
     def succeeded(self, unit: _Unit) -> None:
         """One has been taken over from; when none is left, the process ends."""
@@ -161,15 +167,17 @@ class _Unit:
         connections: int,
         every: float | None,
         on_attached: Callable[[Agent, Loop, Troubles], None] | None,
+        may_change: Callable[[bytes, bytes], None] | None,
     ) -> None:
         self.name = name
         self._service, self._loop, self._interface, self._role = service, loop, interface, role
         self._connections, self._source, self._every, self._on_attached = connections, settings, every, on_attached
+        self._may_change = may_change
         self._agent: Agent | None = None
         self._settings = b""
         self.first = b""
         """The first settings, until all agents of the process can begin."""
-        self._asking = self._ask_again = self._over = False
+        self._asking = self._ask_again = self._is_told = self._over = False
         self._retry = FIRST_RETRY
         self._troubles = Troubles(self.say)
 
@@ -205,6 +213,11 @@ class _Unit:
 
     # ---- settings ----------------------------------------------------------------------------------------------------
 
+    def reload(self) -> None:
+        """Ask for settings and take them whatever they change: the administrator wants it."""
+        self._is_told = True
+        self.ask()
+
     def ask(self) -> None:
         """Ask for settings."""
         self._ask_again = self._asking  # the answer on its way may be older than this question
@@ -221,6 +234,8 @@ class _Unit:
                 raise answer
             if self._agent:
                 self._service.check_apart(self, answer)
+                if self._may_change is not None and not self._is_told:
+                    self._may_change(self._settings, answer)
                 self._go_on_with(self._agent, answer)
                 self._troubles.note("settings", "")
             else:
@@ -248,6 +263,7 @@ class _Unit:
         if self._ask_again:
             self.ask()
             return
+        self._is_told = False
         self._service.settled(self)
         if self._every is not None:
             self._loop.after(self._every, self.ask)

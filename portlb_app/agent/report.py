@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import NamedTuple
 
 _GROUPS = {
@@ -23,6 +24,19 @@ class Entries(NamedTuple):
 
     used: int
     room: int
+
+
+@dataclass(frozen=True)
+class Chain:
+    """Other programs on one hook of an agent's, in words, before and behind it.
+
+    `passes`: whether packets come through to the agent, None if that could not be found out.
+    """
+
+    direction: str
+    before: tuple[str, ...]
+    behind: tuple[str, ...]
+    passes: bool | None = True
 
 
 def total(each: Iterable[Mapping[str, int]]) -> dict[str, int]:
@@ -91,11 +105,15 @@ def _escaped(label: str) -> str:
 
 
 def health(
-    attached: Collection[str], entries: Mapping[str, Entries], pids: Collection[int], all_known: bool
+    attached: Collection[str],
+    entries: Mapping[str, Entries],
+    pids: Collection[int],
+    all_known: bool,
+    chains: Collection[Chain] = (),
 ) -> tuple[bool, str]:
     """Tell whether an agent is well, and in words: on which hooks it is, how full it is, which process looks after it.
 
-    `pids`: processes that hold its programs; `all_known`: there are no others.
+    `pids`: processes that hold its programs; `all_known`: there are no others. `chains`: what else is on its hooks.
     """
     words = ["attached" if len(attached) == 2 else f"attached at {', '.join(attached)} only"]
     words += [f"{name}: {each.used} of {each.room} entries" for name, each in entries.items()]
@@ -103,4 +121,19 @@ def health(
         words.append(f"process {', '.join(map(str, pids))}")
     else:
         words.append("no process, so entries do not age" if all_known else "process unknown")
-    return len(attached) == 2 and (bool(pids) or not all_known), "; ".join(words)
+    words += [word for chain in chains for word in _neighbours(chain)]
+    reached = all(chain.passes is not False for chain in chains)
+    return len(attached) == 2 and (bool(pids) or not all_known) and reached, "; ".join(words)
+
+
+def _neighbours(chain: Chain) -> Iterator[str]:
+    """Yield in words what runs before an agent on a hook, with what it does to it, and what runs behind it."""
+    if chain.before:
+        does = {
+            True: "and lets packets pass to it",
+            False: "and keeps packets from it: attach that one behind it, or have it return TCX_NEXT (-1)",
+            None: "and may keep packets from it",
+        }[chain.passes]
+        yield f"at {chain.direction} another program runs before it ({', '.join(chain.before)}), {does}"
+    if chain.behind:
+        yield f"at {chain.direction} another program runs behind it ({', '.join(chain.behind)})"

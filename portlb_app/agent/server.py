@@ -54,6 +54,11 @@ def service_ports(constants: bytes) -> Iterator[int]:
             yield int.from_bytes(index.to_bytes(2, sys.byteorder), "big")
 
 
+def applications(constants: bytes) -> set[int]:
+    """Return the ports of this host's programs to which the service ports in a server's constants lead."""
+    return {int.from_bytes(value, "big") for (value,) in struct.iter_unpack("2s", constants[-2 * 65536 :])} - {0}
+
+
 def application_of(constants: bytes, port: int) -> int:
     """Return the application's port of a service port in a server's constants, 0 if it is none."""
     at = len(constants) - 2 * 65536 + 2 * int.from_bytes(port.to_bytes(2, "big"), sys.byteorder)
