@@ -112,6 +112,9 @@ ND_OTHERS = (133, 134, 137)
 """Neighbour discovery (RFC 4861, 4): solicitation, advertisement; router solicitation and advertisement, redirect."""
 ND_SOLICITED, ND_OVERRIDE = 0x40000000, 0x20000000
 """Flags of an advertisement, in its first 32 bits behind the checksum (RFC 4861, 4.4)."""
+MLD_QUERY = packets.MLD_QUERY
+LINK_GROUPS = (0xFF02 << 112, 0xFFFF << 112)
+"""Groups of the link (RFC 4291, 2.7), as address and mask."""
 ND_OPTION_TARGET = 2
 """Option "target link-layer address" (RFC 4861, 4.6.1)."""
 
@@ -243,6 +246,8 @@ class Reason(enum.IntEnum):
     MANAGEMENT = 24
     PIN = 26
     NAMED = 27
+    REFUSED = 30
+    QUERY = 31
     SIGNAL = 32
     OPENING = 33
     CLOSING = 34
@@ -316,6 +321,7 @@ PUNTED = _meters(
     (Reason.SIGNAL, 1000, 250),
     (Reason.SERVER_ICMP, 200, 50),
     (Reason.SERVER_FRAGMENT, 1000, 500),
+    (Reason.QUERY, 10, 10),
 )
 """Why a packet may be handed up to the controller, and how many a second: a meter each, so that a flood of one kind
 starves no other. Together they are less than a controller can judge (bench/punt.py)."""

@@ -31,7 +31,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
-from portlb_app import packets, topology
+from portlb_app import announce, packets, topology
 from portlb_app.compiler.legacy import to_plain
 from portlb_app.compiler.place import Place, address_in, places, without
 from portlb_app.compiler.redirect import to_pool, to_row
@@ -49,7 +49,7 @@ from portlb_app.config import (
 )
 from portlb_app.connlog import ConnectionLog, Copy
 from portlb_app.fragments import NoRoom, Tracker
-from portlb_app.openflow import CONTROLLER, Action
+from portlb_app.openflow import CONTROLLER, Action, Output
 from portlb_app.pipeline import ACK, COPIED, HANDED_UP, SYN, Family, Reason, family, told_by
 from portlb_app.selection import choose
 
@@ -234,6 +234,11 @@ class Punt:
         if reason is None or reason not in HANDED_UP:
             return ()
         frames = (packet.frame,)
+        if reason is Reason.QUERY:  # about every VIP of the switch
+            reports = announce.answers(self._places.get(dpid, ()), packet.in_port, packet.frame)
+            fate = Fate.MALFORMED if reports is None else Fate.SENT if reports else Fate.UNKNOWN
+            self._counts[reason, fate] += 1
+            return tuple(Send(dpid, CONTROLLER, (Output(packet.in_port),), report) for report in reports or ())
         if reason is Reason.SERVER_ICMP:  # a router's may be about a server of any VIP
             verdict = _server_error(self._places.get(dpid, ()), packet.frame)
             return self._sendable(reason, verdict.fate, _sends(dpid, packet.in_port, verdict, frames, _about_client))

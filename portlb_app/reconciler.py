@@ -404,6 +404,12 @@ class Reconciler:
         commands, self._commands = self._commands, []
         return commands
 
+    @property
+    def holding(self) -> Mapping[int, Configuration]:
+        """What each switch, by datapath id, is known to hold; nothing for one that is on its way there."""
+        switches = self._switches.values()
+        return {each.dpid: each.synced_with for each in switches if each.synced_with is not None}
+
     def status(self, now: float) -> Status:
         """What a user may know about every switch and link at time `now`."""
         return Status(

@@ -19,6 +19,7 @@ from ryu.controller.handler import DEAD_DISPATCHER, MAIN_DISPATCHER, set_ev_cls
 from ryu.lib import hub
 
 from portlb_app import api, messages, ryu_threads, ryu_wire
+from portlb_app.announce import Announcer, Held
 from portlb_app.config import ConfigError
 from portlb_app.etag import ANY, Precondition
 from portlb_app.messages import ErrorMessage, Reply
@@ -79,6 +80,7 @@ class Controller(app_manager.RyuApp):  # type: ignore[misc]
         self._tickets = itertools.count(1)
         self._waiting: dict[int, Callable[[Outcome], None]] = {}
         self._punt = Punt(ryu_wire.fits)
+        self._announcer = Announcer()
         self._desks: dict[int, Desk] = {}
         self._news: set[int] = set()
         door.on_packet = self._punted
@@ -142,6 +144,9 @@ class Controller(app_manager.RyuApp):  # type: ignore[misc]
             self._step(Tick())
             for send in self._punt.expire(time.monotonic()):
                 self._pass_on(send)
+            holding = {dpid: Held(each.config, each.down) for dpid, each in self._reconciler.holding.items()}
+            for said in self._announcer.take(holding, time.monotonic()):
+                self._pass_on(Send(said.dpid, said.in_port, said.actions, said.frame))
 
     def _pass_on(self, send: Send) -> None:
         if desk := self._desks.get(send.dpid):
@@ -170,6 +175,8 @@ class Controller(app_manager.RyuApp):  # type: ignore[misc]
     def _carry_out(self, command: Command) -> None:
         match command:
             case ReadState(dpid) | Apply(dpid):
+                if isinstance(command, Apply):
+                    self._announcer.changing(dpid)
                 if session := self._sessions.get(dpid):  # else it is gone, and the reconciler will hear of it
                     session.do(command)
             case Answer(ticket, outcome):

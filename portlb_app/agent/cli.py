@@ -339,7 +339,9 @@ def _run_health(arguments: argparse.Namespace) -> int:
             pids, all_known = processes.holders(each.programs.values())
             attached = hooks.Attached(each.way, each.programs, each.vips)
             chains = chain.look(arguments.interface, attached, ids)
-            well, words = report.health(each.programs, each.entries(), pids, all_known, chains)
+            well, words = report.health(
+                each.programs, each.entries(), pids, all_known, each.silent_paths(), chains
+            )
             print(f"{title}: {words}")
             all_well = all_well and well
     return 0 if all_well else 1

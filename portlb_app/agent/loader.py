@@ -22,13 +22,14 @@ from portlb_app.agent.errors import AgentError
 from portlb_app.agent.kernel.library import messages
 from portlb_app.agent.kernel.maps import Map
 from portlb_app.agent.mapping import Address, unpacked_vips
+from portlb_app.agent.paths import SilentPath, silent
 from portlb_app.agent.report import Entries
 
 CONNECTIONS = 65536
 
 _SHARED_MAPS = {
-    "client": ("connections", "counters", "paths", "steers", "closures"),
-    "server": ("connections", "counters", "half_open", "secret"),
+    "client": ("connections", "aliases", "closed", "counters", "paths", "steers", "closures", "scratches"),
+    "server": ("connections", "aliases", "closed", "counters", "half_open", "secret", "asked", "scratches"),
 }
 _CALLED = {"client": {"client_sweep", "client_end"}, "server": {"server_sweep"}}  # by the process, not by packets
 CLOCK = ".data.lately"
@@ -47,6 +48,7 @@ class Programs:
         capabilities.require("loading an agent's eBPF programs")
         versions.check_object_file()
         self.role = role
+        self._turn = 0
         messages()
         try:
             self._object = libbpf.Object(str(versions.OBJECT_FILE))
@@ -57,8 +59,10 @@ class Programs:
             programs = {f"{role}_{direction}" for direction in hooks.DIRECTIONS}
             self._object.keep_only(programs | _CALLED[role], {*_SHARED_MAPS[role], section, CLOCK})
             self._object.set_initial_value(section, settings)
-            self._object.set_initial_value(CLOCK, struct.pack("=I", time.monotonic_ns() >> _TICK_SHIFT))
+            self._object.set_initial_value(CLOCK, struct.pack("=II", time.monotonic_ns() >> _TICK_SHIFT, 0))
             self._object.set_max_entries("connections", connections)
+            self._object.set_max_entries("aliases", connections)
+            self._object.set_max_entries("closed", max(1, connections // 4))
             for name, fd in (inherited or {}).items():
                 self._inherit(name, fd)
             self._object.load()
@@ -74,7 +78,7 @@ class Programs:
         wanted = self._object.layout(name)
         with contextlib.closing(Map.copy_of(fd)) as opened:
             running = opened.layout
-        if running != wanted:
+        if not running.is_read_alike(wanted) or running.max_entries != wanted.max_entries:
             raise AgentError(
                 f"the running {self.role} agent's map '{name}' has {running}, this one needs {wanted}: start it with "
                 "the same --connections, or stop the running agent first (its redirected connections will break)"
@@ -94,10 +98,19 @@ class Programs:
         with contextlib.closing(Map.copy_of(self._object.map_fd("counters"))) as array:
             return counters.read(array)
 
-    def sweep(self, seconds_ahead: float = 0) -> None:
-        """Remove what has aged; as it will have `seconds_ahead` of now."""
+    def sweep(self, seconds_ahead: float = 0) -> int:
+        """Remove what has aged; as it will have `seconds_ahead` of now. Return how many connections are open."""
         now = time.monotonic_ns() + int(seconds_ahead * 1e9) >> _TICK_SHIFT
-        libbpf.run(self._object.program_fd(f"{self.role}_sweep"), context=struct.pack("=I", now))
+        self._turn += 1
+        context = struct.pack("=48xII", now & 0xFFFFFFFF, self._turn)
+        return libbpf.run(self._object.program_fd(f"{self.role}_sweep"), bytes(64), context).verdict
+
+    def silent_paths(self) -> list[SilentPath]:
+        """Return the paths that let nothing announced through; a server knows of none."""
+        if self.role != "client":
+            return []
+        with contextlib.closing(Map.copy_of(self._object.map_fd("paths"))) as known:
+            return silent(known)
 
     def end(self, frame: bytes, index: int) -> Answer:
         """Tell a client's program, on interface `index`, that the server has closed."""
@@ -268,12 +281,20 @@ class Running:
         """Return the connections, to be walked over once."""
         return record.Walk(versions.this_version(), self.maps)
 
+    def silent_paths(self) -> list[SilentPath]:
+        """Return the paths that let nothing announced through; a server knows of none."""
+        return silent(self.maps["paths"]) if "paths" in self.maps else []
+
     def entries(self) -> dict[str, Entries]:
-        """Count the entries of each map that has connections."""
+        """Count the entries of each map that has connections, those left out that are closed and give way to others."""
         found = {}
         if "connections" in self.maps:
-            table = self.maps["connections"]
-            found["connections"] = Entries(sum(1 for _ in table.entries()), table.layout.max_entries)
+            table, reader = self.maps["connections"], record.reader(versions.this_version(), self.maps)
+            used = sum(1 for _, value in table.entries() if not reader.is_over(value))
+            found["connections"] = Entries(used, table.layout.max_entries)
+        if "aliases" in self.maps:
+            table = self.maps["aliases"]
+            found["aliases"] = Entries(sum(1 for _ in table.entries()), table.layout.max_entries)
         if "half_open" in self.maps:
             table, reader = self.maps["half_open"], record.reader(versions.this_version(), self.maps)
             used = sum(1 for _ in record.half_open_entries(table, reader))

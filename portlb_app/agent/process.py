@@ -279,6 +279,7 @@ class _Unit:
     def _look_after(self, agent: Agent) -> None:
         """Begin what is to be done for an attached agent for ever after."""
         counted, counted_at = agent.programs.counters(), time.monotonic()
+        refused = counted["map_full"]
 
         def sweep() -> None:
             if self._over:
@@ -286,7 +287,15 @@ class _Unit:
             self._loop.after(SWEEP_EVERY, sweep)
             self._stays(agent)
             if not self._over:
-                self._tried("removing aged entries", agent.programs.sweep)
+                self._tried("removing aged entries", age)
+
+        def age() -> None:
+            nonlocal refused
+            used, total = agent.programs.sweep(), agent.programs.counters()["map_full"]
+            crowded = report.crowded(report.Entries(used, self._connections), total - refused)
+            refused = total
+            self._troubles.note("connections", crowded)
+            self._troubles.note("paths", "; ".join(map(str, agent.programs.silent_paths())))
 
         def tell_rates() -> None:
             if self._over:

@@ -90,6 +90,7 @@ def _switch(switch: Switch, links: Iterable[int], here: tuple[Place, ...]) -> Sw
         flows.update(management.flows(switch.network, switch.addresses))
     on_the_way = tuple(place for place in here if place.is_on_the_way)
     flows.update(neighbour.link_local_flows(on_the_way))
+    flows.update(neighbour.query_flows(on_the_way))
     flows.update(_miss(table) for table in TABLES)
     for place in here:
         flows.update(transit.flows(place))

@@ -85,7 +85,7 @@ def test_programs_that_only_have_our_names(host: tuple[Network, Namespace], more
 @pytest.mark.parametrize(
     ("file", "old", "new", "what"),
     [
-        ("client", "struct path {\n", "struct path {\n __u32 one_more;\n", "its map 'paths' has another layout"),
+        ("paths", "struct path {\n", "struct path {\n __u32 one_more;\n", "its map 'paths' has another layout"),
         ("maps", "MOVING = 1 << 10,", "MOVING = 1 << 25,", "the numbers in its map"),
     ],
     ids=["larger", "other meaning"],

@@ -69,7 +69,7 @@ def test_health(attached: tuple[str, ...], pids: tuple[int, ...], all_known: boo
 def test_health_names_other_programs(passes: bool | None, well: bool, word: str) -> None:
     """Not well only if one before is known to keep packets from the agent."""
     chains = [Chain("ingress", ("'f', id 7",), (), passes), Chain("egress", (), ("'g', id 8",))]
-    found, words = report.health(("ingress", "egress"), {}, (7,), True, chains)
+    found, words = report.health(("ingress", "egress"), {}, (7,), True, chains=chains)
     assert found is well
     assert f"at ingress another program runs before it ('f', id 7), and {word}" in words
     assert words.endswith("at egress another program runs behind it ('g', id 8)")

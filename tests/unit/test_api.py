@@ -71,7 +71,8 @@ def test_status_tells_everything() -> None:
     response = reply("GET", "/v1/status")
     assert (response.status, response.content_type) == (200, "application/json")
     status = json.loads(response.body)
-    others: list[tuple[str, dict[str, int]]] = [("signal", {}), ("server_icmp", {}), ("server_fragment", {})]
+    names = ("signal", "server_icmp", "server_fragment", "query")
+    others: list[tuple[str, dict[str, int]]] = [(name, {}) for name in names]
     assert status.pop("version")
     assert status == {
         "generation": 3,
@@ -89,6 +90,7 @@ def test_status_tells_everything() -> None:
                     "fragment": 0,
                     "signal": 0,
                     "server_icmp": 0,
+                        "query": 0,
                     "server_fragment": 0,
                     "opening": 9,
                     "closing": 0,
