@@ -1,12 +1,13 @@
 """Each agent program, packet by packet, in the kernel (BPF_PROG_TEST_RUN): packet in, verdict, packet out, counters.
 
 Frames are compared byte by byte with ones built here, so every checksum is verified too. The state before a packet is
-made by the packets before it, never by writing to a map. Every case is run for IPv4 and for IPv6 (row B1). Row ids are
-those of docs/patent.md.
+made by the packets before it; the programs are loaded once, and what they know is cleared between two tests. Every case
+is run for IPv4 and for IPv6 (row B1). Row ids are those of docs/patent.md.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import struct
@@ -24,6 +25,7 @@ from portlb_app.agent.kernel.maps import Map
 from portlb_app.agent.loader import Programs
 from portlb_app.agent.mapping import ServerMapping
 from tests.net.network import ACK, CONFIRM, FIN, PSH, REDIRECT, RST, SYN
+from tests.net.programs import clear
 
 Address = IPv4Address | IPv6Address
 
@@ -609,18 +611,29 @@ def server_cases(f: Family) -> list[Case]:
     ]  # fmt: skip
 
 
-@pytest.fixture
-def client_programs() -> Iterator[Programs]:
-    programs = Programs("client", client.settings(VIPS))
-    yield programs
-    programs.close()
+@pytest.fixture(scope="module")
+def loaded() -> Iterator[dict[str, Programs]]:
+    """Both agents' programs, loaded once."""
+    with contextlib.ExitStack() as stack:
+        made = {"client": client.settings(VIPS), "server": server.settings(MAPPING)}
+        programs = {role: Programs(role, settings) for role, settings in made.items()}
+        for each in programs.values():
+            stack.callback(each.close)
+        yield programs
 
 
 @pytest.fixture
-def server_programs() -> Iterator[Programs]:
-    programs = Programs("server", server.settings(MAPPING))
-    yield programs
-    programs.close()
+def client_programs(loaded: dict[str, Programs]) -> Programs:
+    """The client's, which know nothing."""
+    clear(loaded["client"])
+    return loaded["client"]
+
+
+@pytest.fixture
+def server_programs(loaded: dict[str, Programs]) -> Programs:
+    """The server's, which know nothing."""
+    clear(loaded["server"])
+    return loaded["server"]
 
 
 def send(programs: Programs, packet: Packet) -> libbpf.RunResult:
