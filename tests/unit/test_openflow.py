@@ -28,6 +28,7 @@ from portlb_app.openflow import (
     Group,
     Match,
     Output,
+    PopVlan,
     Resubmit,
     Selection,
     SetField,
@@ -60,6 +61,7 @@ EVERY_FIELD: list[tuple[Match, str, str]] = [
     (match(ct_mark=0x102), "ct_mark=0x102", "ct_mark=258"),
     (match(in_port=LOCAL), "in_port=LOCAL", "in_port=local"),
     (match(in_port=7), "in_port=7", "in_port=7"),
+    (match(vlan_vid=0x1000), "vlan_vid=0x1000", "dl_vlan=0"),
     (match(eth_src=0x020000000064), "eth_src=02:00:00:00:00:64", "dl_src=02:00:00:00:00:64"),
     (
         match(eth_dst=(0x010000000000, 0x010000000000)),
@@ -130,6 +132,7 @@ EVERY_ACTION: list[tuple[tuple[Action, ...], str, str]] = [
     ((Output(IN_PORT),), "in_port", "output:in_port"),
     ((Output(LOCAL),), "LOCAL", "output:LOCAL"),
     ((SetQueue(7),), "set_queue:7", "set_queue:7"),
+    ((PopVlan(),), "pop_vlan", "strip_vlan"),
     ((Resubmit(70),), "resubmit(,70)", "resubmit(,70)"),
     ((ToGroup(0x50851014),), "group:1350897684", "group:0x50851014"),
     ((ToMeter(20488), ToController()), "meter:20488,controller:65535", "meter:0x5008,CONTROLLER:65535"),
