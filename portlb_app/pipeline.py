@@ -213,6 +213,7 @@ class Priority(enum.IntEnum):
 
     MISS = 0
     GENERAL = 100
+    NARROW = 150
     SPECIFIC = 200
     FLOODED = 225
     PASSING = 250
@@ -327,6 +328,7 @@ PUNTED = _meters(
     (Reason.SERVER_ICMP, 200, 50),
     (Reason.SERVER_FRAGMENT, 1000, 500),
     (Reason.QUERY, 10, 10),
+    (Reason.REFUSED, 200, 50),
 )
 """Why a packet may be handed up to the controller, and how many a second: a meter each, so that a flood of one kind
 starves no other. Together they are less than a controller can judge (bench/punt.py)."""

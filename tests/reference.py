@@ -142,10 +142,10 @@ LOCAL = 0xFFFFFFFE
 class Punted:
     """The switch can't tell, and hands it up; `judge` says what becomes of it. (Servers' packets go to the network.)
 
-    `vip` is whom it is about; None if the switch can't tell that either: a router's errors.
+    `vip` is whom it is about; None if the switch can't tell that either (a router's errors), or nobody has to know.
     """
 
-    reason: Literal["icmp_error", "fragment", "signal", "server_icmp", "server_fragment"]
+    reason: Literal["icmp_error", "fragment", "signal", "server_icmp", "server_fragment", "refused"]
     vip: str | None
 
 
@@ -171,7 +171,7 @@ def deliver(config: Config, switch: Switch, packet: Packet) -> Outcome:
         return ToNetwork(packet) if switch.addresses else Drop()
     attached = [server for server in config.servers if server.connector == (switch.name, packet.in_port)]
     if _from_server_side(config, switch, packet):
-        return _from_servers(config, attached, packet)
+        return _from_servers(config, switch, attached, packet)
     return _from_network(config, switch, packet)
 
 
@@ -465,22 +465,41 @@ def _to_vip(vip: Vip, servers: list[Server], payload: Ip, switch: Switch, eth_ds
 # --- from servers -----------------------------------------------------------------------------------------------------
 
 
-def _from_servers(config: Config, attached: list[Server], packet: Packet) -> Outcome:
+def _from_servers(config: Config, switch: Switch, attached: list[Server], packet: Packet) -> Outcome:
     """What servers on one connector may send: to the network as their VIP, and (N4) to each other as themselves."""
     payload = packet.payload
     if payload is None or _is_probe(payload):
         return Drop()
-    if isinstance(payload, (Arp, Nd)) and (payload.operation == 1 if isinstance(payload, Arp) else payload.kind == 135):
-        for server in attached:  # the VIP may be the gateway of servers with addresses of their own
-            vip = _vip(config, server)
-            if vip.rewrite is Rewrite.ADDRESS and _asked_about(payload) in vip.addresses:
-                return Answer(_asked_about(payload), vip.mac)
+    if not attached:
+        return Drop()
+    for vip in config.vips:  # a VIP may be a gateway; and who talks to one is refused at once
+        if not _is_here(config, switch, vip):
+            continue
+        names = _all_names(config, vip)
+        if isinstance(payload, Ip) and payload.destination in names and not _is_discovery(payload):
+            return Punted("refused", None)
+        if isinstance(payload, Ip) or _asked_about(payload) not in names:
+            continue
+        if payload.operation == 1 if isinstance(payload, Arp) else payload.kind == SOLICITATION:
+            if isinstance(payload, Arp) and _is_its_own(config, attached, vip, packet, payload.target):
+                return Drop()
+            return Answer(_asked_about(payload), vip.mac)
     for server in attached:
         vip = _vip(config, server)
         outcome = _from_server(config, server, vip, packet, _is_one_armed(config, server))
         if not isinstance(outcome, Drop):
             return outcome
     return Drop()
+
+
+def _is_its_own(config: Config, attached: list[Server], vip: Vip, packet: Packet, target: Address) -> bool:
+    """A host that looks whether an address of its own is free (RFC 5227) is not told that it is elsewhere."""
+    for server in attached:
+        if server.vip == vip.name and packet.eth_src == (vip.mac if vip.rewrite is Rewrite.NOTHING else server.mac):
+            shared = () if vip.rewrite is Rewrite.ADDRESS else vip.addresses
+            if target in (*shared, *server.service_addresses):
+                return True
+    return False
 
 
 def _from_server(config: Config, server: Server, vip: Vip, packet: Packet, one_armed: bool) -> Outcome:

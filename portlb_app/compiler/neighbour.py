@@ -50,7 +50,7 @@ def flows(place: Place) -> Iterator[Flow]:
     """ARP and neighbour discovery both ways, then IP to the VIP on its way down and from the servers on its way up."""
     for address in place.vip.addresses:
         if place.is_entrance:
-            yield from _answers(place, address, {"reg0": Side.NETWORK})
+            yield from answers(address, place.vip.mac, place.number, {"reg0": Side.NETWORK})
         yield from (_arp_to_all if address.version == 4 else _nd_to_all)(place, address)
         for down in place.from_clients:
             yield flow(
@@ -86,7 +86,7 @@ def _named(place: Place, vip: Address) -> Iterator[Flow]:
             if address.version != ip.version:
                 continue
             if place.is_entrance:
-                yield from _answers(place, address, {"reg0": Side.NETWORK})
+                yield from answers(address, place.vip.mac, place.number, {"reg0": Side.NETWORK})
             for down in place.from_clients:
                 to_address = match(**down, **ip.to(address))
                 actions = to_service if down["reg0"] is Side.NETWORK else (goto(SERVICE),)
@@ -116,16 +116,16 @@ def _rest(ip: Family) -> Iterator[Flow]:
         yield flow(NEIGHBOUR, Priority.SPECIFIC, others, (), mark, "neighbour discovery that nobody here needs: drop")
 
 
-def _answers(place: Place, address: Address, asked: Mapping[str, int]) -> Iterator[Flow]:
-    """Who asks for the VIP there gets its MAC address."""
+def answers(address: Address, mac: int, vip: int, asked: Mapping[str, int]) -> Iterator[Flow]:
+    """Who asks there for an address of a VIP, by its number, gets its MAC address."""
     actions: tuple[Action, ...]
-    mac, reason = place.vip.mac, "who asks for the VIP's MAC address gets it from the switch"
+    reason = "who asks for the VIP's MAC address gets it from the switch"
     if address.version == 4:
         question = match(**asked, eth_type=ETH_ARP, arp_op=1, arp_tpa=address)
-        actions, mark = (*answer_arp(mac, int(address)), Output(IN_PORT)), cookie(Reason.ANSWER_ARP, place.number)
+        actions, mark = (*answer_arp(mac, int(address)), Output(IN_PORT)), cookie(Reason.ANSWER_ARP, vip)
     else:
         question = match(**asked, **_ICMPV6, icmpv6_type=ND_SOLICIT, nd_target=address)
-        actions, mark = (*answer_nd(mac, int(address)), goto(ADVERTISE)), cookie(Reason.ANSWER_ND, place.number)
+        actions, mark = (*answer_nd(mac, int(address)), goto(ADVERTISE)), cookie(Reason.ANSWER_ND, vip)
     yield flow(NEIGHBOUR, Priority.OVERRIDE, question, actions, mark, reason)
 
 
@@ -284,12 +284,10 @@ def _solicited_flows(here: tuple[Place, ...]) -> Iterator[Flow]:
 
 
 def _own(place: Place, server: Server, vip: Address) -> Iterator[Flow]:
-    """A server with an IP address of its own, or the router before it, asks and is asked; its gateway may be the VIP.
+    """A server with an IP address of its own, or the router before it, asks and is asked.
 
     Servers of several VIPs may be behind one router: then their flows are the same ones.
     """
-    if server in place.attached:
-        yield from _answers(place, vip, {"reg0": Side.SERVER, "in_port": server.connector.port})
     if place.is_one_armed(server):
         return
     names = [address for address in server.routers or server.addresses if address.version == vip.version]

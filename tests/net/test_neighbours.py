@@ -110,3 +110,36 @@ def test_a_server_whose_link_local_address_is_not_made_of_its_mac_address() -> N
         local = re.findall(r"inet6 (fe80::\S+)/64", host.run("ip", "address", "show", "dev", "eth0").stdout)[0]
         made.router.run("ping", "-6", "-c", "1", "-W", "2", f"{local}%eth0", check=False)
         until(lambda: "REACHABLE" in made.router.run("ip", "neigh", "show", local).stdout, "the server is found by it")
+
+
+TWO_VIPS = """
+switches: {s1: {dpid: 1, network: 1}}
+vips:
+  web: {address: [10.0.0.100, "fd00::100"], mac: "02:00:00:00:00:64", default_server: w}
+  db: {address: [10.0.0.101, "fd00::101"], mac: "02:00:00:00:00:65", rewrite: address, default_server: p}
+servers:
+  w: {vip: web, connector: s1:2, service_ports: [80]}
+  p: {vip: db, connector: s1:3, address: [10.0.0.11, "fd00::11"], mac: "02:00:00:00:00:0b", service_ports: [5432]}
+"""
+_CONNECT = "import socket, sys; socket.create_connection((sys.argv[1], int(sys.argv[2])), 3)"
+
+
+def test_a_server_that_connects_to_a_vip_is_refused_at_once() -> None:
+    """To another VIP of its switch, or to its own where that is not the host's; not after seconds of silence."""
+    with balancer(TWO_VIPS, agents=frozenset()) as made:
+        for server, address, port in (
+            ("w", "10.0.0.101", 5432),
+            ("w", "fd00::101", 5432),
+            ("p", "10.0.0.100", 80),
+            ("p", "fd00::100", 80),
+            ("p", "10.0.0.101", 5432),
+            ("p", "fd00::101", 5432),
+        ):
+            host = made.servers[server]
+            until(lambda host=host: "tentative" not in host.run("ip", "address").stdout, "its addresses are ready")
+            done = host.run("python3", "-c", _CONNECT, address, str(port), check=False)
+            assert "ConnectionRefusedError" in done.stderr, f"{server} to {address}: {done.stderr}"
+        for server, address in (("w", "10.0.0.101"), ("p", "fd00::100")):
+            done = made.servers[server].run("ping", "-c", "1", "-W", "2", address, check=False)
+            assert "filtered" in done.stdout or "prohibited" in done.stdout, done.stdout
+        assert made.router.run("curl", "-sS", "-m", "5", "http://10.0.0.100/name").stdout.strip() == "w"
