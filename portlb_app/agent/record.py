@@ -19,7 +19,6 @@ from portlb_app.agent.versions import Version
 KEY_SIZE = 36  # struct key in maps.h
 _KEY = struct.Struct("!16s16sHH")
 _STATES = {"OPENING": "opening", "PLAIN": "plain", "BOUND": "bound"}
-_ALIAS = "ALIAS"
 _TICK = (1 << 30) / 1e9  # seconds
 
 
@@ -79,9 +78,9 @@ class Walk:
         now = time.monotonic()
         seen: set[bytes] = set()
         for key, value in self._entries():
-            if key not in seen and (record := self._reader.read(key, value, now)) is not None:
+            if key not in seen:
                 seen.add(key)
-                yield record
+                yield self._reader.read(key, value, now)
 
     def _entries(self) -> Iterator[tuple[bytes, bytes]]:
         if "half_open" in self._maps:
@@ -118,15 +117,17 @@ class Reader:
         """Return a member that is a number."""
         return int.from_bytes(self._bytes(value, name), sys.byteorder)
 
-    def read(self, key: bytes, value: bytes, now: float) -> Record | None:
-        """Return the connection of an entry as of `now` (monotonic seconds), None if it only leads to one."""
+    def is_over(self, value: bytes) -> bool:
+        """Tell whether a connection is closed: by FIN both ways, or by a reset."""
+        flags, both = self.number(value, "flags"), self._flags["FIN_LOCAL"] | self._flags["FIN_REMOTE"]
+        return bool(flags & self._flags["DOUBTFUL"]) or flags & both == both
+
+    def read(self, key: bytes, value: bytes, now: float) -> Record:
+        """Return the connection of an entry as of `now` (monotonic seconds)."""
         state = self._states.get(self.number(value, "state"), str(self.number(value, "state")))
-        if state == _ALIAS:
-            return None
         client, vip, client_port, port = _KEY.unpack(key)
         flags, wire = self.number(value, "flags"), self.number(value, "wire")
         is_set = {name: bool(flags & bit) for name, bit in self._flags.items()}
-        over = is_set["DOUBTFUL"] or is_set["FIN_LOCAL"] and is_set["FIN_REMOTE"]
         return Record(
             client=unpack_address(client),
             client_port=client_port,
@@ -136,7 +137,7 @@ class Reader:
             wire=_port(wire),
             name=_name(wire >> 16, self._bytes(value, "name")),
             client_wire=int.from_bytes(self._bytes(value, "client_port"), "big") or client_port,
-            state="closing" if over else _STATES.get(state, state),
+            state="closing" if self.is_over(value) else _STATES.get(state, state),
             leaving=is_set["LEAVING"],
             moving=is_set["MOVING"],
             target=_port(self.number(value, "target")),

@@ -45,26 +45,24 @@ int client_end(struct __sk_buff *skb)
 	return end_program(skb, skb->cb[0]);
 }
 
-/* Remove what has aged as of `now`, a tick given by the agent's process. */
-SEC("syscall")
-int client_sweep(struct sweep *request)
+/* Ageing: see sweep.h. */
+SEC("tc")
+int client_sweep(struct __sk_buff *skb)
 {
-	struct sweep copy = {.now = request->now};
-
-	note_tick(bpf_ktime_get_ns() >> TICK_SHIFT);
-	bpf_for_each_map_elem(&connections, sweep_one, &copy, 0);
-	return 0;
+	return sweep_tables(skb, CLIENT);
 }
 
-SEC("syscall")
-int server_sweep(struct sweep *request)
+SEC("tc")
+int server_sweep(struct __sk_buff *skb)
 {
-	struct sweep copy = {.now = request->now};
+	return sweep_tables(skb, SERVER);
+}
 
-	note_tick(bpf_ktime_get_ns() >> TICK_SHIFT);
-	bpf_for_each_map_elem(&connections, sweep_one, &copy, 0);
-	bpf_for_each_map_elem(&half_open, sweep_bucket, &copy, 0);
-	return 0;
+/* Have a frame pass the hook of interface cb[0] that the flags in cb[1] name: `portlb agent health` watches who gets it. */
+SEC("tc")
+int probe(struct __sk_buff *skb)
+{
+	return bpf_clone_redirect(skb, skb->cb[0], skb->cb[1]);
 }
 
 /*

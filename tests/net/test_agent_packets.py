@@ -1,18 +1,19 @@
 """Each agent program, packet by packet, in the kernel (BPF_PROG_TEST_RUN): packet in, verdict, packet out, counters.
 
 Frames are compared byte by byte with ones built here, so every checksum is verified too. The state before a packet is
-made by the packets before it, never by writing to a map. Every case is run for IPv4 and for IPv6 (row B1). Row ids are
-those of docs/patent.md.
+made by the packets before it; the programs are loaded once, and what they know is cleared between two tests. Every case
+is run for IPv4 and for IPv6 (row B1). Row ids are those of docs/patent.md.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import struct
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import NamedTuple
 
@@ -24,6 +25,7 @@ from portlb_app.agent.kernel.maps import Map
 from portlb_app.agent.loader import Programs
 from portlb_app.agent.mapping import ServerMapping
 from tests.net.network import ACK, CONFIRM, FIN, PSH, REDIRECT, RST, SYN
+from tests.net.programs import clear
 
 Address = IPv4Address | IPv6Address
 
@@ -210,6 +212,8 @@ def transport(packet: Packet) -> bytes:
 MSS = bytes.fromhex("020405b4")
 TIMESTAMPS = bytes.fromhex("0101080a0000000100000000")
 FULL = bytes([1] * 36)  # no room for 8 bytes more
+MD5 = bytes([1, 1, 19, 18]) + bytes(16)
+AO = bytes([29, 16, 1, 1]) + bytes(12)
 
 
 @dataclass(frozen=True)
@@ -312,12 +316,20 @@ def client_cases(f: Family) -> list[Case]:
              "second_synack", *c_bound),
         drop("E2 SYN/ACK that names another port", c.synack(X, CONFIRM, options=MSS + option(2)),
              "second_synack", *c_bound),
-        drop("E2 SYN/ACK that takes the redirect back", c.synack(X, CONFIRM), "second_synack", *c_bound),
+        same("E2 the same SYN/ACK from a server that has forgotten what it announced", c.synack(X), c_bound),
         drop("E7 SYN/ACK that redirects a plain connection", c_announced, "second_synack", *c_plain),
         same("E7 the same plain SYN/ACK again", c.synack(X, options=MSS), c_plain),
         drop("E2 SYN/ACK from Y", c.synack(Y, CONFIRM), "second_synack", *c_bound),
-        drop("E2 data from X after the move to Y", c.from_server(X, ACK, data=b"x"), "from_old_port", *c_bound),
-        drop("E2 RST from X after the move to Y", c.from_server(X, RST | ACK), "from_old_port", *c_heard),
+        same("E2 data from X after the move to Y, for a program elsewhere: its kernel judges", c.from_server(X, ACK,
+             data=b"x"), c_bound, fallen_back=1),
+        drop("E2 data from X after the move to Y with another acknowledgement", c.from_server(X, ACK, ack=ISN + 9,
+             data=b"x"), "from_old_port", *c_bound),
+        drop("E2 data from X after the move to Y, out of any window", c.from_server(X, ACK, seq=SERVER_ISN + (1 << 21),
+             data=b"x"), "from_old_port", *c_bound),
+        same("E2 exact RST from X after the move to Y (the server has lost the connection)",
+             c.from_server(X, RST), c_heard, reset_from_old_port=1),
+        drop("E2 RST from X one off (RFC 5961, 3.2)", c.from_server(X, RST, seq=SERVER_ISN + 2), "from_old_port",
+             *c_heard),
         Case("E2 repeated SYN keeps what is known: a late one is marked again", c.syn(X), c.syn(X, REDIRECT),
              counters={"syn_marked": 1}, before=c_bound),
         Case("E2 repeated SYN: the connection stays on Y", c.from_client(X, ACK, data=b"x"),
@@ -353,6 +365,14 @@ def client_cases(f: Family) -> list[Case]:
         Case("I2 refusal of a packet to Y before anything was heard from there",
              Packet(IN, icmp_error(f.router, f.client, quote(c.from_client(Y, ACK)), REFUSED)), verdict=DROP,
              before=c_bound),
+        Case("I2 refusal of a packet to Y that was never sent (RFC 5927, 4.1)",
+             Packet(IN, icmp_error(f.router, f.client, quote(c.from_client(Y, ACK, seq=ISN + 9)), REFUSED)),
+             verdict=DROP, counters={"forged_error": 1}, before=c_bound),
+        same("E7 TCP MD5 (RFC 2385): SYN passes untouched", c.syn(X, options=MD5), signed=1),
+        same("E7 TCP MD5: what follows, too", c.from_client(X, ACK, options=MD5), (c.syn(X, options=MD5),)),
+        same("E7 TCP-AO (RFC 5925): SYN passes untouched", c.syn(X, options=MSS + AO), signed=1),
+        same("E7 TCP MD5 where an unsigned connection was before", c.from_client(X, ACK, options=MD5),
+             (*c_heard, c.syn(X, seq=77, options=MD5))),
         Case("I2 refusal of a packet to Y later", Packet(IN, icmp_error(f.router, f.client, quote(c.from_client(Y,
              ACK)), REFUSED)),
              Packet(IN, icmp_error(f.router, f.client, quote(c.from_client(X, ACK)), REFUSED)),
@@ -485,12 +505,21 @@ def server_cases(f: Family) -> list[Case]:
         same("E7 a plain SYN forgets what a REDIRECT one left", s.synack(X), (*s_opened, s.syn(X, seq=77))),
         same("E7 client stays on X although Y was announced", s.from_client(X, ACK | REDIRECT), s_answered, stayed=1),
         same("E7 stayed: data from X leaves from X", s.from_server(X, ACK, data=b"x"), s_stayed),
-        drop("E7 stayed: nothing more on Y", s.from_client(Y, ACK), "wrong_port", *s_stayed),
+        Case("E7 stayed: a client that has heard Y comes back there", s.from_client(Y, ACK), s.from_client(X, ACK),
+             before=s_stayed),
+        drop("E7 stayed: nothing on Y that is not the client's", s.from_client(Y, ACK, ack=SERVER_ISN + 9),
+             "wrong_port", *s_stayed),
         same("E7 a packet on X that has not seen the SYN/ACK undoes nothing", s.from_client(X, ACK, ack=9), s_answered),
         same("E7 a client that gives up has not stayed", s.from_client(X, RST | ACK), s_answered),
         Case("E2 after such a packet Y still counts", s.from_client(Y, ACK), s.from_client(X, ACK),
              counters={"redirected": 1}, before=(*s_answered, s.from_client(X, ACK, ack=9), s.from_client(X, RST))),
-        drop("E2 packet on X of a connection that is on Y", s.from_client(X, ACK), "wrong_port", *s_bound),
+        same("E2 packet on X of a connection that is on Y: the client tries both", s.from_client(X, ACK), s_bound),
+        drop("E2 packet on X that is not the client's", s.from_client(X, ACK, ack=SERVER_ISN + 9), "wrong_port",
+             *s_bound),
+        drop("E2 RST on Y before the client has confirmed it, without CONFIRM: a middlebox's",
+             s.from_client(Y, RST), None, *s_bound),
+        same("E2 exact RST on X of a connection that is on Y", s.from_client(X, RST), s_bound),
+        drop("E2 RST on X one off", s.from_client(X, RST, seq=ISN + 2), "wrong_port", *s_bound),
         drop("E2 packet on another service port of the application", s.from_client(SECOND_Y, ACK), "wrong_port",
              *s_bound),
         drop("E2 half-open: packet on a port neither opened nor announced", s.from_client(SECOND_Y, ACK),
@@ -515,8 +544,20 @@ def server_cases(f: Family) -> list[Case]:
              s.from_server(BEHIND_Y, ACK, data=b"x"), before=s_behind),
         Case("E2 unknown connection on a service port: the kernel decides, nothing is remembered",
              s.from_client(Y, ACK, data=b"x"), s.from_client(X, ACK, data=b"x")),
-        same("E2 unknown connection: an answer stays as it is", s.from_server(X, RST),
+        Case("E2 unknown connection: its reset leaves from where the segment went", s.from_server(X, RST,
+             seq=SERVER_ISN + 1), s.from_server(Y, RST, seq=SERVER_ISN + 1), counters={"answered_as_asked": 1},
+             before=(s.from_client(Y, ACK, data=b"x"),)),
+        same("E2 unknown connection: a reset of another number stays as it is", s.from_server(X, RST, seq=7),
              (s.from_client(Y, ACK, data=b"x"),)),
+        same("E2 unknown connection on the application's own port", s.from_server(X, RST, seq=SERVER_ISN + 1),
+             (s.from_client(X, ACK, data=b"x"),)),
+        same("E2 an acknowledgement of something else completes no handshake", s.from_client(X, ACK | REDIRECT,
+             ack=SERVER_ISN + 2), s_answered),
+        same("E2 one of what a Fast Open server has sent does", s.from_client(X, ACK | REDIRECT, ack=SERVER_ISN + 4),
+             (*s_answered, s.from_server(X, ACK, data=b"odd")), stayed=1),
+        same("E7 TCP MD5 (RFC 2385): SYN passes untouched", s.syn(X, REDIRECT, options=MD5), signed=1),
+        same("E7 TCP MD5: SYN/ACK, too", s.synack(X, options=MD5), (s.syn(X, REDIRECT, options=MD5),)),
+        same("E7 TCP-AO (RFC 5925): not even to a service port", s.syn(Y, REDIRECT, options=AO), signed=1),
         Case("E2 a segment to Y that has not seen the SYN/ACK is not remembered", s.from_client(Y, ACK, ack=9),
              s.from_client(X, ACK, ack=9), before=s_answered),
         Case("E2 nor one with another sequence number", s.from_client(Y, ACK, seq=9), s.from_client(X, ACK, seq=9),
@@ -544,10 +585,10 @@ def server_cases(f: Family) -> list[Case]:
         drop("E3 SYN on Y while the connection lives on X", s.syn(Y, seq=77), "collision", *s_stayed),
         same("E2 new SYN on X after both have closed", s.syn(X, REDIRECT, seq=77), (*s_bound, *s_close),
              syn_redirect=1),
-        same("E2 new SYN on X after a reset", s.syn(X, REDIRECT, seq=77), (*s_bound, s.from_client(Y, RST)),
+        same("E2 new SYN on X after a reset", s.syn(X, REDIRECT, seq=77), (*s_bound, s.from_client(Y, RST | CONFIRM)),
              syn_redirect=1),
         drop("E2 new SYN on X after a reset that the program outlived", s.syn(X, REDIRECT, seq=77), "collision",
-             *s_bound, s.from_client(Y, RST), s.from_server(X, ACK)),
+             *s_bound, s.from_client(Y, RST | CONFIRM), s.from_server(X, ACK)),
         Case("E2 last ACK after both have closed is still translated", s.from_client(Y, ACK), s.from_client(X, ACK),
              before=(*s_bound, *s_close)),
         Case("E2 repeated SYN while half-open", s.synack(X), s.synack(X, CONFIRM, options=option(Y)),
@@ -572,18 +613,29 @@ def server_cases(f: Family) -> list[Case]:
     ]  # fmt: skip
 
 
-@pytest.fixture
-def client_programs() -> Iterator[Programs]:
-    programs = Programs("client", client.settings(VIPS))
-    yield programs
-    programs.close()
+@pytest.fixture(scope="module")
+def loaded() -> Iterator[dict[str, Programs]]:
+    """Both agents' programs, loaded once."""
+    with contextlib.ExitStack() as stack:
+        made = {"client": client.settings(VIPS), "server": server.settings(MAPPING)}
+        programs = {role: Programs(role, settings) for role, settings in made.items()}
+        for each in programs.values():
+            stack.callback(each.close)
+        yield programs
 
 
 @pytest.fixture
-def server_programs() -> Iterator[Programs]:
-    programs = Programs("server", server.settings(MAPPING))
-    yield programs
-    programs.close()
+def client_programs(loaded: dict[str, Programs]) -> Programs:
+    """The client's, which know nothing."""
+    clear(loaded["client"])
+    return loaded["client"]
+
+
+@pytest.fixture
+def server_programs(loaded: dict[str, Programs]) -> Programs:
+    """The server's, which know nothing."""
+    clear(loaded["server"])
+    return loaded["server"]
 
 
 def send(programs: Programs, packet: Packet) -> libbpf.RunResult:
@@ -617,6 +669,43 @@ def test_client(client_programs: Programs, case: Case) -> None:
 def test_server(server_programs: Programs, case: Case) -> None:
     """E1 E2 E3 E7 D1 I2 F3: what the server's programs do to a packet."""
     check(server_programs, case)
+
+
+def tagged(packet: Packet, *tags: tuple[int, int]) -> Packet:
+    """The packet with 802.1Q or 802.1ad tags in the frame, the outermost first: kind, and priority with number."""
+    frame = packet.frame
+    return Packet(packet.hook, frame[:12] + b"".join(struct.pack("!HH", *tag) for tag in tags) + frame[12:])
+
+
+@pytest.mark.parametrize(("family", "tag"), [(V4, (0x8100, 0xA000)), (V6, (0x88A8, 0))], ids=["802.1Q", "802.1ad"])
+@pytest.mark.parametrize("role", ["client", "server"])
+def test_priority_tags_are_none(role: str, family: Family, tag: tuple[int, int]) -> None:
+    """A tag with VLAN number 0: all is as without it. The kernel then has it beside the frame, as a card would."""
+    constants = client.settings(VIPS) if role == "client" else server.settings(MAPPING)
+    cases = client_cases(family) if role == "client" else server_cases(family)
+    for case in [case for case in cases if case.before and case.out][::12]:
+        programs = Programs(role, constants)
+        before = tuple(tagged(each, tag) for each in case.before)
+        check(programs, replace(case, packet=tagged(case.packet, tag), before=before))
+        programs.close()
+
+
+@pytest.mark.parametrize(
+    "tags", [((0x8100, 5),), ((0x8100, 0xAFFF),), ((0x8100, 0), (0x8100, 0)), ((0x88A8, 0), (0x8100, 7))]
+)  # fmt: skip
+def test_frames_of_a_vlan_pass_untouched(
+    client_programs: Programs, server_programs: Programs, tags: tuple[tuple[int, int], ...]
+) -> None:
+    """And so do those with two tags: an agent on the VLAN's own interface sees them without."""
+    for f in FAMILIES:
+        for programs, side, hook in ((client_programs, Side(f, OUT, IN), OUT), (server_programs, Side(f, IN, OUT), IN)):
+            packet = tagged(side.syn(X), *tags)
+            assert packet.hook == hook
+            result = send(programs, packet)
+            assert (result.verdict, result.packet) == (PASS, packet.frame)
+            assert not any(programs.counters().values())
+            for length in range(12, 19):
+                send(programs, Packet(hook, packet.frame[:length].ljust(14, b"\0")))
 
 
 TWINS = 6000
@@ -774,7 +863,7 @@ S_CLOSE = (s.from_client(Y, FIN | ACK), s.from_server(X, FIN | ACK))
 SWEEPS = [
     ("closed, 59 s silent", (*s_bound, *S_CLOSE), 50, {}),
     ("closed, 70 s silent", (*s_bound, *S_CLOSE), 70, {"swept_closing": 1}),
-    ("reset, 70 s silent", (*s_bound, s.from_client(Y, RST)), 70, {"swept_closing": 1}),
+    ("reset, 70 s silent", (*s_bound, s.from_client(Y, RST | CONFIRM)), 70, {"swept_closing": 1}),
     ("half-closed (one may still send), an hour silent", (*s_bound, S_CLOSE[0]), 3600, {}),
     ("established, 4 days silent", s_bound, 4 * 86400, {}),
     ("established, 6 days silent", s_bound, 6 * 86400, {"swept_idle": 1}),

@@ -10,7 +10,7 @@ from ipaddress import ip_address
 
 import pytest
 
-from portlb_app.agent.record import KEY_SIZE, VALUE_SIZE
+from portlb_app.agent import versions
 from tests.net.network import ACK, CONFIRM, REDIRECT, ROOT, SYN, Namespace, agent_stats, until
 from tests.net.test_agent_packets import ethernet, ip, option, tcp_segment
 from tests.net.world import World, X, Y, Z
@@ -240,4 +240,6 @@ def test_nothing_is_pinned_and_nobody_else_may_look(world: World) -> None:
 def test_documented_sizes() -> None:
     """docs/agents.md states what an entry takes; it is the sizes of maps.h that it is computed from."""
     text = (ROOT / "docs" / "agents.md").read_text(encoding="utf-8")
-    assert f"{KEY_SIZE + VALUE_SIZE} bytes of key and value" in text
+    layouts = versions.this_version().layouts
+    for name in ("connections", "aliases"):
+        assert f"{layouts[name].key_size + layouts[name].value_size} bytes of key and value in `{name}`" in text

@@ -120,7 +120,7 @@ class Peer:
     def is_closed(self) -> bool:
         """Whether the controller closes the connection soon."""
         deadline = time.monotonic() + SOON
-        with contextlib.suppress(ConnectionError):
+        with contextlib.suppress(ConnectionError, ssl.SSLError):
             while time.monotonic() < deadline:
                 self.socket.settimeout(max(0.01, deadline - time.monotonic()))
                 try:
