@@ -203,7 +203,7 @@ def test_a_syn_sent_by_the_controller_takes_the_row_of_its_later_packets(
 ) -> None:
     """Decision 12: a SYN that asks by its option, handed up twice, and an ACK that the switch judges: one server."""
     text = PUNT.replace("{dpid: 1,", f"{{dpid: {0x100 + int(bridge.name[2:])},")
-    assert controller.request("PUT", "/v1/config", text)[0] == 200
+    assert controller.request("PUT", "/v1/config?wait=accepted", text)[0] == 202
     switch.set_controller(bridge.name, controller.target)
     controller.wait_for_state("s1", "synced")
     ports = set()
@@ -237,7 +237,7 @@ def test_a_plain_syn_that_the_controller_has_read_is_pinned(
     """
     pinned = "signal: option, legacy: pin}"
     text = PUNT.replace("{dpid: 1,", f"{{dpid: {0x100 + int(bridge.name[2:])},").replace("signal: option}", pinned)
-    assert controller.request("PUT", "/v1/config", text)[0] == 200
+    assert controller.request("PUT", "/v1/config?wait=accepted", text)[0] == 202
     switch.set_controller(bridge.name, controller.target)
     controller.wait_for_state("s1", "synced")
 

@@ -536,7 +536,9 @@ def test_a_port_is_up_unless_it_is_set_down_or_has_no_carrier(config: int, state
     described = struct.pack("!IH2x6s2x16sII", 7, 48, bytes(6), b"p", config, state) + bytes(8)
     for reason, there in ((ofp.OFPPR_ADD, True), (ofp.OFPPR_MODIFY, True), (ofp.OFPPR_DELETE, False)):
         message = struct.pack("!BBHIB7x", 6, ofp.OFPT_PORT_STATUS, 64, 1, reason) + described
-        assert messages.port_status(message) == (messages.Port(7, up), there)
+        port = messages.Port(7, "p", not config & ofp.OFPPC_PORT_DOWN, not state & ofp.OFPPS_LINK_DOWN)
+        assert messages.port_status(message) == (port, there)
+        assert port.up is up
 
 
 @pytest.mark.parametrize("length", [0, 39, 57, 65535])
