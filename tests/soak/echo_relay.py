@@ -5,7 +5,8 @@ an echo request of its own between two of the switch's messages, and takes the a
 ports; for each line it is told, as JSON, a list for each switch about the answers since the line before: how many there
 were, and the median, the 99.9th percentile and the longest of their times in seconds.
 
-The last of the lists is the same of how late this process itself was woken: that much of a time is the machine's.
+What this process itself was late, because the machine ran others, is taken off these times. It is woken every 5 ms;
+the last of the lists is about how late.
 """
 
 from __future__ import annotations
@@ -17,19 +18,42 @@ import sys
 from asyncio import StreamReader, StreamWriter
 from collections.abc import Callable
 
-EVERY = 0.02
+EVERY, TICK = 0.02, 0.005
 HEADER = struct.Struct("!BBHI")
 ECHO_REQUEST, ECHO_REPLY, PORT_DESC_REPLY = 2, 3, 19
 OURS = 0xEC40_0000
 """The upper half of the xids of our requests."""
 
 
+class Clock:
+    """Time in which this process could run."""
+
+    def __init__(self) -> None:
+        self.late: list[float] = []
+        self._lost = 0.0
+        self._due = asyncio.get_running_loop().time()
+
+    async def run(self) -> None:
+        """Note how late it is woken."""
+        loop = asyncio.get_running_loop()
+        while True:
+            self._due = loop.time() + TICK
+            await asyncio.sleep(TICK)
+            self.late.append(loop.time() - self._due)
+            self._lost += self.late[-1]
+
+    def time(self) -> float:
+        """Seconds."""
+        now = asyncio.get_running_loop().time()
+        return now - self._lost - max(0.0, now - self._due)
+
+
 class Relay:
     """The connections of one switch."""
 
-    def __init__(self, controller: int, number: int, late: list[float]) -> None:
+    def __init__(self, controller: int, number: int, clock: Clock) -> None:
         self.answers: list[float] = []
-        self._controller, self._host, self._late = controller, f"127.250.0.{number + 1}", late
+        self._controller, self._host, self._clock = controller, f"127.250.0.{number + 1}", clock
         self._sent: dict[int, float] = {}
 
     async def serve(self, reader: StreamReader, writer: StreamWriter) -> None:
@@ -53,20 +77,18 @@ class Relay:
         """Whether the switch gets a message of the controller's."""
         if kind != ECHO_REPLY or xid >> 16 != OURS >> 16:
             return True
-        self.answers.append(asyncio.get_running_loop().time() - self._sent.pop(xid))
+        self.answers.append(self._clock.time() - self._sent.pop(xid))
         return False
 
     async def _ask(self, up: StreamWriter, ready: asyncio.Event) -> None:
         """Ask for echoes, each after the answer to the one before, once the handshake is done."""
         await ready.wait()
-        loop, number = asyncio.get_running_loop(), 0
+        number = 0
         while True:
-            due = loop.time() + EVERY
             await asyncio.sleep(EVERY)
-            self._late.append(loop.time() - due)
             if not self._sent:
                 number = (number + 1) & 0xFFFF
-                self._sent[OURS | number] = loop.time()
+                self._sent[OURS | number] = self._clock.time()
                 up.write(HEADER.pack(6, ECHO_REQUEST, 8, OURS | number))
 
 
@@ -88,16 +110,18 @@ def _summary(times: list[float]) -> tuple[float, ...]:
 
 async def main(controller: int, switches: int) -> None:
     """Relay until the input ends."""
-    late: list[float] = []
-    relays = [Relay(controller, number, late) for number in range(switches)]
+    clock = Clock()
+    ticking = asyncio.create_task(clock.run())
+    relays = [Relay(controller, number, clock) for number in range(switches)]
     servers = [await asyncio.start_server(relay.serve, "127.0.0.1", 0) for relay in relays]
     print("ready", *(server.sockets[0].getsockname()[1] for server in servers), flush=True)
     loop = asyncio.get_running_loop()
     while await loop.run_in_executor(None, sys.stdin.readline):
-        lists = [*(relay.answers for relay in relays), late]
+        lists = [*(relay.answers for relay in relays), clock.late]
         print(json.dumps([_summary(sorted(each)) for each in lists]), flush=True)
         for each in lists:
             each.clear()
+    ticking.cancel()
 
 
 if __name__ == "__main__":

@@ -50,7 +50,8 @@ def delays(report: Report, relay: Helper, what: str, most: float) -> None:
     for number, (count, median, high, longest) in enumerate(switches, 1):
         figures = f"{count} echoes, median {1000 * median:.1f} ms, 99.9 % {1000 * high:.1f} ms"
         report.promise(longest < most, f"switch {number}: {figures}, longest {1000 * longest:.1f} ms")
-    report.say(f"(the process that measures was late by {', '.join(f'{1000 * each:.1f} ms' for each in late)})")
+    median, high, longest = (f"{1000 * each:.1f} ms" for each in late)
+    report.say(f"(taken off: the process that measures was late by {median}, 99.9 % {high}, at most {longest})")
 
 
 def prefer(*pids: int) -> bool:
