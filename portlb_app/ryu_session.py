@@ -35,8 +35,8 @@ LOOKS = 10
 MESSAGES_A_SECOND = 100
 """A switch has a second more for each so many messages that it must deal with before it can answer."""
 AT_A_TIME = 16
-"""Switches that are read, and switches that are told something, at a time. Many may be bridges of one Open vSwitch, which
-deals with them one after the other: each would wait for all, and be taken for silent."""
+"""Switches that are read, and switches that are told something, at a time. Many may be bridges of one Open vSwitch,
+which deals with them one after the other: each would wait for all, and be taken for silent."""
 READ_RATE = 100_000
 """Bytes a second; see above."""
 READ_BYTES = 1 << 27
