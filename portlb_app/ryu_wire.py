@@ -44,6 +44,7 @@ from portlb_app.openflow import (
     Meter,
     Opaque,
     Output,
+    PopVlan,
     Resubmit,
     Selection,
     SetField,
@@ -205,6 +206,8 @@ def _ryu_action(action: Action) -> Any:
             return parser.OFPActionGroup(number)
         case ToMeter(number):
             return parser.OFPActionMeter(number)
+        case PopVlan():
+            return parser.OFPActionPopVlan()
         case SetQueue(number):
             return parser.OFPActionSetQueue(number)
         case ToController():
@@ -458,6 +461,8 @@ def _decode_action(kind: int, whole: bytes) -> Action:
         return ToMeter(int.from_bytes(whole[4:8], "big"))
     if kind == ofp.OFPAT_GROUP and len(whole) == 8:
         return ToGroup(int.from_bytes(whole[4:8], "big"))
+    if kind == ofp.OFPAT_POP_VLAN and whole[4:] == bytes(4):
+        return PopVlan()
     if kind == ofp.OFPAT_SET_QUEUE and len(whole) == 8:
         return SetQueue(int.from_bytes(whole[4:8], "big"))
     if kind == ofp.OFPAT_SET_FIELD and len(whole) >= 8:
