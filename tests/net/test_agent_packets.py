@@ -13,7 +13,7 @@ import random
 import struct
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import NamedTuple
 
@@ -667,6 +667,43 @@ def test_client(client_programs: Programs, case: Case) -> None:
 def test_server(server_programs: Programs, case: Case) -> None:
     """E1 E2 E3 E7 D1 I2 F3: what the server's programs do to a packet."""
     check(server_programs, case)
+
+
+def tagged(packet: Packet, *tags: tuple[int, int]) -> Packet:
+    """The packet with 802.1Q or 802.1ad tags in the frame, the outermost first: kind, and priority with number."""
+    frame = packet.frame
+    return Packet(packet.hook, frame[:12] + b"".join(struct.pack("!HH", *tag) for tag in tags) + frame[12:])
+
+
+@pytest.mark.parametrize(("family", "tag"), [(V4, (0x8100, 0xA000)), (V6, (0x88A8, 0))], ids=["802.1Q", "802.1ad"])
+@pytest.mark.parametrize("role", ["client", "server"])
+def test_priority_tags_are_none(role: str, family: Family, tag: tuple[int, int]) -> None:
+    """A tag with VLAN number 0: all is as without it. The kernel then has it beside the frame, as a card would."""
+    constants = client.settings(VIPS) if role == "client" else server.settings(MAPPING)
+    cases = client_cases(family) if role == "client" else server_cases(family)
+    for case in [case for case in cases if case.before and case.out][::12]:
+        programs = Programs(role, constants)
+        before = tuple(tagged(each, tag) for each in case.before)
+        check(programs, replace(case, packet=tagged(case.packet, tag), before=before))
+        programs.close()
+
+
+@pytest.mark.parametrize(
+    "tags", [((0x8100, 5),), ((0x8100, 0xAFFF),), ((0x8100, 0), (0x8100, 0)), ((0x88A8, 0), (0x8100, 7))]
+)  # fmt: skip
+def test_frames_of_a_vlan_pass_untouched(
+    client_programs: Programs, server_programs: Programs, tags: tuple[tuple[int, int], ...]
+) -> None:
+    """And so do those with two tags: an agent on the VLAN's own interface sees them without."""
+    for f in FAMILIES:
+        for programs, side, hook in ((client_programs, Side(f, OUT, IN), OUT), (server_programs, Side(f, IN, OUT), IN)):
+            packet = tagged(side.syn(X), *tags)
+            assert packet.hook == hook
+            result = send(programs, packet)
+            assert (result.verdict, result.packet) == (PASS, packet.frame)
+            assert not any(programs.counters().values())
+            for length in range(12, 19):
+                send(programs, Packet(hook, packet.frame[:length].ljust(14, b"\0")))
 
 
 TWINS = 6000
