@@ -1,8 +1,8 @@
 """Open vSwitch is killed again and again below one controller: ``python -m tests.soak.crashes``.
 
-All bridges lose their connections at once, at any moment of the controller's clock, which here looks at the switches ten
-times a second. It promises that the controller lives through it, and that afterwards it does what it did before: all
-switches are synced, are looked at, and what somebody deletes comes back.
+All bridges lose their connections at once, at any moment of the controller's clock, which here looks at the switches
+ten times a second. It promises that the controller lives through it, and that afterwards it does what it did before:
+all switches are synced, are looked at, and what somebody deletes comes back.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """New connections at a rate: ``python -m tests.soak.rate ADDRESS RATE SECONDS TURN PORT…``.
 
-Each is opened, asks for /small by HTTP/1.0, and is read to its end; the server closes first. The ports take turns of `TURN`
-seconds. It prints "ready", then a line of JSON for every turn: how many were begun, answered with the whole file, failed,
-and hung, that is, had no answer within `PATIENCE`, and the longest time (s) of an answer. It never begins more than
-`OPEN` at a time, so a slow machine makes fewer than the rate.
+Each is opened, asks for /small by HTTP/1.0, and is read to its end; the server closes first. The ports take turns of
+`TURN` seconds. It prints "ready", then a line of JSON for every turn: how many were begun, answered with the whole
+file, failed, and hung, that is, had no answer within `PATIENCE`, and the longest time (s) of an answer. No more than
+`OPEN` are open at a time, so a slow machine makes fewer than the rate.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from collections import deque
 from dataclasses import asdict, dataclass, field
 
 PATIENCE = 8.0
-OPEN = 60_000
+OPEN = 2_000
 _REQUEST = b"GET /small HTTP/1.0\r\n\r\n"
 _END = b"odd\n"
 _BEHIND = 1.0
