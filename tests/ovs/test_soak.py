@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.soak import crashes, large_network
+from tests.soak import crashes, large_network, openflow
 
 
 def test_a_network_changes_while_rest_is_asked(capsys: pytest.CaptureFixture[str]) -> None:
@@ -19,3 +19,8 @@ def test_a_network_changes_while_rest_is_asked(capsys: pytest.CaptureFixture[str
 def test_a_controller_outlives_crashes_of_the_switch(capsys: pytest.CaptureFixture[str]) -> None:
     """Afterwards it looks at all switches, and repairs what somebody deletes."""
     assert crashes.main("--crashes 3 --switches 8".split()) == 0, capsys.readouterr().out
+
+
+def test_damaged_openflow_messages_cost_honest_switches_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    """Some in every state of a connection; whether an honest switch waits is looked at closely in the long form."""
+    assert openflow.main("--messages 6000 --delay 2".split()) == 0, capsys.readouterr().out
