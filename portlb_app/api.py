@@ -24,7 +24,7 @@ from typing import Any
 from portlb_app import __version__
 from portlb_app.config import ConfigError
 from portlb_app.connlog import Connection, ConnectionLog, Copy
-from portlb_app.pipeline import HANDED_UP, PUNTED
+from portlb_app.pipeline import HANDED_UP, PUNTED, metered_reason
 from portlb_app.punt import Counts, Fate
 from portlb_app.reconciler import Configuration, Live, Outcome, RefusedBySwitches, Status, SwitchStatus, TimedOut
 
@@ -206,11 +206,20 @@ def _switch(switch: SwitchStatus) -> dict[str, Any]:
         "flows": switch.flows,
         "groups": switch.groups,
         "meters": switch.meters,
-        "metered": {reason.name.lower(): switch.metered.get(meter.number, 0) for reason, meter in HANDED_UP.items()},
+        "metered": _metered(switch),
         "drift": switch.drift,
         "errors": list(switch.errors),
         "read_age_seconds": None if switch.read_age is None else round(switch.read_age, 3),
     }
+
+
+def _metered(switch: SwitchStatus) -> dict[str, int]:
+    """Packets that a switch's meters kept from being handed up, by reason, of all VIPs together."""
+    counts: dict[str, int] = {reason.name.lower(): 0 for reason in HANDED_UP}
+    for number, dropped in switch.metered.items():
+        if reason := metered_reason(number):
+            counts[reason.name.lower()] += dropped
+    return counts
 
 
 def _json(value: Any) -> str:

@@ -1,9 +1,9 @@
-"""Four actions that only Open vSwitch has, as bytes: `Resubmit`, `Learn`, `Reassemble` and `CopyToController`.
+"""Actions that only Open vSwitch has, as bytes: `Resubmit`, `Learn`, `Reassemble`, `CopyToController`, `CheckLarger`.
 
 The layouts are those of Open vSwitch's ``lib/ofp-actions.c`` (struct nx_action_resubmit, nx_action_learn2,
-nx_action_conntrack, nx_action_controller2) and ``include/openvswitch/ofp-actions.h`` (the learn action's
-specifications), seen on the wire of version 3.1. What a switch says is read back only if it is exactly what `encode`
-makes; the decoder walks within the bytes it was given.
+nx_action_conntrack, nx_action_controller2, nx_action_check_pkt_larger) and ``include/openvswitch/ofp-actions.h`` (the
+learn action's specifications), seen on the wire of version 3.1. What a switch says is read back only if it is exactly
+what `encode` makes; the decoder walks within the bytes it was given.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable, Mapping
 
-from portlb_app.openflow import FIELDS, CopyToController, Learn, Reassemble, Resubmit
+from portlb_app.openflow import FIELDS, CheckLarger, CopyToController, Learn, Reassemble, Resubmit
 
 EXPERIMENTER = 0xFFFF
 _VENDOR = 0x00002320
@@ -25,6 +25,10 @@ _CONTROLLER = struct.Struct("!6xHHI")
 """One property, its type, length and value; those that are left out have the values we want (all bytes, reason
 "action", controller 0)."""
 _METER_PROPERTY = 5
+_CHECK_LARGER = 49
+_CHECK = struct.Struct("!HHI6x")
+"""The size, the first bit of the field that gets the answer, the field's header (NXM_NX_REG3, one bit)."""
+_REG3 = 0x00010604
 _LEARN = struct.Struct("!HHHQHBxHHI4x")
 """Idle and hard time-out, priority, cookie, flags, table, time-outs after a FIN, limit."""
 
@@ -47,10 +51,13 @@ _NXM = {
 _NAMES = {header: name for name, header in _NXM.items()}
 
 
-def encode(action: Resubmit | Learn | Reassemble | CopyToController) -> bytes:
+def encode(action: Resubmit | Learn | Reassemble | CopyToController | CheckLarger) -> bytes:
     """The action as it stands in a message, padded to 8 bytes; KeyError for a field no learned flow uses."""
     if isinstance(action, Resubmit):
         return _HEAD.pack(EXPERIMENTER, 16, _VENDOR, _RESUBMIT_TABLE) + _RESUBMIT.pack(_IN_PORT, action.table)
+    if isinstance(action, CheckLarger):
+        body = _CHECK.pack(action.size, action.bit, _REG3)
+        return _HEAD.pack(EXPERIMENTER, 24, _VENDOR, _CHECK_LARGER) + body
     if isinstance(action, CopyToController):
         body = _CONTROLLER.pack(_METER_PROPERTY, 8, action.meter)
         return _HEAD.pack(EXPERIMENTER, 24, _VENDOR, _CONTROLLER2) + body
@@ -89,7 +96,7 @@ def _immediate(name: str, value: int, kind: int) -> bytes:
     return struct.pack("!H", _IMMEDIATE | kind | bits) + value.to_bytes(size, "big") + struct.pack("!IH", _NXM[name], 0)
 
 
-def decode(whole: bytes) -> Resubmit | Learn | Reassemble | CopyToController | None:
+def decode(whole: bytes) -> Resubmit | Learn | Reassemble | CopyToController | CheckLarger | None:
     """The action these bytes are, from their type to their padding; None if they are none that `encode` makes."""
     if len(whole) < _HEAD.size:
         return None
@@ -114,6 +121,10 @@ def _decode_conntrack(whole: bytes) -> Reassemble | None:
 
 def _decode_controller(whole: bytes) -> CopyToController | None:
     return CopyToController(_CONTROLLER.unpack_from(whole, _HEAD.size)[2]) if len(whole) == 24 else None
+
+
+def _decode_check(whole: bytes) -> CheckLarger | None:
+    return CheckLarger(*_CHECK.unpack_from(whole, _HEAD.size)[:2]) if len(whole) == 24 else None
 
 
 def _decode_learn(whole: bytes) -> Learn | None:
@@ -152,9 +163,10 @@ def _decode_learn(whole: bytes) -> Learn | None:
     return Learn(table, idle, fin_idle, priority, cookie, limit, tuple(matches), tuple(writes), output)
 
 
-_DECODERS: Mapping[int, Callable[[bytes], Resubmit | Learn | Reassemble | CopyToController | None]] = {
+_DECODERS: Mapping[int, Callable[[bytes], Resubmit | Learn | Reassemble | CopyToController | CheckLarger | None]] = {
     _RESUBMIT_TABLE: _decode_resubmit,
     _CONNTRACK_ACTION: _decode_conntrack,
     _CONTROLLER2: _decode_controller,
+    _CHECK_LARGER: _decode_check,
     _LEARN2: _decode_learn,
 }

@@ -26,6 +26,7 @@ from functools import cached_property
 from typing import Literal, TypeVar
 
 from portlb_app.openflow import CopyToController, Flow, Group, Learn, Learned, Meter, Output, SwitchState
+from portlb_app.pipeline import is_ours
 
 Kept = TypeVar("Kept", Flow, Group, Meter)
 
@@ -116,10 +117,10 @@ def _steps(actual: SwitchState, desired: SwitchState) -> Iterator[Step]:
         if flow.key not in desired.flow_by_key:
             yield Step("delete", flow)
     for group in actual.ordered_groups:
-        if group.number not in desired.group_by_number:
+        if group.number not in desired.group_by_number and is_ours(group):
             yield Step("delete", group)
     for meter in actual.ordered_meters:
-        if meter.number not in desired.meter_by_number:
+        if meter.number not in desired.meter_by_number and is_ours(meter):
             yield Step("delete", meter)
 
 

@@ -16,6 +16,7 @@ from ryu.ofproto import ofproto_v1_5 as ofp
 from ryu.ofproto import ofproto_v1_5_parser as parser
 
 from portlb_app import ryu_wire
+from portlb_app.limits import FLOWS, GROUPS, METERS
 from portlb_app.openflow import Flow, Group, Meter, SwitchState
 from portlb_app.plan import Plan, Step
 from portlb_app.reconciler import Applied, Apply, Event, ReadState, Refused, StateRead
@@ -25,10 +26,6 @@ ANSWER_SECONDS = 10.0
 """How long a switch may be silent while it is asked something."""
 INBOX = 1024
 """Answers that wait to be read; each has at most 64 kB."""
-FLOWS = 1 << 18
-GROUPS = 1 << 16
-METERS = 1 << 8
-"""What a switch may claim to hold of ours."""
 ERRORS = 10
 """Errors of one bundle that are kept."""
 SEND_BYTES = 1 << 16

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from portlb_app.config import icmp
+from portlb_app.config import capacity, icmp
 from portlb_app.config.checks import check, legacy
 from portlb_app.config.entries import PinEntry, QualityEntry
 from portlb_app.config.file import File, read_file
@@ -31,6 +31,7 @@ from portlb_app.config.values import (
     UnknownFragments,
     Vip,
 )
+from portlb_app.pipeline import vip_number
 
 
 def load(text: str) -> Config:
@@ -42,12 +43,15 @@ def load(text: str) -> Config:
     check(file)
     if problems:
         raise ConfigError(tuple(problems))
-    return Config(
+    config = Config(
         vips=tuple(_vip(file, name) for name in sorted(file.vips)),
         servers=tuple(_server(file, name) for name in sorted(file.servers)),
         switches=tuple(_switch(file, name) for name in sorted(file.switches)),
         links=tuple(sorted(file.links.values())),
     )
+    if too_much := tuple(capacity.problems(config)):
+        raise ConfigError(too_much)
+    return config
 
 
 def _need(value: Any) -> Any:
@@ -96,6 +100,7 @@ def _vip(file: File, name: str) -> Vip:
         fragments=entry.fragments or Fragments(otherwise),
         unknown_fragments=entry.unknown_fragments or UnknownFragments(otherwise),
         log=bool(entry.log),
+        number=vip_number(name) if entry.number is None else entry.number,
     )
 
 

@@ -20,6 +20,7 @@ from portlb_app.openflow import (
     FIELDS,
     IN_PORT,
     LOCAL,
+    CheckLarger,
     CopyField,
     CopyToController,
     Flow,
@@ -48,7 +49,7 @@ from tests.unit.test_nicira import LEARNT4, LEARNT6
 
 SECONDS = 10
 GROUPS = pool_group(0, 0, version=4)
-METER = METERS << 8
+METER = METERS
 
 
 class Wire:
@@ -236,6 +237,8 @@ def every_action() -> Iterator[Flow]:
     yield flow(15, LEARNT6, Output(1), **IP6 | {"ip_proto": 6})
     yield flow(21, Output(1), reg1=4, reg2=5)
     yield flow(23, Output(1), reg0=3, reg2=5)
+    yield flow(24, SetField("reg3", 1), CheckLarger(9234, 31), Resubmit(110), reg3=5)
+    yield flow(25, CheckLarger(65535, 0), reg3=(1 << 31, 1 << 31))
     yield flow(22, SetField("reg2", 1), Output(1), reg2=0xFFFFFFFF)
     yield flow(16, CopyToController(METER + 1), CopyToController(METER + 255), Output(1), Goto(200), **TCP)
 

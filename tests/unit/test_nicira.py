@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from portlb_app import nicira
 from portlb_app.compiler import compile as compile_config
-from portlb_app.openflow import CopyToController, Learn, Reassemble, Resubmit
+from portlb_app.openflow import CheckLarger, CopyToController, Learn, Reassemble, Resubmit
 from tests import generate
 
 FIELDS4 = (("eth_type", 0x0800), ("ip_proto", 6), ("ip_src", None), ("ip_dst", None), ("tcp_src", None))
@@ -40,7 +40,7 @@ def test_as_seen_on_the_wire() -> None:
 
 def test_what_is_encoded_is_decoded() -> None:
     """Every action, both families, extreme numbers; lengths are multiples of 8 (OpenFlow 1.5.1, 7.2.6)."""
-    copies = (CopyToController(0), CopyToController(0xFFFFFFFF))
+    copies = (CopyToController(0), CopyToController(0xFFFFFFFF), CheckLarger(0, 0), CheckLarger(0xFFFF, 31))
     for action in (Resubmit(0), Resubmit(255), Reassemble(1, 2), *copies, LEARNT4, LEARNT6):
         whole = nicira.encode(action)
         assert len(whole) % 8 == 0
@@ -66,8 +66,8 @@ def test_any_bytes(whole: bytes) -> None:
     assert found is None or nicira.encode(found) == whole
 
 
-@given(st.sampled_from((LEARNT4, LEARNT6, Resubmit(7), CopyToController(7))), st.data())
-def test_one_byte_wrong(action: Learn | Resubmit | CopyToController, data: st.DataObject) -> None:
+@given(st.sampled_from((LEARNT4, LEARNT6, Resubmit(7), CopyToController(7), CheckLarger(7, 7))), st.data())
+def test_one_byte_wrong(action: Learn | Resubmit | CopyToController | CheckLarger, data: st.DataObject) -> None:
     """Any other byte makes another action, or none; cut short it is none."""
     whole = bytearray(nicira.encode(action))
     position = data.draw(st.integers(0, len(whole) - 1))
