@@ -40,6 +40,7 @@ from portlb_app.config import (
     Address,
     Config,
     DefaultFor,
+    Fragments,
     IcmpPolicy,
     Legacy,
     Link,
@@ -502,7 +503,8 @@ def _signal(place: Place, port: int, packet: Punted) -> _Verdict:
 
 def _unknown_fragment(site: _Site, ip: Family) -> _Verdict:
     """A fragment whose first did not come (row F2)."""
-    if site.place.vip.unknown_fragments is UnknownFragments.DEFAULT:
+    vip = site.place.vip
+    if vip.fragments is Fragments.TRACK and vip.unknown_fragments is UnknownFragments.DEFAULT:
         return _whole(_default(site, ip), ip)
     return _UNKNOWN
 
@@ -534,6 +536,8 @@ def _by_ports(site: _Site, ip: Family, first: packets.Fragment) -> _Verdict:
     place = site.place
     if first.protocol == ip.icmp:
         return _ping(site, ip, first)
+    if place.vip.fragments is not Fragments.TRACK:  # only what a ping is made of is looked for
+        return _DROPPED
     if first.ports is None:
         return _default(site, ip)
     port = first.ports[1]

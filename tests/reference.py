@@ -354,6 +354,8 @@ def judge(config: Config, switch: Switch, vip: Vip, ip: Ip) -> Outcome:
             outcome = _plain(vip, servers, whole) if outcome.reason == "signal" else _default(vip)
         if _is_icmp(ip):
             return _ping_in_fragments(vip, servers, ip.destination.version)
+        if vip.fragments is not Fragments.TRACK:
+            return Drop()
         shared = next((pool for pool in vip.redirect_ports if pool.port == ip.destination_port), None)
         pinned = shared is not None and shared.legacy is Legacy.PIN and not ip.tcp_flags & REDIRECT
         opening = ip.tcp_flags & (SYN | ACK) == SYN and not pinned
@@ -427,9 +429,10 @@ def _to_vip(vip: Vip, servers: list[Server], payload: Ip, switch: Switch, eth_ds
         is_tracked = vip.fragments is Fragments.TRACK
         if is_tracked and switch.datapath is Forwarding.KERNEL:
             return Reassembled()
-        if _is_icmp(payload) and not spoils:  # I1: only the first one shows its type, so all go where pings go
+        if version == 4 and _is_icmp(payload) and not spoils:  # I1: only the first one shows a type: where pings go
             return _ping_in_fragments(vip, servers, version)
-        if is_tracked:
+        finds_pings = version == 6 and vip.fragments is Fragments.DROP and _icmp_target(vip, 6, 128) != "drop"
+        if is_tracked or finds_pings:  # a later one of IPv6 does not say what it is of
             return Punted("fragment", vip.name)
         if spoils:
             return Drop()

@@ -37,10 +37,13 @@ _REASONS = {
 
 
 def flows(place: Place) -> Iterator[Flow]:
-    """What the VIP says about fragments; those of ICMP go where pings go."""
+    """What the VIP says about fragments; those of ICMP go where pings go.
+
+    Of IPv6 Open vSwitch shows no protocol of later fragments (it is 44 to its flows).
+    """
     for address in place.vip.addresses:
         ip = family(address)
-        for part in FRAGMENTS if not _is_reassembled(place) else ():
+        for part in FRAGMENTS if ip.version == 4 and not _is_reassembled(place) else ():
             yield flow(
                 FRAGMENT,
                 Priority.EXCEPTION,
@@ -77,6 +80,17 @@ def ping_target(place: Place, ip: Family) -> IcmpPolicy | str:
     return IcmpPolicy.BALANCE if place.vip.default_server is None else IcmpPolicy.DEFAULT
 
 
+def is_handed_up(place: Place, ip: Family) -> bool:
+    """Whether the controller judges fragments of a family.
+
+    It does of IPv6 also where all but pings are dropped: which are a ping's, only their first one says.
+    """
+    if place.vip.fragments is Fragments.TRACK:
+        return not _is_reassembled(place)
+    finds_pings = ip.version == 6 and ping_target(place, ip) is not IcmpPolicy.DROP
+    return place.vip.fragments is Fragments.DROP and finds_pings
+
+
 def _ping(place: Place, ip: Family) -> tuple[Action, ...]:
     """A group is no way to balance them: it hashes a first fragment otherwise than those that follow."""
     if place.spoils_fragments(ip):
@@ -97,6 +111,8 @@ def _ping(place: Place, ip: Family) -> tuple[Action, ...]:
 def _target(place: Place, ip: Family) -> tuple[Action, ...]:
     if place.vip.fragments is Fragments.TRACK:
         return (reassemble(ICMP),) if _is_reassembled(place) else punt(Reason.FRAGMENT, place.number)
+    if is_handed_up(place, ip):
+        return punt(Reason.FRAGMENT, place.number)
     if place.vip.fragments is Fragments.DROP or place.spoils_fragments(ip):
         return ()
     return place.replicate(ip) if place.vip.fragments is Fragments.REPLICATE else (goto(DEFAULT),)

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from portlb_app.compiler.fragment import is_handed_up
 from portlb_app.compiler.legacy import reads_option
 from portlb_app.compiler.place import Place
 from portlb_app.config import Forwarding, Fragments, IcmpErrors, Rewrite
@@ -26,6 +27,7 @@ from portlb_app.pipeline import (
     Priority,
     Reason,
     cookie,
+    family,
     flow,
     punt_key,
 )
@@ -73,9 +75,10 @@ def _reasons(place: Place) -> Iterator[Reason]:
     """Why packets of the VIP are handed up, SYNs apart."""
     vip = place.vip
     is_tracked = vip.fragments is Fragments.TRACK and place.datapath is Forwarding.USERSPACE
+    families = map(family, vip.addresses)
     applies = {
         Reason.ICMP_ERROR: vip.icmp_errors is IcmpErrors.OWNER,
-        Reason.FRAGMENT: is_tracked,
+        Reason.FRAGMENT: any(is_handed_up(place, ip) for ip in families),
         Reason.SERVER_ICMP: vip.rewrite is Rewrite.ADDRESS,
         Reason.SERVER_FRAGMENT: is_tracked and vip.rewrite is Rewrite.ADDRESS,
         **dict.fromkeys(COPIED, vip.log),
