@@ -6,34 +6,52 @@
 ``GET /v1/config``       the text of the live configuration, as it was given
 ``PUT /v1/config``       replace it (YAML or JSON): 200 when all connected switches have it, 422 with every mistake,
                          409 when a switch refuses or another one is on trial, 504 when a switch does not get there
-                         in time; after 409, 422 and 504 the last good configuration is live
+                         in time; after 409, 412, 422 and 504 the last good configuration is live
 =======================  =============================================================================================
 
+An entity tag names a configuration (`etag`): GET /v1/config sends it, the status has it as ``etag``, and a PUT with
+``If-Match`` changes nothing (412) when another configuration is live by the time its turn has come. Without
+``If-Match`` a PUT replaces whatever is live.
+
 Every error is JSON: ``{"error": text}``, and ``{"error": text, "errors": [{"path", "message"}]}`` for a configuration.
-The interface has no login and so listens on loopback alone; the Host header is checked, because a web page may point a
-name of its own at 127.0.0.1 (DNS rebinding).
+The interface has no login and so listens on loopback alone. The Host header is checked, because a web page may point a
+name of its own at 127.0.0.1 (DNS rebinding); a change from a page of another origin is refused; and every answer says
+that it is kept nowhere and is nothing but what its type says. What type a body claims to be is not looked at.
 """
 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from ipaddress import ip_address
 from typing import Any
 
 from portlb_app import __version__
 from portlb_app.config import ConfigError
 from portlb_app.connlog import Connection, ConnectionLog, Copy
+from portlb_app.etag import Precondition, etag
 from portlb_app.pipeline import HANDED_UP, PUNTED, metered_reason
 from portlb_app.punt import Counts, Fate
-from portlb_app.reconciler import Configuration, Live, Outcome, RefusedBySwitches, Status, SwitchStatus, TimedOut
+from portlb_app.reconciler import (
+    Configuration,
+    Live,
+    Outcome,
+    Outdated,
+    RefusedBySwitches,
+    Status,
+    SwitchStatus,
+    TimedOut,
+)
 
 MAX_BODY = 4 << 20
 """Bytes of a configuration; the shell need not read more than one byte beyond."""
 PUT_SECONDS = 15.0
 """How long the switches have for a new configuration."""
 
-_LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "[::1]"})
+_LIMIT = re.compile("[1-9][0-9]{0,3}")
+_HEADERS = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
 _METHODS = {"/v1/status": ("GET",), "/v1/connections": ("GET",), "/v1/config": ("GET", "PUT")}
 CONNECTIONS = 100
 MAX_CONNECTIONS = 1000
@@ -42,13 +60,27 @@ MAX_CONNECTIONS = 1000
 
 @dataclass(frozen=True)
 class Request:
-    """One request. `host` is the Host header, `body` has at most MAX_BODY + 1 bytes, `query` is behind the "?"."""
+    """One request. `host` is the Host header, `body` has at most MAX_BODY + 1 bytes, `query` is behind the "?".
+
+    `origin`, `if_match` and `if_none_match` are the header fields, None where they are not given.
+    """
 
     method: str
     path: str
     host: str
     body: bytes = b""
     query: str = ""
+    origin: str | None = None
+    if_match: str | None = None
+    if_none_match: str | None = None
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """A configuration that is to become live, if the live one then is the one it was made from."""
+
+    configuration: Configuration
+    precondition: Precondition
 
 
 @dataclass(frozen=True)
@@ -84,9 +116,9 @@ class View:
     epoch: float = 0.0
 
 
-def respond(request: Request, view: View) -> Response | Configuration:
-    """The answer to a request, or the configuration it proposes (whose answer `answer` makes, later)."""
-    if _name(request.host) not in _LOOPBACK_NAMES:
+def respond(request: Request, view: View) -> Response | Proposal:
+    """The answer to a request, or what it proposes (whose answer `answer` makes, later)."""
+    if not _is_this_machine(request.host):
         return failure(403, f"the Host header {request.host!r} does not name this machine")
     methods = _METHODS.get(request.path)
     if methods is None:
@@ -99,15 +131,27 @@ def respond(request: Request, view: View) -> Response | Configuration:
         return Response(200, _json(_status(view)))
     if request.path == "/v1/connections":
         return _connections(request.query, view)
+    precondition = Precondition(request.if_match, request.if_none_match)
     if request.method == "GET":
-        return Response(200, view.text, "application/yaml")
-    return _proposal(request.body)
+        if precondition.is_unchanged(view.text):
+            return Response(304, "", "application/yaml", _tagged(view))
+        return Response(200, view.text, "application/yaml", _tagged(view))
+    if request.origin is not None and request.origin.lower() != f"http://{request.host.lower()}":
+        return failure(403, f"a page of {request.origin!r} may not change the configuration")
+    return _proposal(request.body, precondition)
+
+
+def headers(response: Response) -> dict[str, str]:
+    """All header fields of a response but those about its length."""
+    return {"Content-Type": response.content_type, **_HEADERS, **response.headers}
 
 
 def answer(outcome: Outcome, view: View) -> Response:
     """The answer to a proposed configuration once it is known what became of it."""
     if isinstance(outcome, Live):
-        return Response(200, _json(_status(view)))
+        return Response(200, _json(_status(view)), headers=_tagged(view))
+    if isinstance(outcome, Outdated):
+        return _outdated(view)
     if isinstance(outcome, RefusedBySwitches):
         switches = {name: list(errors) for name, errors in outcome.reasons.items()}
         text = "a switch refused the configuration; the last good one stays live"
@@ -123,17 +167,34 @@ def failure(status: int, text: str) -> Response:
     return Response(status, _json({"error": text}))
 
 
-def _name(host: str) -> str:
-    """The name of a Host header, without its port."""
+def _tagged(view: View) -> dict[str, str]:
+    return {"ETag": etag(view.text)}
+
+
+def _outdated(view: View) -> Response:
+    text = "the live configuration is another one than If-Match or If-None-Match says; nothing was changed"
+    return Response(412, _json({"error": text, "etag": etag(view.text)}), headers=_tagged(view))
+
+
+def _is_this_machine(host: str) -> bool:
+    """Whether a Host header names loopback: a page's name may lead here, an address of loopback is nobody's name."""
     name, colon, port = host.rpartition(":")
-    return (name if colon and port.isdigit() else host).lower()
+    name = (name if colon and port.isascii() and port.isdigit() else host).lower()
+    if name == "localhost":
+        return True
+    is_bracketed = name.startswith("[") and name.endswith("]")
+    try:
+        address = ip_address(name[1:-1] if is_bracketed else name)
+    except ValueError:
+        return False
+    return address.is_loopback and (address.version == 6) is is_bracketed
 
 
-def _proposal(body: bytes) -> Response | Configuration:
+def _proposal(body: bytes, precondition: Precondition) -> Response | Proposal:
     if len(body) > MAX_BODY:
         return failure(413, f"a configuration has at most {MAX_BODY} bytes")
     try:
-        return Configuration.of(body.decode())
+        return Proposal(Configuration.of(body.decode()), precondition)
     except UnicodeDecodeError as error:
         problems = [{"path": "", "message": f"byte {error.start} is not UTF-8"}]
     except ConfigError as error:
@@ -144,16 +205,20 @@ def _proposal(body: bytes) -> Response | Configuration:
 def _connections(query: str, view: View) -> Response:
     """Names of VIPs and numbers need no percent-encoding, so none is undone."""
     limit, vip = CONNECTIONS, None
+    given: set[str] = set()
     for pair in filter(None, query.split("&")):
         key, _, value = pair.partition("=")
+        if key not in ("vip", "limit"):
+            return failure(400, f"there is no {key!r}; there are vip, limit")
+        if key in given:
+            return failure(400, f"{key} is given twice")
+        given.add(key)
         if key == "vip":
             vip = value
-        elif key == "limit" and value.isascii() and value.isdigit() and 1 <= int(value[:9]) <= MAX_CONNECTIONS:
-            limit = int(value[:9])
-        elif key == "limit":
-            return failure(400, f"limit is a number from 1 to {MAX_CONNECTIONS}")
+        elif _LIMIT.fullmatch(value) and int(value) <= MAX_CONNECTIONS:
+            limit = int(value)
         else:
-            return failure(400, f"there is no {key!r}; there are vip, limit")
+            return failure(400, f"limit is a number from 1 to {MAX_CONNECTIONS}")
     found = view.connections.latest(limit, vip)
     return Response(200, _json({"connections": [_connection(each, view.epoch) for each in found]}))
 
@@ -177,6 +242,7 @@ def _status(view: View) -> dict[str, Any]:
     return {
         "version": __version__,
         "generation": view.status.generation,
+        "etag": etag(view.text),
         "switches": [_switch(switch) for switch in view.status.switches],
         "links": [{"ends": [str(end) for end in each.link], "up": each.up} for each in view.status.links],
         "unknown_switches": [f"{dpid:#x}" for dpid in view.status.unknown],

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from portlb_app import __version__
-from portlb_app.agent import cli as agent_cli
-from portlb_app.agent.errors import AgentError
 
 if TYPE_CHECKING:
     from portlb_app.config import Config
 
+FAILED = 1
 WRONG_INPUT = 2
 
 
@@ -24,20 +24,51 @@ class _WrongInput(Exception):
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; the exit code is returned, and errors are printed to standard error."""
-    words = list(sys.argv[1:] if argv is None else argv)
+    try:
+        code = _run(list(sys.argv[1:] if argv is None else argv))
+        _flush()
+        return code
+    except BrokenPipeError:
+        _drop_output()  # `portlb … | head` has seen enough: no message
+        return FAILED
+    except _WrongInput as error:
+        print(error, file=sys.stderr)
+        return WRONG_INPUT
+    except (OSError, UnicodeDecodeError) as error:
+        _drop_output()
+        print(f"portlb: {error}", file=sys.stderr)
+        return FAILED
+    except ImportError as error:
+        if (error.name or "").startswith("portlb_app"):
+            raise
+        print(f"portlb: a library is missing: {error}", file=sys.stderr)
+        return FAILED
+
+
+def _flush() -> None:
+    """Write what is buffered, so that a full disk or a closed pipe is an exit code; OSError."""
+    if sys.stdout is not None:  # it is None where the shell closed it
+        sys.stdout.flush()
+
+
+def _drop_output() -> None:
+    """Output that could not be written must not be tried again when Python ends."""
+    try:
+        _flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _run(words: list[str]) -> int:
+    """Do what a command line says. What only one command needs is imported when it is asked for."""
+    if words[:1] == ["agent"]:
+        return _agent(words)
     parser = _parser()
     options, rest = parser.parse_known_args(words)
     if options.run is not _controller and rest:
         parser.error(f"unrecognized arguments: {' '.join(rest)}")
     options.rest = rest
-    try:
-        code: int = options.run(options)
-    except _WrongInput as error:
-        print(error, file=sys.stderr)
-        return WRONG_INPUT
-    except (AgentError, OSError, UnicodeDecodeError) as error:
-        print(f"portlb: {error}", file=sys.stderr)
-        return 1
+    code: int = options.run(options)
     return code
 
 
@@ -47,7 +78,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     check = commands.add_parser("check", help="report every mistake in a configuration, each with its path")
-    check.add_argument("config", type=Path, metavar="lb.yaml")
+    check.add_argument("config", type=Path, nargs="+", metavar="lb.yaml")
     check.set_defaults(run=_check)
 
     tables = commands.add_parser("compile", help="write the tables of every switch as ovs-ofctl text")
@@ -63,26 +94,68 @@ def _parser() -> argparse.ArgumentParser:
     controller.add_argument("config", type=Path, metavar="lb.yaml")
     controller.set_defaults(run=_controller)
 
-    agent_cli.register(commands)
+    commands.add_parser("agent", help="run or inspect a host agent")
     return parser
+
+
+def _agent(words: list[str]) -> int:
+    """`portlb agent …`: the one command that needs libbpf, so nothing else loads it."""
+    from portlb_app.agent.errors import AgentError
+
+    try:
+        from portlb_app.agent import cli as agent_cli
+    except OSError as error:
+        print(f"portlb agent: a library is missing: {error} (Debian's package libbpf1)", file=sys.stderr)
+        return FAILED
+    parser = argparse.ArgumentParser(prog="portlb")
+    agent_cli.register(parser.add_subparsers(required=True, metavar="COMMAND"))
+    options = parser.parse_args(words)
+    try:
+        code: int = options.run(options)
+    except AgentError as error:
+        print(f"portlb: {error}", file=sys.stderr)
+        return FAILED
+    return code
 
 
 def _load(path: Path) -> Config:
     from portlb_app.config import ConfigError, load  # not on hosts that only run agents: it takes a while
+    from portlb_app.store import read_text
 
     try:
-        return load(path.read_text(encoding="utf-8"))
+        config = load(read_text(path))
     except ConfigError as error:
         raise _WrongInput(error) from error
+    for notice in config.notices:
+        print(f"notice: {notice}", file=sys.stderr)
+    return config
 
 
 def _check(options: argparse.Namespace) -> int:
-    config = _load(options.config)
-    print(
-        f"{options.config}: no mistakes; VIPs: {len(config.vips)}, servers: {len(config.servers)}, "
-        f"switches: {len(config.switches)}"
-    )
-    return 0
+    """Check every file that is given. With several, each line says which file it is about."""
+    from portlb_app.config import ConfigError, load
+    from portlb_app.store import read_text
+
+    code = 0
+    for path in options.config:
+        where = f"{path}: " if len(options.config) > 1 else ""
+        try:
+            config = load(read_text(path))
+        except ConfigError as error:
+            print("\n".join(f"{where}{problem}" for problem in error.errors), file=sys.stderr)
+            code = max(code, WRONG_INPUT)
+            continue
+        except (OSError, UnicodeDecodeError) as error:
+            print(f"portlb: {where}{error}", file=sys.stderr)
+            code = max(code, FAILED)
+            continue
+        for notice in config.notices:
+            print(f"{where}notice: {notice}", file=sys.stderr)
+        print(
+            f"{path}: no mistakes; VIPs: {len(config.vips)}, servers: {len(config.servers)}, "
+            f"switches: {len(config.switches)}"
+        )
+    return code
 
 
 def _compile(options: argparse.Namespace) -> int:

@@ -9,16 +9,20 @@ from __future__ import annotations
 
 import ipaddress
 import logging
+import resource
 import signal
 import ssl
 import sys
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from portlb_app.reconciler import INTERVAL, Configuration, Reconciler
 from portlb_app.store import ConfigFile
+
+if TYPE_CHECKING:
+    from portlb_app.ryu_listener import OpenFlowListener
 
 OPENFLOW_PORT = 6653
 REST_PORT = 8080
@@ -27,6 +31,10 @@ UNANSWERED_ECHOES = 2
 """A switch that answers none of so many echo requests is gone."""
 SIGNAL_SECONDS = 0.2
 
+DESCRIPTORS = 1 << 16
+"""Open files the controller asks for: one for each switch; it takes what it may have."""
+
+_LOG = logging.getLogger("portlb")
 _FAILED = 1
 _WRONG_INPUT = 2
 
@@ -38,8 +46,11 @@ def run(path: Path, flags: Sequence[str]) -> int:
     taken, 2 for wrong flags. ConfigError, OSError and UnicodeDecodeError are about the file.
     """
     file = ConfigFile(path)
+    file.remove_left_over()
     live = Configuration.of(file.read())
     _prepare_ryu()
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(most, DESCRIPTORS) if most >= 0 else DESCRIPTORS, most))
     options = _options(flags)
     if problem := _mistake(options):
         return _fail(_WRONG_INPUT, problem)
@@ -66,13 +77,19 @@ def _options(flags: Sequence[str]) -> Any:
     options = cfg.CONF
     interval = f"seconds between two looks at what a switch holds (default {INTERVAL:g})"
     options.register_cli_opt(cfg.FloatOpt("resync-interval", default=INTERVAL, min=0.1, help=interval))
+    binds = "a switch may only claim a datapath id that its certificate names, as dpid- and 16 hexadecimal digits"
+    options.register_cli_opt(cfg.BoolOpt("ctl-cert-binds-dpid", default=False, help=binds))
+    options.set_default("ofp_listen_host", None)
     options.set_default("wsapi_host", "127.0.0.1")
     options.set_default("wsapi_port", REST_PORT)
     options.set_default("ofp_tcp_listen_port", OPENFLOW_PORT)
     options.set_default("ofp_ssl_listen_port", OPENFLOW_PORT)
     options.set_default("echo_request_interval", ECHO_SECONDS)
     options.set_default("maximum_unreplied_echo_requests", UNANSWERED_ECHOES)
-    options(args=list(flags), project="ryu", prog="portlb controller lb.yaml", default_config_files=[])
+    nowhere: dict[str, Any] = {"default_config_files": [], "default_config_dirs": [], "use_env": False}
+    options(args=list(flags), project="ryu", prog="portlb controller lb.yaml", **nowhere)
+    if options.ofp_listen_host is None:
+        options.set_default("ofp_listen_host", "0.0.0.0" if options.ca_certs else "127.0.0.1")
     log.init_log()
     return options
 
@@ -87,6 +104,8 @@ def _mistake(options: Any) -> str | None:
         return "--ctl-privkey and --ctl-cert are given together"
     if options.ca_certs and not options.ctl_cert:
         return "--ca-certs needs --ctl-privkey and --ctl-cert"
+    if options.ctl_cert_binds_dpid and not options.ca_certs:
+        return "--ctl-cert-binds-dpid needs --ca-certs, or switches show no certificate"
     return None
 
 
@@ -99,14 +118,17 @@ def _is_loopback(host: str) -> bool:
 
 def _tls(options: Any) -> ssl.SSLContext | None:
     """How connections are encrypted; OSError for a key or certificate that can't be used."""
-    if not options.ctl_cert:
-        return None
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(options.ctl_cert, options.ctl_privkey)
-    if options.ca_certs:
-        context.load_verify_locations(options.ca_certs)
-        context.verify_mode = ssl.CERT_REQUIRED
-    return context
+    from portlb_app import ryu_tls
+
+    return ryu_tls.context(options.ctl_cert, options.ctl_privkey, options.ca_certs) if options.ctl_cert else None
+
+
+def _renew_tls(listener: OpenFlowListener, options: Any) -> None:
+    """Read certificates and keys again, for connections from now on; those that can't be used change nothing."""
+    try:
+        listener.tls = _tls(options)
+    except OSError as error:
+        _LOG.error("--ctl-cert, --ctl-privkey or --ca-certs are not read again, the ones before stay: %s", error)
 
 
 def _serve(file: ConfigFile, live: Configuration, options: Any) -> int:
@@ -114,8 +136,9 @@ def _serve(file: ConfigFile, live: Configuration, options: Any) -> int:
     from ryu.controller import ofp_handler
     from ryu.lib import hub
 
-    from portlb_app.ryu_app import Controller
-    from portlb_app.ryu_guard import Door
+    from portlb_app import ryu_threads
+    from portlb_app.ryu_app import Controller, log_notices
+    from portlb_app.ryu_listener import OpenFlowListener
     from portlb_app.ryu_rest import Rest
 
     host = options.ofp_listen_host
@@ -125,7 +148,7 @@ def _serve(file: ConfigFile, live: Configuration, options: Any) -> int:
     except OSError as error:
         return _fail(_WRONG_INPUT, f"--ctl-cert, --ctl-privkey or --ca-certs: {error}")
     try:
-        door = Door(host, port, tls)
+        door = OpenFlowListener(host, port, tls, options.ctl_cert_binds_dpid)
     except OSError as error:
         return _fail(_FAILED, f"cannot listen for switches on {host} port {port}: {error.strerror}")
     try:
@@ -133,24 +156,30 @@ def _serve(file: ConfigFile, live: Configuration, options: Any) -> int:
     except OSError as error:
         return _fail(_FAILED, f"cannot listen on {options.wsapi_host} port {options.wsapi_port}: {error.strerror}")
 
+    log_notices(live)
     ofp_handler.OpenFlowController = lambda: door
     manager = AppManager.get_instance()
     manager.load_apps(["ryu.controller.ofp_handler"])
     controller = manager.instantiate(Controller, Reconciler(live, options.resync_interval), file, door)
-    services = [*manager.instantiate_apps(), hub.spawn(rest.serve, controller)]
+    ryu_threads.spawn_forever("the REST interface", rest.serve, controller)
+    threads = [*manager.instantiate_apps(), *(each for app in manager.applications.values() for each in app.threads)]
 
     received: set[int] = set()
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, lambda caught, _: received.add(caught))
+    if not options.ca_certs and not _is_loopback(host):
+        _LOG.warning("whoever reaches %s port %d can claim to be a switch: see --ca-certs", host, door.port)
     print(f"ready: OpenFlow on {host} port {door.port}, REST on {options.wsapi_host} port {rest.port}", flush=True)
     while not received & {signal.SIGTERM, signal.SIGINT}:
         hub.sleep(SIGNAL_SECONDS)
         if signal.SIGHUP in received:
             received.discard(signal.SIGHUP)
-            hub.spawn(controller.reload)
-        if any(service.dead for service in services):
-            return _fail(_FAILED, "a part of the controller ended; its log says why")
-    logging.getLogger("portlb").info("ended by a signal; the switches go on as they are")
+            _renew_tls(door, options)
+            ryu_threads.spawn("reading the file again", controller.reload)
+        failed = [*ryu_threads.failures(), *("a thread of Ryu's" for thread in threads if thread.dead)]
+        if failed:
+            return _fail(_FAILED, f"{', '.join(failed)} ended; the log says why")
+    _LOG.info("ended by a signal; the switches go on as they are")
     return 0
 
 

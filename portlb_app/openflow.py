@@ -66,6 +66,7 @@ FIELDS: Mapping[str, Field] = MappingProxyType(
         "reg1": Field(Kind.HEX, 32),
         "reg2": Field(Kind.HEX, 32),
         "reg3": Field(Kind.HEX, 32),
+        "ct_mark": Field(Kind.HEX, 32),
         "in_port": Field(Kind.PORT, 32),
         "eth_src": Field(Kind.MAC, 48),
         "eth_dst": Field(Kind.MAC, 48),
@@ -77,6 +78,7 @@ FIELDS: Mapping[str, Field] = MappingProxyType(
         "ipv6_dst": Field(Kind.IPV6, 128),
         "ipv6_label": Field(Kind.HEX, 20),
         "ip_dscp": Field(Kind.NUMBER, 6),
+        "nw_ttl": Field(Kind.NUMBER, 8),
         "ip_frag": Field(Kind.FRAG, 2),
         "tcp_src": Field(Kind.NUMBER, 16),
         "tcp_dst": Field(Kind.NUMBER, 16),
@@ -319,15 +321,25 @@ class Goto:
         return f"goto_table:{self.table}"
 
 
-@dataclass(frozen=True, order=True)
-class Reassemble:
-    """Have conntrack put a fragmented packet together, and continue with it in a later table (kernel datapath only)."""
+@dataclass(frozen=True)
+class Conntrack:
+    """Have conntrack look at a packet (ovs-actions(7), "ct").
+
+    With a `table` the packet continues there, with the mark of its connection in ``ct_mark``, and whole if it came in
+    fragments (kernel datapath only); always the last action then. With a `mark` the connection is remembered with that
+    mark, anew if the packet goes against the direction in which it was known. With neither, conntrack only sees it.
+    """
 
     zone: int
-    table: int
+    table: int | None = None
+    mark: int | None = None
 
     def __str__(self) -> str:
-        return f"ct(table={self.table},zone={self.zone})"
+        words = [] if self.mark is None else ["commit", "force"]
+        words += [] if self.table is None else [f"table={self.table}"]
+        words += [f"zone={self.zone}"]
+        words += [] if self.mark is None else [f"exec(set_field:{self.mark:#x}->ct_mark)"]
+        return f"ct({','.join(words)})"
 
 
 @dataclass(frozen=True, order=True)
@@ -338,51 +350,6 @@ class Resubmit:
 
     def __str__(self) -> str:
         return f"resubmit(,{self.table})"
-
-
-@dataclass(frozen=True)
-class Learn:
-    """Have the switch itself add a flow to `table` (ovs-actions(7)), at most `limit` with the same cookie.
-
-    It matches `matches` (a value, or None for the packet's own), does `writes`, and outputs to the port in the field
-    `output`. It goes when it is idle for `idle` seconds, or `fin_idle` after a FIN or RST.
-    """
-
-    table: int
-    idle: int
-    fin_idle: int
-    priority: int
-    cookie: int
-    limit: int
-    matches: tuple[tuple[str, int | None], ...]
-    writes: tuple[tuple[str, int], ...]
-    output: str
-
-    def __str__(self) -> str:
-        words = [
-            f"table={self.table}",
-            f"idle_timeout={self.idle}",
-            f"fin_idle_timeout={self.fin_idle}",
-            f"priority={self.priority}",
-            f"cookie={self.cookie:#x}",
-            f"limit={self.limit}",
-            *(name if value is None else f"{name}={_value_text(name, value)}" for name, value in self.matches),
-            *(f"load:{value:#x}->{name}" for name, value in self.writes),
-            f"output:{self.output}",
-        ]
-        return f"learn({','.join(words)})"
-
-
-@dataclass(frozen=True, order=True)
-class Learned:
-    """What a switch has learned in `table` under a cookie, and sends out of a port."""
-
-    table: int
-    cookie: int
-    port: int
-
-    def __str__(self) -> str:
-        return f"table={self.table},cookie={self.cookie:#x}/-1,out_port={_PORTS.get(self.port, self.port)}"
 
 
 @dataclass(frozen=True, order=True)
@@ -406,9 +373,8 @@ Action = (
     | SetField
     | CopyField
     | Goto
-    | Reassemble
+    | Conntrack
     | Resubmit
-    | Learn
     | Opaque
 )
 

@@ -38,6 +38,8 @@ ICMP6_ERRORS = frozenset({1, 2, 3, 4})
 
 ETHERNET = 14
 """Bytes of an Ethernet header without a VLAN tag."""
+MLD_QUERY = 130
+"""ICMPv6 type of multicast listener queries (RFC 3810, 5.1)."""
 EXTENSIONS = 8
 """IPv6 extension headers that are walked; a packet with more is not read."""
 _NAMES = (("SYN", 0x002), ("ACK", 0x010), ("FIN", 0x001), ("RST", 0x004), ("REDIRECT", REDIRECT), ("CONFIRM", CONFIRM))
@@ -152,15 +154,15 @@ def bare_ack(source: Address, destination: Address, sport: int, dport: int) -> b
     """A frame (MAC addresses 0) with a TCP acknowledgement without data or options, all numbers 0, checksums right."""
     segment = struct.pack("!HHIIHHHH", sport, dport, 0, 0, 5 << 12 | 0x010, 0xFFFF, 0, 0)
     pseudo = source.packed + destination.packed + struct.pack("!II", len(segment), 6)
-    segment = segment[:16] + struct.pack("!H", _checksum(pseudo + segment)) + segment[18:]
+    segment = segment[:16] + struct.pack("!H", checksum(pseudo + segment)) + segment[18:]
     addresses = source.packed + destination.packed
     if source.version == 6:
         return bytes(12) + b"\x86\xdd" + struct.pack("!IHBB", 6 << 28, len(segment), 6, 64) + addresses + segment
     head = struct.pack("!BBHHHBBH", 0x45, 0, 20 + len(segment), 0, 0x4000, 64, 6, 0) + addresses
-    return bytes(12) + b"\x08\x00" + head[:10] + struct.pack("!H", _checksum(head)) + head[12:] + segment
+    return bytes(12) + b"\x08\x00" + head[:10] + struct.pack("!H", checksum(head)) + head[12:] + segment
 
 
-def _checksum(data: bytes) -> int:
+def checksum(data: bytes) -> int:
     """The internet checksum (RFC 1071); an odd last byte counts as if a zero followed."""
     data += bytes(len(data) % 2)
     total: int = sum(struct.unpack(f"!{len(data) // 2}H", data))
@@ -264,6 +266,24 @@ def _network(frame: bytes) -> _Ip | None:
     """The IP header of an Ethernet frame without a VLAN tag."""
     version = {b"\x08\x00": 4, b"\x86\xdd": 6}.get(frame[12:14])
     return None if version is None else _ip(frame, ETHERNET, version)
+
+
+class MldQuery(NamedTuple):
+    """A question who listens to a group; to any, if `group` is ``::``. `version` 1 or 2 of the protocol is spoken."""
+
+    version: int
+    group: IPv6Address
+
+
+def mld_query(frame: bytes) -> MldQuery | None:
+    """The question of a multicast router or querier; None for a frame that is none (RFC 3810, 5.1.14 and 8.1)."""
+    ip = _network(frame)
+    if ip is None or ip.fragment or ip.protocol != ICMP6 or ip.source.version != 6 or ip.end > len(frame):
+        return None
+    size, hops = ip.end - ip.start, frame[ETHERNET + 7]
+    if size < 24 or frame[ip.start] != MLD_QUERY or hops != 1 or not ip.source.is_link_local or 24 < size < 28:
+        return None
+    return MldQuery(1 if size == 24 else 2, IPv6Address(frame[ip.start + 8 : ip.start + 24]))
 
 
 class FragmentKey(NamedTuple):

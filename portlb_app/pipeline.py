@@ -33,7 +33,6 @@ from portlb_app.limits import LARGEST_FRAME, METERS_OF_A_KIND
 from portlb_app.openflow import (
     ETH_IPV4,
     ETH_IPV6,
-    IN_PORT,
     IP_ICMP,
     IP_ICMPV6,
     IP_SCTP,
@@ -41,15 +40,13 @@ from portlb_app.openflow import (
     IP_UDP,
     Action,
     CheckLarger,
+    Conntrack,
     CopyField,
     Flow,
     Goto,
     Group,
-    Learn,
     Match,
     Meter,
-    Output,
-    Reassemble,
     Resubmit,
     Selection,
     SetField,
@@ -110,11 +107,16 @@ def family(address: Address) -> Family:
     return FAMILIES[address.version]
 
 
+TTL = 64
+"""What packets leave with that the switch itself makes: Linux's default."""
 ND_SOLICIT, ND_ADVERTISE = 135, 136
 ND_OTHERS = (133, 134, 137)
 """Neighbour discovery (RFC 4861, 4): solicitation, advertisement; router solicitation and advertisement, redirect."""
 ND_SOLICITED, ND_OVERRIDE = 0x40000000, 0x20000000
 """Flags of an advertisement, in its first 32 bits behind the checksum (RFC 4861, 4.4)."""
+MLD_QUERY = packets.MLD_QUERY
+LINK_GROUPS = (0xFF02 << 112, 0xFFFF << 112)
+"""Groups of the link (RFC 4291, 2.7), as address and mask."""
 ND_OPTION_TARGET = 2
 """Option "target link-layer address" (RFC 4861, 4.6.1)."""
 
@@ -159,9 +161,9 @@ CLASSIFY = _table("CLASSIFY", 0, "in_port eth_src", "NEIGHBOUR")
 NEIGHBOUR = _table(
     "NEIGHBOUR",
     10,
-    "reg0 reg2 in_port eth_src eth_dst eth_type ip_proto ip_dst ipv6_src ipv6_dst icmpv6_type nd_target nd_sll "
+    "reg0 reg2 in_port eth_src eth_dst eth_type ip_proto ip_src ip_dst ipv6_src ipv6_dst icmpv6_type nd_target nd_sll "
     "arp_op arp_spa arp_tpa arp_sha",
-    "ADVERTISE FRAGMENT SERVICE UPSTREAM PEER LOG",
+    "ADVERTISE FRAGMENT SERVICE UPSTREAM PEER LOG PUNT",
 )
 ADVERTISE = _table("ADVERTISE", 15, "eth_type ip_proto ipv6_dst icmpv6_type nd_target")
 FRAGMENT = _table("FRAGMENT", 20, "reg2 eth_type ip_proto ip_frag ip_dst ipv6_dst", "ICMP DEFAULT PUNT")
@@ -170,8 +172,8 @@ SERVICE = _table("SERVICE", 40, f"eth_dst {_IP} {_PORTS_TO} tcp_flags", "LABEL R
 LABEL = _table("LABEL", 45, "eth_type ip_proto ipv6_dst ipv6_label", "REDIRECT")
 REDIRECT = _table("REDIRECT", 50, f"{_IP} {_PORTS_TO} reg2 tcp_flags", "LEGACY")
 LEGACY = _table("LEGACY", 60, f"{_IP} reg2 tcp_dst tcp_flags", "DEFAULT PINNED PUNT")
-PINNED = _table("PINNED", 62, f"{_IP} reg2 tcp_dst")
-PIN = _table("PIN", 64, f"{_IP} reg2 tcp_dst reg1")
+PINNED = _table("PINNED", 62, f"{_IP} reg2 tcp_dst tcp_flags ct_mark")
+PIN = _table("PIN", 64, f"{_IP} reg2 tcp_dst tcp_flags reg1")
 SIGNAL = _table("SIGNAL", 66, f"{_IP} reg2 tcp_dst")
 DEFAULT = _table("DEFAULT", 70, "eth_type ip_dst ipv6_dst")
 UPSTREAM = _table(
@@ -216,6 +218,7 @@ class Priority(enum.IntEnum):
     EXCEPTION = 300
     OVERRIDE = 400
     FIRST = 500
+    TRACKED = 600
 
 
 class Reason(enum.IntEnum):
@@ -247,6 +250,8 @@ class Reason(enum.IntEnum):
     MANAGEMENT = 24
     PIN = 26
     NAMED = 27
+    REFUSED = 30
+    QUERY = 31
     SIGNAL = 32
     OPENING = 33
     CLOSING = 34
@@ -280,15 +285,6 @@ def told_by(cookie: int) -> tuple[Reason | None, int, int]:
     reason = cookie >> 40 & 0xFF
     known = cookie >> 48 == COOKIE >> 48 and reason in Reason.__members__.values()
     return (Reason(reason) if known else None), cookie >> 16 & VIP_NUMBERS - 1, cookie & 0xFFFF
-
-
-LEARNED = 0x504D << 48
-"""Bits 48-63 of the cookies of flows that a switch adds itself: not ours to compare, change or delete."""
-
-
-def learned_cookie(vip: int, port: int, version: int) -> int:
-    """The cookie of what a switch learns about a redirect port: it counts those flows by it."""
-    return LEARNED | version << 40 | (vip & VIP_NUMBERS - 1) << 16 | port
 
 
 GROUPS = 0x5 << 28
@@ -344,6 +340,7 @@ _REASONS = (
     Reason.OPENING,
     Reason.CLOSING,
     Reason.SERVER_CLOSING,
+    Reason.QUERY,
 )
 """The kinds of meters, of `METERS_OF_A_KIND` each, in the order of their numbers; before them come services' rates."""
 METER_MARK = 0x4C
@@ -370,6 +367,7 @@ PUNTED = _meters(
     (Reason.SIGNAL, 1000, 250),
     (Reason.SERVER_ICMP, 200, 50),
     (Reason.SERVER_FRAGMENT, 1000, 500),
+    (Reason.QUERY, 10, 10),
 )
 """Why a packet may be handed up to the controller, and how many a second: a meter for each reason and VIP (of SYNs: and
 port), so that a flood of one starves no other. These are the ones of slot 0. One VIP's together are less than a
@@ -380,8 +378,10 @@ COPIED = _meters(
     (Reason.SERVER_CLOSING, 1000, 250),
 )
 """The same for packets of which only a copy is handed up, for the log of connections (row C2)."""
+OF_ALL_VIPS = frozenset({Reason.SERVER_ICMP, Reason.QUERY})
+"""What is handed up without a VIP, because it may be about any."""
 HANDED_UP: Mapping[Reason, Meter] = MappingProxyType({**PUNTED, **COPIED})
-"""Both."""
+"""All of these."""
 
 
 def punt_meter(reason: Reason, slot: int) -> Meter:
@@ -466,11 +466,11 @@ def flow(
     for position, action in enumerate(actions):
         if isinstance(action, Resubmit) and BY_NUMBER[action.table].name not in table.goes_to:
             raise PipelineError(f"{table.name} may not go to {BY_NUMBER[action.table].name}")
-        if isinstance(action, (Goto, Reassemble)):
+        if isinstance(action, Goto) or (isinstance(action, Conntrack) and action.table is not None):
             if position != len(actions) - 1:
                 raise PipelineError(f"{table.name}: goto is the last action")
-            if BY_NUMBER[action.table].name not in table.goes_to:
-                raise PipelineError(f"{table.name} may not go to {BY_NUMBER[action.table].name}")
+            if action.table is None or BY_NUMBER[action.table].name not in table.goes_to:
+                raise PipelineError(f"{table.name} may not go to table {action.table}")
     return Flow(table.number, int(priority), match, actions, cookie, reason)
 
 
@@ -489,58 +489,42 @@ def look_up(table: Table) -> Resubmit:
     return Resubmit(table.number)
 
 
-_OUTPUT_IN_PORT = 0xFFF8
-"""`IN_PORT` as a register holds it: OpenFlow 1.0's number (ovs-actions(7), "output:field")."""
+def set_slot(mark: int) -> SetField:
+    """The action by which a slot of a pool names its server, by its mark, for the table that remembers."""
+    return SetField("reg1", mark)
 
 
-def set_row(server: int) -> SetField:
-    """The action by which a row names its server, by number, for the table that remembers."""
-    return SetField("reg1", server)
+PIN_ZONES = 0x6
+"""Bits 12-15 of the conntrack zones in which plain clients' connections are remembered."""
 
 
-def learn(ip: Family, cookie: int, idle: int, limit: int, deliver: tuple[Action, ...]) -> tuple[Action, ...]:
-    """Actions that have the switch remember that this packet's connection is delivered so, and deliver it.
-
-    At most `limit` of them, each until it is idle for `idle` seconds. `deliver` writes fields, then outputs.
-
-    FIN and RST shorten what is left to `PIN_FIN_IDLE` seconds: the last packets still find their server.
-    """
-    *writes, output = deliver
-    if not isinstance(output, Output):
-        raise PipelineError("a connection is remembered by where it goes out")
-    port = _OUTPUT_IN_PORT if output.port == IN_PORT else output.port
-    matches = (
-        ("eth_type", ip.eth_type),
-        ("ip_proto", IP_TCP),
-        (ip.source, None),
-        (ip.destination, None),
-        ("tcp_src", None),
-        ("tcp_dst", None),
-    )
-    learnt = Learn(
-        table=PINNED.number,
-        idle=idle,
-        fin_idle=min(idle, PIN_FIN_IDLE),
-        priority=int(Priority.SPECIFIC),
-        cookie=cookie,
-        limit=limit,
-        matches=matches,
-        writes=tuple((each.name, each.value) for each in writes if isinstance(each, SetField)),
-        output="reg1",
-    )
-    return (SetField("reg1", port), learnt, *deliver)
+def pin_zone(vip: int) -> int:
+    """The conntrack zone of a VIP: by the low 12 bits of its number. Two VIPs may share one, and a limit set for it."""
+    return PIN_ZONES << 12 | vip & 0xFFF
 
 
-PIN_FIN_IDLE = 60
-"""Seconds a closed connection is remembered: what RFC 9293's TIME-WAIT is in practice."""
-
-CONNTRACK_ZONE = 0x504C
+REASSEMBLY_ZONE = 0x504C
 """The conntrack zone fragments are put together in; nothing is ever committed to it."""
 
 
-def reassemble(table: Table) -> Reassemble:
+def reassemble(table: Table) -> Conntrack:
     """The action that continues in `table` with the whole of a fragmented packet (kernel datapath)."""
-    return Reassemble(CONNTRACK_ZONE, table.number)
+    return Conntrack(REASSEMBLY_ZONE, table.number)
+
+
+def recall(vip: int, table: Table) -> Conntrack:
+    """The action that continues in `table` with the mark of the server that a connection is remembered with, or 0."""
+    return Conntrack(pin_zone(vip), table.number)
+
+
+def remember(vip: int, mark: int) -> Conntrack:
+    """The action that remembers a packet's connection with the mark of its server."""
+    return Conntrack(pin_zone(vip), mark=mark)
+
+
+def follow(vip: int) -> Conntrack:
+    """The action that shows conntrack a server's packet: a connection that it sees one way only, it soon forgets."""
+    return Conntrack(pin_zone(vip))
 
 
 VIEW = "reg2"
@@ -571,13 +555,17 @@ def answer_arp(mac: int, address: int) -> tuple[Action, ...]:
 
 
 def answer_echo(mac: int, address: Address) -> tuple[Action, ...]:
-    """Actions that turn an echo request into its reply (RFC 792, RFC 4443), checksums right; the TTL stays."""
+    """Actions that turn an echo request into its reply (RFC 792, RFC 4443), checksums right.
+
+    It leaves with a TTL or hop limit of its own (RFC 1122, 3.2.1.7), whatever is left of the request's.
+    """
     ip = family(address)
     return (
         CopyField("eth_src", "eth_dst"),
         SetField("eth_src", mac),
         CopyField(ip.source, ip.destination),
         SetField(ip.source, int(address)),
+        SetField("nw_ttl", TTL),
         SetField(ip.icmp_type, ip.echo_reply),
     )
 

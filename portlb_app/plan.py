@@ -9,9 +9,6 @@ that come are sent before it and those that leave after it. One that is there to
 A flow that copies within a meter does not leave with it (seen in Open vSwitch 3.1), but copies without limit, and when
 the meter comes back, may count by another one: so a meter that comes adds such flows again.
 
-What a switch has learned (row E4, ``pin``) is not compared. But when a flow that has it learn delivers otherwise from
-now on, because its server has moved or another way leads there, what it learned so is forgotten: rows decide anew.
-
 Where switches depend on each other, a plan is carried out in stages, one for each verb: what is added (each entry
 that is there stays as it is), what is modified, what is deleted. Every stage finds what it needs: groups and meters are
 added before or with the flows that use them, and deleted with the last of those or after. A stage is a plan like any
@@ -25,7 +22,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal, TypeVar
 
-from portlb_app.openflow import CopyToController, Flow, Group, Learn, Learned, Meter, Output, SwitchState
+from portlb_app.openflow import CopyToController, Flow, Group, Meter, SwitchState
 from portlb_app.pipeline import is_ours
 
 Kept = TypeVar("Kept", Flow, Group, Meter)
@@ -40,7 +37,7 @@ class Step:
     """One change. ``add`` leaves everything that is there as it is; ``modify`` keeps a flow's counters."""
 
     verb: Verb
-    what: Flow | Group | Meter | Learned
+    what: Flow | Group | Meter
 
     @property
     def noun(self) -> str:
@@ -109,8 +106,6 @@ def _steps(actual: SwitchState, desired: SwitchState) -> Iterator[Step]:
         found = actual.flow_by_key.get(flow.key)
         if found is not None and found != flow:
             yield Step("modify", flow)
-            if found.actions != flow.actions:
-                yield from (Step("modify", learned) for learned in _learned(found))
         elif found is None or any(isinstance(each, CopyToController) and each.meter in come for each in flow.actions):
             yield Step("add", flow)
     for flow in actual.ordered_flows:
@@ -122,14 +117,6 @@ def _steps(actual: SwitchState, desired: SwitchState) -> Iterator[Step]:
     for meter in actual.ordered_meters:
         if meter.number not in desired.meter_by_number and is_ours(meter):
             yield Step("delete", meter)
-
-
-def _learned(flow: Flow) -> Iterator[Learned]:
-    """What a flow has the switch learn, if it does: to send packets where the flow itself sends them."""
-    for action in flow.actions:
-        if isinstance(action, Learn):
-            ports = [each.port for each in flow.actions if isinstance(each, Output)]
-            yield from (Learned(action.table, action.cookie, port) for port in ports)
 
 
 def apply(plan: Plan, state: SwitchState) -> SwitchState:
@@ -145,8 +132,6 @@ def apply(plan: Plan, state: SwitchState) -> SwitchState:
                 _change(groups, step, group.number, group)
             case Meter() as meter:
                 _change(meters, step, meter.number, meter)
-            case Learned():
-                pass
     return SwitchState(frozenset(flows.values()), frozenset(groups.values()), frozenset(meters.values()))
 
 

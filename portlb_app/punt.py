@@ -31,7 +31,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
-from portlb_app import packets, topology
+from portlb_app import announce, packets, topology
 from portlb_app.compiler.fragment import ping_target
 from portlb_app.compiler.legacy import to_plain
 from portlb_app.compiler.place import Place, address_in, places, without
@@ -53,7 +53,7 @@ from portlb_app.config import (
 from portlb_app.connlog import ConnectionLog, Copy
 from portlb_app.fragments import NoRoom, Tracker
 from portlb_app.limits import LARGEST_FRAME, OUTPUTS
-from portlb_app.openflow import CONTROLLER, Action
+from portlb_app.openflow import CONTROLLER, Action, Output
 from portlb_app.pipeline import ACK, COPIED, HANDED_UP, SYN, Family, Reason, family, told_by
 from portlb_app.selection import choose
 
@@ -73,6 +73,8 @@ class Fate(str, enum.Enum):
     """A fragment, and too many wait for their first already: nobody got it."""
     QUEUE = "queue"
     """More came than the controller can judge: nobody got it."""
+    UNSENDABLE = "unsendable"
+    """It is too long for a message that says whom it goes to: nobody got it."""
     ABSENT = "absent"
     """Its server's switch is not connected, or no link leads there: nobody got it."""
 
@@ -150,10 +152,12 @@ def reason_of(cookie: int) -> Reason | None:
 class Punt:
     """Judges what the switches of a configuration hand up; `adopt` one first.
 
-    `connections` is the log of connections, which outlives a configuration.
+    `connections` is the log of connections, which outlives a configuration. `fits` says whether a message can have a
+    switch do these actions with this frame.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, fits: Callable[[tuple[Action, ...], bytes], bool] = lambda _actions, _frame: True) -> None:
+        self._fits = fits
         self.connections = ConnectionLog()
         self._config: Config | None = None
         self._down: frozenset[Link] = frozenset()
@@ -238,6 +242,11 @@ class Punt:
         if len(packet.frame) > LARGEST_FRAME:
             self.unreadable(packet.cookie)
             return ()
+        if reason is Reason.QUERY:  # about every VIP of the switch
+            reports = announce.answers(self._places.get(dpid, ()), packet.in_port, packet.frame)
+            fate = Fate.MALFORMED if reports is None else Fate.SENT if reports else Fate.UNKNOWN
+            self._counts[reason, fate] += 1
+            return tuple(Send(dpid, CONTROLLER, (Output(packet.in_port),), report) for report in reports or ())
         if reason is Reason.SERVER_ICMP:  # a router's may be about a server of any VIP
             verdict = _server_error(self._places.get(dpid, ()), packet.frame)
             return self._sent(dpid, packet, verdict, reason, _about_client)
@@ -267,9 +276,14 @@ class Punt:
     ) -> tuple[Send, ...]:
         """Carry out and count what was decided about one packet; one that cannot be rewritten is malformed."""
         sends = tuple(_sends(dpid, packet.in_port, verdict, (packet.frame,), rewrite))
-        fate = verdict.fate if sends or not verdict.deliveries else Fate.MALFORMED
-        self._counts[reason, fate] += 1
-        return sends
+        return self._sendable(reason, verdict.fate if sends or not verdict.deliveries else Fate.MALFORMED, sends)
+
+    def _sendable(self, reason: Reason, fate: Fate, sends: Iterable[Send]) -> tuple[Send, ...]:
+        """Count one packet by what becomes of it; of what leads to somebody, what messages can say."""
+        wanted = tuple(sends)
+        found = tuple(send for send in wanted if self._fits(send.actions, send.frame))
+        self._counts[reason, Fate.UNSENDABLE if wanted and not found else fate] += 1
+        return found
 
     def expire(self, now: float) -> Iterator[Send]:
         """What switches shall do about fragments whose first did not come in time.
@@ -280,12 +294,14 @@ class Punt:
         for number, tracker in self._trackers.items():
             found = next(((dpid, sites[0]) for (dpid, vip), sites in self._sites.items() if vip == number), None)
             for frame in tracker.expire(now):
-                self._counts[Reason.FRAGMENT, Fate.UNKNOWN] += 1
                 fragment = packets.fragment(frame)
-                if fragment is not None and found is not None:
+                if fragment is None or found is None:
+                    self._counts[Reason.FRAGMENT, Fate.UNKNOWN] += 1
+                else:
                     dpid, site = found
                     verdict = _unknown_fragment(site, family(fragment.destination))
-                    yield from _sends(dpid, _came_in(site.place), verdict, (frame,), _to_server)
+                    sends = _sends(dpid, _came_in(site.place), verdict, (frame,), _to_server)
+                    yield from self._sendable(Reason.FRAGMENT, Fate.UNKNOWN, sends)
 
     def _fragment(self, dpid: int, site: _Site, packet: Punted, now: float) -> Iterator[Send]:
         """Of several entrances, any may get any fragment of a packet."""
@@ -303,8 +319,9 @@ class Punt:
             self._counts[Reason.FRAGMENT, Fate.NO_ROOM] += lost
         if found is not None:
             verdict, frames = found
-            self._counts[Reason.FRAGMENT, verdict.fate] += len(frames)
-            yield from _sends(dpid, packet.in_port, verdict, frames, _to_server)
+            for frame in frames:
+                sends = _sends(dpid, packet.in_port, verdict, (frame,), _to_server)
+                yield from self._sendable(Reason.FRAGMENT, verdict.fate, sends)
 
 
 def _sends(

@@ -59,6 +59,7 @@ import networkx as nx
 from portlb_app import topology
 from portlb_app.compiler import compile
 from portlb_app.config import Config, Link, load
+from portlb_app.etag import ANY, Precondition
 from portlb_app.links import HEARING, End, Links
 from portlb_app.openflow import SwitchState
 from portlb_app.plan import VERBS, Plan, Verb, apply, diff
@@ -216,11 +217,15 @@ class Refused:
 
 @dataclass(frozen=True)
 class ConfigProposed:
-    """Somebody wants this configuration to be live before `deadline`; the Answer carries the same ticket."""
+    """Somebody wants this configuration to be live before `deadline`; the Answer carries the same ticket.
+
+    `precondition` is about the configuration that is live when this one's turn has come, not when it was sent.
+    """
 
     ticket: int
     configuration: Configuration
     deadline: float
+    precondition: Precondition = ANY
 
 
 @dataclass(frozen=True)
@@ -273,7 +278,12 @@ class Busy:
     """Not tried: another configuration is on trial."""
 
 
-Outcome = Live | RefusedBySwitches | TimedOut | Busy
+@dataclass(frozen=True)
+class Outdated:
+    """Not tried: the live configuration is not the one that the proposal was to replace."""
+
+
+Outcome = Live | RefusedBySwitches | TimedOut | Busy | Outdated
 
 
 @dataclass(frozen=True)
@@ -394,6 +404,12 @@ class Reconciler:
         commands, self._commands = self._commands, []
         return commands
 
+    @property
+    def holding(self) -> Mapping[int, Configuration]:
+        """What each switch, by datapath id, is known to hold; nothing for one that is on its way there."""
+        switches = self._switches.values()
+        return {each.dpid: each.synced_with for each in switches if each.synced_with is not None}
+
     def status(self, now: float) -> Status:
         """What a user may know about every switch and link at time `now`."""
         return Status(
@@ -436,6 +452,10 @@ class Reconciler:
     @property
     def _wanted(self) -> Configuration:
         return self._proposed.configuration if self._proposed else self._live
+
+    def knows(self, dpid: int) -> bool:
+        """Whether a switch is in the configuration, or holds what is left of one."""
+        return self._knows(dpid)
 
     def _knows(self, dpid: int) -> bool:
         switch = self._switches.get(dpid)
@@ -535,6 +555,8 @@ class Reconciler:
     def _config_proposed(self, event: ConfigProposed) -> None:
         if self._proposed:
             self._commands.append(Answer(event.ticket, Busy()))
+        elif not event.precondition.holds(self._live.text):
+            self._commands.append(Answer(event.ticket, Outdated()))
         else:
             self._proposed = event
 

@@ -18,8 +18,11 @@ from ryu.controller import ofp_event
 from ryu.controller.handler import DEAD_DISPATCHER, MAIN_DISPATCHER, set_ev_cls
 from ryu.lib import hub
 
-from portlb_app import api, ryu_wire
+from portlb_app import api, messages, ryu_threads, ryu_wire
+from portlb_app.announce import Announcer, Held
 from portlb_app.config import ConfigError
+from portlb_app.etag import ANY, Precondition
+from portlb_app.messages import ErrorMessage, Reply
 from portlb_app.punt import Punt, Send
 from portlb_app.reconciler import (
     Answer,
@@ -39,7 +42,8 @@ from portlb_app.reconciler import (
     SwitchDisconnected,
     Tick,
 )
-from portlb_app.ryu_guard import Door, GuardedDatapath
+from portlb_app.ryu_channel import SwitchChannel
+from portlb_app.ryu_listener import OpenFlowListener
 from portlb_app.ryu_punt import Desk
 from portlb_app.ryu_session import SwitchSession
 from portlb_app.store import ConfigFile, StoreError
@@ -56,30 +60,38 @@ _on: Callable[[type, object], Callable[[_Handler], _Handler]] = set_ev_cls
 """Ryu's decorator for an event's handler, in the states of a connection in which it is called."""
 
 
+def log_notices(configuration: Configuration) -> None:
+    """Log what a configuration gives reason to say; it has become live."""
+    for notice in configuration.config.notices:
+        _LOG.warning("notice: %s", notice)
+
+
 class Controller(app_manager.RyuApp):  # type: ignore[misc]
     """portlb's Ryu application. `door` is where switches come in, `file` what a new configuration is saved in."""
 
-    OFP_VERSIONS = [ryu_wire.VERSION]
+    OFP_VERSIONS = [messages.VERSION]
 
-    def __init__(self, reconciler: Reconciler, file: ConfigFile, door: Door) -> None:
+    def __init__(self, reconciler: Reconciler, file: ConfigFile, door: OpenFlowListener) -> None:
         super().__init__()
-        ryu_wire.keep_descriptions_raw()
         self._reconciler = reconciler
         self._file = file
         self._door = door
         self._sessions: dict[int, SwitchSession] = {}
         self._tickets = itertools.count(1)
-        self._waiting: dict[int, Signal] = {}
-        self._punt = Punt()
+        self._waiting: dict[int, Callable[[Outcome], None]] = {}
+        self._punt = Punt(ryu_wire.fits)
+        self._announcer = Announcer()
         self._desks: dict[int, Desk] = {}
         self._news: set[int] = set()
         door.on_packet = self._punted
         door.on_ports = self._port_news
+        door.on_answer = self._answered
+        door.is_configured = reconciler.knows
 
     def start(self) -> None:
         """Called by Ryu when everything is set up."""
         super().start()
-        self.threads.append(hub.spawn(self._tick))
+        self.threads.append(ryu_threads.spawn_forever("the clock", self._tick))
 
     # ---- events of Ryu ----
 
@@ -87,41 +99,42 @@ class Controller(app_manager.RyuApp):  # type: ignore[misc]
     def on_state_change(self, event: Any) -> None:
         """A connection is ready, or gone."""
         known = self._sessions.get(event.datapath.id)
-        if event.state == MAIN_DISPATCHER:
-            self._connected(event.datapath, known)
-        elif known and known.datapath is event.datapath:
-            self._disconnected(known)
+        with ryu_threads.watched("what follows when a switch comes or goes"):
+            if event.state == MAIN_DISPATCHER:
+                self._connected(event.datapath, known)
+            elif known and known.datapath is event.datapath:
+                self._disconnected(known)
 
-    @_on(ofp_event.EventOFPFlowDescStatsReply, MAIN_DISPATCHER)
-    @_on(ofp_event.EventOFPGroupDescStatsReply, MAIN_DISPATCHER)
-    @_on(ofp_event.EventOFPMeterDescStatsReply, MAIN_DISPATCHER)
-    @_on(ofp_event.EventOFPMeterStatsReply, MAIN_DISPATCHER)
-    @_on(ofp_event.EventOFPBarrierReply, MAIN_DISPATCHER)
-    @_on(ofp_event.EventOFPBundleCtrlMsg, MAIN_DISPATCHER)
-    @_on(ofp_event.EventOFPErrorMsg, MAIN_DISPATCHER)
-    def on_answer(self, event: Any) -> None:
-        """A switch answered something."""
-        session = self._sessions.get(event.msg.datapath.id)
-        if session and session.datapath is event.msg.datapath:
-            session.take(event.msg)
+    def _answered(self, datapath: SwitchChannel, answer: ErrorMessage | Reply) -> None:
+        session = self._sessions.get(datapath.id)
+        if session and session.datapath is datapath:
+            session.take(answer)
 
-    def _connected(self, datapath: GuardedDatapath, known: SwitchSession | None) -> None:
-        """A second connection with the same datapath id replaces the first, which may be dead without knowing."""
-        if known:
+    def _connected(self, datapath: SwitchChannel, known: SwitchSession | None) -> None:
+        """A second connection with the same datapath id replaces the first, which may be dead without knowing.
+
+        Everything is changed and told before the old one is ended: that lets others run.
+        """
+        dpid = datapath.id
+        desk = self._desks.pop(dpid, None)
+        self._sessions[dpid] = SwitchSession(datapath, self._step)
+        self._desks[dpid] = Desk(datapath, self._punt, lambda: self._reconciler.live, self._pass_on)
+        self._punt.connected(dpid)
+        self._step(SwitchConnected(dpid, datapath.up))
+        if known and desk:
+            known.datapath.drop(f"switch {dpid:#x} connected again")
             known.close()
-            known.datapath.drop(f"switch {datapath.id:#x} connected again")
-            self._desks[datapath.id].close()
-        self._sessions[datapath.id] = SwitchSession(datapath, self._step)
-        self._desks[datapath.id] = Desk(datapath, self._punt, lambda: self._reconciler.live, self._pass_on)
-        self._punt.connected(datapath.id)
-        self._step(SwitchConnected(datapath.id, datapath.up))
+            desk.close()
 
     def _disconnected(self, session: SwitchSession) -> None:
+        """Everything is changed and told before its threads are ended: that lets others run."""
+        dpid = session.datapath.id
+        del self._sessions[dpid]
+        desk = self._desks.pop(dpid)
+        self._punt.disconnected(dpid)
+        self._step(SwitchDisconnected(dpid))
         session.close()
-        del self._sessions[session.datapath.id]
-        self._desks.pop(session.datapath.id).close()
-        self._punt.disconnected(session.datapath.id)
-        self._step(SwitchDisconnected(session.datapath.id))
+        desk.close()
 
     # ---- the reconciler ----
 
@@ -131,21 +144,24 @@ class Controller(app_manager.RyuApp):  # type: ignore[misc]
             self._step(Tick())
             for send in self._punt.expire(time.monotonic()):
                 self._pass_on(send)
+            holding = {dpid: Held(each.config, each.down) for dpid, each in self._reconciler.holding.items()}
+            for said in self._announcer.take(holding, time.monotonic()):
+                self._pass_on(Send(said.dpid, said.in_port, said.actions, said.frame))
 
     def _pass_on(self, send: Send) -> None:
         if desk := self._desks.get(send.dpid):
             desk.send(send)
 
-    def _punted(self, datapath: GuardedDatapath, message: bytes) -> None:
+    def _punted(self, datapath: SwitchChannel, message: bytes) -> None:
         desk = self._desks.get(datapath.id)
         if desk and desk.datapath is datapath:
             desk.put(message)
 
-    def _port_news(self, datapath: GuardedDatapath) -> None:
+    def _port_news(self, datapath: SwitchChannel) -> None:
         known = self._sessions.get(datapath.id)
         if known and known.datapath is datapath:
             if not self._news:
-                hub.spawn_after(PORT_SECONDS, self._look_at_ports)
+                ryu_threads.spawn_after(PORT_SECONDS, "what follows from ports' news", self._look_at_ports)
             self._news.add(datapath.id)
 
     def _look_at_ports(self) -> None:
@@ -159,18 +175,37 @@ class Controller(app_manager.RyuApp):  # type: ignore[misc]
     def _carry_out(self, command: Command) -> None:
         match command:
             case ReadState(dpid) | Apply(dpid):
-                self._sessions[dpid].do(command)
+                if isinstance(command, Apply):
+                    self._announcer.changing(dpid)
+                if session := self._sessions.get(dpid):  # else it is gone, and the reconciler will hear of it
+                    session.do(command)
             case Answer(ticket, outcome):
-                self._waiting.pop(ticket).send(outcome)
+                self._waiting.pop(ticket)(outcome)
             case Log(level, text):
                 _LOG.log(logging.getLevelName(level.upper()), "%s", text)
 
-    def _outcome(self, configuration: Configuration) -> Outcome:
-        """Propose a configuration, and wait until it is known what became of it."""
-        ticket = next(self._tickets)
-        self._waiting[ticket] = signal = Signal()
-        self._step(ConfigProposed(ticket, configuration, time.monotonic() + api.PUT_SECONDS))
+    def _outcome(
+        self,
+        configuration: Configuration,
+        precondition: Precondition = ANY,
+        save: Callable[[], None] = lambda: None,
+    ) -> Outcome:
+        """Propose a configuration, and wait until it is known what became of it.
+
+        `save` is called in the step that makes it live, so files are replaced in the order in which configurations are.
+        """
+        ticket, signal = next(self._tickets), Signal()
+
+        def ended(outcome: Outcome) -> None:
+            if isinstance(outcome, Live):
+                save()
+            signal.send(outcome)
+
+        self._waiting[ticket] = ended
+        self._step(ConfigProposed(ticket, configuration, time.monotonic() + api.PUT_SECONDS, precondition))
         outcome: Outcome = signal.wait()
+        if isinstance(outcome, Live):
+            log_notices(configuration)
         return outcome
 
     # ---- what REST and signals ask for ----
@@ -182,20 +217,24 @@ class Controller(app_manager.RyuApp):  # type: ignore[misc]
         punt, epoch = self._punt, time.time() - time.monotonic()
         return api.View(status, self._reconciler.text, self._door.refused, punt.counts, punt.connections, epoch)
 
-    def replace(self, configuration: Configuration) -> api.Response:
+    def replace(self, proposal: api.Proposal) -> api.Response:
         """Make a configuration live and save it."""
-        try:
-            staged = self._file.stage(configuration.text)
-        except StoreError as error:
-            return api.failure(500, f"{error}; nothing was changed")
-        outcome = self._outcome(configuration)
-        if not isinstance(outcome, Live):
-            staged.discard()
-        else:
+        unsaved: list[StoreError] = []
+
+        def save() -> None:
             try:
                 staged.commit()
             except StoreError as error:
-                return api.failure(500, f"the configuration is live, but not saved: {error}")
+                unsaved.append(error)
+
+        try:
+            staged = self._file.stage(proposal.configuration.text)
+        except StoreError as error:
+            return api.failure(500, f"{error}; nothing was changed")
+        with staged:
+            outcome = self._outcome(proposal.configuration, proposal.precondition, save)
+        if unsaved:
+            return api.failure(500, f"the configuration is live, but not saved: {unsaved[0]}")
         return api.answer(outcome, self.view)
 
     def reload(self) -> None:

@@ -10,15 +10,15 @@ from __future__ import annotations
 import logging
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from ryu.lib import hub
 
-from portlb_app import ryu_wire
+from portlb_app import ryu_threads, ryu_wire
 from portlb_app.backlog import Backlog
 from portlb_app.punt import Punt, Send, reason_of
 from portlb_app.reconciler import Configuration
-from portlb_app.ryu_guard import GuardedDatapath
+from portlb_app.ryu_channel import SwitchChannel
 
 TURN = 32
 """Packets judged before others have their turn."""
@@ -36,7 +36,7 @@ class Desk:
 
     def __init__(
         self,
-        datapath: GuardedDatapath,
+        datapath: SwitchChannel,
         punt: Punt,
         live: Callable[[], Configuration],
         elsewhere: Callable[[Send], None],
@@ -47,9 +47,9 @@ class Desk:
         self._elsewhere = elsewhere
         self._backlog: Backlog[bytes] = Backlog()
         self._owed: deque[Send] = deque(maxlen=OWED)
-        self._failed = False
+        self._has_failed = self._closed = False
         self._something = hub.Event()
-        self._thread = hub.spawn(self._run)
+        self._thread = ryu_threads.spawn(f"what switch {datapath.id:#x} hands up", self._run)
 
     def put(self, message: bytes) -> None:
         """A packet-in message (with its header) arrived; it is counted and forgotten if too many wait already."""
@@ -68,44 +68,60 @@ class Desk:
         self._wake()
 
     def close(self) -> None:
-        """Stop; what waits is forgotten."""
-        hub.kill(self._thread)
+        """Stop soon; what waits is forgotten. It does not switch to another green thread."""
+        self._closed = True
+        self._something.set()
 
     def _wake(self) -> None:
         if not self._something.is_set():
             self._something.set()
 
     def _run(self) -> None:
-        while True:
-            self._something.wait()
-            self._something.clear()
-            while (messages := self._backlog.take(TURN)) or self._owed:
-                live = self._live()
-                self._punt.adopt(live.config, live.down)
-                now = time.monotonic()
-                sends = [self._owed.popleft() for _ in range(min(TURN, len(self._owed)))]
-                for message in messages:
-                    sends += self._judged(message, now)
-                out = []
-                for send in sends:
-                    if send.dpid == self.datapath.id:
-                        out.append(ryu_wire.packet_out(send.in_port, send.actions, send.frame))
-                    else:
-                        self._elsewhere(send)
-                if out:
-                    self.datapath.send(b"".join(out))
-                if self._backlog or self._owed:
-                    hub.sleep(0)
-
-    def _judged(self, message: bytes, now: float) -> tuple[Send, ...]:
-        """What a packet-in leads to. An error of ours costs this packet only, and is logged once."""
-        packet = ryu_wire.packet_in(message)
+        """Work until closed. If that fails, the connection ends: nobody shall take a switch for served that is not."""
         try:
+            while not self._closed:
+                self._something.wait()
+                self._something.clear()
+                while not self._closed and (self._backlog or self._owed):
+                    self._work()
+                    hub.sleep(0)
+        except Exception as error:
+            _LOG.exception("the packets of switch %#x are not judged any more", self.datapath.id)
+            self.datapath.drop(f"its packets cannot be judged: {type(error).__name__}: {error}"[:200])
+
+    def _work(self) -> None:
+        """Judge and send the next packets."""
+        live = self._live()
+        self._punt.adopt(live.config, live.down)
+        now = time.monotonic()
+        out = [message for _ in range(min(TURN, len(self._owed))) for message in self._sent([self._owed.popleft()])]
+        for message in self._backlog.take(TURN):
+            out += self._judged(message, now)
+        if out:
+            self.datapath.send(b"".join(out))
+
+    def _judged(self, message: bytes, now: float) -> list[bytes]:
+        """The messages that a packet-in leads to. An error of ours costs this packet only, and is logged once."""
+        try:
+            packet = ryu_wire.packet_in(message)
             if packet is not None:
-                return self._punt.take(self.datapath.id, packet, now)
+                return self._sent(self._punt.take(self.datapath.id, packet, now))
         except Exception:
-            if not self._failed:
-                _LOG.exception("a packet cannot be judged: %s", message.hex())
-            self._failed = True
+            self._failed(message)
         self._punt.unreadable(ryu_wire.packet_in_cookie(message))
-        return ()
+        return []
+
+    def _sent(self, sends: Iterable[Send]) -> list[bytes]:
+        """The messages that have this switch send packets; what is for others goes there."""
+        out = []
+        for send in sends:
+            if send.dpid != self.datapath.id:
+                self._elsewhere(send)
+            else:
+                out.append(ryu_wire.packet_out(send.in_port, send.actions, send.frame))
+        return out
+
+    def _failed(self, message: bytes) -> None:
+        if not self._has_failed:
+            _LOG.exception("a packet cannot be judged: %s", message.hex())
+        self._has_failed = True

@@ -7,7 +7,6 @@ UTF-8 with a trace, and a body without a length as if there were none.
 from __future__ import annotations
 
 import logging
-import socket
 from collections.abc import Callable
 from http import HTTPStatus
 from typing import Any
@@ -15,7 +14,7 @@ from typing import Any
 import eventlet
 import eventlet.wsgi
 
-from portlb_app import api
+from portlb_app import api, ryu_accept
 from portlb_app.ryu_app import Controller
 
 SOCKET_SECONDS = 30.0
@@ -38,8 +37,7 @@ class Rest:
 
     def __init__(self, host: str, port: int) -> None:
         """Listen at once, so that a port in use is found at once: OSError."""
-        family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        self._server = eventlet.listen((host, port), family=family)
+        self._server = ryu_accept.listen(host, port)
 
     @property
     def port(self) -> int:
@@ -52,7 +50,7 @@ class Rest:
         def application(environ: dict[str, Any], start_response: Callable[..., object]) -> list[bytes]:
             response = _answer(controller, environ)
             body = response.body.encode()
-            headers = {"Content-Type": response.content_type, "Content-Length": str(len(body)), **response.headers}
+            headers = {**api.headers(response), "Content-Length": str(len(body))}
             start_response(f"{response.status} {HTTPStatus(response.status).phrase}", list(headers.items()))
             return [] if environ["REQUEST_METHOD"] == "HEAD" else [body]
 
@@ -70,7 +68,8 @@ def _answer(controller: Controller, environ: dict[str, Any]) -> api.Response:
         if method == "PUT" and len(body) < min(declared, api.MAX_BODY + 1):
             return api.failure(400, f"the body ends after {len(body)} of {declared} bytes; nothing was changed")
         host, query = environ.get("HTTP_HOST", ""), environ.get("QUERY_STRING", "")
-        request = api.Request(method, environ["PATH_INFO"], host, body, query)
+        conditions = (environ.get(f"HTTP_{name}") for name in ("ORIGIN", "IF_MATCH", "IF_NONE_MATCH"))
+        request = api.Request(method, environ["PATH_INFO"], host, body, query, *conditions)
         response = api.respond(request, controller.view)
         return response if isinstance(response, api.Response) else controller.replace(response)
     except Exception:

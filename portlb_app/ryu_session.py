@@ -15,12 +15,13 @@ from ryu.lib import hub
 from ryu.ofproto import ofproto_v1_5 as ofp
 from ryu.ofproto import ofproto_v1_5_parser as parser
 
-from portlb_app import ryu_wire
+from portlb_app import ryu_threads, ryu_wire
 from portlb_app.limits import FLOWS, GROUPS, METERS
+from portlb_app.messages import ErrorMessage, Malformed, Reply
 from portlb_app.openflow import Flow, Group, Meter, SwitchState
 from portlb_app.plan import Plan, Step
 from portlb_app.reconciler import Applied, Apply, Event, ReadState, Refused, StateRead
-from portlb_app.ryu_guard import GuardedDatapath
+from portlb_app.ryu_channel import SwitchChannel
 
 ANSWER_SECONDS = 10.0
 """How long a switch may be silent while it is asked something."""
@@ -44,7 +45,7 @@ class _Refused(Exception):
 class SwitchSession:
     """What is said to one switch over one connection. A switch that is silent or talks nonsense loses it."""
 
-    def __init__(self, datapath: GuardedDatapath, report: Callable[[Event], None]) -> None:
+    def __init__(self, datapath: SwitchChannel, report: Callable[[Event], None]) -> None:
         self.datapath = datapath
         self._report = report
         self._commands = hub.Queue()
@@ -52,13 +53,13 @@ class SwitchSession:
         self._outbox = bytearray()
         datapath.awaited = self._awaited = set[int]()
         self._bundles = itertools.count(1)
-        self._thread = hub.spawn(self._run)
+        self._thread = ryu_threads.spawn(f"what is said to switch {datapath.id:#x}", self._run)
 
     def do(self, command: ReadState | Apply) -> None:
         """Do this next; the answer is reported."""
         self._commands.put(command)
 
-    def take(self, message: Any) -> None:
+    def take(self, message: ErrorMessage | Reply) -> None:
         """An answer arrived. One that nobody asked for is ignored."""
         if message.xid not in self._awaited:
             return
@@ -78,7 +79,7 @@ class SwitchSession:
                 event = self._read() if isinstance(command, ReadState) else self._apply(command.plan)
             except _Refused as refused:
                 event = Refused(self.datapath.id, (str(refused),))
-            except (_Silent, ryu_wire.Malformed) as failure:
+            except (_Silent, Malformed) as failure:
                 self.datapath.drop(str(failure))
                 return
             except Exception as error:  # else the connection would live on without anybody to talk to the switch
@@ -122,16 +123,16 @@ class SwitchSession:
         for reply in self._replies(ryu_wire.flows_request(self.datapath), "its flows"):
             flows.update(map(ryu_wire.decode_flow, reply.body))
             if len(flows) > FLOWS:
-                raise ryu_wire.Malformed(f"more than {FLOWS} flows")
+                raise Malformed(f"more than {FLOWS} flows")
         for reply in self._replies(ryu_wire.groups_request(self.datapath), "its groups"):
             groups.update(ryu_wire.our_groups(reply.body))
             if len(groups) > GROUPS:
-                raise ryu_wire.Malformed(f"more than {GROUPS} groups")
+                raise Malformed(f"more than {GROUPS} groups")
         meters: set[Meter] = set()
         for reply in self._replies(ryu_wire.meters_request(self.datapath), "its meters"):
             meters.update(ryu_wire.our_meters(reply.body))
             if len(meters) > METERS:
-                raise ryu_wire.Malformed(f"more than {METERS} meters")
+                raise Malformed(f"more than {METERS} meters")
         metered: dict[int, int] = {}
         if meters:
             for reply in self._replies(ryu_wire.meter_stats_request(self.datapath), "what its meters dropped"):
@@ -149,7 +150,7 @@ class SwitchSession:
                 hub.sleep(0)
                 if reply.xid != xid:
                     continue
-                if isinstance(reply, parser.OFPErrorMsg):
+                if isinstance(reply, ErrorMessage):
                     raise _Refused(f"cannot read {what}: {ryu_wire.error_name(reply)}")
                 yield reply
                 more = reply.flags & ofp.OFPMPF_REPLY_MORE
@@ -172,7 +173,7 @@ class SwitchSession:
         errors = []
         while True:
             answer = self._next()
-            if isinstance(answer, parser.OFPErrorMsg) and answer.xid in sent:
+            if isinstance(answer, ErrorMessage) and answer.xid in sent:
                 errors.append(ryu_wire.refused_step(sent[answer.xid], answer))
             elif answer.xid == barrier:
                 self._awaited.clear()
@@ -193,9 +194,9 @@ class SwitchSession:
             xid = self._ask(ryu_wire.bundle_control(self.datapath, bundle, request))
             while True:
                 answer = self._next()
-                if isinstance(answer, parser.OFPErrorMsg) and answer.xid in steps:
+                if isinstance(answer, ErrorMessage) and answer.xid in steps:
                     errors.append(ryu_wire.refused_step(steps[answer.xid], answer))
-                elif isinstance(answer, parser.OFPErrorMsg) and answer.xid == xid:
+                elif isinstance(answer, ErrorMessage) and answer.xid == xid:
                     raise _Refused(f"cannot {what} a bundle: {ryu_wire.error_name(answer)}")
                 elif answer.xid == xid:
                     return

@@ -5,8 +5,8 @@ Out: a `Step` of a plan becomes a message of Ryu's classes, to be added to a bun
 In: flow, group and meter descriptions become `Flow`, `Group` and `Meter`, equal to what was sent. They are decoded here
 from the bytes and not by Ryu, whose decoder of groups reads past the end of buckets and groups (it takes the next
 bucket for a property of this one, and hangs if that is empty), whose decoder of meters hangs on a band of length 0, and
-which loses a whole reply over one action it doesn't know. `keep_descriptions_raw` takes it out of the way. Packets that
-a switch hands up are read here too (`packet_in`): at their rate Ryu's classes cost more than the decision.
+which loses a whole reply over one action it doesn't know. Packets that a switch hands up are read here too
+(`packet_in`): at their rate Ryu's classes cost more than the decision. `messages` reads everything else.
 
 Rules of the decoder: every length is checked before it is used, every loop consumes its input, and what we do not know
 becomes `Opaque` (or an ``opaque`` match) with its bytes in hex. Only framing that contradicts itself is `Malformed`.
@@ -29,23 +29,22 @@ from ryu.ofproto import ofproto_v1_5_parser as parser
 from ryu.ofproto import oxm_fields
 
 from portlb_app import nicira, openflow, pipeline
+from portlb_app.messages import LONGEST, PACKET_IN_HEAD, VERSION, ErrorMessage, Malformed, RawEntry
 from portlb_app.openflow import (
     FIELDS,
     Action,
     CheckLarger,
+    Conntrack,
     CopyField,
     CopyToController,
     Flow,
     Goto,
     Group,
     Kind,
-    Learn,
-    Learned,
     Match,
     Meter,
     Opaque,
     Output,
-    Reassemble,
     Resubmit,
     Selection,
     SetField,
@@ -58,7 +57,6 @@ from portlb_app.pipeline import row_told
 from portlb_app.plan import Step
 from portlb_app.punt import Punted
 
-VERSION = ofp.OFP_VERSION
 BUNDLE_FLAGS = ofp.OFPBF_ATOMIC | ofp.OFPBF_ORDERED
 
 _RYU_NAMES = {
@@ -83,12 +81,19 @@ class _Ericsson(oxm_fields._OxmClass):  # type: ignore[misc]
     _class = 0x1000
 
 
+class _Nicira(oxm_fields._OxmClass):  # type: ignore[misc]
+    """Fields of IP beyond OpenFlow's: Open vSwitch's NXM_NX (ovs-fields(7))."""
+
+    _class = 0x0001
+
+
 def _teach_ryu() -> None:
     """Give Ryu's tables of match fields those of ours it does not know."""
     if not any(isinstance(field, _Ericsson) for field in ofp.oxm_types):
         ofp.oxm_types += [
             _Ericsson("nd_reserved", 1, type_desc.Int4),
             _Ericsson("nd_options_type", 2, type_desc.Int1),
+            _Nicira("nw_ttl", 29, type_desc.Int1),
         ]
         oxm_fields.generate(ofp.__name__)
 
@@ -127,10 +132,6 @@ _XREGS_MASKED = {0x8001 << 16 | number << 9 | 1 << 8 | 16: number for number in 
 def _reg_masked(number: int) -> int:
     """NXM_NX_REG_W, which is what we send."""
     return 0x0001 << 16 | number << 9 | 1 << 8 | 8
-
-
-class Malformed(Exception):
-    """Bytes from a switch that contradict themselves; str() says where."""
 
 
 # ---- values to messages ----------------------------------------------------------------------------------------------
@@ -210,7 +211,7 @@ def _ryu_action(action: Action) -> Any:
             return parser.OFPActionOutput(openflow.CONTROLLER, openflow.WHOLE_PACKET)
         case SetField(name, value):
             return parser.OFPActionSetField(**{_ryu_name(name): _ryu_value(name, value)})
-        case Resubmit() | Learn() | Reassemble() | CopyToController() | CheckLarger():
+        case Resubmit() | Conntrack() | CopyToController() | CheckLarger():
             return _Raw(nicira.encode(action))
         case CopyField(source, target):
             oxm_ids = [parser.OFPOxmId(_ryu_name(name)) for name in (source, target)]
@@ -310,10 +311,6 @@ def message(datapath: Any, step: Step) -> Any:
             return _group_mod(datapath, step.verb, group)
         case Meter() as meter:
             return _meter_mod(datapath, step.verb, meter)
-        case Learned(table, cookie, port):
-            return parser.OFPFlowMod(
-                datapath, cookie, (1 << 64) - 1, table, ofp.OFPFC_DELETE, out_port=port, out_group=ofp.OFPG_ANY
-            )
 
 
 def bundle_add(datapath: Any, bundle: int, step: Step) -> Any:
@@ -351,7 +348,7 @@ _PACKET_OUT = struct.Struct("!BBHIIHHHHII4x")
 
 
 def packet_out(in_port: int, actions: tuple[Action, ...], frame: bytes) -> bytes:
-    """The message that has the switch do `actions` with a frame that came in on `in_port`.
+    """The message that has the switch do `actions` with a frame that came in on `in_port`; it must fit (`fits`).
 
     Made from the bytes, because it is made once per packet; nobody waits for an answer to it, so its xid is 0.
     """
@@ -365,6 +362,11 @@ def packet_out(in_port: int, actions: tuple[Action, ...], frame: bytes) -> bytes
     return head + done + frame
 
 
+def fits(actions: tuple[Action, ...], frame: bytes) -> bool:
+    """Whether `packet_out` can say this: no message is longer than its 16 bits of length can tell."""
+    return _PACKET_OUT.size + len(_actions_bytes(actions)) + len(frame) <= LONGEST
+
+
 @lru_cache(maxsize=4096)
 def _actions_bytes(actions: tuple[Action, ...]) -> bytes:
     data = bytearray()
@@ -374,84 +376,6 @@ def _actions_bytes(actions: tuple[Action, ...]) -> bytes:
 
 
 # ---- messages to values ----------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class RawEntry:
-    """One undecoded entry of a multipart reply; `length` is what Ryu's loop over the entries asks for."""
-
-    data: bytes
-
-    @property
-    def length(self) -> int:
-        """Bytes this entry takes in the reply."""
-        return len(self.data)
-
-    @classmethod
-    def parser(cls, buf: bytes, offset: int) -> RawEntry:
-        """The entry that begins at `offset`: its first two bytes are its length."""
-        if len(buf) - offset < 2:
-            raise Malformed("a description is cut off")
-        length = int.from_bytes(buf[offset : offset + 2], "big")
-        if not 2 <= length <= len(buf) - offset:
-            raise Malformed(f"a description says it has {length} bytes")
-        return cls(bytes(buf[offset : offset + length]))
-
-
-class RawMeter(RawEntry):
-    """The same of a meter's statistics (7.3.5.13), where the length is behind the meter's number."""
-
-    @classmethod
-    def parser(cls, buf: bytes, offset: int) -> RawMeter:
-        """The entry that begins at `offset`."""
-        length = int.from_bytes(buf[offset + 4 : offset + 6], "big")
-        if not 6 <= length <= len(buf) - offset:
-            raise Malformed(f"a meter's statistics say they have {length} bytes")
-        return cls(bytes(buf[offset : offset + length]))
-
-
-_PORT = struct.Struct("!IH26xII")
-"""struct ofp_port (7.2.1): number, length, what the port is called, how it is set, how it is; properties follow."""
-_PORT_STATUS = struct.Struct("!8xB7x")
-"""struct ofp_port_status (7.4.3) with its header: what happened to the port that follows."""
-
-
-@dataclass(frozen=True, slots=True)
-class Port:
-    """What matters of a port's description: its OpenFlow number, and whether it is up. Its names are Ryu's."""
-
-    port_no: int
-    length: int
-    up: bool
-
-    @classmethod
-    def parser(cls, buf: bytes, offset: int) -> Port:
-        """The port that is described at `offset`; what its properties say is not looked at."""
-        if len(buf) - offset < _PORT.size:
-            raise Malformed("a port's description is cut off")
-        number, length, config, state = _PORT.unpack_from(buf, offset)
-        if not _PORT.size <= length <= len(buf) - offset:
-            raise Malformed(f"a port's description says it has {length} bytes")
-        return cls(number, length, not (config & ofp.OFPPC_PORT_DOWN or state & ofp.OFPPS_LINK_DOWN))
-
-
-def port_status(message: bytes) -> tuple[Port, bool]:
-    """The port that a port status message (with its header) is about, and whether it is there; Malformed."""
-    port = Port.parser(message, _PORT_STATUS.size)
-    (reason,) = _PORT_STATUS.unpack_from(message)
-    return port, reason != ofp.OFPPR_DELETE
-
-
-def keep_descriptions_raw() -> None:
-    """Make Ryu hand over raw what `decode_flow`, `decode_group`, `decode_meter` and `our_metered` read, and ports.
-
-    Ryu keeps every port of a switch with its properties, and believes their lengths.
-    """
-    parser.OFPPortDescStatsReply.cls_stats_body_cls = Port
-    parser.OFPMeterStatsReply.cls_stats_body_cls = RawMeter
-    parser.OFPFlowDescStatsReply.cls_stats_body_cls = RawEntry
-    parser.OFPGroupDescStatsReply.cls_stats_body_cls = RawEntry
-    parser.OFPMeterDescStatsReply.cls_stats_body_cls = RawEntry
 
 
 def _pieces(data: bytes, align: int = 1) -> Iterator[tuple[int, bytes]]:
@@ -666,17 +590,17 @@ _REMEDIES = {
 """What to do where it is plain, by the name of the code (7.5.4)."""
 
 
-def error_name(error: Any) -> str:
+def error_name(error: ErrorMessage) -> str:
     """An error message's type and code as the specification names them, and what to do where that is plain."""
     if error.type == ofp.OFPET_EXPERIMENTER:
-        return f"experimenter error {error.experimenter:#x}/{error.exp_type}"
+        return f"experimenter error {error.experimenter:#x}/{error.code}"
     kind = ofp.ofp_error_type_to_str(error.type)
     code = ofp.ofp_error_code_to_str(error.type, error.code)
     remedy = _REMEDIES.get(code.partition("(")[0])
     return f"{kind} {code}" + (f": {remedy}" if remedy else "")
 
 
-def refused_step(step: Step, error: Any) -> str:
+def refused_step(step: Step, error: ErrorMessage) -> str:
     """One line about a step a switch refused: the step as ovs-ofctl text, then the switch's reason."""
     text = str(step.what)
     return f"{step.verb} {step.noun} {text if len(text) <= 300 else text[:300] + '…'}: {error_name(error)}"
@@ -733,10 +657,6 @@ def our_metered(entries: Iterable[RawEntry]) -> Iterator[tuple[int, int]]:
 # ---- packets a switch hands up ---------------------------------------------------------------------------------------
 
 
-_PACKET_IN = struct.Struct("!8xIHBBQ")
-"""struct ofp_packet_in (7.4.1) with its header; a match and two bytes of padding follow, then the frame."""
-
-
 def packet_in_cookie(message: bytes) -> int:
     """The cookie of the flow that sent a packet-in message, 0 if it is cut off before; for who won't read the rest."""
     return int.from_bytes(message[16:24], "big") if len(message) >= 24 else 0
@@ -745,17 +665,19 @@ def packet_in_cookie(message: bytes) -> int:
 def packet_in(message: bytes) -> Punted | None:
     """What a packet-in message (with its header) hands up; None if it is cut off, buffered, or names no port.
 
+    The frame may be the beginning only of what the switch received.
+
     Its row is in the lower half of the first 64-bit packet register (7.2.3.11), reg1, which Open vSwitch tells if one
     half is not 0.
     """
-    if len(message) < _PACKET_IN.size + 4:
+    if len(message) < PACKET_IN_HEAD.size + 4:
         return None
-    buffer, total, _, _, cookie = _PACKET_IN.unpack_from(message)
-    at = _PACKET_IN.size
+    buffer, total, _, _, cookie = PACKET_IN_HEAD.unpack_from(message)
+    at = PACKET_IN_HEAD.size
     (length,) = struct.unpack_from("!H", message, at + 2)
     start = at + -(-length // 8) * 8 + 2
     frame = message[start:]
-    if buffer != ofp.OFP_NO_BUFFER or length < 4 or start > len(message) or total != len(frame):
+    if buffer != ofp.OFP_NO_BUFFER or length < 4 or start > len(message) or total < len(frame):
         return None
     port, register = None, 0
     at, end = at + 4, at + length

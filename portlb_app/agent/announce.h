@@ -24,9 +24,9 @@ enum answer {
 static __always_inline int make_probe(struct __sk_buff *skb, struct packet *packet, struct segment *segment,
 				      enum host host, __be16 sport, __be16 dport, __u16 bit, __u8 flags, __be16 port)
 {
-	struct numbers numbers;
+	struct numbers numbers = {};
 
-	if (!ask_socket(skb, packet, &packet->key, host, &numbers))
+	if (!ask_socket(skb, &packet->key, host, &numbers))
 		return NO_SOCKET;
 	/* Told to close while data is on its way to it, the client might take a pause of the path for the end. */
 	if (host == SERVER && !(flags & (OPTION_IN_PLACE | OPTION_RESET)) && numbers.sent != numbers.unacknowledged)
@@ -49,7 +49,7 @@ static __always_inline int make_server_announcement(struct __sk_buff *skb, __be1
 	    !read_tcp(skb, &packet, &segment, FROM_VIP))
 		return IMPOSSIBLE;
 	entry = bpf_map_lookup_elem(&connections, &packet.key);
-	if (!entry || entry->state == ALIAS)
+	if (!entry)
 		return GONE;
 	if (is_closing(entry) || (entry->flags & (FIN_LOCAL | FIN_REMOTE)))
 		return entry->flags & LEAVING ? FOLLOWED : GONE;
@@ -83,7 +83,7 @@ static __always_inline int make_client_announcement(struct __sk_buff *skb, __be1
 	    !read_tcp(skb, &packet, &segment, TO_VIP))
 		return IMPOSSIBLE;
 	entry = bpf_map_lookup_elem(&connections, &packet.key);
-	if (!entry || entry->state == ALIAS || is_closing(entry))
+	if (!entry || is_closing(entry))
 		return GONE;
 	if (entry->client_port == port)
 		return FOLLOWED;
@@ -97,7 +97,10 @@ static __always_inline int make_client_announcement(struct __sk_buff *skb, __be1
 		return make_probe(skb, &packet, &segment, CLIENT, port, port_of(entry->wire), REDIRECT_CONFIRM,
 				  OPTION_CONFIRM, client_port_of(entry, segment.sport));
 	}
-	if (!add_alias(skb, &packet, &packet.key, &entry->name, port, entry->wire))
+	if (((entry->flags & OWN_MOVING) || entry->client_port) && entry->client_target != port &&
+	    entry->client_target != packet.key.client_port)
+		delete_alias(&packet.key, &entry->name, entry->client_target, entry->wire);
+	if (!add_alias(skb, &packet.key, &entry->name, port, entry->wire))
 		return IMPOSSIBLE;
 	entry->client_target = port;
 	set(entry, OWN_MOVING);
@@ -109,7 +112,7 @@ static __always_inline int make_client_announcement(struct __sk_buff *skb, __be1
 static __always_inline int end_program(struct __sk_buff *skb, __u32 interface)
 {
 	struct connection *entry;
-	struct numbers numbers;
+	struct numbers numbers = {};
 	struct segment segment;
 	struct packet packet;
 	__u32 flags, isn;
@@ -118,13 +121,13 @@ static __always_inline int end_program(struct __sk_buff *skb, __u32 interface)
 	    !read_tcp(skb, &packet, &segment, FROM_VIP))
 		return IMPOSSIBLE;
 	entry = bpf_map_lookup_elem(&connections, &packet.key);
-	if (!entry || entry->state == ALIAS || !(entry->flags & LEAVING))
+	if (!entry || !(entry->flags & LEAVING))
 		return GONE;
 	flags = *(volatile __u32 *)&entry->flags;
 	isn = entry->server_seq;
 	if (flags & (ENDED | FIN_LOCAL | FIN_REMOTE | DOUBTFUL))
 		return FOLLOWED;
-	if (!ask_socket(skb, &packet, &packet.key, CLIENT, &numbers))
+	if (!ask_socket(skb, &packet.key, CLIENT, &numbers))
 		return NO_SOCKET;
 	if (numbers.sent != numbers.unacknowledged)
 		return BUSY;

@@ -254,14 +254,15 @@ def _run_health(arguments: argparse.Namespace) -> int:
     with loader.agents(arguments.interface) as found:
         for role in _roles(arguments, found):
             pids, all_known = processes.holders(found[role].programs.values())
-            well, words = report.health(found[role].programs, found[role].entries(), pids, all_known)
+            agent = found[role]
+            well, words = report.health(agent.programs, agent.entries(), pids, all_known, agent.silent_paths())
             print(f"{role} agent on {arguments.interface}: {words}")
             all_well = all_well and well
     return 0 if all_well else 1
 
 
 def _run_detach(arguments: argparse.Namespace) -> int:
-    with loader.agents(arguments.interface) as found:
+    with loader.agents(arguments.interface, any_version=True) as found:
         chosen = {role: found[role].programs for role in _roles(arguments, found)}
         for role, programs in chosen.items():
             pids, _ = processes.holders(programs.values())

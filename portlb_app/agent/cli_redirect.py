@@ -5,9 +5,10 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
-from collections.abc import Callable, Iterable
+import sys
+from collections.abc import Callable
 
-from portlb_app.agent import loader, record, redirect
+from portlb_app.agent import loader, redirect
 from portlb_app.agent.mapping import Address
 from portlb_app.agent.record import Record
 
@@ -79,8 +80,13 @@ def _report(outcome: redirect.Outcome) -> int:
 
 
 def _run_connections(arguments: argparse.Namespace) -> int:
+    known: list[tuple[str, Record]] = []
     with loader.agents(arguments.interface) as found:
-        known = [(role, each) for role, agent in found.items() for each in _known(agent)]
+        for role, agent in found.items():
+            walk = agent.connections()
+            known += ((role, each) for each in walk)
+            if walk.cut:
+                print(f"{role}: the list is cut: connections come and go faster than it is read", file=sys.stderr)
     if arguments.format == "json":
         print(json.dumps([{"role": role, **_plain(each)} for role, each in known], indent=2))
         return 0
@@ -88,14 +94,6 @@ def _run_connections(arguments: argparse.Namespace) -> int:
     for role, each in known:
         print(f"{role:<7} {_client(each):<45} {_wire(each):<14} {_program(each):<12} {each.state:<8} {each.idle:.0f} s")
     return 0
-
-
-def _known(agent: loader.Running) -> Iterable[Record]:
-    """Those half-open first, where they have a map of their own."""
-    if "half_open" in agent.maps:
-        yield from record.half_open(agent.maps["half_open"])
-    if "connections" in agent.maps:
-        yield from record.connections(agent.maps["connections"])
 
 
 def _plain(each: Record) -> dict[str, object]:

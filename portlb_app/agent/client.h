@@ -2,13 +2,14 @@
  * The client's side of the redirect protocol (docs/protocol.md, "The connection").
  *
  * The program talks to VIP:X throughout. The connection's own entry is keyed by X and serves the packets sent; where
- * the wire uses other ports than the program, an ALIAS keyed by them serves the packets received. So each data packet
- * costs one look-up.
+ * the wire uses other ports than the program, an alias keyed by them serves the packets received. So each data packet
+ * of a redirected connection costs one look-up.
  */
 #pragma once
 
 #include "ending.h"
 #include "icmp.h"
+#include "paths.h"
 
 #define MACS_MAX 16
 
@@ -32,69 +33,6 @@ const volatile struct {
 #define PATIENCE_MAX MOMENTS(1500)
 #define STEERED_SYNS 2 /* SYNs sent to a port redirected to before the program's own is asked */
 
-/*
- * What is known of the path to a VIP, for each kind of name. A connection that had to fall back says that the path does
- * not let announced spots of the kind through, unless others have lately been heard from theirs: then it was bad luck,
- * the first few times.
- */
-struct path_key {
-	struct address vip;
-	__u32 naming;
-};
-
-struct path {
-	__u32 silent_until; /* tick until which announced ports are not followed; 0: they are */
-	__u32 confirmed;    /* tick at which one was heard last, rounded; 0: never */
-	__u32 fallen_back;  /* connections in a row since then */
-};
-
-#define PATH_MEMORY TICKS(300)
-#define BAD_LUCK 3
-
-struct {
-	__uint(type, BPF_MAP_TYPE_LRU_HASH);
-	__uint(max_entries, 256);
-	__type(key, struct path_key);
-	__type(value, struct path);
-} paths SEC(".maps");
-
-static __always_inline bool is_path_silent(const struct address *vip, __u32 spot)
-{
-	const struct path_key key = {.vip = *vip, .naming = naming_of(spot)};
-	const struct path *path = bpf_map_lookup_elem(&paths, &key);
-
-	return path && path->silent_until && (__s32)(path->silent_until - tick()) > 0;
-}
-
-static __always_inline void note_confirmed(const struct address *vip, __u32 spot)
-{
-	const struct path_key key = {.vip = *vip, .naming = naming_of(spot)};
-	struct path *path = bpf_map_lookup_elem(&paths, &key), fresh = {.confirmed = lately};
-
-	if (!path) {
-		bpf_map_update_elem(&paths, &key, &fresh, BPF_ANY);
-		return;
-	}
-	if (path->fallen_back)
-		path->fallen_back = 0;
-	if (fresh.confirmed - path->confirmed >= TOUCH_EVERY)
-		path->confirmed = fresh.confirmed;
-}
-
-static __always_inline void note_fallen_back(const struct address *vip, __u32 spot)
-{
-	const struct path_key key = {.vip = *vip, .naming = naming_of(spot)};
-	struct path *path = bpf_map_lookup_elem(&paths, &key), fresh = {.silent_until = tick() + PATH_MEMORY};
-
-	if (!path) {
-		bpf_map_update_elem(&paths, &key, &fresh, BPF_ANY);
-		return;
-	}
-	if (++path->fallen_back < BAD_LUCK && path->confirmed && tick() - path->confirmed < PATH_MEMORY)
-		return;
-	path->silent_until = fresh.silent_until;
-}
-
 /* Header bits that say to the switch, packet by packet, that the pool's rows decide. */
 static __always_inline __u16 redirect_bit(void)
 {
@@ -117,38 +55,60 @@ static __always_inline __u16 label_bits(const struct connection *entry)
 	return entry->flags & HEARD ? REDIRECT | REDIRECT_CONFIRM : REDIRECT_CONFIRM;
 }
 
-/* Is a live connection on the wire with these port numbers? One that is merely silent has its socket. */
-static __always_inline bool is_taken(struct __sk_buff *skb, const struct packet *packet, const struct key *key,
-				     const struct connection *entry)
+/* Does a connection use the port numbers it has on the wire? One that is merely silent has its socket. */
+static __always_inline bool is_used(struct __sk_buff *skb, const struct key *key, const struct connection *entry)
 {
-	struct key owner_key = *key;
-	const struct connection *owner = entry->state == ALIAS ? follow(&owner_key, entry) : entry;
-	struct numbers numbers;
+	return entry->state == OPENING || is_live(entry) || (!is_closing(entry) && has_socket(skb, key, CLIENT));
+}
 
-	return owner && (owner->state == OPENING || is_live(owner) ||
-			 (!is_closing(owner) && ask_socket(skb, packet, &owner_key, CLIENT, &numbers)));
+/* Make sure that no alias has these port numbers. False: a connection uses them. */
+static __always_inline bool free_alias(struct __sk_buff *skb, const struct key *at)
+{
+	struct alias *alias = bpf_map_lookup_elem(&aliases, at);
+	struct scratch *scratch = use_scratch();
+	const struct connection *owner;
+
+	if (!alias)
+		return true;
+	if (!scratch)
+		return false;
+	scratch->owner = *at;
+	owner = follow(&scratch->owner, alias);
+	if ((owner && is_used(skb, &scratch->owner, owner)) || !claim(&alias->flags))
+		return false;
+	bpf_map_delete_elem(&aliases, at);
+	return true;
 }
 
 /*
  * Let packets from spot `wire` of the server, whose name is `name` if it has one, reach the connection behind `key`.
  * False: counted, they cannot.
  */
-static __always_inline bool add_alias(struct __sk_buff *skb, const struct packet *packet, const struct key *key,
-				      const union name *name, __be16 client_port, __u32 wire)
+static __noinline bool add_alias(struct __sk_buff *skb, const struct key *key, const union name *name,
+				 __be16 client_port, __u32 wire)
 {
-	struct key alias_key = key_at(key, name, client_port, wire);
-	struct connection alias = alias_of(key, wire);
+	struct scratch *scratch = use_scratch();
 	struct connection *other;
+	struct alias *there;
+	struct key *at;
 
 	if (port_of(wire) == key->port && client_port == key->client_port && naming_of(wire) != NAME_ADDRESS)
 		return true;
-	other = bpf_map_lookup_elem(&connections, &alias_key);
-	if (other && !(other->state == ALIAS && other->opened == alias.opened && other->client_port == alias.client_port) &&
-	    is_taken(skb, packet, &alias_key, other)) {
+	if (!scratch)
+		return false;
+	at = &scratch->alias_key;
+	*at = *key;
+	move_key(at, name, client_port, wire);
+	there = bpf_map_lookup_elem(&aliases, at);
+	if (there && leads_to(there, key) && there->wire == wire && !(there->flags & CLAIMED))
+		return true;
+	other = bpf_map_lookup_elem(&connections, at);
+	if ((other && is_used(skb, at, other)) || (there && !leads_to(there, key) && !free_alias(skb, at))) {
 		count(COUNT_collision);
 		return false;
 	}
-	if (bpf_map_update_elem(&connections, &alias_key, &alias, BPF_ANY)) {
+	scratch->alias = alias_of(key, wire);
+	if (bpf_map_update_elem(&aliases, at, &scratch->alias, BPF_ANY)) {
 		count(COUNT_map_full);
 		return false;
 	}
@@ -156,29 +116,29 @@ static __always_inline bool add_alias(struct __sk_buff *skb, const struct packet
 }
 
 /* The same at each port that the server may know as the client's. */
-static __always_inline bool add_aliases(struct __sk_buff *skb, const struct packet *packet, const struct key *key,
-					const struct connection *entry, __u32 wire)
+static __always_inline bool add_aliases(struct __sk_buff *skb, const struct key *key, const struct connection *entry,
+					__u32 wire)
 {
 	__be16 now = entry->client_port, target = entry->client_target;
 	const union name *name = &entry->name;
 
-	if (!add_alias(skb, packet, key, name, key->client_port, wire))
+	if (!add_alias(skb, key, name, key->client_port, wire))
 		return false;
 	if (!now && !(entry->flags & OWN_MOVING)) /* never moved: there is no target */
 		return true;
-	return add_alias(skb, packet, key, name, target, wire) &&
-	       (!now || add_alias(skb, packet, key, name, now, wire));
+	return add_alias(skb, key, name, target, wire) && (!now || add_alias(skb, key, name, now, wire));
 }
 
 /* Have packets from a port left looked at one by one again. */
 static __always_inline void doubt_alias(const struct key *key, const struct connection *entry, __be16 client_port)
 {
-	struct key alias_key = key_at(key, &entry->name, client_port, entry->wire);
-	struct connection *alias;
+	struct key alias_key = *key;
+	struct alias *alias;
 
-	alias = bpf_map_lookup_elem(&connections, &alias_key);
-	if (alias && alias->state == ALIAS)
-		clear(alias, HEARD);
+	move_key(&alias_key, &entry->name, client_port, entry->wire);
+	alias = bpf_map_lookup_elem(&aliases, &alias_key);
+	if (alias)
+		__sync_fetch_and_and(&alias->flags, ~HEARD);
 }
 
 static __always_inline void doubt_aliases(const struct key *key, const struct connection *entry)
@@ -190,16 +150,6 @@ static __always_inline void doubt_aliases(const struct key *key, const struct co
 	}
 }
 
-static __always_inline void delete_alias(const struct key *key, const struct connection *entry)
-{
-	struct key alias_key = key_at(key, &entry->name, key->client_port, entry->wire);
-	const struct connection *alias;
-
-	alias = bpf_map_lookup_elem(&connections, &alias_key);
-	if (alias && alias->state == ALIAS && alias->opened == key->port && alias->client_port == key->client_port)
-		bpf_map_delete_elem(&connections, &alias_key);
-}
-
 /* Step 1: the SYN leaves with REDIRECT. A repeated one keeps its entry, another one replaces it. */
 static __always_inline int client_syn(struct __sk_buff *skb, const struct packet *packet, struct segment *segment,
 				      struct connection *entry)
@@ -208,15 +158,15 @@ static __always_inline int client_syn(struct __sk_buff *skb, const struct packet
 	__be16 opened = key->port, from = 0;
 	__u16 word = segment->word | redirect_bit();
 
-	if (entry && entry->state == ALIAS) {
-		if (is_taken(skb, packet, key, entry)) {
-			count(COUNT_collision);
-			return DROP;
-		}
-		entry = NULL;
+	if (is_signed(skb, packet, segment)) { /* RFC 2385, RFC 5925: what is changed on the way is refused */
+		if (entry)
+			forget(key, entry, CLIENT);
+		count(COUNT_signed);
+		return PASS;
 	}
 	if (entry && entry->client_seq == segment->seq) {
 		touch(entry);
+		clear(entry, DOUBTFUL);
 		if (entry->state == OPENING) {
 			entry->since = moment();
 			entry->copies++;
@@ -229,31 +179,39 @@ static __always_inline int client_syn(struct __sk_buff *skb, const struct packet
 		opened = entry->opened;
 		from = entry->state == OPENING ? entry->before : 0;
 	} else {
-		struct connection fresh = {
+		struct scratch *scratch = use_scratch();
+		struct connection *fresh;
+
+		if (!scratch)
+			return PASS;
+		fresh = &scratch->fresh;
+		*fresh = (struct connection){
 			.seen = tick(),
 			.since = moment(),
 			.client_seq = segment->seq,
+			.sent = segment->seq + 1 + segment->data,
 			.early = segment->data,
 			.state = OPENING,
 			.copies = 1,
 		};
 
-		if (entry && entry->wire != key->port)
-			delete_alias(key, entry);
+		if (!free_alias(skb, key)) {
+			count(COUNT_collision);
+			return DROP;
+		}
+		fresh->opened = fresh->wire = key->port;
+		if (!remember(skb, key, fresh, entry, CLIENT))
+			return PASS; /* without an entry nobody could follow the answer: open plainly */
 		if (take_steer(key, &opened, &from)) {
-			if (add_alias(skb, packet, key, &fresh.name, key->client_port, opened)) {
+			entry = bpf_map_lookup_elem(&connections, key);
+			if (entry && add_alias(skb, key, &fresh->name, key->client_port, opened)) {
+				entry->opened = entry->wire = opened;
+				entry->before = from;
 				count(COUNT_steered);
 			} else {
 				opened = key->port;
 				from = 0;
 			}
-		}
-		fresh.opened = fresh.wire = opened;
-		fresh.before = from;
-		if (bpf_map_update_elem(&connections, key, &fresh, BPF_ANY)) {
-			/* Without an entry nobody could follow the answer: open plainly. */
-			count(COUNT_map_full);
-			return PASS;
 		}
 	}
 	count(COUNT_syn_marked);
@@ -352,7 +310,7 @@ static __always_inline bool client_has_name(struct __sk_buff *skb, const struct 
 	}
 }
 
-static __always_inline int client_egress_tcp(struct __sk_buff *skb, struct packet *packet)
+static __noinline int client_egress_tcp(struct __sk_buff *skb, struct packet *packet)
 {
 	__u8 mac[6] = {}; /* the VIP's, as this host knows it */
 	struct connection *entry;
@@ -365,7 +323,7 @@ static __always_inline int client_egress_tcp(struct __sk_buff *skb, struct packe
 	entry = bpf_map_lookup_elem(&connections, &packet->key);
 	if (is_syn(&segment))
 		return client_syn(skb, packet, &segment, entry);
-	if (!entry || entry->state == ALIAS)
+	if (!entry)
 		return PASS;
 
 	if (naming_of(entry->wire)) {
@@ -377,9 +335,9 @@ static __always_inline int client_egress_tcp(struct __sk_buff *skb, struct packe
 	}
 	sport = client_port_of(entry, segment.sport);
 	if ((entry->flags & (ENDED | WATCHED)) && disturb(entry))
-		return ended_egress(skb, packet, &segment, entry, sport, 
+		return ended_egress(skb, packet, &segment, entry, sport,
 				    entry->state == BOUND ? label_bits(entry) : redirect_bit());
-	note_local(entry, &segment);
+	note_local(skb, &packet->key, entry, &segment, CLIENT);
 	word = segment.word;
 
 	/*
@@ -447,13 +405,16 @@ static __always_inline bool may_follow(const struct packet *packet, const struct
 }
 
 /* Bind the connection behind `key` to what its first SYN/ACK says (step 2). */
-static __always_inline void bind(struct __sk_buff *skb, const struct packet *packet, const struct key *key,
-				 struct connection *entry, const struct segment *segment,
-				 const struct announcement *found, bool confirm)
+static __always_inline void bind(struct __sk_buff *skb, const struct key *key, struct connection *entry,
+				 const struct segment *segment, const struct announcement *found, bool confirm)
 {
 	__u32 now = moment(), took = now - entry->since, wire = announced_spot(found, port_of(entry->opened));
+	struct numbers numbers = {};
 
 	entry->server_seq = segment->seq;
+	entry->received = segment->seq + 1;
+	if (find_socket(skb, key, CLIENT, &numbers) == NOTHING)
+		set(entry, AWAY);
 	entry->before = entry->opened;
 	entry->state = PLAIN;
 	if (!confirm) {
@@ -472,7 +433,7 @@ static __always_inline void bind(struct __sk_buff *skb, const struct packet *pac
 		count(COUNT_remembered);
 		return;
 	}
-	if (!add_alias(skb, packet, key, &entry->name, key->client_port, wire))
+	if (!add_alias(skb, key, &entry->name, key->client_port, wire))
 		return;
 	entry->before = entry->opened;
 	entry->wire = wire;
@@ -504,7 +465,7 @@ static __always_inline int client_synack(struct __sk_buff *skb, const struct pac
 		}
 		if (found.bad)
 			count(COUNT_bad_option);
-		bind(skb, packet, key, entry, segment, &found, confirm);
+		bind(skb, key, entry, segment, &found, confirm);
 	} else {
 		/* The same one again means that the third ACK was lost: the kernel must see it, to repeat that ACK. */
 		__u32 announced = !(entry->flags & ANNOUNCED) ? 0 : entry->state == BOUND ? entry->wire : entry->before;
@@ -546,15 +507,13 @@ static __always_inline int client_announcement(struct __sk_buff *skb, const stru
 					       struct segment *segment, const struct key *key,
 					       struct connection *entry, const struct announcement *found)
 {
-	if (entry->state == OPENING || !in_window(skb, packet, segment, key, CLIENT)) {
+	if (entry->state == OPENING || !in_window(skb, segment, key, CLIENT)) {
 		count(COUNT_forged_announcement);
 		return DROP;
 	}
 	if (!found->port)
 		goto refused;
 	if (!(found->flags & OPTION_IN_PLACE)) {
-		struct closure closure = {.key = *key, .reset = found->flags & OPTION_RESET};
-
 		if (!(entry->flags & LEAVING)) {
 			add_steer(key, found->port, entry->wire);
 			doubt_aliases(key, entry);
@@ -562,16 +521,19 @@ static __always_inline int client_announcement(struct __sk_buff *skb, const stru
 			count(COUNT_reopen);
 		}
 		/* Repeated with each announcement: the process may not have been there to hear of the first. */
-		bpf_ringbuf_output(&closures, &closure, sizeof(closure), 0);
+		ask_to_close(key, found->flags & OPTION_RESET);
 		return DROP;
 	}
 	if (found->port != entry->wire) {
 		/* Not before the last port was heard: `before` is then the only one known to work. */
 		if (entry->state == BOUND && !(entry->flags & HEARD))
 			goto refused;
-		if (!add_aliases(skb, packet, key, entry, found->port))
+		if (!add_aliases(skb, key, entry, found->port))
 			goto refused;
 		doubt_aliases(key, entry);
+		if (entry->before && entry->before != entry->wire && entry->before != key->port &&
+		    entry->before != found->port)
+			delete_aliases(key, entry, entry->before, CLIENT);
 		entry->before = entry->wire;
 		entry->wire = found->port;
 		entry->since = moment();
@@ -612,7 +574,7 @@ static __always_inline bool has_confirm(struct __sk_buff *skb, const struct pack
 /* The first packets from a port, and the last: what they say of the connection. False: drop the packet. */
 static __always_inline bool client_hear(struct __sk_buff *skb, const struct packet *packet,
 					const struct segment *segment, const struct key *key,
-					struct connection *entry, struct connection *alias)
+					struct connection *entry, struct alias *alias)
 {
 	bool awaited = (entry->flags & OWN_MOVING) && packet->key.client_port == entry->client_target;
 	bool reset = segment->word & TCP_RST;
@@ -621,7 +583,7 @@ static __always_inline bool client_hear(struct __sk_buff *skb, const struct pack
 	if (awaited) {
 		if (reset && !has_confirm(skb, packet, segment))
 			return false; /* a middlebox's: the connection is well where it is */
-		if (in_window(skb, packet, segment, key, CLIENT)) {
+		if (in_window(skb, segment, key, CLIENT)) {
 			entry->client_target = entry->client_port ? entry->client_port : packet->key.client_port;
 			entry->client_port = packet->key.client_port;
 			clear(entry, OWN_MOVING);
@@ -642,13 +604,15 @@ static __always_inline bool client_hear(struct __sk_buff *skb, const struct pack
 			note_confirmed(&key->vip, entry->wire);
 		}
 		if (alias && !awaited && !(entry->flags & LEAVING))
-			set(alias, HEARD);
+			__sync_fetch_and_or(&alias->flags, HEARD);
 	} else if (entry->state == BOUND) {
-		if ((reset && !(entry->flags & TRYING)) || !in_window(skb, packet, segment, key, CLIENT)) {
+		if (!is_believed(skb, segment, key, CLIENT, entry)) {
 			count(COUNT_from_old_port);
 			return false;
 		}
-		if (entry->flags & TRYING)
+		if (reset)
+			count(COUNT_reset_from_old_port);
+		else if (entry->flags & TRYING)
 			fall_back(key, entry);
 		else if (entry->flags & HEARD)
 			count(COUNT_repaired);
@@ -657,7 +621,7 @@ static __always_inline bool client_hear(struct __sk_buff *skb, const struct pack
 	if (reset && entry->state == OPENING && segment->ack - (entry->client_seq + 1) > entry->early)
 		return true;
 	if (segment->word & (TCP_FIN | TCP_RST))
-		note_end(skb, packet, segment, key, CLIENT, entry);
+		note_remote(skb, key, entry, segment, CLIENT);
 	return true;
 }
 
@@ -668,11 +632,14 @@ static __always_inline bool client_restore(struct __sk_buff *skb, const struct p
 	return !packet->service || replace_address(skb, packet, SOURCE, &packet->key.vip, vip);
 }
 
-static __always_inline int client_ingress_tcp(struct __sk_buff *skb, struct packet *packet)
+static __noinline int client_ingress_tcp(struct __sk_buff *skb, struct packet *packet)
 {
-	struct connection *entry, *owner;
+	struct scratch *scratch = use_scratch();
+	struct connection *entry;
 	struct segment segment;
-	struct key key;
+	struct alias *alias;
+	struct key *key;
+	bool simple;
 
 	if (skb->mark == ENDING_MARK) {
 		skb->mark = 0;
@@ -680,70 +647,86 @@ static __always_inline int client_ingress_tcp(struct __sk_buff *skb, struct pack
 	}
 	if (!read_tcp(skb, packet, &segment, FROM_VIP))
 		return PASS;
-	entry = bpf_map_lookup_elem(&connections, &packet->key);
+	simple = !(segment.word & (TCP_SYN | TCP_FIN | TCP_RST)) && !may_announce(&segment);
+	alias = bpf_map_lookup_elem(&aliases, &packet->key);
+	if (alias && (alias->flags & HEARD) && simple)
+		return client_restore(skb, packet, &alias->vip) ?
+			       rewrite(skb, packet, &segment, alias->port, alias->client_port, segment.word) :
+			       DROP;
+
+	if (!scratch)
+		return PASS;
+	key = &scratch->received;
+	*key = packet->key;
+	entry = alias ? follow(key, alias) : bpf_map_lookup_elem(&connections, key);
 	if (!entry)
 		return PASS;
 	note_use(entry, &segment);
-	if ((entry->flags & (HEARD | LEAVING)) == HEARD && !(segment.word & (TCP_SYN | TCP_FIN | TCP_RST)) && !may_announce(&segment)) {
-		if (entry->state == ALIAS)
-			return client_restore(skb, packet, &entry->name.address) ?
-				       rewrite(skb, packet, &segment, port_of(entry->opened), entry->client_port, segment.word) :
-				       DROP;
-		if (port_of(entry->wire) == packet->key.port && naming_of(entry->wire) != NAME_ADDRESS)
-			return PASS;
-	}
-
-	owner = entry;
-	key = packet->key;
-	if (entry->state == ALIAS) {
-		owner = follow(&key, entry);
-		if (!owner)
-			return PASS;
-	}
-	if (!client_restore(skb, packet, &key.vip))
+	if (!alias && (entry->flags & (HEARD | LEAVING)) == HEARD && simple && port_of(entry->wire) == key->port &&
+	    naming_of(entry->wire) != NAME_ADDRESS)
+		return PASS;
+	if (!client_restore(skb, packet, &key->vip))
 		return DROP;
-	if ((owner->flags & (ENDED | WATCHED)) && disturb(owner))
-		return ended_ingress(skb, packet, &segment, &key, owner);
+	if ((entry->flags & (ENDED | WATCHED)) && disturb(entry))
+		return ended_ingress(skb, packet, &segment, key, entry);
 	if (is_synack(&segment))
-		return client_synack(skb, packet, &segment, &key, owner);
+		return client_synack(skb, packet, &segment, key, entry);
 	if (may_announce(&segment)) {
 		struct announcement found = read_option(skb, packet, &segment);
 
 		if (found.flags & OPTION_REDIRECT)
-			return client_announcement(skb, packet, &segment, &key, owner, &found);
+			return client_announcement(skb, packet, &segment, key, entry, &found);
 	}
-	if (!client_hear(skb, packet, &segment, &key, owner, entry->state == ALIAS ? entry : NULL))
+	if (!client_hear(skb, packet, &segment, key, entry, alias))
 		return DROP;
-	return rewrite(skb, packet, &segment, key.port, key.client_port, segment.word);
+	return rewrite(skb, packet, &segment, key->port, key->client_port, segment.word);
+}
+
+/*
+ * Is a packet that an error quotes one that was sent and not acknowledged (RFC 5927, 4.1)? Of a connection that has not
+ * been heard from its port, the entry knows all that was sent.
+ */
+static __always_inline bool is_in_flight(struct __sk_buff *skb, const struct key *key, const struct connection *entry,
+					 __u32 seq)
+{
+	struct numbers numbers = {};
+
+	if (find_socket(skb, key, CLIENT, &numbers) == OPEN)
+		return seq - numbers.unacknowledged <= numbers.sent - numbers.unacknowledged;
+	return seq - (entry->client_seq + 1) <= entry->sent - (entry->client_seq + 1);
 }
 
 /* An error about a packet this host sent: it quotes the ports of the wire, the program knows its own. */
-static __always_inline int client_ingress_icmp(struct __sk_buff *skb, struct packet *packet)
+static __noinline int client_ingress_icmp(struct __sk_buff *skb, struct packet *packet)
 {
-	struct connection *entry, *owner;
+	struct connection *entry;
 	struct quote quote;
+	struct alias *alias;
 	struct key key;
 
 	if (!read_quote(skb, packet, &quote, &client_settings.vips, &client_settings.services, TO_VIP))
 		return PASS;
 	key = packet->key;
-	entry = bpf_map_lookup_elem(&connections, &key);
-	if (!entry || entry->state != ALIAS)
+	alias = bpf_map_lookup_elem(&aliases, &key);
+	if (!alias)
 		return PASS;
-	owner = follow(&key, entry);
-	if (owner && owner->state == BOUND && !(owner->flags & HEARD) && owner->wire == quote.spot &&
-	    owner->before != owner->wire && quote.refused) {
+	entry = follow(&key, alias);
+	if (entry && entry->state == BOUND && !(entry->flags & HEARD) && entry->wire == quote.spot &&
+	    entry->before != entry->wire && quote.refused) {
 		/* A router refuses packets to the announced port, not to this server. */
-		set(owner, TRYING);
+		if (is_in_flight(skb, &key, entry, quote.seq))
+			set(entry, TRYING);
+		else
+			count(COUNT_forged_error);
 		return DROP;
 	}
-	if (quote.service && owner && !replace_quoted_address(skb, packet, DESTINATION, &packet->key.vip, &key.vip))
+	if (quote.service && entry && !replace_quoted_address(skb, packet, DESTINATION, &packet->key.vip, &key.vip))
 		return DROP;
-	return rewrite_quote(skb, packet, &quote, entry->client_port, port_of(entry->opened));
+	return rewrite_quote(skb, packet, &quote, alias->client_port, alias->port);
 }
 
 /* An error this host sends about a packet it received: it quotes the program's ports, the wire has others. */
-static __always_inline int client_egress_icmp(struct __sk_buff *skb, struct packet *packet)
+static __noinline int client_egress_icmp(struct __sk_buff *skb, struct packet *packet)
 {
 	struct connection *entry;
 	struct quote quote;
@@ -751,7 +734,7 @@ static __always_inline int client_egress_icmp(struct __sk_buff *skb, struct pack
 	if (!read_quote(skb, packet, &quote, &client_settings.vips, NULL, FROM_VIP))
 		return PASS;
 	entry = bpf_map_lookup_elem(&connections, &packet->key);
-	if (!entry || entry->state == ALIAS)
+	if (!entry)
 		return PASS;
 	if (naming_of(entry->wire) == NAME_ADDRESS &&
 	    !replace_quoted_address(skb, packet, SOURCE, &packet->key.vip, &entry->name.address))

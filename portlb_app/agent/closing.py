@@ -8,9 +8,12 @@ import time
 
 from portlb_app.agent import libbpf, sockets
 from portlb_app.agent.answer import Answer
+from portlb_app.agent.errors import AgentError
+from portlb_app.agent.kernel.sock_diag import Tcp
 from portlb_app.agent.loader import Agent
 from portlb_app.agent.loop import Loop
 from portlb_app.agent.record import KEY_SIZE, unpack_address
+from portlb_app.agent.troubles import Troubles
 from portlb_app.packets import bare_ack
 
 _LOG = logging.getLogger("portlb.agent")
@@ -18,16 +21,18 @@ LOOK_EVERY = 0.1
 """Seconds between looks at connections that are busy."""
 PATIENCE = 3.0
 """Seconds for which a busy connection is looked at again; the server repeats its announcement more often."""
+TOPIC = "closing redirected connections"
 
 
 class Closing:
     """What is to be closed: fed by the eBPF programs' ring buffer, worked off whenever the process has time."""
 
-    def __init__(self, agent: Agent) -> None:
+    def __init__(self, agent: Agent, troubles: Troubles) -> None:
         """Read the ring buffer of a client agent."""
-        self._agent = agent
+        self._agent, self._troubles = agent, troubles
         self._ring = libbpf.Ring(agent.map_fd("closures"))
-        self._busy: dict[sockets.Tcp, float] = {}
+        self._busy: dict[Tcp, float] = {}
+        self._to_reset: dict[Tcp, float] = {}
 
     def fileno(self) -> int:
         """Return a file descriptor that becomes readable when the ring buffer has something."""
@@ -37,24 +42,60 @@ class Closing:
         """Close what can be closed at `now` (monotonic seconds); tell whether something is still busy.
 
         By reset where the server asked for it: the program reads ECONNABORTED. Else by FIN, when the connection is
-        quiet: the program reads the end of the stream, as if the server had closed (ending.h).
+        quiet: the program reads the end of the stream, as if the server had closed (ending.h). What has no socket in
+        this network namespace is not looked at again, before the server announces again; what fails is.
         """
-        reset = set()
         for data in self._ring.take():
-            tcp = _parse(data)
-            if struct.unpack_from("=I", data, KEY_SIZE)[0]:
-                reset.add(tcp)
-            else:
-                self._busy[tcp] = now + PATIENCE
-        closed = len(sockets.destroy(reset)) if reset else 0
-        done = {tcp for tcp in sockets.quiet(self._busy) if self._end(tcp)}
-        if closed or done:
-            _LOG.info("redirected: %d connections of this host's programs closed", closed + len(done))
-        self._busy = {tcp: until for tcp, until in self._busy.items() if tcp not in done and until > now}
-        return bool(self._busy)
+            asked = self._to_reset if struct.unpack_from("=I", data, KEY_SIZE)[0] else self._busy
+            asked[_parse(data)] = now + PATIENCE
+        closed = self._reset() + self._end_quiet()
+        if closed:
+            _LOG.info("redirected: %d connections of this host's programs closed", closed)
+        for waiting in (self._busy, self._to_reset):
+            for tcp in [tcp for tcp, until in waiting.items() if until <= now]:
+                del waiting[tcp]
+        return bool(self._busy or self._to_reset)
 
-    def _end(self, tcp: sockets.Tcp) -> bool:
-        """Close one connection by FIN; False: it has become busy.
+    def _reset(self) -> int:
+        """Reset what is to be, and return how many connections that were."""
+        if not self._to_reset:
+            return 0
+        try:
+            look = sockets.destroy(self._to_reset)
+        except AgentError as error:
+            self._troubles.failed(TOPIC, error)
+            self._to_reset.clear()
+            return 0
+        self._drop(self._to_reset, look)
+        return len(look.chosen)
+
+    def _end_quiet(self) -> int:
+        """End what is quiet, and return how many connections that were."""
+        if not self._busy:
+            return 0
+        look = sockets.quiet(self._busy)
+        ended = 0
+        for tcp in list(look.chosen):
+            try:
+                answer = self._end(tcp)
+            except OSError as error:
+                look.failures.append(error)
+                answer = Answer.BUSY
+            ended += answer is Answer.MADE
+            if answer in (Answer.BUSY, Answer.LOOK_AGAIN):
+                look.chosen.discard(tcp)
+        self._drop(self._busy, look)
+        return ended
+
+    def _drop(self, waiting: dict[Tcp, float], look: sockets.Look) -> None:
+        """Forget what has been done, or has nothing here that could be; count what failed."""
+        for tcp in look.chosen | look.absent:
+            waiting.pop(tcp, None)
+        if look.failures:
+            self._troubles.failed(TOPIC, look.failures[-1], len(look.failures))
+
+    def _end(self, tcp: Tcp) -> Answer:
+        """Close one connection by FIN; BUSY or LOOK_AGAIN: it has become busy.
 
         In two steps: what passes after the first is noticed, and a look at the socket, which takes its lock, waits for
         what had passed before and was not counted yet. The second ends a connection on which nothing has (ending.h).
@@ -64,17 +105,17 @@ class Closing:
         if answer is Answer.LOOK_AGAIN:
             sockets.quiet([tcp])
             answer = self._agent.end(frame)
-        return answer not in (Answer.BUSY, Answer.LOOK_AGAIN)
+        return answer
 
 
-def _parse(data: bytes) -> sockets.Tcp:
+def _parse(data: bytes) -> Tcp:
     client_port, port = struct.unpack_from("!HH", data, 32)
-    return sockets.Tcp(unpack_address(data[:16]), client_port, unpack_address(data[16:32]), port)
+    return Tcp(unpack_address(data[:16]), client_port, unpack_address(data[16:32]), port)
 
 
-def attach(agent: Agent, loop: Loop) -> None:
+def attach(agent: Agent, loop: Loop, troubles: Troubles) -> None:
     """Have the loop of a client agent's process close what is to be closed."""
-    closing = Closing(agent)
+    closing = Closing(agent, troubles)
 
     def work() -> None:
         if closing.work(time.monotonic()):

@@ -40,12 +40,18 @@
 	COUNTER(fragment, "IP fragment passed untouched") \
 	COUNTER(extension, "IPv6 packet passed untouched, its extension headers are not walked") \
 	COUNTER(malformed, "TCP header to or from the VIP cut short, passed untouched") \
-	COUNTER(map_full, "connection not remembered: the map took no entry") \
+	COUNTER(map_full, "connection opened plainly or not remembered: the table was full") \
 	COUNTER(rewrite_failed, "packet dropped: the kernel could not make it writable") \
 	COUNTER(swept_closing, "entry removed: closed, then silent for 60 s") \
 	COUNTER(swept_opening, "entry removed: half-open and silent for 180 s") \
 	COUNTER(swept_idle, "entry removed: silent for 5 days") \
-	COUNTER(foreign_name, "client: announced address, MAC address or label not followed, it may not be one of a service's")
+	COUNTER(foreign_name, "client: announced address, MAC address or label not followed, it may not be one of a service's") \
+	COUNTER(made_room, "entry removed: closed less than 60 s ago, and the table was full") \
+	COUNTER(swept_gone, "entry removed: open and silent, and its socket is gone") \
+	COUNTER(signed, "SYN passed untouched, it has a TCP MD5 or TCP-AO signature") \
+	COUNTER(reset_from_old_port, "client: reset accepted from a port the connection has left") \
+	COUNTER(forged_error, "client: ICMP error dropped, it quotes nothing that is in flight") \
+	COUNTER(answered_as_asked, "server: answer to a segment that no entry is for, sent from the port it came to")
 
 /* Room for counters to come, so that adding one does not change the map's layout. */
 #define COUNTERS_MAX 64

@@ -6,7 +6,7 @@ import functools
 import re
 from pathlib import Path
 
-from portlb_app.agent import libbpf
+from portlb_app.agent.kernel.maps import Map
 
 _TABLE = Path(__file__).with_name("counters.h")
 _ROW = re.compile(r'\bCOUNTER\((\w+), "([^"]+)"\)')
@@ -18,6 +18,6 @@ def meanings() -> dict[str, str]:
     return dict(_ROW.findall(_TABLE.read_text(encoding="utf-8")))
 
 
-def read(fd: int) -> dict[str, int]:
-    """Return the value of every counter of the array behind `fd`."""
-    return {name: libbpf.read_per_cpu(fd, index) for index, name in enumerate(meanings())}
+def read(array: Map) -> dict[str, int]:
+    """Return the value of every counter; OSError if the map is no array of counters."""
+    return {name: array.sum(index) for index, name in enumerate(meanings())}

@@ -19,7 +19,7 @@
 
 #include "rewrite.h"
 #include "steer.h"
-#include "window.h"
+#include "table.h"
 
 /* On the frame that ends the program's stream, so that client_ingress lets it through. */
 #define ENDING_MARK 0x52500001
@@ -40,9 +40,7 @@ static __always_inline int ended_egress(struct __sk_buff *skb, const struct pack
 	note_use(entry, segment);
 	if (segment->data) {
 		/* A request the server must not see: the program is to ask elsewhere. Its socket is past saving. */
-		struct closure closure = {.key = packet->key, .reset = true};
-
-		bpf_ringbuf_output(&closures, &closure, sizeof(closure), 0);
+		ask_to_close(&packet->key, true);
 		return DROP;
 	}
 	if (segment->word & (TCP_FIN | TCP_RST))
@@ -58,6 +56,8 @@ static __always_inline int ended_egress(struct __sk_buff *skb, const struct pack
 		word |= TCP_FIN;
 		set(entry, FIN_LOCAL);
 	}
+	if (segment->word & (TCP_FIN | TCP_RST))
+		note_closed(skb, &packet->key, entry, CLIENT);
 	if (!replace_number(skb, packet, SEQ_AT, segment->seq, seq) ||
 	    !replace_number(skb, packet, ACK_AT, segment->ack, entry->server_seq))
 		return DROP;
@@ -95,6 +95,8 @@ static __always_inline int ended_ingress(struct __sk_buff *skb, const struct pac
 		if (segment->data || fin || already == 1)
 			seq = entry->end_seq - segment->data;
 	}
+	if (fin || (segment->word & TCP_RST))
+		note_closed(skb, key, entry, CLIENT);
 	if (!replace_number(skb, packet, SEQ_AT, segment->seq, seq) ||
 	    !replace_number(skb, packet, ACK_AT, segment->ack, ack))
 		return DROP;

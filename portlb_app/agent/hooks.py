@@ -14,6 +14,9 @@ from typing import Protocol
 
 from portlb_app.agent import interface, libbpf
 from portlb_app.agent.errors import AgentError
+from portlb_app.agent.kernel.btf import WrongTypes
+from portlb_app.agent.kernel.library import messages
+from portlb_app.agent.kernel.maps import Map
 
 # A client must be able to read answers before it asks for them.
 DIRECTIONS = ("ingress", "egress")
@@ -72,7 +75,7 @@ class _Tcx:
         return [
             prog_id
             for prog_id in libbpf.query_tcx(index, self._TYPES[direction])
-            if _is_ours(prog_id, role, direction) and _has_connections(prog_id)
+            if _is_ours(prog_id, role, direction)
         ]
 
 
@@ -121,7 +124,7 @@ def has_tcx(index: int) -> bool:
     except OSError as error:
         if error.errno != errno.EINVAL:
             raise
-        libbpf.messages()
+        messages()
         return False
     return True
 
@@ -143,7 +146,7 @@ def remove(way: Way, index: int, role: str, ids: Mapping[str, int]) -> None:
         way.remove(index, role, ids)
     except OSError as error:
         if error.errno not in _GONE:
-            raise AgentError(f"cannot detach the {role} agent: {error}\n{libbpf.messages()}") from error
+            raise AgentError(f"cannot detach the {role} agent: {error}\n{messages()}") from error
 
 
 def _name(prog_id: int) -> str:
@@ -155,12 +158,15 @@ def _name(prog_id: int) -> str:
 
 
 def _is_ours(prog_id: int, role: str, direction: str) -> bool:
-    return _name(prog_id) == f"{role}_{direction}"[:_NAME_LENGTH]
-
-
-def _has_connections(prog_id: int) -> bool:
+    """Tell whether a program is an agent's, of whatever version: by its name, and by its constants' name and types."""
     try:
-        _, map_ids = libbpf.program(prog_id)
-        return "connections" in map(libbpf.map_name, map_ids)
+        name, map_ids = libbpf.program(prog_id)
+        return name == f"{role}_{direction}"[:_NAME_LENGTH] and any(_are_constants(each, role) for each in map_ids)
     except FileNotFoundError:
         return False
+
+
+def _are_constants(map_id: int, role: str) -> bool:
+    with contextlib.closing(Map.by_id(map_id)) as opened, contextlib.suppress(WrongTypes):
+        return opened.name == f".rodata.{role}" and "vips" in opened.fields()
+    return False

@@ -25,6 +25,7 @@ struct icmp_header {
 struct quote {
 	__be16 sport;
 	__be16 dport;
+	__u32 seq;
 	__u32 spot;   /* the server's, as far as its port and address tell */
 	bool service; /* it is a service address that stands where a VIP is looked for */
 	__u32 ports;  /* offset of the quoted source port in the frame */
@@ -129,6 +130,7 @@ static __always_inline bool read_quote(struct __sk_buff *skb, struct packet *pac
 	}
 	quote->sport = ports[0];
 	quote->dport = ports[1];
+	quote->seq = (__u32)bpf_ntohs(ports[2]) << 16 | bpf_ntohs(ports[3]);
 	packet->key.client_port = side == TO_VIP ? quote->sport : quote->dport;
 	packet->key.port = side == TO_VIP ? quote->dport : quote->sport;
 	quote->spot = spot_of(packet->key.port, quote->service ? NAME_ADDRESS : NAME_NONE);

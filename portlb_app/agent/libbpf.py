@@ -7,10 +7,16 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import errno
+import functools
 import os
 from collections.abc import Iterator
 from ctypes import CFUNCTYPE, POINTER, Structure, c_char, c_char_p, c_int, c_size_t, c_uint32, c_uint64, c_void_p
 from dataclasses import dataclass
+
+from portlb_app.agent.kernel.btf import Types
+from portlb_app.agent.kernel.library import checked, declare, library, messages
+from portlb_app.agent.kernel.maps import Layout, types_of
 
 INGRESS = 1
 EGRESS = 2
@@ -19,8 +25,6 @@ TCX_EGRESS = 47
 _REPLACE = 1
 _REPLACE_TCX = 4  # BPF_F_REPLACE
 _PROGRAMS_MAX = 64  # on one tcx hook: the kernel's limit
-_WARNING = 0
-_LONGEST_MESSAGE = 1 << 22  # the verifier is verbose, and what matters is at the end
 
 
 class _Hook(Structure):
@@ -81,30 +85,6 @@ class _ProgramInfo(Structure):
     ]
 
 
-class _MapInfo(Structure):
-    """The head of struct bpf_map_info."""
-
-    _fields_ = [
-        ("type", c_uint32),
-        ("id", c_uint32),
-        ("key_size", c_uint32),
-        ("value_size", c_uint32),
-        ("max_entries", c_uint32),
-        ("map_flags", c_uint32),
-        ("name", c_char * 16),
-    ]
-
-
-@dataclass(frozen=True)
-class MapLayout:
-    """What two versions of an agent must agree on to share a map."""
-
-    type: int
-    key_size: int
-    value_size: int
-    max_entries: int
-
-
 @dataclass(frozen=True)
 class RunResult:
     """What a program returned, the packet it left, and the nanoseconds it took."""
@@ -114,92 +94,57 @@ class RunResult:
     nanoseconds: int
 
 
-_library = ctypes.CDLL("libbpf.so.1", use_errno=True)
-_libc = ctypes.CDLL(None)
-_messages: list[str] = []
-
-
-def _collect(level: int, form: bytes, arguments: int) -> int:
-    if level == _WARNING:
-        text = ctypes.create_string_buffer(_LONGEST_MESSAGE)
-        _libc.vsnprintf(text, len(text), form, c_void_p(arguments))
-        _messages.append(text.value.decode(errors="replace").rstrip())
-    return 0
-
-
-_print = CFUNCTYPE(c_int, c_int, c_char_p, c_void_p)(_collect)  # kept: libbpf calls it for ever
-_library.libbpf_set_print(_print)
-
-
-def messages() -> str:
-    """Return what libbpf has warned of since the last call, the end of it if it is long."""
-    text = "\n".join(_messages)
-    _messages.clear()
-    return text[-4000:]
-
-
-def _declare(name: str, result: object, *arguments: object) -> None:
-    function = getattr(_library, name)
-    function.restype = result
-    function.argtypes = arguments
-
-
 for _name in ("bpf_object__find_program_by_name", "bpf_object__find_map_by_name"):
-    _declare(_name, c_void_p, c_void_p, c_char_p)
+    declare(_name, c_void_p, c_void_p, c_char_p)
 for _name in ("bpf_object__next_program", "bpf_object__next_map"):
-    _declare(_name, c_void_p, c_void_p, c_void_p)
+    declare(_name, c_void_p, c_void_p, c_void_p)
 for _name in ("bpf_program__name", "bpf_map__name"):
-    _declare(_name, c_char_p, c_void_p)
+    declare(_name, c_char_p, c_void_p)
+for _name in ("bpf_map__btf_key_type_id", "bpf_map__btf_value_type_id"):
+    declare(_name, c_uint32, c_void_p)
+declare("bpf_object__btf", c_void_p, c_void_p)
+declare("btf__raw_data", c_void_p, c_void_p, POINTER(c_uint32))
 for _name in ("bpf_map__type", "bpf_map__key_size", "bpf_map__value_size", "bpf_map__max_entries"):
-    _declare(_name, c_uint32, c_void_p)
+    declare(_name, c_uint32, c_void_p)
 for _name in ("bpf_object__load", "bpf_program__fd", "bpf_map__fd"):
-    _declare(_name, c_int, c_void_p)
+    declare(_name, c_int, c_void_p)
 for _name in ("bpf_program__set_autoload", "bpf_map__set_autocreate"):
-    _declare(_name, c_int, c_void_p, ctypes.c_bool)
-for _name in ("bpf_prog_get_fd_by_id", "bpf_map_get_fd_by_id"):
-    _declare(_name, c_int, c_uint32)
+    declare(_name, c_int, c_void_p, ctypes.c_bool)
+declare("bpf_prog_get_fd_by_id", c_int, c_uint32)
 for _name in ("bpf_tc_attach", "bpf_tc_detach", "bpf_tc_query"):
-    _declare(_name, c_int, POINTER(_Hook), POINTER(_TcOptions))
+    declare(_name, c_int, POINTER(_Hook), POINTER(_TcOptions))
 for _name in ("bpf_tc_hook_create", "bpf_tc_hook_destroy"):
-    _declare(_name, c_int, POINTER(_Hook))
-_declare("bpf_prog_attach_opts", c_int, c_int, c_int, c_int, POINTER(_AttachOptions))
-_declare("bpf_prog_detach2", c_int, c_int, c_int, c_int)
-_declare("bpf_prog_query", c_int, c_int, c_int, c_uint32, c_void_p, c_void_p, POINTER(c_uint32))
-_declare("ring_buffer__new", c_void_p, c_int, c_void_p, c_void_p, c_void_p)
-_declare("ring_buffer__consume", c_int, c_void_p)
-_declare("ring_buffer__epoll_fd", c_int, c_void_p)
-_declare("bpf_object__open_file", c_void_p, c_char_p, c_void_p)
-_declare("bpf_object__close", None, c_void_p)
-_declare("bpf_map__reuse_fd", c_int, c_void_p, c_int)
-_declare("bpf_map__set_max_entries", c_int, c_void_p, c_uint32)
-_declare("bpf_map__set_initial_value", c_int, c_void_p, c_char_p, c_size_t)
-_declare("bpf_obj_get_info_by_fd", c_int, c_int, c_void_p, POINTER(c_uint32))
-_declare("bpf_map_lookup_elem", c_int, c_int, c_void_p, c_void_p)
-_declare("bpf_map_get_next_key", c_int, c_int, c_void_p, c_void_p)
-_declare("bpf_prog_test_run_opts", c_int, c_int, POINTER(_RunOptions))
-
-
-def _checked(result: int, what: str) -> int:
-    if result < 0:
-        raise OSError(-result, f"{what}: {os.strerror(-result)}")
-    return result
+    declare(_name, c_int, POINTER(_Hook))
+declare("bpf_prog_attach_opts", c_int, c_int, c_int, c_int, POINTER(_AttachOptions))
+declare("bpf_prog_detach2", c_int, c_int, c_int, c_int)
+declare("bpf_prog_query", c_int, c_int, c_int, c_uint32, c_void_p, c_void_p, POINTER(c_uint32))
+declare("ring_buffer__new", c_void_p, c_int, c_void_p, c_void_p, c_void_p)
+declare("ring_buffer__consume", c_int, c_void_p)
+declare("ring_buffer__epoll_fd", c_int, c_void_p)
+declare("bpf_object__open_file", c_void_p, c_char_p, c_void_p)
+declare("bpf_object__close", None, c_void_p)
+declare("bpf_map__reuse_fd", c_int, c_void_p, c_int)
+declare("bpf_map__set_max_entries", c_int, c_void_p, c_uint32)
+declare("bpf_map__set_initial_value", c_int, c_void_p, c_char_p, c_size_t)
+declare("bpf_obj_get_info_by_fd", c_int, c_int, c_void_p, POINTER(c_uint32))
+declare("bpf_prog_test_run_opts", c_int, c_int, POINTER(_RunOptions))
 
 
 class Object:
     """An object file: opened, told what to load and which maps to inherit, then loaded."""
 
     def __init__(self, path: str) -> None:
-        self._object = _library.bpf_object__open_file(path.encode(), None)
+        self._object = library.bpf_object__open_file(path.encode(), None)
         if not self._object:
             error = ctypes.get_errno()
             raise OSError(error, f"{path}: {os.strerror(error)}")
 
     def close(self) -> None:
         """Let go of programs and maps; what is attached stays attached."""
-        _library.bpf_object__close(self._object)
+        library.bpf_object__close(self._object)
 
     def _map(self, name: str) -> int:
-        found = _library.bpf_object__find_map_by_name(self._object, name.encode())
+        found = library.bpf_object__find_map_by_name(self._object, name.encode())
         if not found:
             raise OSError(2, f"no map {name} in the object file")
         return int(found)
@@ -207,48 +152,66 @@ class Object:
     def keep_only(self, programs: set[str], maps: set[str]) -> None:
         """Load these programs and maps and nothing else of the object."""
         each = None
-        while each := _library.bpf_object__next_program(self._object, each):
-            _library.bpf_program__set_autoload(each, _library.bpf_program__name(each).decode() in programs)
+        while each := library.bpf_object__next_program(self._object, each):
+            library.bpf_program__set_autoload(each, library.bpf_program__name(each).decode() in programs)
         each = None
-        while each := _library.bpf_object__next_map(self._object, each):
-            _library.bpf_map__set_autocreate(each, _library.bpf_map__name(each).decode() in maps)
+        while each := library.bpf_object__next_map(self._object, each):
+            library.bpf_map__set_autocreate(each, library.bpf_map__name(each).decode() in maps)
 
-    def layout(self, name: str) -> MapLayout:
+    def map_names(self) -> Iterator[str]:
+        """Yield the names of the maps in the object file."""
+        each = None
+        while each := library.bpf_object__next_map(self._object, each):
+            yield library.bpf_map__name(each).decode()
+
+    def layout(self, name: str) -> Layout:
         """Return the layout this object wants a map to have."""
         this = self._map(name)
-        return MapLayout(
-            _library.bpf_map__type(this),
-            _library.bpf_map__key_size(this),
-            _library.bpf_map__value_size(this),
-            _library.bpf_map__max_entries(this),
+        ids = library.bpf_map__btf_key_type_id(this), library.bpf_map__btf_value_type_id(this)
+        return Layout(
+            library.bpf_map__type(this),
+            library.bpf_map__key_size(this),
+            library.bpf_map__value_size(this),
+            library.bpf_map__max_entries(this),
+            *(types_of(self.types, each) for each in ids),
         )
+
+    @functools.cached_property
+    def types(self) -> Types:
+        """Return the types the object describes itself by; OSError if it does not."""
+        size = c_uint32()
+        found = library.bpf_object__btf(self._object)
+        data = library.btf__raw_data(found, ctypes.byref(size)) if found else None
+        if not data:
+            raise OSError(errno.EINVAL, "the object file does not describe its types")
+        return Types(ctypes.string_at(data, size.value))
 
     def set_max_entries(self, name: str, entries: int) -> None:
         """Give a map another size than the object file says."""
-        _checked(_library.bpf_map__set_max_entries(self._map(name), entries), f"size of map {name}")
+        checked(library.bpf_map__set_max_entries(self._map(name), entries), f"size of map {name}")
 
     def set_initial_value(self, name: str, value: bytes) -> None:
         """Fill a section of constants."""
-        _checked(_library.bpf_map__set_initial_value(self._map(name), value, len(value)), f"value of {name}")
+        checked(library.bpf_map__set_initial_value(self._map(name), value, len(value)), f"value of {name}")
 
     def reuse(self, name: str, fd: int) -> None:
         """Use an existing map instead of making one."""
-        _checked(_library.bpf_map__reuse_fd(self._map(name), fd), f"reuse of map {name}")
+        checked(library.bpf_map__reuse_fd(self._map(name), fd), f"reuse of map {name}")
 
     def load(self) -> None:
         """Hand everything to the kernel, whose verifier may refuse it."""
-        _checked(_library.bpf_object__load(self._object), "load")
+        checked(library.bpf_object__load(self._object), "load")
 
     def program_fd(self, name: str) -> int:
         """Return a loaded program's file descriptor, owned by this object."""
-        found = _library.bpf_object__find_program_by_name(self._object, name.encode())
+        found = library.bpf_object__find_program_by_name(self._object, name.encode())
         if not found:
             raise OSError(2, f"no program {name} in the object file")
-        return _checked(_library.bpf_program__fd(found), name)
+        return checked(library.bpf_program__fd(found), name)
 
     def map_fd(self, name: str) -> int:
         """Return a loaded map's file descriptor, owned by this object."""
-        return _checked(_library.bpf_map__fd(self._map(name)), name)
+        return checked(library.bpf_map__fd(self._map(name)), name)
 
 
 def _hook(ifindex: int, direction: int) -> _Hook:
@@ -257,37 +220,37 @@ def _hook(ifindex: int, direction: int) -> _Hook:
 
 def create_clsact(ifindex: int) -> None:
     """Make sure that the interface has a clsact qdisc, in the current network namespace."""
-    result = _library.bpf_tc_hook_create(ctypes.byref(_hook(ifindex, INGRESS | EGRESS)))
+    result = library.bpf_tc_hook_create(ctypes.byref(_hook(ifindex, INGRESS | EGRESS)))
     if result != -17:  # EEXIST
-        _checked(result, "clsact")
+        checked(result, "clsact")
 
 
 def destroy_clsact(ifindex: int) -> None:
     """Remove the clsact qdisc with every filter on it."""
-    _checked(_library.bpf_tc_hook_destroy(ctypes.byref(_hook(ifindex, INGRESS | EGRESS))), "clsact")
+    checked(library.bpf_tc_hook_destroy(ctypes.byref(_hook(ifindex, INGRESS | EGRESS))), "clsact")
 
 
 def attach(ifindex: int, direction: int, handle: int, priority: int, prog_fd: int) -> int:
     """Attach a program, replacing the filter of that handle and priority atomically; return the program's id."""
     options = _TcOptions(ctypes.sizeof(_TcOptions), prog_fd, _REPLACE, 0, handle, priority)
-    _checked(_library.bpf_tc_attach(ctypes.byref(_hook(ifindex, direction)), ctypes.byref(options)), "attach")
+    checked(library.bpf_tc_attach(ctypes.byref(_hook(ifindex, direction)), ctypes.byref(options)), "attach")
     return int(options.prog_id)
 
 
 def detach(ifindex: int, direction: int, handle: int, priority: int) -> None:
     """Remove the filter of that handle and priority."""
     options = _TcOptions(ctypes.sizeof(_TcOptions), 0, 0, 0, handle, priority)
-    _checked(_library.bpf_tc_detach(ctypes.byref(_hook(ifindex, direction)), ctypes.byref(options)), "detach")
+    checked(library.bpf_tc_detach(ctypes.byref(_hook(ifindex, direction)), ctypes.byref(options)), "detach")
 
 
 def query(ifindex: int, direction: int, handle: int, priority: int) -> int | None:
     """Return the id of the program attached there, None if there is none."""
     options = _TcOptions(ctypes.sizeof(_TcOptions), 0, 0, 0, handle, priority)
-    result = _library.bpf_tc_query(ctypes.byref(_hook(ifindex, direction)), ctypes.byref(options))
+    result = library.bpf_tc_query(ctypes.byref(_hook(ifindex, direction)), ctypes.byref(options))
     if result in (-2, -22):  # ENOENT: no such filter; EINVAL: no clsact
         messages()
         return None
-    _checked(result, "query")
+    checked(result, "query")
     return int(options.prog_id)
 
 
@@ -295,7 +258,7 @@ def query_tcx(ifindex: int, kind: int) -> list[int]:
     """Return the ids of the programs on a tcx hook, in the order in which they run; EINVAL before Linux 6.6."""
     ids = (c_uint32 * _PROGRAMS_MAX)()
     number = c_uint32(len(ids))
-    _checked(_library.bpf_prog_query(ifindex, kind, 0, None, ids, ctypes.byref(number)), "query tcx")
+    checked(library.bpf_prog_query(ifindex, kind, 0, None, ids, ctypes.byref(number)), "query tcx")
     return list(ids[: number.value])
 
 
@@ -303,22 +266,22 @@ def attach_tcx(ifindex: int, kind: int, prog_fd: int, instead_of: int | None) ->
     """Attach a program at the end of a tcx hook, or atomically in the place of the one of that id."""
     if instead_of is None:
         options = _AttachOptions(ctypes.sizeof(_AttachOptions), 0, 0)
-        _checked(_library.bpf_prog_attach_opts(prog_fd, ifindex, kind, ctypes.byref(options)), "attach")
+        checked(library.bpf_prog_attach_opts(prog_fd, ifindex, kind, ctypes.byref(options)), "attach")
         return
     with _program_fd(instead_of) as replaced:
         options = _AttachOptions(ctypes.sizeof(_AttachOptions), _REPLACE_TCX, replaced)
-        _checked(_library.bpf_prog_attach_opts(prog_fd, ifindex, kind, ctypes.byref(options)), "attach")
+        checked(library.bpf_prog_attach_opts(prog_fd, ifindex, kind, ctypes.byref(options)), "attach")
 
 
 def detach_tcx(ifindex: int, kind: int, prog_id: int) -> None:
     """Remove a program from a tcx hook; ENOENT if it is not there."""
     with _program_fd(prog_id) as fd:
-        _checked(_library.bpf_prog_detach2(fd, ifindex, kind), "detach")
+        checked(library.bpf_prog_detach2(fd, ifindex, kind), "detach")
 
 
 @contextlib.contextmanager
 def _program_fd(prog_id: int) -> Iterator[int]:
-    fd = _checked(_library.bpf_prog_get_fd_by_id(prog_id), "program")
+    fd = checked(library.bpf_prog_get_fd_by_id(prog_id), "program")
     try:
         yield fd
     finally:
@@ -328,7 +291,7 @@ def _program_fd(prog_id: int) -> Iterator[int]:
 def _program_info(fd: int, **fields: int) -> _ProgramInfo:
     info = _ProgramInfo(**fields)
     size = c_uint32(ctypes.sizeof(info))
-    _checked(_library.bpf_obj_get_info_by_fd(fd, ctypes.byref(info), ctypes.byref(size)), "program")
+    checked(library.bpf_obj_get_info_by_fd(fd, ctypes.byref(info), ctypes.byref(size)), "program")
     return info
 
 
@@ -345,52 +308,6 @@ def program(prog_id: int) -> tuple[str, list[int]]:
         return info.name.decode(), list(ids[: info.nr_map_ids])
 
 
-def map_fd(map_id: int) -> int:
-    """Return a new file descriptor for a map, the caller's to close."""
-    return _checked(_library.bpf_map_get_fd_by_id(map_id), "map")
-
-
-def map_name(map_id: int) -> str:
-    """Return a map's name."""
-    fd = map_fd(map_id)
-    try:
-        return map_info(fd)[0]
-    finally:
-        os.close(fd)
-
-
-def map_info(fd: int) -> tuple[str, MapLayout]:
-    """Return a map's name and layout."""
-    info = _MapInfo()
-    size = c_uint32(ctypes.sizeof(info))
-    _checked(_library.bpf_obj_get_info_by_fd(fd, ctypes.byref(info), ctypes.byref(size)), "map")
-    return info.name.decode(), MapLayout(info.type, info.key_size, info.value_size, info.max_entries)
-
-
-def read_per_cpu(fd: int, index: int) -> int:
-    """Return the sum over all processors of one 64-bit element of a per-CPU array."""
-    values = (c_uint64 * _checked(_library.libbpf_num_possible_cpus(), "processors"))()
-    _checked(_library.bpf_map_lookup_elem(fd, ctypes.byref(c_uint32(index)), values), "counter")
-    return sum(values)
-
-
-def keys(fd: int, size: int, most: int = 1 << 25) -> Iterator[bytes]:
-    """Yield the keys of a hash map, `size` bytes each, as they stand while it changes; at most `most`."""
-    key: bytes | None = None
-    for _ in range(most):
-        following = ctypes.create_string_buffer(size)
-        if _library.bpf_map_get_next_key(fd, key, following) < 0:
-            return
-        key = following.raw
-        yield key
-
-
-def lookup(fd: int, key: bytes, size: int) -> bytes | None:
-    """Return the value of `size` bytes that a map has for `key`, None if it has none."""
-    value = ctypes.create_string_buffer(size)
-    return value.raw if _library.bpf_map_lookup_elem(fd, key, value) == 0 else None
-
-
 class Ring:
     """The reading end of a ring buffer map."""
 
@@ -398,7 +315,7 @@ class Ring:
         """Read the map behind `fd`."""
         self._taken: list[bytes] = []
         self._take_one = CFUNCTYPE(c_int, c_void_p, c_void_p, c_size_t)(self._append)  # kept: libbpf calls it
-        self._ring = _library.ring_buffer__new(fd, self._take_one, None, None)
+        self._ring = library.ring_buffer__new(fd, self._take_one, None, None)
         if not self._ring:
             error = ctypes.get_errno()
             raise OSError(error, f"ring buffer: {os.strerror(error)}")
@@ -409,11 +326,11 @@ class Ring:
 
     def fileno(self) -> int:
         """Return a file descriptor that becomes readable when there is something."""
-        return int(_library.ring_buffer__epoll_fd(self._ring))
+        return int(library.ring_buffer__epoll_fd(self._ring))
 
     def take(self) -> list[bytes]:
         """Take out everything there is."""
-        _checked(_library.ring_buffer__consume(self._ring), "ring buffer")
+        checked(library.ring_buffer__consume(self._ring), "ring buffer")
         taken, self._taken[:] = list(self._taken), []
         return taken
 
@@ -427,5 +344,5 @@ def run(prog_fd: int, packet: bytes = b"", context: bytes = b"", repeat: int = 1
         options.data_out, options.data_size_out = ctypes.addressof(out), len(out)
     if context:
         options.ctx_in, options.ctx_size_in = context, len(context)
-    _checked(_library.bpf_prog_test_run_opts(prog_fd, ctypes.byref(options)), "run")
+    checked(library.bpf_prog_test_run_opts(prog_fd, ctypes.byref(options)), "run")
     return RunResult(options.retval, out.raw[: options.data_size_out] if out is not None else b"", options.duration)

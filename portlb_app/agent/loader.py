@@ -15,19 +15,20 @@ import struct
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
-from portlb_app.agent import capabilities, counters, hooks, interface, libbpf, record
+from portlb_app.agent import capabilities, counters, hooks, interface, libbpf, record, versions
 from portlb_app.agent.answer import Answer
 from portlb_app.agent.errors import AgentError
+from portlb_app.agent.kernel.library import messages
+from portlb_app.agent.kernel.maps import Map
+from portlb_app.agent.paths import SilentPath, silent
 from portlb_app.agent.report import Entries
 
-OBJECT_FILE = Path(__file__).with_name("redirect.bpf.o")
 CONNECTIONS = 65536
 
 _SHARED_MAPS = {
-    "client": ("connections", "counters", "paths", "steers", "closures"),
-    "server": ("connections", "counters", "half_open", "secret"),
+    "client": ("connections", "aliases", "closed", "counters", "paths", "steers", "closures", "scratches"),
+    "server": ("connections", "aliases", "closed", "counters", "half_open", "secret", "asked", "scratches"),
 }
 _CALLED = {"client": {"client_sweep", "client_end"}, "server": {"server_sweep"}}  # by the process, not by packets
 CLOCK = ".data.lately"
@@ -44,38 +45,41 @@ class Programs:
     ) -> None:
         """Load `role` ("client" or "server") with its constants; `inherited` has map file descriptors by name."""
         capabilities.require("loading an agent's eBPF programs")
-        if not OBJECT_FILE.exists():
-            raise AgentError(f"{OBJECT_FILE} is missing: build it first (docs/agents.md, 'Building')")
+        versions.check_object_file()
         self.role = role
-        libbpf.messages()
+        self._turn = 0
+        messages()
         try:
-            self._object = libbpf.Object(str(OBJECT_FILE))
+            self._object = libbpf.Object(str(versions.OBJECT_FILE))
         except OSError as error:
-            raise AgentError(f"{OBJECT_FILE} cannot be read, build it again: {error}\n{libbpf.messages()}") from error
+            raise AgentError(f"{versions.OBJECT_FILE} cannot be read, build it again: {error}\n{messages()}") from error
         try:
             section = f".rodata.{role}"
             programs = {f"{role}_{direction}" for direction in hooks.DIRECTIONS}
             self._object.keep_only(programs | _CALLED[role], {*_SHARED_MAPS[role], section, CLOCK})
             self._object.set_initial_value(section, settings)
-            self._object.set_initial_value(CLOCK, struct.pack("=I", time.monotonic_ns() >> _TICK_SHIFT))
+            self._object.set_initial_value(CLOCK, struct.pack("=II", time.monotonic_ns() >> _TICK_SHIFT, 0))
             self._object.set_max_entries("connections", connections)
+            self._object.set_max_entries("aliases", connections)
+            self._object.set_max_entries("closed", max(1, connections // 4))
             for name, fd in (inherited or {}).items():
                 self._inherit(name, fd)
             self._object.load()
         except OSError as error:
             self._object.close()
-            raise AgentError(f"the kernel refused the {role} agent: {error}\n{libbpf.messages()}") from error
+            raise AgentError(f"the kernel refused the {role} agent: {error}\n{messages()}") from error
         except AgentError:
             self._object.close()
             raise
-        libbpf.messages()
+        messages()
 
     def _inherit(self, name: str, fd: int) -> None:
-        _, running = libbpf.map_info(fd)
         wanted = self._object.layout(name)
+        with contextlib.closing(Map.copy_of(fd)) as opened:
+            running = opened.layout
         if running != wanted:
             raise AgentError(
-                f"the running {self.role} agent's map '{name}' is {running}, this one needs {wanted}: start it with "
+                f"the running {self.role} agent's map '{name}' has {running}, this one needs {wanted}: start it with "
                 "the same --connections, or stop the running agent first (its redirected connections will break)"
             )
         self._object.reuse(name, fd)
@@ -90,12 +94,22 @@ class Programs:
 
     def counters(self) -> dict[str, int]:
         """Return every counter."""
-        return counters.read(self._object.map_fd("counters"))
+        with contextlib.closing(Map.copy_of(self._object.map_fd("counters"))) as array:
+            return counters.read(array)
 
-    def sweep(self, seconds_ahead: float = 0) -> None:
-        """Remove what has aged; as it will have `seconds_ahead` of now."""
+    def sweep(self, seconds_ahead: float = 0) -> int:
+        """Remove what has aged; as it will have `seconds_ahead` of now. Return how many connections are open."""
         now = time.monotonic_ns() + int(seconds_ahead * 1e9) >> _TICK_SHIFT
-        libbpf.run(self._object.program_fd(f"{self.role}_sweep"), context=struct.pack("=I", now))
+        self._turn += 1
+        context = struct.pack("=48xII", now & 0xFFFFFFFF, self._turn)
+        return libbpf.run(self._object.program_fd(f"{self.role}_sweep"), bytes(64), context).verdict
+
+    def silent_paths(self) -> list[SilentPath]:
+        """Return the paths that let nothing announced through; a server knows of none."""
+        if self.role != "client":
+            return []
+        with contextlib.closing(Map.copy_of(self._object.map_fd("paths"))) as known:
+            return silent(known)
 
     def end(self, frame: bytes, index: int) -> Answer:
         """Tell a client's program, on interface `index`, that the server has closed."""
@@ -122,12 +136,18 @@ class Agent:
 
     def __init__(self, name: str, role: str, settings: bytes, connections: int = CONNECTIONS) -> None:
         """Attach to the interface `name`, taking over from an agent of the same role if one is attached."""
+        capabilities.require("attaching an agent")
         self._name, self._role, self._connections = name, role, connections
         self._index = interface.index_of(name)
         self._ids: dict[str, int] = {}
         with running(self._index, role) as predecessor:
+            if difference := versions.this_version().difference(predecessor.maps):
+                raise AgentError(
+                    f"the running {role} agent is of another version: {difference}. Stop it first (its redirected "
+                    "connections will break)"
+                )
             self._way = predecessor.way
-            self.programs = Programs(role, settings, connections, predecessor.maps)
+            self.programs = Programs(role, settings, connections, predecessor.descriptors())
         self._maps = {shared: os.dup(self.programs.map_fd(shared)) for shared in _SHARED_MAPS[role]}
         try:
             self._attach(self.programs)
@@ -192,12 +212,12 @@ class Agent:
         self._maps.clear()
 
     def _attach(self, programs: Programs) -> None:
-        libbpf.messages()
+        messages()
         try:
             for direction in hooks.DIRECTIONS:
                 self._ids[direction] = self._way.attach(self._index, self._role, direction, programs.fd(direction))
         except OSError as error:
-            raise AgentError(f"interface {self._name}: cannot attach: {error}\n{libbpf.messages()}") from error
+            raise AgentError(f"interface {self._name}: cannot attach: {error}\n{messages()}") from error
 
     def _remove(self) -> None:
         hooks.remove(self._way, self._index, self._role, self._ids)
@@ -205,64 +225,90 @@ class Agent:
 
 @dataclass(frozen=True)
 class Running:
-    """What is attached to an interface in one role: program ids by direction, map file descriptors by name.
+    """What is attached to an interface in one role: program ids by direction, maps by name.
 
     `way`: which way it is attached, or is to be if it is not.
     """
 
     way: hooks.Way
     programs: dict[str, int]
-    maps: dict[str, int]
+    maps: dict[str, Map]
+
+    def descriptors(self) -> dict[str, int]:
+        """Return the file descriptors of the maps, which stay this object's."""
+        return {name: each.fd for name, each in self.maps.items()}
 
     def counters(self) -> dict[str, int]:
         """Return every counter."""
         return counters.read(self.maps["counters"])
 
+    def connections(self) -> record.Walk:
+        """Return the connections, to be walked over once."""
+        return record.Walk(versions.this_version(), self.maps)
+
+    def silent_paths(self) -> list[SilentPath]:
+        """Return the paths that let nothing announced through; a server knows of none."""
+        return silent(self.maps["paths"]) if "paths" in self.maps else []
+
     def entries(self) -> dict[str, Entries]:
-        """Count the entries of each map that has connections: about 2 ms per 1000."""
+        """Count the entries of each map that has connections, those left out that are closed and give way to others."""
         found = {}
         if "connections" in self.maps:
-            found["connections"] = _count(self.maps["connections"])
+            table, reader = self.maps["connections"], record.reader(versions.this_version(), self.maps)
+            used = sum(1 for _, value in table.entries() if not reader.is_over(value))
+            found["connections"] = Entries(used, table.layout.max_entries)
+        if "aliases" in self.maps:
+            table = self.maps["aliases"]
+            found["aliases"] = Entries(sum(1 for _ in table.entries()), table.layout.max_entries)
         if "half_open" in self.maps:
-            _, layout = libbpf.map_info(self.maps["half_open"])
-            used = sum(1 for _ in record.half_open_entries(self.maps["half_open"]))
-            found["half_open"] = Entries(used, layout.max_entries * record.BUCKET_SIZE)
+            table, reader = self.maps["half_open"], record.reader(versions.this_version(), self.maps)
+            used = sum(1 for _ in record.half_open_entries(table, reader))
+            each = table.layout.value_size // (record.KEY_SIZE + reader.size)
+            found["half_open"] = Entries(used, table.layout.max_entries * each)
         return found
 
 
 @contextlib.contextmanager
 def running(index: int, role: str) -> Iterator[Running]:
     """Look into the agent attached there until the block ends; without programs and maps if there is none."""
-    maps: dict[str, int] = {}
+    capabilities.require("looking into an agent")
+    maps: dict[str, Map] = {}
     try:
         way, programs = hooks.find(index, role)
         for prog_id in programs.values():
             _, map_ids = libbpf.program(prog_id)
             for map_id in map_ids:
-                fd = libbpf.map_fd(map_id)
-                map_name, _ = libbpf.map_info(fd)
-                if map_name in _SHARED_MAPS[role] and map_name not in maps:
-                    maps[map_name] = fd
+                opened = Map.by_id(map_id)
+                if opened.name in _SHARED_MAPS[role] and opened.name not in maps:
+                    maps[opened.name] = opened
                 else:
-                    os.close(fd)
+                    opened.close()
     except OSError as error:
-        raise AgentError(f"cannot look into the running {role} agent, which needs CAP_SYS_ADMIN: {error}") from error
+        raise AgentError(f"cannot look into the running {role} agent: {error}") from error
     else:
         yield Running(way, programs, maps)
     finally:
-        for fd in maps.values():
-            os.close(fd)
+        for each in maps.values():
+            each.close()
 
 
 @contextlib.contextmanager
-def agents(name: str) -> Iterator[dict[str, Running]]:
-    """Look into the agents attached to the interface `name`, by role, until the block ends; AgentError if none is."""
-    capabilities.require("looking into an agent")
+def agents(name: str, any_version: bool = False) -> Iterator[dict[str, Running]]:
+    """Look into the agents attached to the interface `name`, by role, until the block ends.
+
+    AgentError if none is, or, unless `any_version`, if one of another version is.
+    """
     index = interface.index_of(name)
     with contextlib.ExitStack() as stack:
         found = {role: stack.enter_context(running(index, role)) for role in ROLES}
         if not any(each.programs for each in found.values()):
             raise AgentError(f"no agent is attached to {name} in this network namespace")
+        for role, each in found.items():
+            if not any_version and (difference := versions.this_version().difference(each.maps)):
+                raise AgentError(
+                    f"the {role} agent on {name} is of another version than this command: {difference}. Use the "
+                    "command of its version, or start the agent of this one"
+                )
         yield {role: each for role, each in found.items() if each.programs}
 
 
@@ -271,8 +317,3 @@ def detach(name: str, role: str) -> None:
     index = interface.index_of(name)
     way, found = hooks.find(index, role)
     hooks.remove(way, index, role, found)
-
-
-def _count(fd: int) -> Entries:
-    _, layout = libbpf.map_info(fd)
-    return Entries(sum(1 for _ in libbpf.keys(fd, layout.key_size, layout.max_entries)), layout.max_entries)

@@ -14,6 +14,8 @@ from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Self, TypeVar
 
+from portlb_app.agent.errors import AgentError
+
 T = TypeVar("T")
 Action = Callable[[], None]
 
@@ -76,7 +78,11 @@ class Loop:
 
     def ask(self, question: Callable[[], T], then: Callable[[T | Exception], None]) -> None:
         """Ask in a thread, for as long as it takes, and run `then` with the answer, or with what was raised."""
-        threading.Thread(target=self._ask, args=(question, then), daemon=True).start()
+        thread = threading.Thread(target=self._ask, args=(question, then), daemon=True)
+        try:
+            thread.start()
+        except RuntimeError as error:  # no thread is left
+            self._answer(functools.partial(then, AgentError(str(error))))
 
     def _ask(self, question: Callable[[], T], then: Callable[[T | Exception], None]) -> None:
         answer: T | Exception
@@ -84,7 +90,10 @@ class Loop:
             answer = question()
         except Exception as error:
             answer = error
-        self._answered.put(functools.partial(then, answer))
+        self._answer(functools.partial(then, answer))
+
+    def _answer(self, action: Action) -> None:
+        self._answered.put(action)
         with contextlib.suppress(OSError):  # so full that the loop is awake anyway, or closed
             self._waker.send(b"\0")
 

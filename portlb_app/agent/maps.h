@@ -13,16 +13,15 @@
 /* Ports and addresses are in network byte order everywhere, sequence numbers in host byte order. */
 struct key {
 	struct address client;
-	struct address vip; /* the program's; of an ALIAS that has one, the service address on the wire */
+	struct address vip; /* the program's; of an alias that has one, the service address on the wire */
 	__be16 client_port;
-	__be16 port; /* the program's port; of an ALIAS, the port on the wire */
+	__be16 port; /* the program's port; of an alias, the port on the wire */
 };
 
 enum state {
 	OPENING = 1, /* SYN seen: client awaits its SYN/ACK, server accepts both ports */
 	PLAIN,       /* goes on at the port the SYN named */
 	BOUND,       /* goes on at an announced port */
-	ALIAS,       /* leads from ports on the wire to the connection's own entry */
 };
 
 enum flag {
@@ -46,22 +45,28 @@ enum flag {
 	UNHEEDED = 1 << 17,   /* client, ENDED: the server has acknowledged the FIN, and sends on */
 	OWN_MOVING = 1 << 18, /* `client_target` is announced, and the server has not been heard there */
 	BINDING = 1 << 19,    /* client: a SYN/ACK has come that is the connection's */
+	AWAY = 1 << 20,       /* the program's socket is in another network namespace: numbers are the entry's own */
+	LISTED = 1 << 21,     /* closed, and in the list of those that may go: see table.h */
+	CLAIMED = 1 << 22,    /* about to be replaced or deleted by one processor: see claim() */
 };
 
 struct connection {
 	__u32 seen;       /* tick of the last packet; of one that ends nothing, rounded: see touch() */
-	__u32 since;      /* client: moment the SYN was sent, then the moment the wire's port was announced */
+	__u32 since;      /* client: moment the SYN was sent, then the moment the wire's port was announced;
+			     server: tick of the client's last announcement */
 	__u32 client_seq; /* initial sequence number of the client */
 	__u32 server_seq; /* initial sequence number of the server; of an ENDED connection, the next one expected */
 	__u32 end_seq;    /* ENDED: the server's next sequence number when the program was told; server: see `copies` */
 	__u32 fin_seq;    /* ENDED: sequence number of the FIN sent for the program */
+	__u32 sent;       /* what follows all that this host's program has sent; kept up where is_tracked() */
+	__u32 received;   /* next sequence number it expects, as its last segment says; likewise */
 	__u32 flags;      /* both directions write them, at the same time on two processors: see set() */
-	__u32 opened;     /* server's spot the SYN named on the wire; of an ALIAS, the program's port */
-	__u32 wire;       /* server's spot the connection uses on the wire, or is to use; of an ALIAS, the one it is for */
+	__u32 opened;     /* server's spot the SYN named on the wire */
+	__u32 wire;       /* server's spot the connection uses on the wire, or is to use */
 	__u32 before;     /* server's spot used before; of a client's SYN that was steered, the port redirected from */
 	__u32 target;     /* server: port announced in the middle of the connection */
-	union name name;  /* client: the name of the spot that has one; of an ALIAS at a service address, the VIP */
-	__be16 client_port; /* client's port on the wire, 0: the program's; of an ALIAS, the program's */
+	union name name;  /* client: the name of the spot that has one */
+	__be16 client_port; /* client's port on the wire, 0: the program's */
 	union {
 		__u16 early;          /* client: bytes of data in the SYN (Fast Open), which its SYN/ACK may acknowledge */
 		__be16 client_target; /* once the client has announced one: another port of its that may be used */
@@ -71,16 +76,34 @@ struct connection {
 	__u8 copies;      /* client: SYNs sent; server: times that `end_seq` has come on the port left */
 };
 
+/* Leads from other ports, or another address, on the wire to a connection. */
+struct alias {
+	struct address vip; /* of one at a service address, the VIP */
+	__u32 flags;        /* HEARD: what comes in by it needs no look at the connection; CLAIMED */
+	__u32 wire;         /* server's spot it is for */
+	__be16 port;        /* the program's port of the server */
+	__be16 client_port; /* the program's port of the client */
+};
+
+#define CONNECTIONS_MAX 65536
+
 /*
- * LRU, and the sweep keeps live connections recently used: when the map is full, closed ones go first. A change of
- * meaning that keeps both sizes must rename the map, so that an upgrade does not misread the entries it inherits.
+ * What is open, and for a while what is closed: see table.h. A change of meaning that keeps type and sizes must rename
+ * the map, so that an upgrade does not misread the entries it inherits.
  */
 struct {
-	__uint(type, BPF_MAP_TYPE_LRU_HASH);
-	__uint(max_entries, 65536);
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, CONNECTIONS_MAX);
 	__type(key, struct key);
 	__type(value, struct connection);
 } connections SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, CONNECTIONS_MAX);
+	__type(key, struct key);
+	__type(value, struct alias);
+} aliases SEC(".maps");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
@@ -142,6 +165,12 @@ static __always_inline void touch(struct connection *entry)
 		entry->seen = now;
 }
 
+/* Are the numbers of the program's segments noted in the entry? Nobody else knows them of a socket that is elsewhere. */
+static __always_inline bool is_tracked(const struct connection *entry)
+{
+	return (entry->flags & AWAY) || (entry->state != PLAIN && !(entry->flags & (HEARD | SETTLED)));
+}
+
 /* Ticks since the entry was used; never negative, the sweeping process may read its clock a little earlier. */
 static __always_inline __u32 age(const struct connection *entry, __u32 now)
 {
@@ -177,48 +206,44 @@ static __always_inline __be16 client_port_of(const struct connection *entry, __b
 	return entry->client_port ? entry->client_port : port;
 }
 
-/* The key by which packets from a spot come in, if a name of the connection's is `name`. */
-static __always_inline struct key key_at(const struct key *key, const union name *name, __be16 client_port, __u32 spot)
+/* Make the key of a connection that by which packets from a spot come in; `name` is the spot's, if it has one. */
+static __always_inline void move_key(struct key *key, const union name *name, __be16 client_port, __u32 spot)
 {
-	struct key at = *key;
-
-	at.port = port_of(spot);
-	at.client_port = client_port;
+	key->port = port_of(spot);
+	key->client_port = client_port;
 	if (naming_of(spot) == NAME_ADDRESS)
-		at.vip = name->address;
-	return at;
+		key->vip = name->address;
 }
 
-/* What leads from other ports, and another address, to the connection behind `key`. */
-static __always_inline struct connection alias_of(const struct key *key, __u32 spot)
+static __always_inline struct alias alias_of(const struct key *key, __u32 spot)
 {
-	struct connection alias = {
-		.seen = tick(),
-		.opened = key->port,
-		.wire = spot,
-		.client_port = key->client_port,
-		.state = ALIAS,
-	};
+	struct alias alias = {.wire = spot, .port = key->port, .client_port = key->client_port};
 
 	if (naming_of(spot) == NAME_ADDRESS)
-		alias.name.address = key->vip;
+		alias.vip = key->vip;
 	return alias;
 }
 
-/* The connection an ALIAS leads to; `key` becomes the connection's. None if it has been replaced or has aged away. */
-static __always_inline struct connection *follow(struct key *key, const struct connection *alias)
+/* Does an alias lead to the program's connection behind `key`? */
+static __always_inline bool leads_to(const struct alias *alias, const struct key *key)
+{
+	return alias->port == key->port && alias->client_port == key->client_port;
+}
+
+/* The connection an alias leads to; `key` becomes the connection's. None if it has been replaced or has aged away. */
+static __always_inline struct connection *follow(struct key *key, const struct alias *alias)
 {
 	__be16 client_port = key->client_port;
 	struct address address = key->vip;
 	struct connection *entry;
 	__u32 wire = alias->wire;
 
-	key->port = alias->opened;
+	key->port = alias->port;
 	key->client_port = alias->client_port;
 	if (naming_of(wire) == NAME_ADDRESS)
-		key->vip = alias->name.address;
+		key->vip = alias->vip;
 	entry = bpf_map_lookup_elem(&connections, key);
-	if (!entry || entry->state == ALIAS)
+	if (!entry)
 		return NULL;
 	if (wire != key->port && wire != entry->wire && wire != entry->before && wire != entry->opened)
 		return NULL;

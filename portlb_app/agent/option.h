@@ -162,6 +162,32 @@ __noinline int find_option(struct __sk_buff *skb, __u32 at, __u32 end, struct an
 	return 0;
 }
 
+#define OPTION_KIND_MD5 19
+#define OPTION_KIND_AO 29
+
+/* Do the options have a signature, of the whole segment, ports and header bits included? */
+__noinline int find_signature(struct __sk_buff *skb, __u32 at, __u32 end)
+{
+	__u8 option[2] = {};
+
+	for (int step = 0; step < TCP_OPTIONS_MAX; step++) {
+		if (at + 2 > end || bpf_skb_load_bytes(skb, at, option, sizeof(option)) || option[0] == 0)
+			return 0;
+		if (option[0] == OPTION_KIND_MD5 || option[0] == OPTION_KIND_AO)
+			return 1;
+		if (option[0] != 1 && option[1] < 2)
+			return 0;
+		at += option[0] == 1 ? 1 : option[1];
+	}
+	return 0;
+}
+
+static __always_inline bool is_signed(struct __sk_buff *skb, const struct packet *packet,
+				      const struct segment *segment)
+{
+	return find_signature(skb, packet->payload + TCP_HEADER, packet->payload + (segment->word >> 12) * 4);
+}
+
 static __always_inline struct announcement read_option(struct __sk_buff *skb, const struct packet *packet,
 						       const struct segment *segment)
 {

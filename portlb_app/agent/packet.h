@@ -347,15 +347,3 @@ static __always_inline void note_use(struct connection *entry, const struct segm
 	else
 		touch(entry);
 }
-
-/* Note what a segment sent by this host's program says about the connection's life. */
-static __always_inline void note_local(struct connection *entry, const struct segment *segment)
-{
-	note_use(entry, segment);
-	if (segment->word & TCP_RST)
-		set(entry, DOUBTFUL);
-	else if (entry->flags & DOUBTFUL)
-		clear(entry, DOUBTFUL); /* the reset was forged */
-	if (segment->word & TCP_FIN)
-		set(entry, FIN_LOCAL);
-}

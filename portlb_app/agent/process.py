@@ -16,6 +16,7 @@ from portlb_app.agent.errors import AgentError
 from portlb_app.agent.loader import CONNECTIONS, Agent, Presence
 from portlb_app.agent.loop import Loop
 from portlb_app.agent.source import Unreachable
+from portlb_app.agent.troubles import Troubles
 
 SWEEP_EVERY = 10.0  # seconds
 REPORT_EVERY = 60.0  # seconds
@@ -30,7 +31,7 @@ def serve(
     settings: Callable[[], bytes],
     connections: int = CONNECTIONS,
     every: float | None = None,
-    on_attached: Callable[[Agent, Loop], None] | None = None,
+    on_attached: Callable[[Agent, Loop, Troubles], None] | None = None,
 ) -> int:
     """Run an agent until a signal or a successor ends it, and return the exit code.
 
@@ -57,7 +58,7 @@ class _Process:
         settings: Callable[[], bytes],
         connections: int,
         every: float | None,
-        on_attached: Callable[[Agent, Loop], None] | None,
+        on_attached: Callable[[Agent, Loop, Troubles], None] | None,
     ) -> None:
         self._loop, self._interface, self._role, self._connections = loop, interface, role, connections
         self._source, self._every, self._on_attached = settings, every, on_attached
@@ -65,7 +66,7 @@ class _Process:
         self._settings = b""
         self._asking = self._ask_again = False
         self._retry = FIRST_RETRY
-        self._troubles: dict[str, str] = {}
+        self._troubles = Troubles(self._say)
         stop = self._stop
         loop.on_signals(
             {signal.SIGTERM: stop, signal.SIGINT: stop, signal.SIGQUIT: self._leave, signal.SIGHUP: self._reload}
@@ -102,12 +103,12 @@ class _Process:
             if isinstance(answer, Exception):
                 raise answer
             self._go_on_with(answer)
-            self._note("settings", "")
+            self._troubles.note("settings", "")
         except AgentError as error:
             if self._agent:
-                self._note("settings", f"{error}; the last good settings stay in force")
+                self._troubles.note("settings", f"{error}; the last good settings stay in force")
             elif isinstance(error, Unreachable):
-                self._note("settings", f"{error}; trying again")
+                self._troubles.note("settings", f"{error}; trying again")
             else:
                 raise
         if self._ask_again:
@@ -135,16 +136,28 @@ class _Process:
     def _look_after(self, agent: Agent) -> None:
         """Begin what is to be done for an attached agent for ever after."""
         counted, counted_at = agent.programs.counters(), time.monotonic()
+        refused = counted["map_full"]
         watchdog = notify.watchdog_seconds()
 
         def sweep() -> None:
             self._loop.after(SWEEP_EVERY, sweep)
             self._stays(agent)
-            agent.programs.sweep()
+            self._tried("removing aged entries", age)
+
+        def age() -> None:
+            nonlocal refused
+            used, total = agent.programs.sweep(), agent.programs.counters()["map_full"]
+            crowded = report.crowded(report.Entries(used, self._connections), total - refused)
+            refused = total
+            self._troubles.note("connections", crowded)
+            self._troubles.note("paths", "; ".join(map(str, agent.programs.silent_paths())))
 
         def tell_rates() -> None:
-            nonlocal counted, counted_at
             self._loop.after(REPORT_EVERY, tell_rates)
+            self._tried("reading the counters", tell_them)
+
+        def tell_them() -> None:
+            nonlocal counted, counted_at
             values, now = agent.programs.counters(), time.monotonic()
             if moved := report.rates(counted, values, now - counted_at):
                 self._say(logging.INFO, f"per second: {moved}")
@@ -159,18 +172,26 @@ class _Process:
         self._loop.after(REPORT_EVERY, tell_rates)
         live()
         if self._on_attached is not None:
-            self._on_attached(agent, self._loop)
+            self._on_attached(agent, self._loop, self._troubles)
         notify.tell("STATUS=attached")
         print("ready", flush=True)
+
+    def _tried(self, topic: str, action: Callable[[], None]) -> None:
+        """Do something that is done again soon: a refused call is counted and told, and ends nothing."""
+        try:
+            action()
+        except OSError as error:
+            self._troubles.failed(topic, error)
 
     def _stays(self, agent: Agent) -> bool:
         """See that the agent is attached. False: it cannot be now, or its time is over."""
         try:
             presence = agent.stay()
         except AgentError as error:
-            self._note("attached programs", f"{error}; its connections are kept until it can be attached again")
+            kept = "its connections are kept until it can be attached again"
+            self._troubles.note("attached programs", f"{error}; {kept}")
             return False
-        self._note("attached programs", "")
+        self._troubles.note("attached programs", "")
         if presence is Presence.RESTORED:
             self._say(logging.WARNING, "its programs were gone; attached again, connections kept")
             self._ask()  # settings that came when it could not be attached
@@ -180,15 +201,6 @@ class _Process:
         return presence is not Presence.SUCCEEDED
 
     # ---- words -------------------------------------------------------------------------------------------------------
-
-    def _note(self, topic: str, trouble: str) -> None:
-        """Say when trouble begins, changes and ends, and not in between."""
-        if trouble == self._troubles.get(topic, ""):
-            return
-        self._troubles[topic] = trouble
-        self._say(logging.WARNING if trouble else logging.INFO, trouble or f"{topic}: well again")
-        status = "; ".join(filter(None, self._troubles.values())) or "attached"
-        notify.tell(f"STATUS={' '.join(status.split())}")
 
     def _say(self, level: int, text: str) -> None:
         _log.log(level, "%s agent on %s: %s", self._role, self._interface, text)

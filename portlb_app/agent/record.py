@@ -4,22 +4,21 @@ from __future__ import annotations
 
 import socket
 import struct
+import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from ipaddress import IPv6Address
 
-from portlb_app.agent import libbpf
+from portlb_app.agent.kernel.btf import Field, Types
+from portlb_app.agent.kernel.maps import Map
 from portlb_app.agent.mapping import Address
 from portlb_app.agent.naming import ADDRESS, LABEL, MAC, NONE
+from portlb_app.agent.versions import Version
 
 KEY_SIZE = 36  # struct key in maps.h
-VALUE_SIZE = 68  # struct connection in maps.h
-BUCKET_SIZE = 4  # places in an element of half_open in server.h
-_VALUE = struct.Struct("=7I4I16s2s2x2xBx")
-_STATES = {1: "opening", 2: "plain", 3: "bound"}
-_ALIAS = 4
-_FIN_LOCAL, _FIN_REMOTE, _DOUBTFUL, _MOVING, _LEAVING = 1 << 4, 1 << 5, 1 << 6, 1 << 10, 1 << 11
+_KEY = struct.Struct("!16s16sHH")
+_STATES = {"OPENING": "opening", "PLAIN": "plain", "BOUND": "bound"}
 _TICK = (1 << 30) / 1e9  # seconds
 
 
@@ -59,58 +58,95 @@ def unpack_address(data: bytes) -> Address:
     return address.ipv4_mapped or address
 
 
-def connections(fd: int) -> Iterator[Record]:
-    """Yield every connection in the map behind `fd`; one that changes meanwhile may be missed, or come twice."""
-    now = time.monotonic()
-    for key in libbpf.keys(fd, KEY_SIZE):
-        value = libbpf.lookup(fd, key, VALUE_SIZE)
-        if value is not None and (record := parse(key, value, now)) is not None:
-            yield record
+def reader(version: Version, maps: Mapping[str, Map]) -> Reader:
+    """Return what reads the entries of maps that `version` reads alike."""
+    return Reader(version.types, maps["connections"].fields())
 
 
-def half_open(fd: int) -> Iterator[Record]:
-    """Yield every half-open connection of a server, likewise."""
-    now = time.monotonic()
-    for key, value in half_open_entries(fd):
-        if (record := parse(key, value, now)) is not None:
-            yield record
+class Walk:
+    """One walk over the connections of a running agent's maps, each connection once.
+
+    `cut`: it ended early, because more connections came meanwhile than the maps have room for.
+    """
+
+    def __init__(self, version: Version, maps: Mapping[str, Map]) -> None:
+        """Walk over maps that `version` reads alike: half-open ones first, where they have a map of their own."""
+        self._reader, self._maps = reader(version, maps), maps
+        self.cut = False
+
+    def __iter__(self) -> Iterator[Record]:
+        now = time.monotonic()
+        seen: set[bytes] = set()
+        for key, value in self._entries():
+            if key not in seen:
+                seen.add(key)
+                yield self._reader.read(key, value, now)
+
+    def _entries(self) -> Iterator[tuple[bytes, bytes]]:
+        if "half_open" in self._maps:
+            yield from half_open_entries(self._maps["half_open"], self._reader)
+        connections = self._maps["connections"]
+        for number, entry in enumerate(connections.entries()):
+            if number >= 2 * connections.layout.max_entries:
+                self.cut = True
+                return
+            yield entry
 
 
-def half_open_entries(fd: int) -> Iterator[tuple[bytes, bytes]]:
-    """Yield the places of the map behind `fd` that are taken: about 1 ms per 1000."""
-    _, layout = libbpf.map_info(fd)
-    size = KEY_SIZE + VALUE_SIZE
-    for index in range(layout.max_entries):
-        bucket = libbpf.lookup(fd, struct.pack("=I", index), layout.value_size) or b""
+def half_open_entries(half_open: Map, reader: Reader) -> Iterator[tuple[bytes, bytes]]:
+    """Yield the places of a server's half-open connections that are taken: about 1 ms per 1000."""
+    size = KEY_SIZE + reader.size
+    for index in range(half_open.layout.max_entries):
+        bucket = half_open.lookup(struct.pack("=I", index)) or b""
         for at in range(0, len(bucket) - size + 1, size):
             key, value = bucket[at : at + KEY_SIZE], bucket[at + KEY_SIZE : at + size]
-            if _VALUE.unpack(value)[-1]:
+            if reader.number(value, "state"):
                 yield key, value
 
 
-def parse(key: bytes, value: bytes, now: float) -> Record | None:
-    """Return the connection of an entry as of `now` (monotonic seconds), None if it only leads to one."""
-    seen, _, _, _, _, _, flags, opened, wire, _, target, name, packed_port, state = _VALUE.unpack(value)
-    if state == _ALIAS:
-        return None
-    client_wire = int.from_bytes(packed_port, "big")
-    client_port, port = struct.unpack_from("!HH", key, 32)
-    over = flags & _DOUBTFUL or flags & _FIN_LOCAL and flags & _FIN_REMOTE
-    return Record(
-        client=unpack_address(key[:16]),
-        client_port=client_port,
-        vip=unpack_address(key[16:32]),
-        port=port,
-        opened=_port(opened),
-        wire=_port(wire),
-        name=_name(wire >> 16, name),
-        client_wire=client_wire or client_port,
-        state="closing" if over else _STATES.get(state, str(state)),
-        leaving=bool(flags & _LEAVING),
-        moving=bool(flags & _MOVING),
-        target=_port(target),
-        idle=max(0.0, now - seen * _TICK),
-    )
+class Reader:
+    """Reads entries by the names that the programs' own types give to what is in them."""
+
+    def __init__(self, types: Types, fields: Mapping[str, Field]) -> None:
+        """Take the enumerations of the object file, and where a connection's members are."""
+        self._fields, self._flags = fields, types.values("flag")
+        self._states = {number: name for name, number in types.values("state").items()}
+        self.size = max(each.offset + each.size for each in fields.values())
+
+    def number(self, value: bytes, name: str) -> int:
+        """Return a member that is a number."""
+        return int.from_bytes(self._bytes(value, name), sys.byteorder)
+
+    def is_over(self, value: bytes) -> bool:
+        """Tell whether a connection is closed: by FIN both ways, or by a reset."""
+        flags, both = self.number(value, "flags"), self._flags["FIN_LOCAL"] | self._flags["FIN_REMOTE"]
+        return bool(flags & self._flags["DOUBTFUL"]) or flags & both == both
+
+    def read(self, key: bytes, value: bytes, now: float) -> Record:
+        """Return the connection of an entry as of `now` (monotonic seconds)."""
+        state = self._states.get(self.number(value, "state"), str(self.number(value, "state")))
+        client, vip, client_port, port = _KEY.unpack(key)
+        flags, wire = self.number(value, "flags"), self.number(value, "wire")
+        is_set = {name: bool(flags & bit) for name, bit in self._flags.items()}
+        return Record(
+            client=unpack_address(client),
+            client_port=client_port,
+            vip=unpack_address(vip),
+            port=port,
+            opened=_port(self.number(value, "opened")),
+            wire=_port(wire),
+            name=_name(wire >> 16, self._bytes(value, "name")),
+            client_wire=int.from_bytes(self._bytes(value, "client_port"), "big") or client_port,
+            state="closing" if self.is_over(value) else _STATES.get(state, state),
+            leaving=is_set["LEAVING"],
+            moving=is_set["MOVING"],
+            target=_port(self.number(value, "target")),
+            idle=max(0.0, now - self.number(value, "seen") * _TICK),
+        )
+
+    def _bytes(self, value: bytes, name: str) -> bytes:
+        field = self._fields[name]
+        return value[field.offset : field.offset + field.size]
 
 
 def _port(spot: int) -> int:

@@ -45,26 +45,27 @@ int client_end(struct __sk_buff *skb)
 	return end_program(skb, skb->cb[0]);
 }
 
-/* Remove what has aged as of `now`, a tick given by the agent's process. */
-SEC("syscall")
-int client_sweep(struct sweep *request)
+/* Ageing: see sweep.h. */
+SEC("tc")
+int client_sweep(struct __sk_buff *skb)
 {
-	struct sweep copy = {.now = request->now};
-
-	note_tick(bpf_ktime_get_ns() >> TICK_SHIFT);
-	bpf_for_each_map_elem(&connections, sweep_one, &copy, 0);
-	return 0;
+	return sweep_tables(skb, CLIENT);
 }
 
-SEC("syscall")
-int server_sweep(struct sweep *request)
+SEC("tc")
+int server_sweep(struct __sk_buff *skb)
 {
-	struct sweep copy = {.now = request->now};
-
-	note_tick(bpf_ktime_get_ns() >> TICK_SHIFT);
-	bpf_for_each_map_elem(&connections, sweep_one, &copy, 0);
-	bpf_for_each_map_elem(&half_open, sweep_bucket, &copy, 0);
-	return 0;
+	return sweep_tables(skb, SERVER);
 }
+
+/*
+ * Never read, nor loaded: it puts the enumerations into the object's description of its types (BTF), where the process
+ * and the commands find the values, and see whether the running programs use the same ones.
+ */
+const volatile struct {
+	enum state state;
+	enum flag flag;
+	enum answer answer;
+} vocabulary SEC(".rodata.vocabulary");
 
 char LICENSE[] SEC("license") = "Apache-2.0";

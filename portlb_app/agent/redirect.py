@@ -7,7 +7,6 @@ has followed or time is up.
 from __future__ import annotations
 
 import enum
-import os
 import random
 import re
 import socket
@@ -16,15 +15,18 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from ipaddress import ip_address
 from pathlib import Path
 
 from portlb_app import packets
-from portlb_app.agent import interface, libbpf, loader, record, sockets
+from portlb_app.agent import libbpf, loader, sockets, versions
 from portlb_app.agent.answer import Answer
 from portlb_app.agent.errors import AgentError
+from portlb_app.agent.kernel.library import messages
+from portlb_app.agent.kernel.maps import Map
+from portlb_app.agent.kernel.sock_diag import Tcp
 from portlb_app.agent.mapping import Address
 from portlb_app.agent.record import Record
 
@@ -102,6 +104,10 @@ class Outcome:
     """What became of the connections, by what is known of each."""
 
     counts: Counter[Answer] = field(default_factory=Counter)
+    refusals: Counter[str] = field(default_factory=Counter)
+    """What the kernel refused on the way, each of which was tried again."""
+    not_reset: Counter[str] = field(default_factory=Counter)
+    """Why connections that have not followed could not be reset either."""
 
     @property
     def complete(self) -> bool:
@@ -111,7 +117,17 @@ class Outcome:
     def __str__(self) -> str:
         number = self.counts.total()
         said = ", ".join(f"{count} {_WORDS[answer]}" for answer, count in sorted(self.counts.items()))
-        return f"{number} connection{'s' * (number != 1)}" + (f": {said}" if said else "")
+        text = f"{number} connection{'s' * (number != 1)}" + (f": {said}" if said else "")
+        text += "".join(f"; {count} announcements refused: {why}" for why, count in self.refusals.items())
+        return text + "".join(f"; {count} not reset: {why}" for why, count in self.not_reset.items())
+
+    def reset(self, connection: Record) -> None:
+        """Reset a connection that has not followed."""
+        its = Tcp(connection.vip, connection.port, connection.client, connection.client_port)
+        try:
+            self.not_reset.update(str(each) for each in sockets.destroy([its]).failures)
+        except AgentError as error:
+            self.not_reset[str(error)] += 1
 
 
 class Announcer:
@@ -120,20 +136,21 @@ class Announcer:
     def __init__(self, role: str, agent: loader.Running) -> None:
         """Load the program that makes them, with the running agent's maps and constants."""
         self._role = role
-        self._maps = agent.maps
+        self._agent = agent
+        self.refusals: Counter[str] = Counter()
         constants = f".rodata.{role}"
         self.settings = _constants(agent, constants)
-        self._object = libbpf.Object(str(loader.OBJECT_FILE))
+        self._object = libbpf.Object(str(versions.OBJECT_FILE))
         try:
             self._object.keep_only({f"{role}_announce"}, {*agent.maps, constants, loader.CLOCK})
             self._object.set_initial_value(constants, self.settings)
-            for name, fd in agent.maps.items():
-                self._object.set_max_entries(name, libbpf.map_info(fd)[1].max_entries)
-                self._object.reuse(name, fd)
+            for name, each in agent.maps.items():
+                self._object.set_max_entries(name, each.layout.max_entries)
+                self._object.reuse(name, each.fd)
             self._object.load()
         except OSError as error:
             self._object.close()
-            raise AgentError(f"the kernel refused the announcements: {error}\n{libbpf.messages()}") from error
+            raise AgentError(f"the kernel refused the announcements: {error}\n{messages()}") from error
         self._program = self._object.program_fd(f"{role}_announce")
         self._senders = {
             4: socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_RAW),
@@ -148,8 +165,7 @@ class Announcer:
 
     def connections(self) -> list[Record]:
         """Return the connections the agent knows that are not over."""
-        known = record.connections(self._maps["connections"])
-        return [each for each in known if each.state in ("plain", "bound")]
+        return [each for each in self._agent.connections() if each.state in ("plain", "bound")]
 
     def announce(self, connection: Record, port: int, how: How) -> Answer:
         """Tell the connection's peer once to go on at `port`; MADE means that it was told."""
@@ -164,11 +180,16 @@ class Announcer:
         return self._send(frame, source, destination, port, how)
 
     def _send(self, frame: bytes, source: Address, destination: Address, port: int, how: How) -> Answer:
+        """Make a frame an announcement, and send it; BUSY if the kernel refuses either, which may pass."""
         target = int.from_bytes(port.to_bytes(2, "big"), sys.byteorder)
-        result = libbpf.run(self._program, frame, struct.pack("=48xII", target, how))
-        answer = Answer(result.verdict)
-        if answer is Answer.MADE:
-            self._senders[source.version].sendto(result.packet[packets.ETHERNET :], (str(destination), 0))
+        try:
+            result = libbpf.run(self._program, frame, struct.pack("=48xII", target, how))
+            answer = Answer(result.verdict)
+            if answer is Answer.MADE:
+                self._senders[source.version].sendto(result.packet[packets.ETHERNET :], (str(destination), 0))
+        except OSError as error:
+            self.refusals[str(error)] += 1
+            return Answer.BUSY
         return answer
 
     def until_followed(
@@ -201,12 +222,12 @@ class Announcer:
 def _constants(agent: loader.Running, name: str) -> bytes:
     for prog_id in agent.programs.values():
         for map_id in libbpf.program(prog_id)[1]:
-            fd = libbpf.map_fd(map_id)
-            try:
-                map_name, layout = libbpf.map_info(fd)
-                value = libbpf.lookup(fd, struct.pack("=I", 0), layout.value_size) if map_name == name else None
-            finally:
-                os.close(fd)
+            with closing(Map.by_id(map_id)) as opened:
+                if opened.name != name:
+                    continue
+                if difference := versions.this_version().difference({name: opened}):
+                    raise AgentError(f"the running agent is of another version than this command: {difference}")
+                value = opened.lookup(struct.pack("=I", 0))
             if value is not None:
                 return value
     raise AgentError("the running agent's constants cannot be read: it is of another version")
@@ -215,10 +236,10 @@ def _constants(agent: loader.Running, name: str) -> bytes:
 @contextmanager
 def announcer(name: str, role: str) -> Iterator[Announcer]:
     """Yield what announces for the agent of `role` on the interface `name`; AgentError if there is none."""
-    with loader.running(interface.index_of(name), role) as agent:
-        if not agent.programs:
+    with loader.agents(name) as found:
+        if role not in found:
             raise AgentError(f"no {role} agent is attached to {name} in this network namespace")
-        made = Announcer(role, agent)
+        made = Announcer(role, found[role])
         try:
             yield made
         finally:
@@ -241,8 +262,8 @@ def redirect(name: str, wanted: Selection, port: int, how: How, timeout: float =
         for connection, answer in made.until_followed(chosen, port, how, timeout):
             outcome.counts[answer] += 1
             if answer is Answer.TIMED_OUT and how is not How.IN_PLACE:
-                its = sockets.Tcp(connection.vip, connection.port, connection.client, connection.client_port)
-                sockets.destroy([its])
+                outcome.reset(connection)
+        outcome.refusals = made.refusals
     return outcome
 
 
@@ -276,6 +297,7 @@ def move(name: str, local_port: int, port: int, timeout: float = TIMEOUT) -> Out
             _check_free(connection.client, port)
         for _, answer in made.until_followed(chosen, port, How.IN_PLACE, timeout):
             outcome.counts[answer] += 1
+        outcome.refusals = made.refusals
     return outcome
 
 

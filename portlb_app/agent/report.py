@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 _GROUPS = {
     "opened": "syn_marked plain unredirected syn_redirect supported",
     "redirected": "bound confirmed moved reopen steered own_port_moved arrived announced redirected server_moved "
     "client_moved",
-    "fallen back": "tried_both fallen_back remembered unsteered repaired stayed",
-    "refused": "refused_announcement collision wrong_port from_old_port no_room map_full rewrite_failed",
-    "aged": "swept_closing swept_opening swept_idle",
-    "forged": "forged_synack second_synack forged_announcement bad_option",
+    "fallen back": "tried_both fallen_back remembered unsteered repaired reset_from_old_port stayed answered_as_asked",
+    "refused": "refused_announcement collision wrong_port from_old_port no_room map_full rewrite_failed signed",
+    "aged": "swept_closing swept_opening swept_idle swept_gone made_room",
+    "forged": "forged_synack second_synack forged_announcement forged_error bad_option",
 }
 """Words for what happened, and the counters behind them."""
 GROUP_OF = {counter: group for group, members in _GROUPS.items() for counter in members.split()}
@@ -23,6 +23,20 @@ class Entries(NamedTuple):
 
     used: int
     room: int
+
+    @property
+    def almost_full(self) -> bool:
+        """Whether nine of ten places are taken."""
+        return 10 * self.used >= 9 * self.room
+
+
+def crowded(connections: Entries, refused: int) -> str:
+    """Return what is wrong with a table of open connections of which some were lately refused, "" if nothing is."""
+    if refused:
+        return f"all {connections.room} places for connections are taken: new ones are opened plainly"
+    if connections.almost_full:
+        return f"more than 90 % of the {connections.room} places for connections are taken by open ones"
+    return ""
 
 
 def rates(before: Mapping[str, int], after: Mapping[str, int], seconds: float) -> str:
@@ -66,16 +80,22 @@ def _escaped(label: str) -> str:
 
 
 def health(
-    attached: Collection[str], entries: Mapping[str, Entries], pids: Collection[int], all_known: bool
+    attached: Collection[str], entries: Mapping[str, Entries], pids: Collection[int], all_known: bool,
+    notes: Iterable[object] = (),
 ) -> tuple[bool, str]:
     """Tell whether an agent is well, and in words: on which hooks it is, how full it is, which process looks after it.
 
-    `pids`: processes that hold its programs; `all_known`: there are no others.
+    `pids`: processes that hold its programs; `all_known`: there are no others; `notes`: what else is to be said.
     """
     words = ["attached" if len(attached) == 2 else f"attached at {', '.join(attached)} only"]
-    words += [f"{name}: {each.used} of {each.room} entries" for name, each in entries.items()]
+    words += [
+        f"{name}: {each.used} of {each.room} entries{', almost full' if each.almost_full else ''}"
+        for name, each in entries.items()
+    ]
     if pids:
         words.append(f"process {', '.join(map(str, pids))}")
     else:
         words.append("no process, so entries do not age" if all_known else "process unknown")
-    return len(attached) == 2 and (bool(pids) or not all_known), "; ".join(words)
+    words += map(str, notes)
+    well = len(attached) == 2 and (bool(pids) or not all_known) and not any(e.almost_full for e in entries.values())
+    return well, "; ".join(words)

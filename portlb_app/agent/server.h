@@ -9,9 +9,10 @@
  */
 #pragma once
 
+#include "half.h"
 #include "icmp.h"
 #include "rewrite.h"
-#include "window.h"
+#include "table.h"
 
 #define PORTS 65536
 
@@ -28,113 +29,9 @@ const volatile struct {
 	__be16 applications[PORTS]; /* port on the wire -> the application's, where they differ */
 } server_settings SEC(".rodata.server");
 
-#define OPENING_MAX 16384
-/* Bytes a client may have sent, or acknowledged, with the segment that completes the handshake. */
+/* Bytes a client may have sent with, and before, the segment that completes the handshake. */
 #define FIRST_WINDOW (1 << 20)
 #define COPIES_TO_GO_BACK 2 /* of one segment on the port left: they show that the client does not hear the new one */
-
-/*
- * Half-open connections: buckets of an array, because putting one into an LRU map and taking it out costs ten times as
- * much. A full bucket gives up its oldest place. Which bucket is a secret, so that no flood can be aimed at one.
- */
-struct half {
-	struct key key;
-	struct connection connection; /* state 0: a free place */
-};
-
-#define BUCKET_SIZE 4
-#define BUCKETS (OPENING_MAX / BUCKET_SIZE) /* a power of two */
-
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, BUCKETS);
-	__type(key, __u32);
-	__type(value, struct half[BUCKET_SIZE]);
-} half_open SEC(".maps");
-
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, 1);
-	__type(key, __u32);
-	__type(value, __u64);
-} secret SEC(".maps");
-
-static __always_inline bool same_key(const struct key *one, const struct key *other)
-{
-	const __u32 *a = (const __u32 *)one, *b = (const __u32 *)other;
-	__u32 differences = 0;
-
-	if (a[8] != b[8] || a[3] != b[3]) /* the ports, and the end of the client's address */
-		return false;
-	for (int i = 0; i < 8; i++)
-		differences |= a[i] ^ b[i];
-	return !differences;
-}
-
-static __always_inline __u64 mix(__u64 hash, __u64 word)
-{
-	hash = (hash ^ word) * 0x9e3779b97f4a7c15ULL;
-	return hash ^ hash >> 32;
-}
-
-/* The places a half-open connection can be in. */
-static __always_inline struct half *bucket_of(const struct key *key)
-{
-	const __u32 *words = (const __u32 *)key;
-	__u32 zero = 0, index;
-	__u64 *seed = bpf_map_lookup_elem(&secret, &zero), hash;
-
-	if (!seed)
-		return NULL;
-	if (!*seed)
-		*seed = (__u64)bpf_get_prandom_u32() << 32 | bpf_get_prandom_u32() | 1;
-	hash = *seed;
-	for (int i = 0; i < 8; i += 2)
-		hash = mix(hash, (__u64)words[i] << 32 | words[i + 1]);
-	index = mix(hash, words[8]) % BUCKETS;
-	return bpf_map_lookup_elem(&half_open, &index);
-}
-
-static __always_inline struct connection *find_half(const struct key *key)
-{
-	struct half *bucket = bucket_of(key);
-
-	for (int i = 0; bucket && i < BUCKET_SIZE; i++) {
-		if (bucket[i].connection.state && same_key(&bucket[i].key, key))
-			return &bucket[i].connection;
-	}
-	return NULL;
-}
-
-static __always_inline void forget_half(struct connection *half)
-{
-	half->state = 0;
-}
-
-/* Remember one, instead of an older one of the same key. */
-static __always_inline void remember_half(const struct key *key, const struct connection *fresh)
-{
-	struct half *bucket = bucket_of(key), *place = bucket;
-
-	if (!bucket)
-		return;
-	for (int i = 0; i < BUCKET_SIZE; i++) {
-		struct half *each = &bucket[i];
-
-		if (each->connection.state && same_key(&each->key, key)) {
-			place = each;
-			break;
-		}
-		if (place->connection.state &&
-		    (!each->connection.state || (__s32)(each->connection.seen - place->connection.seen) < 0))
-			place = each;
-	}
-	forget_half(&place->connection); /* no packet on another processor may find it half written */
-	barrier();
-	place->key = *key;
-	barrier();
-	place->connection = *fresh;
-}
 
 static __always_inline __be16 application_of(__be16 port)
 {
@@ -242,28 +139,41 @@ static __always_inline int server_syn(struct __sk_buff *skb, const struct packet
 {
 	struct announcement asked = read_option(skb, packet, segment);
 	bool by_bit = segment->word & REDIRECT, redirect = by_bit || (asked.flags & OPTION_REDIRECT);
-	__u32 answer = redirect ? answer_to(packet, segment) : 0;
-	struct numbers numbers;
+	struct connection *half;
+	struct numbers numbers = {};
+	enum found found;
+	__u32 answer;
 
-	/*
-	 * The kernel has such a connection: it challenges the SYN (RFC 5961, 4), and nothing is forgotten for it. Where
-	 * there is no entry that could be forgotten, what is noted now has no effect until the SYN is answered.
-	 */
-	if (entry && ask_socket(skb, packet, key, SERVER, &numbers))
-		return rewrite(skb, packet, segment, key->client_port, key->port, segment->word);
-	if (entry && is_live(entry)) {
-		/* Late copies of its own SYN included: the kernel answers those as the connection's state demands. */
-		if (spot_on_wire(entry) != segment->spot && entry->client_seq != segment->seq) {
+	if (is_signed(skb, packet, segment)) { /* RFC 2385, RFC 5925: what is changed on the way is refused */
+		if (entry)
+			forget(key, entry, SERVER);
+		half = find_half(key);
+		if (half)
+			forget_half(half);
+		count(COUNT_signed);
+		return PASS;
+	}
+	answer = redirect && !is_full() ? answer_to(packet, segment) : 0;
+	if (entry) {
+		/* The kernel has such a connection: it challenges the SYN (RFC 5961, 4), and nothing is forgotten for it. */
+		found = find_socket(skb, key, SERVER, &numbers);
+		if (found == OPEN || (entry->client_seq == segment->seq && !is_closing(entry)))
+			return rewrite(skb, packet, segment, key->client_port, key->port, segment->word);
+		if (found == NOTHING && is_live(entry) && spot_on_wire(entry) != segment->spot) {
 			count(COUNT_collision);
 			return DROP;
 		}
-	} else if (entry) {
-		bpf_map_delete_elem(&connections, key);
+		if (found != NOTHING || !is_live(entry))
+			forget(key, entry, SERVER);
 	}
 	if (asked.bad)
 		count(COUNT_bad_option);
 	if (redirect || key->port != segment->spot) {
-		struct connection fresh = {
+		struct scratch *scratch = use_scratch();
+
+		if (!scratch)
+			return PASS;
+		scratch->fresh = (struct connection){
 			.seen = tick(),
 			.client_seq = segment->seq,
 			.opened = segment->spot,
@@ -273,14 +183,13 @@ static __always_inline int server_syn(struct __sk_buff *skb, const struct packet
 			.flags = (redirect ? REDIRECTED : 0) | (by_bit ? 0 : BY_OPTION) | (answer ? ANNOUNCED : 0),
 		};
 
-		remember_half(key, &fresh);
+		remember_half(key, &scratch->fresh);
 		if (redirect)
 			count(COUNT_syn_redirect);
 		if (redirect && asked.port)
 			count(COUNT_arrived);
 	} else {
-		struct connection *half = find_half(key);
-
+		half = find_half(key);
 		if (half)
 			forget_half(half);
 	}
@@ -292,37 +201,43 @@ static __always_inline int server_syn(struct __sk_buff *skb, const struct packet
  * if the client could not follow, at the one it opened on. Only who has seen the SYN/ACK can complete it; any other
  * segment changes nothing. False: the segment is on neither port.
  */
-static __always_inline bool server_settle(const struct key *key, struct connection *half,
+static __always_inline bool server_settle(struct __sk_buff *skb, const struct key *key, struct connection *half,
 					  const struct segment *segment)
 {
-	struct connection entry = *half;
+	struct scratch *scratch = use_scratch();
+	struct numbers numbers = {};
+	struct connection *entry;
 
 	if (segment->spot != half->wire && segment->spot != half->opened)
 		return false;
 	if ((segment->word & TCP_RST) || !(segment->word & TCP_ACK) ||
-	    segment->ack - (half->server_seq + 1) > FIRST_WINDOW ||
+	    segment->ack - (half->server_seq + 1) > half->sent - (half->server_seq + 1) ||
 	    segment->seq - (half->client_seq + 1) > FIRST_WINDOW)
 		return true;
-	touch(&entry);
+	if (!scratch)
+		return true;
+	entry = &scratch->fresh;
+	*entry = *half;
+	touch(entry);
 	if (!(half->flags & ANNOUNCED)) {
-		entry.state = PLAIN;
-		entry.flags |= SETTLED;
+		entry->state = PLAIN;
+		entry->flags |= SETTLED;
 	} else if (segment->spot == half->wire) {
-		entry.state = BOUND;
+		entry->state = BOUND;
 		if (half->wire == half->opened)
-			entry.flags |= SETTLED;
+			entry->flags |= SETTLED;
 		count(COUNT_redirected);
 	} else {
-		entry.state = PLAIN;
-		entry.before = half->wire;
-		entry.wire = half->opened;
+		entry->state = PLAIN;
+		entry->before = half->wire;
+		entry->wire = half->opened;
 		count(COUNT_stayed);
 	}
 	if (segment->word & TCP_FIN)
-		entry.flags |= FIN_REMOTE;
-	if (bpf_map_update_elem(&connections, key, &entry, BPF_ANY))
-		count(COUNT_map_full);
-	else
+		entry->flags |= FIN_REMOTE;
+	if (find_socket(skb, key, SERVER, &numbers) == NOTHING)
+		entry->flags |= AWAY;
+	if (remember(skb, key, entry, NULL, SERVER))
 		forget_half(half);
 	return true;
 }
@@ -332,10 +247,15 @@ static __always_inline bool server_settle(const struct key *key, struct connecti
  * and the segment is one its peer can have sent. Without a socket the kernel may still know the connection by a SYN
  * cookie; then the client's next segment finds the socket.
  */
-static __always_inline void server_rebuild(struct __sk_buff *skb, const struct packet *packet,
-					   const struct segment *segment, const struct key *key)
+static __always_inline void server_rebuild(struct __sk_buff *skb, const struct segment *segment,
+					   const struct key *key)
 {
-	struct connection fresh = {
+	struct scratch *scratch = use_scratch();
+	struct numbers numbers = {};
+
+	if (!scratch)
+		return;
+	scratch->fresh = (struct connection){
 		.seen = tick(),
 		.opened = segment->spot,
 		.wire = segment->spot,
@@ -343,10 +263,12 @@ static __always_inline void server_rebuild(struct __sk_buff *skb, const struct p
 		.state = BOUND,
 		.flags = REDIRECTED | SETTLED | (segment->word & TCP_FIN ? FIN_REMOTE : 0),
 	};
-
-	if ((segment->word & TCP_RST) || !in_window(skb, packet, segment, key, SERVER))
+	if (find_socket(skb, key, SERVER, &numbers) != OPEN) {
+		note_asked(key, segment);
 		return;
-	count(bpf_map_update_elem(&connections, key, &fresh, BPF_ANY) ? COUNT_map_full : COUNT_rebuilt);
+	}
+	if (!(segment->word & TCP_RST) && is_from_peer(segment, &numbers) && remember(skb, key, &scratch->fresh, NULL, SERVER))
+		count(COUNT_rebuilt);
 }
 
 /* Make the port before the connection's again, or the other way round. */
@@ -403,8 +325,10 @@ static __always_inline bool server_other_port(struct __sk_buff *skb, const struc
 					      const struct segment *segment, const struct key *key,
 					      struct connection *entry)
 {
-	if (!in_window(skb, packet, segment, key, SERVER))
+	if (!is_believed(skb, segment, key, SERVER, entry))
 		return false;
+	if (segment->word & TCP_RST)
+		return true;
 	if ((entry->flags & MOVING) && segment->spot == entry->target) {
 		entry->before = entry->wire;
 		entry->wire = entry->target;
@@ -440,28 +364,35 @@ static __always_inline void server_announcement(struct __sk_buff *skb, const str
 						const struct segment *segment, const struct key *key,
 						struct connection *entry, const struct announcement *found)
 {
-	struct connection alias = alias_of(key, key->port);
-	struct key alias_key = *key;
+	struct alias alias = alias_of(key, key->port), *there;
+	struct key alias_key = *key, owner_key;
 	struct connection *other;
-	struct numbers numbers;
+	struct numbers numbers = {};
+	__u32 now = tick();
 
-	if (!in_window(skb, packet, segment, key, SERVER)) {
+	if (!in_window(skb, segment, key, SERVER)) {
 		count(COUNT_forged_announcement);
 		return;
 	}
-	alias_key.client_port = found->port;
+	if (found->port && (found->port == entry->client_port ||
+			    ((entry->flags & OWN_MOVING) && found->port == entry->client_target)))
+		return; /* announced before */
+	owner_key = alias_key;
+	alias_key.client_port = owner_key.client_port = found->port;
 	other = bpf_map_lookup_elem(&connections, &alias_key);
-	if (other && other->state == ALIAS && other->opened == alias.opened && other->client_port == alias.client_port)
-		other = NULL; /* announced before */
+	there = bpf_map_lookup_elem(&aliases, &alias_key);
+	if (there && (leads_to(there, key) || (!follow(&owner_key, there) && claim(&there->flags))))
+		there = NULL;
 	if (!found->port || !(found->flags & OPTION_IN_PLACE) || found->port == key->client_port ||
-	    (other && (other->state == ALIAS || !is_closing(other))) ||
-	    ask_socket(skb, packet, &alias_key, SERVER, &numbers)) {
+	    entry->since == now || there || (other && !is_closing(other)) ||
+	    ask_socket(skb, &alias_key, SERVER, &numbers)) {
 		count(COUNT_refused_announcement);
 		return;
 	}
-	if (found->port == entry->client_port)
-		return;
-	if (bpf_map_update_elem(&connections, &alias_key, &alias, BPF_ANY)) {
+	entry->since = now;
+	if (((entry->flags & OWN_MOVING) || entry->client_port) && entry->client_target != key->client_port)
+		delete_alias(key, &entry->name, entry->client_target, key->port);
+	if (bpf_map_update_elem(&aliases, &alias_key, &alias, BPF_ANY)) {
 		count(COUNT_map_full);
 		return;
 	}
@@ -477,7 +408,7 @@ static __always_inline void server_follow_client(struct __sk_buff *skb, const st
 						 const struct segment *segment, const struct key *key,
 						 struct connection *entry)
 {
-	if (!in_window(skb, packet, segment, key, SERVER))
+	if (!in_window(skb, segment, key, SERVER))
 		return;
 	if (entry->client_port)
 		entry->client_target = entry->client_port;
@@ -485,11 +416,12 @@ static __always_inline void server_follow_client(struct __sk_buff *skb, const st
 	clear(entry, SETTLED);
 }
 
-static __always_inline int server_ingress_tcp(struct __sk_buff *skb, struct packet *packet)
+static __noinline int server_ingress_tcp(struct __sk_buff *skb, struct packet *packet)
 {
 	struct connection *entry, *half;
 	struct segment segment;
 	struct key *key = &packet->key;
+	struct alias *alias;
 
 	if (!read_tcp(skb, packet, &segment, TO_VIP))
 		return PASS;
@@ -497,15 +429,14 @@ static __always_inline int server_ingress_tcp(struct __sk_buff *skb, struct pack
 		return DROP;
 	key->port = application_of(segment.dport);
 	entry = bpf_map_lookup_elem(&connections, key);
-	if (entry && entry->state == ALIAS) {
-		struct connection *owner = follow(key, entry);
-
-		if (owner && (owner->client_port == segment.sport || !is_syn(&segment))) {
-			note_use(entry, &segment);
-			entry = owner;
-		} else { /* a port the client once moved to or might have, now another connection's */
+	alias = entry ? NULL : bpf_map_lookup_elem(&aliases, key);
+	if (alias) {
+		entry = follow(key, alias);
+		if (!entry || (is_syn(&segment) && entry->client_port != segment.sport)) {
+			/* A port the client once moved to or might have, now another connection's. */
 			key->client_port = segment.sport;
-			bpf_map_delete_elem(&connections, key);
+			if (claim(&alias->flags))
+				bpf_map_delete_elem(&aliases, key);
 			entry = NULL;
 		}
 	}
@@ -515,12 +446,12 @@ static __always_inline int server_ingress_tcp(struct __sk_buff *skb, struct pack
 	if (!entry) {
 		half = find_half(key);
 		if (half && (half->flags & ANSWERED)) {
-			if (!server_settle(key, half, &segment)) {
+			if (!server_settle(skb, key, half, &segment)) {
 				count(COUNT_wrong_port);
 				return DROP;
 			}
 		} else if (key->port != segment.spot) {
-			server_rebuild(skb, packet, &segment, key);
+			server_rebuild(skb, &segment, key);
 		}
 		return rewrite(skb, packet, &segment, key->client_port, key->port, segment.word);
 	}
@@ -528,7 +459,7 @@ static __always_inline int server_ingress_tcp(struct __sk_buff *skb, struct pack
 		server_follow_client(skb, packet, &segment, key, entry);
 	if (segment.spot == entry->wire) {
 		if (!(entry->flags & SETTLED) && entry->state == BOUND && has_heard(skb, packet, &segment, entry) &&
-		    !is_disowned(skb, packet, &segment, key, SERVER)) {
+		    is_believed(skb, &segment, key, SERVER, entry)) {
 			set(entry, SETTLED);
 			if ((entry->flags & OWN_MOVING) && entry->client_port) {
 				clear(entry, OWN_MOVING);
@@ -549,7 +480,7 @@ static __always_inline int server_ingress_tcp(struct __sk_buff *skb, struct pack
 	}
 	note_use(entry, &segment);
 	if (segment.word & (TCP_FIN | TCP_RST))
-		note_end(skb, packet, &segment, key, SERVER, entry);
+		note_remote(skb, key, entry, &segment, SERVER);
 	return rewrite(skb, packet, &segment, key->client_port, key->port, segment.word);
 }
 
@@ -561,7 +492,10 @@ static __always_inline int server_synack(struct __sk_buff *skb, const struct pac
 	__u32 announced = !(entry->flags & ANNOUNCED) ? 0 : entry->state == PLAIN ? entry->before : entry->wire;
 	__u16 word = segment->word;
 
+	if (!(entry->flags & ANSWERED) || entry->server_seq != segment->seq)
+		entry->sent = segment->seq + 1;
 	entry->server_seq = segment->seq;
+	entry->received = segment->ack;
 	set(entry, ANSWERED);
 	if (!server_put_name(skb, packet, entry->opened))
 		return DROP;
@@ -600,24 +534,33 @@ static __always_inline bool may_answer(const struct connection *half, const stru
 	       ((segment->word & TCP_RST) && segment->ack - (half->client_seq + 1) <= FIRST_WINDOW);
 }
 
-static __always_inline int server_egress_tcp(struct __sk_buff *skb, struct packet *packet)
+static __noinline int server_egress_tcp(struct __sk_buff *skb, struct packet *packet)
 {
 	struct connection *entry;
 	struct segment segment;
 	__be16 sport, dport;
 	__u16 word;
+	__u32 spot;
 
 	if (!read_tcp(skb, packet, &segment, FROM_VIP))
 		return PASS;
 	entry = bpf_map_lookup_elem(&connections, &packet->key);
-	if (entry && entry->state == ALIAS)
-		return PASS;
-	if (!entry) {
+	if (entry) {
+		note_local(skb, &packet->key, entry, &segment, SERVER);
+	} else {
 		entry = find_half(&packet->key);
-		if (!entry || !may_answer(entry, &segment))
-			return PASS;
+		if (!entry || !may_answer(entry, &segment)) {
+			spot = asked_at(skb, &packet->key, &segment, entry);
+			if (!spot)
+				return PASS;
+			count(COUNT_answered_as_asked);
+			if (!server_put_name(skb, packet, spot))
+				return DROP;
+			return rewrite(skb, packet, &segment, port_of(spot), segment.dport, segment.word);
+		}
+		note_use(entry, &segment);
+		note_numbers(entry, &segment);
 	}
-	note_local(entry, &segment);
 	if (is_synack(&segment))
 		return server_synack(skb, packet, &segment, entry);
 	word = segment.word;
@@ -636,10 +579,10 @@ static __always_inline int server_egress_tcp(struct __sk_buff *skb, struct packe
 }
 
 /* An error about a packet this host sent: it quotes the ports of the wire, the program knows its own. */
-static __always_inline int server_ingress_icmp(struct __sk_buff *skb, struct packet *packet)
+static __noinline int server_ingress_icmp(struct __sk_buff *skb, struct packet *packet)
 {
-	struct connection *entry;
 	struct quote quote;
+	struct alias *alias;
 	struct address vip;
 	__be16 client_port;
 
@@ -659,14 +602,14 @@ static __always_inline int server_ingress_icmp(struct __sk_buff *skb, struct pac
 	}
 	client_port = quote.dport;
 	packet->key.port = application_of(quote.sport);
-	entry = bpf_map_lookup_elem(&connections, &packet->key);
-	if (entry && entry->state == ALIAS)
-		client_port = entry->client_port;
+	alias = bpf_map_lookup_elem(&aliases, &packet->key);
+	if (alias)
+		client_port = alias->client_port;
 	return rewrite_quote(skb, packet, &quote, packet->key.port, client_port);
 }
 
 /* An error this host sends about a packet it received: it quotes the program's ports, the wire has others. */
-static __always_inline int server_egress_icmp(struct __sk_buff *skb, struct packet *packet)
+static __noinline int server_egress_icmp(struct __sk_buff *skb, struct packet *packet)
 {
 	struct connection *entry;
 	struct quote quote;
@@ -674,7 +617,7 @@ static __always_inline int server_egress_icmp(struct __sk_buff *skb, struct pack
 	if (!read_quote(skb, packet, &quote, &server_settings.vips, NULL, TO_VIP))
 		return PASS;
 	entry = bpf_map_lookup_elem(&connections, &packet->key);
-	if (!entry || entry->state == ALIAS)
+	if (!entry)
 		return PASS;
 	if (naming_of(spot_on_wire(entry)) == NAME_ADDRESS) {
 		union name name = own_name(packet, NAME_ADDRESS);

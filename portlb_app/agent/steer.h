@@ -27,12 +27,7 @@ struct {
 	__type(value, struct steer);
 } steers SEC(".maps");
 
-/* What the process is to close. `reset`: by RST, not by FIN. */
-struct closure {
-	struct key key;
-	__u32 reset;
-};
-
+/* What the process is to close. */
 struct {
 	__uint(type, BPF_MAP_TYPE_RINGBUF);
 	__uint(max_entries, 1 << 18);
@@ -90,4 +85,15 @@ static __always_inline bool take_steer(const struct key *connection, __be16 *to,
 		}
 	}
 	return false;
+}
+
+static __always_inline void ask_to_close(const struct key *key, bool reset)
+{
+	struct scratch *scratch = use_scratch();
+
+	if (!scratch)
+		return;
+	scratch->closure.key = *key;
+	scratch->closure.reset = reset;
+	bpf_ringbuf_output(&closures, &scratch->closure, sizeof(scratch->closure), 0);
 }

@@ -1,57 +1,72 @@
 /*
  * Ageing, run by the agent's process every few seconds. In the kernel rather than in the process, because an entry
  * read there could have been replaced by a new connection's before it is deleted.
+ *
+ * What is closed goes by the list (table.h), or, if it has missed that, here. What is open stays for as long as its
+ * socket does. One that is silent is looked for in turns, a sixteenth in each sweep; where it is in another network
+ * namespace, time alone decides.
  */
 #pragma once
 
 #include "client.h"
 #include "server.h"
 
+#define TURNS 16
+
 struct sweep {
-	__u32 now; /* tick */
+	struct __sk_buff *skb; /* no packet: what a socket can be asked for by */
+	__u32 now;             /* tick */
+	__u32 turn;
+	__u32 host;
+	__u32 open; /* connections that are not closed, counted */
 };
 
-/* When the connection was last used, by itself or by the alias its received packets come in by. */
-static __always_inline __u32 idle_for(const struct key *key, const struct connection *entry, __u32 now)
+static __always_inline bool is_its_turn(const struct key *key, const struct sweep *sweep)
 {
-	__u32 idle = age(entry, now);
-	__be16 client_port = client_port_of(entry, key->client_port);
-
-	if (entry->wire != key->port || client_port != key->client_port) {
-		struct key alias_key = key_at(key, &entry->name, client_port, entry->wire);
-		struct connection *alias;
-
-		alias = bpf_map_lookup_elem(&connections, &alias_key); /* which also marks it as used */
-		if (alias && alias->state == ALIAS && alias->opened == key->port && age(alias, now) < idle)
-			idle = age(alias, now);
-	}
-	return idle;
+	return (bpf_ntohs(key->client_port) + sweep->turn) % TURNS == 0;
 }
 
-static long sweep_one(void *map, struct key *key, struct connection *entry, struct sweep *sweep)
+static long sweep_one(void *map, struct key *map_key, struct connection *entry, struct sweep *sweep)
+{
+	struct key copy = *map_key, *key = &copy;
+	__u32 idle = age(entry, sweep->now), host = sweep->host;
+	enum counter why;
+
+	if (is_closing(entry)) {
+		if (idle <= CLOSING_AGE || has_socket(sweep->skb, key, host))
+			return 0;
+		why = COUNT_swept_closing;
+	} else if (entry->state == OPENING) {
+		sweep->open++;
+		if (idle <= OPENING_AGE)
+			return 0;
+		why = COUNT_swept_opening;
+	} else {
+		sweep->open++;
+		if (idle <= CLOSING_AGE)
+			return 0;
+		if (entry->flags & AWAY) {
+			if (idle <= IDLE_AGE)
+				return 0;
+			why = COUNT_swept_idle;
+		} else {
+			if (!is_its_turn(key, sweep) || has_socket(sweep->skb, key, host))
+				return 0;
+			why = COUNT_swept_gone;
+		}
+	}
+	if (forget(key, entry, host))
+		count(why);
+	return 0;
+}
+
+/* What leads to nothing any more. */
+static long sweep_alias(void *map, struct key *key, struct alias *alias, struct sweep *sweep)
 {
 	struct key owner = *key;
-	__u32 idle;
 
-	if (entry->state == ALIAS) {
-		if (!follow(&owner, entry))
-			bpf_map_delete_elem(map, key);
-		return 0;
-	}
-	idle = idle_for(key, entry, sweep->now);
-	if (is_closing(entry) && idle > CLOSING_AGE) {
-		count(COUNT_swept_closing);
-	} else if (entry->state == OPENING && idle > OPENING_AGE) {
-		count(COUNT_swept_opening);
-	} else if (idle > IDLE_AGE) {
-		count(COUNT_swept_idle);
-	} else {
-		/* Looking an entry up marks it as used: the map, when full, gives up the others, which are closed. */
-		if (entry->state != OPENING && !is_closing(entry))
-			bpf_map_lookup_elem(map, key);
-		return 0;
-	}
-	bpf_map_delete_elem(map, key);
+	if (!follow(&owner, alias) && claim(&alias->flags))
+		bpf_map_delete_elem(map, key);
 	return 0;
 }
 
@@ -66,4 +81,17 @@ static long sweep_bucket(void *map, __u32 *index, struct half *bucket, struct sw
 		}
 	}
 	return 0;
+}
+
+/* Remove what has aged as of the tick in cb[0]; cb[1] says whose turn it is. Returns the number of open connections. */
+static __always_inline int sweep_tables(struct __sk_buff *skb, enum host host)
+{
+	struct sweep sweep = {.skb = skb, .now = skb->cb[0], .turn = skb->cb[1], .host = host};
+
+	note_tick(bpf_ktime_get_ns() >> TICK_SHIFT);
+	bpf_for_each_map_elem(&connections, sweep_one, &sweep, 0);
+	bpf_for_each_map_elem(&aliases, sweep_alias, &sweep, 0);
+	if (host == SERVER)
+		bpf_for_each_map_elem(&half_open, sweep_bucket, &sweep, 0);
+	return sweep.open;
 }

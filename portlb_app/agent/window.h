@@ -1,4 +1,7 @@
-/* What this host's own socket says about a segment: only who sees the connection's packets knows its numbers. */
+/*
+ * What the connection's own socket says about a segment: only the socket sees all of the connection's numbers. Where it
+ * is in another network namespace (a container or a virtual machine behind this host), the entry keeps numbers instead.
+ */
 #pragma once
 
 #include "packet.h"
@@ -8,16 +11,26 @@
  * acknowledged to its sender, so what is in flight lies between. The acknowledgement number has no such slack.
  */
 #define IN_FLIGHT_MAX (1 << 25)
-/* The kernel heeds a reset only at the number it expects; but what the socket has yet to take up may come before it. */
-#define RESET_AHEAD_MAX (1 << 20)
+/* The same, and for acknowledgements too, where only the entry's own numbers are known. */
+#define TRACKED_WINDOW (1 << 20)
 
 #define TCP_STATE_SYN_SENT 2
 #define TCP_STATE_SYN_RECV 3
+#define TCP_STATE_TIME_WAIT 6
+#define TCP_STATE_CLOSE 7
 #define TCP_STATE_LISTEN 10
 #define TCP_STATE_NEW_SYN_RECV 12
 
 /* The host at whose socket a question is asked. */
 enum host { CLIENT, SERVER };
+
+/* What this network namespace has for a connection. */
+enum found {
+	NOTHING,  /* no socket: the program is elsewhere, or gone */
+	BEGINNING, /* one that opens it, or a listening one that would */
+	OPEN,     /* the connection's */
+	OVER,     /* what is left of it: TIME-WAIT */
+};
 
 /* Numbers of the socket of an established connection. */
 struct numbers {
@@ -26,49 +39,121 @@ struct numbers {
 	__u32 sent;           /* next sequence number to send */
 };
 
-/* Ask the kernel for the socket behind a program's connection, in this network namespace. False: there is none. */
-static __always_inline bool ask_socket(struct __sk_buff *skb, const struct packet *packet, const struct key *key,
-				       enum host host, struct numbers *numbers)
-{
-	const struct address *remote = host == CLIENT ? &key->vip : &key->client;
-	const struct address *local = host == CLIENT ? &key->client : &key->vip;
-	__be16 remote_port = host == CLIENT ? key->port : key->client_port;
-	__be16 local_port = host == CLIENT ? key->client_port : key->port;
+/*
+ * Room that programs need for a moment, and that their stacks have not: 512 bytes with all that they call. Nothing
+ * interrupts a program for another one, but that a clone sent on its way passes client_egress within it.
+ */
+struct closed {
+	struct key key;
+	__u32 at; /* tick */
+};
+
+/* What the process is to close. `reset`: by RST, not by FIN. */
+struct closure {
+	struct key key;
+	__u32 reset;
+};
+
+struct scratch {
 	struct bpf_sock_tuple tuple;
+	struct key received; /* of the connection that a packet received belongs to */
+	struct key alias_key;
+	struct key owner;
+	struct alias alias;
+	struct closed head;
+	struct closed last;
+	struct closure closure;
+	struct connection fresh;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct scratch);
+} scratches SEC(".maps");
+
+static __always_inline struct scratch *use_scratch(void)
+{
+	__u32 zero = 0;
+
+	return bpf_map_lookup_elem(&scratches, &zero);
+}
+
+static __always_inline bool is_mapped(const struct address *address)
+{
+	return address->word[0] == 0 && address->word[1] == 0 && address->word[2] == bpf_htonl(0xffff);
+}
+
+/*
+ * Ask the kernel for the socket behind a program's connection; `numbers` are filled in if it is OPEN. Not inlined, so
+ * that the verifier looks at it once.
+ */
+__noinline int find_socket(struct __sk_buff *skb, const struct key *key, __u32 host, struct numbers *numbers)
+{
+	const struct address *remote, *local;
+	__be16 remote_port, local_port;
+	struct scratch *scratch = use_scratch();
+	enum found found = BEGINNING;
+	struct bpf_sock_tuple *tuple;
 	struct bpf_tcp_sock *tcp;
 	struct bpf_sock *socket;
-	bool found = false;
 
-	if (packet->v6) {
-		__builtin_memcpy(tuple.ipv6.saddr, remote, sizeof(*remote));
-		__builtin_memcpy(tuple.ipv6.daddr, local, sizeof(*local));
-		tuple.ipv6.sport = remote_port;
-		tuple.ipv6.dport = local_port;
-		socket = bpf_sk_lookup_tcp(skb, &tuple, sizeof(tuple.ipv6), BPF_F_CURRENT_NETNS, 0);
+	if (!key || !numbers || !scratch)
+		return NOTHING;
+	remote = host == CLIENT ? &key->vip : &key->client;
+	local = host == CLIENT ? &key->client : &key->vip;
+	remote_port = host == CLIENT ? key->port : key->client_port;
+	local_port = host == CLIENT ? key->client_port : key->port;
+	tuple = &scratch->tuple;
+	if (is_mapped(remote)) {
+		tuple->ipv4.saddr = remote->word[3];
+		tuple->ipv4.daddr = local->word[3];
+		tuple->ipv4.sport = remote_port;
+		tuple->ipv4.dport = local_port;
+		socket = bpf_skc_lookup_tcp(skb, tuple, sizeof(tuple->ipv4), BPF_F_CURRENT_NETNS, 0);
 	} else {
-		tuple.ipv4.saddr = remote->word[3];
-		tuple.ipv4.daddr = local->word[3];
-		tuple.ipv4.sport = remote_port;
-		tuple.ipv4.dport = local_port;
-		socket = bpf_sk_lookup_tcp(skb, &tuple, sizeof(tuple.ipv4), BPF_F_CURRENT_NETNS, 0);
+		__builtin_memcpy(tuple->ipv6.saddr, remote, sizeof(*remote));
+		__builtin_memcpy(tuple->ipv6.daddr, local, sizeof(*local));
+		tuple->ipv6.sport = remote_port;
+		tuple->ipv6.dport = local_port;
+		socket = bpf_skc_lookup_tcp(skb, tuple, sizeof(tuple->ipv6), BPF_F_CURRENT_NETNS, 0);
 	}
 	if (!socket)
-		return false;
-	tcp = bpf_tcp_sock(socket);
-	if (tcp && socket->state != TCP_STATE_LISTEN && socket->state != TCP_STATE_SYN_SENT &&
-	    socket->state != TCP_STATE_SYN_RECV && socket->state != TCP_STATE_NEW_SYN_RECV) {
-		numbers->received = tcp->rcv_nxt;
-		numbers->unacknowledged = tcp->snd_una;
-		numbers->sent = tcp->snd_nxt;
-		found = true;
+		return NOTHING;
+	switch (socket->state) {
+	case TCP_STATE_LISTEN:
+	case TCP_STATE_SYN_SENT:
+	case TCP_STATE_SYN_RECV:
+	case TCP_STATE_NEW_SYN_RECV:
+		break;
+	case TCP_STATE_TIME_WAIT:
+	case TCP_STATE_CLOSE:
+		found = OVER;
+		break;
+	default:
+		found = OVER;
+		tcp = bpf_tcp_sock(socket);
+		if (tcp) {
+			numbers->received = tcp->rcv_nxt;
+			numbers->unacknowledged = tcp->snd_una;
+			numbers->sent = tcp->snd_nxt;
+			found = OPEN;
+		}
 	}
 	bpf_sk_release(socket);
 	return found;
 }
 
+static __always_inline bool ask_socket(struct __sk_buff *skb, const struct key *key, enum host host,
+				       struct numbers *numbers)
+{
+	return find_socket(skb, key, host, numbers) == OPEN;
+}
+
 /*
- * Could the peer have sent this segment? RFC 5961 asks as much of a reset: a sequence number near the expected one and
- * an acknowledgement of something sent and not yet acknowledged. A blind attacker meets both once in 2^38 attempts.
+ * Could the peer have sent this segment? A blind attacker meets the sequence number and an acknowledgement of something
+ * sent and not yet acknowledged once in 2^38 attempts.
  */
 static __always_inline bool is_from_peer(const struct segment *segment, const struct numbers *numbers)
 {
@@ -77,35 +162,56 @@ static __always_inline bool is_from_peer(const struct segment *segment, const st
 	       segment->ack - numbers->unacknowledged <= numbers->sent - numbers->unacknowledged;
 }
 
-static __always_inline bool in_window(struct __sk_buff *skb, const struct packet *packet,
-				      const struct segment *segment, const struct key *key, enum host host)
+/* The same by an entry's own numbers. */
+static __always_inline bool may_be_from_peer(const struct segment *segment, const struct connection *entry)
 {
-	struct numbers numbers;
+	return (segment->word & TCP_ACK) &&
+	       segment->seq - entry->received + TRACKED_WINDOW <= 2 * TRACKED_WINDOW &&
+	       entry->sent - segment->ack <= TRACKED_WINDOW;
+}
 
-	return ask_socket(skb, packet, key, host, &numbers) && is_from_peer(segment, &numbers);
+static __always_inline bool in_window(struct __sk_buff *skb, const struct segment *segment, const struct key *key,
+				      enum host host)
+{
+	struct numbers numbers = {};
+
+	return ask_socket(skb, key, host, &numbers) && is_from_peer(segment, &numbers);
 }
 
 /*
- * Does the socket disown this segment? A reset may come without an acknowledgement, so it is told by its sequence
- * number alone. Without a socket, as the connection is over or its program in another namespace, nothing is disowned.
+ * Is this segment the peer's? A reset is at exactly the number that is expected (RFC 5961, 3.2), and nowhere else:
+ * elsewhere the kernel challenges it, and the peer that is really gone answers with one that is exact. What the socket
+ * has yet to take up (its backlog) makes an exact one look early; then the socket is gone when somebody looks again.
+ * Of a connection that is over there is nothing left to protect: the kernel answers as plain TCP would.
  */
-static __always_inline bool is_disowned(struct __sk_buff *skb, const struct packet *packet,
-					const struct segment *segment, const struct key *key, enum host host)
+static __always_inline bool is_believed(struct __sk_buff *skb, const struct segment *segment, const struct key *key,
+					enum host host, const struct connection *entry)
 {
-	struct numbers numbers;
+	struct numbers numbers = {};
 
-	if (!ask_socket(skb, packet, key, host, &numbers))
-		return false;
-	if (segment->word & TCP_RST)
-		return segment->seq - numbers.received + 1 > RESET_AHEAD_MAX;
-	return !is_from_peer(segment, &numbers);
+	switch (find_socket(skb, key, host, &numbers)) {
+	case OPEN:
+		return segment->word & TCP_RST ? segment->seq == numbers.received : is_from_peer(segment, &numbers);
+	case BEGINNING:
+	case NOTHING:
+		if (is_tracked(entry))
+			return segment->word & TCP_RST ? segment->seq == entry->received :
+							 may_be_from_peer(segment, entry);
+		return true;
+	default:
+		return true;
+	}
 }
 
-/* Note what a FIN or a reset received says about the connection's life; the kernel judges it by itself. */
-static __always_inline void note_end(struct __sk_buff *skb, const struct packet *packet,
-				     const struct segment *segment, const struct key *key, enum host host,
-				     struct connection *entry)
+/* Note what this host's program has sent, and what it expects, where the socket may be elsewhere. */
+static __always_inline void note_numbers(struct connection *entry, const struct segment *segment)
 {
-	if (!is_disowned(skb, packet, segment, key, host))
-		set(entry, segment->word & TCP_RST ? DOUBTFUL : FIN_REMOTE);
+	__u32 next = segment->seq + segment->data + !!(segment->word & (TCP_SYN | TCP_FIN));
+
+	if (!is_tracked(entry) || (segment->word & TCP_RST))
+		return;
+	if ((__s32)(next - entry->sent) > 0)
+		entry->sent = next;
+	if ((segment->word & TCP_ACK) && entry->received != segment->ack)
+		entry->received = segment->ack;
 }

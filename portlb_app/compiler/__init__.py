@@ -60,7 +60,7 @@ _MISS: dict[str, tuple[str | None, str]] = {
     "REDIRECT": ("LEGACY", "no redirect port, or a client that cannot be redirected"),
     "LEGACY": ("DEFAULT", "no redirect port either"),
     "PINNED": (None, "no redirect port that is pinned: drop"),
-    "PIN": (None, "no row names such a server: drop"),
+    "PIN": (None, "no slot names such a server: drop"),
     "SIGNAL": (None, "no redirect port whose SYNs the controller reads: drop"),
     "DEFAULT": (None, "no default server: drop"),
     "UPSTREAM": (None, "a server may only send as its VIP, from ports it owns or shares: drop"),
@@ -92,6 +92,7 @@ def _switch(switch: Switch, links: Iterable[int], here: tuple[Place, ...]) -> Sw
         flows.update(management.flows(switch.network, switch.addresses))
     on_the_way = tuple(place for place in here if place.is_on_the_way)
     flows.update(neighbour.link_local_flows(on_the_way))
+    flows.update(neighbour.query_flows(on_the_way))
     flows.update(_miss(table) for table in TABLES)
     for place in here:
         flows.update(transit.flows(place))

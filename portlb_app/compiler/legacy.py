@@ -32,8 +32,9 @@ from portlb_app.pipeline import (
     cookie,
     family,
     flow,
-    look_up,
     punt,
+    recall,
+    set_view,
 )
 
 _REASONS = {
@@ -103,5 +104,6 @@ def to_plain(place: Place, pool: RedirectPort, ip: Family) -> tuple[Action, ...]
         assert place.vip.default_server, "a configuration without one was refused"
         return (*treated, *place.deliver(place.vip.default_server, ip))
     if pool.legacy is Legacy.PIN:
-        return (*treated, look_up(PINNED))
+        in_view = () if place.view is None else (set_view(place.view),)  # none where the controller sends it
+        return (*treated, *in_view, recall(place.number, PINNED))
     return to_pool(place, pool, ip)

@@ -18,6 +18,8 @@ from portlb_app.pipeline import (
     ADVERTISE,
     FAMILIES,
     FRAGMENT,
+    LINK_GROUPS,
+    MLD_QUERY,
     ND_ADVERTISE,
     ND_OTHERS,
     ND_SOLICIT,
@@ -36,6 +38,7 @@ from portlb_app.pipeline import (
     flow,
     goto,
     link_local,
+    punt,
 )
 
 _ASKS = "a server or router asks and answers by addresses of its own"
@@ -229,6 +232,14 @@ def _solicits(port: int, mac: int) -> dict[str, int]:
         "icmpv6_type": ND_SOLICIT,
         "nd_sll": mac,
     }
+
+
+def query_flows(here: tuple[Place, ...]) -> Iterator[Flow]:
+    """Who asks which multicast groups have listeners is told so by the controller (`announce`)."""
+    if any(place.is_entrance and any(address.version == 6 for address in place.vip.addresses) for place in here):
+        query = match(reg0=Side.NETWORK, **_ICMPV6, ipv6_dst=LINK_GROUPS, icmpv6_type=MLD_QUERY)
+        reason = "a querier that asks who listens to which group: the VIPs listen to their solicited-node groups"
+        yield flow(NEIGHBOUR, Priority.SPECIFIC, query, punt(Reason.QUERY), cookie(Reason.QUERY), reason)
 
 
 def link_local_flows(here: tuple[Place, ...]) -> Iterator[Flow]:

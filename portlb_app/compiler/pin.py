@@ -1,9 +1,16 @@
-"""PINNED and PIN: a plain client's connection to a redirect port keeps its server, because the switch remembers it.
+"""PINNED and PIN: a plain client's connection to a redirect port keeps its server, because conntrack remembers it.
 
-The one place where the switch has memory, for who asks for it (``legacy: pin``): what a connection-tracking load
-balancer does for every client. PINNED has a flow per remembered connection, which the switch adds itself when the
-pool's rows have decided (`learn`, ovs-actions(7)); it goes when it is idle. When as many are remembered as may be, the
-rows go on deciding, without memory.
+The one place where the switch has memory, for who asks for it (``legacy: pin``). LEGACY has conntrack look at every
+packet; PINNED finds the mark of the server that the connection is remembered with. Where there is none, the pool's
+slots decide, and PIN remembers what they decided, if the packet is a SYN. So is a SYN's decision renewed when the
+server it is remembered with has left the pool: a new connection from an old port is a new connection.
+
+The mark is a server's, and says nothing about where it is: one that moves to another connector keeps its connections,
+and of one that has left the configuration, the pool's slots take over. Only SYNs are remembered, so that a flood fills
+the table with entries that conntrack forgets first.
+
+Conntrack needs to see both directions, or a connection is half-open for it, and soon forgotten: UPSTREAM and `transit`
+show it what servers send from a pinned port.
 """
 
 from __future__ import annotations
@@ -13,59 +20,61 @@ from collections.abc import Iterator
 from portlb_app.compiler.place import Place
 from portlb_app.compiler.pool import group
 from portlb_app.config import Legacy, RedirectPort
-from portlb_app.openflow import IP_TCP, Action, Flow, Group, ToGroup, match
+from portlb_app.openflow import IP_TCP, Flow, Group, ToGroup, match
 from portlb_app.pipeline import (
+    ACK,
     PIN,
     PINNED,
-    Family,
+    SYN,
     Priority,
     Reason,
     cookie,
     family,
     flow,
-    learn,
-    learned_cookie,
     look_up,
     pin_group,
-    set_row,
+    remember,
+    set_slot,
 )
 
 
 def flows(place: Place) -> Iterator[Flow]:
-    """Per pinned redirect port and address: one flow for connections not remembered, one per server to remember."""
+    """Per pinned redirect port and address: a flow for connections not remembered, and a few for each server."""
     for address in place.vip.addresses:
         ip = family(address)
-        for pool in _pinned(place):
+        for pool in pinned(place):
             mark = cookie(Reason.PIN, place.number, pool.port)
             to_port = {**place.seen, **ip.to(address), "ip_proto": IP_TCP, "tcp_dst": pool.port}
-            decide = ToGroup(pin_group(place.pool_number, pool.port, ip.version))
-            unknown = "a plain client's connection that is not remembered: the pool's rows"
-            yield flow(PINNED, Priority.GENERAL, match(**to_port), (decide,), mark, unknown)
-            for server in place.reachable(pool.servers):
-                yield flow(
-                    PIN,
-                    Priority.SPECIFIC,
-                    match(**to_port, reg1=place.numbers[server]),
-                    _remember(place, pool, server, ip),
-                    mark,
-                    "a row has decided: remember it, and deliver",
-                )
+            decide = (ToGroup(pin_group(place.pool_number, pool.port, ip.version)),)
+            unknown = "a plain client's connection that is not remembered: the pool's slots"
+            yield flow(PINNED, Priority.GENERAL, match(**to_port), decide, mark, unknown)
+            opening = {"tcp_flags": (SYN, SYN | ACK)}
+            for server in place.servers:
+                remembered = match(**to_port, ct_mark=place.marks[server.name])
+                kept = "a connection that is remembered: its server"
+                yield flow(PINNED, Priority.SPECIFIC, remembered, place.deliver(server.name, ip), mark, kept)
+                if server.name not in pool.servers:
+                    again = match(**to_port, ct_mark=place.marks[server.name], **opening)
+                    anew = "a new connection from a port remembered with a server that has left the pool: the slots"
+                    yield flow(PINNED, Priority.EXCEPTION, again, decide, mark, anew)
+            for name in place.reachable(pool.servers):
+                decided, deliver = {**to_port, "reg1": place.marks[name]}, place.deliver(name, ip)
+                new = (remember(place.number, place.marks[name]), *deliver)
+                reason = "a slot has decided about a new connection: remember it, and deliver"
+                yield flow(PIN, Priority.EXCEPTION, match(**decided, **opening), new, mark, reason)
+                reason = "a slot has decided about a packet of an unknown connection: deliver"
+                yield flow(PIN, Priority.SPECIFIC, match(**decided), deliver, mark, reason)
 
 
 def groups(place: Place) -> Iterator[Group]:
-    """One select group per pinned redirect port and address: a row names its server, and PIN remembers it."""
+    """One select group per pinned redirect port and address: a slot names its server, and PIN remembers it."""
     for address in place.vip.addresses:
         ip = family(address)
-        for pool in _pinned(place):
+        for pool in pinned(place):
             number = pin_group(place.pool_number, pool.port, ip.version)
-            yield group(place, number, pool.servers, lambda server: (set_row(place.numbers[server]), look_up(PIN)))
+            yield group(place, number, pool.servers, lambda server: (set_slot(place.marks[server]), look_up(PIN)))
 
 
-def _pinned(place: Place) -> tuple[RedirectPort, ...]:
+def pinned(place: Place) -> tuple[RedirectPort, ...]:
+    """The redirect ports of a VIP whose plain clients' connections are remembered."""
     return tuple(pool for pool in place.pools if pool.legacy is Legacy.PIN)
-
-
-def _remember(place: Place, pool: RedirectPort, server: str, ip: Family) -> tuple[Action, ...]:
-    assert pool.pin is not None, "a pinned port says how much is remembered"
-    mark = learned_cookie(place.number, pool.port, ip.version)
-    return learn(ip, mark, pool.pin.idle, pool.pin.connections, place.deliver(server, ip))

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 
 from portlb_app.config import Address, Config, Forwarding, Legacy, RedirectPort, Rewrite, Server, Switch, Vip
 from portlb_app.openflow import IN_PORT, Action, Meter, Output, SetField
-from portlb_app.pipeline import VIEW, Family, Reason, Side, pool_number, vip_number
+from portlb_app.pipeline import OF_ALL_VIPS, VIEW, Family, Reason, Side, pool_number, vip_number
 from portlb_app.selection import rows_among
 from portlb_app.topology import Topology, View
 
@@ -64,9 +65,19 @@ class Place:
         return {owned.port: owned.application for server in self.every for owned in server.service_ports}
 
     @cached_property
-    def numbers(self) -> Mapping[str, int]:
-        """A number for each of its servers, from 1."""
-        return {server.name: number for number, server in enumerate(self.every, 1)}
+    def marks(self) -> Mapping[str, int]:
+        """A number of 32 bits for each of its servers, from 1, by which connections are remembered.
+
+        It is made from the name, so that it stays when other servers come and go; where two meet (once in millions of
+        VIPs), the later name in the alphabet takes the next one.
+        """
+        taken: dict[int, str] = {}
+        for name in sorted(server.name for server in self.every):
+            number = zlib.crc32(name.encode())
+            while number in taken or number == 0:
+                number = (number + 1) % (1 << 32)
+            taken[number] = name
+        return {name: number for number, name in taken.items()}
 
     @cached_property
     def pools(self) -> tuple[RedirectPort, ...]:
@@ -108,9 +119,9 @@ class Place:
     def meter(self, reason: Reason, port: int = 0) -> int:
         """The number of the meter for what is handed up of this VIP (and port) for a reason.
 
-        A router before servers of several VIPs reports errors about all of them, so for those there is one meter.
+        For what may be about several VIPs there is one meter: errors of a router before their servers, and queries.
         """
-        vip = "" if reason is Reason.SERVER_ICMP else self.vip.name
+        vip = "" if reason in OF_ALL_VIPS else self.vip.name
         return self.meters[reason, vip, port].number
 
     def reachable(self, servers: tuple[str, ...]) -> tuple[str, ...]:

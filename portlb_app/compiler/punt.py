@@ -21,6 +21,7 @@ from portlb_app.pipeline import (
     COPIED,
     FAMILIES,
     HANDED_UP,
+    OF_ALL_VIPS,
     PUNT,
     ROW_GROUP,
     TOO_LARGE,
@@ -39,7 +40,7 @@ def flows(place: Place) -> Iterator[Flow]:
     """One flow for each reason for which something of the VIP may be handed up; for SYNs one for each port."""
     reasons = tuple(_reasons(place))
     for reason in reasons:
-        number = 0 if reason is Reason.SERVER_ICMP else place.number  # a router's may be about a server of any VIP
+        number = 0 if reason in OF_ALL_VIPS else place.number
         up = _up(place, reason)
         why = _COPY if reason in COPIED else _UP
         yield _flow(match(reg3=punt_key(reason, number)), up, cookie(reason, number), why)
@@ -81,6 +82,7 @@ def _reasons(place: Place) -> Iterator[Reason]:
         Reason.FRAGMENT: any(is_handed_up(place, ip) for ip in families),
         Reason.SERVER_ICMP: vip.rewrite is Rewrite.ADDRESS,
         Reason.SERVER_FRAGMENT: is_tracked and vip.rewrite is Rewrite.ADDRESS,
+        Reason.QUERY: place.is_entrance and any(address.version == 6 for address in vip.addresses),
         **dict.fromkeys(COPIED, vip.log),
     }
     yield from (reason for reason in HANDED_UP if applies.get(reason))

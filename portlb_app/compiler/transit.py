@@ -14,10 +14,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from portlb_app.compiler.peer import addressed
+from portlb_app.compiler.pin import pinned
 from portlb_app.compiler.place import Place
 from portlb_app.config import Rewrite, Server
-from portlb_app.openflow import Action, Flow, Output, match
-from portlb_app.pipeline import NEIGHBOUR, Priority, Reason, Side, cookie, flow
+from portlb_app.openflow import IP_TCP, Action, Flow, Output, match
+from portlb_app.pipeline import NEIGHBOUR, Priority, Reason, Side, cookie, family, flow, follow
 
 
 def flows(place: Place) -> Iterator[Flow]:
@@ -31,6 +32,7 @@ def flows(place: Place) -> Iterator[Flow]:
             yield _forged(mac)
     if place.rising:
         yield _up(place.vip.mac, Priority.FIRST, place.up)
+        yield from _tracked(place)
     for server in place.rising:
         if server.service_mac is not None:
             yield _up(server.service_mac, Priority.FIRST, place.up)
@@ -59,6 +61,15 @@ def _up(mac: int, priority: Priority, port: int | None) -> Flow:
     actions = () if port is None else (Output(port),)
     reason = "from a server below, on its way up" if actions else "from a further address to one that nobody has: drop"
     return flow(NEIGHBOUR, priority, match(reg0=Side.LINK, eth_src=mac), actions, cookie(Reason.TRANSIT), reason)
+
+
+def _tracked(place: Place) -> Iterator[Flow]:
+    """What conntrack has to see where connections are remembered (`pin`): TCP of the VIP's on its way up."""
+    for address in place.vip.addresses if pinned(place) else ():
+        source = match(reg0=Side.LINK, eth_src=place.vip.mac, **family(address).by(address), ip_proto=IP_TCP)
+        actions = (follow(place.number), Output(place.up))
+        reason = "from a server below, on its way up, of a VIP that remembers connections"
+        yield flow(NEIGHBOUR, Priority.TRACKED, source, actions, cookie(Reason.TRANSIT, place.number), reason)
 
 
 def _forged(mac: int) -> Flow:

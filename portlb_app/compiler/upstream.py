@@ -16,6 +16,7 @@ from collections.abc import Iterator
 
 from portlb_app.compiler import log
 from portlb_app.compiler.icmp import icmp_targets
+from portlb_app.compiler.pin import pinned
 from portlb_app.compiler.place import Place, without
 from portlb_app.compiler.quality import mark
 from portlb_app.config import Fragments, IcmpPolicy, Legacy, Quality, Rewrite, Server
@@ -31,6 +32,7 @@ from portlb_app.pipeline import (
     cookie,
     family,
     flow,
+    follow,
     goto,
     punt,
 )
@@ -61,16 +63,19 @@ def _from_server(place: Place, server: Server, ip: Family) -> Iterator[Flow]:
     if place.is_one_armed(server):
         source["eth_dst"] = place.vip.mac  # and not what a learning switch floods
     up = log.seen(place, place.ascend(server, ip))
+    followed = (*up[:-1], follow(place.number), up[-1])
+    pinned_ports = {pool.port for pool in pinned(place)}
     owned = {each.port: each.quality for each in server.service_ports}
     any_transport = _ports(place, server)
     for port, shared in (any_transport | _tcp_ports(place, server)).items():
         for name, protocol in TRANSPORTS if port in any_transport else TRANSPORTS[:1]:
             quality = shared if protocol == IP_TCP else owned.get(port, shared)  # as on the way down
+            is_pinned = protocol == IP_TCP and port in pinned_ports
             yield flow(
                 UPSTREAM,
                 Priority.EXCEPTION,
                 match(**source, ip_proto=protocol, **{f"{name}_src": port}),
-                (*mark(quality), *up),
+                (*mark(quality), *(followed if is_pinned else up)),
                 cookie(Reason.OWN_PORT, place.number, port),
                 "a server answers from a port it owns or shares",
             )

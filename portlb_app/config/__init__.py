@@ -7,13 +7,14 @@ path. ``docs/config.md`` is the reference for users.
 - `text`: bounded YAML (or JSON) to plain data.
 - `entries`: the shape of one entry of the file (types, ranges, keys).
 - `file`: all entries of a file; `checks`: the entries against each other; `wiring`: switches and links.
+- `notices`: what is allowed, but may not be wanted.
 - `loading`: from the text to the values.
 """
 
 from portlb_app.config.loading import load
+from portlb_app.config.problems import ConfigError, Notice, Problem
 from portlb_app.config.values import (
     Config,
-    ConfigError,
     Connector,
     DefaultFor,
     Forwarding,
@@ -23,8 +24,6 @@ from portlb_app.config.values import (
     IcmpRule,
     Legacy,
     Link,
-    Pin,
-    Problem,
     Quality,
     RedirectPort,
     Rewrite,
@@ -51,7 +50,7 @@ __all__ = [
     "IcmpRule",
     "Legacy",
     "Link",
-    "Pin",
+    "Notice",
     "Problem",
     "Quality",
     "RedirectPort",

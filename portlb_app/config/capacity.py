@@ -10,13 +10,13 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
+from portlb_app.config.problems import Problem
 from portlb_app.config.values import (
     Config,
     Fragments,
     IcmpErrors,
     IcmpPolicy,
     Legacy,
-    Problem,
     Rewrite,
     Server,
     Signal,
@@ -176,6 +176,7 @@ class _Load:
         servers, families, pools = config.servers_of(vip), len(vip.addresses), vip.redirect_ports
         owned = sum(len(server.service_ports) for server in servers)
         pinned = [pool for pool in pools if pool.legacy is Legacy.PIN]
+        remembered = sum(2 * len(servers) + len(pool.servers) for pool in pinned)
         of_plain = [pool for pool in pools if pool.legacy in (Legacy.PIN, Legacy.DEFAULT)]
         shared = Counter(name for pool in pools for name in pool.servers)
         of_pool = Counter(name for pool in of_plain for name in pool.servers)
@@ -197,7 +198,7 @@ class _Load:
         return cls(
             vip=vip.name,
             always=families * (_TRANSPORTS * owned + 10) + 9 * names + 2 * macs + peers + 12,
-            of_view=families * (16 + len(vip.icmp_types) + 8 * len(pools) + sum(len(each.servers) for each in pinned)),
+            of_view=families * (17 + len(vip.icmp_types) + 8 * len(pools) + remembered),
             of_way=families * 5 + 2 * names + sum(_asked(vip, server) for server in servers),
             attached=attached,
             groups=families * (1 + len(pools) + len(pinned)),

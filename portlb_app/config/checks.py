@@ -6,6 +6,8 @@ mistake.
 
 from __future__ import annotations
 
+from collections import Counter
+
 from portlb_app.config import icmp, naming, wiring
 from portlb_app.config.entries import ServerEntry
 from portlb_app.config.file import File
@@ -27,7 +29,7 @@ from portlb_app.pipeline import ROWS
 
 def check(file: File) -> None:
     """Add to the problems of a file what is wrong between its entries."""
-    file.faulty.update(problem.path for problem in file.problems)
+    file.faulty.update(problem.path for problem in file.problems.kept)
     wiring.check(file)
     _check_servers(file)
     _check_service_ports(file)
@@ -75,6 +77,10 @@ def _check_service_ports(file: File) -> None:
 
 def _check_vips(file: File) -> None:
     addresses: dict[Address, str] = {}
+    servers = Counter(server.vip for server in file.servers.values())
+    applications = {
+        name: {item.application or item.port for item in owned.values()} for name, owned in file.service_ports.items()
+    }
     for name, entry in file.vips.items():
         path = f"vips.{name}"
         for address in entry.address or ():
@@ -88,14 +94,16 @@ def _check_vips(file: File) -> None:
         elif entry.default_for is not None:
             file.wrong(f"{path}.default_for", "there is no default_server")
         _check_punted(file, name)
-        _check_icmp(file, name)
+        _check_icmp(file, name, servers[name])
         for port, pool in file.redirect_ports[name].items():
             where = f"{path}.redirect_ports.{port}"
             members = pool.servers or []
+            known = set()
             for position, member in enumerate(members):
                 _check_member(file, f"{where}.servers[{position}]", member, name)
-                if member in members[:position]:
+                if member in known:
                     file.wrong(f"{where}.servers[{position}]", f"{member} is given twice")
+                known.add(member)
             if pool.legacy is Legacy.OWNER and (name, port) not in file.owners:
                 file.wrong(f"{where}.legacy", f"no server owns {port} as a service port")
             if pool.legacy is Legacy.DEFAULT and entry.default_server is None:
@@ -103,7 +111,7 @@ def _check_vips(file: File) -> None:
             if pool.pin is not None and pool.legacy is not Legacy.PIN:
                 file.wrong(f"{where}.pin", "needs legacy: pin")
             if pool.signal is Signal.OPTION and legacy(file, name, port) in (Legacy.OWNER, Legacy.DEFAULT):
-                _check_redirects(file, where, port, members)
+                _check_redirects(file, where, port, members, applications)
 
 
 def _check_punted(file: File, name: str) -> None:
@@ -129,12 +137,11 @@ def _check_punted(file: File, name: str) -> None:
                 file.wrong(f"{path}.{key}", "there is no default_server")
 
 
-def _check_icmp(file: File, name: str) -> None:
+def _check_icmp(file: File, name: str, servers: int) -> None:
     path, entry = f"vips.{name}.icmp", file.icmp[name]
     icmp.rules(entry, lambda below_icmp, message: file.wrong(f"{path}.{below_icmp}", message))
     if entry.other is IcmpPolicy.ANSWER:
         file.wrong(f"{path}.other", "the switch answers pings only: use echo")
-    servers = sum(server.vip == name for server in file.servers.values())
     for key, target in icmp.targets(entry):
         if target is IcmpPolicy.BALANCE and servers > ROWS:
             file.wrong(f"{path}.{key}", f"balances over {ROWS} servers at most, and {name} has {servers}")
@@ -144,11 +151,12 @@ def _check_icmp(file: File, name: str) -> None:
             _check_member(file, f"{path}.{key}", target, name)
 
 
-def _check_redirects(file: File, where: str, port: int, members: list[str]) -> None:
+def _check_redirects(
+    file: File, where: str, port: int, members: list[str], applications: dict[str, set[int | None]]
+) -> None:
     """A client's later packets carry no option, so under these policies only redirected connections reach the pool."""
     for member in members:
-        owned = file.service_ports.get(member, {}).values()
-        if member in file.servers and not any((item.application or item.port) == port for item in owned):
+        if member in file.servers and port not in applications[member]:
             file.wrong(
                 f"{where}.signal",
                 f"{member} cannot redirect from {port}: it needs a service port whose application is {port}, "
@@ -195,7 +203,11 @@ def _check_own_addresses(file: File) -> None:
             if hosts.setdefault(address, name) != name:
                 file.wrong(f"switches.{name}.address", f"{address} is already the address of {hosts[address]}")
     own = set(hosts)
-    macs: dict[int, list[str]] = {}
+    virtual_macs: dict[int, str] = {}
+    for name, vip in file.vips.items():
+        if vip.mac is not None:
+            virtual_macs.setdefault(vip.mac, name)
+    macs: dict[int, tuple[str, set[str | None]]] = {}
     for name, entry in file.servers.items():
         path, rewrite = f"servers.{name}", _rewrite(file, entry)
         if rewrite is not None:
@@ -212,21 +224,21 @@ def _check_own_addresses(file: File) -> None:
             if other != name and (not same_host or rewrite is Rewrite.ADDRESS):
                 file.wrong(f"{path}.address", f"{address} is already the address of {other}")
         if entry.mac is not None:
-            _check_mac(file, name, entry.mac, macs.setdefault(entry.mac, []))
+            if entry.mac in virtual_macs:
+                file.wrong(f"{path}.mac", f"is the MAC address of VIP {virtual_macs[entry.mac]}")
+            first, vips = macs.setdefault(entry.mac, (name, set()))
+            if first != name:
+                _check_mac(file, name, first, vips)
+            vips.add(entry.vip)
 
 
-def _check_mac(file: File, name: str, mac: int, others: list[str]) -> None:
-    path, entry = f"servers.{name}.mac", file.servers[name]
-    for vip_name, vip in file.vips.items():
-        if vip.mac == mac:
-            file.wrong(path, f"is the MAC address of VIP {vip_name}")
-    for other_name in others[:1]:
-        other = file.servers[other_name]
-        if other.connector != entry.connector or other.router != entry.router:
-            file.wrong(path, f"is already the MAC address of {other_name}, which is elsewhere")
-        elif entry.router is None and any(file.servers[each].vip == entry.vip for each in others):
-            file.wrong(path, f"is already the MAC address of {other_name}")
-    others.append(name)
+def _check_mac(file: File, name: str, first: str, vips: set[str | None]) -> None:
+    """A server whose MAC address another one has, too: `first`, and the servers of `vips`."""
+    path, entry, other = f"servers.{name}.mac", file.servers[name], file.servers[first]
+    if other.connector != entry.connector or other.router != entry.router:
+        file.wrong(path, f"is already the MAC address of {first}, which is elsewhere")
+    elif entry.router is None and entry.vip in vips:
+        file.wrong(path, f"is already the MAC address of {first}")
 
 
 def _check_needs(file: File, path: str, entry: ServerEntry, rewrite: Rewrite) -> None:

@@ -9,8 +9,9 @@ import re
 from ipaddress import ip_address
 from typing import Annotated, Any, ClassVar, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
+from portlb_app.config.problems import Problems
 from portlb_app.config.text import below
 from portlb_app.config.values import (
     Connector,
@@ -21,7 +22,6 @@ from portlb_app.config.values import (
     IcmpPolicy,
     Legacy,
     Link,
-    Problem,
     Rewrite,
     Signal,
     UnknownErrors,
@@ -33,6 +33,9 @@ from portlb_app.pipeline import VIP_NUMBERS
 
 MAX_OPENFLOW_PORT = 0xFEFF
 """The highest number Open vSwitch gives to a port (ovs-vswitchd.conf.db(5), ofport)."""
+
+MAX_KEYS = 32
+"""Keys of one entry; the largest has 15."""
 
 
 def _mac(value: Any) -> int:
@@ -62,6 +65,8 @@ def _address(value: Any) -> Address:
 
 def _addresses(value: Any) -> tuple[Address, ...]:
     """One address, or a list with one of each family: in the order of the families."""
+    if isinstance(value, list) and len(value) > 2:
+        raise ValueError("one address of each family is expected, at least one")
     addresses = tuple(map(_address, value)) if isinstance(value, list) else (_address(value),)
     if not addresses or len({address.version for address in addresses}) < len(addresses):
         raise ValueError("one address of each family is expected, at least one")
@@ -124,6 +129,14 @@ class Entry(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True)
     required: ClassVar[tuple[str, ...]] = ()
 
+    @model_validator(mode="before")
+    @classmethod
+    def _bounded(cls, data: Any) -> Any:
+        """Each unknown key is a mistake of its own, so an entry in an entry has few."""
+        if isinstance(data, dict) and len(data) > MAX_KEYS:
+            raise ValueError(f"has {len(data)} keys; there are {', '.join(cls.model_fields)}")
+        return data
+
 
 class QualityEntry(Entry):
     """``….quality`` of a service port or a redirect port."""
@@ -134,7 +147,7 @@ class QualityEntry(Entry):
 
 
 class PinEntry(Entry):
-    """``vips.NAME.redirect_ports.PORT.pin``."""
+    """``vips.NAME.redirect_ports.PORT.pin``: read for older files; conntrack's own limits are in its place."""
 
     idle: Annotated[Number, Field(ge=1, le=65535)] | None = None
     connections: Annotated[Number, Field(ge=1, le=1 << 20)] | None = None
@@ -195,7 +208,7 @@ class ServerEntry(Entry):
     required = ("vip", "connector")
     vip: str | None = None
     connector: Annotated[Connector, BeforeValidator(_connector)] | None = None
-    service_ports: list[Any] | None = None
+    service_ports: list[Any] | None = Field(default=None, max_length=65535)
     address: Addresses | None = None
     mac: Mac | None = None
     router: Addresses | None = None
@@ -218,15 +231,17 @@ class SwitchEntry(Entry):
 Shape = TypeVar("Shape", bound=Entry)
 
 
-def read(shape: type[Shape], path: str, data: Any, problems: list[Problem]) -> Shape:
+def read(shape: type[Shape], path: str, data: Any, problems: Problems) -> Shape:
     """The entry `data` describes; what is wrong goes to `problems` and is None in the entry."""
     if not isinstance(data, dict):
-        problems.append(Problem(path, "is a mapping of " + ", ".join(shape.model_fields)))
+        problems.add(path, "is a mapping of " + ", ".join(shape.model_fields))
         return shape()
-    problems.extend(Problem(below(path, key), "is missing") for key in shape.required if data.get(key) is None)
-    given = {str(key): value for key, value in data.items()}
+    for key in shape.required:
+        if data.get(key) is None:
+            problems.add(below(path, key), "is missing")
+    given = {str(key): value for key, value in data.items() if str(key) in shape.model_fields}
     try:
-        return shape.model_validate(given)
+        entry = shape.model_validate(given)
     except ValidationError as error:
         faulty = set()
         for detail in error.errors(include_url=False, include_context=False, include_input=False):
@@ -236,5 +251,9 @@ def read(shape: type[Shape], path: str, data: Any, problems: list[Problem]) -> S
             for step in location:
                 where = below(where, step)
             message = "unknown key" if detail["type"] == "extra_forbidden" else detail["msg"]
-            problems.append(Problem(where, message.removeprefix("Value error, ").removeprefix("Input ")))
-        return shape.model_validate({key: value for key, value in given.items() if key not in faulty})
+            problems.add(where, message.removeprefix("Value error, ").removeprefix("Input "))
+        entry = shape.model_validate({key: value for key, value in given.items() if key not in faulty})
+    for key in data:
+        if str(key) not in shape.model_fields:
+            problems.add(below(path, str(key)), "unknown key")
+    return entry

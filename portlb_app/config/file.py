@@ -16,8 +16,12 @@ from portlb_app.config.entries import (
     link,
     read,
 )
+from portlb_app.config.problems import MAX_NOTICES, Notice, Problems
 from portlb_app.config.text import below
-from portlb_app.config.values import Connector, Link, Problem
+from portlb_app.config.values import MAX_LINKS, MAX_SERVERS, MAX_SWITCHES, Connector, Link
+from portlb_app.limits import MAX_VIPS
+
+MAX_ENTRIES = {"switches": MAX_SWITCHES, "vips": MAX_VIPS, "servers": MAX_SERVERS}
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}")
 _PORT = re.compile(r"[1-9][0-9]{0,4}")
@@ -27,13 +31,16 @@ _PORT = re.compile(r"[1-9][0-9]{0,4}")
 class File:
     """All entries of a file, in its order, and the problems found so far."""
 
-    problems: list[Problem]
+    problems: Problems
+    notices: list[Notice] = field(default_factory=list)
     switches: dict[str, SwitchEntry] = field(default_factory=dict)
     vips: dict[str, VipEntry] = field(default_factory=dict)
     servers: dict[str, ServerEntry] = field(default_factory=dict)
     redirect_ports: dict[str, dict[int, RedirectPortEntry]] = field(default_factory=dict)
     icmp: dict[str, IcmpEntry] = field(default_factory=dict)
     service_ports: dict[str, dict[int, ServicePortEntry]] = field(default_factory=dict)
+    bare_ports: dict[int, ServicePortEntry] = field(default_factory=dict)
+    """The entries that bare numbers are short for: the same value each time, because a text may have half a million."""
     links: dict[int, Link] = field(default_factory=dict)
     """By their position in the file."""
     owners: dict[tuple[str | None, int], str] = field(default_factory=dict)
@@ -48,7 +55,14 @@ class File:
 
     def wrong(self, path: str, message: str) -> None:
         """Note a mistake."""
-        self.problems.append(Problem(path, message))
+        self.problems.add(path, message)
+
+    def notice(self, path: str, message: str) -> None:
+        """Note what is allowed, but may not be wanted; at most `MAX_NOTICES` are kept."""
+        if len(self.notices) < MAX_NOTICES:
+            self.notices.append(Notice(path, message))
+        elif len(self.notices) == MAX_NOTICES:
+            self.notices.append(Notice("", "there are more such notices"))
 
     def unknown(self, path: str, section: str, message: str) -> None:
         """A name that `section` does not have; no mistake of its own if nobody could read the section."""
@@ -56,7 +70,7 @@ class File:
             self.wrong(path, message)
 
 
-def read_file(data: dict[Any, Any], problems: list[Problem]) -> File:
+def read_file(data: dict[Any, Any], problems: Problems) -> File:
     """All entries of a file's data; `problems` has what is wrong with the text, and gets what is wrong with them."""
     file = File(problems)
     for key in data:
@@ -74,7 +88,7 @@ def read_file(data: dict[Any, Any], problems: list[Problem]) -> File:
         path = f"servers.{name}"
         file.servers[name] = read(ServerEntry, path, entry, problems)
         file.service_ports[name] = {
-            position: read(ServicePortEntry, f"{path}.service_ports[{position}]", _long_form(given), problems)
+            position: _service_port(file, f"{path}.service_ports[{position}]", given)
             for position, given in enumerate(file.servers[name].service_ports or ())
         }
     return file
@@ -89,6 +103,10 @@ def _named(file: File, data: dict[Any, Any], section: str) -> dict[str, Any]:
         return {}
     if not isinstance(entries, dict):
         file.wrong(section, "is a mapping from names to entries")
+        file.unreadable.add(section)
+        return {}
+    if len(entries) > MAX_ENTRIES[section]:
+        file.wrong(section, f"has {len(entries)} entries; {MAX_ENTRIES[section]} are the most")
         file.unreadable.add(section)
         return {}
     sound = {}
@@ -111,6 +129,10 @@ def _read_links(file: File, entries: Any) -> None:
         file.wrong("links", "is a list of links, like [s1:2, s2:1]")
         file.unreadable.add("links")
         return
+    if len(entries) > MAX_LINKS:
+        file.wrong("links", f"has {len(entries)} entries; {MAX_LINKS} are the most")
+        file.unreadable.add("links")
+        return
     for position, entry in enumerate(entries):
         try:
             file.links[position] = link(entry)
@@ -119,8 +141,12 @@ def _read_links(file: File, entries: Any) -> None:
             file.unreadable.add("links")
 
 
-def _long_form(given: Any) -> Any:
-    return given if isinstance(given, dict) else {"port": given}
+def _service_port(file: File, path: str, given: Any) -> ServicePortEntry:
+    if type(given) is int and 1 <= given <= 65535:
+        if given not in file.bare_ports:
+            file.bare_ports[given] = ServicePortEntry(port=given)
+        return file.bare_ports[given]
+    return read(ServicePortEntry, path, given if isinstance(given, dict) else {"port": given}, file.problems)
 
 
 def _redirect_ports(file: File, path: str, vip: VipEntry) -> dict[int, RedirectPortEntry]:
@@ -130,7 +156,5 @@ def _redirect_ports(file: File, path: str, vip: VipEntry) -> dict[int, RedirectP
         if not _PORT.fullmatch(str(key)) or int(key) > 65535:
             file.wrong(where, "a port is a number from 1 to 65535")
             continue
-        if int(key) in pools:
-            file.wrong(where, "is given twice")
         pools[int(key)] = read(RedirectPortEntry, where, entry, file.problems)
     return pools

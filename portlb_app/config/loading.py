@@ -4,22 +4,19 @@ from __future__ import annotations
 
 from typing import Any
 
-from portlb_app.config import capacity, icmp
+from portlb_app.config import capacity, icmp, notices
 from portlb_app.config.checks import check, legacy
-from portlb_app.config.entries import PinEntry, QualityEntry
+from portlb_app.config.entries import QualityEntry
 from portlb_app.config.file import File, read_file
-from portlb_app.config.text import parse
+from portlb_app.config.problems import refusal
+from portlb_app.config.text import one_line_hint, parse
 from portlb_app.config.values import (
     Config,
-    ConfigError,
     DefaultFor,
     Forwarding,
     Fragments,
     IcmpErrors,
     IcmpPolicy,
-    Legacy,
-    Pin,
-    Problem,
     Quality,
     RedirectPort,
     Rewrite,
@@ -38,30 +35,28 @@ def load(text: str) -> Config:
     """The configuration a YAML (or JSON) text means; ConfigError with every mistake in it."""
     data, problems = parse(text)
     if not isinstance(data, dict):
-        raise ConfigError((Problem("", "the configuration is a mapping with vips, servers and switches"),))
+        raise refusal("", f"the configuration is a mapping with vips, servers and switches{one_line_hint(text)}")
     file = read_file(data, problems)
-    check(file)
-    if problems:
-        raise ConfigError(tuple(problems))
+    if not problems.too_many:  # or what is wrong between entries would be told of entries nobody has read
+        check(file)
+    problems.raise_any()
+    notices.add(file)
     config = Config(
         vips=tuple(_vip(file, name) for name in sorted(file.vips)),
         servers=tuple(_server(file, name) for name in sorted(file.servers)),
         switches=tuple(_switch(file, name) for name in sorted(file.switches)),
         links=tuple(sorted(file.links.values())),
+        notices=tuple(file.notices),
     )
-    if too_much := tuple(capacity.problems(config)):
-        raise ConfigError(too_much)
+    for path, message in capacity.problems(config):
+        problems.add(path, message)
+    problems.raise_any()
     return config
 
 
 def _need(value: Any) -> Any:
     assert value is not None, "a file without problems has every required field"
     return value
-
-
-def _pin(entry: PinEntry | None) -> Pin:
-    given = {} if entry is None else {key: value for key, value in entry if value is not None}
-    return Pin(**given)
 
 
 def _quality(entry: QualityEntry | None) -> Quality:
@@ -79,8 +74,7 @@ def _vip(file: File, name: str) -> Vip:
     for port, pool in sorted(file.redirect_ports[name].items()):
         servers = tuple(sorted(_need(pool.servers)))
         policy = legacy(file, name, port)
-        pin = _pin(pool.pin) if policy is Legacy.PIN else None
-        pools.append(RedirectPort(port, servers, policy, pool.signal or Signal.FLAG, pin, _quality(pool.quality)))
+        pools.append(RedirectPort(port, servers, policy, pool.signal or Signal.FLAG, _quality(pool.quality)))
     rewrite = entry.rewrite or Rewrite.NOTHING
     errors = IcmpErrors.OWNER if rewrite is Rewrite.ADDRESS else IcmpErrors.REPLICATE
     otherwise = "drop" if entry.default_server is None else "default"

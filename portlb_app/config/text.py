@@ -1,8 +1,11 @@
 """Text to plain data: the part of YAML a configuration needs, bounded, because it also comes over REST.
 
 Read from libyaml's events, without recursion: its composer crashes the process on deep nesting. Anchors, aliases,
-tags and duplicate keys are refused. Plain scalars follow YAML 1.2's core schema, so that no MAC address becomes a
-sexagesimal number and no server is called False. JSON is a subset.
+tags, directives and duplicate keys are refused. Plain scalars follow YAML 1.2's core schema, so that no MAC address
+becomes a sexagesimal number and no server is called False. JSON is a subset.
+
+Time and memory grow with the length of the text, never with its square: what a sound configuration has no use for is
+refused where it begins, and a path is only made for a mistake that is told.
 """
 
 from __future__ import annotations
@@ -12,14 +15,24 @@ from typing import Any
 
 import yaml
 
-from portlb_app.config.values import ConfigError, Problem
+from portlb_app.config.problems import Problems, refusal
 
 MAX_BYTES = 4 << 20
 """Size of a configuration's text; 1000 servers with 10 ports each need about 200 kB."""
 MAX_DEPTH = 16
 """Nesting of a configuration's text; a sound one needs 6."""
+MAX_KEY = 64
+"""Characters of a key; a name has at most 63."""
+MAX_SCALAR = 256
+"""Characters of any other value; the longest sound one is a connector, of 69."""
+MAX_NODES = 500_000
+"""Values of a text, keys and collections among them; 50,000 service ports in the long form are 250,000."""
 
 _INTEGER = re.compile(r"(?:0|-?[1-9][0-9]{0,20})|0x[0-9a-fA-F]{1,16}")
+_DIRECTIVE = re.compile("(?:\\A\ufeff?|[\r\n\x85\u2028\u2029])%")
+"""A directive is a line that begins with "%"; libyaml compares each with all before it."""
+_KEY_BITS = 32
+"""Numbers as keys are ports and ICMP types. Larger ones could be chosen to collide in a dictionary."""
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
@@ -30,23 +43,33 @@ def below(path: str, step: object) -> str:
     return f"{path}.{step}" if path else str(step)
 
 
-def parse(text: str) -> tuple[Any, list[Problem]]:
+def parse(text: str) -> tuple[Any, Problems]:
     """The data of a text, and what is wrong with it but leaves data to look at.
 
     Raises ConfigError for a text that cannot be read at all.
     """
     if len(text) > MAX_BYTES or len(text.encode("utf-8", "surrogatepass")) > MAX_BYTES:
-        raise ConfigError((Problem("", f"the configuration is larger than {MAX_BYTES} bytes"),))
+        raise refusal("", f"the configuration is larger than {MAX_BYTES} bytes")
+    if _DIRECTIVE.search(text):
+        raise refusal("", "directives (lines that begin with %) are not supported")
     builder = _Builder()
     try:
         for event in yaml.parse(text, Loader=_LOADER):
             builder.feed(event)
     except yaml.MarkedYAMLError as error:
-        where = _where(error.problem_mark)
-        raise ConfigError((Problem(where, f"not YAML: {error.problem or error.context}"),)) from None
+        where, hint = _where(error.problem_mark), one_line_hint(text)
+        raise refusal(where, f"not YAML: {error.problem or error.context}{hint}") from None
     except (yaml.YAMLError, ValueError) as error:
-        raise ConfigError((Problem("", f"not YAML: {' '.join(str(error).split())}"),)) from None
+        raise refusal("", f"not YAML: {' '.join(str(error).split())}") from None
     return builder.document, builder.problems
+
+
+def one_line_hint(text: str) -> str:
+    """What to say about a text that is YAML without its line breaks; "" for any other."""
+    line = text.strip()
+    if not line or "\n" in line or "\r" in line or line[0] in "{[" or ": " not in f"{line} ":
+        return ""
+    return "; the text is one line: curl takes out line breaks after --data, and keeps them after --data-binary"
 
 
 def _where(mark: Any) -> str:
@@ -68,15 +91,17 @@ def _scalar(event: yaml.ScalarEvent) -> Any:
 class _Open:
     """A collection whose end has not come yet."""
 
-    def __init__(self, path: str, into: dict[Any, Any] | list[Any]) -> None:
-        self.path = path
+    def __init__(self, into: dict[Any, Any] | list[Any]) -> None:
         self.into = into
         self.key: Any = None
         self.has_key = False
+        self.names: set[str] = set()
+        """The keys as a path has them: ``1`` and ``"1"`` are the same."""
 
     @property
-    def next_path(self) -> str:
-        return below(self.path, len(self.into) if isinstance(self.into, list) else str(self.key))
+    def step(self) -> object:
+        """Where the value stands that is read at the moment."""
+        return len(self.into) - 1 if isinstance(self.into, list) else str(self.key)
 
 
 class _Builder:
@@ -84,9 +109,10 @@ class _Builder:
 
     def __init__(self) -> None:
         self.document: Any = None
-        self.problems: list[Problem] = []
+        self.problems = Problems()
         self._open: list[_Open] = []
         self._documents = 0
+        self._nodes = 0
 
     def feed(self, event: yaml.Event) -> None:
         if isinstance(event, yaml.AliasEvent):
@@ -96,7 +122,7 @@ class _Builder:
         if isinstance(event, (yaml.ScalarEvent, yaml.CollectionStartEvent)) and event.tag not in (None, "!"):
             self._refuse(event, "tags are not supported")
         if isinstance(event, yaml.ScalarEvent):
-            self._place(_scalar(event), event)
+            self._place(self._bounded(event), event)
         elif isinstance(event, yaml.MappingStartEvent):
             self._start({}, event)
         elif isinstance(event, yaml.SequenceStartEvent):
@@ -109,16 +135,23 @@ class _Builder:
                 self._refuse(event, "one document is expected")
 
     def _refuse(self, event: yaml.Event, message: str) -> None:
-        raise ConfigError((Problem(_where(event.start_mark), message),))
+        raise refusal(_where(event.start_mark), message)
+
+    def _bounded(self, event: yaml.ScalarEvent) -> Any:
+        if len(event.value) > MAX_SCALAR:
+            self._refuse(event, f"a value has {len(event.value)} characters; {MAX_SCALAR} are the most")
+        return _scalar(event)
 
     def _start(self, collection: dict[Any, Any] | list[Any], event: yaml.Event) -> None:
         if len(self._open) >= MAX_DEPTH:
             self._refuse(event, f"nested deeper than {MAX_DEPTH} levels")
-        path = self._open[-1].next_path if self._open else ""
         self._place(collection, event)
-        self._open.append(_Open(path, collection))
+        self._open.append(_Open(collection))
 
     def _place(self, value: Any, event: yaml.Event) -> None:
+        self._nodes += 1
+        if self._nodes > MAX_NODES:
+            self._refuse(event, f"the configuration has more than {MAX_NODES} values")
         if not self._open:
             self.document = value
             return
@@ -129,8 +162,23 @@ class _Builder:
             parent.into[parent.key] = value
             parent.has_key = False
         else:
-            if isinstance(value, (dict, list)):
-                self._refuse(event, "a key is a plain word or number")
-            parent.key, parent.has_key = value, True
-            if value in parent.into:
-                self.problems.append(Problem(parent.next_path, "is given twice"))
+            self._key(parent, value, event)
+
+    def _key(self, parent: _Open, value: Any, event: yaml.Event) -> None:
+        if isinstance(value, (dict, list)):
+            self._refuse(event, "a key is a plain word or number")
+        if isinstance(value, int) and value.bit_length() > _KEY_BITS:
+            self._refuse(event, f"a number as a key has at most {_KEY_BITS} bits")
+        name = str(value)
+        if len(name) > MAX_KEY:
+            self._refuse(event, f"a key has {len(name)} characters; {MAX_KEY} are the most")
+        parent.key, parent.has_key = value, True
+        if name in parent.names:
+            self.problems.add(self._path(), "is given twice")
+        parent.names.add(name)
+
+    def _path(self) -> str:
+        path = ""
+        for each in self._open:
+            path = below(path, each.step)
+        return path

@@ -4,29 +4,17 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import NamedTuple
 
+from portlb_app.config.problems import Notice
 from portlb_app.packets import Address
 
-
-class Problem(NamedTuple):
-    """One mistake in a configuration: where, and what."""
-
-    path: str
-    message: str
-
-    def __str__(self) -> str:
-        return f"{self.path}: {self.message}" if self.path else self.message
-
-
-class ConfigError(Exception):
-    """The configuration has mistakes: all of them."""
-
-    def __init__(self, errors: tuple[Problem, ...]) -> None:
-        super().__init__("\n".join(map(str, errors)))
-        self.errors = errors
+MAX_SWITCHES = 512
+"""Switches of a configuration: as many connections as the controller takes."""
+MAX_SERVERS = 1 << 16
+MAX_LINKS = 1 << 16
 
 
 class Legacy(str, enum.Enum):
@@ -191,25 +179,13 @@ class ServicePort:
 
 
 @dataclass(frozen=True, order=True)
-class Pin:
-    """How much a switch remembers of plain clients' connections to a redirect port.
-
-    At most `connections`; each until it is idle for `idle` seconds.
-    """
-
-    idle: int = 300
-    connections: int = 16384
-
-
-@dataclass(frozen=True, order=True)
 class RedirectPort:
-    """A port a pool of servers shares, and what plain clients get there (`pin`: where they are remembered)."""
+    """A port a pool of servers shares, and what plain clients get there."""
 
     port: int
     servers: tuple[str, ...]
     legacy: Legacy
     signal: Signal = Signal.FLAG
-    pin: Pin | None = None
     quality: Quality = Quality()
 
 
@@ -294,6 +270,8 @@ class Config:
     servers: tuple[Server, ...]
     switches: tuple[Switch, ...]
     links: tuple[Link, ...] = ()
+    notices: tuple[Notice, ...] = field(default=(), compare=False)
+    """What its file gives reason to say; no part of what it means."""
 
     @cached_property
     def server_by_name(self) -> dict[str, Server]:

@@ -31,7 +31,7 @@ FAR: dict[int, Address] = {4: IPv4Address("192.0.2.0"), 6: IPv6Address("2001:db8
 """Clients beyond a router: this and the addresses after it."""
 VIP_MAC, CLIENT_MAC = 0x020000000064, 0x020000000001
 TCP, UDP, ICMP6 = 6, 17, 58
-SYN, ACK, REDIRECT = 0x002, 0x010, 0x800
+SYN, RST, ACK, REDIRECT = 0x002, 0x004, 0x010, 0x800
 NETWORK = 1
 SYNS, ROWS = 1000, 256
 SIZE = 3000
@@ -220,6 +220,22 @@ def syns(flags: int) -> Iterator[tuple[int, bytes]]:
         yield NETWORK, segment(FAR[4] + number % 250, 1024 + 7 * number, 22, flags)
 
 
+PINS = 32
+
+
+def pinned(flags: int) -> Iterator[tuple[int, bytes]]:
+    """A segment of each of a few plain clients to the pinned port."""
+    for number in range(PINS):
+        yield NETWORK, segment(FAR[4], 2000 + 2 * number, 22, flags)
+
+
+def answers() -> Iterator[bytes]:
+    """SYN/ACKs to these clients; whichever server sends them, they fit."""
+    for number in range(PINS):
+        whole = wire.tcp_segment(VIP[4], FAR[4], 22, 2000 + 2 * number, b"", SYN | ACK)
+        yield wire.ethernet(4, wire.ip(VIP[4], FAR[4], TCP, whole), CLIENT_MAC, VIP_MAC)
+
+
 def transfers(mode: str) -> list[dict[str, Any]]:
     """TCP from a client to each service port that has a host."""
     found = []
@@ -248,6 +264,13 @@ def the_plan() -> Iterator[dict[str, Any]]:
     for name, tables, rehash in (("kept", None, 0), ("drawn anew", None, 1), ("pinned", "pin", 1)):
         repeats = {"address": _VIP[4], "port": 22, "count": REPEATS, "seconds": 4.0, "txrehash": rehash}
         yield {"name": f"repeated SYNs, {name}", "tables": tables, "hosts": [_CLIENT_HOST], "connects": repeats}
+    opened = hexed(pinned(SYN))
+    answered = [(port, frame.hex()) for port in (2, 3) for frame in answers()]
+    yield {"name": "pins, opened", "frames": opened}
+    yield {"name": "pins, answered", "frames": answered}
+    for name, flags in (("kept", ACK), ("anew", SYN), ("closed", ACK | RST), ("again", SYN)):
+        tables = "pin elsewhere" if name == "kept" else None
+        yield {"name": f"pins, {name}", "tables": tables, "frames": hexed(pinned(flags))}
     for name, mode in MODES.items():
         yield {"name": f"track {name}", "tables": name, "frames": hexed(tracked(mode))}
         yield {"name": f"pool {name}", "frames": hexed([*to_pool(4), *to_pool(6)])}
@@ -273,7 +296,8 @@ def reports(tmp_path_factory: pytest.TempPathFactory) -> Reports:
     directory = tmp_path_factory.mktemp("kernel")
     configurations = {scenario: (ROOT / "flows" / scenario / "lb.yaml").read_text() for scenario in SCENARIOS}
     configurations["default"] = variant("address", fragments="default")
-    configurations["pin"] = variant("fig2", redirect_ports={22: {"servers": ["a", "b", "c", "d"], "legacy": "pin"}})
+    for name, servers in (("pin", ["a", "b", "c", "d"]), ("pin elsewhere", ["c", "d"])):
+        configurations[name] = variant("fig2", redirect_ports={22: {"servers": servers, "legacy": "pin"}})
     tables = directory / "tables"
     for name, text in configurations.items():
         compiled(text, tables / name)
@@ -412,6 +436,20 @@ def test_repeated_syns_of_a_host_on_the_same_kernel(reports: Reports) -> None:
         moved[name] = sum(len(ports) > 1 for ports in where.values())
     print("connections whose repeated SYN went elsewhere:", moved)
     assert moved["kept"] == moved["pinned"] == 0 < moved["drawn anew"]
+
+
+def test_pins(reports: Reports) -> None:
+    """A remembered connection keeps its server when another pool comes; SYNs from the same ports start anew, in
+    whatever state conntrack of the kernel has the old connection.
+    """
+    where = {
+        name: {packet.ports[0]: packet.port for packet in arrived(reports[f"pins, {name}"])}
+        for name in ("opened", "kept", "anew", "closed", "again")
+    }
+    assert len(where["opened"]) == PINS and set(where["opened"].values()) == {2, 3, 4, 5}
+    assert where["kept"] == where["opened"], "the old pool's servers"
+    assert len(where["anew"]) == PINS and set(where["anew"].values()) == {4, 5}
+    assert where["closed"] == where["anew"] and set(where["again"].values()) == {4, 5}
 
 
 def test_the_switch_answers_arp(reports: Reports) -> None:

@@ -11,7 +11,6 @@ import hashlib
 import json
 import os
 import re
-import subprocess
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from types import MappingProxyType
@@ -24,6 +23,7 @@ from tests.net import connectors
 from tests.net.network import ROOT, Namespace, Network, client_agent, end, until, wait_ready
 from tests.net.wiring import Hosts
 from tests.ovs.switch import Switch
+from tests.support.helper import Helper
 
 BRIDGE = "s1"
 """The switch, or the one with the network side."""
@@ -134,7 +134,7 @@ class Balancer(Hosts):
         self.agents[server.name] = self._agent(server)
         wait_ready(self.agents[server.name])
 
-    def _agent(self, server: Server) -> subprocess.Popen[Any]:
+    def _agent(self, server: Server) -> Helper:
         words = ("agent", "server", "--interface", "eth0", "--config", str(self.file), "--server", server.name)
         return self.servers[server.name].popen_piped(sys.executable, "-m", "portlb_app.cli", *words, cwd=ROOT)
 
@@ -183,13 +183,13 @@ class Balancer(Hosts):
 
     # ---- controller ----
 
-    def start_controller(self) -> subprocess.Popen[Any]:
+    def start_controller(self) -> Helper:
         """A controller on the switches' own loopback, ready."""
         controller = self._controller()
         wait_ready(controller)
         return controller
 
-    def _controller(self) -> subprocess.Popen[Any]:
+    def _controller(self) -> Helper:
         words = (sys.executable, "-m", "portlb_app.cli", "controller", str(self.file), "--resync-interval", "2")
         return self.lb.popen_piped(*words, cwd=ROOT)
 
@@ -233,26 +233,33 @@ class Connections:
 
     def __init__(self, made: Balancer, host: Namespace) -> None:
         words = (sys.executable, "-m", "tests.net.connections", str(made.address))
-        self._process = host.popen_ready(*words, cwd=ROOT, stdin=subprocess.PIPE)
+        self._names = {server.name for server in made.config.servers}
+        self._process = host.popen_ready(*words, cwd=ROOT)
+        self._opened = 0
 
     def open(self, port: int) -> str:
-        """Open one more; the name of the server that answers."""
-        return self._tell(f"open {port}")
+        """Open one more; the name of the server that answers, or the name of the error that came instead."""
+        self._opened += 1
+        return self._process.tell(f"open {port}")
+
+    def open_to(self, server: str, port: int) -> None:
+        """Open until one has got to a server."""
+        for _ in range(100):
+            name = self.open(port)
+            assert name in self._names, name
+            if name == server:
+                return
+        raise AssertionError(f"none of 100 connections got to {server}")
 
     def ask(self) -> list[bool]:
         """Which of them still answer, in the order they were opened."""
-        return [answered == "1" for answered in self._tell("ask")]
+        words = self._process.tell("ask").split()
+        assert len(words) == self._opened, words
+        return [word in self._names for word in words]
 
     def close(self) -> None:
         """Close all of them."""
         end(self._process)
-
-    def _tell(self, line: str) -> str:
-        assert self._process.stdin is not None and self._process.stdout is not None
-        self._process.stdin.write(line + "\n")
-        self._process.stdin.flush()
-        answer: str = self._process.stdout.readline()
-        return answer.strip()
 
 
 class Downloads:
@@ -267,13 +274,11 @@ class Downloads:
         words = (str(made.address), str(port), "/slow", str(number), str(self.SIZE * 9 // 10), digest)
         program = (sys.executable, "-m", "tests.net.downloads")
         self._number = number
-        self._process = made.client.popen_ready(*program, *words, cwd=ROOT, stdin=subprocess.PIPE)
+        self._process = made.client.popen_ready(*program, *words, cwd=ROOT)
 
     def broken(self) -> int:
         """Let them end; how many did not arrive whole."""
-        output, errors = self._process.communicate(timeout=90)
-        assert self._process.returncode == 0, errors
-        return self._number - int(output)
+        return self._number - int(self._process.finish(90))
 
 
 @contextlib.contextmanager

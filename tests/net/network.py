@@ -10,7 +10,7 @@ import contextlib
 import itertools
 import json
 import os
-import selectors
+import re
 import signal
 import subprocess
 import sys
@@ -21,10 +21,10 @@ from pathlib import Path
 from typing import Any, Self
 
 from portlb_app import packets
+from tests.support.helper import START, Helper
 
 ROOT = Path(__file__).resolve().parents[2]
 PATIENCE = 10.0  # seconds until a condition that must come true counts as failed
-START = 30.0  # the same for a program that starts: several do at once
 
 FIN, SYN, RST, PSH, ACK = 0x001, 0x002, 0x004, 0x008, 0x010
 REDIRECT, CONFIRM = 0x800, 0x400
@@ -58,18 +58,20 @@ def end(process: subprocess.Popen[Any], number: int = signal.SIGTERM) -> int:
         code = process.wait()
     for stream in (process.stdin, process.stdout, process.stderr):
         if stream is not None:
-            stream.close()
+            with contextlib.suppress(BrokenPipeError):  # a line that was not heard
+                stream.close()
     return code
 
 
-def wait_ready(process: subprocess.Popen[Any]) -> None:
-    """Wait for the line that begins with "ready"; AssertionError with what it complains of if there is none in time."""
-    assert process.stdout is not None and process.stderr is not None
-    with selectors.DefaultSelector() as selector:
-        selector.register(process.stdout, selectors.EVENT_READ)
-        if not selector.select(START) or not process.stdout.readline().startswith("ready"):
-            process.kill()
-            raise AssertionError(f"{' '.join(map(str, process.args))} did not get ready:\n{process.stderr.read()}")
+def complaint(process: subprocess.Popen[Any]) -> str:
+    """Which process ended how, and what it said of that; one that is no `Helper` said it to the test's own error."""
+    said = process.complaint() if isinstance(process, Helper) else ""
+    return f"{' '.join(map(str, process.args))}: exit code {process.poll()}\n{said}"
+
+
+def wait_ready(process: Helper) -> None:
+    """Wait for a line that begins with "ready"; AssertionError with what it complains of if there is none in time."""
+    process.wait_ready()
 
 
 class Namespace:
@@ -97,15 +99,17 @@ class Namespace:
         self._processes.append(process)
         return process
 
-    def popen_ready(self, *argv: str, **options: Any) -> subprocess.Popen[Any]:
+    def popen_ready(self, *argv: str, **options: Any) -> Helper:
         """Start a process that prints a line that begins with "ready", and wait for that line."""
         process = self.popen_piped(*argv, **options)
-        wait_ready(process)
+        process.wait_ready()
         return process
 
-    def popen_piped(self, *argv: str, **options: Any) -> subprocess.Popen[Any]:
+    def popen_piped(self, *argv: str, **options: Any) -> Helper:
         """Start a process that `wait_ready` can wait for, and go on meanwhile."""
-        return self.popen(*argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options)
+        process = Helper(*self.command(*argv), **options)
+        self._processes.append(process)
+        return process
 
     def offloads(self, interface: str, on: bool) -> None:
         """Turn checksum and segmentation offloads of an interface on or off, in both directions."""
@@ -121,11 +125,13 @@ class Namespace:
         """Tell whether something listens on a TCP port."""
         return f":{port} " in self.run("ss", "-Htln").stdout
 
-    def close(self) -> None:
-        """End this host's processes and delete it."""
+    def close(self) -> list[str]:
+        """End this host's processes and delete it; what has died before, without anybody noticing."""
+        died = [complaint(process) for process in self._processes if process.returncode is None and process.poll()]
         for process in self._processes:
             end(process)
         run("ip", "netns", "del", self.name)
+        return died
 
 
 class Network:
@@ -143,10 +149,10 @@ class Network:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *_: object) -> None:
-        for host in reversed(self._hosts):
-            host.close()
+    def __exit__(self, kind: object, *_: object) -> None:
+        died = [each for host in reversed(self._hosts) for each in host.close()]
         self._directory.cleanup()
+        assert kind is not None or not died, "programs of this test have died:\n" + "\n".join(died)
 
     def host(self, label: str) -> Namespace:
         """Make a host."""
@@ -182,20 +188,46 @@ class Network:
     def capture(self, host: Namespace, *filter_words: str, interface: str = "eth0") -> Iterator[list[packets.Segment]]:
         """Record what is on the wire at a host's interface; the yielded list is filled when the block ends."""
         path = self.directory / f"{next(self._links)}.pcap"
-        process = host.popen(
-            "tcpdump", "-i", interface, "-n", "-U", "--immediate-mode", "-s", "200", "-w", str(path), *filter_words,
-            stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
-        )  # fmt: skip
-        assert process.stderr is not None
-        heard = process.stderr.readline()
-        assert "listening" in heard, heard + process.stderr.read()
         segments: list[packets.Segment] = []
-        try:
+        with tcpdump(host, interface, "-U", "-s", "200", "-w", str(path), *filter_words):
             yield segments
-        finally:
-            time.sleep(0.1)  # what the programs have sent is on its way to the file
-            end(process, signal.SIGINT)
-            segments.extend(packets.capture(path.read_bytes()))
+        segments.extend(packets.capture(path.read_bytes()))
+
+
+_SEEN = re.compile(r"(\d+) packets? captured, (\d+) packets? received by filter, (\d+) packets? dropped by kernel")
+
+
+@contextlib.contextmanager
+def tcpdump(host: Namespace, interface: str, *words: str, stdout: int = subprocess.DEVNULL) -> Iterator[None]:
+    """Run tcpdump on an interface while the block runs, and until it has written down all that was on the wire.
+
+    `stdout` is a file that takes what it prints. AssertionError if the kernel had to drop packets.
+    """
+    options = ("-n", "--immediate-mode", "-B", "16384", "-i", interface)
+    process = host.popen_piped("tcpdump", *options, *words, stdout=stdout)
+
+    def listens() -> bool:
+        if process.poll() is not None:
+            raise process.failure("does not listen")
+        return "listening on" in process.complaint()
+
+    until(listens, "tcpdump listens", START)
+    try:
+        yield
+        time.sleep(0.1)  # what the programs have sent last is on its way
+        until(lambda: _has_all(process), "tcpdump has written down what was on the wire")
+    finally:
+        end(process, signal.SIGINT)
+
+
+def _has_all(process: Helper) -> bool:
+    """Whether tcpdump has handled all packets that its filter has let through, by its own counters."""
+    told = len(_SEEN.findall(process.complaint()))
+    process.send_signal(signal.SIGUSR1)
+    until(lambda: len(_SEEN.findall(process.complaint())) > told, "tcpdump tells how many packets it has")
+    captured, received, dropped = _SEEN.findall(process.complaint())[-1]
+    assert dropped == "0", process.complaint()
+    return captured == received
 
 
 _NGINX = """

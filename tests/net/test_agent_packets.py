@@ -20,6 +20,7 @@ import pytest
 from _pytest.mark import ParameterSet
 
 from portlb_app.agent import client, libbpf, server
+from portlb_app.agent.kernel.maps import Map
 from portlb_app.agent.loader import Programs
 from portlb_app.agent.mapping import ServerMapping
 from tests.net.network import ACK, CONFIRM, FIN, PSH, REDIRECT, RST, SYN
@@ -209,6 +210,8 @@ def transport(packet: Packet) -> bytes:
 MSS = bytes.fromhex("020405b4")
 TIMESTAMPS = bytes.fromhex("0101080a0000000100000000")
 FULL = bytes([1] * 36)  # no room for 8 bytes more
+MD5 = bytes([1, 1, 19, 18]) + bytes(16)
+AO = bytes([29, 16, 1, 1]) + bytes(12)
 
 
 @dataclass(frozen=True)
@@ -315,8 +318,16 @@ def client_cases(f: Family) -> list[Case]:
         drop("E7 SYN/ACK that redirects a plain connection", c_announced, "second_synack", *c_plain),
         same("E7 the same plain SYN/ACK again", c.synack(X, options=MSS), c_plain),
         drop("E2 SYN/ACK from Y", c.synack(Y, CONFIRM), "second_synack", *c_bound),
-        drop("E2 data from X after the move to Y", c.from_server(X, ACK, data=b"x"), "from_old_port", *c_bound),
-        drop("E2 RST from X after the move to Y", c.from_server(X, RST | ACK), "from_old_port", *c_heard),
+        same("E2 data from X after the move to Y, for a program elsewhere: its kernel judges", c.from_server(X, ACK,
+             data=b"x"), c_bound),
+        drop("E2 data from X after the move to Y with another acknowledgement", c.from_server(X, ACK, ack=ISN + 9,
+             data=b"x"), "from_old_port", *c_bound),
+        drop("E2 data from X after the move to Y, out of any window", c.from_server(X, ACK, seq=SERVER_ISN + (1 << 21),
+             data=b"x"), "from_old_port", *c_bound),
+        same("E2 exact RST from X after the move to Y (the server has lost the connection)",
+             c.from_server(X, RST), c_heard, reset_from_old_port=1),
+        drop("E2 RST from X one off (RFC 5961, 3.2)", c.from_server(X, RST, seq=SERVER_ISN + 2), "from_old_port",
+             *c_heard),
         Case("E2 repeated SYN keeps what is known: a late one is marked again", c.syn(X), c.syn(X, REDIRECT),
              counters={"syn_marked": 1}, before=c_bound),
         Case("E2 repeated SYN: the connection stays on Y", c.from_client(X, ACK, data=b"x"),
@@ -352,6 +363,14 @@ def client_cases(f: Family) -> list[Case]:
         Case("I2 refusal of a packet to Y before anything was heard from there",
              Packet(IN, icmp_error(f.router, f.client, quote(c.from_client(Y, ACK)), REFUSED)), verdict=DROP,
              before=c_bound),
+        Case("I2 refusal of a packet to Y that was never sent (RFC 5927, 4.1)",
+             Packet(IN, icmp_error(f.router, f.client, quote(c.from_client(Y, ACK, seq=ISN + 9)), REFUSED)),
+             verdict=DROP, counters={"forged_error": 1}, before=c_bound),
+        same("E7 TCP MD5 (RFC 2385): SYN passes untouched", c.syn(X, options=MD5), signed=1),
+        same("E7 TCP MD5: what follows, too", c.from_client(X, ACK, options=MD5), (c.syn(X, options=MD5),)),
+        same("E7 TCP-AO (RFC 5925): SYN passes untouched", c.syn(X, options=MSS + AO), signed=1),
+        same("E7 TCP MD5 where an unsigned connection was before", c.from_client(X, ACK, options=MD5),
+             (*c_heard, c.syn(X, seq=77, options=MD5))),
         Case("I2 refusal of a packet to Y later", Packet(IN, icmp_error(f.router, f.client, quote(c.from_client(Y,
              ACK)), REFUSED)),
              Packet(IN, icmp_error(f.router, f.client, quote(c.from_client(X, ACK)), REFUSED)),
@@ -484,12 +503,19 @@ def server_cases(f: Family) -> list[Case]:
         same("E7 a plain SYN forgets what a REDIRECT one left", s.synack(X), (*s_opened, s.syn(X, seq=77))),
         same("E7 client stays on X although Y was announced", s.from_client(X, ACK | REDIRECT), s_answered, stayed=1),
         same("E7 stayed: data from X leaves from X", s.from_server(X, ACK, data=b"x"), s_stayed),
-        drop("E7 stayed: nothing more on Y", s.from_client(Y, ACK), "wrong_port", *s_stayed),
+        Case("E7 stayed: a client that has heard Y comes back there", s.from_client(Y, ACK), s.from_client(X, ACK),
+             before=s_stayed),
+        drop("E7 stayed: nothing on Y that is not the client's", s.from_client(Y, ACK, ack=SERVER_ISN + 9),
+             "wrong_port", *s_stayed),
         same("E7 a packet on X that has not seen the SYN/ACK undoes nothing", s.from_client(X, ACK, ack=9), s_answered),
         same("E7 a client that gives up has not stayed", s.from_client(X, RST | ACK), s_answered),
         Case("E2 after such a packet Y still counts", s.from_client(Y, ACK), s.from_client(X, ACK),
              counters={"redirected": 1}, before=(*s_answered, s.from_client(X, ACK, ack=9), s.from_client(X, RST))),
-        drop("E2 packet on X of a connection that is on Y", s.from_client(X, ACK), "wrong_port", *s_bound),
+        same("E2 packet on X of a connection that is on Y: the client tries both", s.from_client(X, ACK), s_bound),
+        drop("E2 packet on X that is not the client's", s.from_client(X, ACK, ack=SERVER_ISN + 9), "wrong_port",
+             *s_bound),
+        same("E2 exact RST on X of a connection that is on Y", s.from_client(X, RST), s_bound),
+        drop("E2 RST on X one off", s.from_client(X, RST, seq=ISN + 2), "wrong_port", *s_bound),
         drop("E2 packet on another service port of the application", s.from_client(SECOND_Y, ACK), "wrong_port",
              *s_bound),
         drop("E2 half-open: packet on a port neither opened nor announced", s.from_client(SECOND_Y, ACK),
@@ -514,8 +540,20 @@ def server_cases(f: Family) -> list[Case]:
              s.from_server(BEHIND_Y, ACK, data=b"x"), before=s_behind),
         Case("E2 unknown connection on a service port: the kernel decides, nothing is remembered",
              s.from_client(Y, ACK, data=b"x"), s.from_client(X, ACK, data=b"x")),
-        same("E2 unknown connection: an answer stays as it is", s.from_server(X, RST),
+        Case("E2 unknown connection: its reset leaves from where the segment went", s.from_server(X, RST,
+             seq=SERVER_ISN + 1), s.from_server(Y, RST, seq=SERVER_ISN + 1), counters={"answered_as_asked": 1},
+             before=(s.from_client(Y, ACK, data=b"x"),)),
+        same("E2 unknown connection: a reset of another number stays as it is", s.from_server(X, RST, seq=7),
              (s.from_client(Y, ACK, data=b"x"),)),
+        same("E2 unknown connection on the application's own port", s.from_server(X, RST, seq=SERVER_ISN + 1),
+             (s.from_client(X, ACK, data=b"x"),)),
+        same("E2 an acknowledgement of something else completes no handshake", s.from_client(X, ACK | REDIRECT,
+             ack=SERVER_ISN + 2), s_answered),
+        same("E2 one of what a Fast Open server has sent does", s.from_client(X, ACK | REDIRECT, ack=SERVER_ISN + 4),
+             (*s_answered, s.from_server(X, ACK, data=b"odd")), stayed=1),
+        same("E7 TCP MD5 (RFC 2385): SYN passes untouched", s.syn(X, REDIRECT, options=MD5), signed=1),
+        same("E7 TCP MD5: SYN/ACK, too", s.synack(X, options=MD5), (s.syn(X, REDIRECT, options=MD5),)),
+        same("E7 TCP-AO (RFC 5925): not even to a service port", s.syn(Y, REDIRECT, options=AO), signed=1),
         Case("E2 a segment to Y that has not seen the SYN/ACK is not remembered", s.from_client(Y, ACK, ack=9),
              s.from_client(X, ACK, ack=9), before=s_answered),
         Case("E2 nor one with another sequence number", s.from_client(Y, ACK, seq=9), s.from_client(X, ACK, seq=9),
@@ -867,7 +905,7 @@ def test_a_syn_that_is_not_answered_changes_nothing(server_programs: Programs) -
 def test_a_flood_of_acknowledgements_is_not_remembered(server_programs: Programs) -> None:
     """E2: segments to service ports that no socket knows take no room at all."""
     flood(server_programs, 1000, lambda side: side.from_client(Y, ACK))
-    assert not list(libbpf.keys(server_programs.map_fd("connections"), 36))
+    assert not list(Map.copy_of(server_programs.map_fd("connections")).entries())
 
 
 def test_closed_connections_make_room_for_open_ones(client_programs: Programs) -> None:

@@ -9,7 +9,6 @@ import contextlib
 import signal
 import socket
 import struct
-import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -22,12 +21,13 @@ from portlb_app.agent import client, loader
 from portlb_app.agent.answer import Answer
 from portlb_app.agent.loader import Programs
 from portlb_app.packets import Segment, bare_ack
-from tests.net.network import ACK, CONFIRM, FIN, REDIRECT, RST, SYN, agent_stats, until
+from tests.net.network import ACK, CONFIRM, FIN, REDIRECT, RST, SYN, agent_stats, end, until
 from tests.net.peer import Peer
 from tests.net.test_agent_packets import MSS, bare_option, option
 from tests.net.test_agent_sockets import on
 from tests.net.world import VIPS, World, X, Y, Z
 from tests.net.world import world as make_world
+from tests.support.helper import Helper
 
 P, P2 = 999, 998
 """Ports a client moves to."""
@@ -228,7 +228,7 @@ class Opened(NamedTuple):
     peer: Peer
     program: socket.socket
     local: int
-    agent: subprocess.Popen[str]
+    agent: Helper
 
     def send(self, data: bytes = b"ask") -> tuple[int, int]:
         """Have the program send; return the ports that leaves from and goes to."""
@@ -392,7 +392,8 @@ def test_what_passes_while_a_connection_is_ended(world: World, stack: contextlib
         index = socket.if_nametoindex("eth0")
         with loader.running(index, "client") as found:
             settings = client.settings([ip_address(vip) for vip in VIPS.values()])
-            programs = stack.enter_context(contextlib.closing(Programs("client", settings, inherited=found.maps)))
+            loaded = Programs("client", settings, inherited=found.descriptors())
+            programs = stack.enter_context(contextlib.closing(loaded))
 
         def step() -> Answer:
             with on(world.client):
@@ -414,12 +415,12 @@ def test_what_passes_while_a_connection_is_ended(world: World, stack: contextlib
     made.agent.send_signal(signal.SIGCONT)
 
 
-def move(made: Opened, port: int = P, timeout: str = "") -> subprocess.Popen[str]:
+def move(made: Opened, port: int = P, timeout: str = "") -> Helper:
     """Begin `portlb agent move` of the connection."""
     words = ("--timeout", timeout) if timeout else ()
-    return made.world.client.popen(
+    return made.world.client.popen_piped(
         sys.executable, "-m", "portlb_app.agent", "move", "--interface", "eth0", "--local-port", str(made.local),
-        "--to", str(port), *words, stdout=subprocess.PIPE, text=True,
+        "--to", str(port), *words,
     )  # fmt: skip
 
 
@@ -442,7 +443,7 @@ def test_d9_the_client_waits_for_its_new_port(world: World, stack: contextlib.Ex
     made.peer.say(b"late", its_port=made.local)
     assert made.program.recv(9) == b"late"
     assert made.send() == (P, Y)
-    assert process.communicate(timeout=10)[0] == "1 connection: 1 followed\n"
+    assert process.finish() == "1 connection: 1 followed\n"
     assert agent_stats(world.client)["own_port_moved"] == 1
 
 
@@ -459,7 +460,7 @@ def test_d8_before_the_clients_new_port_is_heard(world: World, stack: contextlib
     assert made.send() == (P, Z)
     made.peer.say(b"late", port=Z, its_port=made.local)
     assert made.program.recv(9) == b"late"
-    process.kill()
+    end(process, signal.SIGKILL)
 
 
 @pytest.fixture(scope="module", autouse=True)

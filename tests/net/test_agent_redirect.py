@@ -83,19 +83,17 @@ for line in sys.stdin:
 
     def __init__(self, host: Namespace, address: str) -> None:
         self._address = address
-        self._process = host.popen_ready(sys.executable, "-c", self.PROGRAM, stdin=subprocess.PIPE)
+        self._process = host.popen_ready(sys.executable, "-c", self.PROGRAM)
 
     def tell(self, line: str) -> str:
         """Send one command, return the answer."""
-        assert self._process.stdin is not None and self._process.stdout is not None
-        self._process.stdin.write(line + "\n")
-        self._process.stdin.flush()
-        answer: str = self._process.stdout.readline()
-        return answer.strip()
+        return self._process.tell(line)
 
     def open(self, port: int = X) -> int:
         """Open one more connection; return its local port."""
-        return int(self.tell(f"open {self._address} {port}"))
+        answer = self.tell(f"open {self._address} {port}")
+        assert answer.isdigit(), answer
+        return int(answer)
 
     def ask(self, number: int = 0) -> str:
         """Ask for a file on a connection: "yes" if it came."""

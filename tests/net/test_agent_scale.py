@@ -25,8 +25,7 @@ def test_ten_thousand_connections_outlive_their_agents(family: int) -> None:
         world.server.popen_ready(*many, "serve", "7", cwd=ROOT)
         agents = start(world)
         words = (*many, "talk", VIPS[family], "7", str(NUMBER), str(SECONDS))
-        talk = world.client.popen(*words, cwd=ROOT, stdout=subprocess.PIPE, text=True)
-        assert talk.stdout is not None and talk.stdout.readline() == "ready\n"
+        talk = world.client.popen_ready(*words, cwd=ROOT)
         began = time.monotonic()
         assert agent_stats(world.client)["bound"] == agent_stats(world.server)["redirected"] == NUMBER
         assert sum(each["state"] == "bound" for each in world.record(world.server)) == NUMBER
@@ -38,7 +37,7 @@ def test_ten_thousand_connections_outlive_their_agents(family: int) -> None:
             assert end(agent, signal.SIGKILL) == -signal.SIGKILL
         start(world)
         assert time.monotonic() - began < SECONDS
-        assert talk.stdout.readline() == f"{NUMBER} of {NUMBER}\n"
+        assert talk.line(SECONDS) == f"{NUMBER} of {NUMBER}"
         stats = agent_stats(world.client)
         assert (stats["bound"], stats["confirmed"], stats["fallen_back"], stats["map_full"]) == (NUMBER, NUMBER, 0, 0)
         stats = agent_stats(world.server)

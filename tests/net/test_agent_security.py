@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import random
 import struct
-import subprocess
 import sys
 from collections.abc import Iterator
 from ipaddress import ip_address
 
 import pytest
 
-from portlb_app.agent.record import KEY_SIZE, VALUE_SIZE
+from portlb_app.agent import versions
 from tests.net.network import ACK, CONFIRM, REDIRECT, ROOT, SYN, Namespace, agent_stats, until
 from tests.net.test_agent_packets import ethernet, ip, option, tcp_segment
 from tests.net.world import World, X, Y, Z
 from tests.net.world import world as make_world
+from tests.support.helper import Helper
 
 FORGED = 50_000
 """Packets of each kind."""
@@ -47,7 +47,7 @@ print("sent", flush=True)
 """
 
 
-def forge(world: World, interface: str, mac: str, packets: Iterator[bytes]) -> subprocess.Popen[str]:
+def forge(world: World, interface: str, mac: str, packets: Iterator[bytes]) -> Helper:
     """Have the router send IP packets to the host with this MAC address, as fast as it can."""
     path = world.network.directory / f"forged-{random.random()}"
     head = bytes.fromhex(mac.replace(":", "")) + bytes.fromhex("020000000999")
@@ -55,7 +55,7 @@ def forge(world: World, interface: str, mac: str, packets: Iterator[bytes]) -> s
         for packet in packets:
             frame = head + ethernet(packet)[12:]
             file.write(struct.pack("=H", len(frame)) + frame)
-    return world.router.popen(sys.executable, "-c", SEND, interface, str(path), stdout=subprocess.PIPE, text=True)
+    return world.router.popen_piped(sys.executable, "-c", SEND, interface, str(path))
 
 
 def mac(host: Namespace) -> str:
@@ -82,9 +82,13 @@ while True:
             sys.stdin.readline()
             for one in accepted:
                 one.send(b"news")
-        elif data := key.fileobj.recv(4096):
-            key.fileobj.send(data)
         else:
+            try:
+                if data := key.fileobj.recv(4096):
+                    key.fileobj.send(data)
+                    continue
+            except ConnectionError:
+                pass
             poll.unregister(key.fileobj)
             accepted.remove(key.fileobj)
 """
@@ -106,19 +110,11 @@ while s.recv(99): pass
 sys.stdin.readline(); o.setblocking(True); o.settimeout(30)
 o.sendall(b"GET /small HTTP/1.0\\r\\n\\r\\n"); print(o.recv(99)[:12], flush=True)
 """
-    words = (sys.executable, "-c", program)
-    process = world.client.popen(*words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-    assert process.stdin is not None and process.stdout is not None
-
-    def tell() -> str:
-        process.stdin.write("\n")
-        process.stdin.flush()
-        return process.stdout.readline().strip()
-
-    local = int(process.stdout.readline().split()[1])
+    process = world.client.popen_piped(sys.executable, "-c", program)
+    local = int(process.wait_ready())
     until(lambda: agent_stats(world.client)["bound"] == 1, "the first connection is redirected")
     world.lose(f"tcp dport {X} drop")  # the second one's SYN does not arrive: it waits for its SYN/ACK
-    assert tell() == "connecting"
+    assert process.tell() == "connecting"
 
     def forged() -> Iterator[bytes]:
         for number in range(FORGED):
@@ -130,14 +126,14 @@ o.sendall(b"GET /small HTTP/1.0\\r\\n\\r\\n"); print(o.recv(99)[:12], flush=True
             yield ip(vip, client, 6, tcp_segment(vip, client, Y, local, ACK | REDIRECT, *numbers, option(Z, flags)))
 
     sender = forge(world, "left", mac(world.client), forged())
-    assert sender.stdout is not None and sender.stdout.readline() == "sent\n"
+    assert sender.line() == "sent"
     until(lambda: agent_stats(world.client)["forged_announcement"] == FORGED, "all have arrived")
     stats = agent_stats(world.client)
     assert stats["forged_synack"] == FORGED
     assert (stats["bound"], stats["plain"], stats["moved"], stats["reopen"], stats["steered"]) == (1, 0, 0, 0, 0)
     world.keep()
-    assert tell() == "b'HTTP/1.1 200'"
-    assert tell() == "b'HTTP/1.1 200'"  # and the SYN, repeated, finds its server
+    assert process.tell() == "b'HTTP/1.1 200'"
+    assert process.tell() == "b'HTTP/1.1 200'"  # and the SYN, repeated, finds its server
     assert agent_stats(world.client)["bound"] == 2
 
 
@@ -148,7 +144,7 @@ def test_announcements_are_believed_of_the_same_vip_only(world: World) -> None:
     packets = iter([ip(router, client, 6, tcp_segment(router, client, Y, 7777, ACK | REDIRECT, 1, 1, option(Z, 9)))])
     before = agent_stats(world.client)
     sender = forge(world, "left", mac(world.client), packets)
-    assert sender.stdout is not None and sender.stdout.readline() == "sent\n"
+    assert sender.line() == "sent"
     assert world.get() == "odd\n"
     after = agent_stats(world.client)
     assert after["forged_announcement"] == before["forged_announcement"] == 0
@@ -159,7 +155,7 @@ SYNS = 100_000
 
 def test_a_flood_of_syns_with_redirect(world: World) -> None:
     """E2: 100,000 spoofed SYNs and acknowledgements: open connections live, idle ones too, and new ones are opened."""
-    server = world.server.popen_ready(sys.executable, "-c", Talk.SERVER, "7", stdin=subprocess.PIPE)
+    server = world.server.popen_ready(sys.executable, "-c", Talk.SERVER, "7")
     world.server.run("sysctl", "-qw", "net.ipv4.tcp_max_syn_backlog=256")
     prefix = "11.0.0.0/8" if world.family == 4 else "fd00:11::/64"
     world.router.run("ip", "route", "add", "blackhole", prefix)
@@ -175,7 +171,7 @@ news = sum(one.recv(9) == b"news" for one in many)
 for one in many: one.send(b"y")
 print(news, sum(one.recv(9) == b"y" for one in many), flush=True)
 """
-    client = world.client.popen_ready(sys.executable, "-c", program, stdin=subprocess.PIPE)
+    client = world.client.popen_ready(sys.executable, "-c", program)
     until(lambda: agent_stats(world.server)["redirected"] == 50, "50 connections are open")
     generator, vip = random.Random(7), ip_address(world.vip)
 
@@ -192,23 +188,20 @@ print(news, sum(one.recv(9) == b"y" for one in many), flush=True)
     while sender.poll() is None or not got:
         assert world.get() == "odd\n"
         got += 1
+    assert sender.line() == "sent"
     stats = agent_stats(world.server)
     assert stats["syn_redirect"] >= SYNS // 2 + 50
     assert stats["redirected"] + stats["rebuilt"] + stats["stayed"] >= 50 + got
     assert stats["map_full"] == 0
-    assert server.stdin is not None and client.stdin is not None and client.stdout is not None
-    server.stdin.write("news\n")
-    server.stdin.flush()
-    client.stdin.write("\n")
-    client.stdin.flush()
-    assert client.stdout.readline().split() == ["50", "50"]
+    server.say("news")
+    assert client.tell() == "50 50"
     known = [each for each in world.record(world.server) if each["state"] in ("plain", "bound")]
     assert len(known) <= 50 + got
 
 
 def test_an_entry_the_server_lost_is_repaired_by_what_it_says_itself(world: World) -> None:
     """E2: after the server has lost its map, it speaks first: from X, which the client accepts, and is put right."""
-    server = world.server.popen_ready(sys.executable, "-c", Talk.SERVER, "7", stdin=subprocess.PIPE)
+    server = world.server.popen_ready(sys.executable, "-c", Talk.SERVER, "7")
     world.client_agent()
     agent = world.server_agent(["3=7"], ["7=3"])
     program = f"""
@@ -223,11 +216,9 @@ print(one.recv(9), flush=True)
     agent.terminate()
     agent.wait()
     world.server_agent(["3=7"], ["7=3"])
-    assert server.stdin is not None and client.stdout is not None
     for _ in range(2):
-        server.stdin.write("news\n")
-        server.stdin.flush()
-        assert client.stdout.readline().strip() == "b'news'"
+        server.say("news")
+        assert client.line() == "b'news'"
     assert agent_stats(world.client)["repaired"] >= 1
     assert agent_stats(world.server)["rebuilt"] == 1
     assert [(each["wire"], each["port"]) for each in world.record(world.server)] == [(3, 7)]
@@ -249,4 +240,6 @@ def test_nothing_is_pinned_and_nobody_else_may_look(world: World) -> None:
 def test_documented_sizes() -> None:
     """docs/agents.md states what an entry takes; it is the sizes of maps.h that it is computed from."""
     text = (ROOT / "docs" / "agents.md").read_text(encoding="utf-8")
-    assert f"{KEY_SIZE + VALUE_SIZE} bytes of key and value" in text
+    layouts = versions.this_version().layouts
+    for name in ("connections", "aliases"):
+        assert f"{layouts[name].key_size + layouts[name].value_size} bytes of key and value in `{name}`" in text

@@ -98,7 +98,7 @@ print("ready", flush=True)
 for line in sys.stdin:
     try:
         connection.request("GET", "/small")
-        print(connection.getresponse().read().decode().strip(), flush=True)
+        print(connection.getresponse().read().decode().strip() or "nothing", flush=True)
     except Exception as error:
         print(repr(error), flush=True)
 """
@@ -171,15 +171,12 @@ class Idle:
     """One HTTP connection to X, kept open and used now and then."""
 
     def __init__(self, world: World) -> None:
-        self._process = world.client.popen_ready(sys.executable, "-c", IDLE, VIP, str(X), stdin=subprocess.PIPE)
+        self._process = world.client.popen_ready(sys.executable, "-c", IDLE, VIP, str(X))
         assert self.answers()
 
     def answers(self) -> bool:
         """Whether the file arrives over it, within two seconds."""
-        assert self._process.stdin and self._process.stdout
-        self._process.stdin.write("ask\n")
-        self._process.stdin.flush()
-        return bool(self._process.stdout.readline() == "odd\n")
+        return self._process.tell("ask") == "odd"
 
 
 @contextlib.contextmanager
@@ -308,7 +305,8 @@ def test_a_configuration_the_kernel_refuses_keeps_the_last_good_one(world: World
     """Here the object file is gone when it is needed: the agent goes on with the programs it has."""
     file = world.network.directory / "lb.yaml"
     file.write_text(configuration(Y), encoding="utf-8")
-    program = f"from portlb_app.agent import loader; loader.OBJECT_FILE = loader.Path('{file.parent}/object'); {FAST}"
+    there = f"versions.OBJECT_FILE = versions.Path('{file.parent}/object')"
+    program = f"from portlb_app.agent import versions; {there}; {FAST}"
     (file.parent / "object").symlink_to(ROOT / "portlb_app/agent/redirect.bpf.o")
     words = ("server", "--interface", "eth0", "--config", str(file), "--server", "a")
     service = Service(world.network, world.server, sys.executable, "-c", program, *words)
@@ -471,6 +469,53 @@ def test_recreated_interface(world: World) -> None:
     assert agent_stats(world.server)["rebuilt"] == 0
     assert service.log().count("no such interface") == 1
     assert end(service.process) == 0 and not programs(world.server)
+
+
+REFUSED_ONCE = f"""
+import errno
+from portlb_app.agent import libbpf
+from portlb_app.agent.kernel import sock_diag
+def refused(function, number, times=1):
+    left = [number] * times
+    def call(*arguments, **named):
+        if left:
+            raise OSError(left.pop(), "refused by the test")
+        return function(*arguments, **named)
+    return call
+sock_diag.find = refused(sock_diag.find, errno.ENOBUFS)
+sock_diag.destroy = refused(sock_diag.destroy, errno.ENOBUFS)
+{FAST}
+"""
+
+
+def test_one_refused_call_ends_nothing(world: World) -> None:
+    """The client's agent cannot ask for a socket once, nor reset one: it says so, tries again, and both get closed."""
+    world.server_agent()
+    service = fast(world, world.client, *CLIENT, program=REFUSED_ONCE)
+    for way, port, topic in (("--close", Z, "closing redirected connections"), ("--reset", Y, "")):
+        idle = Idle(world)
+        words = ("redirect", "--interface", "eth0", "--from", f":{X}", "--to", str(port), way)
+        done = agent_command(world.server, *words)
+        assert (done.returncode, done.stdout) == (0, "1 connection: 1 followed\n"), done.stderr
+        assert not idle.answers()
+        if topic:
+            service.says(f"{topic}: [Errno 105] refused by the test; it will be tried again")
+    assert service.process.poll() is None and "Traceback" not in service.log()
+
+
+def test_ageing_that_fails_is_tried_again(world: World) -> None:
+    """And so is what reads the counters."""
+    program = (
+        "from portlb_app.agent import loader\n"
+        "def sweep(programs, left=[1, 1]):\n"
+        "    if left: raise OSError(11, f'busy {left.pop()}')\n"
+        "    programs.swept = True\n"
+        f"loader.Programs.sweep = sweep\n{FAST}"
+    )
+    service = fast(world, world.client, *CLIENT, program=program)
+    service.says("removing aged entries: [Errno 11] busy 1; it will be tried again")
+    time.sleep(0.7)
+    assert service.process.poll() is None and "Traceback" not in service.log()
 
 
 def test_end_without_the_interface(world: World) -> None:

@@ -23,13 +23,29 @@ import pytest
 
 from portlb_app.agent import sockets
 from portlb_app.agent.errors import AgentError
-from portlb_app.agent.sockets import Tcp, destroy, is_quiet, quiet
+from portlb_app.agent.kernel import sock_diag
+from portlb_app.agent.kernel.sock_diag import Tcp
+from portlb_app.agent.sockets import is_quiet
 from tests.net.network import ROOT, Namespace, Network, until
 
 ABORTED, RESET = "ConnectionAbortedError", "ConnectionResetError"
 ONE = Tcp(IPv4Address("10.0.0.1"), 1, IPv4Address("10.0.0.2"), 2)
 SETTLED = 0.15  # seconds in which delayed ACKs are sent, and the last data becomes old enough
 _LIBC = ctypes.CDLL(None)
+
+
+def quiet(connections: Iterable[Tcp]) -> set[Tcp]:
+    """Those that are quiet; nothing may go wrong."""
+    look = sockets.quiet(connections)
+    assert not look.failures
+    return look.chosen
+
+
+def destroy(connections: Iterable[Tcp]) -> set[Tcp]:
+    """Those destroyed; nothing may go wrong."""
+    look = sockets.destroy(connections)
+    assert not look.failures
+    return look.chosen
 
 
 @contextlib.contextmanager
@@ -297,7 +313,7 @@ def kernel_that_answers(monkeypatch: pytest.MonkeyPatch, *answers: bytes) -> Ite
         for answer in answers:
             its.send(answer)
         its.shutdown(socket.SHUT_WR)
-        monkeypatch.setattr(sockets, "_kernel", lambda: socket.socket(fileno=os.dup(ours.fileno())))
+        monkeypatch.setattr(sock_diag, "_kernel", lambda: socket.socket(fileno=os.dup(ours.fileno())))
         yield
 
 
@@ -314,17 +330,51 @@ def an_error(number: int) -> bytes:
     return struct.pack("=IHHIIi", 36, 2, 0, 1, 0, -number) + bytes(16)
 
 
+DONE = struct.pack("=IHHIIi", 20, 3, 0, 1, 0, 0)
+NO_SUCH = an_error(errno.ENOENT)
+
+
 def test_refusals(monkeypatch: pytest.MonkeyPatch) -> None:
     """A kernel that cannot destroy, a connection that has closed meanwhile, and what is not understood."""
     with kernel_that_answers(monkeypatch, found(b""), an_error(errno.EOPNOTSUPP)):
         with pytest.raises(AgentError, match="CONFIG_INET_DIAG_DESTROY"):
             destroy([ONE])
-    with kernel_that_answers(monkeypatch, found(b""), an_error(errno.ENOENT)):
-        assert destroy([ONE]) == set()
-    for number in (errno.EINVAL, errno.ENOMEM, 0):
-        with kernel_that_answers(monkeypatch, an_error(number)), pytest.raises(OSError) as caught:
-            quiet([ONE])
-        assert caught.value.errno == number
+    with kernel_that_answers(monkeypatch, found(b""), NO_SUCH):
+        assert sockets.destroy([ONE]) == (set(), {ONE}, [])
+    with kernel_that_answers(monkeypatch, NO_SUCH, DONE, DONE):
+        assert sockets.quiet([ONE]) == (set(), {ONE}, [])
+
+
+@pytest.mark.parametrize("number", [errno.ENOBUFS, errno.ENOMEM, errno.EAGAIN, errno.EINTR, errno.EINVAL, 0])
+def test_a_request_that_fails_is_that_connection_s(monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+    """The others are found all the same, and what failed is neither quiet nor absent: it can be asked again."""
+    other, third = ONE._replace(local_port=3), ONE._replace(local_port=4)
+    quiet_one = found(struct.pack("=HH", 4 + len(INFO), 2) + INFO)
+    with kernel_that_answers(monkeypatch, an_error(number), quiet_one, NO_SUCH, DONE, DONE):
+        look = sockets.quiet([ONE, other, third])
+    assert (look.chosen, look.absent, [each.errno for each in look.failures]) == ({other}, {third}, [number])
+    with kernel_that_answers(monkeypatch, found(b""), found(b""), an_error(number or 71), an_error(0)):
+        look = sockets.destroy([ONE, other])
+    assert (look.chosen, [each.errno for each in look.failures]) == ({other}, [number or 71])
+    with kernel_that_answers(monkeypatch, quiet_one, NO_SUCH, an_error(number)):
+        look = sockets.quiet([other, third])
+    assert (look.chosen, look.absent, [each.errno for each in look.failures]) == ({other}, set(), [number])
+
+
+def test_sockets_elsewhere_cost_two_dumps(hosts: Hosts, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many connections have no socket here, and however many interfaces there are: one request for each, and
+    two lists of what is bound to an interface."""
+    (pair,) = hosts.pairs("link-local", 1)
+    for number in range(20):
+        hosts.client.run("ip", "link", "add", f"d{number}", "type", "bridge")
+    opened = []
+    make = sock_diag._kernel
+    monkeypatch.setattr(sock_diag, "_kernel", lambda: opened.append(1) or make())
+    elsewhere = [ONE._replace(local_port=port) for port in range(1, 101)]
+    with on(hosts.client):
+        look = sockets.quiet([*elsewhere, tcp(pair[0])])
+    assert (look.chosen, look.absent, look.failures) == ({tcp(pair[0])}, set(elsewhere), [])
+    assert len(opened) == 101 + 2
 
 
 def test_an_answer_cut_short(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -333,12 +383,11 @@ def test_an_answer_cut_short(monkeypatch: pytest.MonkeyPatch) -> None:
     for length in range(len(whole) + 1):
         for answer in (whole[:length] or b"\0", struct.pack("=I", length) + whole[4:]):
             with kernel_that_answers(monkeypatch, answer):
-                if length >= 88:
-                    assert quiet([ONE]) == ({ONE} if length == len(whole) else set())
-                else:
-                    with pytest.raises(OSError) as caught:
-                        quiet([ONE])
-                    assert caught.value.errno == errno.EPROTO
+                look = sockets.quiet([ONE])
+            if length >= 88:
+                assert look == ({ONE} if length == len(whole) else set(), set(), [])
+            else:
+                assert [each.errno for each in look.failures] == [errno.EPROTO] and not look.chosen | look.absent
 
 
 @pytest.mark.parametrize("length", [0, 1, 2, 3, 0xFFFF])

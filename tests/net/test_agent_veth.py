@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from portlb_app.agent import counters, loader
+from portlb_app.agent import counters, loader, versions
 from portlb_app.agent.errors import AgentError
 from tests.net.network import (
     ACK,
@@ -380,7 +380,7 @@ def test_refusals(world: World) -> None:
 
 def test_missing_object(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Without the compiled object the error says what to do."""
-    monkeypatch.setattr(loader, "OBJECT_FILE", tmp_path / "redirect.bpf.o")
+    monkeypatch.setattr(versions, "OBJECT_FILE", tmp_path / "redirect.bpf.o")
     with pytest.raises(AgentError, match="build it first"):
         loader.Programs("client", b"")
     (tmp_path / "redirect.bpf.o").write_bytes(b"not an object")

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import re
-import subprocess
+import tempfile
 from collections.abc import Iterator
 
 import pytest
@@ -18,7 +18,7 @@ import pytest
 from portlb_app.packets import Segment
 from tests import trees
 from tests.net.balancer import Balancer, balancer
-from tests.net.network import CONFIRM, REDIRECT, ROOT, Namespace
+from tests.net.network import CONFIRM, REDIRECT, ROOT, Namespace, tcpdump
 from tests.net.wiring import ROUTERS
 
 BOTH = pytest.mark.parametrize("family", [4, 6], ids=["ipv4", "ipv6"])
@@ -48,20 +48,12 @@ def built(text: str, ports: tuple[int, ...], **options: object) -> Iterator[Bala
 @contextlib.contextmanager
 def frames(made: Balancer, host: Namespace, words: str, interface: str = "eth0") -> Iterator[list[str]]:
     """What tcpdump prints of an interface, with MAC addresses; filled when the block ends."""
-    process = host.popen(
-        *("tcpdump", "-l", "-n", "-e", "-vv", "--immediate-mode", "-i", interface, words),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    assert process.stdout is not None and process.stderr is not None
-    assert "listening" in process.stderr.readline()
     lines: list[str] = []
-    try:
-        yield lines
-    finally:
-        process.terminate()
-        lines += process.communicate()[0].splitlines()
+    with tempfile.TemporaryFile("w+") as output:
+        with tcpdump(host, interface, "-l", "-e", "-vv", words, stdout=output.fileno()):
+            yield lines
+        output.seek(0)
+        lines += output.read().splitlines()
 
 
 @contextlib.contextmanager

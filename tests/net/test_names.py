@@ -126,8 +126,7 @@ def test_x3_curl_is_redirected_by_flow_label(made: Balancer) -> None:
 def test_x1_x3_a_lost_entry_is_rebuilt(made: Balancer, server: str, family: int) -> None:
     """X1, X3: a server's agent that has forgotten a connection knows by its own name how to answer."""
     connections = Connections(made.speak(family), made.client)
-    while connections.open(X) != server:
-        pass
+    connections.open_to(server, X)
     assert end(made.agents[server]) == 0
     made.start_agent(made.config.server_by_name[server])
     assert all(connections.ask())
@@ -140,13 +139,12 @@ def test_x1_x3_a_lost_entry_is_rebuilt(made: Balancer, server: str, family: int)
 def test_x1_x3_d4_an_open_connection_is_redirected(made: Balancer, server: str, family: int) -> None:
     """X1, X3, D4: told a redirect port in the middle, a client that goes by a name opens its next connection there."""
     connections = Connections(made.speak(family), made.client)
-    while connections.open(X) != server:
-        pass
+    connections.open_to(server, X)
     words = ("redirect", "--interface", "eth0", "--from", f"[{CLIENTS[6]}]" if family == 6 else CLIENTS[4])
     done = agent_command(made.servers[server], *words, "--to", str(X))
     assert done.returncode == 0 and "1 followed" in done.stdout, done.stdout + done.stderr
     with made.network.capture(made.client, "tcp") as seen:
-        connections.open(X)
+        assert connections.open(X) in made.servers
     assert seen[0].announced == X and (seen[0].destination, seen[0].dport) == (made.address, X)
     connections.close()
 

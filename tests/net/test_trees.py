@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import subprocess
 import sys
 import time
 from collections import Counter
@@ -20,7 +19,7 @@ from portlb_app import topology
 from portlb_app.config import Connector, Link
 from portlb_app.packets import frames
 from tests.net.balancer import Balancer, Downloads, balancer
-from tests.net.network import ROOT, end, until
+from tests.net.network import ROOT, tcpdump, until
 from tests.net.wiring import inside
 
 LEAFSPINE = (ROOT / "flows/leafspine/lb.yaml").read_text().replace("10.0.0.100", '[10.0.0.100, "fd00::100"]')
@@ -46,19 +45,11 @@ def wires(made: Balancer) -> Iterator[dict[str, list[bytes]]]:
     names = [name for ports in made.ports.values() for name in ports]
     files = {name: made.network.directory / f"{name}-{time.monotonic_ns()}.pcap" for name in names}
     found: dict[str, list[bytes]] = {}
-    running = []
-    for name, path in files.items():
-        words = ("-i", name, "-n", "-U", "--immediate-mode", "-s", "2000", "-w", str(path), "tcp")
-        running.append(made.lb.popen("tcpdump", *words, stderr=subprocess.PIPE, text=True))
-    for process in running:
-        assert "listening" in process.stderr.readline()
-    try:
+    with contextlib.ExitStack() as stack:
+        for name, path in files.items():
+            stack.enter_context(tcpdump(made.lb, name, "-U", "-s", "2000", "-w", str(path), "tcp"))
         yield found
-        time.sleep(0.3)  # the last packets are on their way to the files
-    finally:
-        for process in running:
-            end(process)
-        found |= {name: list(frames(path.read_bytes())) for name, path in files.items()}
+    found |= {name: list(frames(path.read_bytes())) for name, path in files.items()}
 
 
 @pytest.mark.parametrize("family", [4, 6], ids=["ipv4", "ipv6"])
@@ -100,12 +91,10 @@ def settled(made: Balancer, link: Link, up: bool) -> bool:
 def probe(made: Balancer, port: int) -> Iterator[dict[str, float]]:
     """A datagram every millisecond meanwhile; when the block ends: those sent and lost, and the longest outage."""
     words = ("-m", "mininet_topos.datagrams", "probe", str(made.address), str(port))
-    process = made.client.popen_ready(sys.executable, *words, cwd=ROOT, stdin=subprocess.PIPE)
+    process = made.client.popen_ready(sys.executable, *words, cwd=ROOT)
     seen: dict[str, float] = {}
     yield seen
-    output, errors = process.communicate(timeout=30)
-    assert process.returncode == 0, errors
-    seen.update(json.loads(output))
+    seen.update(json.loads(process.finish()))
 
 
 def test_a_cut_link_breaks_no_redirected_download(running: Balancer, capsys: pytest.CaptureFixture[str]) -> None:

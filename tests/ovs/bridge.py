@@ -16,8 +16,8 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from portlb_app.openflow import LOCAL, Flow, Group, Learned, SwitchState, ToGroup, actions_text
-from portlb_app.pipeline import ROW_GROUP
+from portlb_app.openflow import LOCAL, Flow, Group, SwitchState, ToGroup, actions_text
+from portlb_app.pipeline import REASSEMBLY_ZONE, ROW_GROUP, Priority
 from portlb_app.plan import diff
 from tests.ovs.switch import Switch
 
@@ -137,7 +137,6 @@ class Bridge:
             for step in plan.steps
             if isinstance(step.what, Flow)
         ]
-        lines += [f"delete {step.what}" for step in plan.steps if isinstance(step.what, Learned)]
         self.switch.ofctl("add-flows", self.name, "-", "--bundle", text="\n".join(lines))
         self.command("revalidator/purge")
         self._flows = after.flows
@@ -149,15 +148,15 @@ class Bridge:
         """Where ofproto/trace says a packet goes; for a group, its buckets as the switch holds them."""
         port = "LOCAL" if in_port == LOCAL else in_port
         text = self.command("ofproto/trace", self.name, f"in_port={port}", frame.hex())
-        actions = [
-            inner
-            for action in _split(text.rpartition("Datapath actions: ")[2].splitlines()[0])
-            for inner in _split(_SIZED.sub(r"\1", action))
+        stages = [
+            [inner for action in _split(line) for inner in _split(_SIZED.sub(r"\1", action))]
+            for line in re.findall(r"^Datapath actions: (.*)$", text, re.MULTILINE)
         ]
-        copies = [found for action in actions if (found := _COPY.fullmatch(action))]
+        actions = stages[-1]
+        copies = [found for stage in stages for action in stage if (found := _COPY.fullmatch(action))]
         if copies:
             (copy,) = copies
-            actions.remove(copy[0])
+            actions = [action for action in actions if action != copy[0]]
             return replace(self._delivered(in_port, frame, actions or ["drop"], text), copied=int(copy[1], 16))
         return self._delivered(in_port, frame, actions, text)
 
@@ -165,13 +164,13 @@ class Bridge:
         """What a trace's datapath actions, but for copies, do."""
         if found := re.fullmatch(r"meter\(\d+\)#userspace\(.*,rule_cookie=(0x[0-9a-f]+),.*\)", "#".join(actions)):
             return Seen(cookie=int(found[1], 16))
-        if re.fullmatch(r"ct\(zone=\d+\)#recirc\(0x[0-9a-f]+\)", "#".join(actions)):
+        if re.fullmatch(rf"ct\(zone={REASSEMBLY_ZONE}\)#recirc\(0x[0-9a-f]+\)", "#".join(actions)):
             return Seen(reassembled=True)
         if re.search(rf"^ +group:{ROW_GROUP}$", text, re.MULTILINE):
             cookies = re.findall(r"cookie (0x[0-9a-f]+)", text)
             assert re.fullmatch(r"meter\(\d+\)#hash\(l4\(\d+\)\)#recirc\(0x[0-9a-f]+\)", "#".join(actions)), text
             return Seen(cookie=int(cookies[-1], 16))
-        actions = [action for action in actions if not action.startswith(("meter(", "set(skb_priority("))]
+        actions = [action for action in actions if not action.startswith(("meter(", "set(skb_priority(", "ct(zone="))]
         if group := re.search(r"^ +group:(\d+)$", text, re.MULTILINE):
             rows = self.rows[int(group[1])]
             hashed = [action.partition("(")[0] for action in actions] == ["hash", "recirc"]
@@ -200,10 +199,12 @@ class Bridge:
         if not found:
             return row
         number, table = int(found[1], 16), int(found[2])
-        (decides,) = (each for each in self._flows if ToGroup(group) in each.actions)
+        (decides,) = (
+            each for each in self._flows if ToGroup(group) in each.actions and each.priority == Priority.GENERAL
+        )
         wanted = {("reg1", number, None), *decides.match}
         (flow,) = (each for each in self._flows if each.table == table and set(each.match) == wanted)
-        return actions_text(flow.actions[2:]).replace("in_port", "IN_PORT")  # behind the register and the learning
+        return actions_text(flow.actions).replace("in_port", "IN_PORT")
 
     # ---- packets ----
 

@@ -60,9 +60,11 @@ class ControllerProcess:
         """What a bridge's controller is set to."""
         return f"tcp:127.0.0.1:{self.openflow_port}"
 
-    def request(self, method: str, path: str, body: str | bytes | None = None, **headers: str) -> tuple[int, str]:
-        """One REST request: status and body."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.rest_port, timeout=SECONDS + 5)
+    def request(
+        self, method: str, path: str, body: str | bytes | None = None, seconds: float = SECONDS + 5, **headers: str
+    ) -> tuple[int, str]:
+        """One REST request: status and body; OSError if there is no answer in time."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.rest_port, timeout=seconds)
         try:
             connection.request(method, path, body, headers)
             response = connection.getresponse()

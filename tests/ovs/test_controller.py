@@ -308,7 +308,7 @@ def test_what_is_wrong_at_the_start_is_said_plainly(tmp_path: Path) -> None:
         2,
         "portlb: --wsapi-host 0.0.0.0: the REST interface has no login, so it only listens on loopback\n",
     )
-    with socket.create_server(("127.0.0.1", 0)) as taken:
+    with socket.create_server(("127.0.0.1", 0), reuse_port=True) as taken:  # as another controller may have it
         port = taken.getsockname()[1]
         ended = run(path, "--ofp-listen-host", "127.0.0.1", "--ofp-tcp-listen-port", str(port))
         assert ended.returncode == 1
@@ -345,3 +345,23 @@ def test_http_that_is_odd_or_broken_is_answered_and_costs_nobody_else(start: Sta
     assert raw(controller, b"GET /v1/status HTTP/1.1\r\nConnection: close\r\n\r\n").startswith(b"HTTP/1.1 403 ")
     raw(controller, b"\x16\x03\x01" + bytes(300))
     assert controller.request("GET", "/v1/config") == (200, FIG2)
+
+
+def test_of_two_changes_to_one_configuration_the_second_is_refused(start: Start, tmp_path: Path) -> None:
+    """GET, GET, PUT, PUT: the first change is not lost."""
+    controller = start(FIG2)
+    tag = controller.status()["etag"]
+    first, second = FIG2.replace("12]", "12, 13]"), FIG2.replace("12]", "12, 14]")
+    code, body = controller.request("PUT", "/v1/config", first, **{"If-Match": tag})
+    assert code == 200, body
+    assert json.loads(body)["etag"] != tag
+    code, body = controller.request("PUT", "/v1/config", second, **{"If-Match": tag})
+    assert (code, json.loads(body)["etag"]) == (412, controller.status()["etag"])
+    assert controller.request("PUT", "/v1/config", second, **{"If-Match": '"1"'})[0] == 412
+    assert controller.request("PUT", "/v1/config", second, **{"If-None-Match": "*"})[0] == 412
+    assert controller.request("GET", "/v1/config") == (200, first)
+    assert (tmp_path / "lb.yaml").read_text() == first
+    foreign = {"If-Match": "*", "Origin": "http://example.org"}
+    assert controller.request("PUT", "/v1/config", second, **foreign)[0] == 403
+    assert controller.request("PUT", "/v1/config", second, **{"If-Match": controller.status()["etag"]})[0] == 200
+    assert (tmp_path / "lb.yaml").read_text() == second

@@ -1,4 +1,4 @@
-"""Peers that break OpenFlow, against a live controller: each loses its own connection, and nobody else notices."""
+"""Peers that break OpenFlow, against a live controller: each loses its own connection, and no other notices."""
 
 from __future__ import annotations
 
@@ -9,103 +9,38 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from portlb_app.pipeline import Reason, cookie
+from tests.ovs import openflow_peer as of
 from tests.ovs.controller import ControllerProcess, wait_for
+from tests.ovs.openflow_peer import (
+    BUNDLE_CONTROL,
+    ECHO_REPLY,
+    ECHO_REQUEST,
+    ERROR,
+    FLOW_DESC,
+    GOOD_HELLO,
+    GROUP_DESC,
+    HELLO,
+    MULTIPART_REQUEST,
+    PACKET_IN,
+    PACKET_OUT,
+    PORT_DESC,
+    PORT_STATUS,
+    SOON,
+    VERSION,
+    Claims,
+    Peer,
+    element,
+    message,
+    multipart,
+    port,
+    port_status,
+)
 
 FIG2 = (Path(__file__).parents[2] / "flows/fig2/lb.yaml").read_text()
-VERSION = 6
-HELLO, ERROR, ECHO_REQUEST, ECHO_REPLY, EXPERIMENTER, FEATURES_REQUEST, FEATURES_REPLY = range(7)
-PORT_STATUS, PACKET_IN, MULTIPART_REQUEST, MULTIPART_REPLY = 12, 10, 18, 19
-BUNDLE_CONTROL = 33
-FLOW_DESC, GROUP_DESC, PORT_DESC = 1, 7, 13
-SOON = 3.0
-"""Seconds in which the controller has to notice; an unbounded parser would never."""
-
-
-def message(kind: int, body: bytes = b"", xid: int = 1, version: int = VERSION) -> bytes:
-    return struct.pack("!BBHI", version, kind, 8 + len(body), xid) + body
-
-
-def element(kind: int, length: int, rest: bytes = b"") -> bytes:
-    return struct.pack("!HH", kind, length) + rest
-
-
-def multipart(kind: int, body: bytes, xid: int = 1) -> bytes:
-    return message(MULTIPART_REPLY, struct.pack("!HH4x", kind, 0) + body, xid)
-
-
-def features(dpid: int) -> bytes:
-    return message(FEATURES_REPLY, struct.pack("!QIBB2xII", dpid, 0, 254, 0, 0, 0))
-
-
-GOOD_HELLO = message(HELLO, element(1, 8, struct.pack("!I", 1 << VERSION)))
-
-
-class Peer:
-    """A raw TCP connection to the controller."""
-
-    def __init__(self, port: int) -> None:
-        self._socket = socket.create_connection(("127.0.0.1", port), timeout=SOON)
-
-    def send(self, *data: bytes) -> None:
-        with contextlib.suppress(ConnectionError):
-            self._socket.sendall(b"".join(data))
-
-    def receive(self) -> tuple[int, int, bytes]:
-        """The next message: type, xid, body."""
-        header = self._exactly(8)
-        _, kind, length, xid = struct.unpack("!BBHI", header)
-        return kind, xid, self._exactly(length - 8)
-
-    def until(self, kind: int) -> tuple[int, bytes]:
-        """Skip messages until one of this type: xid, body."""
-        while True:
-            got, xid, body = self.receive()
-            if got == kind:
-                return xid, body
-
-    def _exactly(self, size: int) -> bytes:
-        data = b""
-        while len(data) < size:
-            more = self._socket.recv(size - len(data))
-            if not more:
-                raise ConnectionError("closed")
-            data += more
-        return data
-
-    def connect_as(self, dpid: int) -> None:
-        """The handshake of an honest switch without ports."""
-        self.send(GOOD_HELLO)
-        self.until(FEATURES_REQUEST)
-        self.send(features(dpid))
-        xid, _ = self.until(MULTIPART_REQUEST)
-        self.send(multipart(PORT_DESC, b"", xid))
-
-    def is_closed(self) -> bool:
-        """Whether the controller closes the connection soon."""
-        deadline = time.monotonic() + SOON
-        with contextlib.suppress(ConnectionError):
-            while time.monotonic() < deadline:
-                self._socket.settimeout(max(0.01, deadline - time.monotonic()))
-                try:
-                    if not self._socket.recv(1 << 16):
-                        return True
-                except TimeoutError:
-                    return False
-            return False
-        return True
-
-    def answers(self) -> bool:
-        """Whether the controller still answers on this connection, promptly."""
-        self.send(message(ECHO_REQUEST, b"ping", 77))
-        return self.until(ECHO_REPLY) == (77, b"ping")
-
-    def close(self) -> None:
-        self._socket.close()
 
 
 @pytest.fixture(scope="module")
@@ -180,15 +115,22 @@ def last_reason(controller: ControllerProcess) -> str:
         (message(HELLO, element(1, 8, bytes(4))), "it speaks OpenFlow of no version"),
         (message(HELLO, version=4), "it speaks OpenFlow 1.0, 1.1, 1.2, 1.3, not 1.5"),
         (message(HELLO, version=0), "it speaks OpenFlow of no version, not 1.5"),
-        (struct.pack("!BBHI", VERSION, HELLO, 0, 1), "a message says it has 0 bytes"),
-        (struct.pack("!BBHI", VERSION, HELLO, 7, 1), "a message says it has 7 bytes"),
+        (struct.pack("!BBHI", VERSION, HELLO, 0, 1), "a hello says it has 0 bytes"),
+        (struct.pack("!BBHI", VERSION, HELLO, 7, 1), "a hello says it has 7 bytes"),
+        (struct.pack("!BBHI", VERSION, HELLO, 0xFFFF, 1), "a hello says it has 65535 bytes"),
+        (message(BUNDLE_CONTROL, struct.pack("!IHH", 1, 1, 3) + bytes(8)), "it begins with a message of type 33"),
         (b"GET / HTTP/1.1\r\nHost: x\r\n\r\n" * 1000, "OpenFlow version 0x47"),
         (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + bytes(1024), "OpenFlow version 0x16"),
-        (message(ECHO_REQUEST, version=1), "a message of OpenFlow version 0x01"),
-        (message(99), "a message of type 99 that can't be read"),
-        (message(ECHO_REQUEST) * 300, "more than 256 messages before the handshake is done"),
-        (message(ERROR, struct.pack("!HH", 0, 0) + b"\xff\xfe"), "UnicodeDecodeError"),
-        (message(ERROR, struct.pack("!HH", 1, 1)), "an error that does not quote"),
+        (message(ECHO_REQUEST, version=1), "a message of type 2 of OpenFlow version 0x01, not with a hello"),
+        (message(99), "it begins with a message of type 99"),
+        (GOOD_HELLO + message(ECHO_REQUEST, version=1), "a message of OpenFlow version 0x01"),
+        (GOOD_HELLO + message(99), "a message of type 99, which OpenFlow 1.5 does not have"),
+        (GOOD_HELLO + message(PACKET_OUT), "a message of type 13, which only a controller sends"),
+        (GOOD_HELLO + struct.pack("!BBHI", VERSION, PACKET_OUT, 0xFFFF, 1), "a message of type 13, which only"),
+        (GOOD_HELLO + GOOD_HELLO, "a second hello"),
+        (GOOD_HELLO + message(ECHO_REQUEST) * 300, "more than 256 messages before the handshake is done"),
+        (GOOD_HELLO + message(ERROR, struct.pack("!HH", 0, 0) + b"\xff"), r"with error 0/0: '\\xff'"),
+        (GOOD_HELLO + message(ERROR, bytes(3)), "an error is cut off"),
     ],
     ids=lambda value: None,
 )
@@ -202,14 +144,6 @@ def test_a_wrong_beginning_ends_its_own_connection(
 
 ZERO_PROPERTY = struct.pack("!HH", 99, 0) + bytes(4)
 OXM_IN_PORT = struct.pack("!II", 0x80000004, 1)
-
-
-def port(length: int, properties: bytes, number: int = 1) -> bytes:
-    return struct.pack("!IH2x6s2x16sII", number, length, bytes(6), b"p", 0, 0) + properties
-
-
-def port_status(body: bytes, reason: int = 0) -> bytes:
-    return message(PORT_STATUS, struct.pack("!B7x", reason) + body)
 
 
 @pytest.mark.parametrize(
@@ -255,15 +189,11 @@ def test_a_length_of_zero_after_the_handshake_costs_at_most_its_own_connection(
     assert time.monotonic() - started < SOON
 
 
-def test_an_endless_parser_is_stopped_counted_and_reported(
-    controller: ControllerProcess, honest: Peer, peer: Peer
-) -> None:
-    before = controller.status()["refused_connections"]["count"]
+def test_a_message_that_keeps_a_parser_busy_is_skipped(honest: Peer, peer: Peer) -> None:
+    """24 bytes that end Ryu's parser never: no parser sees them, because nothing was asked that they answer."""
     peer.connect_as(0xBAD)
-    peer.send(message(BUNDLE_CONTROL, struct.pack("!IHH", 1, 1, 3) + ZERO_PROPERTY))
-    assert peer.is_closed()
-    assert last_reason(controller) == "a message takes more than 0.5 s to read"
-    assert controller.status()["refused_connections"]["count"] > before
+    peer.send(message(BUNDLE_CONTROL, struct.pack("!IHH", 1, 1, 3) + ZERO_PROPERTY) * 1000)
+    assert peer.answers() and honest.answers()
 
 
 @pytest.mark.parametrize(
@@ -295,16 +225,28 @@ def test_odd_news_of_ports_are_taken(honest: Peer, peer: Peer) -> None:
     assert peer.answers()
 
 
-def test_a_switch_with_too_many_ports_is_refused(controller: ControllerProcess, honest: Peer, peer: Peer) -> None:
+def test_a_switch_that_is_not_configured_may_have_few_ports(
+    controller: ControllerProcess, honest: Peer, peer: Peer
+) -> None:
     peer.connect_as(0xBAD)
-    peer.send(*(port_status(port(40, b"", number)) for number in range(1 << 16)))
+    peer.send(*(port_status(port(40, b"", number)) for number in range(1 << 10)))
     assert peer.answers()
-    one_more = port(40, b"", 1 << 16)
+    one_more = port(40, b"", 1 << 10)
     peer.send(port_status(port(40, b"", 0), 1), port_status(one_more))
     assert peer.answers(), "one goes, one comes"
     peer.send(port_status(port(40, b"", 0)))
     assert peer.is_closed()
-    assert "more than 65536 ports" in last_reason(controller)
+    assert last_reason(controller) == "it says it has more than 1024 ports, and is not in the configuration"
+
+
+def test_a_configured_switch_may_have_all_ports_there_are(
+    controller: ControllerProcess, honest: Peer, switch: Claims
+) -> None:
+    switch.send(*(port_status(port(40, b"", number)) for number in range(1 << 16)))
+    assert switch.answers()
+    switch.send(port_status(port(40, b"", 1 << 16)))
+    assert switch.is_closed()
+    assert last_reason(controller) == "it says it has more than 65536 ports"
 
 
 def test_silent_and_half_messages_take_nothing_from_others(controller: ControllerProcess, honest: Peer) -> None:
@@ -316,19 +258,9 @@ def test_silent_and_half_messages_take_nothing_from_others(controller: Controlle
         assert honest.answers()
 
 
-def test_one_host_cannot_take_all_connections(controller: ControllerProcess, honest: Peer) -> None:
-    with contextlib.ExitStack() as peers:
-        for _ in range(260):
-            peers.callback(Peer(controller.openflow_port).close)
-        wait_for("too many are refused", lambda: "from there already" in last_reason(controller))
-        assert honest.answers()
-
-
 def packet_in(reason: Reason, frame: bytes) -> bytes:
     """A packet a switch hands up, from port 1."""
-    port = struct.pack("!HHIIxxxx", 1, 12, 0x80000004, 1)
-    body = struct.pack("!IHBBQ", 0xFFFFFFFF, len(frame), 1, 0, cookie(reason, 0)) + port + bytes(2) + frame
-    return message(PACKET_IN, body)
+    return of.packet_in(cookie(reason, 0), frame)
 
 
 @pytest.mark.parametrize(
@@ -365,15 +297,6 @@ def test_a_flood_leaves_room_for_others(
         slowest = max(slowest, time.monotonic() - started)
     flooding.join()
     assert slowest < 0.5
-
-
-class Claims(Peer):
-    """Claims to be the configured switch, and answers a question with what a test says."""
-
-    def answer_read(self, flows: bytes = b"", groups: bytes = b"", meters: bytes = b"") -> None:
-        for body in (flows, groups, meters):
-            xid, request = self.until(MULTIPART_REQUEST)
-            self.send(multipart(int.from_bytes(request[:2], "big"), body, xid))
 
 
 @pytest.fixture
@@ -419,15 +342,3 @@ def test_answers_nobody_asked_for_are_ignored(controller: ControllerProcess, swi
 def test_a_peer_that_never_said_hello_was_closed_at_the_deadline(silent: Silent) -> None:
     silent.join(15)
     assert 9 < silent.seconds < 12
-
-
-def test_the_same_datapath_id_again_replaces_the_older_connection(
-    controller: ControllerProcess, switch: Claims
-) -> None:
-    switch.until(MULTIPART_REQUEST)
-    second: Any = Claims(controller.openflow_port)
-    second.connect_as(1)
-    assert switch.is_closed()
-    second.until(MULTIPART_REQUEST)
-    assert controller.switch("s1")["state"] == "reading"
-    second.close()

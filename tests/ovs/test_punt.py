@@ -223,16 +223,17 @@ def test_a_syn_sent_by_the_controller_takes_the_row_of_its_later_packets(
     assert controller.status()["punted"]["signal"]["sent"] == 400
 
 
-def learned(switch: ovs.Switch, bridge: Bridge) -> int:
+def remembered(bridge: Bridge) -> int:
     """How many connections the switch remembers."""
-    return sum(line.startswith("cookie=0x504d") for line in switch.dump_flows(bridge.name))
+    return bridge.command("dpctl/dump-conntrack").count("sport=") // 2
 
 
 def test_a_plain_syn_that_the_controller_has_read_is_pinned(
     switch: ovs.Switch, bridge: Bridge, controller: ControllerProcess
 ) -> None:
-    """E4: the switch remembers where it went, so that another pool moves neither the SYN, sent anew and read again, nor
-    what follows it. A SYN that asks by its option is not remembered; a fragment reaches no server, rather than any.
+    """E4: the switch remembers where it went, so that another pool does not move what follows; a SYN sent anew, and
+    read again, is a new connection. One that asks by its option is not remembered; a fragment reaches no server,
+    rather than any.
     """
     pinned = "signal: option, legacy: pin}"
     text = PUNT.replace("{dpid: 1,", f"{{dpid: {0x100 + int(bridge.name[2:])},").replace("signal: option}", pinned)
@@ -256,19 +257,20 @@ def test_a_plain_syn_that_the_controller_has_read_is_pinned(
         ip = Ip(ip_address(source), ip_address(vip), TCP, "no", 40000 + number, 20, SYN)
         (places[ip],) = gone(ip, 1)
     assert set(places.values()) == {2, 3}
-    wait_for("they are remembered", lambda: learned(switch, bridge) == len(places), SECONDS)
+    wait_for("they are remembered", lambda: remembered(bridge) == len(places), SECONDS)
     assert gone(replace(ip, source_port=1, asks=True), 1).total() == 1
     for identifier, flags in enumerate((SYN, ACK)):
         client = ip_address("2001:db8::2") + identifier  # fragments' identifiers are all alike
         assert gone(replace(ip, source=client, fragment="first", tcp_flags=flags), 0).total() == 0
         time.sleep(0.1)
         assert bridge.collect() == {}
-    assert learned(switch, bridge) == len(places)
+    assert remembered(bridge) == len(places)
     assert controller.request("PUT", "/v1/config", text.replace("20: {servers: [a, b]", "20: {servers: [b]"))[0] == 200
     bridge.command("revalidator/purge")
     for ip, port in places.items():
-        assert gone(ip, 1) == {port: 1}
         assert set(bridge.send(1, [framed(Packet(1, generate.CLIENT_MAC, replace(ip, tcp_flags=ACK)))])) == {port}
+        assert gone(ip, 1) == {3: 1}, "a new connection: a server of the present pool"
+        assert set(bridge.send(1, [framed(Packet(1, generate.CLIENT_MAC, replace(ip, tcp_flags=ACK)))])) == {3}
     assert gone(replace(ip, source_port=2), 1) == {3: 1}
 
 

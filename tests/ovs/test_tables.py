@@ -12,21 +12,25 @@ from collections.abc import Iterator
 from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import pytest
 import yaml
 
 from portlb_app import compiler
 from portlb_app.config import Address, Config, load
+from portlb_app.openflow import SwitchState
 from tests.generate import CLIENT_MAC, checksum, frame
 from tests.ovs import switch as ovs
 from tests.ovs.bridge import Bridge
-from tests.reference import ACK, ICMP, ICMPV6, LOCAL, REDIRECT, SYN, TCP, UDP, Arp, Ip, Nd, Packet
+from tests.reference import ACK, ICMP, ICMPV6, LOCAL, REDIRECT, RST, SYN, TCP, UDP, Arp, Ip, Nd, Packet
 
 FIG2 = (Path(__file__).parents[2] / "flows/fig2/lb.yaml").read_text()
 CLIENT = IPv4Address("192.0.2.1")
 VIP = IPv4Address("10.0.0.100")
 VIP_MAC = 0x020000000064
+OWN = IPv4Address("10.0.1.0")
+"""Server a's own address in `pinned`."""
 NETWORK = 1
 SERVERS = {2: "a", 3: "b", 4: "c", 5: "d"}
 PORT = {name: port for port, name in SERVERS.items()}
@@ -77,6 +81,14 @@ def up(server: str, ip: Ip, mac: int = VIP_MAC) -> bytes:
 def answer(port: int, protocol: int = TCP, source: IPv4Address = VIP) -> Ip:
     """What a server sends from a port of the VIP."""
     return Ip(source, CLIENT, protocol, source_port=port, destination_port=40000, tcp_flags=SYN | ACK)
+
+
+def with_ttl(whole: bytes, ttl: int) -> bytes:
+    """A frame with another TTL or hop limit."""
+    if whole[12:14] == b"\x86\xdd":
+        return whole[:21] + bytes((ttl,)) + whole[22:]
+    head = whole[14:22] + bytes((ttl,)) + whole[23:24] + bytes(2) + whole[26:34]
+    return whole[:14] + head[:10] + checksum(head) + head[12:] + whole[34:]
 
 
 def who(bridge: Bridge, *frames: bytes) -> str:
@@ -200,51 +212,97 @@ def test_e4_or_is_balanced(bridge: Bridge) -> None:
         assert who(bridge, tcp(22, SYN, source_port)) == who(bridge, tcp(22, 0x018, source_port))
 
 
-@pytest.mark.parametrize("rewrite", ["", "\n    rewrite: mac", "\n    rewrite: address"], ids=["N3", "N2", "N1"])
-def test_e4_or_is_remembered(bridge: Bridge, switch: ovs.Switch, rewrite: str) -> None:
-    """E4, beyond the source: plain connections keep their servers when the pool is replaced, as many as may be."""
-    data = yaml.safe_load(FIG2)
-    data["vips"]["web"] |= yaml.safe_load(rewrite or "{}")
+def pinned(rewrite: str = "") -> dict[str, Any]:
+    """FIG. 2 with a pinned port 22, in each of the ways of rewriting."""
+    data: dict[str, Any] = yaml.safe_load(FIG2)
+    if rewrite:
+        data["vips"]["web"]["rewrite"] = rewrite
     for number, server in enumerate(data["servers"].values()):
         own = {"mac": f"02:00:00:00:01:{number:02x}", "address": f"10.0.1.{number}"}
-        server |= {"": {}, "mac": {"mac": own["mac"]}, "address": own}[data["vips"]["web"].get("rewrite", "")]
-    pool = data["vips"]["web"]["redirect_ports"][22]
-    pool |= {"servers": ["a", "b"], "legacy": "pin", "pin": {"connections": 50}}
-    before = load(yaml.safe_dump(data))
-    bridge.install(compiler.compile(before)["s1"])
-    ports = range(50000, 50060)
-    first = [set(bridge.send(NETWORK, [tcp(22, SYN, port)])) for port in ports]
-    assert {port for each in first for port in each} == {PORT["a"], PORT["b"]}, "both have some"
-    learned = [line for line in switch.dump_flows(bridge.name) if "cookie=0x504d" in line]
-    assert 50 <= len(learned) <= 55, "as many as may be, and some that were learned at the same moment"
-    remembered = {int(port) for line in learned for port in re.findall(r"tp_src=(\d+)", line)}
-    pool["servers"] = ["c", "d"]
-    after = load(yaml.safe_dump(data))
-    bridge.change(compiler.compile(before)["s1"], compiler.compile(after)["s1"])
-    later = [bridge.send(NETWORK, [tcp(22, ACK, port), tcp(22, ACK | 0x001, port)]) for port in ports]
-    assert all(len(frames) == 2 for each in later for frames in each.values())
-    for port, before_it, after_it in zip(ports, first, later, strict=True):
-        if port in remembered:
-            assert set(after_it) == before_it, "who is remembered keeps its server"
-        else:
-            assert set(after_it) <= {PORT["c"], PORT["d"]}, "the rows decide for the others"
-
-
-def test_e4_who_moves_is_not_looked_for_where_it_was(bridge: Bridge, switch: ovs.Switch) -> None:
-    """E4: a server moves to another connector: its remembered connections follow its rows, the others stay."""
-    data = yaml.safe_load(FIG2)
+        server |= {"": {}, "mac": {"mac": own["mac"]}, "address": own}[rewrite]
     data["vips"]["web"]["redirect_ports"][22] = {"servers": ["a", "b"], "legacy": "pin"}
-    before = compiler.compile(load(yaml.safe_dump(data)))["s1"]
+    return data
+
+
+def tables(data: dict[str, Any]) -> SwitchState:
+    """The tables of such a configuration."""
+    return compiler.compile(load(yaml.safe_dump(data)))["s1"]
+
+
+@pytest.mark.parametrize("rewrite", ["", "mac", "address"], ids=["N3", "N2", "N1"])
+def test_e4_or_is_remembered(bridge: Bridge, rewrite: str) -> None:
+    """E4, beyond the source: plain connections keep their servers when the pool, its settings, another VIP or the order
+    of the servers change, and when their server moves; a SYN gets a server of the present pool.
+    """
+    data = pinned(rewrite)
+    before = tables(data)
     bridge.install(before)
-    first = {port: set(bridge.send(NETWORK, [tcp(22, SYN, port)])) for port in range(50000, 50040)}
+    ports = range(50000, 50040)
+    first = {port: set(bridge.send(NETWORK, [tcp(22, SYN, port)])) for port in ports}
+    assert set.union(*first.values()) == {PORT["a"], PORT["b"]}, "both have some"
+    web = data["vips"]["web"]
+    pool = web["redirect_ports"][22]
+    for settings in ({"pin": {"connections": 32768}}, {"pin": {"idle": 3600}}, {"servers": ["c", "d"]}):
+        pool |= settings
+        after = tables(data)
+        bridge.change(before, after)
+        before = after
+        for port, where in first.items():
+            assert set(bridge.send(NETWORK, [tcp(22, ACK, port)])) == where, "who is remembered keeps its server"
+    data["vips"]["other"] = {"address": "10.0.0.101", "mac": "02:00:00:00:00:65"}
+    data["servers"]["aa"] = data["servers"]["a"] | {"connector": "s1:6", "service_ports": [99]}
+    own = {"": {}, "mac": {"mac": "02:00:00:00:01:aa"}, "address": {"mac": "02:00:00:00:01:aa", "address": "10.0.1.99"}}
+    data["servers"]["aa"] |= own[rewrite]
     data["servers"]["a"]["connector"], data["servers"]["c"]["connector"] = "s1:4", "s1:2"
-    bridge.change(before, compiler.compile(load(yaml.safe_dump(data)))["s1"])
+    after = tables(data)
+    bridge.change(before, after)
     moved = {PORT["a"]: PORT["c"], PORT["b"]: PORT["b"]}
-    learned = [line for line in switch.dump_flows(bridge.name) if "cookie=0x504d" in line]
-    remembered = {int(port) for line in learned for port in re.findall(r"tp_src=(\d+)", line)}
-    assert remembered == {port for port, where in first.items() if where == {PORT["b"]}}
     for port, where in first.items():
-        assert {moved[each] for each in where} == set(bridge.send(NETWORK, [tcp(22, ACK, port)]))
+        assert set(bridge.send(NETWORK, [tcp(22, ACK, port)])) == {moved[each] for each in where}
+        renewed = set(bridge.send(NETWORK, [tcp(22, SYN, port)]))
+        assert renewed <= {PORT["a"], PORT["d"]}, "c is where a was, d where it was"
+        assert set(bridge.send(NETWORK, [tcp(22, ACK, port)])) == renewed, "and that is remembered"
+
+
+def test_e4_what_was_not_opened_is_not_remembered(bridge: Bridge, switch: ovs.Switch) -> None:
+    """E4: segments of unknown connections follow the rows and leave nothing behind; a SYN that is repeated, too, stays
+    with the server it is remembered with as long as that is in the pool.
+    """
+    data = pinned()
+    before = tables(data)
+    bridge.install(before)
+    switch.appctl("dpctl/flush-conntrack")
+    segments = [tcp(22, flags, 51000) for flags in (ACK, 0x018, ACK | 0x001, RST)]
+    assert len(bridge.send(NETWORK, segments)) == 1, "one server"
+    assert switch.appctl("dpctl/dump-conntrack").strip() == ""
+    ports = range(51000, 51040)
+    first = {port: set(bridge.send(NETWORK, [tcp(22, SYN, port)])) for port in ports}
+    data["vips"]["web"]["redirect_ports"][22]["servers"] = ["a", "b", "c", "d"]
+    bridge.change(before, tables(data))
+    again = {port: set(bridge.send(NETWORK, [tcp(22, SYN, port)])) for port in ports}
+    assert again == first
+    del data["servers"]["a"], data["vips"]["web"]["redirect_ports"][20], data["vips"]["web"]["redirect_ports"][21]
+    data["vips"]["web"]["redirect_ports"][22]["servers"] = ["b", "c", "d"]
+    bridge.install(tables(data))
+    for port, where in first.items():
+        later = set(bridge.send(NETWORK, [tcp(22, ACK, port)]))
+        assert later == where if where == {PORT["b"]} else len(later) == 1 and later != {PORT["a"]}
+
+
+def test_e4_a_server_s_answers_keep_a_connection(bridge: Bridge, switch: ovs.Switch) -> None:
+    """E4: conntrack sees both directions, so a connection is established for it, and ends."""
+    for rewrite in ("", "mac", "address"):
+        data = pinned(rewrite)
+        data["vips"]["web"]["redirect_ports"][22]["servers"] = ["a"]
+        bridge.install(tables(data))
+        switch.appctl("dpctl/flush-conntrack")
+        mac, source = {"": (VIP_MAC, VIP), "mac": (0x020000000100, VIP), "address": (0x020000000100, OWN)}[rewrite]
+        assert set(bridge.send(NETWORK, [tcp(22, SYN, 52000)])) == {PORT["a"]}
+        for flags, there in ((SYN | ACK, ACK), (ACK, ACK)):
+            reply = Ip(source, CLIENT, TCP, "no", 22, 52000, flags)
+            assert set(bridge.send(PORT["a"], [frame(Packet(PORT["a"], mac, reply))])) == {NETWORK}
+            assert set(bridge.send(NETWORK, [tcp(22, there, 52000)])) == {PORT["a"]}
+        assert "state=ESTABLISHED" in switch.appctl("dpctl/dump-conntrack"), rewrite
 
 
 @pytest.mark.parametrize(
@@ -332,7 +390,8 @@ def test_i1_the_switch_answers_pings(
     reply = Ip(vip, client, protocol, icmp_type=reply_type, quoted=(vip, client))
     asked = frame(Packet(NETWORK, CLIENT_MAC, request, VIP_MAC), data)
     answered = frame(Packet(NETWORK, VIP_MAC, reply, CLIENT_MAC), data)
-    assert bridge.send(NETWORK, [asked]) == {NETWORK: [answered]}
+    for left in (64, 255, 2, 1):
+        assert bridge.send(NETWORK, [with_ttl(asked, left)]) == {NETWORK: [answered]}, f"{left} hops left of a request"
 
 
 def test_i2_an_icmp_error_reaches_the_server_it_is_about(bridge: Bridge) -> None:

@@ -15,22 +15,21 @@ import pytest
 from ryu.ofproto import ofproto_v1_5 as ofp
 from ryu.ofproto import ofproto_v1_5_parser as parser
 
-from portlb_app import ryu_wire
+from portlb_app import messages, ryu_wire
 from portlb_app.openflow import (
     FIELDS,
     IN_PORT,
     LOCAL,
     CheckLarger,
+    Conntrack,
     CopyField,
     CopyToController,
     Flow,
     Goto,
     Group,
-    Learned,
     Meter,
     Opaque,
     Output,
-    Reassemble,
     Resubmit,
     Selection,
     SetField,
@@ -45,7 +44,6 @@ from portlb_app.pipeline import COOKIE, METERS, answer_arp, answer_nd, pool_grou
 from portlb_app.plan import Plan, Step, diff
 from portlb_app.punt import Punted
 from tests.ovs.switch import Switch
-from tests.unit.test_nicira import LEARNT4, LEARNT6
 
 SECONDS = 10
 GROUPS = pool_group(0, 0, version=4)
@@ -88,17 +86,14 @@ class Wire:
 
     def receive(self) -> Any:
         body = self.raw()
-        version, kind, length, xid = struct.unpack_from("!BBHI", body)
-        if kind == ofp.OFPT_HELLO:
-            return None
-        return parser.msg_parser(self.datapath, version, kind, length, xid, body)
+        return None if body[1] == messages.HELLO else messages.answer(body)
 
-    def entries(self, request: Any) -> Iterator[ryu_wire.RawEntry]:
+    def entries(self, request: Any) -> Iterator[messages.RawEntry]:
         self.send(request)
         while True:
             reply = self.receive()
-            yield from reply.body
-            if not reply.flags & ofp.OFPMPF_REPLY_MORE:
+            yield from entries(reply.data)
+            if not reply.flags & messages.MORE:
                 return
 
     def read(self) -> SwitchState:
@@ -129,9 +124,9 @@ class Wire:
         errors = []
         while True:
             reply = self.receive()
-            if isinstance(reply, parser.OFPErrorMsg) and reply.xid in sent:
+            if isinstance(reply, messages.ErrorMessage) and reply.xid in sent:
                 errors.append(ryu_wire.refused_step(sent[reply.xid], reply))
-            elif isinstance(reply, parser.OFPErrorMsg):
+            elif isinstance(reply, messages.ErrorMessage):
                 errors.append(ryu_wire.error_name(reply))
             if reply.xid == commit:
                 return errors
@@ -146,7 +141,6 @@ def bridge(switch: Switch) -> Iterator[str]:
 
 @pytest.fixture
 def wire(switch: Switch, bridge: str) -> Iterator[Wire]:
-    ryu_wire.keep_descriptions_raw()
     wire = Wire(str(switch.management(bridge)))
     yield wire
     wire.close()
@@ -165,6 +159,7 @@ PREREQUISITES: dict[str, dict[str, int]] = {
     "ip_src": IP,
     "ip_dst": IP,
     "ip_dscp": IP,
+    "nw_ttl": IP6,
     "ip_frag": IP,
     "tcp_src": TCP,
     "tcp_dst": TCP,
@@ -190,7 +185,7 @@ PREREQUISITES: dict[str, dict[str, int]] = {
     "arp_tha": ARP,
 }
 NOT_MASKED = {"in_port", "eth_type", "ip_proto", "ip_dscp", "icmp_type", "icmpv6_type", "arp_op"}
-NOT_MASKED |= {"nd_reserved", "nd_options_type"}
+NOT_MASKED |= {"nd_reserved", "nd_options_type", "nw_ttl"}
 VALUES = {"in_port": 2, "eth_type": 0x0800, "ip_proto": 6, "ip_frag": 1, "arp_op": 2}
 
 
@@ -231,10 +226,10 @@ def every_action() -> Iterator[Flow]:
     yield flow(20, ToMeter(METER + 256), SetField("ip_dscp", 63), SetQueue(0), Output(1), **IP6)
     yield flow(10, ToMeter(METER + 1), ToController())
     yield flow(11, ToController(), **TCP)
-    yield flow(12, Reassemble(0x504C, 30), **IP)
+    yield flow(12, Conntrack(0x504C, 30), **IP)
+    yield flow(14, SetField("nw_ttl", 64), Conntrack(0x6FFF), Output(1), **TCP)
+    yield flow(15, Conntrack(0x6000, mark=0xFFFFFFFF), Output(1), **IP6 | {"ip_proto": 6})
     yield flow(13, Resubmit(70), Output(LOCAL))
-    yield flow(14, SetField("reg1", 7), LEARNT4, Output(1), **TCP)
-    yield flow(15, LEARNT6, Output(1), **IP6 | {"ip_proto": 6})
     yield flow(21, Output(1), reg1=4, reg2=5)
     yield flow(23, Output(1), reg0=3, reg2=5)
     yield flow(24, SetField("reg3", 1), CheckLarger(9234, 31), Resubmit(110), reg3=5)
@@ -312,21 +307,6 @@ def test_meters_change_and_leave_after_the_flows_that_use_them(wire: Wire) -> No
     assert error.startswith("modify meter meter=20480,pktps,") and "OFPMMFC_UNKNOWN_METER" in error
 
 
-def test_what_was_learned_is_forgotten_by_where_it_goes(switch: Switch, bridge: str, wire: Wire) -> None:
-    """A flow that has the switch learn sends packets elsewhere from now on: what it learned goes, all else stays."""
-    def learns(port: int) -> SwitchState:
-        return SwitchState(frozenset({flow(14, SetField("reg1", 7), LEARNT4, Output(port), **TCP)}))
-
-    assert wire.converge(learns(1)) == []
-    for source, cookie, port in ((1, LEARNT4.cookie, 1), (2, LEARNT4.cookie, 2), (3, LEARNT4.cookie + 1, 1)):
-        text = f"table={LEARNT4.table},cookie={cookie:#x},tcp,tcp_src={source},actions=output:{port}"
-        switch.ofctl("add-flow", bridge, text)
-    assert wire.converge(learns(2)) == [] and wire.read() == learns(2)
-    left = [line for line in switch.dump_flows(bridge) if "tp_src" in line]
-    assert sorted(re.findall(r"tp_src=(\d)", " ".join(left))) == ["2", "3"], left
-    assert str(Learned(65, 5, IN_PORT)) == "table=65,cookie=0x5/-1,out_port=in_port"
-
-
 @pytest.mark.parametrize(
     "text",
     [
@@ -374,11 +354,16 @@ def metered(wire: Wire) -> dict[int, int]:
         message = wire.raw()
         if int.from_bytes(message[4:8], "big") == xid:
             for data in damaged(message[16:]):
-                with suppress(ryu_wire.Malformed):
-                    list(ryu_wire.our_metered([ryu_wire.RawMeter.parser(data, 0)]))
-            version, kind, length, xid = struct.unpack_from("!BBHI", message)
-            reply = parser.msg_parser(wire.datapath, version, kind, length, xid, message)
-            return dict(ryu_wire.our_metered(reply.body))
+                with suppress(messages.Malformed):
+                    list(ryu_wire.our_metered(entries(message[:16] + data)))
+            return dict(ryu_wire.our_metered(entries(message)))
+
+
+def entries(message: bytes) -> Iterator[messages.RawEntry]:
+    """The entries of a multipart reply."""
+    reply = messages.answer(message)
+    assert isinstance(reply, messages.Reply)
+    return reply.body
 
 
 def sent_by(switch: Switch, bridge: str, port: int) -> int:
@@ -533,8 +518,8 @@ def test_no_byte_of_a_description_can_crash_or_hang_the_decoder(wire: Wire) -> N
         for entry in entries:
             for data in damaged(entry.data):
                 try:
-                    hash(decode(ryu_wire.RawEntry(data)))
-                except ryu_wire.Malformed:
+                    hash(decode(messages.RawEntry(data)))
+                except messages.Malformed:
                     pass
 
 
@@ -554,13 +539,14 @@ def test_a_port_is_up_unless_it_is_set_down_or_has_no_carrier(config: int, state
     described = struct.pack("!IH2x6s2x16sII", 7, 48, bytes(6), b"p", config, state) + bytes(8)
     for reason, there in ((ofp.OFPPR_ADD, True), (ofp.OFPPR_MODIFY, True), (ofp.OFPPR_DELETE, False)):
         message = struct.pack("!BBHIB7x", 6, ofp.OFPT_PORT_STATUS, 64, 1, reason) + described
-        assert ryu_wire.port_status(message) == (ryu_wire.Port(7, 48, up), there)
+        assert messages.port_status(message) == (messages.Port(7, up), there)
 
 
 @pytest.mark.parametrize("length", [0, 39, 57, 65535])
 def test_a_port_that_contradicts_its_length_is_malformed(length: int) -> None:
     described = struct.pack("!IH2x6s2x16sII", 7, length, bytes(6), b"p", 0, 0) + bytes(8)
-    with pytest.raises(ryu_wire.Malformed):
-        ryu_wire.Port.parser(bytes(16) + described, 16)
-    with pytest.raises(ryu_wire.Malformed):
-        ryu_wire.Port.parser(bytes(16) + described[:39], 16)
+    for data in (described, described[:39]):
+        with pytest.raises(messages.Malformed):
+            messages.port_status(bytes(16) + data)
+        with pytest.raises(messages.Malformed):
+            messages.port_descriptions(struct.pack("!BBHIHH4x", 6, 19, 16 + len(data), 1, 13, 0) + data)

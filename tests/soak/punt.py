@@ -36,7 +36,10 @@ VIPS = (
     {"rewrite": "nothing", "icmp": {"errors": "owner", "other": "balance"}, "fragments": "track", "log": True},
     {"rewrite": "address", "icmp": {"errors": "owner", "unknown": "any"}, "fragments": "track", "log": True},
 )
-ADDRESSES = ((IPv4Address("10.0.0.100"), IPv6Address("fd00::100")), (IPv4Address("10.0.0.101"), IPv6Address("fd00::101")))
+ADDRESSES = (
+    (IPv4Address("10.0.0.100"), IPv6Address("fd00::100")),
+    (IPv4Address("10.0.0.101"), IPv6Address("fd00::101")),
+)
 SERVERS = (IPv4Address("10.1.0.3"), IPv6Address("fd01::3"))
 CLIENTS = (IPv4Address("192.0.2.0"), IPv6Address("2001:db8::"))
 PORTS = (20, 21, 22, 23, 24, 1001, 1002, 1003, 9999)
@@ -165,7 +168,7 @@ class Figures:
 
 
 def run(frames: int, seconds: float, seed: int = 1) -> Figures:
-    """Judge so many mutated frames, or as many as there is time for; AssertionError or any exception if one does harm."""
+    """Judge so many mutated frames, or as many as there is time for; an exception if one does harm."""
     config, source = load(settings()), Frames(Random(seed))
     punt, down = Punt(), frozenset(config.links)
     for dpid in (1, 2):

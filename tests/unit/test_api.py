@@ -1,30 +1,44 @@
-"""The REST interface as values, and the file behind it."""
+"""The REST interface as values."""
 
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from portlb_app.api import MAX_BODY, RefusedConnections, Request, Response, View, answer, failure, respond
+from portlb_app.api import (
+    MAX_BODY,
+    Proposal,
+    RefusedConnections,
+    Request,
+    Response,
+    View,
+    answer,
+    failure,
+    headers,
+    respond,
+)
 from portlb_app.config import Connector, Link
 from portlb_app.connlog import ConnectionLog, Copy
+from portlb_app.etag import Precondition, etag
 from portlb_app.pipeline import HANDED_UP, Reason
 from portlb_app.punt import Fate
 from portlb_app.reconciler import (
+    Answer,
     Busy,
+    ConfigProposed,
     Configuration,
     LinkStatus,
     Live,
+    Outdated,
+    Reconciler,
     RefusedBySwitches,
     Status,
     SwitchStatus,
     TimedOut,
 )
-from portlb_app.store import ConfigFile, StoreError
 from tests.reference import ACK, FIN, SYN
 from tests.unit.test_connlog import note
 
@@ -43,7 +57,7 @@ VIEW = View(
 )
 
 
-def ask(method: str, path: str, body: bytes = b"", host: str = "localhost:8080") -> Response | Configuration:
+def ask(method: str, path: str, body: bytes = b"", host: str = "localhost:8080") -> Response | Proposal:
     return respond(Request(method, path, host, body), VIEW)
 
 
@@ -57,10 +71,12 @@ def test_status_tells_everything() -> None:
     response = reply("GET", "/v1/status")
     assert (response.status, response.content_type) == (200, "application/json")
     status = json.loads(response.body)
-    others: list[tuple[str, dict[str, int]]] = [("signal", {}), ("server_icmp", {}), ("server_fragment", {})]
+    names = ("signal", "server_icmp", "server_fragment", "query")
+    others: list[tuple[str, dict[str, int]]] = [(name, {}) for name in names]
     assert status.pop("version")
     assert status == {
         "generation": 3,
+        "etag": etag("the: text\n"),
         "switches": [
             {
                 "name": "s1",
@@ -74,6 +90,7 @@ def test_status_tells_everything() -> None:
                     "fragment": 0,
                     "signal": 0,
                     "server_icmp": 0,
+                        "query": 0,
                     "server_fragment": 0,
                     "opening": 9,
                     "closing": 0,
@@ -88,7 +105,7 @@ def test_status_tells_everything() -> None:
         "unknown_switches": ["0xabc"],
         "refused_connections": {"count": 12, "last": [{"address": "192.0.2.1:5", "reason": "no hello"}]},
         "punted": {
-            reason: dict.fromkeys(("sent", "dropped", "unknown", "malformed", "no_room", "queue", "absent"), 0) | known
+            reason: {fate.value: 0 for fate in Fate} | known
             for reason, known in (("icmp_error", {"sent": 3}), ("fragment", {"queue": 8}), *others)
         },
         "connections": {"open": 0, "ended": 0, "counts": {copy.value: 0 for copy in Copy}},
@@ -143,6 +160,7 @@ def test_connections_are_chosen(query: str, ports: list[int]) -> None:
 
 @pytest.mark.parametrize(
     "query", ["limit=0", "limit=1001", "limit=", "limit=-1", "limit=²", "limit=1" + "0" * 5000, "since=1", "limit"]
+    + ["limit=0000000019999", "limit=007", "limit=5&limit=6", "vip=web&vip=db", "limit=%31"]
 )
 def test_a_query_that_is_wrong_is_refused(query: str) -> None:
     response = connections(query)
@@ -158,9 +176,9 @@ def test_config_is_the_text_as_it_was_given() -> None:
 @pytest.mark.parametrize("body", [FIG2, json.dumps({"switches": {"s1": {"dpid": 1, "network": 1}}})])
 def test_a_valid_configuration_is_proposed_as_it_was_sent(body: str) -> None:
     proposed = ask("PUT", "/v1/config", body.encode())
-    assert isinstance(proposed, Configuration)
-    assert proposed.text == body
-    assert [target.name for target in proposed.targets.values()] == ["s1"]
+    assert isinstance(proposed, Proposal)
+    assert proposed.configuration.text == body
+    assert [target.name for target in proposed.configuration.targets.values()] == ["s1"]
 
 
 @pytest.mark.parametrize(
@@ -215,56 +233,106 @@ def test_what_became_of_a_proposal() -> None:
     assert json.loads(failure(500, 'a "quote"').body) == {"error": 'a "quote"'}
 
 
-# ---- the file ----
+@pytest.mark.parametrize("host", ["127.0.0.2:8080", "127.255.0.1", "[::1]:80", "[0:0::1]"])
+def test_every_address_of_loopback_is_this_machine(host: str) -> None:
+    """What --wsapi-host may be, a client may ask for."""
+    assert reply("GET", "/v1/status", host=host).status == 200
 
 
-def test_a_file_is_replaced_whole_and_keeps_its_mode(tmp_path: Path) -> None:
-    path = tmp_path / "lb.yaml"
-    path.write_text("old")
-    path.chmod(0o604)
-    staged = ConfigFile(path).stage("new\r\n€")
-    assert path.read_text() == "old"
-    staged.commit()
-    assert path.read_bytes() == "new\r\n€".encode()
-    assert path.stat().st_mode & 0o777 == 0o604
-    assert os.listdir(tmp_path) == ["lb.yaml"]
+@pytest.mark.parametrize("host", ["128.0.0.1", "[::2]", "[127.0.0.1]", "::1", "localhost:²", "localhost.", "[::1"])
+def test_no_other_address_is(host: str) -> None:
+    assert reply("GET", "/v1/status", host=host).status == 403
 
 
-def test_a_discarded_text_leaves_nothing(tmp_path: Path) -> None:
-    path = tmp_path / "lb.yaml"
-    path.write_text("old")
-    ConfigFile(path).stage("new").discard()
-    assert path.read_text() == "old"
-    assert os.listdir(tmp_path) == ["lb.yaml"]
+@pytest.mark.parametrize(
+    ("origin", "is_allowed"),
+    [
+        (None, True),
+        ("http://localhost:8080", True),
+        ("http://LOCALHOST:8080", True),
+        ("http://localhost:3000", False),
+        ("https://localhost:8080", False),
+        ("http://example.org", False),
+        ("null", False),
+        ("", False),
+    ],
+)
+def test_a_page_of_another_origin_changes_nothing(origin: str | None, is_allowed: bool) -> None:
+    response = respond(Request("PUT", "/v1/config", "localhost:8080", FIG2.encode(), origin=origin), VIEW)
+    if is_allowed:
+        assert isinstance(response, Proposal)
+    else:
+        assert isinstance(response, Response) and response.status == 403
 
 
-def test_a_link_stays_a_link(tmp_path: Path) -> None:
-    (tmp_path / "real").mkdir()
-    (tmp_path / "real/lb.yaml").write_text("old")
-    link = tmp_path / "lb.yaml"
-    link.symlink_to("real/lb.yaml")
-    ConfigFile(link).stage("new").commit()
-    assert link.is_symlink()
-    assert (tmp_path / "real/lb.yaml").read_text() == "new"
+def test_no_answer_is_kept_or_taken_for_something_else() -> None:
+    for response in (reply("GET", "/v1/config"), reply("GET", "/"), reply("POST", "/v1/config")):
+        sent = headers(response)
+        assert (sent["Cache-Control"], sent["X-Content-Type-Options"]) == ("no-store", "nosniff")
+        assert sent["Content-Type"] == response.content_type
 
 
-def test_a_directory_that_cannot_be_written_to_is_found_when_staging(tmp_path: Path) -> None:
-    path = tmp_path / "gone" / "lb.yaml"
-    path.parent.mkdir()
-    path.write_text("old")
-    file = ConfigFile(path)
-    path.unlink()
-    path.parent.rmdir()
-    with pytest.raises(StoreError, match="lb.yaml can't be replaced: No such file or directory"):
-        file.stage("new")
+# ---- which configuration is meant ----
 
 
-def test_a_commit_that_fails_leaves_nothing_behind(tmp_path: Path) -> None:
-    path = tmp_path / "lb.yaml"
-    path.write_text("old")
-    staged = ConfigFile(path).stage("new")
-    path.unlink()
-    path.mkdir()
-    with pytest.raises(StoreError, match="Is a directory"):
-        staged.commit()
-    assert os.listdir(tmp_path) == ["lb.yaml"]
+def test_an_entity_tag_is_the_texts() -> None:
+    assert etag("a") == etag("a") != etag("a\n")
+    assert etag("a")[0] == etag("a")[-1] == '"'
+    tag = etag(VIEW.text)
+    assert reply("GET", "/v1/config").headers["ETag"] == tag
+    assert json.loads(reply("GET", "/v1/status").body)["etag"] == tag
+    assert answer(Live(), VIEW).headers["ETag"] == tag
+
+
+@pytest.mark.parametrize(
+    ("field", "names"),
+    [
+        ("{tag}", True),
+        ('"x", {tag}', True),
+        ('"x",{tag} ,"y"', True),
+        ("*", True),
+        ('"1"', False),
+        ("W/{tag}", False),
+        ("", False),
+        ("1", False),
+        ("{tag} x", False),
+        ('"', False),
+        ("*, {tag}", False),
+    ],
+)
+def test_a_condition_names_the_live_configuration_or_does_not(field: str, names: bool) -> None:
+    field = field.format(tag=etag("live"))
+    assert Precondition(match=field).holds("live") is names
+    assert Precondition(none_match=field).holds("live") is not names
+    assert Precondition().holds("live")
+
+
+def test_who_has_it_already_gets_no_text() -> None:
+    for field in (etag(VIEW.text), "W/" + etag(VIEW.text), "*"):
+        response = respond(Request("GET", "/v1/config", "localhost", if_none_match=field), VIEW)
+        assert isinstance(response, Response)
+        assert (response.status, response.body, response.headers["ETag"]) == (304, "", etag(VIEW.text))
+    response = respond(Request("GET", "/v1/config", "localhost", if_none_match='"x"'), VIEW)
+    assert isinstance(response, Response) and response.status == 200
+
+
+def test_a_condition_travels_with_the_proposal() -> None:
+    """It is about what is live when the proposal's turn has come, which is not known here."""
+    proposal = respond(Request("PUT", "/v1/config", "localhost", FIG2.encode(), if_match='"1"'), VIEW)
+    assert isinstance(proposal, Proposal)
+    assert proposal.precondition == Precondition('"1"')
+    outdated = answer(Outdated(), VIEW)
+    assert (outdated.status, outdated.headers) == (412, {"ETag": etag(VIEW.text)})
+    assert json.loads(outdated.body)["etag"] == etag(VIEW.text)
+
+
+def test_a_condition_is_compared_when_the_proposals_turn_has_come() -> None:
+    """Two proposals made from one configuration: what the first changed is not lost."""
+    live, first, second = (Configuration.of(FIG2 + f"# {number}\n") for number in range(3))
+    reconciler = Reconciler(live)
+    made_from = Precondition(etag(live.text))
+    for ticket, proposed in enumerate((first, second)):
+        commands = reconciler.handle(ConfigProposed(ticket, proposed, 15.0, made_from), 1.0)
+        (outcome,) = [command.outcome for command in commands if isinstance(command, Answer)]
+        assert isinstance(outcome, Outdated) is (proposed is second)
+    assert reconciler.text == first.text

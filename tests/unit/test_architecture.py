@@ -13,14 +13,14 @@ import pytest
 ROOT = Path(__file__).parents[2] / "portlb_app"
 SHELL = ("ryu_*.py", "launcher.py")
 """The only files that know Ryu and eventlet."""
-DOERS = (*SHELL, "cli.py", "store.py", "agent/*.py")
+DOERS = (*SHELL, "cli.py", "store.py", "agent/*.py", "agent/kernel/*.py")
 """The only files that touch the world: clock, files, network, processes. All others decide, and are pure."""
 WORLD = frozenset(
     "os sys io time random secrets datetime socket ssl select selectors signal subprocess threading multiprocessing "
     "concurrent asyncio queue pathlib tempfile shutil glob logging http urllib ctypes eventlet ryu".split()
 )
 NUMBERED = (
-    *("Goto", "Reassemble", "Flow", "ToGroup", "Group", "ToMeter", "Selection"),
+    *("Goto", "Conntrack", "Flow", "ToGroup", "Group", "ToMeter", "Selection"),
     *("flow", "goto", "cookie", "pool_group"),
 )
 """What is made of numbers that only the pipeline knows."""

@@ -14,7 +14,7 @@ from portlb_app.config import Config, ConfigError, load
 from portlb_app.config.capacity import usage
 from portlb_app.limits import FLOWS, LARGEST_FRAME, MAX_VIPS, MESSAGE, METERS, METERS_OF_A_KIND, OUTPUTS
 from portlb_app.openflow import Meter
-from portlb_app.pipeline import METER_MARK, is_our_meter, rate_meter
+from portlb_app.pipeline import METER_MARK, UPSTREAM, Reason, is_our_meter, rate_meter, told_by
 from tests import generate, trees
 
 
@@ -99,10 +99,11 @@ def test_more_flows_than_can_be_read_back_are_refused(data: dict[str, Any]) -> N
     assert problem.endswith(f"{FLOWS} are the most")
 
 
-def test_many_pinned_ports_cost_a_flow_each() -> None:
-    """What is remembered is TCP: of every server one flow for each pinned port, and none for UDP or SCTP."""
+def test_what_is_remembered_is_tcp() -> None:
+    """A server answers from a pinned port whose pool it has left, by TCP, and not by UDP or SCTP."""
     (state,) = compile_config(load(json.dumps(settings(50, 0, range(1, 101), 1, legacy="pin")))).values()
-    assert 50 * 100 <= len(state.flows) < 50 * 100 + 2500
+    own = [flow for flow in state.flows if flow.table == UPSTREAM.number and told_by(flow.cookie)[0] is Reason.OWN_PORT]
+    assert len(own) == 50 * 100 + 2 * 100
 
 
 def test_every_service_may_have_a_rate() -> None:

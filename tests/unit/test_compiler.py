@@ -243,7 +243,7 @@ def test_the_pipeline_refuses_what_it_does_not_declare() -> None:
         make(match(in_port=1, tcp_dst=80))
     with pytest.raises(PipelineError, match="a miss matches everything"):
         make(match(in_port=1), priority=Priority.MISS)
-    with pytest.raises(PipelineError, match="CLASSIFY may not go to SERVICE"):
+    with pytest.raises(PipelineError, match="CLASSIFY may not go to table 40"):
         make(match_all(), goto(SERVICE))
     with pytest.raises(PipelineError, match="goto is the last action"):
         make(match_all(), goto(BY_NUMBER[10]), Output(1))

@@ -634,7 +634,7 @@ HOSTILE = {
     "\udcff": "not YAML",
     "a: [1": "not YAML",
     "a: 'b": "not YAML",
-    "%YAML 9.9\n---\na: 1": "not YAML",
+    "%YAML 9.9\n---\na: 1": "directives (lines that begin with %) are not supported",
     "\t- a": "not YAML",
     "a: b: c": "line 1, column 5: not YAML",
 }

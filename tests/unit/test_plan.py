@@ -17,8 +17,6 @@ from portlb_app.openflow import (
     Flow,
     Goto,
     Group,
-    Learn,
-    Learned,
     Meter,
     Opaque,
     Output,
@@ -222,9 +220,7 @@ def test_at_no_step_a_flow_lacks_its_group_or_meter(
     uses = Counter(use for flow in actual.flows for use in _uses(flow))
     for step in order(diff(actual, desired)).steps:
         what = step.what
-        if isinstance(what, Learned):
-            assert step.verb == "modify"  # nobody's flow of ours
-        elif isinstance(what, Flow):
+        if isinstance(what, Flow):
             replaced = flows.pop(what.key, None)
             uses.subtract(_uses(replaced) if replaced else ())
             if step.verb != "delete":
@@ -253,19 +249,6 @@ def test_a_fresh_switch_is_filled_from_the_back(desired: SwitchState) -> None:
                 if isinstance(action, Goto):
                     assert not any(count for table, count in missing.items() if table >= action.table), str(step)
     assert not any(missing.values())
-
-
-def test_what_was_learned_is_forgotten_when_it_would_go_elsewhere() -> None:
-    """With the flow that had it learned, and only what goes where that flow went."""
-    learn = Learn(62, 300, 60, 200, 0x504D << 48, 10, (), (), "reg1")
-
-    def learns(port: int, cookie: int = 1) -> SwitchState:
-        return SwitchState(frozenset({Flow(64, 200, match(reg1=1), (learn, Output(port)), cookie)}))
-
-    (new,) = learns(3).flows
-    assert diff(learns(2), learns(3)) == Plan((Step("modify", new), Step("modify", Learned(62, learn.cookie, 2))))
-    assert len(diff(learns(2), learns(2, cookie=5)).steps) == 1, "it goes where it went"
-    assert len(diff(learns(2), SwitchState()).steps) == 1, "what a pool loses is remembered"
 
 
 def test_a_plan_reads_well() -> None:

@@ -23,7 +23,7 @@ from portlb_app.openflow import (
     IN_PORT,
     Action,
     CheckLarger,
-    Learn,
+    Conntrack,
     Output,
     Resubmit,
     SetField,
@@ -69,7 +69,7 @@ def handed_up(config: Config, vip: Vip, reason: str, in_port: int, frame: bytes,
 
 def looked_up(state: SwitchState, actions: tuple[Action, ...], ip: Ip) -> tuple[Action, ...]:
     """The same actions, those of the table the packet is looked up in, too, in place of that."""
-    if not isinstance(actions[-1], Resubmit):
+    if not isinstance(actions[-1], (Resubmit, Conntrack)):
         return actions
     registers = [("reg1", action.value, None) for action in actions if isinstance(action, SetField)]
     address = FAMILIES[ip.destination.version].destination
@@ -78,8 +78,9 @@ def looked_up(state: SwitchState, actions: tuple[Action, ...], ip: Ip) -> tuple[
         flow
         for flow in state.flows
         if flow.table == actions[-1].table and to | set(registers) <= set(flow.match)
+        and not {name for name, _, _ in flow.match} & {"ct_mark", "tcp_flags"}
     )
-    return tuple(action for action in found.actions if not isinstance(action, Learn))
+    return found.actions
 
 
 def receivers(state: SwitchState, actions: tuple[Action, ...], ip: Ip) -> tuple[frozenset[int], bool]:

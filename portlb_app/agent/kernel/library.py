@@ -1,0 +1,47 @@
+"""libbpf.so.1 over ctypes: nothing but the library is needed at run time."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+from ctypes import CFUNCTYPE, c_char_p, c_int, c_void_p
+
+_WARNING = 0
+_LONGEST_MESSAGE = 1 << 22  # the verifier is verbose, and what matters is at the end
+
+library = ctypes.CDLL("libbpf.so.1", use_errno=True)
+_libc = ctypes.CDLL(None)
+_messages: list[str] = []
+
+
+def _collect(level: int, form: bytes, arguments: int) -> int:
+    if level == _WARNING:
+        text = ctypes.create_string_buffer(_LONGEST_MESSAGE)
+        _libc.vsnprintf(text, len(text), form, c_void_p(arguments))
+        _messages.append(text.value.decode(errors="replace").rstrip())
+    return 0
+
+
+_print = CFUNCTYPE(c_int, c_int, c_char_p, c_void_p)(_collect)  # kept: libbpf calls it for ever
+library.libbpf_set_print(_print)
+
+
+def messages() -> str:
+    """Return what libbpf and the verifier have warned of since the last call, the end of it if it is long."""
+    text = "\n".join(_messages)
+    _messages.clear()
+    return text[-4000:]
+
+
+def declare(name: str, result: object, *arguments: object) -> None:
+    """Say what a function takes and returns."""
+    function = getattr(library, name)
+    function.restype = result
+    function.argtypes = arguments
+
+
+def checked(result: int, what: str) -> int:
+    """Return a result that is none of an error; OSError with the kernel's errno if it is."""
+    if result < 0:
+        raise OSError(-result, f"{what}: {os.strerror(-result)}")
+    return result

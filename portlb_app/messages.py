@@ -1,0 +1,251 @@
+"""What a switch says, read from the bytes of its messages. Pure.
+
+Every length is checked before it is used, and every byte is looked at a fixed number of times: the longest message
+(64 kB of port descriptions) takes about 2 ms. Only what is expected has a reader; everything else that a switch may say
+is skipped by its length. Ryu's parsers are not used for it: they believe lengths, and some never end (CVE-2024-28732).
+
+Numbers of sections are those of the OpenFlow switch specification 1.5.1.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+VERSION = 6
+HELLO, ERROR, ECHO_REQUEST, ECHO_REPLY, FEATURES_REPLY = 0, 1, 2, 3, 6
+PACKET_IN, PORT_STATUS, MULTIPART_REPLY, BARRIER_REPLY, BUNDLE_CONTROL = 10, 12, 19, 21, 33
+ANSWERS = frozenset({ERROR, MULTIPART_REPLY, BARRIER_REPLY, BUNDLE_CONTROL})
+"""What answers a request; one that is awaited is read, all others are skipped."""
+FROM_SWITCH = ANSWERS | {HELLO, ECHO_REQUEST, ECHO_REPLY, 4, FEATURES_REPLY, 8, PACKET_IN, 11, PORT_STATUS} | {25, 27}
+FROM_SWITCH |= {30, 31, 32, 35}
+"""Types of messages that a switch may send (7.1.1): also experimenter, configuration, flow removed, role and
+asynchronous configuration replies, role, table, request-forward and controller status."""
+TYPES = 36
+LONGEST = (1 << 16) - 1
+"""Bytes of the longest message."""
+FLOW_DESC, GROUP_DESC, METER_STATS, METER_DESC, PORT_DESC = 1, 7, 9, 10, 13
+MORE = 1
+HELLO_FAILED, EXPERIMENTER = 0, 0xFFFF
+HELLO_BYTES = 1024
+HELLO_ELEMENTS = 16
+ETHERNET_BYTES = 22
+"""A frame of two VLAN tags and nothing else. None that a port takes is shorter, and what is left of one whose length
+wrapped is: ports have an MTU of at most 65,535."""
+
+HEADER = struct.Struct("!BBHI")
+"""struct ofp_header (7.1.1): version, type, length, xid."""
+_WRAPPED = (
+    "a packet-in contradicts itself: a packet of more than 65,477 bytes was handed up, which wraps the length of its"
+    " message; give the switch's ports an MTU below 65,000, and turn off GRO above it"
+)
+
+
+class Malformed(Exception):
+    """Bytes from a switch that contradict themselves; str() says where."""
+
+
+# ---- headers ---------------------------------------------------------------------------------------------------------
+
+
+def check_first_header(version: int, kind: int, length: int) -> None:
+    """Check the header that a connection begins with; Malformed if it is no hello's."""
+    if (version, kind) == (0x16, 3):
+        raise Malformed("it speaks TLS, but the controller has no --ctl-cert (OpenFlow version 0x16)")
+    if kind != HELLO or version > 0x20:
+        raise Malformed(f"it begins with a message of type {kind} of OpenFlow version {version:#04x}, not with a hello")
+    if not HEADER.size <= length <= HELLO_BYTES:
+        raise Malformed(f"a hello says it has {length} bytes")
+
+
+def check_header(version: int, kind: int, length: int) -> None:
+    """Check the header of a later message; Malformed for one that no switch sends."""
+    if length < HEADER.size:
+        raise Malformed(f"a message says it has {length} bytes")
+    if version != VERSION:
+        raise Malformed(f"a message of OpenFlow version {version:#04x} after a hello for {VERSION:#04x}")
+    if kind not in FROM_SWITCH:
+        what = "only a controller sends" if kind < TYPES else "OpenFlow 1.5 does not have"
+        raise Malformed(f"a message of type {kind}, which {what}")
+    if kind == HELLO:
+        raise Malformed("a second hello")
+
+
+# ---- the handshake ---------------------------------------------------------------------------------------------------
+
+
+def offered_versions(hello: bytes) -> frozenset[int]:
+    """The OpenFlow versions (0x06 is 1.5) a hello message offers (7.5.1); Malformed if it contradicts itself."""
+    offset = HEADER.size
+    for _ in range(HELLO_ELEMENTS):
+        if offset >= len(hello):
+            return frozenset(range(1, hello[0] + 1))
+        if len(hello) - offset < 4:
+            raise Malformed("a hello element is cut off")
+        kind, length = struct.unpack_from("!HH", hello, offset)
+        if not 4 <= length <= len(hello) - offset:
+            raise Malformed(f"a hello element says it has {length} bytes of {len(hello) - offset}")
+        if kind == 1 and length >= 8:  # a bitmap of versions
+            (bitmap,) = struct.unpack_from("!I", hello, offset + 4)
+            return frozenset(number for number in range(32) if bitmap >> number & 1)
+        offset += -(-length // 8) * 8
+    raise Malformed(f"a hello has more than {HELLO_ELEMENTS} elements")
+
+
+_FEATURES = struct.Struct("!8xQ5xB10x")
+
+
+def features(message: bytes) -> tuple[int, int]:
+    """The datapath id and the auxiliary id of a features reply (7.3.1); Malformed if it is cut off."""
+    if len(message) < _FEATURES.size:
+        raise Malformed("a features reply is cut off")
+    dpid, auxiliary = _FEATURES.unpack_from(message)
+    return dpid, auxiliary
+
+
+def echo_reply(request: bytes) -> bytes:
+    """The answer to an echo request (7.5.2): the same, but for its type."""
+    return request[:1] + bytes([ECHO_REPLY]) + request[2:]
+
+
+# ---- answers ---------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorMessage:
+    """An error (7.5.4). Of one that an experimenter defines, `code` is the experimenter's own type."""
+
+    xid: int
+    type: int
+    code: int
+    experimenter: int
+    data: bytes
+
+    @property
+    def text(self) -> str:
+        """What it quotes, as printable text of at most 100 characters."""
+        return repr(self.data[:100].decode("ascii", "backslashreplace"))
+
+
+@dataclass(frozen=True, slots=True)
+class RawEntry:
+    """One undecoded entry of a multipart reply."""
+
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """Another answer. `flags` is a multipart reply's, 0 for all others; `data` is the whole message."""
+
+    kind: int
+    xid: int
+    flags: int
+    data: bytes
+
+    @property
+    def body(self) -> Iterator[RawEntry]:
+        """The entries of a multipart reply, cut off when asked for; Malformed where a length is wrong."""
+        return _entries(self.data) if self.kind == MULTIPART_REPLY else iter(())
+
+
+def answer(message: bytes) -> ErrorMessage | Reply:
+    """Read a message of one of the types `ANSWERS`; Malformed if it is cut off."""
+    _, kind, length, xid = HEADER.unpack_from(message)
+    if kind == ERROR:
+        if length < 12:
+            raise Malformed("an error is cut off")
+        number, code = struct.unpack_from("!HH", message, 8)
+        vendor = int.from_bytes(message[12:16], "big") if number == EXPERIMENTER else 0
+        return ErrorMessage(xid, number, code, vendor, message[16 if number == EXPERIMENTER else 12 :])
+    if kind == MULTIPART_REPLY:
+        if length < 16:
+            raise Malformed("a multipart reply is cut off")
+        return Reply(kind, xid, int.from_bytes(message[10:12], "big"), message)
+    return Reply(kind, xid, 0, message)
+
+
+_ENTRY = {FLOW_DESC: (0, 24), GROUP_DESC: (0, 16), METER_DESC: (0, 8), METER_STATS: (4, 40)}
+"""Where in an entry of a multipart reply its length is, and the shortest there can be (7.3.5.2, 10, 13, 14)."""
+
+
+def _entries(message: bytes) -> Iterator[RawEntry]:
+    kind = int.from_bytes(message[8:10], "big")
+    if kind not in _ENTRY:
+        raise Malformed(f"a multipart reply of type {kind}, which was not asked for")
+    where, least = _ENTRY[kind]
+    offset = 16
+    while offset < len(message):
+        length = int.from_bytes(message[offset + where : offset + where + 2], "big")
+        if not least <= length <= len(message) - offset:
+            raise Malformed(f"a description says it has {length} bytes of {len(message) - offset}")
+        yield RawEntry(message[offset : offset + length])
+        offset += length
+
+
+# ---- ports -----------------------------------------------------------------------------------------------------------
+
+_PORT = struct.Struct("!IH26xII")
+"""struct ofp_port (7.2.1): number, length, what the port is called, how it is set, how it is; properties follow."""
+_PORT_DOWN = _LINK_DOWN = 1
+_REMOVED = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Port:
+    """What matters of a port's description: its OpenFlow number, and whether it is up."""
+
+    number: int
+    up: bool
+
+
+def _port(message: bytes, offset: int) -> tuple[Port, int]:
+    """The port described at `offset`, and the length of that; what its properties say is not looked at."""
+    if len(message) - offset < _PORT.size:
+        raise Malformed("a port's description is cut off")
+    number, length, config, state = _PORT.unpack_from(message, offset)
+    if not _PORT.size <= length <= len(message) - offset:
+        raise Malformed(f"a port's description says it has {length} bytes")
+    return Port(number, not (config & _PORT_DOWN or state & _LINK_DOWN)), length
+
+
+def port_descriptions(message: bytes) -> tuple[list[Port], bool]:
+    """The ports of a port description reply (7.3.5.7), and whether more messages follow; Malformed."""
+    if len(message) < 16:
+        raise Malformed("a multipart reply is cut off")
+    kind, flags = struct.unpack_from("!HH", message, 8)
+    if kind != PORT_DESC:
+        raise Malformed(f"a multipart reply of type {kind} in place of its ports")
+    ports, offset = [], 16
+    while offset < len(message):
+        port, length = _port(message, offset)
+        ports.append(port)
+        offset += length
+    return ports, bool(flags & MORE)
+
+
+def port_status(message: bytes) -> tuple[Port, bool]:
+    """The port that a port status message (7.4.3) is about, and whether it is there; Malformed."""
+    port, _ = _port(message, 16)
+    return port, message[8] != _REMOVED
+
+
+# ---- packets that are handed up --------------------------------------------------------------------------------------
+
+PACKET_IN_HEAD = struct.Struct("!8xIHBBQ")
+"""struct ofp_packet_in (7.4.1) with its header; a match and two bytes of padding follow, then the frame."""
+
+
+def check_packet_in(message: bytes) -> None:
+    """Malformed if the message does not hold what it says, so that what follows it is no message.
+
+    A packet-in longer than 65,535 bytes wraps its own length, and its frame's: the rest of the frame, made by whoever
+    sent it, would be read as messages of the switch (seen on Open vSwitch 3.1).
+    """
+    head = PACKET_IN_HEAD.size
+    if len(message) < head + 4:
+        raise Malformed(_WRAPPED)
+    length = int.from_bytes(message[head + 2 : head + 4], "big")
+    if len(message) - (head + -(-length // 8) * 8 + 2) < ETHERNET_BYTES:
+        raise Malformed(_WRAPPED)

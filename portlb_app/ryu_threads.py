@@ -1,0 +1,67 @@
+"""Starts every green thread of the controller, so that none ends without being noticed.
+
+A green thread that ends by an error leaves the rest running as if all were well: a clock that has stopped looks like a
+network in which nothing happens. So an error that nobody expected ends the controller, and whoever supervises it starts
+it again; the switches go on as they are meanwhile.
+
+Threads of one connection that only Ryu knows are not started here: their errors cost that connection.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from ryu.lib import hub
+
+_LOG = logging.getLogger("portlb")
+_failures: list[str] = []
+
+
+def failures() -> tuple[str, ...]:
+    """The names of what has ended by an error, or ended at all and should not."""
+    return tuple(_failures)
+
+
+def fail(name: str) -> None:
+    """End the controller because of `name`, which the log has said more about."""
+    _failures.append(name)
+
+
+def spawn(name: str, function: Callable[..., object], *arguments: Any) -> Any:
+    """Start a green thread that may end, or be killed, but not fail."""
+    return hub.spawn(_run, name, function, arguments)
+
+
+def spawn_after(seconds: float, name: str, function: Callable[..., object], *arguments: Any) -> Any:
+    """The same, later."""
+    return hub.spawn_after(seconds, _run, name, function, arguments)
+
+
+def spawn_forever(name: str, function: Callable[..., object], *arguments: Any) -> Any:
+    """Start a green thread that never ends."""
+    return hub.spawn(_run_forever, name, function, arguments)
+
+
+@contextmanager
+def watched(name: str) -> Iterator[None]:
+    """What runs inside is a part of the controller in somebody else's thread; an error in it is raised, too."""
+    try:
+        yield
+    except Exception:
+        _LOG.exception("%s failed", name)
+        fail(name)
+        raise
+
+
+def _run(name: str, function: Callable[..., object], arguments: tuple[Any, ...]) -> None:
+    with watched(name):
+        function(*arguments)
+
+
+def _run_forever(name: str, function: Callable[..., object], arguments: tuple[Any, ...]) -> None:
+    _run(name, function, arguments)
+    _LOG.error("%s has ended", name)
+    fail(name)

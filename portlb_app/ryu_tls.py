@@ -1,0 +1,82 @@
+"""TLS between switch and controller: what the controller shows, what a switch must show, and reading."""
+
+from __future__ import annotations
+
+import re
+import socket
+import ssl
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+_NAME = re.compile(r"dpid-([0-9a-f]{16})(?: id:.*)?", re.IGNORECASE)
+"""How a certificate names a datapath id; what may follow is what ovs-pki appends to a common name."""
+
+
+def context(certificate: str, key: str, authorities: str | None) -> ssl.SSLContext:
+    """How connections are encrypted (TLS 1.2 or later); OSError for files that can't be used.
+
+    With `authorities`, a switch must show a certificate of one of them.
+    """
+    found = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    found.load_cert_chain(certificate, key)
+    if authorities:
+        found.load_verify_locations(authorities)
+        found.verify_mode = ssl.CERT_REQUIRED
+    return found
+
+
+def certified_dpids(certificate: Mapping[str, Any]) -> frozenset[int]:
+    """The datapath ids a certificate (of `SSLSocket.getpeercert`) names, as ``dpid-`` and 16 hexadecimal digits.
+
+    They are alternative names of type DNS, or common names.
+    """
+    return frozenset(int(found[1], 16) for name in _names(certificate) if (found := _NAME.fullmatch(name)))
+
+
+def _names(certificate: Mapping[str, Any]) -> Iterator[str]:
+    yield from (name for kind, name in certificate.get("subjectAltName", ()) if kind == "DNS")
+    for attributes in certificate.get("subject", ()):
+        yield from (value for kind, value in attributes if kind == "commonName")
+
+
+def receive(connection: Any, most: int) -> bytes:
+    """Wait for bytes, then take all that came, about `most` of them; empty at the end of the connection.
+
+    Open vSwitch puts each message into a TLS record of its own, and a TLS socket gives one record at a time.
+    """
+    data: bytes = connection.recv(most)
+    if not data or not hasattr(connection, "getpeercert"):
+        return data
+    parts, size = [data], len(data)
+    connection.act_non_blocking = True  # eventlet: raise instead of waiting
+    try:
+        while size < most:
+            more = connection.recv(most - size)
+            if not more:
+                break  # the next call finds the end, too
+            parts.append(more)
+            size += len(more)
+    except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
+        pass
+    finally:
+        connection.act_non_blocking = False
+    return b"".join(parts)
+
+
+def shake_hands(connection: socket.socket, found: ssl.SSLContext) -> ssl.SSLSocket:
+    """Encrypt a connection that was accepted; OSError if that fails. Either way the given socket is closed or used up.
+
+    It waits as long as the peer lets it: the caller has a deadline.
+    """
+    connection.settimeout(None)
+    try:
+        encrypted = found.wrap_socket(connection, server_side=True, do_handshake_on_connect=False)
+    except BaseException:
+        connection.close()
+        raise
+    try:
+        encrypted.do_handshake()
+    except BaseException:
+        encrypted.close()  # the descriptor is its own now
+        raise
+    return encrypted

@@ -1,0 +1,16 @@
+"""The long proofs on switches, in their short forms: that they run, and that what they promise holds at this size.
+
+The full ones are `python -m tests.soak.NAME`.
+"""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.soak import large_network
+
+
+def test_a_network_changes_while_rest_is_asked(capsys: pytest.CaptureFixture[str]) -> None:
+    """Every answer to a PUT is true by what the switches hold, and no switch leaves."""
+    words = "--switches 8 --servers 24 --ports 48 --flaps 0 --rest 5".split()
+    assert large_network.main(words) == 0, capsys.readouterr().out

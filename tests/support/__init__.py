@@ -1,0 +1,1 @@
+"""What tests of several lanes share; nothing here is a test."""

@@ -1,0 +1,84 @@
+"""The command line as a user runs it: processes, exit codes, and what is printed where."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from portlb_app import __version__
+
+ROOT = Path(__file__).parents[2]
+FIG2 = ROOT / "flows/fig2/lb.yaml"
+NO_LIBBPF = """
+import ctypes, sys
+real = ctypes.CDLL
+def without(name, *rest, **named):
+    if name and "libbpf" in name:
+        raise OSError(f"{name}: cannot open shared object file: No such file or directory")
+    return real(name, *rest, **named)
+ctypes.CDLL = without
+from portlb_app.cli import main
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+def portlb(*words: str | Path, program: str | None = None, **given: object) -> subprocess.CompletedProcess[str]:
+    """`portlb` with these words, as a process."""
+    start = ["-m", "portlb_app.cli"] if program is None else ["-c", program]
+    return subprocess.run(
+        [sys.executable, *start, *map(str, words)], capture_output=True, text=True, timeout=60, cwd=ROOT, **given
+    )  # type: ignore[call-overload, no-any-return]
+
+
+@pytest.mark.parametrize("words", [["--version"], ["check", FIG2], ["--help"], ["controller", "--help"]])
+def test_only_the_agent_needs_libbpf(words: list[str | Path]) -> None:
+    done = portlb(*words, program=NO_LIBBPF)
+    assert (done.returncode, done.stderr) == (0, "")
+    if words == ["--version"]:
+        assert done.stdout == f"portlb {__version__}\n"
+
+
+def test_the_agent_says_which_library_is_missing() -> None:
+    done = portlb("agent", "health", "--interface", "lo", program=NO_LIBBPF)
+    assert done.returncode == 1
+    assert "libbpf.so.1" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_check_takes_several_files(tmp_path: Path) -> None:
+    wrong, noticed = tmp_path / "wrong.yaml", tmp_path / "noticed.yaml"
+    wrong.write_text("switches: 7")
+    noticed.write_text(FIG2.read_text().replace("22}, 9]", "22}, 40001]"))
+    done = portlb("check", noticed)
+    assert done.returncode == 0
+    assert done.stderr.startswith("notice: servers.")
+    assert done.stdout.startswith(f"{noticed}: no mistakes; ")
+    done = portlb("check", FIG2, wrong, noticed, tmp_path / "none.yaml")
+    assert done.returncode == 2
+    lines = done.stderr.splitlines()
+    assert lines[0] == f"{wrong}: switches: is a mapping from names to entries"
+    assert lines[1].startswith(f"{noticed}: notice: servers.")
+    assert "none.yaml" in lines[2] and len(lines) == 3
+    assert len(done.stdout.splitlines()) == 2
+    assert portlb("check", FIG2, tmp_path / "none.yaml").returncode == 1
+
+
+def test_a_reader_that_has_seen_enough_is_no_error() -> None:
+    program = "import os, sys; os.close(1); r, w = os.pipe(); os.close(r); os.dup2(w, 1)\n" + (
+        "from portlb_app.cli import main; sys.exit(main(sys.argv[1:]))"
+    )
+    done = portlb("check", FIG2, program=program)
+    assert done.stderr == ""
+    assert done.returncode == 1
+
+
+def test_output_that_cannot_be_written_is_said_once() -> None:
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "portlb_app.cli", "check", str(FIG2)],
+            **{"stdout": full, "stderr": subprocess.PIPE, "text": True, "timeout": 60, "cwd": ROOT},
+        )  # type: ignore[call-overload]
+    assert (done.returncode, done.stderr) == (1, "portlb: [Errno 28] No space left on device\n")
