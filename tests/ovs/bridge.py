@@ -164,7 +164,8 @@ class Bridge:
         """What a trace's datapath actions, but for copies, do."""
         if found := re.fullmatch(r"meter\(\d+\)#userspace\(.*,rule_cookie=(0x[0-9a-f]+),.*\)", "#".join(actions)):
             return Seen(cookie=int(found[1], 16))
-        if re.fullmatch(rf"ct\(zone={REASSEMBLY_ZONE}\)#recirc\(0x[0-9a-f]+\)", "#".join(actions)):
+        reassembles = rf"^Datapath actions: (check_pkt_len\(.*\),)?ct\(zone={REASSEMBLY_ZONE}\),recirc\(0x[0-9a-f]+\)$"
+        if re.search(reassembles, text, re.MULTILINE):
             return Seen(reassembled=True)
         if re.search(rf"^ +group:{ROW_GROUP}$", text, re.MULTILINE):
             cookies = re.findall(r"cookie (0x[0-9a-f]+)", text)

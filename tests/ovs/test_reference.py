@@ -214,7 +214,7 @@ def test_real_packets_go_where_the_reference_says(bridge: Bridge) -> None:
                 else:
                     assert set(seen) == arrivals and len(seen) == len(arrivals), what
             counts[type(outcome).__name__] += 1
-    assert len(counts) == 8, f"a kind of outcome is not tried: {counts}"
+    assert len(counts.keys() - {"OneOf"}) == 8, f"a kind of outcome is not tried: {counts}"
 
 
 def test_arp_answer(bridge: Bridge, fig2: Config) -> None:
