@@ -1,5 +1,6 @@
 .PHONY: demo test test-kernel check lint flows bench
 PYTHON = .venv/bin/python
+unexport PYTHONPATH PYTHONHOME PYTHONOPTIMIZE PYTHONSTARTUP PYTHONWARNINGS PYTHONIOENCODING
 
 demo: ; ./scripts/prepare.sh && $(PYTHON) -m mininet_topos.demo $(TOPO) $(if $(CLI),--cli)
 test: ; ./scripts/prepare.sh && $(MAKE) --no-print-directory lint && $(PYTHON) -m pytest -p no:cacheprovider --ignore=tests/kernel tests

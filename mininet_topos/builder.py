@@ -14,12 +14,14 @@ layer, where two with the same VIP would make a circle.
 
 from __future__ import annotations
 
+import os
 from ipaddress import IPv4Interface, ip_interface
 
 from mininet.net import Mininet
-from mininet.node import Host, OVSSwitch, RemoteController
+from mininet.node import Controller, Host, OVSSwitch
 from mininet.topo import Topo
 
+from mininet_topos.surroundings import INHERITED
 from portlb_app.config import Config, Vip
 from portlb_app.openflow import mac_text
 
@@ -56,18 +58,43 @@ class LoadBalancerTopo(Topo):  # type: ignore[misc]
             self.addLink(server.name, connector.switch, port2=connector.port, intfName1="eth0")
 
 
+class RunningController(Controller):  # type: ignore[misc]
+    """A controller that runs already. Mininet's own class for that asks by telnet whether it does, where there is one,
+    and fails when it cannot read the answer, which is OpenFlow."""
+
+    def checkListening(self) -> None:
+        """Ask nothing: it has said that it is ready, and the switches connect when they can."""
+
+    def start(self) -> None:
+        """It runs."""
+
+    def stop(self, *_: object, **__: object) -> None:
+        """Whoever started it ends it."""
+
+
 def interface(switch: str, port: int) -> str:
     """The name Mininet gives to a port of a switch."""
     return f"{switch}-eth{port}"
+
+
+def refuse_taken(config: Config) -> None:
+    """RuntimeError if the machine has an interface of a name that a switch's port will have, or a switch."""
+    taken = set(os.listdir("/sys/class/net"))
+    ends = [*(end for link in config.links for end in link), *(server.connector for server in config.servers)]
+    wanted = {interface(end.switch, end.port) for end in ends} | {switch.name for switch in config.switches}
+    if taken & wanted:
+        raise RuntimeError(f"this machine already has an interface {', '.join(sorted(taken & wanted))}")
 
 
 def start(config: Config, clients: tuple[str, ...], datapath: str, controller: int) -> Mininet:
     """Make the network, its switches connected to the controller on a TCP port of this machine."""
     topo = LoadBalancerTopo(config=config, clients=clients, datapath=datapath)
     network = Mininet(topo=topo, controller=None, build=False)
-    network.addController("c0", controller=RemoteController, ip="127.0.0.1", port=controller)
+    network.addController("c0", controller=RunningController, ip="127.0.0.1", port=controller)
     try:
         network.build()
+        for host in network.hosts:
+            _run(host, f"sysctl -qw {' '.join(INHERITED)}")
         _route(network[ROUTER], config)
         for number, name in enumerate(clients, 1):
             _client(network[name], network[ROUTER], number)

@@ -18,8 +18,8 @@ from pathlib import Path
 
 from mininet.cli import CLI
 
-from mininet_topos import builder, leafspine, openvswitch, programs, single, tree
-from mininet_topos.stage import CLIENT, EXAMPLES, PLAIN, UNKNOWN, Stage, Story
+from mininet_topos import builder, leafspine, openvswitch, programs, single, surroundings, tree
+from mininet_topos.stage import CLIENT, EXAMPLES, PLAIN, UNKNOWN, Demo, Stage, Story
 from portlb_app.config import load
 
 DEMOS = {"single": single.DEMO, "tree": tree.DEMO, "leafspine": leafspine.DEMO}
@@ -35,6 +35,7 @@ def on_stage(story: Story, example: str) -> Iterator[Stage]:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="portlb-demo-")))
         file = Path(shutil.copy(given, directory))
         whose = stack.enter_context(openvswitch.running(tuple(switch.name for switch in config.switches)))
+        builder.refuse_taken(config)
         datapath = openvswitch.datapath()
         version = re.search(r"[\d.]+", openvswitch.vsctl("--version"))
         story.say(f"Open vSwitch {version[0] if version else '?'}, {whose}; {datapath} datapath")
@@ -62,14 +63,16 @@ def main() -> int:
     if os.geteuid() != 0:
         print("the demo makes network namespaces: run it as root", file=sys.stderr)
         return 1
+    sys.stdout.reconfigure(errors="replace")  # type: ignore[union-attr]  # it draws, and a terminal may lack that
     story, demo = Story(), DEMOS[options.topology]
     print(demo.picture)
-    with on_stage(story, demo.example) as stage:
-        for chapter in demo.chapters:
-            chapter(stage)
-        if options.cli:
-            print(f"\nThe Mininet prompt; try: client curl {stage.vip.address}:{stage.pool.port}   (exit leaves)")
-            CLI(stage.network)
+    with tempfile.TemporaryDirectory(prefix="portlb-home-") as home:
+        surroundings.leave_behind(Path(home))
+        try:
+            _tell(story, demo, options.cli)
+        except RuntimeError as error:
+            print(f"\nthe demo cannot go on: {error}", file=sys.stderr)
+            return 1
     if story.failures:
         print(f"\n{len(story.failures)} of the claims above were not true:")
         for failure in story.failures:
@@ -77,6 +80,15 @@ def main() -> int:
         return 1
     print("\nAll of this was true.")
     return 0
+
+
+def _tell(story: Story, demo: Demo, prompt: bool) -> None:
+    with on_stage(story, demo.example) as stage:
+        for chapter in demo.chapters:
+            chapter(stage)
+        if prompt:
+            print(f"\nThe Mininet prompt; try: client curl {stage.vip.address}:{stage.pool.port}   (exit leaves)")
+            CLI(stage.network)
 
 
 if __name__ == "__main__":

@@ -23,6 +23,8 @@ SECONDS = 15
 PORTLB = (sys.executable, "-m", "portlb_app.cli")
 DATAGRAMS = (sys.executable, "-m", "mininet_topos.datagrams")
 
+_DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+
 _NGINX = """
 user root;
 worker_processes 1;
@@ -72,13 +74,30 @@ def process(start: Callable[..., Any], words: Sequence[str], log: Path, ready: s
         )
     try:
         if ready:
-            found, _, _ = select.select([running.stdout], [], [], SECONDS)
-            line = running.stdout.readline() if found else b""
-            if not line.decode().startswith(ready):
-                raise RuntimeError(f"{' '.join(words)} did not get ready: {log.read_text()}")
+            wait_ready(running, ready, log)
         yield
     finally:
         end(running)
+
+
+def wait_ready(running: subprocess.Popen[bytes], ready: str, log: Path) -> None:
+    """Wait for a line that begins with `ready`; RuntimeError with the program's errors, in `log`, if none comes."""
+    assert running.stdout is not None
+    found, _, _ = select.select([running.stdout], [], [], SECONDS)
+    line = running.stdout.readline() if found else b""
+    if not line.decode().startswith(ready):
+        raise RuntimeError(f"{running.args!r} did not get ready: {line.decode()!r} {log.read_text(errors='replace')}")
+
+
+def finish(running: subprocess.Popen[bytes], log: Path, seconds: float = SECONDS) -> str:
+    """A program's output, once it has ended; RuntimeError with its errors, in `log`, if it says nothing, or fails."""
+    try:
+        output, _ = running.communicate(timeout=seconds)
+    except subprocess.TimeoutExpired:
+        raise RuntimeError(f"{running.args!r} does not end: {log.read_text(errors='replace')}") from None
+    if running.returncode or not output.strip():
+        raise RuntimeError(f"{running.args!r}: exit code {running.returncode}: {log.read_text(errors='replace')}")
+    return output.decode()
 
 
 def end(running: subprocess.Popen[bytes]) -> None:
@@ -142,7 +161,7 @@ class Controller:
 
     def status(self) -> dict[str, Any]:
         """``GET /v1/status``."""
-        with urllib.request.urlopen(f"http://127.0.0.1:{self._rest}/v1/status", timeout=SECONDS) as answer:
+        with _DIRECT.open(f"http://127.0.0.1:{self._rest}/v1/status", timeout=SECONDS) as answer:
             status: dict[str, Any] = json.load(answer)
             return status
 

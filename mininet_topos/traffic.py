@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import subprocess
+import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ from pathlib import Path
 
 from mininet.node import Node
 
-from mininet_topos.programs import DATAGRAMS, SECONDS, end, process, wait_for
+from mininet_topos.programs import DATAGRAMS, end, finish, process, wait_for, wait_ready
 from portlb_app.packets import Segment, capture, frames
 
 _LATE = 0.3
@@ -43,17 +44,16 @@ class Outage:
 def probe(host: Node, address: object, port: int) -> Iterator[Outage]:
     """A datagram every millisecond meanwhile; what became of them is there when the block ends."""
     words = (*DATAGRAMS, "probe", str(address), str(port))
-    running = host.popen(list(words), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
     seen = Outage()
-    try:
-        if running.stdout.readline() != b"ready\n":
-            raise RuntimeError("the probe did not get ready")
-        yield seen
-        output, _ = running.communicate(timeout=SECONDS)
-        for name, value in json.loads(output).items():
-            setattr(seen, name, value)
-    finally:
-        end(running)
+    with tempfile.NamedTemporaryFile() as errors:
+        running = host.popen(list(words), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors)
+        try:
+            wait_ready(running, "ready", Path(errors.name))
+            yield seen
+            for name, value in json.loads(finish(running, Path(errors.name))).items():
+                setattr(seen, name, value)
+        finally:
+            end(running)
 
 
 @dataclass(frozen=True)
@@ -73,9 +73,12 @@ class Downloads:
         self._into, self._number, self._content = directory / f"downloads-{time.monotonic_ns()}", number, content
         self._into.mkdir()
         at_once = ("--parallel", "--parallel-immediate", "--parallel-max", str(number))
-        words = (*("curl", "--silent", "--fail", "--max-time", "60", *at_once), "--output", f"{self._into}/#1")
+        quiet = ("curl", "--silent", "--show-error", "--fail", "--max-time", "60")
+        words = (*quiet, *at_once, "--output", f"{self._into}/#1")
         said = ("--write-out", "%{filename_effective} %header{x-server}\\n", f"{url}?[1-{number}]")
-        self._process = host.popen([*words, *said], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+        self._log = self._into.with_suffix(".log")
+        with open(self._log, "wb") as errors:
+            self._process = host.popen([*words, *said], stdout=subprocess.PIPE, stderr=errors)
         wait_for(lambda: len(self.sizes()) == number and min(self.sizes().values()), f"{number} downloads run")
 
     def sizes(self) -> dict[str, int]:
@@ -93,7 +96,9 @@ class Downloads:
             output, _ = self._process.communicate(timeout=90)
         finally:
             end(self._process)
-        lines = (line.split() for line in output.decode().splitlines())
+        lines = [line.split() for line in output.decode().splitlines()]
+        if len(lines) != self._number or not all(len(line) == 2 for line in lines):
+            raise RuntimeError(f"downloads without an answer: {output.decode()} {self._log.read_text()}")
         return [Download(Path(line[0]).name, line[1], Path(line[0]).read_bytes() == self._content) for line in lines]
 
 

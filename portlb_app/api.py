@@ -6,7 +6,8 @@
 ``GET /v1/config``       the text of the live configuration, as it was given
 ``PUT /v1/config``       replace it (YAML or JSON): 200 when all connected switches have it, 422 with every mistake,
                          409 when a switch refuses or another one is on trial, 504 when a switch does not get there
-                         in time; after 409, 412, 422 and 504 the last good configuration is live
+                         in time or is lost, 503 when it cannot be compiled; after all of these the last good one is
+                         live. With no switch connected: 409, or, with ``?wait=accepted``, 202, unverified
 =======================  =============================================================================================
 
 An entity tag names a configuration (`etag`): GET /v1/config sends it, the status has it as ``etag``, and a PUT with
@@ -29,14 +30,15 @@ from ipaddress import ip_address
 from typing import Any
 
 from portlb_app import __version__
-from portlb_app.config import ConfigError
+from portlb_app.config import Problem
 from portlb_app.connlog import Connection, ConnectionLog, Copy
 from portlb_app.etag import Precondition, etag
-from portlb_app.pipeline import HANDED_UP, PUNTED, metered_reason
-from portlb_app.punt import Counts, Fate
-from portlb_app.reconciler import (
-    Configuration,
+from portlb_app.events import (
     Live,
+    LostSwitches,
+    Mistaken,
+    NoSwitch,
+    NotComputed,
     Outcome,
     Outdated,
     RefusedBySwitches,
@@ -44,6 +46,8 @@ from portlb_app.reconciler import (
     SwitchStatus,
     TimedOut,
 )
+from portlb_app.pipeline import COPIED, HANDED_UP, PUNTED, metered_reason
+from portlb_app.punt import Counts, Fate
 
 MAX_BODY = 4 << 20
 """Bytes of a configuration; the shell need not read more than one byte beyond."""
@@ -77,10 +81,14 @@ class Request:
 
 @dataclass(frozen=True)
 class Proposal:
-    """A configuration that is to become live, if the live one then is the one it was made from."""
+    """A configuration's text that is to become live, if the live one then is the one it was made from.
 
-    configuration: Configuration
+    `unverified`: also if no switch is connected that could show that it works.
+    """
+
+    text: str
     precondition: Precondition
+    unverified: bool = False
 
 
 @dataclass(frozen=True)
@@ -138,7 +146,7 @@ def respond(request: Request, view: View) -> Response | Proposal:
         return Response(200, view.text, "application/yaml", _tagged(view))
     if request.origin is not None and request.origin.lower() != f"http://{request.host.lower()}":
         return failure(403, f"a page of {request.origin!r} may not change the configuration")
-    return _proposal(request.body, precondition)
+    return _proposal(request, precondition)
 
 
 def headers(response: Response) -> dict[str, str]:
@@ -148,17 +156,28 @@ def headers(response: Response) -> dict[str, str]:
 
 def answer(outcome: Outcome, view: View) -> Response:
     """The answer to a proposed configuration once it is known what became of it."""
-    if isinstance(outcome, Live):
-        return Response(200, _json(_status(view)), headers=_tagged(view))
-    if isinstance(outcome, Outdated):
-        return _outdated(view)
-    if isinstance(outcome, RefusedBySwitches):
-        switches = {name: list(errors) for name, errors in outcome.reasons.items()}
-        text = "a switch refused the configuration; the last good one stays live"
-        return Response(409, _json({"error": text, "switches": switches}))
-    if isinstance(outcome, TimedOut):
-        text = f"no answer within {PUT_SECONDS:g} s; the last good configuration stays live"
-        return Response(504, _json({"error": text, "switches": list(outcome.waiting)}))
+    stays = "the last good configuration stays live"
+    match outcome:
+        case Live(verified):
+            return Response(200 if verified else 202, _json(_status(view)), headers=_tagged(view))
+        case Outdated():
+            return _outdated(view)
+        case Mistaken(mistakes):
+            return _mistaken(mistakes.problems)
+        case RefusedBySwitches(reasons):
+            switches = {name: list(errors) for name, errors in reasons.items()}
+            return Response(409, _json({"error": f"a switch refused the configuration; {stays}", "switches": switches}))
+        case LostSwitches(lost):
+            text = f"a switch was lost while the configuration was tried; {stays}"
+            return Response(504, _json({"error": text, "switches": list(lost)}))
+        case TimedOut(waiting, seconds):
+            text = f"no answer within {seconds:.0f} s; {stays}"
+            return Response(504, _json({"error": text, "switches": list(waiting)}))
+        case NotComputed(reason):
+            return failure(503, f"the configuration cannot be compiled: {reason}; {stays}")
+        case NoSwitch():
+            text = "no switch is connected, so nothing shows that the configuration works"
+            return failure(409, f"{text}; with ?wait=accepted it becomes live and is saved all the same; {stays}")
     return failure(409, "another configuration is being applied; try again")
 
 
@@ -190,15 +209,20 @@ def _is_this_machine(host: str) -> bool:
     return address.is_loopback and (address.version == 6) is is_bracketed
 
 
-def _proposal(body: bytes, precondition: Precondition) -> Response | Proposal:
-    if len(body) > MAX_BODY:
+def _proposal(request: Request, precondition: Precondition) -> Response | Proposal:
+    waits = request.query.removeprefix("wait=") if request.query else "applied"
+    if waits not in ("applied", "accepted"):
+        return failure(400, "a PUT knows wait=applied and wait=accepted")
+    if len(request.body) > MAX_BODY:
         return failure(413, f"a configuration has at most {MAX_BODY} bytes")
     try:
-        return Proposal(Configuration.of(body.decode()), precondition)
+        return Proposal(request.body.decode(), precondition, waits == "accepted")
     except UnicodeDecodeError as error:
-        problems = [{"path": "", "message": f"byte {error.start} is not UTF-8"}]
-    except ConfigError as error:
-        problems = [{"path": problem.path, "message": problem.message} for problem in error.errors]
+        return _mistaken((Problem("", f"byte {error.start} is not UTF-8"),))
+
+
+def _mistaken(found: tuple[Problem, ...]) -> Response:
+    problems = [{"path": problem.path, "message": problem.message} for problem in found]
     return Response(422, _json({"error": "the configuration has mistakes", "errors": problems}))
 
 
@@ -220,7 +244,15 @@ def _connections(query: str, view: View) -> Response:
         else:
             return failure(400, f"limit is a number from 1 to {MAX_CONNECTIONS}")
     found = view.connections.latest(limit, vip)
-    return Response(200, _json({"connections": [_connection(each, view.epoch) for each in found]}))
+    listed = [_connection(each, view.epoch) for each in found]
+    return Response(200, _json({"connections": listed, "lost": _lost(view)}))
+
+
+def _lost(view: View) -> dict[str, int]:
+    """What the log of connections lacks: copies that a meter or the controller kept back, and records that had to go."""
+    counts = view.connections.counts
+    metered = sum(_metered(switch)[reason.name.lower()] for switch in view.status.switches for reason in COPIED)
+    return {"metered": metered, "queue": counts.get(Copy.QUEUE, 0), "forgotten": counts.get(Copy.FORGOTTEN, 0)}
 
 
 def _connection(connection: Connection, epoch: float) -> dict[str, Any]:
@@ -243,8 +275,13 @@ def _status(view: View) -> dict[str, Any]:
         "version": __version__,
         "generation": view.status.generation,
         "etag": etag(view.text),
+        "configuration": "verified" if view.status.verified else "unverified",
+        "problem": view.status.problem or None,
         "switches": [_switch(switch) for switch in view.status.switches],
-        "links": [{"ends": [str(end) for end in each.link], "up": each.up} for each in view.status.links],
+        "links": [
+            {"ends": [str(end) for end in each.link], "up": each.up, "hold_seconds": round(each.hold, 1)}
+            for each in view.status.links
+        ],
         "unknown_switches": [f"{dpid:#x}" for dpid in view.status.unknown],
         "refused_connections": {
             "count": view.refused.count,
@@ -255,6 +292,7 @@ def _status(view: View) -> dict[str, Any]:
             "open": view.connections.open,
             "ended": view.connections.ended,
             "counts": {copy.value: view.connections.counts.get(copy, 0) for copy in Copy},
+            "lost": _lost(view),
         },
     }
 
@@ -275,6 +313,10 @@ def _switch(switch: SwitchStatus) -> dict[str, Any]:
         "metered": _metered(switch),
         "drift": switch.drift,
         "errors": list(switch.errors),
+        "ports": [
+            {"number": each.number, "name": each.name or None, "use": each.use, "problem": each.problem}
+            for each in switch.ports
+        ],
         "read_age_seconds": None if switch.read_age is None else round(switch.read_age, 3),
     }
 

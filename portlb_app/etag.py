@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import re
 from dataclasses import dataclass
@@ -9,6 +10,7 @@ from dataclasses import dataclass
 _TAG = re.compile(r'(W/)?("[\x21\x23-\x7e\x80-\xff]*")\s*(?:,\s*|$)')
 
 
+@functools.lru_cache(maxsize=8)
 def etag(text: str) -> str:
     """The strong entity tag of a configuration's text, quotes included: equal for equal bytes, whenever they live."""
     return f'"{hashlib.sha256(text.encode()).hexdigest()[:32]}"'

@@ -18,7 +18,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from portlb_app.reconciler import INTERVAL, Configuration, Reconciler
+from portlb_app.events import Configuration
+from portlb_app.reconciler import INTERVAL, Reconciler
 from portlb_app.store import ConfigFile
 
 if TYPE_CHECKING:
@@ -47,14 +48,14 @@ def run(path: Path, flags: Sequence[str]) -> int:
     """
     file = ConfigFile(path)
     file.remove_left_over()
-    live = Configuration.of(file.read())
+    text = file.read()
     _prepare_ryu()
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(most, DESCRIPTORS) if most >= 0 else DESCRIPTORS, most))
     options = _options(flags)
     if problem := _mistake(options):
         return _fail(_WRONG_INPUT, problem)
-    return _serve(file, live, options)
+    return _serve(file, text, options)
 
 
 def _prepare_ryu() -> None:
@@ -131,12 +132,12 @@ def _renew_tls(listener: OpenFlowListener, options: Any) -> None:
         _LOG.error("--ctl-cert, --ctl-privkey or --ca-certs are not read again, the ones before stay: %s", error)
 
 
-def _serve(file: ConfigFile, live: Configuration, options: Any) -> int:
+def _serve(file: ConfigFile, text: str, options: Any) -> int:
     from ryu.base.app_manager import AppManager
     from ryu.controller import ofp_handler
     from ryu.lib import hub
 
-    from portlb_app import ryu_threads
+    from portlb_app import ryu_tables, ryu_threads
     from portlb_app.ryu_app import Controller, log_notices
     from portlb_app.ryu_listener import OpenFlowListener
     from portlb_app.ryu_rest import Rest
@@ -156,11 +157,17 @@ def _serve(file: ConfigFile, live: Configuration, options: Any) -> int:
     except OSError as error:
         return _fail(_FAILED, f"cannot listen on {options.wsapi_host} port {options.wsapi_port}: {error.strerror}")
 
-    log_notices(live)
+    tables = ryu_tables.start()
+    try:
+        config, compiled = tables.first(text)
+    except ryu_tables.Lost as error:
+        return _fail(_FAILED, f"the configuration cannot be compiled: {error}")
+    log_notices(config)
     ofp_handler.OpenFlowController = lambda: door
     manager = AppManager.get_instance()
     manager.load_apps(["ryu.controller.ofp_handler"])
-    controller = manager.instantiate(Controller, Reconciler(live, options.resync_interval), file, door)
+    reconciler = Reconciler(Configuration(text, config), compiled, options.resync_interval)
+    controller = manager.instantiate(Controller, reconciler, tables, file, door)
     ryu_threads.spawn_forever("the REST interface", rest.serve, controller)
     threads = [*manager.instantiate_apps(), *(each for app in manager.applications.values() for each in app.threads)]
 
@@ -175,7 +182,7 @@ def _serve(file: ConfigFile, live: Configuration, options: Any) -> int:
         if signal.SIGHUP in received:
             received.discard(signal.SIGHUP)
             _renew_tls(door, options)
-            ryu_threads.spawn("reading the file again", controller.reload)
+            controller.reload()
         failed = [*ryu_threads.failures(), *("a thread of Ryu's" for thread in threads if thread.dead)]
         if failed:
             return _fail(_FAILED, f"{', '.join(failed)} ended; the log says why")

@@ -5,7 +5,9 @@ its packets may well go on, so the other end decides, and a link nobody speaks o
 ends had the time to speak (`HEARING`), should nobody act on that.
 
 A link that comes back must stay up for a while before it is used again: one that flaps then costs one change for a
-spell, not two for every flap.
+spell, not two for every flap. The more often it went down lately, the longer: each time counts one, and what is counted
+is halved with every `HALF_LIFE`; the hold doubles with each, up to `MAX_HOLD`. So a link that goes down every few
+seconds is left alone until it has found its peace, and one that was cut once in a day comes back at once.
 
 Time is an argument: seconds of any monotonic clock.
 """
@@ -13,6 +15,7 @@ Time is an argument: seconds of any monotonic clock.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 from portlb_app.config import Link
 
@@ -22,11 +25,34 @@ HOLD_UNHEARD = 15.0
 """The same where only one end says so. The other switch may have just started, and have no tables until it reaches the
 controller: Open vSwitch tries every 8 s at the longest, unless it is told otherwise (``max_backoff``)."""
 
+MAX_HOLD = 60.0
+HALF_LIFE = 60.0
+"""Seconds: the longest hold, and how fast it is forgotten that a link went down."""
+
 HEARING = 10.0
 """Seconds after the start in which switches that can reach the controller have done so (see `HOLD_UNHEARD`)."""
 
 End = tuple[int, int]
 """A datapath id and an OpenFlow port."""
+
+
+@dataclass
+class _Downs:
+    """How often a link went down lately: `count` at the time `at`. `is_down`: it is, as its ends say."""
+
+    count: float = 0.0
+    at: float = 0.0
+    is_down: bool = False
+
+    def now(self, now: float) -> float:
+        """What is left of the count."""
+        return float(self.count * 0.5 ** ((now - self.at) / HALF_LIFE))
+
+    def say(self, is_down: bool, now: float) -> None:
+        """Its ends say whether it is down."""
+        if is_down and not self.is_down:
+            self.count, self.at = self.now(now) + 1, now
+        self.is_down = is_down
 
 
 class Links:
@@ -37,6 +63,7 @@ class Links:
         """The links that are not to be used, as last judged."""
         self._up: dict[int, frozenset[int]] = {}
         self._since: dict[Link, float] = {}
+        self._downs: dict[Link, _Downs] = {}
 
     def see(self, dpid: int, up: frozenset[int]) -> None:
         """A switch says that of its OpenFlow ports these are there, and up."""
@@ -53,18 +80,27 @@ class Links:
     def judge(self, links: Mapping[Link, tuple[End, End]], now: float) -> frozenset[Link]:
         """Which of these links are not to be used at time `now`; all others are forgotten."""
         self._since = {link: since for link, since in self._since.items() if link in links}
+        self._downs = {link: downs for link, downs in self._downs.items() if link in links}
         self.down = frozenset(link for link, ends in links.items() if not self._usable(link, ends, now))
         return self.down
 
+    def hold(self, link: Link, now: float) -> float:
+        """Seconds for which a link that is up must stay so before it is used again; twice as long with each time."""
+        downs = self._downs.get(link)
+        return min(MAX_HOLD, HOLD * 2.0 ** max(0.0, downs.now(now) - 1)) if downs else HOLD
+
     def _usable(self, link: Link, ends: tuple[End, End], now: float) -> bool:
         heard = [port in self._up[dpid] for dpid, port in ends if dpid in self._up]
-        if not all(heard):
+        is_down = not all(heard)
+        if is_down or link in self._downs:
+            self._downs.setdefault(link, _Downs()).say(is_down, now)
+        if is_down:
             self._since.pop(link, None)
             return False
         if link not in self.down:
             return True
         since = self._since.setdefault(link, now)
-        if now - since < (HOLD if len(heard) == len(ends) else HOLD_UNHEARD):
+        if now - since < max(self.hold(link, now), HOLD if len(heard) == len(ends) else HOLD_UNHEARD):
             return False
         del self._since[link]
         return True

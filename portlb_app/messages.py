@@ -186,7 +186,7 @@ def _entries(message: bytes) -> Iterator[RawEntry]:
 
 # ---- ports -----------------------------------------------------------------------------------------------------------
 
-_PORT = struct.Struct("!IH26xII")
+_PORT = struct.Struct("!IH10x16sII")
 """struct ofp_port (7.2.1): number, length, what the port is called, how it is set, how it is; properties follow."""
 _PORT_DOWN = _LINK_DOWN = 1
 _REMOVED = 1
@@ -194,20 +194,28 @@ _REMOVED = 1
 
 @dataclass(frozen=True, slots=True)
 class Port:
-    """What matters of a port's description: its OpenFlow number, and whether it is up."""
+    """What matters of a port's description: its OpenFlow number, its interface, and whether packets can pass."""
 
     number: int
-    up: bool
+    name: str = ""
+    is_enabled: bool = True
+    has_carrier: bool = True
+
+    @property
+    def up(self) -> bool:
+        """Packets can pass."""
+        return self.is_enabled and self.has_carrier
 
 
 def _port(message: bytes, offset: int) -> tuple[Port, int]:
     """The port described at `offset`, and the length of that; what its properties say is not looked at."""
     if len(message) - offset < _PORT.size:
         raise Malformed("a port's description is cut off")
-    number, length, config, state = _PORT.unpack_from(message, offset)
+    number, length, name, config, state = _PORT.unpack_from(message, offset)
     if not _PORT.size <= length <= len(message) - offset:
         raise Malformed(f"a port's description says it has {length} bytes")
-    return Port(number, not (config & _PORT_DOWN or state & _LINK_DOWN)), length
+    text = name.partition(b"\0")[0].decode("ascii", "backslashreplace")
+    return Port(number, text, not config & _PORT_DOWN, not state & _LINK_DOWN), length
 
 
 def port_descriptions(message: bytes) -> tuple[list[Port], bool]:

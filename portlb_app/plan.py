@@ -17,7 +17,7 @@ other: ``plan.stage("add")``. Carrying out all stages in the order of `VERBS` is
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal, TypeVar
@@ -102,15 +102,13 @@ def _steps(actual: SwitchState, desired: SwitchState) -> Iterator[Step]:
             yield Step("add", group)
         elif known != group:
             yield Step("modify", group)
-    for flow in sorted(desired.flows, key=lambda flow: (-flow.table, flow.priority, flow.match)):
-        found = actual.flow_by_key.get(flow.key)
-        if found is not None and found != flow:
-            yield Step("modify", flow)
-        elif found is None or any(isinstance(each, CopyToController) and each.meter in come for each in flow.actions):
-            yield Step("add", flow)
-    for flow in actual.ordered_flows:
-        if flow.key not in desired.flow_by_key:
-            yield Step("delete", flow)
+    missing, gone = desired.flows - actual.flows, actual.flows - desired.flows
+    known_as = {flow.key: flow for flow in gone}
+    again = {flow for flow in desired.flows & actual.flows if _copies_by(flow, come)} if come else frozenset()
+    for flow in sorted(missing | again, key=lambda flow: (-flow.table, flow.priority, flow.match)):
+        yield Step("add" if known_as.pop(flow.key, None) is None else "modify", flow)
+    for flow in sorted(known_as.values(), key=lambda flow: (flow.table, -flow.priority, flow.match)):
+        yield Step("delete", flow)
     for group in actual.ordered_groups:
         if group.number not in desired.group_by_number and is_ours(group):
             yield Step("delete", group)
@@ -119,24 +117,37 @@ def _steps(actual: SwitchState, desired: SwitchState) -> Iterator[Step]:
             yield Step("delete", meter)
 
 
+def _copies_by(flow: Flow, meters: set[int]) -> bool:
+    return any(isinstance(each, CopyToController) and each.meter in meters for each in flow.actions)
+
+
 def apply(plan: Plan, state: SwitchState) -> SwitchState:
-    """What a switch that held `state` holds after `plan`: the model of what a switch does."""
-    flows: dict[object, Flow] = dict(state.flow_by_key.items())
-    groups: dict[object, Group] = dict(state.group_by_number.items())
-    meters: dict[object, Meter] = dict(state.meter_by_number.items())
+    """What a switch that held `state` holds after `plan`: the model of what a switch does.
+
+    KeyError if it deletes what is not there.
+    """
+    whats = [step.what for step in plan.steps]
+    return SwitchState(
+        _changed(state.flows, plan, {each.key for each in whats if isinstance(each, Flow)}, Flow),
+        _changed(state.groups, plan, {each.number for each in whats if isinstance(each, Group)}, Group),
+        _changed(state.meters, plan, {each.number for each in whats if isinstance(each, Meter)}, Meter),
+    )
+
+
+def _changed(held: frozenset[Kept], plan: Plan, touched: Collection[object], kind: type[Kept]) -> frozenset[Kept]:
+    """What is held of one kind after a plan that touches what these keys name; most of it stays as it is."""
+    if not touched:
+        return held
+    before = {_key(each): each for each in held if _key(each) in touched}
+    after = dict(before)
     for step in plan.steps:
-        match step.what:
-            case Flow() as flow:
-                _change(flows, step, flow.key, flow)
-            case Group() as group:
-                _change(groups, step, group.number, group)
-            case Meter() as meter:
-                _change(meters, step, meter.number, meter)
-    return SwitchState(frozenset(flows.values()), frozenset(groups.values()), frozenset(meters.values()))
+        if isinstance(step.what, kind):
+            if step.verb == "delete":
+                del after[_key(step.what)]
+            else:
+                after[_key(step.what)] = step.what
+    return (held - frozenset(before.values())) | frozenset(after.values())
 
 
-def _change(held: dict[object, Kept], step: Step, key: object, what: Kept) -> None:
-    if step.verb == "delete":
-        del held[key]
-    else:
-        held[key] = what
+def _key(what: Flow | Group | Meter) -> object:
+    return what.key if isinstance(what, Flow) else what.number

@@ -6,6 +6,7 @@ import errno
 import logging
 import socket
 import time
+from collections.abc import Callable
 from typing import Any
 
 from eventlet.greenio import GreenSocket
@@ -25,6 +26,8 @@ _LOG = logging.getLogger("portlb")
 class PatientSocket(GreenSocket):  # type: ignore[misc]
     """A listening socket whose `accept` waits where the machine has no room for another connection."""
 
+    make_room: Callable[[], None] | None = None
+    """Called where a connection cannot be accepted: somebody who can spare a descriptor may close one."""
     _logged_at = float("-inf")
 
     def accept(self) -> tuple[GreenSocket, Any]:
@@ -39,6 +42,8 @@ class PatientSocket(GreenSocket):  # type: ignore[misc]
                 if time.monotonic() - self._logged_at > LOG_SECONDS:
                     self._logged_at = time.monotonic()
                     _LOG.error("no connection can be accepted on port %s: %s", self.getsockname()[1], error.strerror)
+                if self.make_room:
+                    self.make_room()
                 hub.sleep(WAIT_SECONDS)
 
 

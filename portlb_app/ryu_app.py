@@ -20,32 +20,40 @@ from ryu.lib import hub
 
 from portlb_app import api, messages, ryu_threads, ryu_wire
 from portlb_app.announce import Announcer, Held
-from portlb_app.config import ConfigError
+from portlb_app.config import Config
 from portlb_app.etag import ANY, Precondition
-from portlb_app.messages import ErrorMessage, Reply
-from portlb_app.punt import Punt, Send
-from portlb_app.reconciler import (
+from portlb_app.events import (
     Answer,
     Apply,
     Busy,
     Command,
+    Compile,
     ConfigProposed,
-    Configuration,
     Event,
+    Forget,
+    GoalCompiled,
     Live,
+    Load,
+    Loaded,
     Log,
+    Mistaken,
+    NotComputed,
     Outcome,
     PortsSeen,
     ReadState,
-    Reconciler,
     SwitchConnected,
     SwitchDisconnected,
+    TablesLost,
     Tick,
 )
+from portlb_app.messages import ErrorMessage, Reply
+from portlb_app.punt import Punt, Send
+from portlb_app.reconciler import Reconciler
 from portlb_app.ryu_channel import SwitchChannel
 from portlb_app.ryu_listener import OpenFlowListener
 from portlb_app.ryu_punt import Desk
 from portlb_app.ryu_session import SwitchSession
+from portlb_app.ryu_tables import Lost, TablesProcess
 from portlb_app.store import ConfigFile, StoreError
 
 TICK_SECONDS = 0.25
@@ -60,9 +68,9 @@ _on: Callable[[type, object], Callable[[_Handler], _Handler]] = set_ev_cls
 """Ryu's decorator for an event's handler, in the states of a connection in which it is called."""
 
 
-def log_notices(configuration: Configuration) -> None:
+def log_notices(config: Config) -> None:
     """Log what a configuration gives reason to say; it has become live."""
-    for notice in configuration.config.notices:
+    for notice in config.notices:
         _LOG.warning("notice: %s", notice)
 
 
@@ -71,18 +79,23 @@ class Controller(app_manager.RyuApp):  # type: ignore[misc]
 
     OFP_VERSIONS = [messages.VERSION]
 
-    def __init__(self, reconciler: Reconciler, file: ConfigFile, door: OpenFlowListener) -> None:
+    def __init__(
+        self, reconciler: Reconciler, tables: TablesProcess, file: ConfigFile, door: OpenFlowListener
+    ) -> None:
         super().__init__()
         self._reconciler = reconciler
+        self._tables = tables
         self._file = file
         self._door = door
         self._sessions: dict[int, SwitchSession] = {}
         self._tickets = itertools.count(1)
         self._waiting: dict[int, Callable[[Outcome], None]] = {}
+        self._reload = hub.Event()
         self._punt = Punt(ryu_wire.fits)
         self._announcer = Announcer()
         self._desks: dict[int, Desk] = {}
         self._news: set[int] = set()
+        tables.on_lost = lambda reason: self._step(TablesLost(reason))
         door.on_packet = self._punted
         door.on_ports = self._port_news
         door.on_answer = self._answered
@@ -92,6 +105,7 @@ class Controller(app_manager.RyuApp):  # type: ignore[misc]
         """Called by Ryu when everything is set up."""
         super().start()
         self.threads.append(ryu_threads.spawn_forever("the clock", self._tick))
+        self.threads.append(ryu_threads.spawn_forever("who reads the file again", self._reload_when_told))
 
     # ---- events of Ryu ----
 
@@ -117,10 +131,10 @@ class Controller(app_manager.RyuApp):  # type: ignore[misc]
         """
         dpid = datapath.id
         desk = self._desks.pop(dpid, None)
-        self._sessions[dpid] = SwitchSession(datapath, self._step)
+        self._sessions[dpid] = SwitchSession(datapath, self._tables, self._step)
         self._desks[dpid] = Desk(datapath, self._punt, lambda: self._reconciler.live, self._pass_on)
         self._punt.connected(dpid)
-        self._step(SwitchConnected(dpid, datapath.up))
+        self._step(SwitchConnected(dpid, dict(datapath.ports)))
         if known and desk:
             known.datapath.drop(f"switch {dpid:#x} connected again")
             known.close()
@@ -166,7 +180,7 @@ class Controller(app_manager.RyuApp):  # type: ignore[misc]
 
     def _look_at_ports(self) -> None:
         news, self._news = self._news & self._sessions.keys(), set()
-        self._step(PortsSeen({dpid: self._sessions[dpid].datapath.up for dpid in news}))
+        self._step(PortsSeen({dpid: dict(self._sessions[dpid].datapath.ports) for dpid in news}))
 
     def _step(self, event: Event) -> None:
         for command in self._reconciler.handle(event, time.monotonic()):
@@ -179,34 +193,46 @@ class Controller(app_manager.RyuApp):  # type: ignore[misc]
                     self._announcer.changing(dpid)
                 if session := self._sessions.get(dpid):  # else it is gone, and the reconciler will hear of it
                     session.do(command)
+            case Forget(dpid):
+                self._tables.tell("forget", dpid)
+            case Load() | Compile():
+                ryu_threads.spawn("who waits for what is compiled", self._compute, command)
             case Answer(ticket, outcome):
                 self._waiting.pop(ticket)(outcome)
             case Log(level, text):
                 _LOG.log(logging.getLevelName(level.upper()), "%s", text)
 
-    def _outcome(
-        self,
-        configuration: Configuration,
-        precondition: Precondition = ANY,
-        save: Callable[[], None] = lambda: None,
-    ) -> Outcome:
+    def _compute(self, command: Load | Compile) -> None:
+        """Have a configuration loaded or compiled. If that is impossible, TablesLost has told so already."""
+        try:
+            if isinstance(command, Load):
+                self._step(Loaded(command.ticket, self._tables.call("load", command.text)))
+            else:
+                arguments = command.goal, command.text, command.down, command.keep
+                self._step(GoalCompiled(command.goal, self._tables.call("compile", *arguments)))
+        except Lost:
+            pass
+
+    def _outcome(self, proposed: ConfigProposed, save: Callable[[], None] = lambda: None) -> Outcome:
         """Propose a configuration, and wait until it is known what became of it.
 
         `save` is called in the step that makes it live, so files are replaced in the order in which configurations are.
         """
-        ticket, signal = next(self._tickets), Signal()
+        signal = Signal()
 
         def ended(outcome: Outcome) -> None:
             if isinstance(outcome, Live):
                 save()
+                log_notices(self._reconciler.live.config)
             signal.send(outcome)
 
-        self._waiting[ticket] = ended
-        self._step(ConfigProposed(ticket, configuration, time.monotonic() + api.PUT_SECONDS, precondition))
+        self._waiting[proposed.ticket] = ended
+        self._step(proposed)
         outcome: Outcome = signal.wait()
-        if isinstance(outcome, Live):
-            log_notices(configuration)
         return outcome
+
+    def _proposed(self, text: str, precondition: Precondition, unverified: bool) -> ConfigProposed:
+        return ConfigProposed(next(self._tickets), text, api.PUT_SECONDS, unverified, precondition)
 
     # ---- what REST and signals ask for ----
 
@@ -228,29 +254,42 @@ class Controller(app_manager.RyuApp):  # type: ignore[misc]
                 unsaved.append(error)
 
         try:
-            staged = self._file.stage(proposal.configuration.text)
+            staged = self._file.stage(proposal.text)
         except StoreError as error:
             return api.failure(500, f"{error}; nothing was changed")
         with staged:
-            outcome = self._outcome(proposal.configuration, proposal.precondition, save)
+            outcome = self._outcome(self._proposed(proposal.text, proposal.precondition, proposal.unverified), save)
         if unsaved:
             return api.failure(500, f"the configuration is live, but not saved: {unsaved[0]}")
         return api.answer(outcome, self.view)
 
     def reload(self) -> None:
-        """Make the configuration file live again after somebody edited it; on a mistake the last good one stays.
+        """Make the configuration file live again soon, because somebody edited it. Once, if this is called again."""
+        if not self._reload.is_set():
+            self._reload.set()
 
-        Waits its turn while another configuration is on trial, and reads the file when its turn has come.
-        """
-        outcome: Outcome = Busy()
-        while isinstance(outcome, Busy):
-            try:
-                configuration = Configuration.of(self._file.read())
-            except (OSError, UnicodeDecodeError, ConfigError) as error:
-                _LOG.error("%s is not reloaded, the last good configuration stays live:\n%s", self._file.path, error)
-                return
-            outcome = self._outcome(configuration)
-            if isinstance(outcome, Busy):
+    def _reload_when_told(self) -> None:
+        """The file is read when no other configuration is on trial; on a mistake the last good one stays."""
+        while True:
+            self._reload.wait()
+            while self._reconciler.is_busy:
                 hub.sleep(TICK_SECONDS)
-        level = logging.INFO if isinstance(outcome, Live) else logging.ERROR
-        _LOG.log(level, "%s is read again: %s", self._file.path, outcome)
+            self._reload.clear()
+            try:
+                text = self._file.read()
+            except (OSError, UnicodeDecodeError) as error:
+                self._not_reloaded(error)
+                continue
+            outcome = self._outcome(self._proposed(text, ANY, unverified=True))
+            if isinstance(outcome, Busy):
+                self.reload()
+            elif isinstance(outcome, Mistaken):
+                self._not_reloaded(outcome.mistakes)
+            elif isinstance(outcome, NotComputed):
+                self._not_reloaded(outcome.reason)
+            else:
+                level = logging.INFO if isinstance(outcome, Live) else logging.ERROR
+                _LOG.log(level, "%s is read again: %s", self._file.path, outcome)
+
+    def _not_reloaded(self, why: object) -> None:
+        _LOG.error("%s is not reloaded, the last good configuration stays live:\n%s", self._file.path, why)

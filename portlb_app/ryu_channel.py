@@ -81,12 +81,6 @@ class SwitchChannel(Datapath):  # type: ignore[misc]
         self._unanswered = 0
         self._proofs: dict[int, Any] = {}
         self.ports: dict[int, Port] = {}
-        self._up: set[int] = set()
-
-    @property
-    def up(self) -> frozenset[int]:
-        """The OpenFlow ports that are there and up, by what the switch said last."""
-        return frozenset(self._up)
 
     def is_over(self) -> bool:
         """Whether the connection is at its end."""
@@ -192,8 +186,8 @@ class SwitchChannel(Datapath):  # type: ignore[misc]
             self._listener.on_ports(self)
 
     def _know_port(self, port: Port, is_there: bool = True) -> bool:
-        """Keep what is said about a port. Whether one came up, or went down."""
-        was_up = port.number in self._up
+        """Keep what is said about a port. Whether something of that is new."""
+        before = self.ports.get(port.number)
         if is_there:
             self.ports[port.number] = port
         else:
@@ -202,12 +196,7 @@ class SwitchChannel(Datapath):  # type: ignore[misc]
         if len(self.ports) > most:
             text = f"it says it has more than {most} ports"
             raise Refusal(text if most == PORTS else f"{text}, and is not in the configuration")
-        is_up = is_there and port.up
-        if is_up:
-            self._up.add(port.number)
-        else:
-            self._up.discard(port.number)
-        return is_up is not was_up
+        return self.ports.get(port.number) != before
 
     # ---- the handshake ----
 

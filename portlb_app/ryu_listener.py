@@ -70,7 +70,7 @@ class OpenFlowListener:
         self.on_packet: Callable[[SwitchChannel, bytes], None] = lambda _channel, _message: None
         """Told every packet-in message (with its header) of a configured switch; it must not wait."""
         self.on_ports: Callable[[SwitchChannel], None] = lambda _channel: None
-        """Told that a port of a switch whose handshake is done came up or went down; it must not wait."""
+        """Told that a port of a switch whose handshake is done is not as it was; it must not wait."""
         self.on_answer: Callable[[SwitchChannel, ErrorMessage | Reply], None] = lambda _channel, _answer: None
         """Told each answer that a channel's `awaited` names; it must not wait."""
 

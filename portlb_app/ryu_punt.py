@@ -16,8 +16,8 @@ from ryu.lib import hub
 
 from portlb_app import ryu_threads, ryu_wire
 from portlb_app.backlog import Backlog
+from portlb_app.events import Configuration
 from portlb_app.punt import Punt, Send, reason_of
-from portlb_app.reconciler import Configuration
 from portlb_app.ryu_channel import SwitchChannel
 
 TURN = 32

@@ -1,36 +1,59 @@
 """What is said to one switch over one connection: one request, its answers, the next request.
 
-A session runs in a green thread of its own. Everything else happens between two of its switches, so nothing here needs
-a lock.
+What the answers mean, and what the messages are made of, is the business of the process with the tables (`ryu_tables`):
+bytes pass through here unread. A session runs in a green thread of its own. Everything else happens between two of its
+switches, so nothing here needs a lock.
+
+Time-outs follow from what was asked: a switch has `ANSWER_SECONDS` to answer, and longer for more messages. All that it
+holds must come at `READ_RATE` bytes a second at least.
 """
 
 from __future__ import annotations
 
 import itertools
 import logging
-from collections.abc import Callable
+import time
+from bisect import bisect_right
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from ryu.lib import hub
 from ryu.ofproto import ofproto_v1_5 as ofp
 from ryu.ofproto import ofproto_v1_5_parser as parser
 
-from portlb_app import ryu_threads, ryu_wire
-from portlb_app.limits import FLOWS, GROUPS, METERS
+from portlb_app import messages, ryu_threads, ryu_wire
+from portlb_app.events import Applied, Apply, Event, Interrupted, ReadState, Refused, StateRead
 from portlb_app.messages import ErrorMessage, Malformed, Reply
-from portlb_app.openflow import Flow, Group, Meter, SwitchState
-from portlb_app.plan import Plan, Step
-from portlb_app.reconciler import Applied, Apply, Event, ReadState, Refused, StateRead
 from portlb_app.ryu_channel import SwitchChannel
+from portlb_app.ryu_tables import Lost, TablesProcess
+from portlb_app.tables import Blame, Kind, Parts, Unknown, Unreadable
 
 ANSWER_SECONDS = 10.0
 """How long a switch may be silent while it is asked something."""
-INBOX = 1024
+LOOKS = 10
+"""In so many parts: a controller that was busy itself for one of them has not waited all the time."""
+MESSAGES_A_SECOND = 500
+"""A switch has a second more for each so many messages that it must deal with before it can answer."""
+READ_RATE = 100_000
+"""Bytes a second; see above."""
+READ_BYTES = 1 << 27
+READ_MESSAGES = 1 << 13
+"""The most a switch may answer when it is asked for what it holds: 2^18 flows take half of it."""
+INBOX = 2048
 """Answers that wait to be read; each has at most 64 kB."""
+FORWARDED = 4
+"""Answers that are handed on at a time: 256 kB, a few milliseconds' work."""
+STEPS = 1000
+"""Messages that are asked for at a time."""
 ERRORS = 10
 """Errors of one bundle that are kept."""
-SEND_BYTES = 1 << 16
 
+_KINDS: tuple[tuple[Kind, Callable[[Any], Any], str], ...] = (
+    ("flows", ryu_wire.flows_request, "its flows"),
+    ("groups", ryu_wire.groups_request, "its groups"),
+    ("meters", ryu_wire.meters_request, "its meters"),
+    ("metered", ryu_wire.meter_stats_request, "what its meters dropped"),
+)
 _LOG = logging.getLogger("portlb")
 
 
@@ -45,14 +68,16 @@ class _Refused(Exception):
 class SwitchSession:
     """What is said to one switch over one connection. A switch that is silent or talks nonsense loses it."""
 
-    def __init__(self, datapath: SwitchChannel, report: Callable[[Event], None]) -> None:
+    def __init__(self, datapath: SwitchChannel, tables: TablesProcess, report: Callable[[Event], None]) -> None:
         self.datapath = datapath
+        self._tables = tables
         self._report = report
         self._commands = hub.Queue()
         self._inbox = hub.Queue(INBOX)
-        self._outbox = bytearray()
         datapath.awaited = self._awaited = set[int]()
         self._bundles = itertools.count(1)
+        self._sent: list[tuple[int, int, int]] = []
+        self._errors: list[tuple[int, str]] = []
         self._thread = ryu_threads.spawn(f"what is said to switch {datapath.id:#x}", self._run)
 
     def do(self, command: ReadState | Apply) -> None:
@@ -60,10 +85,13 @@ class SwitchSession:
         self._commands.put(command)
 
     def take(self, message: ErrorMessage | Reply) -> None:
-        """An answer arrived. One that nobody asked for is ignored."""
+        """An answer arrived. One that nobody asked for is ignored; of a step that is refused the first are kept."""
         if message.xid not in self._awaited:
             return
-        if self._inbox.full():
+        if isinstance(message, ErrorMessage) and (number := self._step_of(message.xid)) is not None:
+            if len(self._errors) < ERRORS:
+                self._errors.append((number, ryu_wire.error_name(message)))
+        elif self._inbox.full():
             self.datapath.drop("it answers faster than anybody can read")
         else:
             self._inbox.put(message)
@@ -73,147 +101,177 @@ class SwitchSession:
         hub.kill(self._thread)
 
     def _run(self) -> None:
+        dpid = self.datapath.id
         while True:
             command = self._commands.get()
+            event: Event
             try:
-                event = self._read() if isinstance(command, ReadState) else self._apply(command.plan)
+                event = self._read() if isinstance(command, ReadState) else self._apply(command)
             except _Refused as refused:
-                event = Refused(self.datapath.id, (str(refused),))
-            except (_Silent, Malformed) as failure:
+                event = Refused(dpid, (str(refused),))
+            except (Lost, Unknown):
+                event = Interrupted(dpid)
+            except (_Silent, Malformed, Unreadable) as failure:
                 self.datapath.drop(str(failure))
                 return
-            except Exception as error:  # else the connection would live on without anybody to talk to the switch
-                _LOG.exception("a conversation with switch %#x failed", self.datapath.id)
-                self.datapath.drop(f"{type(error).__name__}: {error}"[:200])
-                return
+            finally:
+                self._awaited.clear()
+                self._sent.clear()
             self._report(event)
 
     # ---- questions and answers ----
 
-    def _queue(self, message: Any) -> int:
-        """Send a message soon, together with others; its xid, whose answers are taken from now on."""
+    def _ask(self, message: Any) -> int:
+        """Send a message; its xid, whose answers are taken from now on."""
         xid: int = self.datapath.set_xid(message)
         message.serialize()
         self._awaited.add(xid)
-        self._outbox += message.buf
-        if len(self._outbox) > SEND_BYTES:
-            self._flush()
+        self._send(bytes(message.buf))
         return xid
 
-    def _flush(self) -> None:
-        self.datapath.send(bytes(self._outbox))
-        self._outbox.clear()
+    def _send(self, data: bytes) -> None:
+        self.datapath.send(data)
         hub.sleep(0)
 
-    def _ask(self, message: Any) -> int:
-        """Send a message now, after those that wait."""
-        xid = self._queue(message)
-        self._flush()
-        return xid
+    def _next(self, extra: float = 0.0) -> Any:
+        """The next answer; _Silent if there is none within ANSWER_SECONDS and `extra` seconds."""
+        seconds = ANSWER_SECONDS + extra
+        for _ in range(LOOKS):
+            try:
+                return self._inbox.get(timeout=seconds / LOOKS)
+            except hub.QueueEmpty:
+                pass
+        raise _Silent(f"no answer within {seconds:.0f} s")
 
-    def _next(self) -> Any:
-        try:
-            return self._inbox.get(timeout=ANSWER_SECONDS)
-        except hub.QueueEmpty:
-            raise _Silent(f"no answer within {ANSWER_SECONDS:g} s") from None
+    # ---- reading ----
 
     def _read(self) -> StateRead:
-        flows: set[Flow] = set()
-        groups: set[Group] = set()
-        for reply in self._replies(ryu_wire.flows_request(self.datapath), "its flows"):
-            flows.update(map(ryu_wire.decode_flow, reply.body))
-            if len(flows) > FLOWS:
-                raise Malformed(f"more than {FLOWS} flows")
-        for reply in self._replies(ryu_wire.groups_request(self.datapath), "its groups"):
-            groups.update(ryu_wire.our_groups(reply.body))
-            if len(groups) > GROUPS:
-                raise Malformed(f"more than {GROUPS} groups")
-        meters: set[Meter] = set()
-        for reply in self._replies(ryu_wire.meters_request(self.datapath), "its meters"):
-            meters.update(ryu_wire.our_meters(reply.body))
-            if len(meters) > METERS:
-                raise Malformed(f"more than {METERS} meters")
-        metered: dict[int, int] = {}
-        if meters:
-            for reply in self._replies(ryu_wire.meter_stats_request(self.datapath), "what its meters dropped"):
-                metered.update(ryu_wire.our_metered(reply.body))
-        state = SwitchState(frozenset(flows), frozenset(groups), frozenset(meters))
-        return StateRead(self.datapath.id, state, metered)
+        dpid = self.datapath.id
+        self._tables.call("begin", dpid)
+        number = 0
+        for kind, request, what in _KINDS:
+            if kind == "metered" and not number:  # it has no meters
+                continue
+            number = 0
+            for forwarded in self._replies(request(self.datapath), what):
+                number = self._tables.call("read", dpid, kind, forwarded)
+        return StateRead(dpid, self._tables.call("end", dpid))
 
-    def _replies(self, request: Any, what: str) -> Any:
-        """The messages of a multipart reply."""
+    def _replies(self, request: Any, what: str) -> Iterator[list[bytes]]:
+        """The messages of a multipart reply, some at a time."""
         xid = self._ask(request)
+        began, count, length = time.monotonic(), 0, 0
+        waiting: list[bytes] = []
         more = True
-        try:
-            while more:
-                reply = self._next()
+        while more:
+            reply = self._next()
+            if reply.xid != xid:
+                continue
+            if isinstance(reply, ErrorMessage):
+                raise _Refused(f"cannot read {what}: {ryu_wire.error_name(reply)}")
+            count, length = count + 1, length + len(reply.data)
+            if count > READ_MESSAGES or length > READ_BYTES:
+                raise Malformed(f"{what} take more than {READ_MESSAGES} messages or {READ_BYTES >> 20} MiB")
+            if time.monotonic() - began > ANSWER_SECONDS + length / READ_RATE and self._inbox.empty():
+                raise _Silent(f"{what} come too slowly: {length} bytes in {time.monotonic() - began:.0f} s")
+            waiting.append(reply.data)
+            more = bool(reply.flags & messages.MORE)
+            if len(waiting) >= FORWARDED or not more:
+                before = time.monotonic()
+                yield waiting
+                began += time.monotonic() - before  # that was not the switch's time
+                waiting = []
                 hub.sleep(0)
-                if reply.xid != xid:
-                    continue
-                if isinstance(reply, ErrorMessage):
-                    raise _Refused(f"cannot read {what}: {ryu_wire.error_name(reply)}")
-                yield reply
-                more = reply.flags & ofp.OFPMPF_REPLY_MORE
-        finally:
-            self._awaited.discard(xid)
+        self._awaited.discard(xid)
 
-    def _apply(self, plan: Plan) -> Applied | Refused:
-        """Meters that come, the bundle, meters that leave; what is refused ends it."""
-        for errors in (self._send(plan.before), self._bundle(plan.bundle), self._send(plan.after)):
-            if errors:
-                return Refused(self.datapath.id, tuple(errors[:ERRORS]))
-        return Applied(self.datapath.id)
+    # ---- changing ----
 
-    def _send(self, steps: tuple[Step, ...]) -> list[str]:
-        """Steps that cannot be in a bundle, and a barrier; what the switch refused."""
-        if not steps:
-            return []
-        sent = {self._queue(ryu_wire.message(self.datapath, step)): step for step in steps}
-        barrier = self._ask(parser.OFPBarrierRequest(self.datapath))
-        errors = []
-        while True:
-            answer = self._next()
-            if isinstance(answer, ErrorMessage) and answer.xid in sent:
-                errors.append(ryu_wire.refused_step(sent[answer.xid], answer))
-            elif answer.xid == barrier:
-                self._awaited.clear()
-                return errors
+    def _apply(self, command: Apply) -> Applied | Refused:
+        """Meters that come, the bundle, meters that leave; what is refused ends it.
 
-    def _bundle(self, planned: tuple[Step, ...]) -> list[str]:
-        """One atomic, ordered bundle; what the switch refused.
-
-        It is closed before it is committed, so that every step is known to be in it.
+        All messages are fetched before the first is sent: a bundle that waits for more of them may expire.
         """
-        if not planned:
-            return []
+        dpid = self.datapath.id
+        parts: Parts = self._tables.call("prepare", dpid, command.verbs)
+        self._errors = []
         bundle = next(self._bundles)
-        steps: dict[int, Step] = {}
-        errors: list[str] = []
+        before = self._messages(0, parts.before)
+        bundled = self._messages(parts.before, parts.bundle, bundle)
+        after = self._messages(parts.before + parts.bundle, parts.after)
+        self._outside(before, parts.before)
+        if not self._errors:
+            self._bundle(bundled, bundle, parts.bundle)
+        if not self._errors:
+            self._outside(after, parts.after)
+        if not self._errors:
+            return Applied(dpid, self._tables.call("told", dpid))
+        blame: Blame = self._tables.call("refused", dpid, [number for number, _ in self._errors])
+        errors = (f"{step}: {error}" for step, (_, error) in zip(blame.steps, self._errors, strict=True))
+        return Refused(dpid, tuple(errors), blame.known)
 
-        def control(request: int, what: str) -> None:
-            xid = self._ask(ryu_wire.bundle_control(self.datapath, bundle, request))
-            while True:
-                answer = self._next()
-                if isinstance(answer, ErrorMessage) and answer.xid in steps:
-                    errors.append(ryu_wire.refused_step(steps[answer.xid], answer))
-                elif isinstance(answer, ErrorMessage) and answer.xid == xid:
-                    raise _Refused(f"cannot {what} a bundle: {ryu_wire.error_name(answer)}")
-                elif answer.xid == xid:
-                    return
+    def _messages(self, first: int, number: int, bundle: int | None = None) -> list[bytes]:
+        """So many messages from the first on, in chunks. What is refused of them is known from now on."""
+        chunks = []
+        for start in range(first, first + number, STEPS):
+            some = min(STEPS, first + number - start)
+            xid = self._reserve(some)
+            self._sent.append((xid, start, some))
+            self._sent.sort()
+            self._awaited.update(range(xid, xid + some))
+            chunks.append(self._tables.call("encode", self.datapath.id, start, some, xid, bundle))
+        return chunks
 
+    def _reserve(self, number: int) -> int:
+        """The first of so many xids in a row that are used for nothing else."""
+        channel = self.datapath
+        if channel.xid + number > ofp.MAX_XID:
+            channel.xid = 0
+        first: int = channel.xid + 1
+        channel.xid += number
+        return first
+
+    def _step_of(self, xid: int) -> int | None:
+        """The number of the step that was sent with this xid."""
+        found = bisect_right(self._sent, xid, key=lambda each: each[0]) - 1
+        if found < 0:
+            return None
+        first, start, number = self._sent[found]
+        return start + xid - first if xid - first < number else None
+
+    def _outside(self, chunks: list[bytes], number: int) -> None:
+        """Send what cannot be in a bundle, and a barrier."""
+        if chunks:
+            for chunk in chunks:
+                self._send(chunk)
+            self._done(self._ask(parser.OFPBarrierRequest(self.datapath)), number, "wait for")
+
+    def _bundle(self, chunks: list[bytes], bundle: int, number: int) -> None:
+        """One atomic, ordered bundle. It is closed before it is committed, so that every step is known to be in it."""
+        if not chunks:
+            return
         try:
-            control(ofp.OFPBCT_OPEN_REQUEST, "open")
-            for step in planned:
-                steps[self._queue(ryu_wire.bundle_add(self.datapath, bundle, step))] = step
-            control(ofp.OFPBCT_CLOSE_REQUEST, "close")
-            if not errors:
-                control(ofp.OFPBCT_COMMIT_REQUEST, "commit")
-                return []
-            control(ofp.OFPBCT_DISCARD_REQUEST, "discard")
+            self._control(bundle, ofp.OFPBCT_OPEN_REQUEST, 0, "open")
+            for chunk in chunks:
+                if not self._errors:
+                    self._send(chunk)
+            self._control(bundle, ofp.OFPBCT_CLOSE_REQUEST, number, "close")
+            if self._errors:
+                self._control(bundle, ofp.OFPBCT_DISCARD_REQUEST, number, "discard")
+            else:
+                self._control(bundle, ofp.OFPBCT_COMMIT_REQUEST, number, "commit")
         except _Refused as refused:
-            if not errors:
+            if not self._errors:
                 raise
             _LOG.debug("%s", refused)
-        finally:
-            self._awaited.clear()
-        return errors
+
+    def _control(self, bundle: int, request: int, number: int, what: str) -> None:
+        self._done(self._ask(ryu_wire.bundle_control(self.datapath, bundle, request)), number, what)
+
+    def _done(self, xid: int, number: int, what: str) -> None:
+        """Wait for the answer with this xid, which comes after so many messages were dealt with."""
+        while True:
+            answer = self._next(number / MESSAGES_A_SECOND)
+            if answer.xid == xid:
+                if isinstance(answer, ErrorMessage):
+                    raise _Refused(f"cannot {what} a bundle: {ryu_wire.error_name(answer)}")
+                return

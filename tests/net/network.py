@@ -11,6 +11,7 @@ import itertools
 import json
 import os
 import re
+import secrets
 import signal
 import subprocess
 import sys
@@ -20,6 +21,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Self
 
+from mininet_topos.surroundings import INHERITED
 from portlb_app import packets
 from tests.support.helper import START, Helper
 
@@ -82,7 +84,8 @@ class Namespace:
         self._processes: list[subprocess.Popen[Any]] = []
         run("ip", "netns", "add", name)
         # No one else is on these links: IPv6 addresses are usable at once.
-        self.run("sysctl", "-qw", "net.ipv6.conf.default.accept_dad=0", "net.ipv6.conf.all.accept_dad=0")
+        alone = ("net.ipv6.conf.default.accept_dad=0", "net.ipv6.conf.all.accept_dad=0")
+        self.run("sysctl", "-qw", *alone, *INHERITED)
         self.run("ip", "link", "set", "lo", "up")
 
     def command(self, *argv: str) -> tuple[str, ...]:
@@ -140,7 +143,7 @@ class Network:
     _numbers = itertools.count()
 
     def __init__(self) -> None:
-        self._prefix = f"plb{os.getpid()}n{next(self._numbers)}"
+        self._prefix = f"plb{os.getpid()}{secrets.token_hex(2)}n{next(self._numbers)}"
         self._hosts: list[Namespace] = []
         self._links = itertools.count(1)
         self._directory = tempfile.TemporaryDirectory(prefix=f"{self._prefix}-")

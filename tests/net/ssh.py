@@ -29,7 +29,8 @@ class Login:
     def ssh(self, client: Namespace, address: str, command: str) -> subprocess.Popen[Any]:
         """A client that runs a command there."""
         return client.popen(
-            "ssh", "-i", str(self._key), "-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null",
+            "ssh", "-F", "none",
+            "-i", str(self._key), "-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null",
             "-o", "LogLevel=ERROR", "-o", "ConnectTimeout=10", f"root@{address}", command,
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         )  # fmt: skip

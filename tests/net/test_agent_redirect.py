@@ -530,7 +530,8 @@ def test_ssh_session_in_place(world4: World) -> None:
     world4.client_agent()
     world4.server_agent(["81=22", "82=22"], ["22=81"])
     ssh = world4.client.popen(
-        "ssh", "-i", str(directory / "user"), "-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null",
+        "ssh", "-F", "none",
+        "-i", str(directory / "user"), "-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null",
         "-o", "LogLevel=ERROR", f"root@{VIP}", "for i in $(seq 30); do echo $i; sleep 0.1; done",
         stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip

@@ -17,9 +17,9 @@ import pytest
 
 from portlb_app.openflow import SwitchState
 from portlb_app.pipeline import COOKIE, SERVICE, TABLES, pool_group
-from portlb_app.reconciler import Configuration
 from tests.ovs.controller import ControllerProcess, free_port, wait_for
 from tests.ovs.switch import Switch
+from tests.support.reconciling import Whole
 
 FIG2 = (Path(__file__).parents[2] / "flows/fig2/lb.yaml").read_text()
 PORTS = 5
@@ -35,7 +35,7 @@ def lb(dpid: int) -> str:
 
 
 def desired(text: str) -> SwitchState:
-    (target,) = Configuration.of(text).targets.values()
+    (target,) = Whole.of(text).targets.values()
     return target.state
 
 
@@ -259,7 +259,9 @@ def test_a_switch_nobody_configured_and_one_of_another_version_are_told_apart_an
     assert code == 200, body
     assert differs(switch, name, lb(dpid)) == ""
     code, body = controller.request("PUT", "/v1/config", lb(dpid + 1))
-    assert code == 200, body
+    assert code == 409 and "?wait=accepted" in body, body
+    code, body = controller.request("PUT", "/v1/config?wait=accepted", lb(dpid + 1))
+    assert code == 202 and json.loads(body)["configuration"] == "unverified", body
     assert switch.dump_flows(name) == [], "a switch that is configured no more is emptied of what is ours"
 
     switch.vsctl("set", "bridge", name, "protocols=OpenFlow13")
@@ -329,10 +331,10 @@ def raw(controller: ControllerProcess, request: bytes) -> bytes:
 
 def test_http_that_is_odd_or_broken_is_answered_and_costs_nobody_else(start: Start) -> None:
     controller = start(FIG2)
-    head = b"PUT /v1/config HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n"
+    head = b"PUT /v1/config?wait=accepted HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n"
     text = FIG2.encode()
     chunked = head + b"Transfer-Encoding: chunked\r\n\r\n%x\r\n%s\r\n0\r\n\r\n" % (len(text), text)
-    assert raw(controller, chunked).startswith(b"HTTP/1.1 200 OK\r\n")
+    assert raw(controller, chunked).startswith(b"HTTP/1.1 202 Accepted\r\n")
     assert raw(controller, head + b"Content-Length: 9999999\r\n\r\n").startswith(b"HTTP/1.1 4")
     for length in (b"-5", b"abc"):
         assert raw(controller, head + b"Content-Length: %s\r\n\r\nabc" % length).split()[1].startswith(b"4")
@@ -352,16 +354,17 @@ def test_of_two_changes_to_one_configuration_the_second_is_refused(start: Start,
     controller = start(FIG2)
     tag = controller.status()["etag"]
     first, second = FIG2.replace("12]", "12, 13]"), FIG2.replace("12]", "12, 14]")
-    code, body = controller.request("PUT", "/v1/config", first, **{"If-Match": tag})
-    assert code == 200, body
+    code, body = controller.request("PUT", "/v1/config?wait=accepted", first, **{"If-Match": tag})
+    assert code == 202, body
     assert json.loads(body)["etag"] != tag
-    code, body = controller.request("PUT", "/v1/config", second, **{"If-Match": tag})
+    code, body = controller.request("PUT", "/v1/config?wait=accepted", second, **{"If-Match": tag})
     assert (code, json.loads(body)["etag"]) == (412, controller.status()["etag"])
-    assert controller.request("PUT", "/v1/config", second, **{"If-Match": '"1"'})[0] == 412
-    assert controller.request("PUT", "/v1/config", second, **{"If-None-Match": "*"})[0] == 412
+    assert controller.request("PUT", "/v1/config?wait=accepted", second, **{"If-Match": '"1"'})[0] == 412
+    assert controller.request("PUT", "/v1/config?wait=accepted", second, **{"If-None-Match": "*"})[0] == 412
     assert controller.request("GET", "/v1/config") == (200, first)
     assert (tmp_path / "lb.yaml").read_text() == first
     foreign = {"If-Match": "*", "Origin": "http://example.org"}
     assert controller.request("PUT", "/v1/config", second, **foreign)[0] == 403
-    assert controller.request("PUT", "/v1/config", second, **{"If-Match": controller.status()["etag"]})[0] == 200
+    now = {"If-Match": controller.status()["etag"]}
+    assert controller.request("PUT", "/v1/config?wait=accepted", second, **now)[0] == 202
     assert (tmp_path / "lb.yaml").read_text() == second

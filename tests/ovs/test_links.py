@@ -11,13 +11,14 @@ import pytest
 from portlb_app.config import Link
 from portlb_app.links import HOLD
 from portlb_app.openflow import SwitchState
-from portlb_app.reconciler import DRAIN, Configuration
+from portlb_app.reconciler import DRAIN
 from tests.ovs.controller import ControllerProcess, wait_for
 from tests.ovs.switch import Switch
 from tests.ovs.test_controller import changes_sent
+from tests.support.reconciling import Whole
 
 TEXT = (Path(__file__).parents[2] / "flows/leafspine/lb.yaml").read_text()
-WHOLE = Configuration.of(TEXT)
+WHOLE = Whole.of(TEXT)
 NAMES = {switch.name: switch.dpid for switch in WHOLE.config.switches}
 PORTS = {name: (1, 2, 3, 4) if name.startswith("leaf") else (1, 2, 3) for name in NAMES}
 CUT, *_ = WHOLE.config.links
@@ -186,7 +187,7 @@ def test_a_new_configuration_is_for_the_links_that_work(fabric: Fabric) -> None:
     text = TEXT.replace("[a, b, c, d]", "[a, b, c]")
     code, body = fabric.controller.request("PUT", "/v1/config", text)
     assert code == 200, body
-    wanted = Configuration.of(text).without(frozenset({CUT})).targets.values()
+    wanted = Whole.of(text).without(frozenset({CUT})).targets.values()
     assert fabric.holds({target.name: target.state for target in wanted})
 
 

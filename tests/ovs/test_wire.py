@@ -296,7 +296,8 @@ def test_meters_as_text_are_what_the_wire_sent(switch: Switch, bridge: str, wire
 def test_meters_change_and_leave_after_the_flows_that_use_them(wire: Wire) -> None:
     """Open vSwitch takes no meters in a bundle, and with a meter its flows leave: so the order of a plan is kept."""
     use = flow(1, ToMeter(METER), ToController())
-    first = SwitchState(frozenset({use}), frozenset(), frozenset({Meter(METER, 100, METER_MARK), Meter(METER + 1, 5, METER_MARK)}))
+    meters = frozenset({Meter(METER, 100, METER_MARK), Meter(METER + 1, 5, METER_MARK)})
+    first = SwitchState(frozenset({use}), frozenset(), meters)
     assert wire.converge(first) == [] and wire.read() == first
     changed = replace(first, meters=frozenset({Meter(METER, 200, METER_MARK)}))
     assert wire.converge(changed) == [] and wire.read() == changed
@@ -560,7 +561,9 @@ def test_a_port_is_up_unless_it_is_set_down_or_has_no_carrier(config: int, state
     described = struct.pack("!IH2x6s2x16sII", 7, 48, bytes(6), b"p", config, state) + bytes(8)
     for reason, there in ((ofp.OFPPR_ADD, True), (ofp.OFPPR_MODIFY, True), (ofp.OFPPR_DELETE, False)):
         message = struct.pack("!BBHIB7x", 6, ofp.OFPT_PORT_STATUS, 64, 1, reason) + described
-        assert messages.port_status(message) == (messages.Port(7, up), there)
+        port = messages.Port(7, "p", not config & ofp.OFPPC_PORT_DOWN, not state & ofp.OFPPS_LINK_DOWN)
+        assert messages.port_status(message) == (port, there)
+        assert port.up is up
 
 
 @pytest.mark.parametrize("length", [0, 39, 57, 65535])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from portlb_app.config import Connector, Link
-from portlb_app.links import HOLD, HOLD_UNHEARD, End, Links
+from portlb_app.links import HALF_LIFE, HOLD, HOLD_UNHEARD, MAX_HOLD, End, Links
 
 A, B, C = 1, 2, 3
 AB = Link(Connector("a", 1), Connector("b", 1))
@@ -53,7 +53,28 @@ def test_a_link_that_flaps_stays_down(links: Links) -> None:
     for flap in range(20):
         links.see(A, frozenset() if flap % 2 == 0 else frozenset({1}))
         assert links.judge(ENDS, flap * HOLD * 0.9) == {AB}
-    assert links.judge(ENDS, 19 * HOLD * 0.9 + HOLD) == frozenset()
+
+
+def test_a_link_that_flaps_slowly_is_used_ever_less(links: Links) -> None:
+    """Down for 2.5 s, up for 2.5 s: it costs four changes in 100 s, not forty. Then it is left alone until it rests."""
+    changes, before = 0, links.down
+    for tenth in range(1000):
+        links.see(A, frozenset() if tenth % 50 < 25 else frozenset({1}))
+        changes += links.judge(ENDS, tenth / 10) != before
+        before = links.down
+    assert changes <= 5 and links.down == {AB}
+    assert HOLD < links.hold(AB, 100.0) <= MAX_HOLD
+    links.see(A, frozenset({1}))
+    assert links.judge(ENDS, 100.0) == {AB}
+    assert links.judge(ENDS, 100.0 + MAX_HOLD) == frozenset()
+
+
+def test_that_a_link_flapped_is_forgotten(links: Links) -> None:
+    for flap in range(20):
+        links.see(A, frozenset() if flap % 2 == 0 else frozenset({1}))
+        links.judge(ENDS, flap * 0.1)
+    assert links.hold(AB, 2.0) == MAX_HOLD
+    assert links.hold(AB, 2.0 + 10 * HALF_LIFE) == HOLD
 
 
 def test_a_switch_that_is_not_heard_leaves_it_to_the_other_end(links: Links) -> None:

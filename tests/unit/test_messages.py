@@ -59,7 +59,7 @@ def test_what_is_read() -> None:
     assert messages.offered_versions(message(0, version=4)) == {1, 2, 3, 4}
     assert messages.features(features(0xABC, auxiliary=3)) == (0xABC, 3)
     assert messages.port_descriptions(multipart(13, port(40) + port(48, bytes(8), 2, state=1), flags=1)) == (
-        [Port(1, True), Port(2, False)],
+        [Port(1, "p"), Port(2, "p", has_carrier=False)],
         True,
     )
     assert messages.answer(ERROR) == messages.ErrorMessage(1, 2, 9, 0, bytes(64))

@@ -3,37 +3,43 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from portlb_app.openflow import Flow, Output, SwitchState, match
-from portlb_app.pipeline import COOKIE
-from portlb_app.plan import apply, diff
-from portlb_app.reconciler import (
+from portlb_app.config import Problem
+from portlb_app.events import (
     Answer,
-    Applied,
-    Apply,
     Busy,
-    Command,
-    ConfigProposed,
-    Configuration,
-    Event,
+    Interrupted,
     Live,
+    Loaded,
     Log,
+    LostSwitches,
+    Mistaken,
+    NoSwitch,
+    NotComputed,
+    PortsSeen,
     ReadState,
-    Reconciler,
-    Refused,
     RefusedBySwitches,
-    StateRead,
     SwitchConnected,
     SwitchDisconnected,
-    Target,
+    TablesLost,
     Tick,
     TimedOut,
 )
+from portlb_app.messages import Port
+from portlb_app.openflow import Flow, Output, SwitchState, match
+from portlb_app.pipeline import COOKIE
+from portlb_app.plan import apply, diff
+from portlb_app.reconciler import AGAIN
+from portlb_app.tables import Mistakes
+from portlb_app.trial import ENTRIES_A_SECOND, MESSAGES_A_SECOND
+from tests.support.reconciling import Applied, Apply, Fed, Loop, Propose, Refused, StateRead, Wanted, Wants, Whole
 
+FLOWS = Path(__file__).parents[2] / "flows"
 INTERVAL = 30.0
 A, B, STRANGER = 1, 2, 99
 
@@ -42,9 +48,9 @@ def state(*ports: int) -> SwitchState:
     return SwitchState(frozenset(Flow(0, 1, match(in_port=port), (Output(9),), COOKIE) for port in ports))
 
 
-def configuration(text: str, **states: SwitchState) -> Configuration:
+def configuration(text: str, **states: SwitchState) -> Whole:
     """A configuration of switches a (datapath id 1) and b (2)."""
-    return Configuration(text, {{"a": A, "b": B}[name]: Target(name, each) for name, each in states.items()})
+    return Whole(text, {{"a": A, "b": B}[name]: Wanted(name, each) for name, each in states.items()})
 
 
 OLD = configuration("old", a=state(1, 2), b=state(1))
@@ -55,14 +61,15 @@ EMPTY = SwitchState()
 class Session:
     """A reconciler, the time, and what it commanded, logs apart."""
 
-    def __init__(self) -> None:
-        self.reconciler = Reconciler(OLD, INTERVAL)
+    def __init__(self, live: Whole = OLD) -> None:
+        self.loop = Loop(live, INTERVAL)
+        self.reconciler = self.loop.reconciler
         self.now = 0.0
         self.logs: list[str] = []
 
-    def __call__(self, event: Event, after: float = 0.0) -> list[Command]:
+    def __call__(self, event: Fed, after: float = 0.0) -> list[Wants]:
         self.now += after
-        commands = self.reconciler.handle(event, self.now)
+        commands = self.loop.handle(event, self.now)
         self.logs += [command.text for command in commands if isinstance(command, Log)]
         return [command for command in commands if not isinstance(command, Log)]
 
@@ -75,8 +82,8 @@ class Session:
         assert self(StateRead(dpid, OLD.targets[dpid].state)) == []
         assert self.state(dpid) == "synced"
 
-    def propose(self, ticket: int = 1, what: Configuration = NEW) -> list[Command]:
-        return self(ConfigProposed(ticket, what, self.now + 15))
+    def propose(self, ticket: int = 1, what: Whole = NEW, unverified: bool = False) -> list[Wants]:
+        return self(Propose(ticket, what, unverified=unverified))
 
 
 @pytest.fixture
@@ -181,7 +188,7 @@ def test_a_proposal_is_live_when_all_connected_switches_have_it(session: Session
 
 
 def test_absent_switches_do_not_hold_a_proposal_up_and_get_it_later(session: Session) -> None:
-    assert session.propose() == [Answer(1, Live())]
+    assert session.propose(unverified=True) == [Answer(1, Live(verified=False))]
     session(SwitchConnected(A))
     assert session(StateRead(A, state(1, 2))) == [Apply(A, diff(state(1, 2), state(1, 3)))]
 
@@ -237,7 +244,7 @@ def test_a_proposal_has_a_deadline(session: Session) -> None:
     session.propose()
     session(StateRead(A, state(1, 3)))
     assert session(Tick(), after=14) == []
-    assert session(Tick(), after=1) == [Answer(1, TimedOut(("b",))), ReadState(A)]
+    assert session(Tick(), after=2) == [Answer(1, TimedOut(("b",))), ReadState(A)]
     assert session(StateRead(B, state(1))) == []
     assert session.state(B) == "synced"
 
@@ -258,12 +265,229 @@ def test_a_switch_that_connects_during_a_proposal_takes_part(session: Session) -
     assert session(StateRead(B, state(4))) == [Answer(1, Live())]
 
 
-def test_losing_the_last_switch_that_lacks_it_makes_a_proposal_live(session: Session) -> None:
+def test_a_switch_that_is_lost_over_a_proposal_withdraws_it(session: Session) -> None:
+    """Also if all others have it, and it is the only one that has not."""
     session.sync(A)
     session.sync(B)
     session.propose()
     session(StateRead(A, state(1, 3)))
-    assert session(SwitchDisconnected(B)) == [Answer(1, Live())]
+    assert session(SwitchDisconnected(B)) == [Answer(1, LostSwitches(("b",))), ReadState(A)]
+    assert session(StateRead(A, state(1, 3))) == [Apply(A, diff(state(1, 3), state(1, 2)))]
+    assert session.reconciler.text == "old"
+
+
+def test_a_switch_that_connects_anew_over_a_proposal_was_lost(session: Session) -> None:
+    session.sync(A)
+    session.propose()
+    assert session(SwitchConnected(A)) == [Answer(1, LostSwitches(("a",))), ReadState(A)]
+
+
+def test_a_switch_that_is_lost_before_the_trial_begins_is_absent(session: Session) -> None:
+    """While the proposal is compiled nobody was told anything."""
+    session.sync(A)
+    session.sync(B)
+    session.loop.slow = True
+    assert session.propose() == []
+    session(SwitchDisconnected(B))
+    assert session.loop.compute(session.now) == [ReadState(A)]
+    assert session(StateRead(A, state(1, 3))) == [Answer(1, Live())]
+
+
+def test_without_a_switch_nothing_shows_that_a_proposal_works(session: Session) -> None:
+    assert session.propose() == [Answer(1, NoSwitch())]
+    session(SwitchConnected(STRANGER))
+    assert session.propose(2) == [Answer(2, NoSwitch())]
+    assert session.reconciler.text == "old"
+    session.sync(A)
+    assert session.reconciler.status(0).verified
+
+
+def test_what_is_wanted_all_the_same_is_unverified_until_a_switch_has_it(session: Session) -> None:
+    session.sync(A)
+    assert session.reconciler.status(0).verified
+    session(SwitchDisconnected(A))
+    assert session.propose(unverified=True) == [Answer(1, Live(verified=False))]
+    assert not session.reconciler.status(0).verified
+    assert session.logs[-1] == "configuration 2 is live, but unverified: no switch is connected that has it"
+    session(SwitchConnected(A))
+    session(StateRead(A, state(1, 3)))
+    assert session.reconciler.status(0).verified
+
+
+def test_a_switch_that_refuses_what_is_unverified_gets_the_last_good_tables(session: Session) -> None:
+    session.sync(A)
+    session(SwitchDisconnected(A))
+    session.propose(unverified=True)
+    session(SwitchConnected(A))
+    assert session(StateRead(A, EMPTY)) == [Apply(A, diff(EMPTY, state(1, 3)))]
+    assert session(Refused(A, ("table full",))) == [ReadState(A)]
+    assert session(StateRead(A, EMPTY)) == [Apply(A, diff(EMPTY, state(1, 2)))]
+    session(Applied(A))
+    session(StateRead(A, state(1, 2)))
+    assert (session.state(A), session.reconciler.text) == ("synced", "old")
+    assert any("the last good one is live again" in line for line in session.logs)
+
+
+def test_a_switch_in_error_holds_up_only_itself(session: Session) -> None:
+    session.sync(A)
+    session.sync(B)
+    session(Tick(), after=INTERVAL)
+    session(StateRead(A, state(1, 2)))
+    session(StateRead(B, EMPTY))
+    session(Refused(B, ("table full",)))
+    assert session.propose() == [ReadState(A), ReadState(B)]
+    session(StateRead(A, state(1, 2)))
+    session(Applied(A))
+    assert session(StateRead(A, state(1, 3))) == [], "the other one is tried, too"
+    session(StateRead(B, EMPTY))
+    assert session(Refused(B, ("table full",))) == [Answer(1, Live())]
+    assert (session.state(A), session.state(B)) == ("synced", "error")
+
+
+def test_nobody_waits_for_a_switch_in_error_longer_than_for_others(session: Session) -> None:
+    session.sync(A)
+    session.sync(B)
+    session(Tick(), after=INTERVAL)
+    session(StateRead(A, state(1, 2)))
+    session(Refused(B, ("it cannot be read",)))
+    session.propose()
+    session(StateRead(A, state(1, 3)))
+    assert session(Tick(), after=16) == [Answer(1, Live())]
+
+
+def test_if_all_switches_are_in_error_they_decide(session: Session) -> None:
+    """A proposal is the way out."""
+    session(SwitchConnected(A))
+    session(StateRead(A, EMPTY))
+    session(Refused(A, ("table full",)))
+    session.propose()
+    session(StateRead(A, EMPTY))
+    session(Applied(A))
+    assert session(StateRead(A, state(1, 3))) == [Answer(1, Live())]
+
+
+def test_a_trial_takes_longer_for_more_to_tell(session: Session) -> None:
+    session.sync(A)
+    many = SwitchState(frozenset(Flow(0, 1, match(in_port=port), (Output(9),), COOKIE) for port in range(3000)))
+    session.propose(what=configuration("many", a=many, b=state(1)))
+    more = 2999 / MESSAGES_A_SECOND + 3000 / ENTRIES_A_SECOND
+    session(StateRead(A, state(1, 2)))
+    assert session(Tick(), after=15 + more - 0.1) == []
+    assert session(Tick(), after=0.2) == [Answer(1, TimedOut(("a",)))]
+
+
+# ---- the tables are elsewhere ----------------------------------------------------------------------------------------
+
+
+def test_while_it_is_compiled_everything_goes_on(session: Session) -> None:
+    session.sync(A)
+    session.loop.slow = True
+    assert session.propose(what=NEW) == []
+    assert session(Propose(2, configuration("other", a=state(5)))) == [Answer(2, Busy())]
+    assert session(Tick(), after=INTERVAL) == [ReadState(A)]
+    assert session(StateRead(A, state(1))) == [Apply(A, diff(state(1), state(1, 2)))], "drift is put right"
+    session.loop.slow = False
+    assert session.loop.compute(session.now) == [], "one thing is in flight"
+    assert session(Applied(A)) == [ReadState(A)]
+    session(StateRead(A, state(1, 2)))
+    session(Applied(A))
+    assert session(StateRead(A, state(1, 3))) == [Answer(1, Live())]
+
+
+def test_a_lost_process_fails_what_is_compiled_and_everything_is_read_again(session: Session) -> None:
+    session.sync(A)
+    session.loop.slow = True
+    session.propose()
+    session.loop.lose()
+    assert session(TablesLost("out of memory")) == [Answer(1, NotComputed("out of memory"))]
+    assert session.state(A) == "reading"
+    session.loop.slow = False
+    assert session.loop.compute(session.now) == [ReadState(A)]
+    assert session(StateRead(A, state(1, 2))) == []
+    assert (session.state(A), session.reconciler.text) == ("synced", "old")
+    assert any("out of memory" in line for line in session.logs)
+
+
+def test_what_was_in_flight_when_the_process_was_lost_is_asked_again(session: Session) -> None:
+    session(SwitchConnected(A))
+    session.loop.lose()
+    assert session(TablesLost("killed")) == []
+    assert session(Interrupted(A)) == [ReadState(A)]
+    session(StateRead(A, EMPTY))
+    session.loop.lose()
+    session(TablesLost("killed"))
+    assert session(Interrupted(A)) == [ReadState(A)]
+
+
+def test_what_is_live_and_cannot_be_compiled_is_said_and_tried_again(session: Session) -> None:
+    session.sync(A)
+    session.loop.slow = True
+    session.loop.lose()
+    session(TablesLost("out of memory"))
+    session.loop.lose()
+    assert session(TablesLost("out of memory")) == []
+    assert not session.loop.waiting, "not at once"
+    session.loop.slow = False
+    assert session(Tick(), after=AGAIN) == [ReadState(A)]
+
+
+def test_a_trial_begins_with_its_own_tables(session: Session) -> None:
+    """Not with those of the live configuration, which may become the goal while the proposal is read."""
+    session.sync(A)
+    session.loop.slow = True
+    session.loop.lose()
+    session(TablesLost("killed"))
+    session.propose()
+    assert session.loop.compute(session.now) == [ReadState(A)]
+    session(StateRead(A, state(1, 2)))
+    session(Applied(A))
+    assert session(StateRead(A, state(1, 3))) == [Answer(1, Live())]
+
+
+def test_a_text_with_mistakes_is_answered_by_them(session: Session) -> None:
+    session.sync(A)
+    mistakes = Mistakes((Problem("vips", "no"),))
+    session.loop.slow = True
+    session.propose()
+    assert session(Loaded(1, mistakes)) == [Answer(1, Mistaken(mistakes))]
+    assert session.state(A) == "synced"
+
+
+# ---- ports -----------------------------------------------------------------------------------------------------------
+
+
+def test_a_port_that_is_not_as_it_should_be_is_said_once_a_change() -> None:
+    """The network side, and connectors of servers; what else a switch has does not matter."""
+    whole = Whole.of((FLOWS / "fig2/lb.yaml").read_text())
+    session = Session(whole)
+    ports = {number: Port(number, f"b{number}") for number in range(1, 7)}
+    session(SwitchConnected(1, ports))
+    (dpid,) = whole.targets
+
+    def said(seen: dict[int, Port]) -> list[str]:
+        session.logs.clear()
+        session(PortsSeen({dpid: seen}))
+        session(Tick())
+        (switch,) = session.reconciler.status(0).switches
+        assert {f"s1: {each}" for each in switch.ports} >= {line for line in session.logs if "as it should" not in line}
+        return session.logs
+
+    assert said(ports) == []
+    without = {number: port for number, port in ports.items() if number != 2}
+    assert said(without) == ["s1: port 2, connector of a: there is no such port"]
+    assert said(without) == []
+    assert said({**ports, 2: Port(2, "b2", is_enabled=False)}) == ["s1: port 2 (b2), connector of a: it is set down"]
+    assert said({**ports, 1: Port(1, "b1", has_carrier=False)}) == [
+        "s1: port 1 (b1), network side: it has no carrier",
+        "s1: port 2 is as it should be",
+    ]
+    assert said({**ports, 3: Port(3, "x")}) == [
+        "s1: port 3 (x), connector of b: it is another interface: b3 was here before",
+        "s1: port 1 is as it should be",
+    ]
+    assert said({**ports, 6: Port(6, "b6", has_carrier=False)}) == ["s1: port 3 is as it should be"]
+    session(SwitchDisconnected(dpid))
+    assert session.reconciler.status(0).switches[0].ports == ()
 
 
 def test_a_switch_that_is_configured_no_more_is_emptied_then_unknown(session: Session) -> None:
@@ -281,10 +505,10 @@ def test_a_switch_that_is_configured_no_more_is_emptied_then_unknown(session: Se
 def test_a_switch_only_a_withdrawn_proposal_named_is_emptied(session: Session) -> None:
     session.sync(A)
     session(SwitchConnected(STRANGER))
-    both = Configuration("both", {**OLD.targets, STRANGER: Target("new", state(7))})
+    both = Whole("both", {**OLD.targets, STRANGER: Wanted("new", state(7))})
     session.propose(what=both)
     assert session(StateRead(STRANGER, EMPTY)) == [Apply(STRANGER, diff(EMPTY, state(7)))]
-    assert session(Tick(), after=15)[0] == Answer(1, TimedOut(("a", "new")))
+    assert session(Tick(), after=16)[0] == Answer(1, TimedOut(("a", "new")))
     assert session(Applied(STRANGER)) == [ReadState(STRANGER)]
     assert session(StateRead(STRANGER, state(7))) == [Apply(STRANGER, diff(state(7), EMPTY))]
     session(Applied(STRANGER))
@@ -314,7 +538,7 @@ class World:
         self.last_good = "old"
         self.tickets = 0
 
-    def feed(self, event: Event, after: float = 0.0) -> None:
+    def feed(self, event: Fed, after: float = 0.0) -> None:
         for command in self.session(event, after):
             if isinstance(command, Answer):
                 assert command.ticket not in self.answers, "answered once"
@@ -355,7 +579,7 @@ class World:
         self.tickets += 1
         what = NEW if dpid == A else configuration("only b", b=state(5))
         what = replace(what, text=f"{self.tickets}")
-        self.feed(ConfigProposed(self.tickets, what, self.session.now + 15))
+        self.feed(Propose(self.tickets, what, unverified=True))
 
     def pass_time(self, dpid: int) -> None:
         self.feed(Tick(), after=dpid * 10.0)
@@ -380,12 +604,14 @@ def test_whatever_happened_switches_that_obey_converge_to_the_last_good_configur
         while world.in_flight:
             world.obey(next(iter(world.in_flight)))
     assert set(world.answers) == set(range(1, world.tickets + 1)), "every proposal is answered"
-    live = [ticket for ticket, outcome in world.answers.items() if outcome == Live()]
-    text = world.session.reconciler.text
-    assert text == (str(live[-1]) if live else "old")
-    status = world.session.reconciler.status(world.session.now)
-    assert status.generation == 1 + len(live)
+    live = [ticket for ticket, outcome in world.answers.items() if isinstance(outcome, Live)]
+    status, text = world.session.reconciler.status(world.session.now), world.session.reconciler.text
+    fallen_back = sum("the last good one is live again" in line for line in world.session.logs)
+    assert status.generation == 1 + len(live) + fallen_back
+    if not fallen_back:
+        assert text == (str(live[-1]) if live else "old")
     for switch in status.switches:
         assert switch.state == ("synced" if switch.dpid in world.connected else "absent")
         if switch.dpid in world.connected:
-            assert world.held[switch.dpid] == world.session.reconciler._live.targets[switch.dpid].state
+            live_now = world.session.loop.whole(world.session.reconciler.live)
+            assert world.held[switch.dpid] == live_now.targets[switch.dpid].state

@@ -1,0 +1,149 @@
+"""The process with the tables, as the loop sees it: jobs go out one at a time, and nobody but who asks waits.
+
+A job has a time; a process that takes longer, or dies, is killed and another one started, which knows nothing. That is
+told (`on_lost`), and everybody who waits for an answer gets `Lost`.
+"""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+import sys
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from eventlet.event import Event as Signal
+from ryu.lib import hub
+
+from portlb_app import ryu_threads, ryu_worker
+from portlb_app.config import Config, ConfigError
+from portlb_app.tables import Compiled, Mistakes, Unknown, Unreadable
+
+JOB_SECONDS = 60.0
+COMPILE_SECONDS = 120.0
+"""How long one job may take: compiling and loading, and all others, which are of at most some thousand entries."""
+FIRST_PAUSE = 0.5
+LONGEST_PAUSE = 60.0
+"""Seconds between the death of a process and the next one's start; twice as long each time without an answer."""
+
+
+class Lost(Exception):
+    """The process with the tables ended; str() says why."""
+
+
+@dataclass
+class _Job:
+    name: str
+    arguments: tuple[Any, ...]
+    answer: Signal = field(default_factory=Signal)
+    wanted: bool = True
+
+
+class TablesProcess:
+    """Starts the process at once; ends it when `close` is called."""
+
+    def __init__(self) -> None:
+        self.on_lost: Callable[[str], None] = lambda _reason: None
+        """Told why a process has ended, before those who wait for its answers."""
+        self._jobs: deque[_Job] = deque()
+        self._something = hub.Event()
+        self._pause = FIRST_PAUSE
+        self._start()
+
+    def serve(self) -> None:
+        """Send jobs and hand out answers for ever."""
+        while True:
+            self._something.wait()
+            self._something.clear()
+            while self._jobs:
+                job = self._jobs.popleft()
+                if job.wanted:
+                    self._do(job)
+
+    def call(self, name: str, *arguments: Any) -> Any:
+        """The answer to a job; Lost, or the error the job ends with."""
+        job = self._put(name, arguments)
+        try:
+            return job.answer.wait()
+        finally:
+            job.wanted = False  # who was killed meanwhile wants nothing any more
+
+    def tell(self, name: str, *arguments: Any) -> None:
+        """Have a job done whose answer does not matter."""
+        self._put(name, arguments)
+
+    def first(self, text: str) -> tuple[Config, Compiled]:
+        """What a text means, and goal 1 made of it; ConfigError, or Lost. Before anything else runs."""
+        try:
+            loaded = self._exchange("load", (text,), COMPILE_SECONDS)
+            made = loaded if isinstance(loaded, Mistakes) else self._exchange(
+                "compile", (1, text, frozenset(), ()), COMPILE_SECONDS
+            )
+        except TimeoutError:
+            raise Lost(f"it takes more than {COMPILE_SECONDS:g} s") from None
+        except (OSError, EOFError):
+            raise Lost("the process that does it ended; if it says no more, for want of memory") from None
+        if isinstance(made, Mistakes):
+            raise ConfigError(made.problems)
+        return loaded, made
+
+    def close(self) -> None:
+        """End the process."""
+        self._connection.close()
+        self._process.kill()
+        self._process.wait()
+
+    def _put(self, name: str, arguments: tuple[Any, ...]) -> _Job:
+        job = _Job(name, arguments)
+        self._jobs.append(job)
+        if not self._something.is_set():
+            self._something.set()
+        return job
+
+    def _start(self) -> None:
+        ours, theirs = socket.socketpair()
+        with theirs:
+            command = [sys.executable, "-m", ryu_worker.__name__, str(theirs.fileno())]
+            self._process = subprocess.Popen(command, stdin=subprocess.DEVNULL, pass_fds=[theirs.fileno()])
+        self._connection = ours
+
+    def _do(self, job: _Job) -> None:
+        seconds = COMPILE_SECONDS if job.name in ("load", "compile") else JOB_SECONDS
+        try:
+            job.answer.send(self._exchange(job.name, job.arguments, seconds))
+        except (Unknown, Unreadable) as error:
+            job.answer.send_exception(error)
+        except TimeoutError:
+            self._restart(job, f"{job.name} takes more than {seconds:g} s")
+        except (OSError, EOFError):
+            self._restart(job, f"it ended in {job.name}; if it says no more, for want of memory")
+        else:
+            self._pause = FIRST_PAUSE
+
+    def _exchange(self, name: str, arguments: tuple[Any, ...], seconds: float) -> Any:
+        self._connection.settimeout(seconds)
+        ryu_worker.send(self._connection, (name, arguments))
+        value, error = ryu_worker.receive(self._connection)
+        if error is not None:
+            raise error
+        return value
+
+    def _restart(self, job: _Job, reason: str) -> None:
+        """What waits is not done by a process that does not know what was told the one before."""
+        self.close()
+        waiting, self._jobs = [job, *self._jobs], deque()
+        self.on_lost(reason)
+        for each in waiting:
+            each.answer.send_exception(Lost(reason))
+        hub.sleep(self._pause)
+        self._pause = min(2 * self._pause, LONGEST_PAUSE)
+        self._start()
+
+
+def start() -> TablesProcess:
+    """A process, and the green thread that serves it."""
+    tables = TablesProcess()
+    ryu_threads.spawn_forever("who talks with the process with the tables", tables.serve)
+    return tables

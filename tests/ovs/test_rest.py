@@ -1,0 +1,195 @@
+"""The REST interface of a real controller: no client holds it, whatever it sends or does not take."""
+
+from __future__ import annotations
+
+import os
+import resource
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from tests.ovs.controller import ControllerProcess, wait_for
+
+FIG2 = (Path(__file__).parents[2] / "flows/fig2/lb.yaml").read_text()
+LARGE = FIG2 + "".join(f"# {number:0120}\n" for number in range(25_000))
+"""3 MB: an answer that fits into no buffer of a socket."""
+GET = b"GET /v1/status HTTP/1.1\r\nHost: localhost\r\n\r\n"
+SECONDS = 1.0
+"""What an honest request may take on a machine that is busy with other tests; an idle one takes a hundredth of it."""
+MANY = 80
+IDLE_DESCRIPTORS = 15
+"""Open files of a controller without connections, at most."""
+
+
+@pytest.fixture(scope="module")
+def controller(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControllerProcess]:
+    """A controller without switches, whose configuration is large."""
+    path = tmp_path_factory.mktemp("rest") / "lb.yaml"
+    path.write_text(LARGE)
+    started = ControllerProcess(path)
+    yield started
+    assert "Traceback" not in started.log.read_text()
+    assert started.close() == 0
+
+
+@pytest.fixture
+def crowd(controller: ControllerProcess) -> Iterator[ExitStack]:
+    """Closes what is entered."""
+    with ExitStack() as stack:
+        yield stack
+
+
+def connect(controller: ControllerProcess, crowd: ExitStack, count: int, sent: bytes) -> list[socket.socket]:
+    """So many connections that have sent this."""
+    connections = []
+    for _ in range(count):
+        connection = crowd.enter_context(socket.create_connection(("127.0.0.1", controller.rest_port), timeout=30))
+        connection.sendall(sent)
+        connections.append(connection)
+    return connections
+
+
+def honest(controller: ControllerProcess) -> float:
+    """Seconds of an honest request."""
+    start = time.monotonic()
+    assert controller.request("GET", "/v1/status")[0] == 200
+    return time.monotonic() - start
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        b"",
+        b"G",
+        GET[:-2],
+        b"PUT /v1/config HTTP/1.1\r\nHost: localhost\r\nContent-Length: 4000000\r\n\r\nswitches:",
+        b"PUT /v1/config HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nab",
+        GET.replace(b"status", b"config"),
+    ],
+    ids=["silent", "one byte", "no end of the head", "a body that does not come", "half a chunk", "takes no answer"],
+)
+def test_whoever_waits_holds_up_nobody(controller: ControllerProcess, crowd: ExitStack, sent: bytes) -> None:
+    """More connections than there are places, all waiting: the oldest gives way to an honest one, and to changes."""
+    connections = connect(controller, crowd, MANY, sent)
+    assert max(honest(controller) for _ in range(5)) < SECONDS
+    for connection in connections[-20:]:
+        connection.send(b"a")  # one byte each, now and then, is no progress
+    assert honest(controller) < SECONDS
+    assert controller.request("PUT", "/v1/config", LARGE)[0] == 200
+
+
+def test_a_head_has_a_deadline_as_a_whole(controller: ControllerProcess, crowd: ExitStack) -> None:
+    """A byte each second does not make it longer."""
+    (connection,) = connect(controller, crowd, 1, b"GET")
+    start, connection_is_open = time.monotonic(), True
+    connection.settimeout(1.0)
+    while connection_is_open and time.monotonic() - start < 12:
+        try:
+            connection.sendall(b"a")
+            connection_is_open = connection.recv(1000) != b""
+        except TimeoutError:
+            continue
+        except OSError:
+            break
+    assert 4 < time.monotonic() - start < 12
+
+
+def test_a_connection_is_for_one_request(controller: ControllerProcess, crowd: ExitStack) -> None:
+    """So what follows a request is never taken for another one."""
+    (connection,) = connect(controller, crowd, 1, GET + GET)
+    answer = b"".join(iter(lambda: connection.recv(1 << 16), b""))
+    assert answer.count(b"HTTP/1.1 200 OK") == 1
+    assert b"Connection: close" in answer
+    assert b"Cache-Control: no-store" in answer and b"X-Content-Type-Options: nosniff" in answer
+
+
+PUT = b"PUT /v1/config HTTP/1.1\r\nHost: localhost\r\n"
+SMUGGLED = FIG2.encode()
+LENGTH = b"Content-Length: %d\r\n\r\n" % len(SMUGGLED)
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        PUT + b"Transfer-Encoding: gzip, chunked\r\n\r\n" + PUT + LENGTH + SMUGGLED,
+        PUT + b"Content-Length: 3\r\nContent-Length: %d\r\n\r\n" % len(SMUGGLED) + SMUGGLED,
+        PUT + b"Content-Length: %d\r\nTransfer-Encoding: chunked\r\n\r\n" % len(SMUGGLED) + SMUGGLED,
+        PUT + b"Transfer-Encoding: chunked\r\n\r\nzz\r\n" + SMUGGLED,
+        PUT + b"Transfer-Encoding: chunked\r\n\r\n-5\r\n" + SMUGGLED,
+        PUT + b"Transfer-Encoding: chunked\r\n\r\n3\r\nabcd\r\n0\r\n\r\n",
+        PUT + b"Transfer-Encoding: chunked\r\n\r\n%x\r\n" % (len(SMUGGLED) + 9) + SMUGGLED,
+        PUT + b"Content-Length: %d\r\n\r\n" % (len(SMUGGLED) + 9) + SMUGGLED,
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n",
+        b"GET /\x1b]0;x\x07 HTTP/1.1\r\nHost: localhost\r\n\r\n",
+    ],
+)
+def test_a_client_that_errs_is_told_once_and_changes_nothing(
+    controller: ControllerProcess, crowd: ExitStack, request_: bytes
+) -> None:
+    generation, log = controller.status()["generation"], controller.log.read_text()
+    (connection,) = connect(controller, crowd, 1, request_)
+    connection.shutdown(socket.SHUT_WR)
+    answer = b"".join(iter(lambda: connection.recv(1 << 16), b""))
+    assert answer.startswith(b"HTTP/1.1 400 Bad Request\r\n"), answer[:100]
+    assert answer.count(b"\r\nContent-Length: ") == 1
+    assert b'{\n  "error": ' in answer
+    assert controller.status()["generation"] == generation
+    assert controller.log.read_text() == log
+
+
+def test_who_sends_too_much_still_reads_the_answer(controller: ControllerProcess) -> None:
+    """The answer comes before the body has been sent, and the connection's end must not take it away."""
+    assert controller.request("PUT", "/v1/config", b"#" * (6 << 20))[0] == 413
+    assert controller.request("PUT", "/v1/nothing", b"#" * (3 << 20))[0] == 404
+    assert controller.request("POST", "/v1/config", b"#" * (3 << 20))[0] == 405
+
+
+def test_curls_way_of_sending_much(controller: ControllerProcess, crowd: ExitStack) -> None:
+    """It waits for 100 Continue before it sends the body."""
+    text = FIG2.encode()
+    head = PUT + b"Expect: 100-continue\r\nContent-Length: %d\r\n\r\n" % len(text)
+    (connection,) = connect(controller, crowd, 1, head)
+    assert connection.recv(1 << 16) == b"HTTP/1.1 100 Continue\r\n\r\n"
+    connection.sendall(text)
+    assert connection.recv(1 << 16).startswith(b"HTTP/1.1 200 OK\r\n")
+    assert controller.request("PUT", "/v1/config", LARGE)[0] == 200
+
+
+def test_too_many_open_files_end_nothing(controller: ControllerProcess, crowd: ExitStack) -> None:
+    """accept() fails, which is said once, and succeeds when there are descriptors again."""
+    pid = controller.process.pid
+    known = resource.prlimit(pid, resource.RLIMIT_NOFILE)
+
+    def descriptors() -> list[int]:
+        return sorted(map(int, os.listdir(f"/proc/{pid}/fd")))
+
+    wait_for("earlier clients are gone", lambda: len(descriptors()) <= IDLE_DESCRIPTORS)
+    few = descriptors()[-1] + 3
+    resource.prlimit(pid, resource.RLIMIT_NOFILE, (few, known[1]))
+    try:
+        for _ in range(8):
+            connect(controller, crowd, 1, b"")
+        wait_for("accept() fails", lambda: "Too many open files" in controller.log.read_text())
+        assert honest(controller) < 10, "when the silent ones are closed there is room"
+    finally:
+        resource.prlimit(pid, resource.RLIMIT_NOFILE, known)
+    assert honest(controller) < SECONDS
+    assert controller.log.read_text().count("Too many open files") == 1
+    assert controller.process.poll() is None
+
+
+def test_memory_does_not_follow_who_takes_no_answer(controller: ControllerProcess, crowd: ExitStack) -> None:
+    """64 clients that read nothing of 3 MB share one copy of it."""
+
+    def resident() -> int:
+        return int(Path(f"/proc/{controller.process.pid}/statm").read_text().split()[1]) * 4096 >> 20
+
+    assert controller.request("GET", "/v1/config")[0] == 200
+    before = resident()
+    connect(controller, crowd, 60, GET.replace(b"status", b"config"))
+    assert honest(controller) < SECONDS
+    assert resident() - before < 60

@@ -1,0 +1,213 @@
+"""A reconciler with the tables beside it, in one process: what it wants loaded and compiled is done at once.
+
+Tests speak of whole states and plans; the reconciler only of how many steps there are. This translates.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+
+from portlb_app import compiler, events, topology
+from portlb_app.config import Config, Link, Switch, load
+from portlb_app.etag import ANY, Precondition
+from portlb_app.events import Answer, Log, ReadState
+from portlb_app.messages import Port
+from portlb_app.openflow import SwitchState
+from portlb_app.plan import Plan
+from portlb_app.reconciler import Reconciler
+from portlb_app.tables import Compiled, Tables, Target
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What one switch shall hold."""
+
+    name: str
+    state: SwitchState
+    depth: int = 0
+
+
+@dataclass(frozen=True, eq=False)
+class Whole:
+    """A configuration with its tables, by datapath id, while some of its links are down."""
+
+    text: str
+    targets: Mapping[int, Wanted]
+    config: Config = Config((), (), ())
+    down: frozenset[Link] = frozenset()
+    is_real: bool = False
+
+    @classmethod
+    def of(cls, text: str) -> Whole:
+        """Load and compile a text; ConfigError with every mistake in it."""
+        config = load(text)
+        return cls(text, _targets(config, frozenset()), config, is_real=True)
+
+    def without(self, down: frozenset[Link]) -> Whole:
+        """The same configuration while these links are down, and no others."""
+        down = down.intersection(self.config.links)
+        if not self.is_real:
+            return replace(self, down=down)
+        return replace(self, targets=_targets(self.config, down), down=down)
+
+
+def _targets(config: Config, down: frozenset[Link]) -> dict[int, Wanted]:
+    states, graph = compiler.compile(config, down), topology.of(config, down)
+    return {
+        switch.dpid: Wanted(switch.name, states[switch.name], graph.depth(switch.name)) for switch in config.switches
+    }
+
+
+@dataclass(frozen=True)
+class StateRead:
+    """What a switch holds."""
+
+    dpid: int
+    state: SwitchState
+    metered: Mapping[int, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Applied:
+    """A switch has taken what it was told."""
+
+    dpid: int
+
+
+@dataclass(frozen=True)
+class Refused:
+    """A switch has not."""
+
+    dpid: int
+    errors: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Propose:
+    """Somebody wants this configuration."""
+
+    ticket: int
+    what: Whole
+    patience: float = 15.0
+    unverified: bool = False
+    precondition: Precondition = ANY
+
+
+@dataclass(frozen=True)
+class Apply:
+    """What a switch is told, on the way to what, and which switches depended on each other then."""
+
+    dpid: int
+    plan: Plan
+    towards: Whole | None = field(default=None, compare=False)
+    parts: Mapping[int, int] = field(default_factory=dict, compare=False)
+
+
+Fed = StateRead | Applied | Refused | Propose | events.Event
+Wants = ReadState | Apply | Answer | Log
+NO_PORTS: Mapping[int, Port] = {}
+
+
+def up(ports: Iterable[int]) -> dict[int, Port]:
+    """Ports that are there and up."""
+    return {number: Port(number, f"eth{number}") for number in ports}
+
+
+class _NoCodec:
+    """Nothing is read or written as bytes here."""
+
+    def decode(self, kind: object, message: bytes) -> tuple[()]:
+        raise AssertionError
+
+    def encode(self, steps: object, xid: int, bundle: int | None) -> bytes:
+        raise AssertionError
+
+
+class Loop:
+    """The reconciler `reconciler`, whose commands about tables are carried out. `slow`: they wait until `compute`."""
+
+    def __init__(self, live: Whole, interval: float) -> None:
+        self._known = {live.text: live}
+        self.tables = Tables(_NoCodec(), self._load, self._compile)
+        self.slow = False
+        self.waiting: list[events.Load | events.Compile] = []
+        config = self.tables.load(live.text)
+        compiled = self.tables.compile(1, live.text, frozenset(), ())
+        assert isinstance(config, Config) and isinstance(compiled, Compiled)
+        self.reconciler = Reconciler(events.Configuration(live.text, config), compiled, interval)
+
+    def _load(self, text: str) -> Config:
+        """Each time another object, as if it were read; of switches that have tables, and the links between them."""
+        known = self._known[text]
+        named = {switch.dpid: switch for switch in known.config.switches}
+        made = (named.get(dpid) or Switch(each.name, dpid, None) for dpid, each in known.targets.items())
+        switches = tuple(sorted(made, key=lambda switch: switch.name))
+        names = {switch.name for switch in switches}
+        links = tuple(link for link in known.config.links if {end.switch for end in link} <= names)
+        return replace(known.config, switches=switches, links=links)
+
+    def _compile(self, config: Config, down: frozenset[Link]) -> dict[int, tuple[Target, SwitchState]]:
+        text = next(text for text, each in self.tables._loaded.items() if each is config)
+        targets = self._known[text].without(down).targets
+        return {dpid: (Target(len(each.state.flows), each.depth), each.state) for dpid, each in targets.items()}
+
+    def whole(self, configuration: events.Configuration) -> Whole:
+        """A configuration of the reconciler, with its tables."""
+        return self._known[configuration.text].without(configuration.down)
+
+    def lose(self) -> None:
+        """The process with the tables ends, and another one begins."""
+        self.tables = Tables(_NoCodec(), self._load, self._compile)
+        self.waiting.clear()
+
+    def handle(self, fed: Fed, now: float) -> list[Wants]:
+        """Feed one event; what is wanted of others in the end."""
+        event = self._translated(fed)
+        return [] if event is None else self._carried_out(self.reconciler.handle(event, now), now)
+
+    def compute(self, now: float) -> list[Wants]:
+        """Do what is waiting to be loaded and compiled."""
+        wants = []
+        while self.waiting:
+            wants += self._carried_out(self.reconciler.handle(self._computed(self.waiting.pop(0)), now), now)
+        return wants
+
+    def _translated(self, fed: Fed) -> events.Event | None:
+        switch = self.reconciler._switches.get(getattr(fed, "dpid", -1))
+        match fed:
+            case Propose(ticket, what, patience, unverified, precondition):
+                self._known[what.text] = what
+                return events.ConfigProposed(ticket, what.text, patience, unverified, precondition)
+            case StateRead(dpid, state, metered):
+                expected = switch and switch.in_flight == "read"
+                return events.StateRead(dpid, self.tables.see(dpid, state, metered)) if expected else None
+            case Applied(dpid):
+                expected = switch and switch.in_flight == "apply"
+                return events.Applied(dpid, self.tables.told(dpid)) if expected else None
+            case Refused(dpid, errors):
+                known = not switch or switch.in_flight != "apply" or self.tables.refused(dpid, ()).known
+                return events.Refused(dpid, errors, known)
+        return fed
+
+    def _carried_out(self, commands: Iterable[events.Command], now: float) -> list[Wants]:
+        wants: list[Wants] = []
+        for command in commands:
+            match command:
+                case events.Load() | events.Compile():
+                    self.waiting.append(command)
+                case events.Forget(dpid):
+                    self.tables.forget(dpid)
+                case events.Apply(dpid, verbs):
+                    self.tables.prepare(dpid, verbs)
+                    towards = self.whole(self.reconciler._goal.configuration)
+                    wants.append(Apply(dpid, self.tables._switches[dpid].sent, towards, self.reconciler._parts))
+                case _:
+                    wants.append(command)
+        return wants if self.slow else wants + self.compute(now)
+
+    def _computed(self, command: events.Load | events.Compile) -> events.Event:
+        if isinstance(command, events.Load):
+            return events.Loaded(command.ticket, self.tables.load(command.text))
+        made = self.tables.compile(command.goal, command.text, command.down, command.keep)
+        return events.GoalCompiled(command.goal, made)
