@@ -249,7 +249,7 @@ def _connections(query: str, view: View) -> Response:
 
 
 def _lost(view: View) -> dict[str, int]:
-    """What the log of connections lacks: copies that a meter or the controller kept back, and records that had to go."""
+    """What the log of connections lacks: copies that a meter or the controller kept back, records that had to go."""
     counts = view.connections.counts
     metered = sum(_metered(switch)[reason.name.lower()] for switch in view.status.switches for reason in COPIED)
     return {"metered": metered, "queue": counts.get(Copy.QUEUE, 0), "forgotten": counts.get(Copy.FORGOTTEN, 0)}

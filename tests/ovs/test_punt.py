@@ -298,6 +298,8 @@ def test_a_frame_that_is_too_large_harms_nothing_but_itself(
     assert controller.request("PUT", "/v1/config?wait=accepted", text)[0] in (200, 202)
     switch.set_controller(bridge.name, controller.target)
     controller.wait_for_state("s1", "synced")
+    for port in (1, 2, 3):
+        switch.vsctl("set", "interface", bridge.port_name(port), "mtu_request=65535")
     client, vip = ip_address("192.0.2.1"), ip_address("10.0.0.100")
     quoted = wire.ip(vip, client, UDP, bytes(16))
     for size in (LARGEST_FRAME, LARGEST_FRAME + 1, 65440, 65480, 65535):
