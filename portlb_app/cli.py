@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from portlb_app import __version__
+from portlb_app import __version__, flags
 
 if TYPE_CHECKING:
     from portlb_app.config import Config
@@ -64,10 +64,7 @@ def _run(words: list[str]) -> int:
     if words[:1] == ["agent"]:
         return _agent(words)
     parser = _parser()
-    options, rest = parser.parse_known_args(words)
-    if options.run is not _controller and rest:
-        parser.error(f"unrecognized arguments: {' '.join(rest)}")
-    options.rest = rest
+    options = parser.parse_args(words)
     code: int = options.run(options)
     return code
 
@@ -89,9 +86,10 @@ def _parser() -> argparse.ArgumentParser:
     controller = commands.add_parser(
         "controller",
         help="run the OpenFlow controller and its REST interface",
-        epilog="Other flags are ryu-manager's and pass through, such as --ofp-tcp-listen-port and --wsapi-port.",
+        allow_abbrev=False,
     )
     controller.add_argument("config", type=Path, metavar="lb.yaml")
+    flags.add(controller)
     controller.set_defaults(run=_controller)
 
     commands.add_parser("agent", help="run or inspect a host agent")
@@ -176,7 +174,7 @@ def _controller(options: argparse.Namespace) -> int:
     from portlb_app.launcher import run  # imports Ryu, which patches the standard library
 
     try:
-        return run(options.config, options.rest)
+        return run(options.config, options)
     except ConfigError as error:
         raise _WrongInput(error) from error
 

@@ -7,26 +7,26 @@ before `run`. Ryu's own listener, its second port 6633 and its REST server on al
 
 from __future__ import annotations
 
-import ipaddress
+import argparse
 import logging
+import logging.handlers
 import resource
 import signal
 import ssl
 import sys
 import warnings
-from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from portlb_app import flags
+from portlb_app.config.problems import printable
 from portlb_app.events import Configuration
-from portlb_app.reconciler import INTERVAL, Reconciler
+from portlb_app.reconciler import Reconciler
 from portlb_app.store import ConfigFile
 
 if TYPE_CHECKING:
     from portlb_app.ryu_listener import OpenFlowListener
 
-OPENFLOW_PORT = 6653
-REST_PORT = 8080
 ECHO_SECONDS = 5.0
 UNANSWERED_ECHOES = 2
 """A switch that answers none of so many echo requests is gone."""
@@ -40,22 +40,40 @@ _FAILED = 1
 _WRONG_INPUT = 2
 
 
-def run(path: Path, flags: Sequence[str]) -> int:
+def run(path: Path, options: argparse.Namespace) -> int:
     """Run the controller for the configuration in `path` until SIGTERM or SIGINT; SIGHUP reads the file again.
 
-    `flags` are ryu-manager's, and ``--resync-interval``. The exit code is returned: 0 after a signal, 1 if a port is
-    taken, 2 for wrong flags. ConfigError, OSError and UnicodeDecodeError are about the file.
+    `options` are what `flags` adds. The exit code is returned: 0 after a signal, 1 if a port is taken, 2 for flags that
+    do not fit together. ConfigError, OSError and UnicodeDecodeError are about the file, OSError also about the log.
     """
+    if problem := flags.complete(options):
+        return _fail(_WRONG_INPUT, problem)
+    _begin_log(options)
     file = ConfigFile(path)
     file.remove_left_over()
     text = file.read()
     _prepare_ryu()
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(most, DESCRIPTORS) if most >= 0 else DESCRIPTORS, most))
-    options = _options(flags)
-    if problem := _mistake(options):
-        return _fail(_WRONG_INPUT, problem)
     return _serve(file, text, options)
+
+
+class _Line(logging.Formatter):
+    """A line of the log, with its time; what does not print is written as Python writes it."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The record's text."""
+        return "\n".join(map(printable, super().format(record).split("\n")))
+
+
+def _begin_log(options: argparse.Namespace) -> None:
+    """Log to standard error or a file, which may be moved away and is made anew then; OSError."""
+    file = options.log_file
+    handler = logging.handlers.WatchedFileHandler(file) if file else logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_Line("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    logging.basicConfig(level=logging.DEBUG if options.verbose else logging.INFO, handlers=[handler])
+    if not options.verbose:
+        logging.getLogger("ryu.base.app_manager").setLevel(logging.WARNING)  # which parts it starts is no news
 
 
 def _prepare_ryu() -> None:
@@ -67,64 +85,28 @@ def _prepare_ryu() -> None:
 
     eventlet.monkey_patch(thread=False)
     eventlet.wsgi.ALREADY_HANDLED = object()
+    _configure_ryu()
 
 
-def _options(flags: Sequence[str]) -> Any:
-    """Ryu's options from flags, with our defaults. SystemExit(2) for an unknown one, with a usage."""
-    from ryu import cfg, log
+def _configure_ryu() -> None:
+    """Give Ryu's options values, and let it look for none: not in flags, files or the environment."""
+    from ryu import cfg
     from ryu.base import app_manager
 
     del app_manager  # imported for the options it and what it imports register
-    options = cfg.CONF
-    interval = f"seconds between two looks at what a switch holds (default {INTERVAL:g})"
-    options.register_cli_opt(cfg.FloatOpt("resync-interval", default=INTERVAL, min=0.1, help=interval))
-    binds = "a switch may only claim a datapath id that its certificate names, as dpid- and 16 hexadecimal digits"
-    options.register_cli_opt(cfg.BoolOpt("ctl-cert-binds-dpid", default=False, help=binds))
-    options.set_default("ofp_listen_host", None)
-    options.set_default("wsapi_host", "127.0.0.1")
-    options.set_default("wsapi_port", REST_PORT)
-    options.set_default("ofp_tcp_listen_port", OPENFLOW_PORT)
-    options.set_default("ofp_ssl_listen_port", OPENFLOW_PORT)
-    options.set_default("echo_request_interval", ECHO_SECONDS)
-    options.set_default("maximum_unreplied_echo_requests", UNANSWERED_ECHOES)
-    nowhere: dict[str, Any] = {"default_config_files": [], "default_config_dirs": [], "use_env": False}
-    options(args=list(flags), project="ryu", prog="portlb controller lb.yaml", **nowhere)
-    if options.ofp_listen_host is None:
-        options.set_default("ofp_listen_host", "0.0.0.0" if options.ca_certs else "127.0.0.1")
-    log.init_log()
-    return options
+    cfg.CONF.set_default("echo_request_interval", ECHO_SECONDS)
+    cfg.CONF.set_default("maximum_unreplied_echo_requests", UNANSWERED_ECHOES)
+    cfg.CONF(args=[], project="ryu", default_config_files=[], default_config_dirs=[], use_env=False)
 
 
-def _mistake(options: Any) -> str | None:
-    """What is wrong with flags that each by itself are right."""
-    if not _is_loopback(options.wsapi_host):
-        return f"--wsapi-host {options.wsapi_host}: the REST interface has no login, so it only listens on loopback"
-    if options.ofp_switch_address_list:
-        return "--ofp-switch-address-list is not supported: let the switches connect to the controller"
-    if bool(options.ctl_privkey) != bool(options.ctl_cert):
-        return "--ctl-privkey and --ctl-cert are given together"
-    if options.ca_certs and not options.ctl_cert:
-        return "--ca-certs needs --ctl-privkey and --ctl-cert"
-    if options.ctl_cert_binds_dpid and not options.ca_certs:
-        return "--ctl-cert-binds-dpid needs --ca-certs, or switches show no certificate"
-    return None
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
-
-
-def _tls(options: Any) -> ssl.SSLContext | None:
+def _tls(options: argparse.Namespace) -> ssl.SSLContext | None:
     """How connections are encrypted; OSError for a key or certificate that can't be used."""
     from portlb_app import ryu_tls
 
     return ryu_tls.context(options.ctl_cert, options.ctl_privkey, options.ca_certs) if options.ctl_cert else None
 
 
-def _renew_tls(listener: OpenFlowListener, options: Any) -> None:
+def _renew_tls(listener: OpenFlowListener, options: argparse.Namespace) -> None:
     """Read certificates and keys again, for connections from now on; those that can't be used change nothing."""
     try:
         listener.tls = _tls(options)
@@ -132,7 +114,7 @@ def _renew_tls(listener: OpenFlowListener, options: Any) -> None:
         _LOG.error("--ctl-cert, --ctl-privkey or --ca-certs are not read again, the ones before stay: %s", error)
 
 
-def _serve(file: ConfigFile, text: str, options: Any) -> int:
+def _serve(file: ConfigFile, text: str, options: argparse.Namespace) -> int:
     from ryu.base.app_manager import AppManager
     from ryu.controller import ofp_handler
     from ryu.lib import hub
@@ -174,9 +156,13 @@ def _serve(file: ConfigFile, text: str, options: Any) -> int:
     received: set[int] = set()
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, lambda caught, _: received.add(caught))
-    if not options.ca_certs and not _is_loopback(host):
+    if not options.ca_certs and not flags.is_loopback(host):
         _LOG.warning("whoever reaches %s port %d can claim to be a switch: see --ca-certs", host, door.port)
-    print(f"ready: OpenFlow on {host} port {door.port}, REST on {options.wsapi_host} port {rest.port}", flush=True)
+    ready = f"ready: OpenFlow on {host} port {door.port}, REST on {options.wsapi_host} port {rest.port}"
+    try:
+        print(ready, flush=True)
+    except OSError as error:
+        _LOG.warning("%s (and standard output cannot be written to: %s)", ready, error)
     while not received & {signal.SIGTERM, signal.SIGINT}:
         hub.sleep(SIGNAL_SECONDS)
         if signal.SIGHUP in received:

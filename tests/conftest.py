@@ -1,4 +1,4 @@
-"""For all lanes: what programs do does not depend on the environment that the tests were started from."""
+"""For all lanes: what programs do does not depend on where the tests were started, and which tests run side by side."""
 
 from __future__ import annotations
 
@@ -10,6 +10,17 @@ from pathlib import Path
 import pytest
 
 from mininet_topos import surroundings
+
+CLOCK = ("test_agent_fallback", "test_connlog", "test_hostile_openflow", "test_links", "test_reroute", "test_trees")
+"""Files whose tests measure time: one at a time."""
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Tests of a file share what they have made, so they are run by one process (``--dist loadgroup``)."""
+    if config.pluginmanager.hasplugin("xdist"):
+        for item in items:
+            lane, name = item.path.parent.name, item.path.stem
+            item.add_marker(pytest.mark.xdist_group("clock" if name in CLOCK else f"{lane}/{name}"))
 
 
 @pytest.fixture(scope="session", autouse=True)

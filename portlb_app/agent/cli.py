@@ -4,13 +4,26 @@ from __future__ import annotations
 
 import argparse
 import functools
+import itertools
 import json
 import logging
 import sys
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from ipaddress import IPv6Address, ip_address, ip_network
 
-from portlb_app.agent import cli_redirect, client, closing, counters, loader, process, processes, report, server
+from portlb_app.agent import (
+    chain,
+    cli_redirect,
+    client,
+    closing,
+    counters,
+    hooks,
+    loader,
+    process,
+    processes,
+    report,
+    server,
+)
 from portlb_app.agent.errors import AgentError
 from portlb_app.agent.mapping import Address, ServerMapping
 from portlb_app.agent.naming import MacPrefix, Network, mac_prefix
@@ -47,8 +60,24 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
     parser = _command(commands, "server", "announce and translate this host's service ports")
     parser.add_argument("--config", metavar="LB.YAML", help="configuration of the load balancer; SIGHUP reads it again")
-    parser.add_argument("--controller", metavar="URL", help="controller to ask for its live configuration, every 10 s")
-    parser.add_argument("--server", metavar="NAME", help="this host's name in the configuration")
+    parser.add_argument(
+        "--controller", metavar="URL",
+        help="controller to ask for its live configuration, every 10 s: unix:///PATH, https://HOST:PORT, or http:// on "
+        "this host's loopback",
+    )  # fmt: skip
+    parser.add_argument(
+        "--insecure-http", action="store_true",
+        help="believe a controller over plain http whoever answers, also from another host",
+    )  # fmt: skip
+    parser.add_argument(
+        "--application", action="append", default=[], type=_port, metavar="PORT",
+        help="a program's port to which a configuration may lead; may be repeated (default: those it names at the "
+        "start and when the agent is told to reload)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--server", action="append", default=[], metavar="NAME",
+        help="this host's name in the configuration; may be repeated, for servers of different VIPs",
+    )  # fmt: skip
     parser.add_argument(
         "--vip", action="append", default=[], type=_address, metavar="ADDRESS",
         help="without a configuration: the address served, IPv4 or IPv6; may be repeated",
@@ -81,6 +110,7 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
     parser = _command(commands, "stats", "print the counters of the agents attached to an interface")
     parser.add_argument("--format", choices=("text", "json", "prometheus"), default="text", help="default %(default)s")
+    parser.add_argument("--nonzero", action="store_true", help="as text: leave out counters that are 0")
     parser.set_defaults(run=_run_stats)
 
     parser = _command(commands, "health", "tell whether the agents of an interface are well; exit code 0 if so, else 1")
@@ -158,6 +188,13 @@ def _mac(text: str) -> int:
     return found.address
 
 
+def _port(text: str) -> int:
+    port = int(text)
+    if not 1 <= port <= 65535:
+        raise argparse.ArgumentTypeError(f"a port is a number from 1 to 65535, not {text}")
+    return port
+
+
 def _label(text: str) -> int:
     number = int(text, 0)
     if not 1 <= number <= 0xFFFFF:
@@ -175,40 +212,65 @@ def _run_client(arguments: argparse.Namespace) -> int:
     )
     _log_to_stderr()
     return process.serve(
-        arguments.interface, "client", lambda: constants, arguments.connections, on_attached=closing.attach
+        arguments.interface, "client", {"": lambda: constants}, arguments.connections, on_attached=closing.attach
     )
 
 
 def _run_server(arguments: argparse.Namespace) -> int:
-    source = _source(arguments)
+    sources = _sources(arguments)
     _log_to_stderr()
     try:
         return process.serve(
             arguments.interface,
             "server",
-            lambda: server.settings(source.mapping()),
+            {name: functools.partial(_settings, source, arguments.application) for name, source in sources.items()},
             arguments.connections,
-            source.every,
+            next(iter(sources.values())).every,
+            may_change=None if arguments.application else _check_applications,
         )
     except WrongConfiguration as error:
         print(error, file=sys.stderr)
         return WRONG_INPUT
 
 
-def _source(arguments: argparse.Namespace) -> Source:
+def _settings(source: Source, applications: Collection[int]) -> bytes:
+    settings = server.settings(source.mapping())
+    if applications and (others := server.applications(settings) - set(applications)):
+        raise AgentError(f"it leads to port {_listed(others)}, which --application does not name")
+    return settings
+
+
+def _check_applications(old: bytes, new: bytes) -> None:
+    """AgentError if new settings lead to programs that the old ones do not."""
+    if others := server.applications(new) - server.applications(old):
+        raise AgentError(
+            f"it leads to port {_listed(others)} now, where it led to none before: reload the agent (SIGHUP) to accept "
+            "that, or name the ports that may be led to by --application"
+        )
+
+
+def _listed(ports: Collection[int]) -> str:
+    return ", ".join(map(str, sorted(ports)))
+
+
+def _sources(arguments: argparse.Namespace) -> dict[str, Source]:
+    """Return where the settings of each server named come from."""
     named = arguments.service_address or arguments.service_mac or arguments.service_label
     by_hand = arguments.vip or arguments.service or arguments.redirect or named
     given = [each for each in (arguments.config, arguments.controller, by_hand or None) if each is not None]
-    if len(given) != 1 or (arguments.server is None) != bool(by_hand) or (by_hand and not arguments.vip):
+    if len(given) != 1 or bool(arguments.server) == bool(by_hand) or (by_hand and not arguments.vip):
         raise AgentError(
             "say one of: --config LB.YAML --server NAME; --controller URL --server NAME; "
             "--vip ADDRESS with --service and --redirect"
         )
+    for name in arguments.server:
+        if arguments.server.count(name) > 1:
+            raise AgentError(f"--server {name} is given twice")
     if arguments.config is not None:
-        return File(arguments.config, arguments.server)
+        return {name: File(arguments.config, name) for name in arguments.server}
     if arguments.controller is not None:
-        return Controller(arguments.controller, arguments.server)
-    return Fixed(_by_hand(arguments))
+        return {name: Controller(arguments.controller, name, arguments.insecure_http) for name in arguments.server}
+    return {"": Fixed(_by_hand(arguments))}
 
 
 def _by_hand(arguments: argparse.Namespace) -> ServerMapping:
@@ -237,47 +299,73 @@ def _run_stats(arguments: argparse.Namespace) -> int:
     meanings = counters.meanings()
     with loader.agents(arguments.interface) as found:
         if arguments.format == "json":
-            print(json.dumps({role: each.counters() for role, each in found.items()}, indent=2))
+            totals = {role: report.total(each.counters() for _, each in its) for role, its in _by_role(found)}
+            print(json.dumps(totals, indent=2))
         elif arguments.format == "prometheus":
-            values = {role: (each.counters(), each.entries()) for role, each in found.items()}
+            values = {
+                role: (
+                    report.total(each.counters() for _, each in its),
+                    report.all_entries(each.entries() for _, each in its),
+                )
+                for role, its in _by_role(found)
+            }
             print("\n".join(report.prometheus(arguments.interface, values, meanings)))
         else:
-            for role, each in found.items():
-                print(f"{role} agent on {arguments.interface}")
+            for title, role, each in _titled(arguments.interface, found):
+                print(title)
                 for name, value in each.counters().items():
-                    print(f"  {value:>12}  {name:<20} {meanings[name]}")
+                    if report.is_of(role, meanings[name]) and (value or not arguments.nonzero):
+                        print(f"  {value:>12}  {name:<20} {meanings[name]}")
     return 0
+
+
+def _by_role(found: list[tuple[str, loader.Running]]) -> list[tuple[str, list[tuple[str, loader.Running]]]]:
+    return [(role, list(its)) for role, its in itertools.groupby(found, lambda each: each[0])]
+
+
+def _titled(interface: str, found: list[tuple[str, loader.Running]]) -> Iterator[tuple[str, str, loader.Running]]:
+    """Yield each agent with its role, and words that tell it from the others."""
+    for role, its in _by_role(found):
+        for _, each in its:
+            which = f" for {loader.words(each.vips)}" if len(its) > 1 else ""
+            yield f"{role} agent on {interface}{which}", role, each
 
 
 def _run_health(arguments: argparse.Namespace) -> int:
     all_well = True
     with loader.agents(arguments.interface) as found:
-        for role in _roles(arguments, found):
-            pids, all_known = processes.holders(found[role].programs.values())
-            agent = found[role]
-            well, words = report.health(agent.programs, agent.entries(), pids, all_known, agent.silent_paths())
-            print(f"{role} agent on {arguments.interface}: {words}")
+        ids = {prog_id for _, each in found for prog_id in each.programs.values()}
+        for title, _, each in _titled(arguments.interface, _chosen(arguments, found)):
+            pids, all_known = processes.holders(each.programs.values())
+            attached = hooks.Attached(each.way, each.programs, each.vips)
+            chains = chain.look(arguments.interface, attached, ids)
+            well, words = report.health(
+                each.programs, each.entries(), pids, all_known, each.silent_paths(), chains
+            )
+            print(f"{title}: {words}")
             all_well = all_well and well
     return 0 if all_well else 1
 
 
 def _run_detach(arguments: argparse.Namespace) -> int:
+    kept = []
     with loader.agents(arguments.interface, any_version=True) as found:
-        chosen = {role: found[role].programs for role in _roles(arguments, found)}
-        for role, programs in chosen.items():
-            pids, _ = processes.holders(programs.values())
+        for title, role, each in _titled(arguments.interface, _chosen(arguments, found)):
+            pids, _ = processes.holders(each.programs.values())
             if pids:
-                pid = ", ".join(map(str, pids))
-                raise AgentError(f"process {pid} runs the {role} agent on {arguments.interface}: end that instead")
-    for role in chosen:
-        loader.detach(arguments.interface, role)
+                kept.append(f"process {', '.join(map(str, pids))} runs the {title}: end that instead")
+            else:
+                loader.detach(arguments.interface, role, each)
+    if kept:
+        raise AgentError("; ".join(kept))
     return 0
 
 
-def _roles(arguments: argparse.Namespace, found: Collection[str]) -> list[str]:
-    """Return the roles meant; AgentError if the one asked for is not attached."""
-    if arguments.role is None:
-        return list(found)
-    if arguments.role not in found:
+def _chosen(
+    arguments: argparse.Namespace, found: list[tuple[str, loader.Running]]
+) -> list[tuple[str, loader.Running]]:  # fmt: skip
+    """Return the agents meant; AgentError if none of the role asked for is attached."""
+    chosen = [(role, each) for role, each in found if arguments.role in (None, role)]
+    if not chosen:
         raise AgentError(f"no {arguments.role} agent is attached to {arguments.interface} in this network namespace")
-    return [arguments.role]
+    return chosen

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable
 
 from portlb_app.agent import loader, redirect
+from portlb_app.agent.announcer import How
 from portlb_app.agent.mapping import Address
 from portlb_app.agent.record import Record
 
@@ -25,13 +26,13 @@ def register(add_command: AddCommand) -> None:
     parser.add_argument("--to", required=True, type=_port, metavar="PORT", help="service port or redirect port")
     how = parser.add_mutually_exclusive_group()
     for name, value, text in (
-        ("--close", redirect.How.CLOSE, "the client closes by FIN when it is quiet, and opens anew (default)"),
-        ("--reset", redirect.How.RESET, "the client resets at once, and opens anew"),
-        ("--in-place", redirect.How.IN_PLACE, "the connection goes on; to a service port of this server only"),
+        ("--close", How.CLOSE, "the client closes by FIN when it is quiet, and opens anew (default)"),
+        ("--reset", How.RESET, "the client resets at once, and opens anew"),
+        ("--in-place", How.IN_PLACE, "the connection goes on; to a service port of this server only"),
     ):
         how.add_argument(name, dest="how", action="store_const", const=value, help=text)
     _add_timeout(parser, "; who has not followed by then is reset, or in place stays as it is")
-    parser.set_defaults(run=_run_redirect, how=redirect.How.CLOSE)
+    parser.set_defaults(run=_run_redirect, how=How.CLOSE)
 
     parser = add_command("move", "on a client: go on from another local port, in place")
     parser.add_argument("--local-port", required=True, type=_port, metavar="PORT", help="the connections' local port")
@@ -82,7 +83,7 @@ def _report(outcome: redirect.Outcome) -> int:
 def _run_connections(arguments: argparse.Namespace) -> int:
     known: list[tuple[str, Record]] = []
     with loader.agents(arguments.interface) as found:
-        for role, agent in found.items():
+        for role, agent in found:
             walk = agent.connections()
             known += ((role, each) for each in walk)
             if walk.cut:

@@ -9,33 +9,46 @@ from __future__ import annotations
 
 import contextlib
 import errno
-from collections.abc import Mapping
-from typing import Protocol
+from collections.abc import Collection, Iterator, Mapping
+from typing import NamedTuple, Protocol
 
 from portlb_app.agent import interface, libbpf
 from portlb_app.agent.errors import AgentError
 from portlb_app.agent.kernel.btf import WrongTypes
 from portlb_app.agent.kernel.library import messages
 from portlb_app.agent.kernel.maps import Map
+from portlb_app.agent.mapping import Address, unpacked_vips
 
 # A client must be able to read answers before it asks for them.
 DIRECTIONS = ("ingress", "egress")
 _PRIORITY = 20560
 _HANDLES = {"client": 1, "server": 2}
+_AGENTS_MAX = 16  # of a role on one interface, by clsact; tcx takes 64 programs on each hook
 _NAME_LENGTH = 15  # of a program, in the kernel
 _GONE = (errno.ENODEV, errno.ENOENT, errno.EINVAL)  # interface, program, or qdisc
 
 ROLES = tuple(_HANDLES)
 
 
+class Program(NamedTuple):
+    """A program of an agent's, found on a hook."""
+
+    direction: str
+    prog_id: int
+    vips: frozenset[Address]
+    """The addresses it is for."""
+    family: int
+    """A number that the programs of one agent share, whichever of them have been replaced: the id of their counters."""
+
+
 class Way(Protocol):
     """One way to attach. Programs are told by ids, in mappings by direction; every function raises OSError."""
 
-    def attached(self, index: int, role: str) -> dict[str, int]:
-        """Return what is attached to an interface in a role."""
+    def attached(self, index: int, role: str) -> list[Program]:
+        """Return what agents have attached to an interface in a role, in the order in which it runs."""
 
-    def attach(self, index: int, role: str, direction: str, prog_fd: int) -> int:
-        """Attach a program in the place of the one that is there, if any; return its id.
+    def attach(self, index: int, role: str, direction: str, prog_fd: int, own: int | None) -> int:
+        """Attach a program in the place of `own`, or else of one for some of its VIPs, if there is one; return its id.
 
         AgentError if the place is somebody else's.
         """
@@ -45,73 +58,94 @@ class Way(Protocol):
 
 
 class _Tcx:
-    """An agent's programs are known by their names and maps: a list has no places that could be reserved."""
+    """An agent's programs are known by their names and constants: a list has no places that could be reserved."""
 
-    _TYPES = {"ingress": libbpf.TCX_INGRESS, "egress": libbpf.TCX_EGRESS}
+    TYPES = {"ingress": libbpf.TCX_INGRESS, "egress": libbpf.TCX_EGRESS}
 
-    def attached(self, index: int, role: str) -> dict[str, int]:
-        found = {direction: self._ours(index, role, direction) for direction in DIRECTIONS}
-        return {direction: ids[-1] for direction, ids in found.items() if ids}
+    def attached(self, index: int, role: str) -> list[Program]:
+        return [
+            found
+            for direction in DIRECTIONS
+            for prog_id in libbpf.query_tcx(index, self.TYPES[direction])
+            if (found := _program(prog_id, role, direction))
+        ]
 
-    def attach(self, index: int, role: str, direction: str, prog_fd: int) -> int:
-        kind, prog_id = self._TYPES[direction], libbpf.program_id(prog_fd)
-        there = self._ours(index, role, direction)
-        if prog_id not in there:
+    def attach(self, index: int, role: str, direction: str, prog_fd: int, own: int | None) -> int:
+        kind, prog_id = self.TYPES[direction], libbpf.program_id(prog_fd)
+        there = self._same(index, role, direction, prog_id, own)
+        if prog_id not in libbpf.query_tcx(index, kind):
             libbpf.attach_tcx(index, kind, prog_fd, there[-1] if there else None)
-        for other in self._ours(index, role, direction):  # of an agent that was started at the same time
-            if other != prog_id:
-                self._detach(index, kind, other)
+        for other in self._same(index, role, direction, prog_id, own):  # of an agent that was started at the same time
+            self._detach(index, kind, other)
         return prog_id
 
     def remove(self, index: int, role: str, ids: Mapping[str, int]) -> None:
         for direction, prog_id in ids.items():
-            self._detach(index, self._TYPES[direction], prog_id)
+            self._detach(index, self.TYPES[direction], prog_id)
+
+    def _same(self, index: int, role: str, direction: str, prog_id: int, own: int | None) -> list[int]:
+        """Return the programs that one is to replace: its agent's own before, and those for some of its VIPs."""
+        vips = _vips(prog_id, role, direction)
+        return [
+            each.prog_id
+            for each in self.attached(index, role)
+            if each.direction == direction and (each.vips & vips or each.prog_id == own) and each.prog_id != prog_id
+        ]
 
     def _detach(self, index: int, kind: int, prog_id: int) -> None:
         with contextlib.suppress(FileNotFoundError):
             libbpf.detach_tcx(index, kind, prog_id)
 
-    def _ours(self, index: int, role: str, direction: str) -> list[int]:
-        return [
-            prog_id
-            for prog_id in libbpf.query_tcx(index, self._TYPES[direction])
-            if _is_ours(prog_id, role, direction)
-        ]
-
 
 class _Clsact:
-    """An agent's programs are known by their place: priority and handle of the filter."""
+    """An agent's programs are known by their place, too: priority and handle of the filter."""
 
     _HOOKS = {"ingress": libbpf.INGRESS, "egress": libbpf.EGRESS}
 
-    def attached(self, index: int, role: str) -> dict[str, int]:
-        found = {direction: self._there(index, role, direction) for direction in DIRECTIONS}
-        return {
-            direction: prog_id
-            for direction, prog_id in found.items()
-            if prog_id is not None and _is_ours(prog_id, role, direction)
-        }
+    def attached(self, index: int, role: str) -> list[Program]:
+        return [
+            found
+            for direction in DIRECTIONS
+            for handle in _handles(role)
+            if (there := self._there(index, handle, direction)) and (found := _program(there, role, direction))
+        ]
 
-    def attach(self, index: int, role: str, direction: str, prog_fd: int) -> int:
-        there = self._there(index, role, direction)
-        if there is not None and not _is_ours(there, role, direction):
-            raise AgentError(
-                f"another program ('{_name(there)}') has tc priority {_PRIORITY}, handle {_HANDLES[role]} on this "
-                "interface: move it to another priority"
-            )
+    def attach(self, index: int, role: str, direction: str, prog_fd: int, own: int | None) -> int:
+        vips = _vips(libbpf.program_id(prog_fd), role, direction)
+        free = None
+        for handle in _handles(role):
+            there = self._there(index, handle, direction)
+            found = _program(there, role, direction) if there else None
+            if found and (found.vips & vips or there == own):
+                free = handle
+                break
+            if there and not found:
+                raise AgentError(
+                    f"another program ('{name_of(there)}') has tc priority {_PRIORITY}, handle {handle} on this "
+                    "interface: move it to another priority"
+                )
+            if not there and free is None:
+                free = handle
+        if free is None:
+            raise AgentError(f"{_AGENTS_MAX} {role} agents are here by tc filters: no more can be")
         libbpf.create_clsact(index)
-        return libbpf.attach(index, self._HOOKS[direction], _HANDLES[role], _PRIORITY, prog_fd)
+        return libbpf.attach(index, self._HOOKS[direction], free, _PRIORITY, prog_fd)
 
     def remove(self, index: int, role: str, ids: Mapping[str, int]) -> None:
         """And the clsact qdisc if no other filter is on it."""
         for direction, prog_id in ids.items():
-            if self._there(index, role, direction) == prog_id:
-                libbpf.detach(index, self._HOOKS[direction], _HANDLES[role], _PRIORITY)
+            for handle in _handles(role):
+                if self._there(index, handle, direction) == prog_id:
+                    libbpf.detach(index, self._HOOKS[direction], handle, _PRIORITY)
         if ids and not interface.has_filters(index):
             libbpf.destroy_clsact(index)
 
-    def _there(self, index: int, role: str, direction: str) -> int | None:
-        return libbpf.query(index, self._HOOKS[direction], _HANDLES[role], _PRIORITY)
+    def _there(self, index: int, handle: int, direction: str) -> int | None:
+        return libbpf.query(index, self._HOOKS[direction], handle, _PRIORITY)
+
+
+def _handles(role: str) -> Iterator[int]:
+    return (_HANDLES[role] + len(_HANDLES) * number for number in range(_AGENTS_MAX))
 
 
 TCX, CLSACT = _Tcx(), _Clsact()
@@ -129,15 +163,52 @@ def has_tcx(index: int) -> bool:
     return True
 
 
-def find(index: int, role: str) -> tuple[Way, dict[str, int]]:
-    """Return what is attached in a role, and which way; if nothing is, the way to attach.
+class Attached(NamedTuple):
+    """The programs of one agent: ids by direction, the VIPs they are for, and which way they are attached."""
+
+    way: Way
+    programs: dict[str, int]
+    vips: frozenset[Address]
+
+
+def agents(index: int, role: str) -> list[Attached]:
+    """Return the agents of a role on an interface."""
+    found: list[Attached] = []
+    for way in (CLSACT, TCX) if has_tcx(index) else (CLSACT,):
+        families: dict[int, Attached] = {}
+        for each in way.attached(index, role):
+            its = families.get(each.family, Attached(way, {}, frozenset()))
+            families[each.family] = Attached(way, its.programs | {each.direction: each.prog_id}, its.vips | each.vips)
+        found += families.values()
+    return found
+
+
+def find(index: int, role: str, vips: Collection[Address]) -> tuple[Way, dict[str, int]]:
+    """Return what is attached in a role for some of these VIPs, and which way; if nothing is, the way to attach.
 
     So an agent takes over from one that was attached by clsact in its place, in one step.
     """
-    if not has_tcx(index):
-        return CLSACT, CLSACT.attached(index, role)
-    by_filter = CLSACT.attached(index, role)
-    return (CLSACT, by_filter) if by_filter else (TCX, TCX.attached(index, role))
+    its = {
+        way: {each.direction: each.prog_id for each in way.attached(index, role) if each.vips & frozenset(vips)}
+        for way in ((CLSACT, TCX) if has_tcx(index) else (CLSACT,))
+    }
+    way = CLSACT if its[CLSACT] or TCX not in its else TCX
+    return way, its[way]
+
+
+def tcx_programs(index: int, direction: str) -> list[int]:
+    """Return the ids of the programs on a tcx hook, in the order in which they run; none before Linux 6.6."""
+    return libbpf.query_tcx(index, _Tcx.TYPES[direction]) if has_tcx(index) else []
+
+
+def foreign_filters(index: int, direction: str) -> list[tuple[bool, str]]:
+    """Return the tc filters in no place of an agent's: whether each runs before one, and what it is."""
+    places = {handle for role in ROLES for handle in _handles(role)}
+    found: dict[tuple[int, str], bool] = {}
+    for each in interface.filters(index, direction):
+        if each.handle and not (each.priority == _PRIORITY and each.kind == "bpf" and each.handle in places):
+            found[each.priority, each.kind] = each.priority < _PRIORITY
+    return [(before, f"tc filter {kind} of priority {priority}") for (priority, kind), before in sorted(found.items())]
 
 
 def remove(way: Way, index: int, role: str, ids: Mapping[str, int]) -> None:
@@ -149,7 +220,7 @@ def remove(way: Way, index: int, role: str, ids: Mapping[str, int]) -> None:
             raise AgentError(f"cannot detach the {role} agent: {error}\n{messages()}") from error
 
 
-def _name(prog_id: int) -> str:
+def name_of(prog_id: int) -> str:
     """Return a program's name, empty if it is gone."""
     try:
         return libbpf.program(prog_id)[0]
@@ -157,16 +228,37 @@ def _name(prog_id: int) -> str:
         return ""
 
 
-def _is_ours(prog_id: int, role: str, direction: str) -> bool:
-    """Tell whether a program is an agent's, of whatever version: by its name, and by its constants' name and types."""
+def _program(prog_id: int, role: str, direction: str) -> Program | None:
+    """Return an agent's program, of whatever version: known by its name, and by its constants' name and types."""
+    vips: frozenset[Address] | None = None
+    family = 0
     try:
         name, map_ids = libbpf.program(prog_id)
-        return name == f"{role}_{direction}"[:_NAME_LENGTH] and any(_are_constants(each, role) for each in map_ids)
+        if name != f"{role}_{direction}"[:_NAME_LENGTH]:
+            return None
+        for map_id in map_ids:
+            with contextlib.closing(Map.by_id(map_id)) as opened:
+                if opened.name == f".rodata.{role}":
+                    vips = _vips_in(opened)
+                elif opened.name == "counters":
+                    family = map_id
     except FileNotFoundError:
-        return False
+        return None
+    return None if vips is None else Program(direction, prog_id, vips, family)
 
 
-def _are_constants(map_id: int, role: str) -> bool:
-    with contextlib.closing(Map.by_id(map_id)) as opened, contextlib.suppress(WrongTypes):
-        return opened.name == f".rodata.{role}" and "vips" in opened.fields()
-    return False
+def _vips(prog_id: int, role: str, direction: str) -> frozenset[Address]:
+    found = _program(prog_id, role, direction)
+    return found.vips if found else frozenset()
+
+
+def _vips_in(constants: Map) -> frozenset[Address] | None:
+    """Return the addresses in an agent's constants; None if these are none of an agent's."""
+    try:
+        field = constants.fields().get("vips")
+    except WrongTypes:
+        return None
+    value = constants.lookup(bytes(4)) if field else None
+    if not field or not value:
+        return None
+    return unpacked_vips(value[field.offset : field.offset + field.size], (field.size - 8) // 20)

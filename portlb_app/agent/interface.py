@@ -5,6 +5,8 @@ from __future__ import annotations
 import fcntl
 import socket
 import struct
+from collections.abc import Iterator
+from typing import NamedTuple
 
 from portlb_app.agent.errors import AgentError
 
@@ -15,7 +17,10 @@ _RTM_GETTFILTER = 46
 _NLM_F_DUMP_REQUEST = 0x301
 _NLMSG_ERROR = 2
 _NLMSG_DONE = 3
-_CLSACT_PARENTS = (0xFFFFFFF2, 0xFFFFFFF3)  # ingress, egress
+_TCA_KIND = 1
+_CLSACT_PARENTS = {"ingress": 0xFFFFFFF2, "egress": 0xFFFFFFF3}
+_ANSWER_WITHIN = 1.0  # seconds
+_FILTER = struct.Struct("=xxxxiIII")  # tcmsg: interface, handle, parent, information
 _HEADER = struct.Struct("=IHHII")
 
 
@@ -42,16 +47,30 @@ def _hardware(name: str) -> bytes:
         return fcntl.ioctl(any_socket, _SIOCGIFHWADDR, struct.pack("=16s16x", name.encode()))[16:]
 
 
+class Filter(NamedTuple):
+    """A tc filter on a clsact qdisc."""
+
+    parent: int
+    priority: int
+    handle: int
+    kind: str
+
+
 def has_filters(index: int) -> bool:
     """Tell whether anything is attached to the interface's clsact qdisc."""
-    return any(_dump_finds_a_filter(index, parent) for parent in _CLSACT_PARENTS)
+    return any(True for parent in _CLSACT_PARENTS.values() for _ in _dump(index, parent))
 
 
-def _dump_finds_a_filter(index: int, parent: int) -> bool:
+def filters(index: int, direction: str) -> list[Filter]:
+    """Return the filters at "ingress" or "egress" of the interface's clsact qdisc; OSError if they cannot be listed."""
+    return list(_dump(index, _CLSACT_PARENTS[direction]))
+
+
+def _dump(index: int, parent: int) -> Iterator[Filter]:
     request = struct.pack("=BxxxiIII", socket.AF_UNSPEC, index, 0, parent, 0)
     header = _HEADER.pack(_HEADER.size + len(request), _RTM_GETTFILTER, _NLM_F_DUMP_REQUEST, 1, 0)
-    found = False
     with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE) as route:
+        route.settimeout(_ANSWER_WITHIN)
         route.send(header + request)
         while True:
             answer = route.recv(1 << 16)
@@ -59,6 +78,17 @@ def _dump_finds_a_filter(index: int, parent: int) -> bool:
             while at + _HEADER.size <= len(answer):
                 length, kind, *_ = _HEADER.unpack_from(answer, at)
                 if kind in (_NLMSG_DONE, _NLMSG_ERROR):
-                    return found
-                found = found or kind == _RTM_NEWTFILTER
+                    return
+                if kind == _RTM_NEWTFILTER and length >= _HEADER.size + _FILTER.size:
+                    _, handle, _, information = _FILTER.unpack_from(answer, at + _HEADER.size)
+                    rest = answer[at + _HEADER.size + _FILTER.size : at + length]
+                    yield Filter(parent, information >> 16, handle, _kind(rest))
                 at += max(length + 3 & ~3, _HEADER.size)
+
+
+def _kind(attributes: bytes) -> str:
+    """Return the kind of a filter, the first of its attributes."""
+    if len(attributes) < 4:
+        return ""
+    length, kind = struct.unpack_from("=HH", attributes)
+    return attributes[4:length].rstrip(b"\0").decode(errors="replace") if kind == _TCA_KIND else ""

@@ -82,6 +82,9 @@ class _ProgramInfo(Structure):
         ("nr_map_ids", c_uint32),
         ("map_ids", c_uint64),
         ("name", c_char * 16),
+        ("not_asked_for", c_char * 112),  # interface, namespace, symbols, types, lines, tags
+        ("run_time_ns", c_uint64),
+        ("run_count", c_uint64),
     ]
 
 
@@ -111,6 +114,7 @@ for _name in ("bpf_object__load", "bpf_program__fd", "bpf_map__fd"):
 for _name in ("bpf_program__set_autoload", "bpf_map__set_autocreate"):
     declare(_name, c_int, c_void_p, ctypes.c_bool)
 declare("bpf_prog_get_fd_by_id", c_int, c_uint32)
+declare("bpf_enable_stats", c_int, c_int)
 for _name in ("bpf_tc_attach", "bpf_tc_detach", "bpf_tc_query"):
     declare(_name, c_int, POINTER(_Hook), POINTER(_TcOptions))
 for _name in ("bpf_tc_hook_create", "bpf_tc_hook_destroy"):
@@ -298,6 +302,22 @@ def _program_info(fd: int, **fields: int) -> _ProgramInfo:
 def program_id(fd: int) -> int:
     """Return a loaded program's id."""
     return int(_program_info(fd).id)
+
+
+def run_count(prog_id: int) -> int:
+    """Return how often a program has run while runs were counted."""
+    with _program_fd(prog_id) as fd:
+        return int(_program_info(fd).run_count)
+
+
+@contextlib.contextmanager
+def counted_runs() -> Iterator[None]:
+    """Have the kernel count the runs of all programs until the block ends: BPF_ENABLE_STATS, Linux 5.8."""
+    fd = checked(library.bpf_enable_stats(0), "counting runs")
+    try:
+        yield
+    finally:
+        os.close(fd)
 
 
 def program(prog_id: int) -> tuple[str, list[int]]:

@@ -13,14 +13,15 @@ import enum
 import os
 import struct
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
-from portlb_app.agent import capabilities, counters, hooks, interface, libbpf, record, versions
+from portlb_app.agent import capabilities, counters, hooks, interface, libbpf, record, server, versions
 from portlb_app.agent.answer import Answer
 from portlb_app.agent.errors import AgentError
 from portlb_app.agent.kernel.library import messages
 from portlb_app.agent.kernel.maps import Map
+from portlb_app.agent.mapping import Address, unpacked_vips
 from portlb_app.agent.paths import SilentPath, silent
 from portlb_app.agent.report import Entries
 
@@ -77,7 +78,7 @@ class Programs:
         wanted = self._object.layout(name)
         with contextlib.closing(Map.copy_of(fd)) as opened:
             running = opened.layout
-        if running != wanted:
+        if not running.is_read_alike(wanted) or running.max_entries != wanted.max_entries:
             raise AgentError(
                 f"the running {self.role} agent's map '{name}' has {running}, this one needs {wanted}: start it with "
                 "the same --connections, or stop the running agent first (its redirected connections will break)"
@@ -126,7 +127,7 @@ class Presence(enum.Enum):
     KEPT = enum.auto()
     """Both programs, and they are its own."""
     RESTORED = enum.auto()
-    """Some were gone; now they are there again, with the same connections."""
+    """Some were gone, or those of a start that ended half-way; now they are there again, with the same connections."""
     SUCCEEDED = enum.auto()
     """A program of an agent that was started later: the interface is that one's."""
 
@@ -135,18 +136,24 @@ class Agent:
     """One role's programs, attached to an interface."""
 
     def __init__(self, name: str, role: str, settings: bytes, connections: int = CONNECTIONS) -> None:
-        """Attach to the interface `name`, taking over from an agent of the same role if one is attached."""
+        """Attach to the interface `name`, taking over from the agent of the same role and VIPs if one is attached.
+
+        Agents for other VIPs stay beside it. AgentError if one is for some of its VIPs and for others as well.
+        """
         capabilities.require("attaching an agent")
         self._name, self._role, self._connections = name, role, connections
         self._index = interface.index_of(name)
         self._ids: dict[str, int] = {}
-        with running(self._index, role) as predecessor:
+        self._half: dict[str, int] = {}  # programs of a successor that had replaced only some at the last look
+        self._vips = unpacked_vips(settings)
+        with _predecessor(self._index, name, role, settings) as predecessor:
             if difference := versions.this_version().difference(predecessor.maps):
                 raise AgentError(
                     f"the running {role} agent is of another version: {difference}. Stop it first (its redirected "
                     "connections will break)"
                 )
             self._way = predecessor.way
+            self.has_taken_over = bool(predecessor.programs)
             self.programs = Programs(role, settings, connections, predecessor.descriptors())
         self._maps = {shared: os.dup(self.programs.map_fd(shared)) for shared in _SHARED_MAPS[role]}
         try:
@@ -168,6 +175,10 @@ class Agent:
 
         AgentError if the kernel refuses; the old ones are then live.
         """
+        vips = unpacked_vips(settings)
+        for other in hooks.agents(self._index, self._role):
+            if other.vips & vips and not set(other.programs.values()) & set(self._ids.values()):
+                raise AgentError(f"another {self._role} agent on {self._name} is for {words(other.vips & vips)}")
         fresh = Programs(self._role, settings, self._connections, self._maps)
         try:
             self._attach(fresh)
@@ -176,7 +187,7 @@ class Agent:
             fresh.close()
             raise
         self.programs.close()
-        self.programs = fresh
+        self.programs, self._vips = fresh, vips
 
     def stay(self) -> Presence:
         """See that both programs are attached and ours, and attach again what is gone.
@@ -188,16 +199,19 @@ class Agent:
             if index != self._index:
                 self._remove()  # the interface may live on under another name
                 self._index, self._ids = index, {}
-            way, found = hooks.find(index, self._role)
+            way, found = hooks.find(index, self._role, self._vips)
         except OSError as error:
             raise AgentError(f"interface {self._name}: {error}") from error
-        succeeded = any(self._ids.get(direction) != prog_id for direction, prog_id in found.items())
+        others = {direction: prog_id for direction, prog_id in found.items() if self._ids.get(direction) != prog_id}
+        half, self._half = self._half, others
         if way is not self._way:
             self._remove()
             self._way = way
-        if succeeded:
+        if others and len(others) == len(found):
             return Presence.SUCCEEDED
-        if len(found) == len(hooks.DIRECTIONS):
+        if others and half != others:
+            return Presence.KEPT  # a successor is about to replace the other one, too
+        if len(found) == len(hooks.DIRECTIONS) and not others:
             return Presence.KEPT
         self._attach(self.programs)
         return Presence.RESTORED
@@ -205,6 +219,10 @@ class Agent:
     def detach(self) -> None:
         """Remove what is still ours from the interface: a successor's programs stay, and so do other people's."""
         self._remove()
+        self.release()
+
+    def release(self) -> None:
+        """Let go of programs and maps; what is attached stays attached."""
         self._ids.clear()
         self.programs.close()
         for fd in self._maps.values():
@@ -215,7 +233,9 @@ class Agent:
         messages()
         try:
             for direction in hooks.DIRECTIONS:
-                self._ids[direction] = self._way.attach(self._index, self._role, direction, programs.fd(direction))
+                self._ids[direction] = self._way.attach(
+                    self._index, self._role, direction, programs.fd(direction), self._ids.get(direction)
+                )
         except OSError as error:
             raise AgentError(f"interface {self._name}: cannot attach: {error}\n{messages()}") from error
 
@@ -233,6 +253,21 @@ class Running:
     way: hooks.Way
     programs: dict[str, int]
     maps: dict[str, Map]
+    vips: frozenset[Address]
+
+    def constants(self, role: str) -> Iterator[bytes]:
+        """Yield the constants of the programs, of each that has some of its own; AgentError for another version's."""
+        known = set()
+        for prog_id in self.programs.values():
+            for map_id in libbpf.program(prog_id)[1]:
+                if map_id in known:
+                    continue
+                known.add(map_id)
+                with contextlib.closing(Map.by_id(map_id)) as each:
+                    if each.name != f".rodata.{role}" or versions.this_version().difference({each.name: each}):
+                        continue
+                    if (value := each.lookup(bytes(4))) is not None:
+                        yield value
 
     def descriptors(self) -> dict[str, int]:
         """Return the file descriptors of the maps, which stay this object's."""
@@ -269,51 +304,111 @@ class Running:
 
 
 @contextlib.contextmanager
-def running(index: int, role: str) -> Iterator[Running]:
-    """Look into the agent attached there until the block ends; without programs and maps if there is none."""
-    capabilities.require("looking into an agent")
+def opened(role: str, attached: hooks.Attached) -> Iterator[Running]:
+    """Look into an agent until the block ends."""
     maps: dict[str, Map] = {}
     try:
-        way, programs = hooks.find(index, role)
-        for prog_id in programs.values():
+        for prog_id in attached.programs.values():
             _, map_ids = libbpf.program(prog_id)
             for map_id in map_ids:
-                opened = Map.by_id(map_id)
-                if opened.name in _SHARED_MAPS[role] and opened.name not in maps:
-                    maps[opened.name] = opened
+                found = Map.by_id(map_id)
+                if found.name in _SHARED_MAPS[role] and found.name not in maps:
+                    maps[found.name] = found
                 else:
-                    opened.close()
+                    found.close()
     except OSError as error:
         raise AgentError(f"cannot look into the running {role} agent: {error}") from error
     else:
-        yield Running(way, programs, maps)
+        yield Running(attached.way, attached.programs, maps, attached.vips)
     finally:
         for each in maps.values():
             each.close()
 
 
 @contextlib.contextmanager
-def agents(name: str, any_version: bool = False) -> Iterator[dict[str, Running]]:
-    """Look into the agents attached to the interface `name`, by role, until the block ends.
+def _predecessor(index: int, name: str, role: str, settings: bytes) -> Iterator[Running]:
+    """Look into the agent that one with these settings is to take over from; without programs and maps if none is.
+
+    AgentError if connections of another VIP, or of another server of the same one, would break.
+    """
+    vips = unpacked_vips(settings)
+    try:
+        there = [each for each in hooks.agents(index, role) if each.vips & vips]
+        way, _ = hooks.find(index, role, vips)
+    except OSError as error:
+        raise AgentError(f"interface {name}: {error}") from error
+    for each in there:
+        if others := each.vips - vips:
+            raise AgentError(
+                f"the {role} agent running on {name} is for {words(others)} as well, whose connections would break: "
+                f"start this one for {words(each.vips | vips)}, or end that one first"
+            )
+    if len(there) > 1:
+        each_for = " and ".join(f"one for {words(each.vips)}" for each in there)
+        raise AgentError(
+            f"{len(there)} {role} agents run on {name}, {each_for}: one can take over from one of them only. Start one "
+            "for each, or end the others first"
+        )
+    with contextlib.ExitStack() as stack:
+        if not there:
+            yield Running(way, {}, {}, frozenset())
+            return
+        found = stack.enter_context(opened(role, there[0]))
+        if role == "server":
+            _check_same_server(name, found, settings)
+        yield found
+
+
+def check(name: str, role: str, settings: bytes) -> None:
+    """AgentError if an agent with these settings could not be attached because of another that is."""
+    capabilities.require("attaching an agent")
+    with _predecessor(interface.index_of(name), name, role, settings):
+        pass
+
+
+def _check_same_server(name: str, found: Running, settings: bytes) -> None:
+    """AgentError if no service port of the running agent's is one of these settings'."""
+    ports = set(server.service_ports(settings))
+    for constants in found.constants("server"):
+        there = set(server.service_ports(constants))
+        if there and ports and not there & ports:
+            raise AgentError(
+                f"the server agent running on {name} for {words(found.vips)} has the service ports "
+                f"{', '.join(map(str, sorted(there)))}, and this one none of them: it is for another server, whose "
+                "connections would break. End that one first"
+            )
+
+
+def words(vips: Iterable[Address]) -> str:
+    """Return addresses in order, with commas."""
+    return ", ".join(map(str, sorted(vips, key=lambda vip: (vip.version, vip))))
+
+
+@contextlib.contextmanager
+def agents(name: str, any_version: bool = False) -> Iterator[list[tuple[str, Running]]]:
+    """Look into the agents attached to the interface `name`, with their roles, until the block ends.
 
     AgentError if none is, or, unless `any_version`, if one of another version is.
     """
+    capabilities.require("looking into an agent")
     index = interface.index_of(name)
     with contextlib.ExitStack() as stack:
-        found = {role: stack.enter_context(running(index, role)) for role in ROLES}
-        if not any(each.programs for each in found.values()):
+        try:
+            there = [(role, each) for role in ROLES for each in hooks.agents(index, role)]
+        except OSError as error:
+            raise AgentError(f"interface {name}: {error}") from error
+        if not there:
             raise AgentError(f"no agent is attached to {name} in this network namespace")
-        for role, each in found.items():
-            if not any_version and (difference := versions.this_version().difference(each.maps)):
+        found = [(role, stack.enter_context(opened(role, each))) for role, each in there]
+        for role, running in found:
+            if not any_version and (difference := versions.this_version().difference(running.maps)):
                 raise AgentError(
                     f"the {role} agent on {name} is of another version than this command: {difference}. Use the "
                     "command of its version, or start the agent of this one"
                 )
-        yield {role: each for role, each in found.items() if each.programs}
+        yield found
 
 
-def detach(name: str, role: str) -> None:
+def detach(name: str, role: str, running: Running) -> None:
     """Remove an agent's programs from the interface `name`, whoever attached them."""
-    index = interface.index_of(name)
-    way, found = hooks.find(index, role)
-    hooks.remove(way, index, role, found)
+    hooks.remove(running.way, interface.index_of(name), role, running.programs)

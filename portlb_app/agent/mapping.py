@@ -28,6 +28,16 @@ def packed_vips(vips: Sequence[Address]) -> bytes:
     return struct.pack(f"={4 * VIPS_MAX}s{16 * VIPS_MAX}sII", b"".join(v4), b"".join(v6), len(v4), len(v6))
 
 
+def unpacked_vips(data: bytes, most: int = VIPS_MAX) -> frozenset[Address]:
+    """Return the addresses in a `struct vips` with room for `most` of each family."""
+    v4_count, v6_count = struct.unpack_from("=II", data, 20 * most)
+    v6_at = 4 * most
+    return frozenset(
+        [IPv4Address(data[4 * at : 4 * at + 4]) for at in range(min(v4_count, most))]
+        + [IPv6Address(data[v6_at + 16 * at : v6_at + 16 * at + 16]) for at in range(min(v6_count, most))]
+    )
+
+
 @dataclass(frozen=True)
 class ServerMapping:
     """One server's ports at its VIPs (docs/protocol.md, "The connection").

@@ -273,15 +273,45 @@ static __always_inline bool read_ip6(struct __sk_buff *skb, struct packet *packe
 	return ours || packet->protocol == IPPROTO_ICMPV6;
 }
 
+#define VLAN_NUMBER 0xfff
+
+static __always_inline bool is_tag(__be16 protocol)
+{
+	return protocol == bpf_htons(ETH_P_8021Q) || protocol == bpf_htons(ETH_P_8021AD);
+}
+
+/*
+ * A tag with VLAN number 0 tells a priority and no VLAN (IEEE 802.1Q, 9.6): Linux takes the frame for an untagged one.
+ * A tag within the frame becomes one beside it, so that all headers are where they are without; on the wire it is the
+ * same. False: a frame of a VLAN, or with a second tag.
+ */
+static __always_inline bool is_untagged(struct __sk_buff *skb)
+{
+	struct {
+		__be16 number; /* behind three bits of priority and one of eligibility to be dropped */
+		__be16 protocol;
+	} tag;
+	__be16 protocol = skb->protocol;
+
+	if (!is_tag(protocol))
+		return !skb->vlan_present || !(skb->vlan_tci & VLAN_NUMBER);
+	if (skb->vlan_present || bpf_skb_load_bytes(skb, ETH_HLEN, &tag, sizeof(tag)))
+		return false;
+	if ((tag.number & bpf_htons(VLAN_NUMBER)) || is_tag(tag.protocol) || bpf_skb_vlan_pop(skb))
+		return false;
+	bpf_skb_vlan_push(skb, protocol, bpf_ntohs(tag.number));
+	return true;
+}
+
 /*
  * False: nothing an agent looks at. That is every packet but TCP segments whose `side` is a VIP (or, unless `services`
- * is NULL, a service address), and ICMP messages, of which any router sends errors. (Tagged frames: an agent is attached
- * to the VLAN's own interface.)
+ * is NULL, a service address), and ICMP messages, of which any router sends errors. (Frames of a VLAN: an agent is
+ * attached to the VLAN's own interface.)
  */
 static __always_inline bool read_ip(struct __sk_buff *skb, struct packet *packet, const volatile struct vips *vips,
 				    const volatile struct services *services, enum side side)
 {
-	if (skb->vlan_present)
+	if (!is_untagged(skb))
 		return false;
 	if (skb->protocol == bpf_htons(ETH_P_IP) && vips->v4_count)
 		return read_ip4(skb, packet, vips, services, side);

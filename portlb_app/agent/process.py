@@ -6,15 +6,17 @@ settings, and says how it goes to the log and to the service manager.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from portlb_app.agent import notify, report
 from portlb_app.agent.errors import AgentError
-from portlb_app.agent.loader import CONNECTIONS, Agent, Presence
+from portlb_app.agent.loader import CONNECTIONS, Agent, Presence, check, words
 from portlb_app.agent.loop import Loop
+from portlb_app.agent.mapping import Address, unpacked_vips
 from portlb_app.agent.source import Unreachable
 from portlb_app.agent.troubles import Troubles
 
@@ -28,82 +30,219 @@ _log = logging.getLogger("portlb.agent")
 def serve(
     interface: str,
     role: str,
-    settings: Callable[[], bytes],
+    settings: Mapping[str, Callable[[], bytes]],
     connections: int = CONNECTIONS,
     every: float | None = None,
     on_attached: Callable[[Agent, Loop, Troubles], None] | None = None,
+    may_change: Callable[[bytes, bytes], None] | None = None,
 ) -> int:
-    """Run an agent until a signal or a successor ends it, and return the exit code.
+    """Run agents, one for each of `settings`, until a signal or their successors end them; return the exit code.
 
-    `settings` returns the programs' constants, AgentError if it cannot. It is asked in a thread: at first, on SIGHUP,
-    and `every` so many seconds if that is not None. AgentError if the agent cannot be attached, or if its first
-    settings are wrong rather than Unreachable.
+    Each of `settings`, by a name for the log, returns the constants of programs, AgentError if it cannot. It is asked
+    in a thread: at first, on SIGHUP, and `every` so many seconds if that is not None. AgentError if an agent cannot be
+    attached, or if its first settings are wrong rather than Unreachable; then none stays.
 
-    `on_attached` is called once with the attached agent, and may have the loop wait for more files and times.
+    `may_change` raises AgentError for a change of the settings that comes unasked for, not on SIGHUP, and may not.
+    `on_attached` is called once with each attached agent, and may have the loop wait for more files and times.
     """
     with Loop() as loop:
-        _Process(loop, interface, role, settings, connections, every, on_attached)
+        service = _Service(loop)
+        for name, source in settings.items():
+            service.add(
+                _Unit(service, loop, name, interface, role, source, connections, every, on_attached, may_change)
+            )
         try:
+            service.start()
             return loop.run()
+        except AgentError:
+            service.give_up()
+            raise
         finally:
             notify.tell("STOPPING=1")
 
 
-class _Process:
+class _Service:
+    """The agents of one process, as the service manager and signals know them."""
+
+    def __init__(self, loop: Loop) -> None:
+        self._loop = loop
+        self._units: list[_Unit] = []
+        self._waited_for: set[_Unit] = set()
+        self._is_ready = False
+        self._watchdog = notify.watchdog_seconds()
+
+    def add(self, unit: _Unit) -> None:
+        self._units.append(unit)
+
+    def start(self) -> None:
+        """Ask for the first settings of each."""
+        stop = self.stop
+        self._loop.on_signals(
+            {signal.SIGTERM: stop, signal.SIGINT: stop, signal.SIGQUIT: self._leave, signal.SIGHUP: self._reload}
+        )
+        self._waited_for = set(self._units)
+        for unit in self._units:
+            unit.ask()
+
+    def stop(self) -> None:
+        """Detach all."""
+        self._loop.end(0)
+        for unit in self._units:
+            unit.detach()
+
+    def give_up(self) -> None:
+        """Detach what this process has brought; what it has taken over stays, with its connections."""
+        for unit in self._units:
+            if not unit.has_taken_over():
+                unit.detach()
+
+    def _leave(self) -> None:
+        self._loop.end(0)
+        for unit in self._units:
+            unit.say(logging.INFO, "this process ends, the programs stay attached")
+
+    def _reload(self) -> None:
+        if self._is_ready:
+            notify.tell("RELOADING=1", f"MONOTONIC_USEC={time.monotonic_ns() // 1000}")
+        self._waited_for = set(self._units)
+        for unit in self._units:
+            unit.reload()
+
+    def settled(self, unit: _Unit) -> None:
+        """Say that one has the settings it asked for; when all have, the service manager is told."""
+        self._waited_for.discard(unit)
+        if self._waited_for:
+            return
+        notify.tell("READY=1")
+        if not self._is_ready:
+            self._is_ready = True
+            self._live()
+            notify.tell("STATUS=attached")
+            with contextlib.suppress(OSError):  # of a pipe that nobody reads any more
+                print("ready", flush=True)
+
+    def succeeded(self, unit: _Unit) -> None:
+        """One has been taken over from; when none is left, the process ends."""
+        self._units.remove(unit)
+        self._waited_for.discard(unit)
+        if not self._units:
+            self._loop.end(0)
+
+    def known(self) -> None:
+        """The first settings of one are known: when all are, and none is in the way of another, all are attached."""
+        if all(unit.first or unit.is_attached() for unit in self._units):
+            begin = [unit for unit in self._units if not unit.is_attached()]
+            for unit in begin:
+                self.check_apart(unit, unit.first)
+                unit.check()
+            for unit in begin:
+                unit.begin()
+
+    def check_apart(self, unit: _Unit, settings: bytes) -> None:
+        """AgentError if another agent of this process is for some of the VIPs in these settings."""
+        vips = unpacked_vips(settings)
+        for other in self._units:
+            if other is not unit and (both := vips & other.vips()):
+                raise AgentError(
+                    f"{unit.name} and {other.name} are both for {words(both)}: a host is one server of a VIP at most"
+                )
+
+    def _live(self) -> None:
+        if self._watchdog is not None:
+            self._loop.after(self._watchdog / 2, self._live)
+            notify.tell("WATCHDOG=1")
+
+
+class _Unit:
+    """One agent of the process."""
+
     def __init__(
         self,
+        service: _Service,
         loop: Loop,
+        name: str,
         interface: str,
         role: str,
         settings: Callable[[], bytes],
         connections: int,
         every: float | None,
         on_attached: Callable[[Agent, Loop, Troubles], None] | None,
+        may_change: Callable[[bytes, bytes], None] | None,
     ) -> None:
-        self._loop, self._interface, self._role, self._connections = loop, interface, role, connections
-        self._source, self._every, self._on_attached = settings, every, on_attached
+        self.name = name
+        self._service, self._loop, self._interface, self._role = service, loop, interface, role
+        self._connections, self._source, self._every, self._on_attached = connections, settings, every, on_attached
+        self._may_change = may_change
         self._agent: Agent | None = None
         self._settings = b""
-        self._asking = self._ask_again = False
+        self.first = b""
+        """The first settings, until all agents of the process can begin."""
+        self._asking = self._ask_again = self._is_told = self._over = False
         self._retry = FIRST_RETRY
-        self._troubles = Troubles(self._say)
-        stop = self._stop
-        loop.on_signals(
-            {signal.SIGTERM: stop, signal.SIGINT: stop, signal.SIGQUIT: self._leave, signal.SIGHUP: self._reload}
-        )
-        self._ask()
+        self._troubles = Troubles(self.say)
 
-    # ---- signals -----------------------------------------------------------------------------------------------------
+    def vips(self) -> frozenset[Address]:
+        """Return the VIPs of the settings in force, or of the first ones."""
+        settings = self._settings or self.first
+        return unpacked_vips(settings) if settings else frozenset()
 
-    def _stop(self) -> None:
-        self._loop.end(0)
+    def is_attached(self) -> bool:
+        """Tell whether it has begun."""
+        return self._agent is not None
+
+    def has_taken_over(self) -> bool:
+        """Tell whether it goes on with the connections of an agent that ran before."""
+        return self._agent is not None and self._agent.has_taken_over
+
+    def detach(self) -> None:
+        """Remove the programs."""
         if self._agent:
             self._agent.detach()
+            self._agent = None
 
-    def _leave(self) -> None:
-        self._loop.end(0)
-        self._say(logging.INFO, "this process ends, the programs stay attached")
+    def check(self) -> None:
+        """AgentError if another agent of the interface is in the way."""
+        check(self._interface, self._role, self.first)
 
-    def _reload(self) -> None:
-        if self._agent:
-            notify.tell("RELOADING=1", f"MONOTONIC_USEC={time.monotonic_ns() // 1000}")
-        self._ask()
+    def begin(self) -> None:
+        """Attach with the first settings."""
+        agent = Agent(self._interface, self._role, self.first, self._connections)
+        self._agent, self._settings = agent, self.first
+        self._look_after(agent)
+        self._in_force()
 
     # ---- settings ----------------------------------------------------------------------------------------------------
 
-    def _ask(self) -> None:
+    def reload(self) -> None:
+        """Ask for settings and take them whatever they change: the administrator wants it."""
+        self._is_told = True
+        self.ask()
+
+    def ask(self) -> None:
+        """Ask for settings."""
         self._ask_again = self._asking  # the answer on its way may be older than this question
-        if not self._asking:
+        if not self._asking and not self._over:
             self._asking = True
             self._loop.ask(self._source, self._take)
 
     def _take(self, answer: bytes | Exception) -> None:
         self._asking = False
+        if self._over:
+            return
         try:
             if isinstance(answer, Exception):
                 raise answer
-            self._go_on_with(answer)
-            self._troubles.note("settings", "")
+            if self._agent:
+                self._service.check_apart(self, answer)
+                if self._may_change is not None and not self._is_told:
+                    self._may_change(self._settings, answer)
+                self._go_on_with(self._agent, answer)
+                self._troubles.note("settings", "")
+            else:
+                self._troubles.note("settings", "")
+                self.first = answer
+                self._service.known()
+                return
         except AgentError as error:
             if self._agent:
                 self._troubles.note("settings", f"{error}; the last good settings stay in force")
@@ -111,25 +250,29 @@ class _Process:
                 self._troubles.note("settings", f"{error}; trying again")
             else:
                 raise
-        if self._ask_again:
-            self._ask()
-        elif not self._agent:
-            self._loop.after(self._retry, self._ask)
+        if self._agent:
+            self._in_force()
+        elif not self._ask_again:
+            self._loop.after(self._retry, self.ask)
             self._retry = min(2 * self._retry, LAST_RETRY)
         else:
-            notify.tell("READY=1")
-            if self._every is not None:
-                self._loop.after(self._every, self._ask)
+            self.ask()
 
-    def _go_on_with(self, settings: bytes) -> None:
-        if not self._agent:
-            agent = Agent(self._interface, self._role, settings, self._connections)
-            self._look_after(agent)
-            self._agent, self._settings = agent, settings
-        elif settings != self._settings and self._stays(self._agent):
-            self._agent.reload(settings)
+    def _in_force(self) -> None:
+        """What was asked for has been answered."""
+        if self._ask_again:
+            self.ask()
+            return
+        self._is_told = False
+        self._service.settled(self)
+        if self._every is not None:
+            self._loop.after(self._every, self.ask)
+
+    def _go_on_with(self, agent: Agent, settings: bytes) -> None:
+        if settings != self._settings and self._stays(agent):
+            agent.reload(settings)
             self._settings = settings
-            self._say(logging.INFO, "new settings in force")
+            self.say(logging.INFO, "new settings in force")
 
     # ---- time --------------------------------------------------------------------------------------------------------
 
@@ -137,12 +280,14 @@ class _Process:
         """Begin what is to be done for an attached agent for ever after."""
         counted, counted_at = agent.programs.counters(), time.monotonic()
         refused = counted["map_full"]
-        watchdog = notify.watchdog_seconds()
 
         def sweep() -> None:
+            if self._over:
+                return
             self._loop.after(SWEEP_EVERY, sweep)
             self._stays(agent)
-            self._tried("removing aged entries", age)
+            if not self._over:
+                self._tried("removing aged entries", age)
 
         def age() -> None:
             nonlocal refused
@@ -153,6 +298,8 @@ class _Process:
             self._troubles.note("paths", "; ".join(map(str, agent.programs.silent_paths())))
 
         def tell_rates() -> None:
+            if self._over:
+                return
             self._loop.after(REPORT_EVERY, tell_rates)
             self._tried("reading the counters", tell_them)
 
@@ -160,21 +307,13 @@ class _Process:
             nonlocal counted, counted_at
             values, now = agent.programs.counters(), time.monotonic()
             if moved := report.rates(counted, values, now - counted_at):
-                self._say(logging.INFO, f"per second: {moved}")
+                self.say(logging.INFO, f"per second: {moved}")
             counted, counted_at = values, now
-
-        def live() -> None:
-            if watchdog is not None:
-                self._loop.after(watchdog / 2, live)
-                notify.tell("WATCHDOG=1")
 
         self._loop.after(SWEEP_EVERY, sweep)
         self._loop.after(REPORT_EVERY, tell_rates)
-        live()
         if self._on_attached is not None:
             self._on_attached(agent, self._loop, self._troubles)
-        notify.tell("STATUS=attached")
-        print("ready", flush=True)
 
     def _tried(self, topic: str, action: Callable[[], None]) -> None:
         """Do something that is done again soon: a refused call is counted and told, and ends nothing."""
@@ -193,14 +332,19 @@ class _Process:
             return False
         self._troubles.note("attached programs", "")
         if presence is Presence.RESTORED:
-            self._say(logging.WARNING, "its programs were gone; attached again, connections kept")
-            self._ask()  # settings that came when it could not be attached
+            self.say(logging.WARNING, "its programs were gone or replaced by half; attached again, connections kept")
+            self.ask()  # settings that came when it could not be attached
         if presence is Presence.SUCCEEDED:
-            self._say(logging.INFO, "an agent started later has taken over; this process ends")
-            self._loop.end(0)
+            self.say(logging.INFO, "an agent started later has taken over; this one ends")
+            self._over = True
+            self._agent = None
+            agent.release()
+            self._service.succeeded(self)
         return presence is not Presence.SUCCEEDED
 
     # ---- words -------------------------------------------------------------------------------------------------------
 
-    def _say(self, level: int, text: str) -> None:
-        _log.log(level, "%s agent on %s: %s", self._role, self._interface, text)
+    def say(self, level: int, text: str) -> None:
+        """Log something about this agent."""
+        name = f" {self.name}" if self.name else ""
+        _log.log(level, "%s agent%s on %s: %s", self._role, name, self._interface, text)

@@ -58,6 +58,13 @@ int server_sweep(struct __sk_buff *skb)
 	return sweep_tables(skb, SERVER);
 }
 
+/* Have a frame pass the hook of interface cb[0] that the flags in cb[1] name: `portlb agent health` watches who gets it. */
+SEC("tc")
+int probe(struct __sk_buff *skb)
+{
+	return bpf_clone_redirect(skb, skb->cb[0], skb->cb[1]);
+}
+
 /*
  * Never read, nor loaded: it puts the enumerations into the object's description of its types (BTF), where the process
  * and the commands find the values, and see whether the running programs use the same ones.

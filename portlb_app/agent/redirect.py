@@ -1,53 +1,29 @@
 """Redirects in the middle of a connection: `portlb agent redirect` and `portlb agent move` (rows D2 to D9).
 
-The eBPF object turns a bare frame of a connection into an announcement; this sends it, again and again until the peer
-has followed or time is up.
+Which connections are meant, and what became of them; announcer.py tells their peers.
 """
 
 from __future__ import annotations
 
-import enum
-import random
 import re
 import socket
-import struct
-import sys
-import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from ipaddress import ip_address
 from pathlib import Path
 
-from portlb_app import packets
-from portlb_app.agent import libbpf, loader, sockets, versions
+from portlb_app.agent import sockets
+from portlb_app.agent.announcer import Announcer, How, announcer
 from portlb_app.agent.answer import Answer
 from portlb_app.agent.errors import AgentError
-from portlb_app.agent.kernel.library import messages
-from portlb_app.agent.kernel.maps import Map
 from portlb_app.agent.kernel.sock_diag import Tcp
 from portlb_app.agent.mapping import Address
 from portlb_app.agent.record import Record
+from portlb_app.agent.server import application_of
 
-FIRST_WAIT, WAIT_MAX = 0.2, 1.0
-"""Seconds between announcements: the first, then half as much again each time, up to the second."""
 TIMEOUT = 30.0
 """Seconds a peer has to follow (row D7)."""
-
-
-class How(enum.IntFlag):
-    """How the peer is to follow: the option's flags (docs/protocol.md)."""
-
-    CLOSE = 0
-    """Close the connection by FIN once it is quiet, and open the next one at the port named."""
-    IN_PLACE = 1
-    """Go on at the port named without a new handshake."""
-    RESET = 2
-    """As CLOSE, at once and by RST."""
-    CONFIRM = 4
-    """Not announced: sent from the client's port that has been announced, so that it is answered there."""
-
 
 _WORDS = {
     Answer.FOLLOWED: "followed",
@@ -130,122 +106,6 @@ class Outcome:
             self.not_reset[str(error)] += 1
 
 
-class Announcer:
-    """Makes and sends announcements for the connections of the agent attached to an interface."""
-
-    def __init__(self, role: str, agent: loader.Running) -> None:
-        """Load the program that makes them, with the running agent's maps and constants."""
-        self._role = role
-        self._agent = agent
-        self.refusals: Counter[str] = Counter()
-        constants = f".rodata.{role}"
-        self.settings = _constants(agent, constants)
-        self._object = libbpf.Object(str(versions.OBJECT_FILE))
-        try:
-            self._object.keep_only({f"{role}_announce"}, {*agent.maps, constants, loader.CLOCK})
-            self._object.set_initial_value(constants, self.settings)
-            for name, each in agent.maps.items():
-                self._object.set_max_entries(name, each.layout.max_entries)
-                self._object.reuse(name, each.fd)
-            self._object.load()
-        except OSError as error:
-            self._object.close()
-            raise AgentError(f"the kernel refused the announcements: {error}\n{messages()}") from error
-        self._program = self._object.program_fd(f"{role}_announce")
-        self._senders = {
-            4: socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_RAW),
-            6: socket.socket(socket.AF_INET6, socket.SOCK_RAW, socket.IPPROTO_RAW),
-        }
-
-    def close(self) -> None:
-        """Let go of everything."""
-        for sender in self._senders.values():
-            sender.close()
-        self._object.close()
-
-    def connections(self) -> list[Record]:
-        """Return the connections the agent knows that are not over."""
-        return [each for each in self._agent.connections() if each.state in ("plain", "bound")]
-
-    def announce(self, connection: Record, port: int, how: How) -> Answer:
-        """Tell the connection's peer once to go on at `port`; MADE means that it was told."""
-        source, sport = connection.vip, connection.port
-        destination, dport = connection.client, connection.client_port
-        if self._role == "client":
-            source, sport, destination, dport = destination, dport, source, sport
-        frame = packets.bare_ack(source, destination, sport, dport)
-        if self._role == "client":
-            # What comes last decides where the server sends, and the way to the port in use is known.
-            self._send(frame, source, destination, port, How.CONFIRM)
-        return self._send(frame, source, destination, port, how)
-
-    def _send(self, frame: bytes, source: Address, destination: Address, port: int, how: How) -> Answer:
-        """Make a frame an announcement, and send it; BUSY if the kernel refuses either, which may pass."""
-        target = int.from_bytes(port.to_bytes(2, "big"), sys.byteorder)
-        try:
-            result = libbpf.run(self._program, frame, struct.pack("=48xII", target, how))
-            answer = Answer(result.verdict)
-            if answer is Answer.MADE:
-                self._senders[source.version].sendto(result.packet[packets.ETHERNET :], (str(destination), 0))
-        except OSError as error:
-            self.refusals[str(error)] += 1
-            return Answer.BUSY
-        return answer
-
-    def until_followed(
-        self, connections: Iterable[Record], port: int, how: How, timeout: float
-    ) -> Iterator[tuple[Record, Answer]]:
-        """Announce until each peer has followed; yield what became of each connection, TIMED_OUT after `timeout` s."""
-        pending, wait, told = list(connections), FIRST_WAIT, set()
-        deadline = time.monotonic() + timeout
-        while pending:
-            left = []
-            for connection in pending:
-                answer = self.announce(connection, port, how)
-                if answer in (Answer.MADE, Answer.BUSY):
-                    left.append(connection)
-                    told.update([connection] if answer is Answer.MADE else [])
-                elif answer is Answer.GONE and connection in told and how is not How.IN_PLACE:
-                    yield connection, Answer.FOLLOWED  # closed, and forgotten already
-                else:
-                    yield connection, answer
-            pending, now = left, time.monotonic()
-            if now >= deadline:
-                for connection in pending:
-                    yield connection, Answer.TIMED_OUT
-                return
-            if pending:
-                time.sleep(min(wait * random.uniform(0.8, 1.2), deadline - now))
-                wait = min(wait * 1.5, WAIT_MAX)
-
-
-def _constants(agent: loader.Running, name: str) -> bytes:
-    for prog_id in agent.programs.values():
-        for map_id in libbpf.program(prog_id)[1]:
-            with closing(Map.by_id(map_id)) as opened:
-                if opened.name != name:
-                    continue
-                if difference := versions.this_version().difference({name: opened}):
-                    raise AgentError(f"the running agent is of another version than this command: {difference}")
-                value = opened.lookup(struct.pack("=I", 0))
-            if value is not None:
-                return value
-    raise AgentError("the running agent's constants cannot be read: it is of another version")
-
-
-@contextmanager
-def announcer(name: str, role: str) -> Iterator[Announcer]:
-    """Yield what announces for the agent of `role` on the interface `name`; AgentError if there is none."""
-    with loader.agents(name) as found:
-        if role not in found:
-            raise AgentError(f"no {role} agent is attached to {name} in this network namespace")
-        made = Announcer(role, found[role])
-        try:
-            yield made
-        finally:
-            made.close()
-
-
 def redirect(name: str, wanted: Selection, port: int, how: How, timeout: float = TIMEOUT) -> Outcome:
     """Redirect the server's connections in `wanted` to `port` of the same VIP (rows D2 to D8).
 
@@ -258,7 +118,7 @@ def redirect(name: str, wanted: Selection, port: int, how: How, timeout: float =
         if not chosen:
             raise AgentError("no connection of that kind; see 'portlb agent connections'")
         if how is How.IN_PLACE:
-            _check_in_place(made.settings, port, chosen)
+            _check_in_place(made, port, chosen)
         for connection, answer in made.until_followed(chosen, port, how, timeout):
             outcome.counts[answer] += 1
             if answer is Answer.TIMED_OUT and how is not How.IN_PLACE:
@@ -267,11 +127,9 @@ def redirect(name: str, wanted: Selection, port: int, how: How, timeout: float =
     return outcome
 
 
-def _check_in_place(settings: bytes, port: int, connections: Sequence[Record]) -> None:
-    """AgentError unless `port` is a service port of this server for the application of each connection."""
-    at = len(settings) - 2 * 65536 + 2 * int.from_bytes(port.to_bytes(2, "big"), sys.byteorder)
-    application = int.from_bytes(settings[at : at + 2], "big")
-    others = sorted({each.port for each in connections} - {application})
+def _check_in_place(made: Announcer, port: int, connections: Sequence[Record]) -> None:
+    """AgentError unless `port` is a service port of its server for the application of each connection."""
+    others = sorted({each.port for each in connections if application_of(made.settings_for(each), port) != each.port})
     if others:
         raise AgentError(
             f"port {port} is no service port of this server for the application on "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import NamedTuple
 
 _GROUPS = {
@@ -37,6 +38,44 @@ def crowded(connections: Entries, refused: int) -> str:
     if connections.almost_full:
         return f"more than 90 % of the {connections.room} places for connections are taken by open ones"
     return ""
+
+
+@dataclass(frozen=True)
+class Chain:
+    """Other programs on one hook of an agent's, in words, before and behind it.
+
+    `passes`: whether packets come through to the agent, None if that could not be found out.
+    """
+
+    direction: str
+    before: tuple[str, ...]
+    behind: tuple[str, ...]
+    passes: bool | None = True
+
+
+def total(each: Iterable[Mapping[str, int]]) -> dict[str, int]:
+    """Add up counters of several agents."""
+    found: dict[str, int] = {}
+    for counters in each:
+        for name, value in counters.items():
+            found[name] = found.get(name, 0) + value
+    return found
+
+
+def all_entries(each: Iterable[Mapping[str, Entries]]) -> dict[str, Entries]:
+    """Add up entries of several agents, by map."""
+    found: dict[str, Entries] = {}
+    for maps in each:
+        for name, (used, room) in maps.items():
+            before = found.get(name, Entries(0, 0))
+            found[name] = Entries(before.used + used, before.room + room)
+    return found
+
+
+def is_of(role: str, meaning: str) -> bool:
+    """Tell whether a counter can move in a role, by the word its meaning begins with if it is for one only."""
+    first, colon, _ = meaning.partition(":")
+    return not colon or first not in ("client", "server") or first == role
 
 
 def rates(before: Mapping[str, int], after: Mapping[str, int], seconds: float) -> str:
@@ -80,12 +119,17 @@ def _escaped(label: str) -> str:
 
 
 def health(
-    attached: Collection[str], entries: Mapping[str, Entries], pids: Collection[int], all_known: bool,
+    attached: Collection[str],
+    entries: Mapping[str, Entries],
+    pids: Collection[int],
+    all_known: bool,
     notes: Iterable[object] = (),
+    chains: Collection[Chain] = (),
 ) -> tuple[bool, str]:
     """Tell whether an agent is well, and in words: on which hooks it is, how full it is, which process looks after it.
 
-    `pids`: processes that hold its programs; `all_known`: there are no others; `notes`: what else is to be said.
+    `pids`: processes that hold its programs; `all_known`: there are no others; `notes`: what else is to be said;
+    `chains`: what else is on its hooks.
     """
     words = ["attached" if len(attached) == 2 else f"attached at {', '.join(attached)} only"]
     words += [
@@ -97,5 +141,19 @@ def health(
     else:
         words.append("no process, so entries do not age" if all_known else "process unknown")
     words += map(str, notes)
+    words += [word for chain in chains for word in _neighbours(chain)]
     well = len(attached) == 2 and (bool(pids) or not all_known) and not any(e.almost_full for e in entries.values())
-    return well, "; ".join(words)
+    return well and all(chain.passes is not False for chain in chains), "; ".join(words)
+
+
+def _neighbours(chain: Chain) -> Iterator[str]:
+    """Yield in words what runs before an agent on a hook, with what it does to it, and what runs behind it."""
+    if chain.before:
+        does = {
+            True: "and lets packets pass to it",
+            False: "and keeps packets from it: attach that one behind it, or have it return TCX_NEXT (-1)",
+            None: "and may keep packets from it",
+        }[chain.passes]
+        yield f"at {chain.direction} another program runs before it ({', '.join(chain.before)}), {does}"
+    if chain.behind:
+        yield f"at {chain.direction} another program runs behind it ({', '.join(chain.behind)})"

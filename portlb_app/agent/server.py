@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import struct
 import sys
+from collections.abc import Iterator
 
 from portlb_app.agent.mapping import ServerMapping, packed_vips
 from portlb_app.agent.naming import ADDRESS, LABEL, MAC, NONE, packed_services, whole
@@ -42,3 +44,22 @@ def _named(mapping: ServerMapping) -> bytes:
 def _set(table: bytearray, port: int, value: int) -> None:
     index = int.from_bytes(port.to_bytes(2, "big"), sys.byteorder)
     table[2 * index : 2 * index + 2] = value.to_bytes(2, "big")
+
+
+def service_ports(constants: bytes) -> Iterator[int]:
+    """Yield the service ports in a server's constants: those that lead to an application's port."""
+    applications = constants[-2 * 65536 :]
+    for index, (value,) in enumerate(struct.iter_unpack("=H", applications)):
+        if value:
+            yield int.from_bytes(index.to_bytes(2, sys.byteorder), "big")
+
+
+def applications(constants: bytes) -> set[int]:
+    """Return the ports of this host's programs to which the service ports in a server's constants lead."""
+    return {int.from_bytes(value, "big") for (value,) in struct.iter_unpack("2s", constants[-2 * 65536 :])} - {0}
+
+
+def application_of(constants: bytes, port: int) -> int:
+    """Return the application's port of a service port in a server's constants, 0 if it is none."""
+    at = len(constants) - 2 * 65536 + 2 * int.from_bytes(port.to_bytes(2, "big"), sys.byteorder)
+    return int.from_bytes(constants[at : at + 2], "big")

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Protocol
 from urllib.parse import SplitResult, urlsplit
 
+from portlb_app.agent import trust
 from portlb_app.agent.errors import AgentError
 from portlb_app.agent.mapping import ServerMapping, mapping_of
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 MAX_BYTES = 4 << 20  # of a configuration, as in the REST interface
 ANSWER_WITHIN = 5.0  # seconds to connect to the controller, and as many for its whole answer
 POLL_EVERY = 10.0  # seconds
+_ADDRESSES = "say unix:///PATH, https://HOST:PORT, or http://HOST:PORT"
 
 
 class WrongConfiguration(AgentError):
@@ -78,11 +80,13 @@ class File:
 class Controller:
     """A controller's REST interface, and the server's name in the configuration that is live there.
 
-    Raises AgentError if `url` is not a plain http or https address.
+    `url`: http or https, or unix:///PATH of a Unix socket. `insecure`: plain http from another host is believed.
+    Raises AgentError if `url` is none of these.
     """
 
     url: str
     server: str
+    insecure: bool = False
     every: ClassVar[float | None] = POLL_EVERY
 
     def __post_init__(self) -> None:
@@ -91,9 +95,13 @@ class Controller:
             parts = urlsplit(self.url)
             sound = bool(parts.hostname) and parts.port != 0
         except ValueError:
+            raise AgentError(f"--controller {self.url!r}: {_ADDRESSES}") from None
+        if parts.scheme == "unix":
+            sound = not parts.netloc and len(parts.path) > 1
+        elif parts.scheme not in ("http", "https"):
             sound = False
-        if not sound or parts.scheme not in ("http", "https") or parts.query or parts.fragment:
-            raise AgentError(f"--controller {self.url!r}: say http://HOST:PORT or https://HOST:PORT")
+        if not sound or parts.query or parts.fragment:
+            raise AgentError(f"--controller {self.url!r}: {_ADDRESSES}")
         if "@" in parts.netloc or not self.url.isascii() or not self.url.isprintable() or " " in self.url:
             raise AgentError(f"--controller {self.url!r}: an address has no login, no space and ASCII only")
 
@@ -105,13 +113,22 @@ class Controller:
         from http.client import HTTPException
 
         parts = urlsplit(self.url)
+        prefix = "" if parts.scheme == "unix" else parts.path.rstrip("/")
         with contextlib.closing(_connection(parts)) as connection:
             try:
-                connection.connect()
+                if parts.scheme == "unix":
+                    connection.sock = _connected(parts.path)
+                    trust.check_unix(connection.sock, parts.path)
+                else:
+                    connection.connect()
+                checks_peer = parts.scheme == "http" and not self.insecure
+                peer = connection.sock.getpeername()[:2] if checks_peer else None
+                self._check(peer)
                 with _hung_up_after(ANSWER_WITHIN, connection.sock):
-                    connection.request("GET", parts.path.rstrip("/") + "/v1/config")
+                    connection.request("GET", prefix + "/v1/config")
                     answer = connection.getresponse()
                     content = answer.read(MAX_BYTES + 1)
+                self._check(peer)
             except (OSError, HTTPException) as error:
                 raise Unreachable(f"{self.url} does not answer: {error}") from error
         if answer.status >= 500:
@@ -122,14 +139,28 @@ class Controller:
             raise Unreachable(f"{self.url} answers with a text that is cut short")  # which may be a sound one, too
         return content
 
+    def _check(self, peer: tuple[str, int] | None) -> None:
+        if peer is not None:
+            trust.check_loopback(*peer, self.url)
+
 
 def _connection(parts: SplitResult) -> HTTPConnection:
     """Return an HTTP client, which follows no redirects and asks no proxy."""
     from http.client import HTTPConnection, HTTPSConnection
 
     kind = HTTPSConnection if parts.scheme == "https" else HTTPConnection
-    assert parts.hostname
-    return kind(parts.hostname, parts.port, timeout=ANSWER_WITHIN)
+    return kind(parts.hostname or "localhost", parts.port, timeout=ANSWER_WITHIN)
+
+
+def _connected(path: str) -> socket.socket:
+    made = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    made.settimeout(ANSWER_WITHIN)
+    try:
+        made.connect(path)
+    except OSError:
+        made.close()
+        raise
+    return made
 
 
 @contextlib.contextmanager
@@ -149,7 +180,7 @@ def _hung_up_after(seconds: float, connection: socket.socket) -> Iterator[None]:
         limit.cancel()
 
 
-@functools.lru_cache(maxsize=1)  # a controller that is asked again mostly says the same
+@functools.lru_cache(maxsize=16)  # a controller that is asked again mostly says the same; one for each server
 def _mapping(content: bytes, server: str, origin: str) -> ServerMapping:
     try:
         from portlb_app.config import ConfigError, load

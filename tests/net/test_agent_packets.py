@@ -1,18 +1,19 @@
 """Each agent program, packet by packet, in the kernel (BPF_PROG_TEST_RUN): packet in, verdict, packet out, counters.
 
 Frames are compared byte by byte with ones built here, so every checksum is verified too. The state before a packet is
-made by the packets before it, never by writing to a map. Every case is run for IPv4 and for IPv6 (row B1). Row ids are
-those of docs/patent.md.
+made by the packets before it; the programs are loaded once, and what they know is cleared between two tests. Every case
+is run for IPv4 and for IPv6 (row B1). Row ids are those of docs/patent.md.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import struct
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import NamedTuple
 
@@ -24,6 +25,7 @@ from portlb_app.agent.kernel.maps import Map
 from portlb_app.agent.loader import Programs
 from portlb_app.agent.mapping import ServerMapping
 from tests.net.network import ACK, CONFIRM, FIN, PSH, REDIRECT, RST, SYN
+from tests.net.programs import clear
 
 Address = IPv4Address | IPv6Address
 
@@ -609,18 +611,29 @@ def server_cases(f: Family) -> list[Case]:
     ]  # fmt: skip
 
 
-@pytest.fixture
-def client_programs() -> Iterator[Programs]:
-    programs = Programs("client", client.settings(VIPS))
-    yield programs
-    programs.close()
+@pytest.fixture(scope="module")
+def loaded() -> Iterator[dict[str, Programs]]:
+    """Both agents' programs, loaded once."""
+    with contextlib.ExitStack() as stack:
+        made = {"client": client.settings(VIPS), "server": server.settings(MAPPING)}
+        programs = {role: Programs(role, settings) for role, settings in made.items()}
+        for each in programs.values():
+            stack.callback(each.close)
+        yield programs
 
 
 @pytest.fixture
-def server_programs() -> Iterator[Programs]:
-    programs = Programs("server", server.settings(MAPPING))
-    yield programs
-    programs.close()
+def client_programs(loaded: dict[str, Programs]) -> Programs:
+    """The client's, which know nothing."""
+    clear(loaded["client"])
+    return loaded["client"]
+
+
+@pytest.fixture
+def server_programs(loaded: dict[str, Programs]) -> Programs:
+    """The server's, which know nothing."""
+    clear(loaded["server"])
+    return loaded["server"]
 
 
 def send(programs: Programs, packet: Packet) -> libbpf.RunResult:
@@ -654,6 +667,43 @@ def test_client(client_programs: Programs, case: Case) -> None:
 def test_server(server_programs: Programs, case: Case) -> None:
     """E1 E2 E3 E7 D1 I2 F3: what the server's programs do to a packet."""
     check(server_programs, case)
+
+
+def tagged(packet: Packet, *tags: tuple[int, int]) -> Packet:
+    """The packet with 802.1Q or 802.1ad tags in the frame, the outermost first: kind, and priority with number."""
+    frame = packet.frame
+    return Packet(packet.hook, frame[:12] + b"".join(struct.pack("!HH", *tag) for tag in tags) + frame[12:])
+
+
+@pytest.mark.parametrize(("family", "tag"), [(V4, (0x8100, 0xA000)), (V6, (0x88A8, 0))], ids=["802.1Q", "802.1ad"])
+@pytest.mark.parametrize("role", ["client", "server"])
+def test_priority_tags_are_none(role: str, family: Family, tag: tuple[int, int]) -> None:
+    """A tag with VLAN number 0: all is as without it. The kernel then has it beside the frame, as a card would."""
+    constants = client.settings(VIPS) if role == "client" else server.settings(MAPPING)
+    cases = client_cases(family) if role == "client" else server_cases(family)
+    for case in [case for case in cases if case.before and case.out][::12]:
+        programs = Programs(role, constants)
+        before = tuple(tagged(each, tag) for each in case.before)
+        check(programs, replace(case, packet=tagged(case.packet, tag), before=before))
+        programs.close()
+
+
+@pytest.mark.parametrize(
+    "tags", [((0x8100, 5),), ((0x8100, 0xAFFF),), ((0x8100, 0), (0x8100, 0)), ((0x88A8, 0), (0x8100, 7))]
+)  # fmt: skip
+def test_frames_of_a_vlan_pass_untouched(
+    client_programs: Programs, server_programs: Programs, tags: tuple[tuple[int, int], ...]
+) -> None:
+    """And so do those with two tags: an agent on the VLAN's own interface sees them without."""
+    for f in FAMILIES:
+        for programs, side, hook in ((client_programs, Side(f, OUT, IN), OUT), (server_programs, Side(f, IN, OUT), IN)):
+            packet = tagged(side.syn(X), *tags)
+            assert packet.hook == hook
+            result = send(programs, packet)
+            assert (result.verdict, result.packet) == (PASS, packet.frame)
+            assert not any(programs.counters().values())
+            for length in range(12, 19):
+                send(programs, Packet(hook, packet.frame[:length].ljust(14, b"\0")))
 
 
 TWINS = 6000

@@ -390,7 +390,7 @@ def test_what_passes_while_a_connection_is_ended(world: World, stack: contextlib
     frame += bare_ack(made.peer.address, made.peer.its_address, X, made.local)[6:]
     with on(world.client):
         index = socket.if_nametoindex("eth0")
-        with loader.running(index, "client") as found:
+        with loader.agents("eth0") as ((_, found),):
             settings = client.settings([ip_address(vip) for vip in VIPS.values()])
             loaded = Programs("client", settings, inherited=found.descriptors())
             programs = stack.enter_context(contextlib.closing(loaded))

@@ -47,15 +47,15 @@ import sys
 from portlb_app.agent import hooks, interface, libbpf
 index = interface.index_of(sys.argv[1])
 for role in hooks.ROLES:
-    print(*hooks.find(index, role)[1].values())
+    print(*(prog_id for each in hooks.agents(index, role) for prog_id in each.programs.values()))
 """
 REMOVE = """
 import sys
 from portlb_app.agent import hooks, interface, libbpf
 index = interface.index_of("eth0")
 for role in hooks.ROLES:
-    way, found = hooks.find(index, role)
-    way.remove(index, role, {direction: found[direction] for direction in sys.argv[1:] if direction in found})
+    for way, found, _ in hooks.agents(index, role):
+        way.remove(index, role, {direction: found[direction] for direction in sys.argv[1:] if direction in found})
 """
 CONTROLLER = """
 import http.server, pathlib, sys
@@ -72,7 +72,7 @@ HALF_WAY = """
 import ipaddress, sys
 from portlb_app.agent import client, errors, hooks, interface, libbpf, loader
 agent = loader.Agent("eth0", "client", client.settings([ipaddress.ip_address(sys.argv[1])]))
-attached = lambda: hooks.find(interface.index_of("eth0"), "client")[1]
+attached = lambda: [each.programs for each in hooks.agents(interface.index_of("eth0"), "client")]
 attach, before, calls = libbpf.attach_tcx, attached(), []
 def refuse(ifindex, kind, *rest):
     calls.append(kind)
@@ -87,7 +87,7 @@ for refused in (1, 2):
         sys.exit("not refused")
     except errors.AgentError as error:
         assert "no memory" in str(error)
-    assert attached() == before and len(before) == 2 and agent.stay() is loader.Presence.KEPT
+    assert attached() == before and len(before[0]) == 2 and agent.stay() is loader.Presence.KEPT
 """
 IDLE = """
 import http.client, sys

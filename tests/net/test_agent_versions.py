@@ -4,16 +4,14 @@ read: a sentence, never a wrong answer."""
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
-from tests.net.network import ROOT, Namespace, Network, agent_command, client_agent, end, run, until
+from tests.net.network import ROOT, Namespace, Network, agent_command, client_agent, end, until
+from tests.net.objects import attach, compiled
 
-AGENT = ROOT / "portlb_app/agent"
 VIP = "10.0.0.100"
 FOREIGN = """
 #include <linux/bpf.h>
@@ -29,17 +27,6 @@ static __always_inline int look(void)
 SEC("tc") int client_ingress(struct __sk_buff *skb) {{ return look(); }}
 SEC("tc") int client_egress(struct __sk_buff *skb) {{ return look(); }}
 char LICENSE[] SEC("license") = "GPL";
-"""
-ATTACH = """
-import sys
-from portlb_app.agent import interface, libbpf
-opened = libbpf.Object(sys.argv[1])
-opened.load()
-index = interface.index_of("eth0")
-libbpf.attach_tcx(index, libbpf.TCX_INGRESS, opened.program_fd("client_ingress"), None)
-libbpf.attach_tcx(index, libbpf.TCX_EGRESS, opened.program_fd("client_egress"), None)
-print("ready", flush=True)
-sys.stdin.read()
 """
 OTHER_VERSION = """
 import pathlib, sys
@@ -73,24 +60,6 @@ def host() -> Iterator[tuple[Network, Namespace]]:
         yield network, one
 
 
-def compiled(directory: Path, name: str, text: str | None = None, **changes: tuple[str, str]) -> Path:
-    """An object of a text, or of the agents' own sources with changes by file."""
-    path, made = directory / f"{name}.c", directory / f"{name}.o"
-    if text is None:
-        for each in [*AGENT.glob("*.h"), AGENT / "redirect.bpf.c"]:
-            content = each.read_text(encoding="utf-8")
-            old, new = changes.get(each.stem, ("", ""))
-            assert old in content
-            (directory / each.name).write_text(content.replace(old, new, 1), encoding="utf-8")
-        path = directory / "redirect.bpf.c"
-    else:
-        path.write_text(text, encoding="utf-8")
-    machine = run("uname", "-m").stdout.strip()
-    run("clang", "-O2", "-g", "-mcpu=v3", "-target", "bpf", f"-I/usr/include/{machine}-linux-gnu",
-        "-c", str(path), "-o", str(made))  # fmt: skip
-    return made
-
-
 @pytest.mark.parametrize("more", [0, 4, 16, 4096])
 def test_programs_that_only_have_our_names(host: tuple[Network, Namespace], more: int) -> None:
     """With a map of our name whose values are as large or larger: no command reads it, and an agent starts beside."""
@@ -103,7 +72,7 @@ def test_programs_that_only_have_our_names(host: tuple[Network, Namespace], more
         text = text.replace("bpf_map_update_elem(&connections, key, value, BPF_ANY);",
                             "value = bpf_map_lookup_elem(&connections, key); (void)value;")  # fmt: skip
     made = compiled(network.directory, "foreign", text)
-    one.popen_ready(sys.executable, "-c", ATTACH, str(made), cwd=ROOT, stdin=subprocess.PIPE)
+    attach(one, made, ingress="client_ingress", egress="client_egress")
     one.run("ping", "-c", "1", "-W", "2", VIP)
     for words in COMMANDS:
         done = agent_command(one, words[0], "--interface", "eth0", *words[1:])
@@ -116,7 +85,7 @@ def test_programs_that_only_have_our_names(host: tuple[Network, Namespace], more
 @pytest.mark.parametrize(
     ("file", "old", "new", "what"),
     [
-        ("client", "struct path {\n", "struct path {\n __u32 one_more;\n", "its map 'paths' has another layout"),
+        ("paths", "struct path {\n", "struct path {\n __u32 one_more;\n", "its map 'paths' has another layout"),
         ("maps", "MOVING = 1 << 10,", "MOVING = 1 << 25,", "the numbers in its map"),
     ],
     ids=["larger", "other meaning"],

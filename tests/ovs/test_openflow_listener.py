@@ -198,10 +198,12 @@ def test_a_lack_of_descriptors_ends_nothing(tmp_path: Path) -> None:
 def test_where_it_listens_is_told_by_flags_alone(tmp_path: Path, flags: tuple[str, ...], host: str) -> None:
     """On loopback, unless switches must show certificates; what Ryu finds in files does not count."""
     (tmp_path / ".ryu/ryu.conf.d").mkdir(parents=True)
-    (tmp_path / ".ryu/ryu.conf.d/x.conf").write_text("[DEFAULT]\nofp_listen_host = 0.0.0.0\nwsapi_port = 19999\n")
+    (tmp_path / ".ryu/ryu.conf.d/x.conf").write_text("[DEFAULT]\nofp_listen_host = 192.0.2.99\nwsapi_port = 19999\n")
     program = (
-        "from portlb_app import launcher; launcher._prepare_ryu(); "
-        f"options = launcher._options({flags!r}); print(options.ofp_listen_host, options.wsapi_port)"
+        "import argparse; from portlb_app import flags, launcher; launcher._prepare_ryu(); from ryu import cfg; "
+        f"parser = argparse.ArgumentParser(); flags.add(parser); options = parser.parse_args({list(flags)!r}); "
+        "assert flags.complete(options) is None and cfg.CONF.ofp_listen_host != '192.0.2.99'; "
+        "print(options.ofp_listen_host, options.wsapi_port)"
     )
     environment = {"HOME": str(tmp_path), "PYTHONPATH": str(Path(__file__).parents[2]), "OS_DEFAULT__WSAPI_PORT": "7"}
     command = [sys.executable, "-W", "ignore", "-c", program]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import resource
 import socket
 import time
@@ -79,7 +80,7 @@ def test_whoever_waits_holds_up_nobody(controller: ControllerProcess, crowd: Exi
     for connection in connections[-20:]:
         connection.send(b"a")  # one byte each, now and then, is no progress
     assert honest(controller) < SECONDS
-    assert controller.request("PUT", "/v1/config", LARGE)[0] == 200
+    assert controller.request("PUT", "/v1/config?wait=accepted", LARGE)[0] == 202
 
 
 def test_a_head_has_a_deadline_as_a_whole(controller: ControllerProcess, crowd: ExitStack) -> None:
@@ -151,12 +152,12 @@ def test_who_sends_too_much_still_reads_the_answer(controller: ControllerProcess
 def test_curls_way_of_sending_much(controller: ControllerProcess, crowd: ExitStack) -> None:
     """It waits for 100 Continue before it sends the body."""
     text = FIG2.encode()
-    head = PUT + b"Expect: 100-continue\r\nContent-Length: %d\r\n\r\n" % len(text)
+    head = PUT.replace(b"config", b"config?wait=accepted") + b"Expect: 100-continue\r\nContent-Length: %d\r\n\r\n" % len(text)
     (connection,) = connect(controller, crowd, 1, head)
     assert connection.recv(1 << 16) == b"HTTP/1.1 100 Continue\r\n\r\n"
     connection.sendall(text)
-    assert connection.recv(1 << 16).startswith(b"HTTP/1.1 200 OK\r\n")
-    assert controller.request("PUT", "/v1/config", LARGE)[0] == 200
+    assert connection.recv(1 << 16).startswith(b"HTTP/1.1 202 Accepted\r\n")
+    assert controller.request("PUT", "/v1/config?wait=accepted", LARGE)[0] == 202
 
 
 def test_too_many_open_files_end_nothing(controller: ControllerProcess, crowd: ExitStack) -> None:
@@ -193,3 +194,28 @@ def test_memory_does_not_follow_who_takes_no_answer(controller: ControllerProces
     connect(controller, crowd, 60, GET.replace(b"status", b"config"))
     assert honest(controller) < SECONDS
     assert resident() - before < 60
+
+
+@pytest.mark.parametrize(
+    ("host", "address", "name"),
+    [
+        ("127.0.0.2", "127.0.0.2", "127.0.0.2"),
+        ("::1", "::1", "[::1]"),
+        ("[::1]", "::1", "[::1]"),
+        ("localhost", "127.0.0.1", "localhost"),
+    ],
+)
+def test_it_answers_where_it_listens(tmp_path: Path, host: str, address: str, name: str) -> None:
+    """The Host header that clients send there by themselves is the right one; and the log tells the time."""
+    path = tmp_path / "lb.yaml"
+    path.write_text(FIG2)
+    controller = ControllerProcess(path, "--wsapi-host", host)
+    try:
+        with socket.create_connection((address, controller.rest_port), timeout=5) as connection:
+            connection.sendall(GET.replace(b"localhost", f"{name}:{controller.rest_port}".encode()))
+            assert connection.recv(100).startswith(b"HTTP/1.1 200 OK\r\n")
+    finally:
+        assert controller.close() == 0
+    ready, *lines = controller.log.read_text().splitlines()
+    assert ready.startswith("ready: ")
+    assert lines and all(re.match(r"20\d\d-\d\d-\d\d \d\d:\d\d:\d\d,\d\d\d [A-Z]+ portlb", line) for line in lines)

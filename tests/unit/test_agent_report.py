@@ -7,7 +7,7 @@ from collections import Counter
 import pytest
 
 from portlb_app.agent import capabilities, counters, report
-from portlb_app.agent.report import Entries
+from portlb_app.agent.report import Chain, Entries
 
 
 def test_groups_are_of_counters_that_exist() -> None:
@@ -61,6 +61,33 @@ def test_rates_are_per_second_of_what_moved() -> None:
 def test_health(attached: tuple[str, ...], pids: tuple[int, ...], all_known: bool, well: bool, words: str) -> None:
     """Well: both filters, and a process unless that cannot be known."""
     assert report.health(attached, {"connections": Entries(3, 9)}, pids, all_known) == (well, words)
+
+
+@pytest.mark.parametrize(
+    ("passes", "well", "word"), [(True, True, "lets"), (False, False, "keeps"), (None, True, "may")]
+)
+def test_health_names_other_programs(passes: bool | None, well: bool, word: str) -> None:
+    """Not well only if one before is known to keep packets from the agent."""
+    chains = [Chain("ingress", ("'f', id 7",), (), passes), Chain("egress", (), ("'g', id 8",))]
+    found, words = report.health(("ingress", "egress"), {}, (7,), True, chains=chains)
+    assert found is well
+    assert f"at ingress another program runs before it ('f', id 7), and {word}" in words
+    assert words.endswith("at egress another program runs behind it ('g', id 8)")
+
+
+def test_totals_of_several_agents() -> None:
+    assert report.total([{"a": 1, "b": 2}, {"a": 3}]) == {"a": 4, "b": 2}
+    one, other = {"connections": Entries(1, 9)}, {"connections": Entries(2, 5), "half_open": Entries(0, 1)}
+    entries = report.all_entries([one, other])
+    assert entries == {"connections": Entries(3, 14), "half_open": Entries(0, 1)}
+
+
+def test_counters_of_a_role() -> None:
+    """Each is of one role at least, and those that both have are of both."""
+    of = {name: [role for role in ("client", "server") if report.is_of(role, meaning)]
+          for name, meaning in counters.meanings().items()}  # fmt: skip
+    assert of["bound"] == ["client"] and of["announced"] == ["server"] and of["icmp_translated"] == ["client", "server"]
+    assert all(of.values())
 
 
 def test_prometheus_escapes_what_an_interface_may_be_called() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import socket
 import subprocess
 import sys
@@ -13,9 +15,10 @@ from pathlib import Path
 
 import pytest
 
-from portlb_app.agent import source
+from portlb_app.agent import source, trust
 from portlb_app.agent.errors import AgentError
 from portlb_app.agent.source import Controller, File, Unreachable, WrongConfiguration
+from portlb_app.agent.trust import Untrusted
 
 ROOT = Path(__file__).parents[2]
 FIG2 = (ROOT / "flows/fig2/lb.yaml").read_bytes()
@@ -151,6 +154,59 @@ def test_addresses_that_are_refused(url: str) -> None:
     with pytest.raises(AgentError, match="--controller") as raised:
         Controller(url, "a")
     assert not isinstance(raised.value, Unreachable)
+
+
+def test_a_unix_socket(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The configuration comes over it; its directory is nobody else's to write to, its user one that may answer."""
+    path, requests = tmp_path / "rest.sock", []
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
+        listener.bind(str(path))
+        listener.listen()
+
+        def serve() -> None:
+            for _ in range(3):
+                connection, _ = listener.accept()
+                with connection, contextlib.suppress(OSError):
+                    requests.append(connection.recv(65536))
+                    connection.sendall(http(FIG2))
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        asked = Controller(f"unix://{path}", "a")
+        assert dict(asked.mapping().answers) == {20: 1, 22: 5}
+        assert requests[0].startswith(b"GET /v1/config HTTP/1.1\r\nHost: localhost\r\n")
+        tmp_path.chmod(0o777)
+        with pytest.raises(Untrusted, match="may write there: chmod go-w"):
+            asked.mapping()
+        tmp_path.chmod(0o700)
+        monkeypatch.setattr(trust, "_trusted_users", lambda: {12345})
+        monkeypatch.setattr(trust.Path, "stat", lambda path: os.stat_result((0o40700, 0, 0, 1, 54321, 0, 0, 0, 0, 0)))
+        with pytest.raises(Untrusted, match=f"a program of user {os.geteuid()} answers"):
+            asked.mapping()
+        monkeypatch.undo()
+        thread.join()
+    with pytest.raises(Unreachable, match="does not answer"):
+        asked.mapping()
+
+
+def test_whose_program_listens(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Over loopback that of root or the agent's user; another's is refused before anything is asked of it."""
+    with peer(http(FIG2)) as (url, requests):
+        assert Controller(url, "a").mapping().answers
+        monkeypatch.setattr(trust, "_trusted_users", lambda: {12345})
+        with pytest.raises(Untrusted, match=f"user {os.geteuid()} listens there, which is neither root nor"):
+            Controller(url, "a").mapping()
+        assert len([each for each in requests if each]) == 1
+        assert Controller(url, "a", insecure=True).mapping().answers
+
+
+def test_plain_http_from_another_host() -> None:
+    with pytest.raises(Untrusted, match="anybody on the way.*--insecure-http"):
+        trust.check_loopback("192.0.2.1", 8080, "http://lb:8080")
+    for address in ("127.0.0.1", "::1", "::ffff:127.0.0.1"):
+        trust.check_loopback(address, 1023, "http://lb:1023")
+        with pytest.raises(Untrusted, match="does not listen there"):
+            trust.check_loopback(address, 65535, "http://lb:65535")
 
 
 def test_files(tmp_path: Path) -> None:

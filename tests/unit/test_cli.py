@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -9,6 +10,8 @@ from pathlib import Path
 import pytest
 
 from portlb_app import __version__
+from portlb_app.flags import RESYNC
+from portlb_app.reconciler import INTERVAL
 
 ROOT = Path(__file__).parents[2]
 FIG2 = ROOT / "flows/fig2/lb.yaml"
@@ -82,3 +85,56 @@ def test_output_that_cannot_be_written_is_said_once() -> None:
             **{"stdout": full, "stderr": subprocess.PIPE, "text": True, "timeout": 60, "cwd": ROOT},
         )  # type: ignore[call-overload]
     assert (done.returncode, done.stderr) == (1, "portlb: [Errno 28] No space left on device\n")
+
+
+# ---- the controller's flags ----
+
+
+def flags(*words: str) -> subprocess.CompletedProcess[str]:
+    """`portlb controller` with a configuration that does not exist, so that it ends at once."""
+    return portlb("controller", "none.yaml", *words)
+
+
+def test_help_names_our_flags_and_nobody_elses() -> None:
+    done = portlb("controller", "--help")
+    assert done.returncode == 0
+    named = set(re.findall(r"^  (--[a-z-]+)", done.stdout, re.MULTILINE))
+    documented = set(re.findall(r"`(--[a-z-]+)`", (ROOT / "docs/operations.md").read_text()))
+    assert "--ofp-tcp-listen-port" in named
+    assert named <= documented
+    assert not [flag for flag in named if "bgp" in flag or "zapi" in flag]
+
+
+@pytest.mark.parametrize(
+    "words", [["--nonsense"], ["--shell_completion", "bash"], ["--wsapi", "7"], ["--bgp-app-config-file", "x"]]
+)
+def test_a_flag_nobody_knows_is_one_short_message(words: list[str]) -> None:
+    done = flags(*words)
+    assert done.returncode == 2
+    assert len(done.stderr.splitlines()) < 5
+    assert f"unrecognized arguments: {words[0]}" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--wsapi-port", "65536"], "'65536' is no port: 0 to 65535, 0 for any that is free"),
+        (["--wsapi-port", "-1"], "is no port"),
+        (["--ofp-tcp-listen-port", "9" * 5000], "is no port"),
+        (["--resync-interval", "nan"], "'nan' is no number of seconds from 0.1 to 86400"),
+        (["--resync-interval", "1e999"], "is no number of seconds"),
+        (["--resync-interval", "0"], "is no number of seconds"),
+        (["--wsapi-host", "192.0.2.1"], "the REST interface has no login, so it only listens on loopback"),
+        (["--ca-certs", "x"], "--ca-certs needs --ctl-privkey and --ctl-cert"),
+        (["--ctl-cert", "x"], "--ctl-privkey and --ctl-cert are given together"),
+    ],
+)
+def test_a_wrong_flag_is_told(words: list[str], message: str) -> None:
+    done = flags(*words)
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_the_pause_between_two_looks_is_the_reconcilers() -> None:
+    assert RESYNC == INTERVAL

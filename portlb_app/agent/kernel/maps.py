@@ -18,6 +18,7 @@ from portlb_app.agent.kernel.library import checked, declare, library
 _BATCH = 4096  # entries asked for at once
 _FULLEST = 1 << 16  # entries of one bucket of a hash map: none can have more
 _PER_CPU = (5, 6, 10)  # hash, array, LRU hash
+_UNDESCRIBED = (22, 23)  # queue, stack: libbpf loads them without their types
 
 
 class _MapInfo(Structure):
@@ -72,9 +73,9 @@ class Layout:
 
     def is_read_alike(self, other: Layout) -> bool:
         """Tell whether entries of one are entries of the other, however many there may be."""
-        return (self.type, self.key_size, self.value_size, self.keys, self.values) == (
-            other.type, other.key_size, other.value_size, other.keys, other.values
-        )  # fmt: skip
+        sizes = (self.type, self.key_size, self.value_size) == (other.type, other.key_size, other.value_size)
+        described = self.type not in _UNDESCRIBED
+        return sizes and (not described or (self.keys, self.values) == (other.keys, other.values))
 
 
 def types_of(types: Types | None, type_id: int) -> str:

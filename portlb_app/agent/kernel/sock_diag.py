@@ -29,7 +29,7 @@ _ALL_STATES = 0xFFFFFFFF
 _ANSWER_WITHIN = 1.0  # seconds
 _HEADER = struct.Struct("=IHHII")
 _REQUEST = struct.Struct("=BBBxI48s")  # inet_diag_req_v2: family, protocol, extensions, states, id
-_ANSWER = struct.Struct("=BBxx48s4xII8x")  # inet_diag_msg: family, state, id, bytes unread, bytes unacknowledged
+_ANSWER = struct.Struct("=BBxx48s4xI4xI4x")  # inet_diag_msg: family, state, id, bytes unread, user
 _ENDS = struct.Struct("!HH16s16s")  # the head of inet_diag_sockid, its ports and addresses
 _INTERFACE_AND_COOKIE = struct.Struct("=III")  # the rest of it
 _ANY_COOKIE = 0xFFFFFFFF
@@ -62,23 +62,36 @@ class Socket(NamedTuple):
     """The kernel's for it: inet_diag_sockid with interface and cookie, which no other socket has."""
     unread: int
     """Bytes received that the program has not read."""
+    user: int
+    """Who made it."""
     info: bytes
     """struct tcp_info."""
 
 
 def find(connection: Tcp) -> Socket | None:
     """Return the socket of a connection; None if there is none that is bound to no interface."""
+    state, found = _find(connection)
+    return None if state in _WITHOUT_CONNECTION else found  # without the connection: the socket that listens there
+
+
+def listener(address: Address, port: int) -> Socket | None:
+    """Return the socket that would take a connection from this host to one of its addresses; None if none listens."""
+    state, found = _find(Tcp(address, port, address, 1))
+    return found if state == _LISTEN else None
+
+
+def _find(connection: Tcp) -> tuple[int, Socket | None]:
+    """Return a socket with its state, as the kernel finds it for a segment to the connection's local end."""
     local, local_port, remote, remote_port = connection
     name = _ENDS.pack(local_port, remote_port, local.packed, remote.packed)
     name += _INTERFACE_AND_COOKIE.pack(0, _ANY_COOKIE, _ANY_COOKIE)
     family = socket.AF_INET if local.version == 4 else socket.AF_INET6  # AF_INET finds v4-mapped sockets, too
     error, answer = _ask(_SOCK_DIAG_BY_FAMILY, _REQUEST_FLAG, family, name)
     if error == errno.ENOENT:
-        return None
+        return _CLOSE, None
     if not answer:
         raise OSError(error, f"{connection}: {os.strerror(error)}")
-    state, found = _socket(answer)
-    return None if state in _WITHOUT_CONNECTION else found  # without the connection: the socket that listens there
+    return _socket(answer)
 
 
 def bound() -> dict[Tcp, Socket]:
@@ -161,8 +174,8 @@ def _errno(content: bytes) -> int:
 
 def _socket(answer: bytes) -> tuple[int, Socket]:
     """Return the state of a socket, and it, from an inet_diag_msg."""
-    family, state, name, unread, _ = _ANSWER.unpack_from(answer)
-    return state, Socket(family, name, unread, _attribute(answer[_ANSWER.size :], _INET_DIAG_INFO))
+    family, state, name, unread, user = _ANSWER.unpack_from(answer)
+    return state, Socket(family, name, unread, user, _attribute(answer[_ANSWER.size :], _INET_DIAG_INFO))
 
 
 def _connection(found: Socket) -> Tcp:

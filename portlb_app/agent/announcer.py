@@ -1,0 +1,168 @@
+"""Makes and sends announcements for connections that are open (rows D2 to D9).
+
+The eBPF object turns a bare frame of a connection into an announcement; this sends it, again and again until the peer
+has followed or time is up.
+"""
+
+from __future__ import annotations
+
+import enum
+import random
+import socket
+import struct
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, closing, contextmanager
+
+from portlb_app import packets
+from portlb_app.agent import libbpf, loader, versions
+from portlb_app.agent.answer import Answer
+from portlb_app.agent.errors import AgentError
+from portlb_app.agent.kernel.library import messages
+from portlb_app.agent.mapping import Address
+from portlb_app.agent.record import Record
+
+FIRST_WAIT, WAIT_MAX = 0.2, 1.0
+"""Seconds between announcements: the first, then half as much again each time, up to the second."""
+
+
+class How(enum.IntFlag):
+    """How the peer is to follow: the option's flags (docs/protocol.md)."""
+
+    CLOSE = 0
+    """Close the connection by FIN once it is quiet, and open the next one at the port named."""
+    IN_PLACE = 1
+    """Go on at the port named without a new handshake."""
+    RESET = 2
+    """As CLOSE, at once and by RST."""
+    CONFIRM = 4
+    """Not announced: sent from the client's port that has been announced, so that it is answered there."""
+
+
+class _Maker:
+    """The program that makes announcements, with a running agent's maps and constants."""
+
+    def __init__(self, role: str, agent: loader.Running) -> None:
+        """Load it; AgentError if the kernel refuses, or the agent is of another version."""
+        self.agent = agent
+        constants = f".rodata.{role}"
+        self.settings = next(agent.constants(role), b"")
+        if not self.settings:
+            raise AgentError("the running agent's constants cannot be read: it is of another version")
+        self._object = libbpf.Object(str(versions.OBJECT_FILE))
+        try:
+            self._object.keep_only({f"{role}_announce"}, {*agent.maps, constants, loader.CLOCK})
+            self._object.set_initial_value(constants, self.settings)
+            for name, each in agent.maps.items():
+                self._object.set_max_entries(name, each.layout.max_entries)
+                self._object.reuse(name, each.fd)
+            self._object.load()
+        except OSError as error:
+            self._object.close()
+            raise AgentError(f"the kernel refused the announcements: {error}\n{messages()}") from error
+        self._program = self._object.program_fd(f"{role}_announce")
+
+    def close(self) -> None:
+        """Let go of it."""
+        self._object.close()
+
+    def make(self, frame: bytes, port: int, how: How) -> libbpf.RunResult:
+        """Turn a frame into an announcement; OSError if the kernel refuses."""
+        target = int.from_bytes(port.to_bytes(2, "big"), sys.byteorder)
+        return libbpf.run(self._program, frame, struct.pack("=48xII", target, how))
+
+
+class Announcer:
+    """Announces for the connections of the agents of one role on an interface."""
+
+    def __init__(self, role: str, makers: list[_Maker]) -> None:
+        self._role, self._makers = role, makers
+        self._by_vip = {vip: maker for maker in makers for vip in maker.agent.vips}
+        self.refusals: Counter[str] = Counter()
+        """What the kernel refused, each of which was tried again."""
+        self._senders = {
+            4: socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_RAW),
+            6: socket.socket(socket.AF_INET6, socket.SOCK_RAW, socket.IPPROTO_RAW),
+        }
+
+    def close(self) -> None:
+        """Let go of the sockets."""
+        for sender in self._senders.values():
+            sender.close()
+
+    def connections(self) -> list[Record]:
+        """Return the connections the agents know that are not over."""
+        return [
+            each
+            for maker in self._makers
+            for each in maker.agent.connections()
+            if each.state in ("plain", "bound") and each.vip in self._by_vip
+        ]
+
+    def settings_for(self, connection: Record) -> bytes:
+        """Return the constants of the agent that has a connection."""
+        return self._by_vip[connection.vip].settings
+
+    def announce(self, connection: Record, port: int, how: How) -> Answer:
+        """Tell the connection's peer once to go on at `port`; MADE means that it was told."""
+        source, sport = connection.vip, connection.port
+        destination, dport = connection.client, connection.client_port
+        if self._role == "client":
+            source, sport, destination, dport = destination, dport, source, sport
+        frame = packets.bare_ack(source, destination, sport, dport)
+        if self._role == "client":
+            # What comes last decides where the server sends, and the way to the port in use is known.
+            self._send(connection.vip, frame, source, destination, port, How.CONFIRM)
+        return self._send(connection.vip, frame, source, destination, port, how)
+
+    def _send(
+        self, vip: Address, frame: bytes, source: Address, destination: Address, port: int, how: How
+    ) -> Answer:  # fmt: skip
+        """Make a frame an announcement, and send it; BUSY if the kernel refuses either, which may pass."""
+        try:
+            result = self._by_vip[vip].make(frame, port, how)
+            answer = Answer(result.verdict)
+            if answer is Answer.MADE:
+                self._senders[source.version].sendto(result.packet[packets.ETHERNET :], (str(destination), 0))
+        except OSError as error:
+            self.refusals[str(error)] += 1
+            return Answer.BUSY
+        return answer
+
+    def until_followed(
+        self, connections: Iterable[Record], port: int, how: How, timeout: float
+    ) -> Iterator[tuple[Record, Answer]]:
+        """Announce until each peer has followed; yield what became of each connection, TIMED_OUT after `timeout` s."""
+        pending, wait, told = list(connections), FIRST_WAIT, set()
+        deadline = time.monotonic() + timeout
+        while pending:
+            left = []
+            for connection in pending:
+                answer = self.announce(connection, port, how)
+                if answer in (Answer.MADE, Answer.BUSY):
+                    left.append(connection)
+                    told.update([connection] if answer is Answer.MADE else [])
+                elif answer is Answer.GONE and connection in told and how is not How.IN_PLACE:
+                    yield connection, Answer.FOLLOWED  # closed, and forgotten already
+                else:
+                    yield connection, answer
+            pending, now = left, time.monotonic()
+            if now >= deadline:
+                for connection in pending:
+                    yield connection, Answer.TIMED_OUT
+                return
+            if pending:
+                time.sleep(min(wait * random.uniform(0.8, 1.2), deadline - now))
+                wait = min(wait * 1.5, WAIT_MAX)
+
+
+@contextmanager
+def announcer(name: str, role: str) -> Iterator[Announcer]:
+    """Yield what announces for the agents of `role` on the interface `name`; AgentError if there is none."""
+    with loader.agents(name) as found, ExitStack() as stack:
+        makers = [stack.enter_context(closing(_Maker(role, agent))) for its_role, agent in found if its_role == role]
+        if not makers:
+            raise AgentError(f"no {role} agent is attached to {name} in this network namespace")
+        yield stack.enter_context(closing(Announcer(role, makers)))

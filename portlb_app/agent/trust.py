@@ -1,0 +1,66 @@
+"""Who answers for the controller: what a root agent asks of it decides which programs a VIP's ports lead to.
+
+https proves itself by its certificate. Plain http proves nothing, so the kernel is asked whose program answers: over
+loopback by the listening socket, over a Unix socket by its other end and by who may put a socket there.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import stat
+import struct
+from ipaddress import ip_address
+from pathlib import Path
+
+from portlb_app.agent.errors import AgentError
+from portlb_app.agent.kernel import sock_diag
+
+_PRIVILEGED = 1024
+_CREDENTIALS = struct.Struct("=iII")  # struct ucred: process, user, group
+
+
+class Untrusted(AgentError):
+    """Somebody answers who may not."""
+
+
+def check_loopback(address: str, port: int, url: str) -> None:
+    """Check the far end of a connection to a controller that speaks plain http; Untrusted unless it may answer.
+
+    It may on loopback, on a port below 1024, or if root or this process's user listens there. (A connection does not
+    tell: of one that its program has closed the kernel knows no user.)
+    """
+    host = ip_address(address.partition("%")[0])
+    host = getattr(host, "ipv4_mapped", None) or host
+    if not host.is_loopback:
+        raise Untrusted(
+            f"{url}: over plain http from another host anybody on the way can say what this host's ports lead to: use "
+            "https, or a tunnel that ends on this host, or --insecure-http"
+        )
+    if port < _PRIVILEGED:
+        return
+    try:
+        listens = sock_diag.listener(host, port)
+    except OSError as error:
+        raise Untrusted(f"{url}: the kernel does not tell who listens there: {error}") from error
+    if listens is None:
+        raise Untrusted(f"{url}: what answered does not listen there any more")
+    if listens.user not in _trusted_users():
+        raise Untrusted(f"{url}: a program of user {listens.user} listens there, which is neither root nor the agent's")
+
+
+def check_unix(connection: socket.socket, path: str) -> None:
+    """Check a connection to a Unix socket; Untrusted unless root, this process's user or its directory's owner answers.
+
+    Nobody else may be able to put another socket there.
+    """
+    above = Path(path).parent.stat()
+    if above.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        raise Untrusted(f"{path}: others than the owner of its directory may write there: chmod go-w it")
+    _, user, _ = _CREDENTIALS.unpack(connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size))
+    if user not in {*_trusted_users(), above.st_uid}:
+        raise Untrusted(f"{path}: a program of user {user} answers, which is neither root nor the agent's")
+
+
+def _trusted_users() -> set[int]:
+    return {0, os.geteuid()}
