@@ -177,8 +177,8 @@ def run(frames: int, seconds: float, seed: int = 1) -> Figures:
     usage = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     numbers = [vip.number for vip in config.vips]
     while done < frames and time.monotonic() - began < seconds:
-        if done % (64 * TURNS) == 0:  # a link comes or goes: what is on its way is judged by other tables
-            punt.adopt(config, down if done // (64 * TURNS) % 2 else frozenset())
+        if done % (8 * TURNS) == 0:  # a link comes or goes: what is on its way is judged by other tables
+            punt.adopt(config, down if done // (8 * TURNS) % 2 else frozenset())
         for _ in range(TURNS):
             reason, vip, port, frame = source.next()
             mark = cookie(reason, numbers[vip], port if reason is Reason.SIGNAL else 0)
