@@ -22,7 +22,7 @@ FLOWS = 1 << 18
 """Flows of ours in one switch, to be read back again and again; each takes about a kilobyte here."""
 MAX_VIPS = METERS_OF_A_KIND = 1 << 12
 """VIPs of a configuration, and meters of one kind in one switch: a VIP has one of each kind it needs."""
-METERS = 10 * METERS_OF_A_KIND
-"""Meters of ours in one switch: for services' rates, and for nine reasons to hand packets up."""
+METERS = 11 * METERS_OF_A_KIND
+"""Meters of ours in one switch: for services' rates, and for ten reasons to hand packets up."""
 GROUPS = 1 << 16
 """Groups of ours in one switch; each has up to 256 buckets."""

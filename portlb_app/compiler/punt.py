@@ -82,6 +82,7 @@ def _reasons(place: Place) -> Iterator[Reason]:
         Reason.FRAGMENT: any(is_handed_up(place, ip) for ip in families),
         Reason.SERVER_ICMP: vip.rewrite is Rewrite.ADDRESS,
         Reason.SERVER_FRAGMENT: is_tracked and vip.rewrite is Rewrite.ADDRESS,
+        Reason.REFUSED: bool(place.attached),
         Reason.QUERY: place.is_entrance and any(address.version == 6 for address in vip.addresses),
         **dict.fromkeys(COPIED, vip.log),
     }

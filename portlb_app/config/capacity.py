@@ -180,6 +180,7 @@ class _Load:
         of_plain = [pool for pool in pools if pool.legacy in (Legacy.PIN, Legacy.DEFAULT)]
         shared = Counter(name for pool in pools for name in pool.servers)
         of_pool = Counter(name for pool in of_plain for name in pool.servers)
+        names = sum(len(server.service_addresses) for server in servers)
         attached: Counter[str] = Counter()
         for server in servers:
             mine, is_named = shared[server.name], server.service_mac is not None or server.service_label is not None
@@ -191,7 +192,6 @@ class _Load:
                 ports += _TRANSPORTS * (owned + len(pools)) + 1
             here = sum(ports + _upstream(vip, server, ip) for ip in vip.addresses) + 2
             attached[server.connector.switch] += here
-        names = sum(len(server.service_addresses) for server in servers)
         names += sum(server.service_label is not None for server in servers)
         macs = sum((server.mac is not None) + 2 * (server.service_mac is not None) for server in servers)
         peers = sum(5 if own.version == 4 else 12 for server in servers for own in server.addresses)

@@ -120,3 +120,15 @@ def test_flows_are_up_to_date(scenario: Path) -> None:
 def test_there_are_scenarios() -> None:
     """So that the test above has something to look at."""
     assert SCENARIOS
+
+
+def test_switches_are_attached_out_of_band() -> None:
+    """In-band, Open vSwitch adds hidden flows that pass by the tables; Mininet turns that off by itself."""
+    commands = [
+        line
+        for path in sorted(ROOT.glob("**/*.md"))
+        if ".venv" not in path.parts
+        for line in path.read_text().splitlines()
+        if line.startswith("ovs-vsctl set-controller")
+    ]
+    assert len(commands) >= 2 and all("connection-mode=out-of-band" in line for line in commands), commands
