@@ -180,12 +180,12 @@ def test_what_is_handed_up_arrives_as_the_reference_says(
                 want, anyone = arrivals(config, switch_here, packet, wanted), isinstance(wanted, AnyOf)
             what = f"{SEED}/punt/{number}: {packet}\nis {outcome}, means {want}\nwith {text}"
             before = judged(controller)
-            gone = bridge.send(packet.in_port, [framed(packet)])
+            gone = forwarded(bridge.send(packet.in_port, [framed(packet)]))
             wait_for(f"judged: {what}", lambda: judged(controller) == before + 1, SECONDS)  # noqa: B023
             seen = [(port, frame) for port, frames in gone.items() for frame in frames]
             deadline = time.monotonic() + SECONDS
             while len(seen) < (1 if anyone else len(want)) and time.monotonic() < deadline:
-                seen += [(port, frame) for port, frames in bridge.collect().items() for frame in frames]
+                seen += [(port, frame) for port, frames in forwarded(bridge.collect()).items() for frame in frames]
             assert set(seen) <= want if anyone else set(seen) == want, f"{what}\nseen {seen}"
             assert len(seen) == min(len(want), 1) if anyone else len(seen) == len(want), what
             rewrite = next(vip.rewrite for vip in config.vips if vip.name == outcome.vip)
@@ -214,15 +214,21 @@ def test_a_syn_sent_by_the_controller_takes_the_row_of_its_later_packets(
         ip = Ip(ip_address(source), ip_address(vip), TCP, "no", 40000 + number, 20, SYN, asks=True)
         before = judged(controller)
         frames = [generate.frame(Packet(1, generate.CLIENT_MAC, each)) for each in (ip, ip, replace(ip, tcp_flags=ACK))]
-        gone = Counter({port: len(got) for port, got in bridge.send(1, frames).items()})
+        gone = Counter({port: len(got) for port, got in forwarded(bridge.send(1, frames)).items()})
         wait_for("both SYNs are judged", lambda: judged(controller) == before + 2, SECONDS)  # noqa: B023
         deadline = time.monotonic() + SECONDS
         while gone.total() < 3 and time.monotonic() < deadline:
-            gone += Counter({port: len(got) for port, got in bridge.collect().items()})
+            gone += Counter({port: len(got) for port, got in forwarded(bridge.collect()).items()})
         assert list(gone.values()) == [3], f"{number}: {gone}"
         ports |= set(gone)
     assert ports == {2, 3}
     assert controller.status()["punted"]["signal"]["sent"] == 400
+
+
+def forwarded(frames: dict[int, list[bytes]]) -> dict[int, list[bytes]]:
+    """Frames without what the controller announces of the VIPs, to groups of hosts, a few times after a change."""
+    kept = {port: [frame for frame in got if not frame[0] & 1] for port, got in frames.items()}
+    return {port: got for port, got in kept.items() if got}
 
 
 def remembered(bridge: Bridge) -> int:
@@ -245,12 +251,12 @@ def test_a_plain_syn_that_the_controller_has_read_is_pinned(
 
     def gone(ip: Ip, count: int) -> Counter[int]:
         before = judged(controller)
-        sent = bridge.send(1, [framed(Packet(1, generate.CLIENT_MAC, ip))])
+        sent = forwarded(bridge.send(1, [framed(Packet(1, generate.CLIENT_MAC, ip))]))
         seen = Counter({port: len(got) for port, got in sent.items()})
         wait_for("it is judged", lambda: judged(controller) == before + 1, SECONDS)
         deadline = time.monotonic() + SECONDS
         while seen.total() < count and time.monotonic() < deadline:
-            seen += Counter({port: len(got) for port, got in bridge.collect().items()})
+            seen += Counter({port: len(got) for port, got in forwarded(bridge.collect()).items()})
         return seen
 
     places = {}
@@ -265,14 +271,16 @@ def test_a_plain_syn_that_the_controller_has_read_is_pinned(
         client = ip_address("2001:db8::2") + identifier  # fragments' identifiers are all alike
         assert gone(replace(ip, source=client, fragment="first", tcp_flags=flags), 0).total() == 0
         time.sleep(0.1)
-        assert bridge.collect() == {}
+        assert forwarded(bridge.collect()) == {}
     assert remembered(bridge) == len(places)
     assert controller.request("PUT", "/v1/config", text.replace("20: {servers: [a, b]", "20: {servers: [b]"))[0] == 200
     bridge.command("revalidator/purge")
     for ip, port in places.items():
-        assert set(bridge.send(1, [framed(Packet(1, generate.CLIENT_MAC, replace(ip, tcp_flags=ACK)))])) == {port}
+        again = [framed(Packet(1, generate.CLIENT_MAC, replace(ip, tcp_flags=ACK)))]
+        assert set(forwarded(bridge.send(1, again))) == {port}
         assert gone(ip, 1) == {3: 1}, "a new connection: a server of the present pool"
-        assert set(bridge.send(1, [framed(Packet(1, generate.CLIENT_MAC, replace(ip, tcp_flags=ACK)))])) == {3}
+        again = [framed(Packet(1, generate.CLIENT_MAC, replace(ip, tcp_flags=ACK)))]
+        assert set(forwarded(bridge.send(1, again))) == {3}
     assert gone(replace(ip, source_port=2), 1) == {3: 1}
 
 
