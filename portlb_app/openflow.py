@@ -67,6 +67,7 @@ FIELDS: Mapping[str, Field] = MappingProxyType(
         "reg2": Field(Kind.HEX, 32),
         "ct_mark": Field(Kind.HEX, 32),
         "in_port": Field(Kind.PORT, 32),
+        "vlan_vid": Field(Kind.HEX, 13),
         "eth_src": Field(Kind.MAC, 48),
         "eth_dst": Field(Kind.MAC, 48),
         "eth_type": Field(Kind.HEX, 16),
@@ -238,6 +239,14 @@ class ToMeter:
 
 
 @dataclass(frozen=True, order=True)
+class PopVlan:
+    """Take the outermost VLAN tag off (OpenFlow 1.5.1, 7.2.6.6)."""
+
+    def __str__(self) -> str:
+        return "pop_vlan"
+
+
+@dataclass(frozen=True, order=True)
 class SetQueue:
     """Send the packet, where it goes out, through this queue of the port (OpenFlow 1.5.1, 7.2.6.4)."""
 
@@ -352,6 +361,7 @@ Action = (
     | ToGroup
     | ToMeter
     | ToController
+    | PopVlan
     | SetQueue
     | CopyToController
     | SetField

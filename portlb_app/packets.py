@@ -268,6 +268,42 @@ def _network(frame: bytes) -> _Ip | None:
     return None if version is None else _ip(frame, ETHERNET, version)
 
 
+def refusal(frame: bytes) -> bytes | None:
+    """The frame that tells a sender at once that it gets no answer; None where nothing may be said (RFC 1122, 3.2.2).
+
+    To a SYN a reset (RFC 9293, 3.10.7.1); to other packets, but for further segments, fragments and ICMP that asks
+    nothing, "administratively prohibited" (RFC 1812, 5.2.7.1; RFC 4443, 3.1).
+    """
+    ip = _network(frame)
+    if ip is None or ip.fragment or ip.source.is_multicast or ip.source.is_unspecified or ip.end > len(frame):
+        return None
+    segment = tcp(frame)
+    if segment is not None:
+        if segment.flags & 0x017 != 0x002:
+            return None
+        word = 5 << 12 | 0x014
+        numbers = (segment.dport, segment.sport, 0, (segment.seq + 1 + segment.size) & 0xFFFFFFFF, word, 0, 0, 0)
+        return _reply(frame, ip, TCP, 16, struct.pack("!HHIIHHHH", *numbers))
+    asks = frame[ip.start : ip.start + 1] == (b"\x08" if ip.source.version == 4 else b"\x80")
+    if ip.protocol == TCP or (ip.protocol in (ICMP, ICMP6) and not asks):
+        return None
+    kind, protocol, quoted = ((3, 13), ICMP, 548) if ip.source.version == 4 else ((1, 1), ICMP6, 1232)
+    quote = frame[ETHERNET : min(ip.end, ETHERNET + quoted)]
+    return _reply(frame, ip, protocol, 2, struct.pack("!BBHI", *kind, 0, 0) + quote)
+
+
+def _reply(frame: bytes, ip: _Ip, protocol: int, at: int, above: bytes) -> bytes:
+    """A frame back to the sender of another, with `above` in its packet, whose checksum is at the offset `at`."""
+    addresses = ip.destination.packed + ip.source.packed
+    pseudo = b"" if protocol == ICMP else addresses + struct.pack("!II", len(above), protocol)
+    above = above[:at] + struct.pack("!H", checksum(pseudo + above)) + above[at + 2 :]
+    ethernet = frame[6:12] + frame[:6] + frame[12:14]
+    if ip.source.version == 6:
+        return ethernet + struct.pack("!IHBB", 6 << 28, len(above), protocol, 64) + addresses + above
+    head = struct.pack("!BBHHHBBH", 0x45, 0, 20 + len(above), 0, 0, 64, protocol, 0) + addresses
+    return ethernet + head[:10] + struct.pack("!H", checksum(head)) + head[12:] + above
+
+
 class MldQuery(NamedTuple):
     """A question who listens to a group; to any, if `group` is ``::``. `version` 1 or 2 of the protocol is spoken."""
 

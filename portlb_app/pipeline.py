@@ -42,6 +42,7 @@ from portlb_app.openflow import (
     Goto,
     Match,
     Meter,
+    PopVlan,
     Resubmit,
     Selection,
     SetField,
@@ -113,6 +114,9 @@ ND_OTHERS = (133, 134, 137)
 ND_SOLICITED, ND_OVERRIDE = 0x40000000, 0x20000000
 """Flags of an advertisement, in its first 32 bits behind the checksum (RFC 4861, 4.4)."""
 MLD_QUERY = packets.MLD_QUERY
+LINK_LOCAL = (0xFE80 << 112, ((1 << 64) - 1) << 64)
+"""Link-local addresses (RFC 4291, 2.5.6), as address and mask: a host may have any, not only the one of its MAC address
+(RFC 7217, and Linux's ``addr_gen_mode``)."""
 LINK_GROUPS = (0xFF02 << 112, 0xFFFF << 112)
 """Groups of the link (RFC 4291, 2.7), as address and mask."""
 ND_OPTION_TARGET = 2
@@ -155,7 +159,7 @@ def _table(name: str, number: int, fields: str, goes_to: str = "") -> Table:
 _IP = "eth_type ip_proto ip_dst ipv6_dst"
 _PORTS_TO = "tcp_dst udp_dst sctp_dst"
 
-CLASSIFY = _table("CLASSIFY", 0, "in_port eth_src", "NEIGHBOUR")
+CLASSIFY = _table("CLASSIFY", 0, "in_port vlan_vid eth_src", "CLASSIFY NEIGHBOUR")
 NEIGHBOUR = _table(
     "NEIGHBOUR",
     10,
@@ -180,7 +184,7 @@ UPSTREAM = _table(
     "in_port eth_src eth_dst eth_type ip_proto ip_src ipv6_src ip_frag tcp_src udp_src sctp_src icmp_type icmpv6_type",
     "PEER LOG",
 )
-PEER = _table("PEER", 90, "eth_type ip_dst ipv6_dst ip_proto arp_tpa icmpv6_type nd_target")
+PEER = _table("PEER", 90, "eth_dst eth_type ip_dst ipv6_dst ip_proto arp_tpa icmpv6_type nd_target")
 LOG = _table("LOG", 100, "reg0 eth_type ip_proto ip_src ip_dst ipv6_src ipv6_dst ip_frag tcp_flags")
 
 TABLES = (
@@ -209,7 +213,9 @@ class Priority(enum.IntEnum):
 
     MISS = 0
     GENERAL = 100
+    NARROW = 150
     SPECIFIC = 200
+    FLOODED = 225
     PASSING = 250
     EXCEPTION = 300
     OVERRIDE = 400
@@ -322,6 +328,7 @@ PUNTED = _meters(
     (Reason.SERVER_ICMP, 200, 50),
     (Reason.SERVER_FRAGMENT, 1000, 500),
     (Reason.QUERY, 10, 10),
+    (Reason.REFUSED, 200, 50),
 )
 """Why a packet may be handed up to the controller, and how many a second: a meter each, so that a flood of one kind
 starves no other. Together they are less than a controller can judge (bench/punt.py)."""
@@ -458,6 +465,15 @@ def follow(vip: int) -> Conntrack:
 
 VIEW = "reg2"
 """The register that says by which of a switch's entrances a packet came in, where that matters (`topology.View`)."""
+
+
+PRIORITY_TAGGED = 0x1000
+"""``vlan_vid`` of a frame with a tag that names no VLAN (IEEE 802.1Q, 9.6): VID 0, and the bit that there is a tag."""
+
+
+def untag() -> tuple[Action, ...]:
+    """Actions that look a frame up anew, without its tag."""
+    return (PopVlan(), look_up(CLASSIFY))
 
 
 def set_view(view: int) -> SetField:

@@ -239,6 +239,10 @@ class Punt:
             fate = Fate.MALFORMED if reports is None else Fate.SENT if reports else Fate.UNKNOWN
             self._counts[reason, fate] += 1
             return tuple(Send(dpid, CONTROLLER, (Output(packet.in_port),), report) for report in reports or ())
+        if reason is Reason.REFUSED:  # a server's, to any VIP
+            refusal = packets.refusal(packet.frame)
+            self._counts[reason, Fate.DROPPED if refusal is None else Fate.SENT] += 1
+            return () if refusal is None else (Send(dpid, CONTROLLER, (Output(packet.in_port),), refusal),)
         if reason is Reason.SERVER_ICMP:  # a router's may be about a server of any VIP
             verdict = _server_error(self._places.get(dpid, ()), packet.frame)
             return self._sendable(reason, verdict.fate, _sends(dpid, packet.in_port, verdict, frames, _about_client))

@@ -266,4 +266,7 @@ class SwitchChannel(Datapath):  # type: ignore[misc]
                 self.drop(f"it left {self._unanswered} echo requests unanswered")
                 return
             self._unanswered += 1
-            self.send_msg(parser.OFPEchoRequest(self))
+            try:
+                self.send_msg(parser.OFPEchoRequest(self))
+            except Exception as error:  # else nobody would look any more
+                self.drop(f"it cannot be asked for an echo: {type(error).__name__}: {error}"[:200])

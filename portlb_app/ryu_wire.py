@@ -44,6 +44,7 @@ from portlb_app.openflow import (
     Meter,
     Opaque,
     Output,
+    PopVlan,
     Resubmit,
     Selection,
     SetField,
@@ -70,7 +71,8 @@ _RYU_NAMES = {
 """Where Ryu's name of a field is not ovs-fields(7)'s."""
 
 
-def _ryu_name(name: str) -> str:
+def ryu_name(name: str) -> str:
+    """What Ryu calls a field."""
     return _RYU_NAMES.get(name, name)
 
 
@@ -112,7 +114,7 @@ class _Oxm:
 def _oxm_headers() -> dict[int, _Oxm]:
     headers = {}
     for name in FIELDS:
-        number, kind = ofp.oxm_get_field_info_by_name(_ryu_name(name))
+        number, kind = ofp.oxm_get_field_info_by_name(ryu_name(name))
         headers[number << 9 | kind.size] = _Oxm(name, False, kind.size)
         headers[number << 9 | 1 << 8 | kind.size * 2] = _Oxm(name, True, kind.size)
     return headers
@@ -150,7 +152,7 @@ def _ryu_value(name: str, value: int) -> int | str:
 def _ryu_match(match: Match) -> Any:
     fields: list[tuple[str, Any]] = [
         (
-            _ryu_name(name),
+            ryu_name(name),
             _ryu_value(name, value) if mask is None else (_ryu_value(name, value), _ryu_value(name, mask)),
         )
         for name, value, mask in match
@@ -204,16 +206,18 @@ def _ryu_action(action: Action) -> Any:
             return parser.OFPActionGroup(number)
         case ToMeter(number):
             return parser.OFPActionMeter(number)
+        case PopVlan():
+            return parser.OFPActionPopVlan()
         case SetQueue(number):
             return parser.OFPActionSetQueue(number)
         case ToController():
             return parser.OFPActionOutput(openflow.CONTROLLER, openflow.WHOLE_PACKET)
         case SetField(name, value):
-            return parser.OFPActionSetField(**{_ryu_name(name): _ryu_value(name, value)})
+            return parser.OFPActionSetField(**{ryu_name(name): _ryu_value(name, value)})
         case Resubmit() | Conntrack() | CopyToController():
             return _Raw(nicira.encode(action))
         case CopyField(source, target):
-            oxm_ids = [parser.OFPOxmId(_ryu_name(name)) for name in (source, target)]
+            oxm_ids = [parser.OFPOxmId(ryu_name(name)) for name in (source, target)]
             return parser.OFPActionCopyField(n_bits=action.bits, oxm_ids=oxm_ids)
     raise ValueError(f"{action} cannot be sent to a switch")
 
@@ -351,7 +355,7 @@ def packet_out(in_port: int, actions: tuple[Action, ...], frame: bytes) -> bytes
 
     Made from the bytes, because it is made once per packet; nobody waits for an answer to it, so its xid is 0.
     """
-    done = _actions_bytes(actions)
+    done = actions_bytes(actions)
     length = _PACKET_OUT.size + len(done) + len(frame)
     head = _PACKET_OUT.pack(
         *(VERSION, ofp.OFPT_PACKET_OUT, length, 0),
@@ -363,11 +367,12 @@ def packet_out(in_port: int, actions: tuple[Action, ...], frame: bytes) -> bytes
 
 def fits(actions: tuple[Action, ...], frame: bytes) -> bool:
     """Whether `packet_out` can say this: no message is longer than its 16 bits of length can tell."""
-    return _PACKET_OUT.size + len(_actions_bytes(actions)) + len(frame) <= LONGEST
+    return _PACKET_OUT.size + len(actions_bytes(actions)) + len(frame) <= LONGEST
 
 
 @lru_cache(maxsize=4096)
-def _actions_bytes(actions: tuple[Action, ...]) -> bytes:
+def actions_bytes(actions: tuple[Action, ...]) -> bytes:
+    """A list of actions (7.2.6)."""
     data = bytearray()
     for action in actions:
         _ryu_action(action).serialize(data, len(data))
@@ -456,6 +461,8 @@ def _decode_action(kind: int, whole: bytes) -> Action:
         return ToMeter(int.from_bytes(whole[4:8], "big"))
     if kind == ofp.OFPAT_GROUP and len(whole) == 8:
         return ToGroup(int.from_bytes(whole[4:8], "big"))
+    if kind == ofp.OFPAT_POP_VLAN and whole[4:] == bytes(4):
+        return PopVlan()
     if kind == ofp.OFPAT_SET_QUEUE and len(whole) == 8:
         return SetQueue(int.from_bytes(whole[4:8], "big"))
     if kind == ofp.OFPAT_SET_FIELD and len(whole) >= 8:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import ctypes
 import gc
-import os
 import pickle
 import resource
 import signal
@@ -19,9 +18,7 @@ import traceback
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from ryu.ofproto.ofproto_protocol import ProtocolDesc
-
-from portlb_app import messages, ryu_wire
+from portlb_app import messages, ryu_encode, ryu_wire
 from portlb_app.messages import Malformed, Reply
 from portlb_app.openflow import Flow, Group, Meter
 from portlb_app.plan import Step
@@ -30,11 +27,7 @@ from portlb_app.tables import Kind, Tables, Unknown, Unreadable
 MEMORY_BYTES = 4 << 30
 """Address space: a network of 100 switches and 200,000 flows takes an eighth of it."""
 ABOUT_A_SWITCH = frozenset({"begin", "read", "end", "prepare", "encode", "told", "refused"})
-NICENESS = 5
-"""Whoever talks with switches and users comes first."""
 _PR_SET_PDEATHSIG = 1
-_PROTOCOL = ProtocolDesc(messages.VERSION)
-"""What Ryu's classes of messages want to know in place of a connection."""
 
 
 class Wire:
@@ -57,17 +50,7 @@ class Wire:
 
     def encode(self, steps: Sequence[Step], xid: int, bundle: int | None) -> bytes:
         """The messages of steps."""
-        data = bytearray()
-        for number, step in enumerate(steps):
-            made = (
-                ryu_wire.message(_PROTOCOL, step)
-                if bundle is None
-                else ryu_wire.bundle_add(_PROTOCOL, bundle, step)
-            )
-            made.set_xid(xid + number)
-            made.serialize()
-            data += made.buf
-        return bytes(data)
+        return ryu_encode.messages(steps, xid, bundle)
 
 
 def receive(connection: socket.socket) -> Any:
@@ -123,7 +106,6 @@ def main() -> None:
         signal.signal(number, signal.SIG_IGN)  # they are for the controller, which ends this process, too
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
-    os.nice(NICENESS)
     gc.disable()
     with socket.socket(fileno=int(sys.argv[1])) as connection:
         connection.setblocking(True)  # what made it may have been a patched library

@@ -235,7 +235,8 @@ def packet(random: Random, config: Config, switch: Switch) -> Packet:
         payload = _ip(random, config, vip, source, destination)
     if sender and sender.service_mac is not None and random.random() < 0.3:
         mac = sender.service_mac
-    eth_dst = random.choice((NOBODYS_MAC, vip.mac, vip.mac, *named))
+    own = [server.mac for server in mine if server.mac is not None] if isinstance(payload, Nd) else []
+    eth_dst = random.choice((NOBODYS_MAC, vip.mac, vip.mac, *named, *own))
     return Packet(in_port, mac, payload, eth_dst)
 
 
@@ -244,9 +245,11 @@ def _mac(vip: Vip, sender: Server) -> int:
 
 
 def _local(mac: int | None) -> Address:
-    """EUI-64 link-local address, in the way of RFC 4291's appendix A."""
+    """EUI-64 link-local address (RFC 4291, appendix A); of odd MAC addresses one made otherwise (RFC 7217)."""
     if mac is None:
         return CLIENTS[6][0]
+    if mac % 2:
+        return ip_address(0xFE80 << 112 | mac * 0x9E37_79B9_7F4A_7C15 % (1 << 64))
     text = (mac ^ 0x020000000000).to_bytes(6, "big").hex()
     return ip_address(f"fe80::{text[:4]}:{text[4:6]}ff:fe{text[6:8]}:{text[8:]}")
 

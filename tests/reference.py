@@ -142,10 +142,10 @@ LOCAL = 0xFFFFFFFE
 class Punted:
     """The switch can't tell, and hands it up; `judge` says what becomes of it. (Servers' packets go to the network.)
 
-    `vip` is whom it is about; None if the switch can't tell that either: a router's errors.
+    `vip` is whom it is about; None if the switch can't tell that either (a router's errors), or nobody has to know.
     """
 
-    reason: Literal["icmp_error", "fragment", "signal", "server_icmp", "server_fragment"]
+    reason: Literal["icmp_error", "fragment", "signal", "server_icmp", "server_fragment", "refused"]
     vip: str | None
 
 
@@ -171,7 +171,7 @@ def deliver(config: Config, switch: Switch, packet: Packet) -> Outcome:
         return ToNetwork(packet) if switch.addresses else Drop()
     attached = [server for server in config.servers if server.connector == (switch.name, packet.in_port)]
     if _from_server_side(config, switch, packet):
-        return _from_servers(config, attached, packet)
+        return _from_servers(config, switch, attached, packet)
     return _from_network(config, switch, packet)
 
 
@@ -249,10 +249,9 @@ def _of_family(addresses: tuple[Address, ...], like: Address) -> Address:
     return next(address for address in addresses if address.version == like.version)
 
 
-def _link_local(mac: int) -> IPv6Address:
-    """EUI-64, its universal bit inverted (RFC 4291, appendix A)."""
-    octets = mac.to_bytes(6, "big")
-    return IPv6Address(b"\xfe\x80" + bytes(6) + bytes((octets[0] ^ 2,)) + octets[1:3] + b"\xff\xfe" + octets[3:])
+def _is_local(address: Address) -> bool:
+    """RFC 4291, 2.5.6. A host makes such addresses as it likes (RFC 7217), so only its MAC address says whose it is."""
+    return address.version == 6 and address.packed[:8] == b"\xfe\x80" + bytes(6)
 
 
 def _asked_about(payload: Arp | Nd) -> Address:
@@ -269,13 +268,14 @@ def _is_probe(payload: Arp | Nd | Ip) -> bool:
 
 def _neighbour_names(server: Server) -> tuple[Address, ...]:
     """What a server, or the router before it, is asked by: N1; N2 with the VIP on its loopback."""
-    local = (_link_local(server.mac),) if server.mac is not None else ()
-    return (*(server.routers or server.addresses), *local)
+    return server.routers or server.addresses
 
 
 def _is_own(server: Server, payload: Arp | Nd | Ip | None) -> bool:
     """Is a packet about one of a server's own addresses rather than its VIP's?"""
-    return isinstance(payload, (Arp, Nd)) and _asked_about(payload) in _neighbour_names(server)
+    if not isinstance(payload, (Arp, Nd)):
+        return False
+    return _asked_about(payload) in _neighbour_names(server) or _is_local(_asked_about(payload))
 
 
 # --- from the network -------------------------------------------------------------------------------------------------
@@ -287,6 +287,8 @@ def _from_network(config: Config, switch: Switch, packet: Packet) -> Outcome:
         return Drop()
     if (payload.destination if isinstance(payload, Ip) else _asked_about(payload)) in switch.addresses:  # A1
         return ToHost()
+    if isinstance(payload, Nd) and _is_local(_asked_about(payload)):
+        return _asked_locally(config, switch, packet, payload)
     for vip in config.vips:
         servers = [server for server in config.servers if server.vip == vip.name]
         here = not servers or any(server.connector.switch == switch.name for server in servers)
@@ -302,6 +304,29 @@ def _from_network(config: Config, switch: Switch, packet: Packet) -> Outcome:
             named = next(server for server in servers if payload.destination in server.service_addresses)
             return Drop() if _is_discovery(payload) else To(named.name)  # X1
     return Drop()
+
+
+def _asked_locally(config: Config, switch: Switch, packet: Packet, payload: Nd) -> Outcome:
+    """Who has a link-local address: the host with the MAC address, or nobody knows, and all that may have it are asked.
+
+    Servers that share a MAC address get answers, but are asked nothing.
+    """
+    here = [
+        server
+        for server in config.servers
+        if server.connector.switch == switch.name
+        and server.connector.port != switch.network
+        and any(address.version == 6 for address in _vip(config, server).addresses)
+    ]
+    own = [server for server in here if _vip(config, server).rewrite is not Rewrite.NOTHING]
+    found = []
+    if payload.kind in (SOLICITATION, ADVERTISEMENT):
+        found = [server for server in own if server.mac == packet.eth_dst]
+    if not found and payload.kind == ADVERTISEMENT:
+        found = [server for server in here if server not in own and _vip(config, server).mac == packet.eth_dst]
+    if not found and payload.kind == SOLICITATION and payload.destination.is_multicast:
+        found = own
+    return All(frozenset(server.name for server in found)) if found else Drop()
 
 
 def _asked_from_network(
@@ -324,18 +349,6 @@ def _asked_from_network(
         return Drop()
     if about in vip.addresses and answers and in_line:
         return All(frozenset(server.name for server in in_line))
-    shares_local = vip.rewrite is Rewrite.NOTHING and any(address.version == 6 for address in vip.addresses)
-    if shares_local and about == _link_local(vip.mac) and answers:
-        sharing = [
-            server.name
-            for server in config.servers
-            for other in (_vip(config, server),)
-            if other.mac == vip.mac
-            and other.rewrite is Rewrite.NOTHING
-            and any(address.version == 6 for address in other.addresses)
-            and server.connector.switch == switch.name
-        ]
-        return All(frozenset(sharing)) if sharing else Drop()
     return Drop()
 
 
@@ -452,16 +465,25 @@ def _to_vip(vip: Vip, servers: list[Server], payload: Ip, switch: Switch, eth_ds
 # --- from servers -----------------------------------------------------------------------------------------------------
 
 
-def _from_servers(config: Config, attached: list[Server], packet: Packet) -> Outcome:
+def _from_servers(config: Config, switch: Switch, attached: list[Server], packet: Packet) -> Outcome:
     """What servers on one connector may send: to the network as their VIP, and (N4) to each other as themselves."""
     payload = packet.payload
     if payload is None or _is_probe(payload):
         return Drop()
-    if isinstance(payload, (Arp, Nd)) and (payload.operation == 1 if isinstance(payload, Arp) else payload.kind == 135):
-        for server in attached:  # the VIP may be the gateway of servers with addresses of their own
-            vip = _vip(config, server)
-            if vip.rewrite is Rewrite.ADDRESS and _asked_about(payload) in vip.addresses:
-                return Answer(_asked_about(payload), vip.mac)
+    if not attached:
+        return Drop()
+    for vip in config.vips:  # a VIP may be a gateway; and who talks to one is refused at once
+        if not _is_here(config, switch, vip):
+            continue
+        names = _all_names(config, vip)
+        if isinstance(payload, Ip) and payload.destination in names and not _is_discovery(payload):
+            return Punted("refused", None)
+        if isinstance(payload, Ip) or _asked_about(payload) not in names:
+            continue
+        if payload.operation == 1 if isinstance(payload, Arp) else payload.kind == SOLICITATION:
+            if isinstance(payload, Arp) and _is_its_own(config, attached, vip, packet, payload.target):
+                return Drop()
+            return Answer(_asked_about(payload), vip.mac)
     for server in attached:
         vip = _vip(config, server)
         outcome = _from_server(config, server, vip, packet, _is_one_armed(config, server))
@@ -470,13 +492,23 @@ def _from_servers(config: Config, attached: list[Server], packet: Packet) -> Out
     return Drop()
 
 
+def _is_its_own(config: Config, attached: list[Server], vip: Vip, packet: Packet, target: Address) -> bool:
+    """A host that looks whether an address of its own is free (RFC 5227) is not told that it is elsewhere."""
+    for server in attached:
+        if server.vip == vip.name and packet.eth_src == (vip.mac if vip.rewrite is Rewrite.NOTHING else server.mac):
+            shared = () if vip.rewrite is Rewrite.ADDRESS else vip.addresses
+            if target in (*shared, *server.service_addresses):
+                return True
+    return False
+
+
 def _from_server(config: Config, server: Server, vip: Vip, packet: Packet, one_armed: bool) -> Outcome:
     payload = packet.payload
     if isinstance(payload, (Arp, Nd)):
         return _server_asks(config, server, vip, packet, one_armed)
     assert payload is not None
     if vip.rewrite is Rewrite.NOTHING and packet.eth_src == server.mac and payload.source in server.addresses:
-        return _to_peer(config, server, payload.destination)
+        return _to_peer(config, server, payload.destination, packet.eth_dst)
     if server.service_mac is not None and packet.eth_src == server.service_mac:  # X2
         is_whole_tcp = payload.protocol == TCP and payload.fragment == "no"
         if is_whole_tcp and payload.source in vip.addresses and _may_send(config, server, vip, payload, named=True):
@@ -521,41 +553,42 @@ def _server_asks(config: Config, server: Server, vip: Vip, packet: Packet, one_a
     sender = payload.sender if isinstance(payload, Arp) else payload.source
     says = payload.sender_mac if isinstance(payload, Arp) else payload.option
     if vip.rewrite is Rewrite.NOTHING and packet.eth_src == server.mac:
-        known = (*server.addresses, _link_local(server.mac))
+        known = sender in server.addresses
+        if _is_local(sender):
+            known = any(address.version == 6 for address in server.addresses)
         honest = says == server.mac if isinstance(payload, Arp) else _speaks_for_itself(payload)
-        local = sender == _link_local(server.mac) and all(address.version == 4 for address in server.addresses)
-        return _to_peer(config, server, about) if sender in known and honest and not local else Drop()
+        return _to_peer(config, server, about, packet.eth_dst) if known and honest else Drop()
     if not any(address.version == sender.version for address in vip.addresses):
         return Drop()
     if vip.rewrite is not Rewrite.NOTHING:
-        itself = packet.eth_src == server.mac and sender in _neighbour_names(server)
+        itself = packet.eth_src == server.mac and (sender in _neighbour_names(server) or _is_local(sender))
         honest = says == server.mac if isinstance(payload, Arp) else _speaks_for_itself(payload)
         if itself and honest and not one_armed:
             return ToNetwork(packet)
     if vip.rewrite is Rewrite.ADDRESS:
         return Drop()
     mac = vip.mac if vip.rewrite is Rewrite.NOTHING else server.mac
-    names: tuple[Address, ...] = vip.addresses
-    if vip.rewrite is Rewrite.NOTHING:
-        names = (*names, _link_local(vip.mac))
-    if not asks or one_armed or packet.eth_src != mac or says != mac or sender not in names:
+    is_known = sender in vip.addresses or (vip.rewrite is Rewrite.NOTHING and _is_local(sender))
+    if not asks or one_armed or packet.eth_src != mac or says != mac or not is_known:
         return Drop()
     field = {"sender_mac": vip.mac} if isinstance(payload, Arp) else {"option": vip.mac}
     return ToNetwork(replace(packet, eth_src=vip.mac, payload=replace(payload, **field)))  # type: ignore[type-var]
 
 
 def _speaks_for_itself(payload: Nd) -> bool:
-    """A question, or an answer about the address it comes from."""
+    """A question, or an answer about the address it comes from; of link-local ones, any."""
+    if payload.kind == ADVERTISEMENT and _is_local(payload.source):
+        return _is_local(payload.target)
     return payload.kind == SOLICITATION or (payload.kind == ADVERTISEMENT and payload.target == payload.source)
 
 
-def _to_peer(config: Config, server: Server, address: Address) -> Outcome:
+def _to_peer(config: Config, server: Server, address: Address, eth_dst: int) -> Outcome:
     """N4: servers with further addresses reach each other on their switch; nobody is sent back what it sent."""
     for other in config.servers:
         if other.mac is None or _vip(config, other).rewrite is not Rewrite.NOTHING:
             continue
         versions = {own.version for own in other.addresses}
-        named = address in other.addresses or (6 in versions and address == _link_local(other.mac))
+        named = address in other.addresses or (6 in versions and _is_local(address) and other.mac == eth_dst)
         if named and other.connector.switch == server.connector.switch:
             return To(other.name) if other.connector != server.connector else Drop()
     return Drop()

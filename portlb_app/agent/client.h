@@ -467,12 +467,15 @@ static __always_inline int client_synack(struct __sk_buff *skb, const struct pac
 			count(COUNT_bad_option);
 		bind(skb, key, entry, segment, &found, confirm);
 	} else {
-		/* The same one again means that the third ACK was lost: the kernel must see it, to repeat that ACK. */
+		/*
+		 * The same one again means that the third ACK was lost: the kernel must see it, to repeat that ACK. So
+		 * does one that announces nothing any more, from a server whose agent has lost the half-open connection.
+		 */
 		__u32 announced = !(entry->flags & ANNOUNCED) ? 0 : entry->state == BOUND ? entry->wire : entry->before;
 		__u32 now = confirm ? announced_spot(&found, port_of(entry->opened)) : 0;
 
 		if (entry->state == OPENING || segment->spot != entry->opened || segment->seq != entry->server_seq ||
-		    (!(entry->flags & HEARD) &&
+		    (now && !(entry->flags & HEARD) &&
 		     (now != announced || !same_name(naming_of(now), &found.name, &entry->name)))) {
 			count(COUNT_second_synack);
 			return DROP;
@@ -612,10 +615,10 @@ static __always_inline bool client_hear(struct __sk_buff *skb, const struct pack
 		}
 		if (reset)
 			count(COUNT_reset_from_old_port);
-		else if (entry->flags & TRYING)
-			fall_back(key, entry);
 		else if (entry->flags & HEARD)
 			count(COUNT_repaired);
+		else if ((entry->flags & TRYING) || segment->data || (segment->word & TCP_FIN))
+			fall_back(key, entry); /* the server is heard there: it tries both, or knows of no other port */
 	}
 	/* While opening, a reset counts only if it answers the SYN. */
 	if (reset && entry->state == OPENING && segment->ack - (entry->client_seq + 1) > entry->early)

@@ -51,7 +51,9 @@
 	COUNTER(signed, "SYN passed untouched, it has a TCP MD5 or TCP-AO signature") \
 	COUNTER(reset_from_old_port, "client: reset accepted from a port the connection has left") \
 	COUNTER(forged_error, "client: ICMP error dropped, it quotes nothing that is in flight") \
-	COUNTER(answered_as_asked, "server: answer to a segment that no entry is for, sent from the port it came to")
+	COUNTER(answered_as_asked, "server: answer to a segment that no entry is for, sent from the port it came to") \
+	COUNTER(sent_from_both, "server: announced port not confirmed, packet sent from it and from the port left") \
+	COUNTER(reflected, "server: reset of a client that knows nothing of the port, also told at the port it opened on")
 
 /* Room for counters to come, so that adding one does not change the map's layout. */
 #define COUNTERS_MAX 64

@@ -33,7 +33,7 @@ enum flag {
 	FIN_REMOTE = 1 << 5,
 	DOUBTFUL = 1 << 6,    /* a reset was seen: over, unless the program sends again */
 	BY_OPTION = 1 << 7,   /* server: asked by option alone, so answered by option alone */
-	TRYING = 1 << 8,      /* client: the wire's port is silent, packets go to `before` too */
+	TRYING = 1 << 8,      /* nothing is heard on the wire's port: packets go to, or come from, `before` too */
 	SETTLED = 1 << 9,     /* server: the client has heard us on the wire's port, or there is but one */
 	MOVING = 1 << 10,     /* server: `target` is announced, a port to go on at in place */
 	LEAVING = 1 << 11,    /* told to close and open again elsewhere */
@@ -57,7 +57,7 @@ struct connection {
 	__u32 client_seq; /* initial sequence number of the client */
 	__u32 server_seq; /* initial sequence number of the server; of an ENDED connection, the next one expected */
 	__u32 end_seq;    /* ENDED: the server's next sequence number when the program was told; server: see `copies` */
-	__u32 fin_seq;    /* ENDED: sequence number of the FIN sent for the program */
+	__u32 fin_seq;    /* ENDED: sequence number of the FIN sent for the program; server, AWAY: acknowledged last */
 	__u32 sent;       /* what follows all that this host's program has sent; kept up where is_tracked() */
 	__u32 received;   /* next sequence number it expects, as its last segment says; likewise */
 	__u32 flags;      /* both directions write them, at the same time on two processors: see set() */

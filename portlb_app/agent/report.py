@@ -10,7 +10,8 @@ _GROUPS = {
     "opened": "syn_marked plain unredirected syn_redirect supported",
     "redirected": "bound confirmed moved reopen steered own_port_moved arrived announced redirected server_moved "
     "client_moved",
-    "fallen back": "tried_both fallen_back remembered unsteered repaired reset_from_old_port stayed answered_as_asked",
+    "fallen back": "tried_both fallen_back remembered unsteered repaired reset_from_old_port stayed answered_as_asked "
+    "sent_from_both reflected",
     "refused": "refused_announcement collision wrong_port from_old_port no_room map_full rewrite_failed signed",
     "aged": "swept_closing swept_opening swept_idle swept_gone made_room",
     "forged": "forged_synack second_synack forged_announcement forged_error bad_option",

@@ -11,7 +11,7 @@
 
 #include "half.h"
 #include "icmp.h"
-#include "rewrite.h"
+#include "reflect.h"
 #include "table.h"
 
 #define PORTS 65536
@@ -245,29 +245,36 @@ static __always_inline bool server_settle(struct __sk_buff *skb, const struct ke
 /*
  * The static table stands in for a lost entry, so that replies leave from the right port: if this host has the socket,
  * and the segment is one its peer can have sent. Without a socket the kernel may still know the connection by a SYN
- * cookie; then the client's next segment finds the socket.
+ * cookie; then the client's next segment finds the socket. Where it was opened is the application's port, if that is
+ * the one for which this service port is announced. CONFIRM says that the client has not heard the service port yet.
  */
 static __always_inline void server_rebuild(struct __sk_buff *skb, const struct segment *segment,
 					   const struct key *key)
 {
 	struct scratch *scratch = use_scratch();
+	__u32 opened = server_settings.answers[key->port] == segment->spot ? key->port : segment->spot;
+	bool heard = opened == segment->spot || !(segment->word & REDIRECT_CONFIRM);
 	struct numbers numbers = {};
 
 	if (!scratch)
 		return;
-	scratch->fresh = (struct connection){
-		.seen = tick(),
-		.opened = segment->spot,
-		.wire = segment->spot,
-		.before = segment->spot,
-		.state = BOUND,
-		.flags = REDIRECTED | SETTLED | (segment->word & TCP_FIN ? FIN_REMOTE : 0),
-	};
 	if (find_socket(skb, key, SERVER, &numbers) != OPEN) {
 		note_asked(key, segment);
 		return;
 	}
-	if (!(segment->word & TCP_RST) && is_from_peer(segment, &numbers) && remember(skb, key, &scratch->fresh, NULL, SERVER))
+	if ((segment->word & TCP_RST) || !is_from_peer(segment, &numbers))
+		return;
+	scratch->fresh = (struct connection){
+		.seen = tick(),
+		.sent = numbers.sent,
+		.received = numbers.received,
+		.opened = opened,
+		.wire = segment->spot,
+		.before = opened,
+		.state = BOUND,
+		.flags = REDIRECTED | (heard ? SETTLED : 0) | (segment->word & TCP_FIN ? FIN_REMOTE : 0),
+	};
+	if (remember(skb, key, &scratch->fresh, NULL, SERVER))
 		count(COUNT_rebuilt);
 }
 
@@ -342,6 +349,13 @@ static __always_inline bool server_other_port(struct __sk_buff *skb, const struc
 		return false;
 	if (entry->flags & SETTLED)
 		return true; /* it was on its way when the connection moved */
+	if (entry->flags & TRYING) { /* this is what the client answers to what it has heard from there */
+		swap_ports(entry);
+		clear(entry, TRYING);
+		if (entry->opened == entry->wire)
+			count(COUNT_stayed);
+		return true;
+	}
 	if (entry->state == PLAIN) {
 		/* A client that sends to the announced port without CONFIRM has heard us there. */
 		if (has_heard(skb, packet, segment, entry)) {
@@ -416,6 +430,32 @@ static __always_inline void server_follow_client(struct __sk_buff *skb, const st
 	clear(entry, SETTLED);
 }
 
+/*
+ * A router refuses packets from a port that it knows no connection to: the client's own reset has CONFIRM until it has
+ * heard that port. One that asked by option alone cannot say so.
+ */
+static __always_inline bool is_middlebox_reset(const struct connection *entry, const struct segment *segment)
+{
+	return entry->state == BOUND && !(entry->flags & (SETTLED | BY_OPTION)) && segment->spot == entry->wire &&
+	       entry->before != entry->wire && !(segment->word & REDIRECT_CONFIRM);
+}
+
+/* Is this what a kernel says that has no socket for what we have sent? A program's own reset has ACK. */
+static __always_inline bool is_from_nowhere(const struct connection *entry, const struct segment *segment)
+{
+	return (segment->word & (TCP_RST | TCP_ACK)) == TCP_RST && entry->state == BOUND &&
+	       entry->wire != entry->opened && segment->spot == entry->wire && (entry->flags & DOUBTFUL) &&
+	       !naming_of(entry->wire);
+}
+
+/* What it expects next, or something in its window. */
+static __always_inline __u32 expected_by_client(struct __sk_buff *skb, const struct key *key, const struct connection *entry)
+{
+	struct numbers numbers = {};
+
+	return ask_socket(skb, key, SERVER, &numbers) ? numbers.sent : entry->fin_seq;
+}
+
 static __noinline int server_ingress_tcp(struct __sk_buff *skb, struct packet *packet)
 {
 	struct connection *entry, *half;
@@ -461,6 +501,7 @@ static __noinline int server_ingress_tcp(struct __sk_buff *skb, struct packet *p
 		if (!(entry->flags & SETTLED) && entry->state == BOUND && has_heard(skb, packet, &segment, entry) &&
 		    is_believed(skb, &segment, key, SERVER, entry)) {
 			set(entry, SETTLED);
+			clear(entry, TRYING);
 			if ((entry->flags & OWN_MOVING) && entry->client_port) {
 				clear(entry, OWN_MOVING);
 				count(COUNT_client_moved);
@@ -469,6 +510,8 @@ static __noinline int server_ingress_tcp(struct __sk_buff *skb, struct packet *p
 	} else if (!server_other_port(skb, packet, &segment, key, entry)) {
 		count(COUNT_wrong_port);
 		return DROP;
+	} else if (is_closing(entry)) {
+		note_asked(key, &segment); /* a reset is to be heard where this came from */
 	}
 	if (may_announce(&segment)) {
 		struct announcement found = read_option(skb, packet, &segment);
@@ -479,8 +522,17 @@ static __noinline int server_ingress_tcp(struct __sk_buff *skb, struct packet *p
 		}
 	}
 	note_use(entry, &segment);
+	if ((segment.word & TCP_RST) && is_middlebox_reset(entry, &segment)) {
+		set(entry, TRYING);
+		return DROP;
+	}
 	if (segment.word & (TCP_FIN | TCP_RST))
 		note_remote(skb, key, entry, &segment, SERVER);
+	if (is_from_nowhere(entry, &segment) &&
+	    !reflect(skb, packet, &segment, port_of(entry->opened), expected_by_client(skb, key, entry)))
+		return DROP;
+	if ((entry->flags & AWAY) && (segment.word & TCP_ACK))
+		entry->fin_seq = segment.ack;
 	return rewrite(skb, packet, &segment, key->client_port, key->port, segment.word);
 }
 
@@ -534,6 +586,36 @@ static __always_inline bool may_answer(const struct connection *half, const stru
 	       ((segment->word & TCP_RST) && segment->ack - (half->client_seq + 1) <= FIRST_WINDOW);
 }
 
+/*
+ * Does the program repeat what it has sent from a port that the client has not confirmed? Then perhaps the path lets
+ * nothing through from there, and a client that only listens cannot know.
+ */
+static __always_inline bool is_unheard(const struct connection *entry, const struct segment *segment)
+{
+	__u32 next = segment->seq + segment->data + !!(segment->word & TCP_FIN);
+
+	return entry->state == BOUND && !(entry->flags & (SETTLED | TRYING)) && entry->before != entry->wire &&
+	       entry->before && next != segment->seq && !(segment->word & TCP_RST) && (__s32)(next - entry->sent) <= 0;
+}
+
+/* The packet leaves from the wire's port, and from the one before: where the client hears it, it stays. */
+static __always_inline int server_try_both(struct __sk_buff *skb, const struct packet *packet,
+					   struct segment *segment, struct connection *entry, __be16 dport)
+{
+	__be16 own = segment->sport;
+
+	count(COUNT_sent_from_both);
+	if (naming_of(entry->before) || rewrite(skb, packet, segment, port_of(entry->before), dport, segment->word) == DROP)
+		return DROP;
+	skb->mark = TRIED_MARK;
+	bpf_clone_redirect(skb, skb->ifindex, 0);
+	skb->mark = 0;
+	if (rewrite(skb, packet, segment, own, dport, segment->word) == DROP ||
+	    !server_put_name(skb, packet, entry->wire))
+		return DROP;
+	return rewrite(skb, packet, segment, port_of(entry->wire), dport, segment->word);
+}
+
 static __noinline int server_egress_tcp(struct __sk_buff *skb, struct packet *packet)
 {
 	struct connection *entry;
@@ -544,8 +626,14 @@ static __noinline int server_egress_tcp(struct __sk_buff *skb, struct packet *pa
 
 	if (!read_tcp(skb, packet, &segment, FROM_VIP))
 		return PASS;
+	if (skb->mark == TRIED_MARK) {
+		skb->mark = 0;
+		return PASS;
+	}
 	entry = bpf_map_lookup_elem(&connections, &packet->key);
 	if (entry) {
+		if (is_unheard(entry, &segment))
+			set(entry, TRYING);
 		note_local(skb, &packet->key, entry, &segment, SERVER);
 	} else {
 		entry = find_half(&packet->key);
@@ -564,10 +652,15 @@ static __noinline int server_egress_tcp(struct __sk_buff *skb, struct packet *pa
 	if (is_synack(&segment))
 		return server_synack(skb, packet, &segment, entry);
 	word = segment.word;
-	if (!server_put_name(skb, packet, spot_on_wire(entry)))
-		return DROP;
-	sport = port_of(spot_on_wire(entry));
+	spot = is_closing(entry) ? asked_at(skb, &packet->key, &segment, NULL) : 0;
+	if (!spot)
+		spot = spot_on_wire(entry);
+	sport = port_of(spot);
 	dport = client_port_of(entry, segment.dport);
+	if (entry->flags & TRYING)
+		return server_try_both(skb, packet, &segment, entry, dport);
+	if (!server_put_name(skb, packet, spot))
+		return DROP;
 	/* A client that has not heard this port takes a reset from it for a middlebox's, unless it is told. */
 	if ((word & TCP_RST) && entry->state == BOUND && !(entry->flags & SETTLED)) {
 		if (!(entry->flags & BY_OPTION))

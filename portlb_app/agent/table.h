@@ -22,7 +22,7 @@ volatile __u32 full_at SEC(".data.lately") = 0; /* tick at which there was no ro
 struct {
 	__uint(type, BPF_MAP_TYPE_QUEUE);
 	__uint(max_entries, CONNECTIONS_MAX / 4);
-	__type(value, struct closed);
+	__uint(value_size, sizeof(struct closed)); /* the kernel keeps no types for queues, so none are compared */
 } closed SEC(".maps");
 
 /*

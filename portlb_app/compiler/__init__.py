@@ -25,6 +25,7 @@ from portlb_app.compiler import (
     pin,
     quality,
     redirect,
+    refuse,
     service,
     transit,
     upstream,
@@ -73,19 +74,26 @@ def compile(config: Config, down: frozenset[Link] = frozenset()) -> dict[str, Sw
     graph = topology.of(config, down)
     rates = quality.meters(config)
     ends = {end for link in config.links for end in link}
+    names = refuse.names(config)
 
     def here(switch: Switch) -> Iterator[Place]:
         for place in places(config, graph, switch):
             yield replace(place, rates=rates.get(place.vip.name, {})) if place.is_entrance else place
 
+    def links(switch: Switch) -> list[int]:
+        return sorted(end.port for end in ends if end.switch == switch.name)
+
     return {
-        switch.name: _switch(switch, sorted(end.port for end in ends if end.switch == switch.name), tuple(here(switch)))
+        switch.name: _switch(switch, links(switch), tuple(here(switch)), names[switch.name])
         for switch in config.switches
     }
 
 
-def _switch(switch: Switch, links: Iterable[int], here: tuple[Place, ...]) -> SwitchState:
+def _switch(
+    switch: Switch, links: Iterable[int], here: tuple[Place, ...], names: tuple[refuse.Name, ...]
+) -> SwitchState:
     flows = set(classify.flows(switch.network, links, here))
+    flows.update(refuse.flows(names, here))
     if switch.network is not None:
         flows.update(management.flows(switch.network, switch.addresses))
     on_the_way = tuple(place for place in here if place.is_on_the_way)

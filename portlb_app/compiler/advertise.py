@@ -10,6 +10,7 @@ go, because a match on sources in NEIGHBOUR would have the datapath make a flow 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from ipaddress import IPv6Address
 
 from portlb_app.compiler.place import Place
 from portlb_app.openflow import IN_PORT, IP_ICMPV6, Flow, Output, match
@@ -19,26 +20,31 @@ from portlb_app.pipeline import ADVERTISE, FAMILIES, ND_ADVERTISE, Priority, Rea
 def flows(place: Place) -> Iterator[Flow]:
     """One flow per IPv6 address, service addresses among them, and one for who cannot be answered."""
     if any(address.version == 6 for address in place.vip.addresses):
-        yield flow(
-            ADVERTISE,
-            Priority.OVERRIDE,
-            match(eth_type=FAMILIES[6].eth_type, ip_proto=IP_ICMPV6, ipv6_dst=0),
-            (),
-            cookie(Reason.NEIGHBOUR_DISCOVERY),
-            "who has no address yet cannot be answered: drop",
-        )
+        yield unanswerable()
     for address in (*place.vip.addresses, *place.named):
-        if address.version == 6:
-            yield flow(
-                ADVERTISE,
-                Priority.SPECIFIC,
-                match(
-                    eth_type=FAMILIES[6].eth_type,
-                    ip_proto=IP_ICMPV6,
-                    icmpv6_type=ND_ADVERTISE,
-                    nd_target=address,
-                ),
-                (*advertise(place.vip.mac), Output(IN_PORT)),
-                cookie(Reason.ANSWER_ND, place.number),
-                "who asks for the VIP's MAC address gets it from the switch",
-            )
+        if isinstance(address, IPv6Address):
+            yield answer(address, place.vip.mac, place.number)
+
+
+def answer(address: IPv6Address, mac: int, vip: int) -> Flow:
+    """The flow that completes the advertisement of an address of a VIP, by its number."""
+    return flow(
+        ADVERTISE,
+        Priority.SPECIFIC,
+        match(eth_type=FAMILIES[6].eth_type, ip_proto=IP_ICMPV6, icmpv6_type=ND_ADVERTISE, nd_target=address),
+        (*advertise(mac), Output(IN_PORT)),
+        cookie(Reason.ANSWER_ND, vip),
+        "who asks for the VIP's MAC address gets it from the switch",
+    )
+
+
+def unanswerable() -> Flow:
+    """The flow for who has no address yet."""
+    return flow(
+        ADVERTISE,
+        Priority.OVERRIDE,
+        match(eth_type=FAMILIES[6].eth_type, ip_proto=IP_ICMPV6, ipv6_dst=0),
+        (),
+        cookie(Reason.NEIGHBOUR_DISCOVERY),
+        "who has no address yet cannot be answered: drop",
+    )

@@ -6,7 +6,20 @@ from collections.abc import Iterable, Iterator
 
 from portlb_app.compiler.place import Place
 from portlb_app.openflow import Flow, match
-from portlb_app.pipeline import CLASSIFY, NEIGHBOUR, Priority, Reason, Side, cookie, flow, goto, set_side, set_view
+from portlb_app.pipeline import (
+    CLASSIFY,
+    NEIGHBOUR,
+    PRIORITY_TAGGED,
+    Priority,
+    Reason,
+    Side,
+    cookie,
+    flow,
+    goto,
+    set_side,
+    set_view,
+    untag,
+)
 
 
 def flows(network: int | None, links: Iterable[int], here: tuple[Place, ...]) -> Iterator[Flow]:
@@ -14,6 +27,14 @@ def flows(network: int | None, links: Iterable[int], here: tuple[Place, ...]) ->
 
     Servers on the network side itself are told by their MAC addresses (row N5).
     """
+    yield flow(
+        CLASSIFY,
+        Priority.FIRST,
+        match(vlan_vid=PRIORITY_TAGGED),
+        untag(),
+        cookie(Reason.SIDE),
+        "a tag that names a priority and no VLAN: the frame is an untagged one",
+    )
     views = {port: place.view for place in here for port in place.entrances if place.view is not None}
     if network is not None:
         yield _side(network, Side.NETWORK, views.get(network), "the network side: clients")

@@ -19,6 +19,7 @@ from portlb_app.pipeline import (
     FAMILIES,
     FRAGMENT,
     LINK_GROUPS,
+    LINK_LOCAL,
     MLD_QUERY,
     ND_ADVERTISE,
     ND_OTHERS,
@@ -37,7 +38,6 @@ from portlb_app.pipeline import (
     family,
     flow,
     goto,
-    link_local,
     punt,
 )
 
@@ -50,7 +50,7 @@ def flows(place: Place) -> Iterator[Flow]:
     """ARP and neighbour discovery both ways, then IP to the VIP on its way down and from the servers on its way up."""
     for address in place.vip.addresses:
         if place.is_entrance:
-            yield from _answers(place, address, {"reg0": Side.NETWORK})
+            yield from answers(address, place.vip.mac, place.number, {"reg0": Side.NETWORK})
         yield from (_arp_to_all if address.version == 4 else _nd_to_all)(place, address)
         for down in place.from_clients:
             yield flow(
@@ -86,7 +86,7 @@ def _named(place: Place, vip: Address) -> Iterator[Flow]:
             if address.version != ip.version:
                 continue
             if place.is_entrance:
-                yield from _answers(place, address, {"reg0": Side.NETWORK})
+                yield from answers(address, place.vip.mac, place.number, {"reg0": Side.NETWORK})
             for down in place.from_clients:
                 to_address = match(**down, **ip.to(address))
                 actions = to_service if down["reg0"] is Side.NETWORK else (goto(SERVICE),)
@@ -116,16 +116,16 @@ def _rest(ip: Family) -> Iterator[Flow]:
         yield flow(NEIGHBOUR, Priority.SPECIFIC, others, (), mark, "neighbour discovery that nobody here needs: drop")
 
 
-def _answers(place: Place, address: Address, asked: Mapping[str, int]) -> Iterator[Flow]:
-    """Who asks for the VIP there gets its MAC address."""
+def answers(address: Address, mac: int, vip: int, asked: Mapping[str, int]) -> Iterator[Flow]:
+    """Who asks there for an address of a VIP, by its number, gets its MAC address."""
     actions: tuple[Action, ...]
-    mac, reason = place.vip.mac, "who asks for the VIP's MAC address gets it from the switch"
+    reason = "who asks for the VIP's MAC address gets it from the switch"
     if address.version == 4:
         question = match(**asked, eth_type=ETH_ARP, arp_op=1, arp_tpa=address)
-        actions, mark = (*answer_arp(mac, int(address)), Output(IN_PORT)), cookie(Reason.ANSWER_ARP, place.number)
+        actions, mark = (*answer_arp(mac, int(address)), Output(IN_PORT)), cookie(Reason.ANSWER_ARP, vip)
     else:
         question = match(**asked, **_ICMPV6, icmpv6_type=ND_SOLICIT, nd_target=address)
-        actions, mark = (*answer_nd(mac, int(address)), goto(ADVERTISE)), cookie(Reason.ANSWER_ND, place.number)
+        actions, mark = (*answer_nd(mac, int(address)), goto(ADVERTISE)), cookie(Reason.ANSWER_ND, vip)
     yield flow(NEIGHBOUR, Priority.OVERRIDE, question, actions, mark, reason)
 
 
@@ -243,22 +243,24 @@ def query_flows(here: tuple[Place, ...]) -> Iterator[Flow]:
 
 
 def link_local_flows(here: tuple[Place, ...]) -> Iterator[Flow]:
-    """What servers that share a MAC address, of one VIP or of several, ask from the link-local address made of it.
+    """What servers that share a MAC address, of one VIP or of several, ask from a link-local address.
 
-    A kernel that checks whether a neighbour is still there asks so (RFC 4861, 7.3.3).
+    A kernel that checks whether a neighbour is still there asks so (RFC 4861, 7.3.3). What is asked about the
+    link-local address of a server with a MAC address of its own, to a group, reaches all of these: only it knows.
     """
-    reason = "a server asks from the link-local address of the MAC address it shares"
+    yield from _solicited_flows(here)
+    reason = "a server asks from a link-local address, with the MAC address it shares"
     answered: dict[tuple[Priority, Match], set[int]] = {}
     for place in here:
         if place.vip.rewrite is not Rewrite.NOTHING or all(address.version == 4 for address in place.vip.addresses):
             continue
         mac = place.vip.mac
         for server in place.attached:
-            asks = match(**_solicits(server.connector.port, mac), ipv6_src=link_local(mac))
+            asks = match(**_solicits(server.connector.port, mac), ipv6_src=LINK_LOCAL)
             up = (Output(place.up),)
             yield flow(NEIGHBOUR, Priority.EXCEPTION, asks, up, cookie(Reason.SERVER_ARP), reason)
         for down in place.from_clients:
-            answer = match(**down, **_ICMPV6, icmpv6_type=ND_ADVERTISE, ipv6_dst=link_local(mac))
+            answer = match(**down, **_ICMPV6, eth_dst=mac, icmpv6_type=ND_ADVERTISE, ipv6_dst=LINK_LOCAL)
             answered.setdefault((_asked_priority(down), answer), set()).update(place.port_of.values())
     for (priority, answer), ports in answered.items():
         to_all = tuple(Output(port) for port in sorted(ports))
@@ -266,13 +268,26 @@ def link_local_flows(here: tuple[Place, ...]) -> Iterator[Flow]:
             yield flow(NEIGHBOUR, priority, answer, to_all, cookie(Reason.SHARE_ARP), reason)
 
 
+def _solicited_flows(here: tuple[Place, ...]) -> Iterator[Flow]:
+    questions: dict[Match, set[int]] = {}
+    for place in here:
+        if place.vip.rewrite is Rewrite.NOTHING or all(address.version == 4 for address in place.vip.addresses):
+            continue
+        asked = {place.port_of[server.name] for server in place.servers if not place.is_one_armed(server)}
+        for down in place.from_clients if asked else ():
+            about = match(**down, **_ICMPV6, ipv6_dst=LINK_GROUPS, icmpv6_type=ND_SOLICIT, nd_target=LINK_LOCAL)
+            questions.setdefault(about, set()).update(asked)
+    reason = "a question about a link-local address: every server that may have it"
+    for about, ports in questions.items():
+        to_all = tuple(Output(port) for port in sorted(ports))
+        yield flow(NEIGHBOUR, Priority.FLOODED, about, to_all, cookie(Reason.GATEWAY_ARP), reason)
+
+
 def _own(place: Place, server: Server, vip: Address) -> Iterator[Flow]:
-    """A server with an IP address of its own, or the router before it, asks and is asked; its gateway may be the VIP.
+    """A server with an IP address of its own, or the router before it, asks and is asked.
 
     Servers of several VIPs may be behind one router: then their flows are the same ones.
     """
-    if server in place.attached:
-        yield from _answers(place, vip, {"reg0": Side.SERVER, "in_port": server.connector.port})
     if place.is_one_armed(server):
         return
     names = [address for address in server.routers or server.addresses if address.version == vip.version]
@@ -294,28 +309,30 @@ def _own(place: Place, server: Server, vip: Address) -> Iterator[Flow]:
 
 
 def _asks_own_nd(place: Place, server: Server, names: list[Address]) -> Iterator[Flow]:
-    """Neighbour discovery by addresses that only this server has, among them the link-local one of its MAC address."""
+    """Neighbour discovery by addresses that only this server has, and link-local ones."""
     mac, port, mark = place.mac(server), server.connector.port, cookie(Reason.GATEWAY_ARP)
-    for name in (*names, link_local(mac)):
+    sources: list[int | tuple[int, int]] = [*map(int, names), LINK_LOCAL]
+    for name in sources:
         for own in _speaks_nd({"reg0": Side.SERVER, "in_port": port, "eth_src": mac}, name):
             yield flow(NEIGHBOUR, Priority.EXCEPTION, own, (Output(place.up),), mark, _ASKS)
 
 
 def _asked_nd(place: Place, server: Server, names: list[Address]) -> Iterator[Flow]:
-    """What comes for these addresses, and for the link-local one."""
-    port, mark = place.port_of[server.name], cookie(Reason.GATEWAY_ARP)
-    for name in (*names, link_local(place.mac(server))):
+    """What comes for these addresses, and for link-local ones to its MAC address."""
+    port, mark, by_mac = place.port_of[server.name], cookie(Reason.GATEWAY_ARP), {"eth_dst": place.mac(server)}
+    wanted: list[tuple[int | tuple[int, int], dict[str, int]]] = [(int(name), {}) for name in names]
+    for name, to in (*wanted, (LINK_LOCAL, by_mac)):
         for down in place.from_clients:
             priority = _asked_priority(down)
-            solicited = match(**down, **_ICMPV6, icmpv6_type=ND_SOLICIT, nd_target=name)
+            solicited = match(**down, **to, **_ICMPV6, icmpv6_type=ND_SOLICIT, nd_target=name)
             yield flow(NEIGHBOUR, priority, solicited, (Output(port),), mark, _ASKED)
-            advertised = match(**down, **_ICMPV6, icmpv6_type=ND_ADVERTISE, ipv6_dst=name)
+            advertised = match(**down, **to, **_ICMPV6, icmpv6_type=ND_ADVERTISE, ipv6_dst=name)
             yield flow(NEIGHBOUR, priority, advertised, (Output(port),), mark, _ASKED)
 
 
-def _speaks_nd(source: Mapping[str, int], name: Address) -> tuple[Match, Match]:
-    """Solicitations by an address, and advertisements of it and of no other one."""
-    kind = {**source, **_ICMPV6, "ipv6_src": int(name)}
+def _speaks_nd(source: Mapping[str, int], name: int | tuple[int, int]) -> tuple[Match, Match]:
+    """Solicitations by an address (or some, with a mask), and advertisements of it and of no other one."""
+    kind: dict[str, int | tuple[int, int]] = {**source, **_ICMPV6, "ipv6_src": name}
     return match(**kind, icmpv6_type=ND_SOLICIT), match(**kind, icmpv6_type=ND_ADVERTISE, nd_target=name)
 
 
@@ -329,6 +346,7 @@ def _peers(place: Place, server: Server) -> Iterator[Flow]:
             arp = match(**source, eth_type=ETH_ARP, arp_spa=own, arp_sha=server.mac)
             yield flow(NEIGHBOUR, Priority.EXCEPTION, arp, (goto(PEER),), mark, reason)
             continue
-        for name in (own, link_local(server.mac)):
+        names: tuple[int | tuple[int, int], ...] = (int(own), LINK_LOCAL)
+        for name in names:
             for nd in _speaks_nd(source, name):
                 yield flow(NEIGHBOUR, Priority.EXCEPTION, nd, (goto(PEER),), mark, reason)

@@ -9,6 +9,7 @@ from portlb_app.config import Rewrite, Server
 from portlb_app.openflow import ETH_ARP, Flow, Output, match
 from portlb_app.pipeline import (
     FAMILIES,
+    LINK_LOCAL,
     ND_SOLICIT,
     PEER,
     Priority,
@@ -16,7 +17,6 @@ from portlb_app.pipeline import (
     cookie,
     family,
     flow,
-    link_local,
 )
 
 
@@ -35,16 +35,18 @@ def flows(place: Place) -> Iterator[Flow]:
             yield flow(PEER, Priority.GENERAL, match(eth_type=eth_type), (Output(place.up),), mark, elsewhere)
 
 
-def addressed(server: Server) -> Iterator[tuple[Priority, dict[str, int]]]:
+def addressed(server: Server) -> Iterator[tuple[Priority, dict[str, int | tuple[int, int]]]]:
     """What is for a server's further addresses, as matches: IP, and the questions and answers that find it."""
     for own in server.addresses:
-        yield Priority.SPECIFIC, family(own).to(own)
+        yield Priority.SPECIFIC, {**family(own).to(own)}
         if own.version == 4:
             yield Priority.SPECIFIC, {"eth_type": ETH_ARP, "arp_tpa": int(own)}
             continue
         assert server.mac is not None, "a configuration without one was refused"
-        local = link_local(server.mac)
-        yield Priority.SPECIFIC, family(local).to(local)
-        for target in (own, local):
-            discovery = {"eth_type": FAMILIES[6].eth_type, "ip_proto": FAMILIES[6].icmp, "icmpv6_type": ND_SOLICIT}
-            yield Priority.EXCEPTION, {**discovery, "nd_target": int(target)}
+        yield (
+            Priority.SPECIFIC,
+            {"eth_type": FAMILIES[6].eth_type, "eth_dst": server.mac, "ipv6_dst": LINK_LOCAL},
+        )
+        discovery = {"eth_type": FAMILIES[6].eth_type, "ip_proto": FAMILIES[6].icmp, "icmpv6_type": ND_SOLICIT}
+        yield Priority.EXCEPTION, {**discovery, "nd_target": int(own)}
+        yield Priority.EXCEPTION, {**discovery, "eth_dst": server.mac, "nd_target": LINK_LOCAL}

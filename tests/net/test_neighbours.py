@@ -86,3 +86,60 @@ def test_a_bridge_that_snoops_lets_solicitations_through(made: Balancer) -> None
         assert asks(made, family) in ("a", "b")
     groups = router.run("bridge", "mdb", "show").stdout
     assert "ff02::1:ff00:100" in groups, groups
+
+
+def test_a_server_whose_link_local_address_is_not_made_of_its_mac_address() -> None:
+    """As NetworkManager has it (RFC 7217): a kernel with the VIP on its loopback asks by such an address, and is found,
+    also when its neighbours check whether it is still there.
+    """
+    text = (ROOT / "flows/mac/lb.yaml").read_text()
+    text = text.replace("servers: [a, b, c]}", "servers: [a, b, c], legacy: balance}")
+    with balancer(text, agents=frozenset()) as made:
+        host, server = made.servers["a"], made.config.server_by_name["a"]
+        secret = ("net.ipv6.conf.eth0.stable_secret=2001:db8::1234", "net.ipv6.conf.eth0.addr_gen_mode=2")
+        host.run("sysctl", "-qw", *secret)
+        assert server.mac is not None
+        hardware(host, server.mac)
+        host.run("ip", "route", "replace", "fd00::/64", "dev", "eth0")
+        host.run("ip", "route", "replace", "default", "via", ROUTERS[1], "dev", "eth0")
+        times = ("base_reachable_time_ms=200", "delay_first_probe_time=1")
+        host.run("sysctl", "-qw", *(f"net.ipv6.neigh.eth0.{each}" for each in times))
+        assert "fe80::d820" in host.run("ip", "address", "show", "dev", "eth0").stdout
+        found = [asks(made, 6) for _ in range(24)]
+        assert set(found) == {"a", "b", "c"}, found
+        local = re.findall(r"inet6 (fe80::\S+)/64", host.run("ip", "address", "show", "dev", "eth0").stdout)[0]
+        made.router.run("ping", "-6", "-c", "1", "-W", "2", f"{local}%eth0", check=False)
+        until(lambda: "REACHABLE" in made.router.run("ip", "neigh", "show", local).stdout, "the server is found by it")
+
+
+TWO_VIPS = """
+switches: {s1: {dpid: 1, network: 1}}
+vips:
+  web: {address: [10.0.0.100, "fd00::100"], mac: "02:00:00:00:00:64", default_server: w}
+  db: {address: [10.0.0.101, "fd00::101"], mac: "02:00:00:00:00:65", rewrite: address, default_server: p}
+servers:
+  w: {vip: web, connector: s1:2, service_ports: [80]}
+  p: {vip: db, connector: s1:3, address: [10.0.0.11, "fd00::11"], mac: "02:00:00:00:00:0b", service_ports: [5432]}
+"""
+_CONNECT = "import socket, sys; socket.create_connection((sys.argv[1], int(sys.argv[2])), 3)"
+
+
+def test_a_server_that_connects_to_a_vip_is_refused_at_once() -> None:
+    """To another VIP of its switch, or to its own where that is not the host's; not after seconds of silence."""
+    with balancer(TWO_VIPS, agents=frozenset()) as made:
+        for server, address, port in (
+            ("w", "10.0.0.101", 5432),
+            ("w", "fd00::101", 5432),
+            ("p", "10.0.0.100", 80),
+            ("p", "fd00::100", 80),
+            ("p", "10.0.0.101", 5432),
+            ("p", "fd00::101", 5432),
+        ):
+            host = made.servers[server]
+            until(lambda host=host: "tentative" not in host.run("ip", "address").stdout, "its addresses are ready")
+            done = host.run("python3", "-c", _CONNECT, address, str(port), check=False)
+            assert "ConnectionRefusedError" in done.stderr, f"{server} to {address}: {done.stderr}"
+        for server, address in (("w", "10.0.0.101"), ("p", "fd00::100")):
+            done = made.servers[server].run("ping", "-c", "1", "-W", "2", address, check=False)
+            assert "filtered" in done.stdout or "prohibited" in done.stdout, done.stdout
+        assert made.router.run("curl", "-sS", "-m", "5", "http://10.0.0.100/name").stdout.strip() == "w"

@@ -15,6 +15,8 @@ from pathlib import Path
 from typing import Any
 
 SECONDS = 15
+START_SECONDS = 60
+"""A large configuration is compiled before anybody is listened to."""
 
 
 def free_port() -> int:
@@ -52,7 +54,7 @@ class ControllerProcess:
             assert self.process.poll() is None, text
             return re.search(ready, text, re.MULTILINE)
 
-        found = wait_for("ready", ports)
+        found = wait_for("ready", ports, START_SECONDS)
         self.openflow_port, self.rest_port = int(found[1]), int(found[2])
 
     @property

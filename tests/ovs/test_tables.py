@@ -400,6 +400,19 @@ def test_i2_an_icmp_error_reaches_the_server_it_is_about(bridge: Bridge) -> None
         assert who(bridge, down(Ip(CLIENT, VIP, ICMP, icmp_type=icmp_type))) == "abcd"
 
 
+def test_a_priority_tag_is_none(bridge: Bridge) -> None:
+    """IEEE 802.1Q: a tag with VID 0 says a priority only. Frames with it are judged, and leave, as those without; from
+    servers, too. A tag that names a VLAN stays.
+    """
+    whole, tag = tcp(1, SYN), bytes.fromhex("8100a000")
+    tagged = whole[:12] + tag + whole[12:]
+    assert bridge.send(NETWORK, [tagged]) == {PORT["a"]: [whole]}
+    back = up("a", answer(1))
+    assert bridge.send(PORT["a"], [back[:12] + tag + back[12:]]) == {NETWORK: [back]}
+    named = whole[:12] + bytes.fromhex("81000005") + whole[12:]
+    assert bridge.send(NETWORK, [named]) == {PORT["a"]: [named]}
+
+
 # --- upstream ---------------------------------------------------------------------------------------------------------
 
 

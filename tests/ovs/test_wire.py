@@ -29,6 +29,7 @@ from portlb_app.openflow import (
     Meter,
     Opaque,
     Output,
+    PopVlan,
     Resubmit,
     Selection,
     SetField,
@@ -228,6 +229,7 @@ def every_action() -> Iterator[Flow]:
     yield flow(12, Conntrack(0x504C, 30), **IP)
     yield flow(14, SetField("nw_ttl", 64), Conntrack(0x6FFF), Output(1), **TCP)
     yield flow(15, Conntrack(0x6000, mark=0xFFFFFFFF), Output(1), **IP6 | {"ip_proto": 6})
+    yield flow(24, PopVlan(), Resubmit(0), vlan_vid=0x1000)
     yield flow(13, Resubmit(70), Output(LOCAL))
     yield flow(21, Output(1), reg1=4, reg2=5)
     yield flow(23, Output(1), reg0=3, reg2=5)

@@ -135,3 +135,15 @@ def test_the_lock_pins_all_that_is_required() -> None:
     assert len(names) > 10
     assert {found[0].lower() for found in names if found} <= pinned.keys()
     assert tuple(map(int, pinned["eventlet"].split("."))) >= (0, 40, 3), "CVE-2025-58068"
+
+
+def test_switches_are_attached_out_of_band() -> None:
+    """In-band, Open vSwitch adds hidden flows that pass by the tables; Mininet turns that off by itself."""
+    commands = [
+        line
+        for path in sorted(ROOT.glob("**/*.md"))
+        if ".venv" not in path.parts
+        for line in path.read_text().splitlines()
+        if line.startswith("ovs-vsctl set-controller")
+    ]
+    assert len(commands) >= 2 and all("connection-mode=out-of-band" in line for line in commands), commands

@@ -60,6 +60,7 @@ EVERY_FIELD: list[tuple[Match, str, str]] = [
     (match(ct_mark=0x102), "ct_mark=0x102", "ct_mark=258"),
     (match(in_port=LOCAL), "in_port=LOCAL", "in_port=local"),
     (match(in_port=7), "in_port=7", "in_port=7"),
+    (match(vlan_vid=0x1000), "vlan_vid=0x1000", "dl_vlan=0"),
     (match(eth_src=0x020000000064), "eth_src=02:00:00:00:00:64", "dl_src=02:00:00:00:00:64"),
     (
         match(eth_dst=(0x010000000000, 0x010000000000)),

@@ -175,6 +175,12 @@ def test_random_packets_get_what_the_reference_says() -> None:
                 outcome = deliver(config, switch, packet)
                 if not isinstance(outcome, reference.Punted) or not isinstance(packet.payload, Ip):
                     continue
+                if outcome.reason == "refused":
+                    up = Punted(cookie(Reason.REFUSED), packet.in_port, framed(packet))
+                    refused = [(send.dpid, send.actions) for send in punt.take(switch.dpid, up, 0.0)]
+                    assert refused in ([], [(switch.dpid, (Output(packet.in_port),))])
+                    seen[outcome.reason, str(bool(refused))] += 1
+                    continue
                 packet, outcome = generate.about_a_server(config, packet, outcome)
                 vip = next(vip for vip in config.vips if vip.name == outcome.vip)
                 what = f"{number}: {packet}\nwith {vip}"
