@@ -172,7 +172,7 @@ def _serve(file: ConfigFile, text: str, options: argparse.Namespace) -> int:
             received.discard(signal.SIGHUP)
             _renew_tls(door, options)
             controller.reload()
-        failed = [*ryu_threads.failures(), *("a thread of Ryu's" for thread in threads if thread.dead)]
+        failed = ryu_threads.failures() or tuple("a thread of Ryu's" for thread in threads if thread.dead)
         if failed:
             return _fail(_FAILED, f"{', '.join(failed)} ended; the log says why")
     _LOG.info("ended by a signal; the switches go on as they are")
