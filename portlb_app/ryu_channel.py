@@ -260,10 +260,14 @@ class SwitchChannel(Datapath):  # type: ignore[misc]
         """Drop a switch that says nothing at all, although it is asked."""
         while not self.is_over():
             hub.sleep(self.echo_request_interval)
-            if self.state != MAIN_DISPATCHER:
+            if self.state != MAIN_DISPATCHER or self.awaited:
+                self._unanswered = 0  # who waits for an answer knows how long it may take
                 continue
             if self._unanswered >= self.max_unreplied_echo_requests > 0:
                 self.drop(f"it left {self._unanswered} echo requests unanswered")
                 return
             self._unanswered += 1
-            self.send_msg(parser.OFPEchoRequest(self))
+            try:
+                self.send_msg(parser.OFPEchoRequest(self))
+            except Exception as error:  # else nobody would look any more
+                self.drop(f"it cannot be asked for an echo: {type(error).__name__}: {error}"[:200])

@@ -24,6 +24,8 @@ from portlb_app.tables import Compiled, Mistakes, Unknown, Unreadable
 JOB_SECONDS = 60.0
 COMPILE_SECONDS = 120.0
 """How long one job may take: compiling and loading, and all others, which are of at most some thousand entries."""
+LOOK_SECONDS = 1.0
+"""How often it is looked whether the process is there, if there is nothing to do."""
 FIRST_PAUSE = 0.5
 LONGEST_PAUSE = 60.0
 """Seconds between the death of a process and the next one's start; twice as long each time without an answer."""
@@ -55,8 +57,10 @@ class TablesProcess:
     def serve(self) -> None:
         """Send jobs and hand out answers for ever."""
         while True:
-            self._something.wait()
+            self._something.wait(LOOK_SECONDS)
             self._something.clear()
+            if self._process.poll() is not None:
+                self._restart([], f"exit code {self._process.returncode}")
             while self._jobs:
                 job = self._jobs.popleft()
                 if job.wanted:
@@ -116,9 +120,9 @@ class TablesProcess:
         except (Unknown, Unreadable) as error:
             job.answer.send_exception(error)
         except TimeoutError:
-            self._restart(job, f"{job.name} takes more than {seconds:g} s")
+            self._restart([job], f"{job.name} takes more than {seconds:g} s")
         except (OSError, EOFError):
-            self._restart(job, f"it ended in {job.name}; if it says no more, for want of memory")
+            self._restart([job], f"it ended in {job.name}; if it says no more, for want of memory")
         else:
             self._pause = FIRST_PAUSE
 
@@ -130,10 +134,10 @@ class TablesProcess:
             raise error
         return value
 
-    def _restart(self, job: _Job, reason: str) -> None:
+    def _restart(self, begun: list[_Job], reason: str) -> None:
         """What waits is not done by a process that does not know what was told the one before."""
         self.close()
-        waiting, self._jobs = [job, *self._jobs], deque()
+        waiting, self._jobs = [*begun, *self._jobs], deque()
         self.on_lost(reason)
         for each in waiting:
             each.answer.send_exception(Lost(reason))

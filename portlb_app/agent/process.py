@@ -88,7 +88,9 @@ class _Service:
         """Detach all."""
         self._loop.end(0)
         for unit in self._units:
-            unit.detach()
+            if unit.is_attached():
+                unit.detach()
+                unit.say(logging.INFO, "detached; new connections are not redirected until an agent runs here again")
 
     def give_up(self) -> None:
         """Detach what this process has brought; what it has taken over stays, with its connections."""

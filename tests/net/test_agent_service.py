@@ -6,6 +6,7 @@ Real agents on real links; what is asserted about connections is asked of curl, 
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import os
 import re
@@ -181,18 +182,38 @@ class Idle:
 
 @contextlib.contextmanager
 def download(world: World) -> Iterator[None]:
-    """A download through X that begins before the block and ends after it; it must arrive whole, all on Y."""
-    wanted = world.store("large", 16 * MEGABYTE)
-    digests: list[str] = []
+    """A download through X that begins before the block and ends after it; it must arrive whole, all on Y.
+
+    It is read slowly, and to its middle at most until the block ends: no machine is too slow for that.
+    """
+    wanted = world.store("large", 32 * MEGABYTE)
+    digest, over = hashlib.md5(), threading.Event()
     confirmed = agent_stats(world.client)["confirmed"]
     with world.network.capture(world.client, "tcp", "and", "greater", "1000") as segments:
-        thread = threading.Thread(target=lambda: digests.append(world.fetch_digest("large", "--limit-rate", "6M")))
+        words = ("curl", "-sS", "-m", "120", world.url(path="large"))
+        curl = world.client.popen(*words, stdout=subprocess.PIPE)
+        stream = curl.stdout
+        assert stream is not None
+
+        def read() -> None:
+            for _ in range(16 * 8):
+                if not over.wait(0.03):
+                    digest.update(stream.read(MEGABYTE // 8))
+            over.wait()
+            while chunk := stream.read(MEGABYTE):
+                digest.update(chunk)
+
+        thread = threading.Thread(target=read)
         thread.start()
-        until(lambda: agent_stats(world.client)["confirmed"] > confirmed, "the download has begun")
-        yield
-        assert thread.is_alive(), "the download ended too early to matter"
-        thread.join()
-    assert digests == [wanted]
+        try:
+            until(lambda: agent_stats(world.client)["confirmed"] > confirmed, "the download has begun")
+            yield
+            assert curl.poll() is None, "it goes on"
+        finally:
+            over.set()
+            thread.join()
+        assert curl.wait(timeout=20) == 0
+    assert digest.hexdigest() == wanted
     assert set(world.ports(segments)) == {Y}
 
 
@@ -355,6 +376,34 @@ def test_controller_source(world: World) -> None:
     service.says("does not answer: [Errno 111] Connection refused; the last good settings stay in force")
     assert announced(world) == Z
     assert end(service.process) == 0 and not programs(world.server)
+
+
+def test_who_may_answer_for_the_controller(world: World) -> None:
+    """Not a program of another user that holds the port; what leads to another program waits until it is wanted."""
+    text, code = (world.network.directory / name for name in ("live", "controller.py"))
+    text.write_text(configuration(Y), encoding="utf-8")
+    code.write_text(CONTROLLER, encoding="utf-8")
+    world.network.directory.chmod(0o755)
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    start = ("/usr/bin/python3", str(code), str(text))
+    foreign = world.server.popen("setpriv", "--reuid=65534", "--clear-groups", *start, **quiet)
+    until(lambda: world.server.listens(8080), "the other one listens")
+    words = ("server", "--interface", "eth0", "--controller", "http://127.0.0.1:8080", "--server", "a")
+    done = agent_command(world.server, *words)
+    assert done.returncode == 1 and "a program of user 65534 listens there" in done.stderr
+    end(foreign)
+    world.server.popen(*start, **quiet)
+    service = fast(world, world.server, *words)
+    before = programs(world.server)
+
+    text.write_text(configuration(Y).replace(f"application: {X}", "application: 31337"), encoding="utf-8")
+    service.says("it leads to port 31337 now, where it led to none before: reload the agent")
+    assert programs(world.server) == before
+    service.signal(signal.SIGHUP)
+    service.says("new settings in force")
+    assert programs(world.server) != before
+    done = agent_command(world.server, *words, "--application", str(X), "--application", "9")
+    assert done.returncode == 1 and "it leads to port 31337, which --application does not name" in done.stderr
 
 
 def test_waiting_for_a_controller_can_be_ended(world: World) -> None:
@@ -804,7 +853,7 @@ SOURCES = [
     (("--vip", VIP, "--redirect", "20"), "port 20 has nothing to announce"),
     (("--vip", VIP, "--service-address", "fd00::9", "--redirect", "20"), "stands for one --vip of its IP version"),
     (("--service", "1"), "say one of"),
-    (("--controller", "file:///etc/passwd", "--server", "a"), "say http://HOST:PORT or https://HOST:PORT"),
+    (("--controller", "file:///etc/passwd", "--server", "a"), "say unix:///PATH, https://HOST:PORT, or http"),
     (("--config", "nowhere/lb.yaml", "--server", "a"), "nowhere/lb.yaml: No such file"),
 ]
 

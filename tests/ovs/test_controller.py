@@ -283,10 +283,16 @@ def test_only_one_configuration_is_on_trial_at_a_time(switch: Switch, bridge: tu
     try:
         wait_for("the first is on trial", lambda: controller.switch("s1")["state"] != "synced")
         assert controller.request("PUT", "/v1/config", lb(dpid))[0] == 409
+        for _ in range(4):
+            controller.process.send_signal(signal.SIGHUP)
+            time.sleep(0.25)
     finally:
         os.kill(vswitchd, signal.SIGCONT)
         first.join()
     assert answers[0][0] == 200
+    wait_for("the file is read again", lambda: "is read again" in controller.log.read_text())
+    assert controller.status()["generation"] == 3, "once, when its turn has come"
+    assert controller.log.read_text().count("is read again") == 1
 
 
 def run(path: Path, *flags: str) -> subprocess.CompletedProcess[str]:

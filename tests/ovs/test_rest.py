@@ -152,7 +152,8 @@ def test_who_sends_too_much_still_reads_the_answer(controller: ControllerProcess
 def test_curls_way_of_sending_much(controller: ControllerProcess, crowd: ExitStack) -> None:
     """It waits for 100 Continue before it sends the body."""
     text = FIG2.encode()
-    head = PUT.replace(b"config", b"config?wait=accepted") + b"Expect: 100-continue\r\nContent-Length: %d\r\n\r\n" % len(text)
+    unwaited = PUT.replace(b"config", b"config?wait=accepted")
+    head = unwaited + b"Expect: 100-continue\r\nContent-Length: %d\r\n\r\n" % len(text)
     (connection,) = connect(controller, crowd, 1, head)
     assert connection.recv(1 << 16) == b"HTTP/1.1 100 Continue\r\n\r\n"
     connection.sendall(text)

@@ -3,8 +3,8 @@
     sudo .venv/bin/python -m tests.soak.positions [--seconds 20] [--paths none to-Y from-Y ...] [--verbose]
 
 client -- router -- server; behind either host a container with NAT as Docker makes it (masquerade, DNAT). A position
-is: who speaks first; what the router does to packets to or from the port opened on (X, behind the handshake) or the port
-announced (Y); where each program is; which agent loses its entry, and when. All positions are taken at once: each
+is: who speaks first; what the router does to packets to or from the port opened on (X, behind the handshake) or the
+port announced (Y); where each program is; which agent loses its entry, and when. All positions are taken at once: each
 server port has its own fate on the path, each connection its own client port. A connection makes a first exchange, then
 agents lose entries, then it makes a second one.
 
