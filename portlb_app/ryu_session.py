@@ -32,8 +32,11 @@ ANSWER_SECONDS = 10.0
 """How long a switch may be silent while it is asked something."""
 LOOKS = 10
 """In so many parts: a controller that was busy itself for one of them has not waited all the time."""
-MESSAGES_A_SECOND = 500
+MESSAGES_A_SECOND = 100
 """A switch has a second more for each so many messages that it must deal with before it can answer."""
+AT_A_TIME = 16
+"""Switches that are read, and switches that are told something, at a time. Many may be bridges of one Open vSwitch,
+which deals with them one after the other: each would wait for all, and be taken for silent."""
 READ_RATE = 100_000
 """Bytes a second; see above."""
 READ_BYTES = 1 << 27
@@ -54,6 +57,7 @@ _KINDS: tuple[tuple[Kind, Callable[[Any], Any], str], ...] = (
     ("meters", ryu_wire.meters_request, "its meters"),
     ("metered", ryu_wire.meter_stats_request, "what its meters dropped"),
 )
+_READING, _TELLING = hub.Semaphore(AT_A_TIME), hub.Semaphore(AT_A_TIME)
 _LOG = logging.getLogger("portlb")
 
 
@@ -106,7 +110,8 @@ class SwitchSession:
             command = self._commands.get()
             event: Event
             try:
-                event = self._read() if isinstance(command, ReadState) else self._apply(command)
+                with _READING if isinstance(command, ReadState) else _TELLING:
+                    event = self._read() if isinstance(command, ReadState) else self._apply(command)
             except _Refused as refused:
                 event = Refused(dpid, (str(refused),))
             except (Lost, Unknown):

@@ -739,8 +739,10 @@ def test_health(world: World) -> None:
     client = Service(world.network, world.server, sys.executable, "-m", "portlb_app.agent", *CLIENT)
     world.client_agent()
     idle = Idle(world)
-    used = r"server agent on eth0: attached; connections: 1 of 65536 entries; half_open: \d of 16384 entries; "
-    other = f"client agent on eth0: attached; connections: 0 of 65536 entries; process {client.process.pid}\n"
+    used = r"server agent on eth0: attached; connections: 1 of 65536 entries; "
+    used += r"aliases: 0 of 65536 entries; half_open: \d of 16384 entries; "
+    other = "client agent on eth0: attached; connections: 0 of 65536 entries; aliases: 0 of 65536 entries; "
+    other += f"process {client.process.pid}\n"
     for words, before in (((), other), (("--role", "server"), "")):
         code, text = health(world.server, *words)
         assert code == 0 and re.fullmatch(f"{re.escape(before)}{used}process {server.process.pid}\n", text), text
@@ -815,8 +817,9 @@ def test_prometheus(world: World) -> None:
         assert {name: helped[name] for name in meanings} == meanings
         assert {types[name] for name in meanings} == {"counter"}
         gauges = {key: value for key, value in samples.items() if types[key[0]] == "gauge"}
-        assert gauges.pop(("portlb_agent_entries", "connections")) == (2 if role == "client" else 1)
-        assert gauges.pop(("portlb_agent_entries_max", "connections")) == 65536
+        for name, used in (("connections", 1), ("aliases", int(role == "client"))):
+            assert gauges.pop(("portlb_agent_entries", name)) == used
+            assert gauges.pop(("portlb_agent_entries_max", name)) == 65536
         if role == "server":
             assert gauges.pop(("portlb_agent_entries", "half_open")) in (0, 1)
             assert gauges.pop(("portlb_agent_entries_max", "half_open")) == 16384
