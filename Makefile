@@ -1,4 +1,4 @@
-.PHONY: demo test test-kernel check lint flows bench
+.PHONY: demo test test-kernel check lint flows bench soak
 PYTHON = .venv/bin/python
 CI = -p no:cacheprovider --timeout 120
 unexport PYTHONPATH PYTHONHOME PYTHONOPTIMIZE PYTHONSTARTUP PYTHONWARNINGS PYTHONIOENCODING
@@ -9,4 +9,5 @@ test-kernel: ; ./scripts/prepare.sh && ./scripts/prepare-kernel.sh && $(PYTHON) 
 check: ; ./scripts/prepare.sh && $(MAKE) --no-print-directory lint && $(PYTHON) -m pytest -q $(CI) tests/unit
 lint: ; $(PYTHON) -m flake8 && $(PYTHON) -m isort --check-only --quiet . && $(PYTHON) -m mypy
 flows: ; for lb in flows/*/lb.yaml; do $(PYTHON) -m portlb_app.cli compile $$lb -o $$(dirname $$lb); done
+soak: ; ./scripts/prepare.sh && $(PYTHON) -m tests.soak
 bench: ; ./scripts/prepare.sh && $(PYTHON) -m bench.agents

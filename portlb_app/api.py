@@ -46,7 +46,7 @@ from portlb_app.events import (
     SwitchStatus,
     TimedOut,
 )
-from portlb_app.pipeline import HANDED_UP, PUNTED
+from portlb_app.pipeline import COPIED, HANDED_UP, PUNTED, metered_reason
 from portlb_app.punt import Counts, Fate
 
 MAX_BODY = 4 << 20
@@ -244,7 +244,15 @@ def _connections(query: str, view: View) -> Response:
         else:
             return failure(400, f"limit is a number from 1 to {MAX_CONNECTIONS}")
     found = view.connections.latest(limit, vip)
-    return Response(200, _json({"connections": [_connection(each, view.epoch) for each in found]}))
+    listed = [_connection(each, view.epoch) for each in found]
+    return Response(200, _json({"connections": listed, "lost": _lost(view)}))
+
+
+def _lost(view: View) -> dict[str, int]:
+    """What the log of connections lacks: copies that a meter or the controller kept back, records that had to go."""
+    counts = view.connections.counts
+    metered = sum(_metered(switch)[reason.name.lower()] for switch in view.status.switches for reason in COPIED)
+    return {"metered": metered, "queue": counts.get(Copy.QUEUE, 0), "forgotten": counts.get(Copy.FORGOTTEN, 0)}
 
 
 def _connection(connection: Connection, epoch: float) -> dict[str, Any]:
@@ -284,6 +292,7 @@ def _status(view: View) -> dict[str, Any]:
             "open": view.connections.open,
             "ended": view.connections.ended,
             "counts": {copy.value: view.connections.counts.get(copy, 0) for copy in Copy},
+            "lost": _lost(view),
         },
     }
 
@@ -301,7 +310,7 @@ def _switch(switch: SwitchStatus) -> dict[str, Any]:
         "flows": switch.flows,
         "groups": switch.groups,
         "meters": switch.meters,
-        "metered": {reason.name.lower(): switch.metered.get(meter.number, 0) for reason, meter in HANDED_UP.items()},
+        "metered": _metered(switch),
         "drift": switch.drift,
         "errors": list(switch.errors),
         "ports": [
@@ -310,6 +319,15 @@ def _switch(switch: SwitchStatus) -> dict[str, Any]:
         ],
         "read_age_seconds": None if switch.read_age is None else round(switch.read_age, 3),
     }
+
+
+def _metered(switch: SwitchStatus) -> dict[str, int]:
+    """Packets that a switch's meters kept from being handed up, by reason, of all VIPs together."""
+    counts: dict[str, int] = {reason.name.lower(): 0 for reason in HANDED_UP}
+    for number, dropped in switch.metered.items():
+        if reason := metered_reason(number):
+            counts[reason.name.lower()] += dropped
+    return counts
 
 
 def _json(value: Any) -> str:

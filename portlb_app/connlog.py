@@ -1,8 +1,8 @@
 """The load balancer's log of connections and of when they were closed (row C2). Pure: copies of segments go in.
 
 A switch sends copies of what opens and closes the connections of a VIP with ``log: true`` (`compiler.log`). They make
-one record per connection, whose key is the client's address and port at that VIP: a redirected connection opens on port
-X and goes on as one on port Y, but the client's end of it stays the same. ::
+one record per connection. A connection is told by the client's address and port and the VIP's port; a redirected one
+opens on port X and goes on as one on a port Y whose application is X. ::
 
     SYN to X                        opened on X                              ─┐
     FIN or RST to Y, or from Y      continued on Y, closed, fin or reset      ├─ one record
@@ -13,8 +13,9 @@ beginning makes a record that says so, and a record that nothing ends is ended a
 its client opens anew. Sequence numbers are not looked at but to tell a repeated SYN from a new one: who can send with a
 client's address can write a wrong end of its connection.
 
-Bounds: `OPEN` records without an end and `ENDED` ones with, each kind for so many seconds. The oldest of a kind goes
-first, so SYNs alone push out no record that has an end.
+Bounds: `OPEN` records without an end, `ENDED` ones of which both a beginning and an end were seen, and `PARTIAL` ones
+that lack either; each kind for so many seconds, and `OF_ONE_SOURCE` of one source. The oldest of a kind goes first,
+and each kind has a bound of its own: SYNs alone, or resets alone, push out no record that has a beginning and an end.
 
 Time is an argument: seconds of any monotonic clock.
 """
@@ -31,26 +32,22 @@ from portlb_app import packets
 from portlb_app.compiler.place import Place
 from portlb_app.config import Address
 from portlb_app.pipeline import ACK, FIN, RST, SYN, Reason
+from portlb_app.records import Client, How, Record, Records, Side
 
 OPEN = 16384
 """Records without an end."""
 ENDED = 16384
-"""Records with an end."""
+"""Records with a beginning and an end."""
+PARTIAL = 8192
+"""Records with an end, of which the beginning or the end was not seen."""
+OF_ONE_SOURCE = 4096
+"""Records of each kind of which the client is at one IPv4 address, or in one IPv6 network of 64 bits."""
 OPEN_SECONDS = 86400.0
 """How long a record waits for its end."""
 ENDED_SECONDS = 86400.0
 """How long a record with an end is kept."""
 LINGER_SECONDS = 60.0
 """How long after both sides closed, or one reset, a further FIN or RST is still about that connection."""
-
-
-class How(str, enum.Enum):
-    """How a connection ended."""
-
-    FIN = "fin"
-    RESET = "reset"
-    UNKNOWN = "unknown"
-    """Nothing of its end was seen."""
 
 
 class Copy(str, enum.Enum):
@@ -98,48 +95,21 @@ class Connection:
     how: How | None
 
 
-_Key = tuple[str, Address, int]
-
-
-class _Side(enum.Flag):
-    CLIENT = enum.auto()
-    SERVER = enum.auto()
-
-
-_NOBODY = _Side(0)
-_BOTH = _Side.CLIENT | _Side.SERVER
-
-
-@dataclass(slots=True)
-class _Record:
-    """`since` is when it came into its kind, `last` when something was last heard."""
-
-    key: _Key
-    since: float
-    last: float
-    opened_on: int | None = None
-    first_number: int | None = None
-    continued_on: int | None = None
-    server: str | None = None
-    opened: float | None = None
-    closed: float | None = None
-    how: How | None = None
-    ended_by: _Side = _NOBODY
-
-    @property
-    def is_over(self) -> bool:
-        """Whether nothing more can come of it but repetitions."""
-        return self.how is How.RESET or self.ended_by is _BOTH
-
-
 class ConnectionLog:
     """The records of all VIPs, within bounds (numbers of records), and counts of what became of copies."""
 
-    def __init__(self, most_open: int = OPEN, most_ended: int = ENDED) -> None:
-        self._most_open, self._most_ended = most_open, most_ended
-        self._latest: dict[_Key, _Record] = {}
-        self._open: dict[int, _Record] = {}
-        self._ended: dict[int, _Record] = {}
+    def __init__(
+        self,
+        most_open: int = OPEN,
+        most_ended: int = ENDED,
+        most_partial: int = PARTIAL,
+        most_of_one: int = OF_ONE_SOURCE,
+    ) -> None:
+        self._latest: dict[Client, dict[int, Record]] = {}
+        """By the client's end, and a port of the VIP: the one that was opened there, or goes on there."""
+        self._open, self._ended, self._partial = (
+            Records(most, most_of_one) for most in (most_open, most_ended, most_partial)
+        )
         self._counts: Counter[Copy] = Counter()
 
     @property
@@ -155,7 +125,7 @@ class ConnectionLog:
     @property
     def ended(self) -> int:
         """Records with an end."""
-        return len(self._ended)
+        return len(self._ended) + len(self._partial)
 
     def count(self, what: Copy) -> None:
         """Count a copy that is not looked at."""
@@ -163,9 +133,9 @@ class ConnectionLog:
 
     def latest(self, most: int, vip: str | None = None) -> list[Connection]:
         """The `most` records, of one VIP or of all, of which something was heard last; the newest first."""
-        records: Iterable[_Record] = reversed((*self._ended.values(), *self._open.values()))  # ties: the later first
+        records: Iterable[Record] = reversed((*self._ended, *self._partial, *self._open))  # ties: the later first
         if vip is not None:
-            records = (record for record in records if record.key[0] == vip)
+            records = (record for record in records if record.client.vip == vip)
         return [_told(record) for record in heapq.nlargest(most, records, key=lambda record: record.last)]
 
     def take(self, place: Place, reason: Reason, in_port: int, frame: bytes, now: float) -> None:
@@ -178,26 +148,28 @@ class ConnectionLog:
         if reason is Reason.OPENING and flags == SYN and segment.destination in addresses:
             self._opens(place, segment, now)
         elif reason is Reason.CLOSING and flags & (FIN | RST) and segment.destination in addresses:
-            key = (place.vip.name, segment.source, segment.sport)
+            client = Client(place.vip.name, segment.source, segment.sport)
             server = _named(place, segment.destination) or _owner(place, segment.dport)
-            self._ends(key, _Side.CLIENT, segment.dport, server, flags, now)
+            self._ends(self._ending(place, client, segment.dport, now), Side.CLIENT, segment.dport, server, flags, now)
         elif reason is Reason.SERVER_CLOSING and flags & (FIN | RST) and segment.source in addresses:
-            key = (place.vip.name, segment.destination, segment.dport)
+            client = Client(place.vip.name, segment.destination, segment.dport)
             server = _named(place, segment.source) or _attached(place, in_port) or _owner(place, segment.sport)
-            self._ends(key, _Side.SERVER, segment.sport, server, flags, now)
+            self._ends(self._ending(place, client, segment.sport, now), Side.SERVER, segment.sport, server, flags, now)
         else:
             self._counts[Copy.MALFORMED] += 1
 
     def expire(self, now: float) -> None:
         """End records that are too old to wait for their end, and forget those that ended too long ago."""
-        while self._open and (record := _first(self._open)).since <= now - OPEN_SECONDS:
-            self._end(record, How.UNKNOWN, now)
-        while self._ended and (record := _first(self._ended)).since <= now - ENDED_SECONDS:
-            self._forget(self._ended, record)
+        while (oldest := self._open.oldest) is not None and oldest.since <= now - OPEN_SECONDS:
+            self._end(oldest, How.UNKNOWN, now)
+        for kind in (self._ended, self._partial):
+            while (oldest := kind.oldest) is not None and oldest.since <= now - ENDED_SECONDS:
+                kind.discard(oldest)
+                self._forget(oldest)
 
     def _opens(self, place: Place, segment: packets.Segment, now: float) -> None:
-        key = (place.vip.name, segment.source, segment.sport)
-        known = self._latest.get(key)
+        client = Client(place.vip.name, segment.source, segment.sport)
+        known = self._latest.get(client, {}).get(segment.dport)
         if known is not None and (known.first_number, known.opened_on) == (segment.seq, segment.dport):
             self._counts[Copy.REPEATED] += 1
             return
@@ -205,13 +177,26 @@ class ConnectionLog:
             self._end(known, How.UNKNOWN, now)
         self._counts[Copy.OPENED] += 1
         server = _named(place, segment.destination) or _owner(place, segment.dport)
-        self._add(_Record(key, now, now, segment.dport, segment.seq, None, server, opened=now))
+        record = Record(client, now, now, segment.dport, segment.seq, None, server, opened=now)
+        self._latest.setdefault(client, {})[segment.dport] = record
+        self._put(self._open, record)
 
-    def _ends(self, key: _Key, side: _Side, port: int, server: str | None, flags: int, now: float) -> None:
-        record = self._latest.get(key)
-        if record is None or (record.is_over and record.last < now - LINGER_SECONDS):
-            self._counts[Copy.UNOPENED] += 1
-            record = self._latest[key] = _Record(key, now, now)
+    def _ending(self, place: Place, client: Client, port: int, now: float) -> Record:
+        """The record that an end on this port is about: the one there, or the one that was redirected to it.
+
+        That is the one of its application, or, whatever the application, the client's only one, if it opened on a
+        redirect port.
+        """
+        known = self._latest.get(client, {})
+        shared = next((pool.port for pool in place.vip.redirect_ports if pool.port in known), None)
+        for each in (port, place.applications.get(port), shared if len(known) == 1 else None):
+            record = None if each is None else known.get(each)
+            if record is not None and not (record.is_over and record.last < now - LINGER_SECONDS):
+                return record
+        self._counts[Copy.UNOPENED] += 1
+        return Record(client, now, now)
+
+    def _ends(self, record: Record, side: Side, port: int, server: str | None, flags: int, now: float) -> None:
         is_reset = bool(flags & RST)
         if record.is_over or (side in record.ended_by and not is_reset):
             self._counts[Copy.REPEATED] += 1
@@ -219,44 +204,47 @@ class ConnectionLog:
         how = How.RESET if is_reset else How.FIN
         first = Copy.CONFIRMED if record.ended_by else Copy.CLOSED
         self._counts[Copy.RESET if is_reset else first] += 1
+        if record.continued_on not in (port, record.opened_on):
+            self._forget_port(record, record.continued_on)
         record.continued_on, record.closed, record.last = port, now, now
+        self._latest.setdefault(record.client, {})[port] = record
         record.server = server or record.server
         record.ended_by |= side
-        if record.how is None:
+        if record.how in (None, How.UNKNOWN):
             self._end(record, how, now)
         record.how = how
 
-    def _add(self, record: _Record) -> None:
-        """Put in a record without an end; the oldest of its kind goes if there are too many."""
-        if len(self._open) >= self._most_open:
-            self._counts[Copy.FORGOTTEN] += 1
-            self._forget(self._open, _first(self._open))
-        self._open[id(record)] = self._latest[record.key] = record
-
-    def _end(self, record: _Record, how: How, now: float) -> None:
-        """Put a record among those with an end."""
+    def _end(self, record: Record, how: How, now: float) -> None:
+        """Put a record among those with an end; one that was given up may yet get its own."""
         if how is How.UNKNOWN:
             self._counts[Copy.UNKNOWN] += 1
-        if len(self._ended) >= self._most_ended:
-            self._counts[Copy.FORGOTTEN] += 1
-            self._forget(self._ended, _first(self._ended))
-        self._open.pop(id(record), None)
+        self._open.discard(record)
+        self._partial.discard(record)
         record.how, record.since = how, now
-        self._ended[id(record)] = record
+        is_whole = how is not How.UNKNOWN and record.opened is not None
+        self._put(self._ended if is_whole else self._partial, record)
 
-    def _forget(self, kind: dict[int, _Record], record: _Record) -> None:
-        del kind[id(record)]
-        if self._latest.get(record.key) is record:
-            del self._latest[record.key]
+    def _put(self, kind: Records, record: Record) -> None:
+        gone = kind.add(record)
+        if gone is not None:
+            self._counts[Copy.FORGOTTEN] += 1
+            self._forget(gone)
+
+    def _forget(self, record: Record) -> None:
+        self._forget_port(record, record.opened_on)
+        self._forget_port(record, record.continued_on)
+
+    def _forget_port(self, record: Record, port: int | None) -> None:
+        known = self._latest.get(record.client, {})
+        if port is not None and known.get(port) is record:
+            del known[port]
+            if not known:
+                del self._latest[record.client]
 
 
-def _first(kind: dict[int, _Record]) -> _Record:
-    return next(iter(kind.values()))
-
-
-def _told(record: _Record) -> Connection:
+def _told(record: Record) -> Connection:
     return Connection(
-        *record.key,
+        *record.client,
         opened_on=record.opened_on,
         continued_on=record.continued_on,
         server=record.server,

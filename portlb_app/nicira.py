@@ -1,8 +1,8 @@
-"""Three actions that only Open vSwitch has, as bytes: `Resubmit`, `Conntrack` and `CopyToController`.
+"""Actions that only Open vSwitch has, as bytes: `Resubmit`, `Conntrack`, `CopyToController` and `CheckLarger`.
 
 The layouts are those of Open vSwitch's ``lib/ofp-actions.c`` (struct nx_action_resubmit, nx_action_conntrack,
-nx_action_controller2), seen on the wire of version 3.1. What a switch says is read back only if it is exactly what
-`encode` makes; the decoder reads within the bytes it was given.
+nx_action_controller2, nx_action_check_pkt_larger), seen on the wire of version 3.1. What a switch says is read back
+only if it is exactly what `encode` makes; the decoder reads within the bytes it was given.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable, Mapping
 
-from portlb_app.openflow import Conntrack, CopyToController, Resubmit
+from portlb_app.openflow import CheckLarger, Conntrack, CopyToController, Resubmit
 
 EXPERIMENTER = 0xFFFF
 _VENDOR = 0x00002320
@@ -29,12 +29,19 @@ _CONTROLLER = struct.Struct("!6xHHI")
 """One property, its type, length and value; those that are left out have the values we want (all bytes, reason
 "action", controller 0)."""
 _METER_PROPERTY = 5
+_CHECK_LARGER = 49
+_CHECK = struct.Struct("!HHI6x")
+"""The size, the first bit of the field that gets the answer, the field's header (NXM_NX_REG3, one bit)."""
+_REG3 = 0x00010604
 
 
-def encode(action: Resubmit | Conntrack | CopyToController) -> bytes:
+def encode(action: Resubmit | Conntrack | CopyToController | CheckLarger) -> bytes:
     """The action as it stands in a message, a multiple of 8 bytes."""
     if isinstance(action, Resubmit):
         return _HEAD.pack(EXPERIMENTER, 16, _VENDOR, _RESUBMIT_TABLE) + _RESUBMIT.pack(_IN_PORT, action.table)
+    if isinstance(action, CheckLarger):
+        body = _CHECK.pack(action.size, action.bit, _REG3)
+        return _HEAD.pack(EXPERIMENTER, 24, _VENDOR, _CHECK_LARGER) + body
     if isinstance(action, CopyToController):
         body = _CONTROLLER.pack(_METER_PROPERTY, 8, action.meter)
         return _HEAD.pack(EXPERIMENTER, 24, _VENDOR, _CONTROLLER2) + body
@@ -45,7 +52,7 @@ def encode(action: Resubmit | Conntrack | CopyToController) -> bytes:
     return _HEAD.pack(EXPERIMENTER, _HEAD.size + len(body), _VENDOR, _CONNTRACK_ACTION) + body
 
 
-def decode(whole: bytes) -> Resubmit | Conntrack | CopyToController | None:
+def decode(whole: bytes) -> Resubmit | Conntrack | CopyToController | CheckLarger | None:
     """The action these bytes are, from their type to their padding; None if they are none that `encode` makes."""
     if len(whole) < _HEAD.size:
         return None
@@ -74,8 +81,13 @@ def _decode_controller(whole: bytes) -> CopyToController | None:
     return CopyToController(_CONTROLLER.unpack_from(whole, _HEAD.size)[2]) if len(whole) == 24 else None
 
 
-_DECODERS: Mapping[int, Callable[[bytes], Resubmit | Conntrack | CopyToController | None]] = {
+def _decode_check(whole: bytes) -> CheckLarger | None:
+    return CheckLarger(*_CHECK.unpack_from(whole, _HEAD.size)[:2]) if len(whole) == 24 else None
+
+
+_DECODERS: Mapping[int, Callable[[bytes], Resubmit | Conntrack | CopyToController | CheckLarger | None]] = {
     _RESUBMIT_TABLE: _decode_resubmit,
     _CONNTRACK_ACTION: _decode_conntrack,
     _CONTROLLER2: _decode_controller,
+    _CHECK_LARGER: _decode_check,
 }

@@ -65,6 +65,7 @@ FIELDS: Mapping[str, Field] = MappingProxyType(
         "reg0": Field(Kind.HEX, 32),
         "reg1": Field(Kind.HEX, 32),
         "reg2": Field(Kind.HEX, 32),
+        "reg3": Field(Kind.HEX, 32),
         "ct_mark": Field(Kind.HEX, 32),
         "in_port": Field(Kind.PORT, 32),
         "vlan_vid": Field(Kind.HEX, 13),
@@ -278,6 +279,20 @@ class CopyToController:
 
 
 @dataclass(frozen=True, order=True)
+class CheckLarger:
+    """Set a bit of reg3 if the frame has more than so many bytes, without a VLAN tag; clear it if not.
+
+    Open vSwitch only (ovs-actions(7), "check_pkt_larger"), from 2.12 on.
+    """
+
+    size: int
+    bit: int
+
+    def __str__(self) -> str:
+        return f"check_pkt_larger({self.size})->NXM_NX_REG3[{self.bit}]"
+
+
+@dataclass(frozen=True, order=True)
 class SetField:
     """Write a constant into a field."""
 
@@ -364,6 +379,7 @@ Action = (
     | PopVlan
     | SetQueue
     | CopyToController
+    | CheckLarger
     | SetField
     | CopyField
     | Goto

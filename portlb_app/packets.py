@@ -27,7 +27,7 @@ TYPE_PORT = 1
 OPTION_REDIRECT = 0x8
 """The flag of REDIRECT_OPT that repeats the REDIRECT bit."""
 
-ICMP, TCP, UDP, ICMP6, SCTP = 1, 6, 17, 58, 132
+ICMP, TCP, UDP, DCCP, ICMP6, SCTP, UDPLITE = 1, 6, 17, 33, 58, 132, 136
 """IP protocol numbers (and next headers of IPv6)."""
 PORTS = frozenset({TCP, UDP, SCTP})
 """Protocols whose header begins with a source and a destination port."""
@@ -453,7 +453,7 @@ def requote(frame: bytes, source: Address | None = None, destination: Address | 
     """The ICMP error in a frame with other addresses in the packet it quotes, and every checksum as right as it was.
 
     For hosts that know their packets under another address than the network does (row N1). What changes: the quoted
-    address; the quoted header's checksum; the quoted TCP or UDP checksum, as far as it is quoted (a UDP checksum of 0
+    address; the quoted header's checksum; the quoted transport's checksum, as far as it is quoted (a UDP checksum of 0
     means none and stays, RFC 768); the error's own checksum. None for a frame `quote` does not read, or an address of
     the other family.
     """
@@ -466,6 +466,11 @@ def requote(frame: bytes, source: Address | None = None, destination: Address | 
         return None
     _amend(changed, outer.start + 2, *_even(whole[outer.start + 4 :], bytes(changed[outer.start + 4 : len(whole)])))
     return bytes(changed)
+
+
+_CHECKSUMS = {TCP: 16, UDP: 6, DCCP: 6, UDPLITE: 6}
+"""Where a transport header has a checksum that covers the IP addresses (RFC 9293, 3.1; RFC 768; RFC 4340, 9; RFC 3828,
+3.1). SCTP's covers none (RFC 9260, 6.8)."""
 
 
 def _replace(
@@ -481,7 +486,7 @@ def _replace(
     False for an address of the other family.
     """
     places = ((12, 16), (16, 20)) if ip.source.version == 4 else ((8, 24), (24, 40))
-    field = {TCP: 16, UDP: 6}.get(ip.protocol, 2 if ip.protocol == ICMP6 and ip.source.version == 6 else None)
+    field = _CHECKSUMS.get(ip.protocol, 2 if ip.protocol == ICMP6 and ip.source.version == 6 else None)
     for (begin, stop), old, new in zip(places, (ip.source, ip.destination), (source, destination), strict=True):
         if new is None or new == old:
             continue
@@ -493,7 +498,7 @@ def _replace(
         if field is not None and not ip.offset and ip.start + field + 2 <= (len(data) if end is None else end):
             place = ip.start + field
             if ip.protocol != UDP or data[place : place + 2] != bytes(2):
-                _amend(data, place, old.packed, new.packed, udp=ip.protocol == UDP)
+                _amend(data, place, old.packed, new.packed, never_zero=ip.protocol in (UDP, UDPLITE))
     return True
 
 
@@ -501,22 +506,26 @@ def _even(old: bytes, new: bytes) -> tuple[bytes, bytes]:
     return old + bytes(len(old) % 2), new + bytes(len(new) % 2)
 
 
-def _amend(data: bytearray, at: int, old: bytes, new: bytes, udp: bool = False) -> None:
-    """Amend the checksum at `at` for bytes that changed from `old` to `new`, of equal and even length (RFC 1624, 3)."""
+def _amend(data: bytearray, at: int, old: bytes, new: bytes, never_zero: bool = False) -> None:
+    """Amend the checksum at `at` for bytes that changed from `old` to `new`, of equal and even length (RFC 1624, 3).
+
+    `never_zero`: 0 means that there is none, and is sent as 0xFFFF (RFC 768; RFC 3828, 3.1).
+    """
     total = 0xFFFF - int.from_bytes(data[at : at + 2], "big")
     for before, after in zip(*(struct.unpack(f"!{len(old) // 2}H", each) for each in (old, new)), strict=True):
         total += 0xFFFF - before + after
     while total >> 16:
         total = (total & 0xFFFF) + (total >> 16)
     checksum = 0xFFFF - total
-    data[at : at + 2] = (0xFFFF if udp and not checksum else checksum).to_bytes(2, "big")
+    data[at : at + 2] = (0xFFFF if never_zero and not checksum else checksum).to_bytes(2, "big")
 
 
 def readdress(frame: bytes, source: Address | None = None, destination: Address | None = None) -> bytes | None:
     """The IP packet or fragment in an Ethernet frame with other addresses, and every checksum as right as it was.
 
-    What changes: an address, the IPv4 header's checksum, and the TCP, UDP or ICMPv6 checksum if this part of the
-    packet has it, which is right for the whole. None for a frame without IP, or an address of the other family.
+    What changes: an address, the IPv4 header's checksum, and the transport's checksum (TCP, UDP, UDP-Lite, DCCP,
+    ICMPv6) if this part of the packet has it, which is right for the whole. None for a frame without IP, or an
+    address of the other family.
     """
     ip = _network(frame)
     if ip is None:

@@ -10,7 +10,8 @@ The first row is from clients to servers, the second from servers to clients and
 switch's own answers.
 
 NEIGHBOUR and UPSTREAM look into LOG on their way, which copies to the controller what opens and closes connections.
-From LEGACY a pinned port's packets go on to PINNED and PIN, and SYNs that the controller reads to SIGNAL.
+From LEGACY a pinned port's packets go on to PINNED and PIN. What is handed up to the controller goes through PUNT, and
+SYNs that it reads through SIGNAL, too.
 
 A miss goes where its table says; a table without one drops. Few distinct masks per table: the cost of a lookup in
 Open vSwitch grows with the masks of a table, not with its rules.
@@ -19,13 +20,16 @@ Open vSwitch grows with the masks of a table, not with its rules.
 from __future__ import annotations
 
 import enum
+import hashlib
+import zlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from ipaddress import IPv6Address
 from types import MappingProxyType
 
 from portlb_app import packets
+from portlb_app.limits import LARGEST_FRAME, METERS_OF_A_KIND
 from portlb_app.openflow import (
     ETH_IPV4,
     ETH_IPV6,
@@ -35,20 +39,18 @@ from portlb_app.openflow import (
     IP_TCP,
     IP_UDP,
     Action,
+    CheckLarger,
     Conntrack,
     CopyField,
-    CopyToController,
     Flow,
     Goto,
+    Group,
     Match,
     Meter,
     PopVlan,
     Resubmit,
     Selection,
     SetField,
-    ToController,
-    ToGroup,
-    ToMeter,
 )
 from portlb_app.packets import Address
 
@@ -165,15 +167,15 @@ NEIGHBOUR = _table(
     10,
     "reg0 reg2 in_port eth_src eth_dst eth_type ip_proto ip_src ip_dst ipv6_src ipv6_dst icmpv6_type nd_target nd_sll "
     "arp_op arp_spa arp_tpa arp_sha",
-    "ADVERTISE FRAGMENT SERVICE UPSTREAM PEER LOG",
+    "ADVERTISE FRAGMENT SERVICE UPSTREAM PEER LOG PUNT",
 )
 ADVERTISE = _table("ADVERTISE", 15, "eth_type ip_proto ipv6_dst icmpv6_type nd_target")
-FRAGMENT = _table("FRAGMENT", 20, "reg2 eth_type ip_frag ip_dst ipv6_dst", "ICMP DEFAULT")
-ICMP = _table("ICMP", 30, f"{_IP} reg2 icmp_type icmpv6_type", "SERVICE DEFAULT")
+FRAGMENT = _table("FRAGMENT", 20, "reg2 eth_type ip_proto ip_frag ip_dst ipv6_dst", "ICMP DEFAULT PUNT")
+ICMP = _table("ICMP", 30, f"{_IP} reg2 icmp_type icmpv6_type", "SERVICE DEFAULT PUNT")
 SERVICE = _table("SERVICE", 40, f"eth_dst {_IP} {_PORTS_TO} tcp_flags", "LABEL REDIRECT")
 LABEL = _table("LABEL", 45, "eth_type ip_proto ipv6_dst ipv6_label", "REDIRECT")
 REDIRECT = _table("REDIRECT", 50, f"{_IP} {_PORTS_TO} reg2 tcp_flags", "LEGACY")
-LEGACY = _table("LEGACY", 60, f"{_IP} reg2 tcp_dst tcp_flags", "DEFAULT PINNED")
+LEGACY = _table("LEGACY", 60, f"{_IP} reg2 tcp_dst tcp_flags", "DEFAULT PINNED PUNT")
 PINNED = _table("PINNED", 62, f"{_IP} reg2 tcp_dst tcp_flags ct_mark")
 PIN = _table("PIN", 64, f"{_IP} reg2 tcp_dst tcp_flags reg1")
 SIGNAL = _table("SIGNAL", 66, f"{_IP} reg2 tcp_dst")
@@ -182,10 +184,11 @@ UPSTREAM = _table(
     "UPSTREAM",
     80,
     "in_port eth_src eth_dst eth_type ip_proto ip_src ipv6_src ip_frag tcp_src udp_src sctp_src icmp_type icmpv6_type",
-    "PEER LOG",
+    "PEER LOG PUNT",
 )
 PEER = _table("PEER", 90, "eth_dst eth_type ip_dst ipv6_dst ip_proto arp_tpa icmpv6_type nd_target")
-LOG = _table("LOG", 100, "reg0 eth_type ip_proto ip_src ip_dst ipv6_src ipv6_dst ip_frag tcp_flags")
+LOG = _table("LOG", 100, "reg0 eth_type ip_proto ip_src ip_dst ipv6_src ipv6_dst ip_frag tcp_flags", "PUNT")
+PUNT = _table("PUNT", 110, "reg3 eth_type ip_proto tcp_dst")
 
 TABLES = (
     CLASSIFY,
@@ -204,6 +207,7 @@ TABLES = (
     UPSTREAM,
     PEER,
     LOG,
+    PUNT,
 )
 BY_NUMBER = {table.number: table for table in TABLES}
 
@@ -258,7 +262,17 @@ class Reason(enum.IntEnum):
     OPENING = 33
     CLOSING = 34
     SERVER_CLOSING = 35
+    TOO_LARGE = 36
     TRANSIT = 40
+
+
+VIP_NUMBERS = 1 << 24
+"""Numbers there are for VIPs; a configuration in which two have the same one is refused (`limits`)."""
+
+
+def vip_number(name: str) -> int:
+    """The number of a VIP that is given none: made from its name alone, so that other VIPs may come and go."""
+    return zlib.crc32(name.encode()) % VIP_NUMBERS
 
 
 COOKIE = 0x504C << 48
@@ -267,8 +281,8 @@ COOKIE_MASK = 0xFFFF << 48
 
 
 def cookie(reason: Reason, vip: int = 0, port: int = 0) -> int:
-    """The cookie of a flow: owner (16 bits), reason (8), the number of the VIP (16), a port (16); 8 bits are free."""
-    return COOKIE | int(reason) << 40 | (vip & 0xFFFF) << 16 | port
+    """The cookie of a flow: owner (16 bits), reason (8), the number of the VIP (24), a port (16)."""
+    return COOKIE | int(reason) << 40 | (vip & VIP_NUMBERS - 1) << 16 | port
 
 
 @lru_cache(maxsize=4096)
@@ -276,22 +290,39 @@ def told_by(cookie: int) -> tuple[Reason | None, int, int]:
     """What a cookie says: reason (None if the cookie is none of ours), the number of the VIP, the port."""
     reason = cookie >> 40 & 0xFF
     known = cookie >> 48 == COOKIE >> 48 and reason in Reason.__members__.values()
-    return (Reason(reason) if known else None), cookie >> 16 & 0xFFFF, cookie & 0xFFFF
+    return (Reason(reason) if known else None), cookie >> 16 & VIP_NUMBERS - 1, cookie & 0xFFFF
 
 
-GROUPS = {4: 0x5, 6: 0x6}
-PIN_GROUPS = {4: 0x7, 6: 0x8}
-"""Bits 28-31 of the number of every group of ours, by IP version. Groups have no cookie, so their number tells."""
+GROUPS = 0x5 << 28
+"""Bits 28-31 of the number of every group of ours."""
+_GROUP_NUMBERS = (1 << 28) - 1
+ROW_GROUP = GROUPS | _GROUP_NUMBERS
+"""The group that finds out which row a packet has, whatever the pool: rows are numbered alike in all of them."""
+
+
+@lru_cache(maxsize=65536)
+def _first_group(kind: str, vip: int, version: int) -> int:
+    digest = hashlib.blake2b(f"{kind} {vip} {version}".encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "big") % _GROUP_NUMBERS
+
+
+def pool_number(vip: int, view: int) -> int:
+    """The number by which a VIP's groups for a view are made; the first view's is the VIP's own."""
+    return vip + view * VIP_NUMBERS
 
 
 def pool_group(vip: int, port: int, version: int) -> int:
-    """The group of a redirect port's pool: 12 bits of VIP number, 16 of port; one for each version of IP."""
-    return GROUPS[version] << 28 | (vip & 0xFFF) << 16 | port
+    """The group of a redirect port's pool, one for each version of IP: a hash of the VIP's number, plus the port.
+
+    So the groups of a VIP never meet, and none depends on another VIP; where those of two meet, the configuration is
+    refused (`limits`).
+    """
+    return GROUPS | (_first_group("pool", vip, version) + port) % _GROUP_NUMBERS
 
 
 def pin_group(vip: int, port: int, version: int) -> int:
     """The group that decides, by the same rows, where a plain client's connection is to be remembered."""
-    return PIN_GROUPS[version] << 28 | (vip & 0xFFF) << 16 | port
+    return GROUPS | (_first_group("pin", vip, version) + port) % _GROUP_NUMBERS
 
 
 def icmp_group(vip: int, version: int) -> int:
@@ -299,25 +330,41 @@ def icmp_group(vip: int, version: int) -> int:
     return pool_group(vip, 0, version)
 
 
-ROW_GROUP = 0x9 << 28
-"""The group that finds out which row a packet has, whatever the pool: rows are numbered alike in all of them."""
-
-
 def is_our_group(number: int) -> bool:
-    """Whether a group in a switch is ours, by its number."""
-    return number >> 28 in (*GROUPS.values(), *PIN_GROUPS.values(), ROW_GROUP >> 28)
+    """Whether a group in a switch can be ours, by its number."""
+    return number >> 28 == GROUPS >> 28
 
 
-METERS = 0x50
-"""Bits 8 and up of the number of a meter for what is handed up: a switch numbers its meters from 1, and may have only
-65,535."""
-RATE_METERS = 0x5100
-"""The first of the meters for services' rates, `MAX_RATES` of them."""
+METERS = 0x5000
+"""The first number of a meter of ours: a switch numbers its meters from 1, and may have only 65,535."""
+_REASONS = (
+    Reason.ICMP_ERROR,
+    Reason.FRAGMENT,
+    Reason.SIGNAL,
+    Reason.SERVER_ICMP,
+    Reason.SERVER_FRAGMENT,
+    Reason.OPENING,
+    Reason.CLOSING,
+    Reason.SERVER_CLOSING,
+    Reason.QUERY,
+    Reason.REFUSED,
+)
+"""The kinds of meters, of `METERS_OF_A_KIND` each, in the order of their numbers; before them come services' rates."""
+METER_MARK = 0x4C
+"""The low byte of the burst of every meter of ours: a meter has no cookie, so this tells one from a foreign one."""
+
+
+def _burst(least: int) -> int:
+    """The smallest burst with the mark that is not less."""
+    return least + (METER_MARK - least) % 0x100
 
 
 def _meters(*rates: tuple[Reason, int, int]) -> Mapping[Reason, Meter]:
     return MappingProxyType(
-        {reason: Meter(METERS << 8 | int(reason), rate, burst) for reason, rate, burst in rates}
+        {
+            reason: Meter(METERS + (_REASONS.index(reason) + 1) * METERS_OF_A_KIND, rate, _burst(burst))
+            for reason, rate, burst in rates
+        }
     )
 
 
@@ -330,36 +377,66 @@ PUNTED = _meters(
     (Reason.QUERY, 10, 10),
     (Reason.REFUSED, 200, 50),
 )
-"""Why a packet may be handed up to the controller, and how many a second: a meter each, so that a flood of one kind
-starves no other. Together they are less than a controller can judge (bench/punt.py)."""
+"""Why a packet may be handed up to the controller, and how many a second: a meter for each reason and VIP (of SYNs: and
+port), so that a flood of one starves no other. These are the ones of slot 0. One VIP's together are less than a
+controller can judge (bench/punt.py)."""
 COPIED = _meters(
     (Reason.OPENING, 1000, 250),
     (Reason.CLOSING, 1000, 250),
     (Reason.SERVER_CLOSING, 1000, 250),
 )
 """The same for packets of which only a copy is handed up, for the log of connections (row C2)."""
+OF_ALL_VIPS = frozenset({Reason.SERVER_ICMP, Reason.QUERY, Reason.REFUSED})
+"""What is handed up without a VIP, because it may be about any."""
 HANDED_UP: Mapping[Reason, Meter] = MappingProxyType({**PUNTED, **COPIED})
-"""Both."""
+"""All of these."""
+
+
+def punt_meter(reason: Reason, slot: int) -> Meter:
+    """The meter of a reason for the VIP (and port) that has this slot, from 0."""
+    return replace(HANDED_UP[reason], number=HANDED_UP[reason].number + slot)
+
+
+def metered_reason(number: int) -> Reason | None:
+    """Why packets are handed up that this meter counts; None for a service's rate, or no meter of ours."""
+    kind = (number - METERS) // METERS_OF_A_KIND
+    return _REASONS[kind - 1] if 1 <= kind <= len(_REASONS) else None
 
 
 def is_our_meter(number: int) -> bool:
-    """Whether a meter in a switch is ours, by its number."""
-    return number >> 12 == METERS >> 4
+    """Whether a meter in a switch can be ours, by its number."""
+    return 0 <= number - METERS < (len(_REASONS) + 1) * METERS_OF_A_KIND
 
 
-def rate_meter(number: int, rate: int) -> Meter:
-    """The meter of a service's rate, in kbit/s: a tenth of a second may come at once, a full-sized packet always."""
-    return Meter(RATE_METERS + number, rate, max(rate // 10, 16), "kbps")
+def is_ours(what: Group | Meter) -> bool:
+    """Whether a group or meter is surely ours: by its number, and a mark that somebody else's would have by chance."""
+    if isinstance(what, Group):
+        return is_our_group(what.number) and what.selection == SELECTION
+    return is_our_meter(what.number) and not what.opaque and what.burst % 0x100 == METER_MARK
 
 
-def punt(reason: Reason) -> tuple[Action, ...]:
-    """The actions that hand a packet up, within what its reason's meter lets through; KeyError for another reason."""
-    return (ToMeter(PUNTED[reason].number), ToController())
+LARGEST_BURST_KBIT = 525
+"""64 kB, the largest datagram, and the largest a host's network card or kernel puts together: a rate's meter lets one
+through, or it would never arrive. Open vSwitch drops what is more than a full bucket."""
 
 
-def punt_with_row(reason: Reason) -> tuple[Action, ...]:
-    """The same for a packet of which the controller has to know the row: the group looks it up in SIGNAL."""
-    return (ToMeter(PUNTED[reason].number), ToGroup(ROW_GROUP))
+def rate_meter(slot: int, rate: int) -> Meter:
+    """The meter of a service's rate, in kbit/s: a tenth of a second may come at once, the largest packet always."""
+    return Meter(METERS + slot, rate, _burst(max(rate // 10, LARGEST_BURST_KBIT)), "kbps")
+
+
+TOO_LARGE = 31
+"""The bit of register 3 that says that a frame is too large to be handed up."""
+
+
+def punt_key(reason: Reason, vip: int) -> int:
+    """Register 3, by which PUNT knows why a packet is handed up and about which VIP: reason (7 bits), number (24)."""
+    return int(reason) << 24 | vip
+
+
+def punt(reason: Reason, vip: int = 0) -> tuple[Action, ...]:
+    """The actions that hand a packet up, or a copy of one that goes on: PUNT does it, if the frame is not too large."""
+    return (SetField("reg3", punt_key(reason, vip)), CheckLarger(LARGEST_FRAME, TOO_LARGE), look_up(PUNT))
 
 
 def tell_row(row: int) -> tuple[Action, ...]:
@@ -370,11 +447,6 @@ def tell_row(row: int) -> tuple[Action, ...]:
 def row_told(register: int) -> int | None:
     """The row a packet came up with, by that register; None if none was told."""
     return register - 1 if 1 <= register <= ROWS else None
-
-
-def copy(reason: Reason) -> tuple[Action, ...]:
-    """The action that hands a copy up, within what its reason's meter lets through; KeyError for another reason."""
-    return (CopyToController(COPIED[reason].number),)
 
 
 SELECTION = Selection("dp_hash", 0x504C0000)
@@ -435,7 +507,7 @@ PIN_ZONES = 0x6
 
 
 def pin_zone(vip: int) -> int:
-    """The conntrack zone of a VIP, by its number (12 bits): a zone each, so that each may have a limit of its own."""
+    """The conntrack zone of a VIP: by the low 12 bits of its number. Two VIPs may share one, and a limit set for it."""
     return PIN_ZONES << 12 | vip & 0xFFF
 
 

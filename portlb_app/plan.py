@@ -23,6 +23,7 @@ from functools import cached_property
 from typing import Literal, TypeVar
 
 from portlb_app.openflow import CopyToController, Flow, Group, Meter, SwitchState
+from portlb_app.pipeline import is_ours
 
 Kept = TypeVar("Kept", Flow, Group, Meter)
 
@@ -109,10 +110,10 @@ def _steps(actual: SwitchState, desired: SwitchState) -> Iterator[Step]:
     for flow in sorted(known_as.values(), key=lambda flow: (flow.table, -flow.priority, flow.match)):
         yield Step("delete", flow)
     for group in actual.ordered_groups:
-        if group.number not in desired.group_by_number:
+        if group.number not in desired.group_by_number and is_ours(group):
             yield Step("delete", group)
     for meter in actual.ordered_meters:
-        if meter.number not in desired.meter_by_number:
+        if meter.number not in desired.meter_by_number and is_ours(meter):
             yield Step("delete", meter)
 
 

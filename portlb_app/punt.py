@@ -32,6 +32,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from portlb_app import announce, packets, topology
+from portlb_app.compiler.fragment import ping_target
 from portlb_app.compiler.legacy import to_plain
 from portlb_app.compiler.place import Place, address_in, places, without
 from portlb_app.compiler.redirect import to_pool, to_row
@@ -39,6 +40,8 @@ from portlb_app.config import (
     Address,
     Config,
     DefaultFor,
+    Fragments,
+    IcmpPolicy,
     Legacy,
     Link,
     RedirectPort,
@@ -49,6 +52,7 @@ from portlb_app.config import (
 )
 from portlb_app.connlog import ConnectionLog, Copy
 from portlb_app.fragments import NoRoom, Tracker
+from portlb_app.limits import LARGEST_FRAME, OUTPUTS
 from portlb_app.openflow import CONTROLLER, Action, Output
 from portlb_app.pipeline import ACK, COPIED, HANDED_UP, SYN, Family, Reason, family, told_by
 from portlb_app.selection import choose
@@ -135,6 +139,8 @@ _UNKNOWN = _Verdict((), Fate.UNKNOWN)
 _ABSENT = _Verdict((), Fate.ABSENT)
 
 Counts = Mapping[tuple[Reason, Fate], int]
+_Rewrite = Callable[[bytes, Address], bytes | None]
+"""Puts an address into a frame; None if that cannot be done."""
 
 
 def reason_of(cookie: int) -> Reason | None:
@@ -233,7 +239,9 @@ class Punt:
         reason, number, port = told_by(packet.cookie)
         if reason is None or reason not in HANDED_UP:
             return ()
-        frames = (packet.frame,)
+        if len(packet.frame) > LARGEST_FRAME:
+            self.unreadable(packet.cookie)
+            return ()
         if reason is Reason.QUERY:  # about every VIP of the switch
             reports = announce.answers(self._places.get(dpid, ()), packet.in_port, packet.frame)
             fate = Fate.MALFORMED if reports is None else Fate.SENT if reports else Fate.UNKNOWN
@@ -245,7 +253,7 @@ class Punt:
             return () if refusal is None else (Send(dpid, CONTROLLER, (Output(packet.in_port),), refusal),)
         if reason is Reason.SERVER_ICMP:  # a router's may be about a server of any VIP
             verdict = _server_error(self._places.get(dpid, ()), packet.frame)
-            return self._sendable(reason, verdict.fate, _sends(dpid, packet.in_port, verdict, frames, _about_client))
+            return self._sent(dpid, packet, verdict, reason, _about_client)
         site = self._site(dpid, number, packet.in_port)
         if reason in COPIED:
             if site is None:
@@ -260,15 +268,19 @@ class Punt:
             case Reason.FRAGMENT:
                 return tuple(self._fragment(dpid, site, packet, now))
             case Reason.ICMP_ERROR:
-                verdict = _icmp_error(site, packet.frame)
-                sends = _sends(dpid, packet.in_port, verdict, frames, _about_server)
+                return self._sent(dpid, packet, _icmp_error(site, packet.frame), reason, _about_server)
             case Reason.SIGNAL:
-                verdict = _signal(site.place, port, packet)
-                sends = _sends(dpid, packet.in_port, verdict, frames, packets.readdress)
+                return self._sent(dpid, packet, _signal(site.place, port, packet), reason, packets.readdress)
             case _:
                 verdict = _server_fragment(site.place, packet.frame)
-                sends = _sends(dpid, packet.in_port, verdict, frames, packets.readdress)
-        return self._sendable(reason, verdict.fate, sends)
+                return self._sent(dpid, packet, verdict, reason, packets.readdress)
+
+    def _sent(
+        self, dpid: int, packet: Punted, verdict: _Verdict, reason: Reason, rewrite: _Rewrite
+    ) -> tuple[Send, ...]:
+        """Carry out and count what was decided about one packet; one that cannot be rewritten is malformed."""
+        sends = tuple(_sends(dpid, packet.in_port, verdict, (packet.frame,), rewrite))
+        return self._sendable(reason, verdict.fate if sends or not verdict.deliveries else Fate.MALFORMED, sends)
 
     def _sendable(self, reason: Reason, fate: Fate, sends: Iterable[Send]) -> tuple[Send, ...]:
         """Count one packet by what becomes of it; of what leads to somebody, what messages can say."""
@@ -284,12 +296,13 @@ class Punt:
         """
         self.connections.expire(now)
         for number, tracker in self._trackers.items():
-            (dpid, _), (site, *_) = next(each for each in self._sites.items() if each[0][1] == number)
+            found = next(((dpid, sites[0]) for (dpid, vip), sites in self._sites.items() if vip == number), None)
             for frame in tracker.expire(now):
                 fragment = packets.fragment(frame)
-                if fragment is None:
+                if fragment is None or found is None:
                     self._counts[Reason.FRAGMENT, Fate.UNKNOWN] += 1
                 else:
+                    dpid, site = found
                     verdict = _unknown_fragment(site, family(fragment.destination))
                     sends = _sends(dpid, _came_in(site.place), verdict, (frame,), _to_server)
                     yield from self._sendable(Reason.FRAGMENT, Fate.UNKNOWN, sends)
@@ -306,7 +319,8 @@ class Punt:
         except NoRoom:
             self._counts[Reason.FRAGMENT, Fate.NO_ROOM] += 1
             return
-        self._counts[Reason.FRAGMENT, Fate.NO_ROOM] += tracker.lost()
+        if lost := tracker.lost():
+            self._counts[Reason.FRAGMENT, Fate.NO_ROOM] += lost
         if found is not None:
             verdict, frames = found
             for frame in frames:
@@ -319,7 +333,7 @@ def _sends(
     in_port: int,
     verdict: _Verdict,
     frames: Iterable[bytes],
-    rewrite: Callable[[bytes, Address], bytes | None],
+    rewrite: _Rewrite,
 ) -> Iterator[Send]:
     for frame in frames:
         for delivery in verdict.deliveries:
@@ -348,13 +362,22 @@ def _to(site: _Site, ip: Family, servers: Iterable[str], fate: Fate = Fate.SENT)
         by_home: dict[tuple[int, int], dict[Action, None]] = {}
         for server, dpid, place in here:
             by_home.setdefault((dpid, _came_in(place)), {})[place.output(server)] = None
-        deliveries = [_Delivery(tuple(outputs), home=home) for home, outputs in by_home.items()]
+        deliveries = [
+            _Delivery(tuple(outputs), home=home)
+            for home, every in by_home.items()
+            for outputs in _batches(tuple(every))
+        ]
     else:
         deliveries = [
             _Delivery(place.deliver(server, ip), _rewritten(place, server, ip), (dpid, _came_in(place)))
             for server, dpid, place in here
         ]
     return _Verdict(tuple(deliveries), fate) if deliveries else _ABSENT if servers else _DROPPED
+
+
+def _batches(outputs: tuple[Action, ...]) -> Iterator[tuple[Action, ...]]:
+    """As many at a time as one message to a switch has room for."""
+    yield from (outputs[at : at + OUTPUTS] for at in range(0, len(outputs), OUTPUTS))
 
 
 def _as_named(site: _Site, server: str, ip: Family) -> _Verdict:
@@ -440,7 +463,7 @@ def _server_error(here: Iterable[Place], frame: bytes) -> _Verdict:
         return _MALFORMED
     ip = family(quote.sender)
     for place in here:
-        if place.vip.rewrite is not Rewrite.ADDRESS:
+        if place.vip.rewrite is not Rewrite.ADDRESS or not _speaks(place, ip):
             continue
         named = place.named.get(quote.destination)  # which no switch rewrites
         server = named or _at(place, quote.destination)
@@ -454,11 +477,15 @@ def _server_fragment(place: Place, frame: bytes) -> _Verdict:
     """A fragment of a server's (row N1): rewritten here, because the switch would spoil it."""
     fragment = packets.fragment(frame)
     server = None if fragment is None else _at(place, fragment.source)
-    if fragment is None or server is None:
+    if fragment is None or server is None or not _speaks(place, ip := family(fragment.source)):
         return _MALFORMED
-    ip = family(fragment.source)
     actions = without(place.ascend(server, ip), ip.source)
     return _Verdict((_Delivery(actions, address_in(place.vip.addresses, ip)),), Fate.SENT)
+
+
+def _speaks(place: Place, ip: Family) -> bool:
+    """Whether the VIP has an address of this family; a server may have one that its VIP lacks."""
+    return any(address.version == ip.version for address in place.vip.addresses)
 
 
 def _at(place: Place, address: Address) -> Server | None:
@@ -476,11 +503,18 @@ def _signal(place: Place, port: int, packet: Punted) -> _Verdict:
     if pool is None or segment.destination not in place.vip.addresses:
         return _UNKNOWN
     ip = family(segment.destination)
-    if not segment.asks_redirect and pool.legacy is Legacy.DROP:
+    rows = place.rows(pool.servers)  # none may be left: the tables that handed it up are of before a link went
+    asks = segment.asks_redirect and bool(rows)
+    if not asks and pool.legacy is Legacy.DROP:
         return _DROPPED
-    if not segment.asks_redirect and pool.legacy is not Legacy.BALANCE:
-        return _Verdict((_Delivery(to_plain(place, pool, ip)),), Fate.SENT)
-    if packet.row is None or not pool.servers:
+    if not asks and pool.legacy is not Legacy.BALANCE:
+        receiver = place.owners.get(port) if pool.legacy is Legacy.OWNER else place.vip.default_server
+        actions = to_plain(place, pool, ip)
+        reached = pool.legacy is Legacy.PIN or receiver in place.port_of
+        return _Verdict((_Delivery(actions),), Fate.SENT) if reached else _ABSENT
+    if not rows:
+        return _DROPPED
+    if packet.row is None:
         return _Verdict((_Delivery(to_pool(place, pool, ip)),), Fate.SENT)
     return _Verdict((_Delivery(to_row(place, pool, ip, packet.row)),), Fate.SENT)
 
@@ -490,7 +524,8 @@ def _signal(place: Place, port: int, packet: Punted) -> _Verdict:
 
 def _unknown_fragment(site: _Site, ip: Family) -> _Verdict:
     """A fragment whose first did not come (row F2)."""
-    if site.place.vip.unknown_fragments is UnknownFragments.DEFAULT:
+    vip = site.place.vip
+    if vip.fragments is Fragments.TRACK and vip.unknown_fragments is UnknownFragments.DEFAULT:
         return _whole(_default(site, ip), ip)
     return _UNKNOWN
 
@@ -520,6 +555,10 @@ def _whole(verdict: _Verdict, ip: Family) -> _Verdict:
 
 def _by_ports(site: _Site, ip: Family, first: packets.Fragment) -> _Verdict:
     place = site.place
+    if first.protocol == ip.icmp:
+        return _ping(site, ip, first)
+    if place.vip.fragments is not Fragments.TRACK:  # only what a ping is made of is looked for
+        return _DROPPED
     if first.ports is None:
         return _default(site, ip)
     port = first.ports[1]
@@ -549,8 +588,24 @@ def _by_ports(site: _Site, ip: Family, first: packets.Fragment) -> _Verdict:
     return _UNKNOWN
 
 
+def _ping(site: _Site, ip: Family, first: packets.Fragment) -> _Verdict:
+    """ICMP in fragments goes where pings go (row I1)."""
+    target = ping_target(site.place, ip)
+    match target:
+        case IcmpPolicy.BALANCE:
+            rows = site.place.rows(tuple(server.name for server in site.place.every))
+            return _to(site, ip, (choose(rows, first.source, first.destination),)) if rows else _DROPPED
+        case IcmpPolicy.DEFAULT:
+            return _default(site, ip)
+        case IcmpPolicy.DROP:
+            return _DROPPED
+        case _:
+            return _to(site, ip, (target,))
+
+
 def _row(site: _Site, ip: Family, pool: RedirectPort, first: packets.Fragment) -> _Verdict:
-    if not pool.servers:
+    rows = site.place.rows(pool.servers)
+    if not rows:
         return _DROPPED
     words = (first.source, first.destination, first.protocol, first.ports)
-    return _to(site, ip, (choose(site.place.rows(pool.servers), *words),))
+    return _to(site, ip, (choose(rows, *words),))

@@ -33,6 +33,7 @@ from portlb_app.messages import LONGEST, PACKET_IN_HEAD, VERSION, ErrorMessage, 
 from portlb_app.openflow import (
     FIELDS,
     Action,
+    CheckLarger,
     Conntrack,
     CopyField,
     CopyToController,
@@ -127,7 +128,7 @@ _IN_PORT = 0x8000 << 16 | 4
 _XREG0 = 0x8001 << 16 | 8
 _XREGS_MASKED = {0x8001 << 16 | number << 9 | 1 << 8 | 16: number for number in (0, 1)}
 """Open vSwitch answers a match on reg0 or reg1 as the upper or lower half of OpenFlow's 64-bit packet register 0
-(7.2.3.11), masked; on reg2 as the upper half of packet register 1."""
+(7.2.3.11), masked; on reg2 and reg3 as those of packet register 1."""
 
 
 def _reg_masked(number: int) -> int:
@@ -214,7 +215,7 @@ def _ryu_action(action: Action) -> Any:
             return parser.OFPActionOutput(openflow.CONTROLLER, openflow.WHOLE_PACKET)
         case SetField(name, value):
             return parser.OFPActionSetField(**{ryu_name(name): _ryu_value(name, value)})
-        case Resubmit() | Conntrack() | CopyToController():
+        case Resubmit() | Conntrack() | CopyToController() | CheckLarger():
             return _Raw(nicira.encode(action))
         case CopyField(source, target):
             oxm_ids = [parser.OFPOxmId(ryu_name(name)) for name in (source, target)]

@@ -19,13 +19,10 @@ from typing import Literal, Protocol
 
 from portlb_app import compiler, config, topology
 from portlb_app.config import Config, ConfigError, Link, Problem
+from portlb_app.limits import FLOWS, GROUPS, METERS
 from portlb_app.openflow import Flow, Group, Meter, SwitchState
 from portlb_app.plan import Plan, Step, Verb, apply, diff
 
-FLOWS = 1 << 18
-GROUPS = 1 << 16
-METERS = 1 << 8
-"""What a switch may claim to hold of ours."""
 SHOWN = 3
 """Steps of a plan that are told as text."""
 

@@ -109,6 +109,11 @@ class AnyOf:
 
 
 @dataclass(frozen=True)
+class OneOf(AnyOf):
+    """One server of these gets it, and of every packet alike: no hash decides."""
+
+
+@dataclass(frozen=True)
 class All:
     """Each of these gets a copy."""
 
@@ -360,8 +365,10 @@ def judge(config: Config, switch: Switch, vip: Vip, ip: Ip) -> Outcome:
         outcome = _to_vip(vip, servers, whole, switch)
         if isinstance(outcome, Punted):
             outcome = _plain(vip, servers, whole) if outcome.reason == "signal" else _default(vip)
-        if ip.protocol in (ICMP, ICMPV6):
-            return _default(vip)
+        if _is_icmp(ip):
+            return _ping_in_fragments(vip, servers, ip.destination.version)
+        if vip.fragments is not Fragments.TRACK:
+            return Drop()
         shared = next((pool for pool in vip.redirect_ports if pool.port == ip.destination_port), None)
         pinned = shared is not None and shared.legacy is Legacy.PIN and not ip.tcp_flags & REDIRECT
         opening = ip.tcp_flags & (SYN | ACK) == SYN and not pinned
@@ -396,6 +403,20 @@ def _default(vip: Vip) -> Outcome:
     return To(vip.default_server) if vip.default_server else Drop()
 
 
+def _is_icmp(ip: Ip) -> bool:
+    return ip.protocol == {4: ICMP, 6: ICMPV6}[ip.destination.version]
+
+
+def _ping_in_fragments(vip: Vip, servers: list[Server], version: int) -> Outcome:
+    """Where small pings go; what the switch would answer, the default server does, or any."""
+    target = _icmp_target(vip, version, {4: 8, 6: 128}[version])
+    if target == IcmpPolicy.ANSWER:
+        target = IcmpPolicy.DEFAULT if vip.default_server else IcmpPolicy.BALANCE
+    anybody = OneOf(frozenset(server.name for server in servers)) if servers else Drop()
+    policies = {IcmpPolicy.BALANCE: anybody, IcmpPolicy.DEFAULT: _default(vip), IcmpPolicy.DROP: Drop()}
+    return policies[IcmpPolicy(target)] if target in policies else To(target)
+
+
 def _port(vip: Vip, servers: list[Server], port: int) -> tuple[To | None, RedirectPort | None]:
     """Who owns a port, and the pool that shares it."""
     owner = next((To(server.name) for server in servers for own in server.service_ports if own.port == port), None)
@@ -417,9 +438,16 @@ def _to_vip(vip: Vip, servers: list[Server], payload: Ip, switch: Switch, eth_ds
     default = _default(vip)
     version = payload.destination.version
     if payload.fragment != "no":  # F1, F3, E6; the userspace datapath spoils IPv4 fragments by N1's rewriting
-        if vip.fragments is Fragments.TRACK:
-            return Reassembled() if switch.datapath is Forwarding.KERNEL else Punted("fragment", vip.name)
-        if version == 4 and vip.rewrite is Rewrite.ADDRESS and switch.datapath is Forwarding.USERSPACE:
+        spoils = version == 4 and vip.rewrite is Rewrite.ADDRESS and switch.datapath is Forwarding.USERSPACE
+        is_tracked = vip.fragments is Fragments.TRACK
+        if is_tracked and switch.datapath is Forwarding.KERNEL:
+            return Reassembled()
+        if version == 4 and _is_icmp(payload) and not spoils:  # I1: only the first one shows a type: where pings go
+            return _ping_in_fragments(vip, servers, version)
+        finds_pings = version == 6 and vip.fragments is Fragments.DROP and _icmp_target(vip, 6, 128) != "drop"
+        if is_tracked or finds_pings:  # a later one of IPv6 does not say what it is of
+            return Punted("fragment", vip.name)
+        if spoils:
             return Drop()
         return {Fragments.REPLICATE: every, Fragments.DEFAULT: default}.get(vip.fragments, Drop())
     if payload.protocol == ICMPV6 and version == 6 and payload.icmp_type in ND_TYPES:
@@ -454,7 +482,8 @@ def _to_vip(vip: Vip, servers: list[Server], payload: Ip, switch: Switch, eth_ds
         return anyone
     if shared:  # E3, E4
         opening = payload.tcp_flags & (SYN | ACK) == SYN
-        if opening and shared.signal is Signal.OPTION:
+        rows_decide = shared.legacy in (Legacy.BALANCE, Legacy.PIN)  # whatever the option says
+        if opening and shared.signal is Signal.OPTION and shared.servers and not rows_decide:
             return Punted("signal", vip.name)
         return _plain(vip, servers, payload)
     if owner:  # E1, D1
@@ -637,7 +666,8 @@ def _may_send(config: Config, server: Server, vip: Vip, payload: Ip, named: bool
     for pool in vip.redirect_ports:
         plain = pool.legacy is Legacy.PIN or (default and pool.legacy is Legacy.DEFAULT)
         outlives = server.service_mac is not None or server.service_label is not None  # X2, X3: its place in the pool
-        if pool.port == port and (server.name in pool.servers or plain or outlives):
+        of_tcp = payload.protocol == TCP and (plain or outlives)  # what is remembered or redirected is TCP
+        if pool.port == port and (server.name in pool.servers or of_tcp):
             return True
     owners = [each.name for each in config.servers_of(vip) for own in each.service_ports if own.port == port]
     nobodys = not owners and all(pool.port != port for pool in vip.redirect_ports)

@@ -23,6 +23,7 @@ from portlb_app.compiler import (
     neighbour,
     peer,
     pin,
+    punt,
     quality,
     redirect,
     refuse,
@@ -35,7 +36,6 @@ from portlb_app.config import Config, Link, Switch
 from portlb_app.openflow import CopyToController, Flow, SwitchState, ToMeter
 from portlb_app.pipeline import (
     BY_NUMBER,
-    HANDED_UP,
     TABLES,
     Priority,
     Reason,
@@ -46,7 +46,8 @@ from portlb_app.pipeline import (
     match_all,
 )
 
-_TABLES = (neighbour, advertise, fragment, icmp, service, label, redirect, legacy, pin, default, upstream, peer, log)
+_DOWN = (fragment, icmp, service, label, redirect, legacy, pin, default)
+_TABLES = (neighbour, advertise, *_DOWN, upstream, peer, log, punt)
 _WITH_GROUPS = (redirect, legacy, pin, icmp)
 
 _MISS: dict[str, tuple[str | None, str]] = {
@@ -66,19 +67,20 @@ _MISS: dict[str, tuple[str | None, str]] = {
     "UPSTREAM": (None, "a server may only send as its VIP, from ports it owns or shares: drop"),
     "PEER": (None, "no server's further address: drop"),
     "LOG": (None, "neither opens nor closes a connection of a VIP with a log: no copy"),
+    "PUNT": (None, "nothing that is handed up: drop"),
 }
 
 
 def compile(config: Config, down: frozenset[Link] = frozenset()) -> dict[str, SwitchState]:  # noqa: A001
     """The desired state of every switch of the configuration, by its name, while these links are down."""
     graph = topology.of(config, down)
-    rates = quality.meters(config)
+    rates, meters = quality.meters(config), quality.punt_meters(config)
     ends = {end for link in config.links for end in link}
     names = refuse.names(config)
 
     def here(switch: Switch) -> Iterator[Place]:
         for place in places(config, graph, switch):
-            yield replace(place, rates=rates.get(place.vip.name, {})) if place.is_entrance else place
+            yield replace(place, rates=rates.get(place.vip.name, {}) if place.is_entrance else {}, meters=meters)
 
     def links(switch: Switch) -> list[int]:
         return sorted(end.port for end in ends if end.switch == switch.name)
@@ -107,7 +109,7 @@ def _switch(
             flows.update(table.flows(place))
     metered = (ToMeter, CopyToController)
     used = {action.meter for each in flows for action in each.actions if isinstance(action, metered)}
-    meters = (*HANDED_UP.values(), *(meter for place in here for meter in place.rates.values()))
+    meters = {meter for place in here for meter in (*place.rates.values(), *place.meters.values())}
     return SwitchState(
         frozenset(flows),
         frozenset(group for place in on_the_way for table in _WITH_GROUPS for group in table.groups(place)),

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from portlb_app.compiler.place import Place
-from portlb_app.config import Forwarding, Fragments
+from portlb_app.config import Forwarding, Fragments, IcmpPolicy
 from portlb_app.openflow import Action, Flow, match
 from portlb_app.pipeline import (
     DEFAULT,
@@ -37,9 +37,21 @@ _REASONS = {
 
 
 def flows(place: Place) -> Iterator[Flow]:
-    """What the VIP says about fragments."""
+    """What the VIP says about fragments; those of ICMP go where pings go.
+
+    Of IPv6 Open vSwitch shows no protocol of later fragments (it is 44 to its flows).
+    """
     for address in place.vip.addresses:
         ip = family(address)
+        for part in FRAGMENTS if ip.version == 4 and not _is_reassembled(place) else ():
+            yield flow(
+                FRAGMENT,
+                Priority.EXCEPTION,
+                match(**place.seen, **ip.to(address), ip_proto=ip.icmp, ip_frag=part),
+                _ping(place, ip),
+                cookie(Reason.FRAGMENT, place.number),
+                "ICMP in fragments: where pings go, whose type only the first one shows (I1)",
+            )
         for part in FRAGMENTS:
             yield flow(
                 FRAGMENT,
@@ -51,9 +63,56 @@ def flows(place: Place) -> Iterator[Flow]:
             )
 
 
+def _is_reassembled(place: Place) -> bool:
+    return place.vip.fragments is Fragments.TRACK and place.datapath is Forwarding.KERNEL
+
+
+def ping_target(place: Place, ip: Family) -> IcmpPolicy | str:
+    """Who gets pings that come in fragments: a server's name, or a policy other than "answer".
+
+    A switch cannot answer them: it would write a type into later fragments, too, which have none. The default server
+    answers in its place, or else any server, which all have the VIP's address.
+    """
+    types = {rule.type: rule.target for rule in place.vip.icmp_types if rule.version == ip.version}
+    target = types.get(ip.echo, place.vip.icmp_rest)
+    if target is not IcmpPolicy.ANSWER:
+        return target
+    return IcmpPolicy.BALANCE if place.vip.default_server is None else IcmpPolicy.DEFAULT
+
+
+def is_handed_up(place: Place, ip: Family) -> bool:
+    """Whether the controller judges fragments of a family.
+
+    It does of IPv6 also where all but pings are dropped: which are a ping's, only their first one says.
+    """
+    if place.vip.fragments is Fragments.TRACK:
+        return not _is_reassembled(place)
+    finds_pings = ip.version == 6 and ping_target(place, ip) is not IcmpPolicy.DROP
+    return place.vip.fragments is Fragments.DROP and finds_pings
+
+
+def _ping(place: Place, ip: Family) -> tuple[Action, ...]:
+    """A group is no way to balance them: it hashes a first fragment otherwise than those that follow."""
+    if place.spoils_fragments(ip):
+        return punt(Reason.FRAGMENT, place.number) if place.vip.fragments is Fragments.TRACK else ()
+    target = ping_target(place, ip)
+    match target:
+        case IcmpPolicy.BALANCE:
+            rows = place.rows(tuple(server.name for server in place.every))
+            return place.deliver(rows[0], ip) if rows else ()
+        case IcmpPolicy.DEFAULT:
+            return (goto(DEFAULT),)
+        case IcmpPolicy.DROP:
+            return ()
+        case _:
+            return place.deliver(target, ip)
+
+
 def _target(place: Place, ip: Family) -> tuple[Action, ...]:
     if place.vip.fragments is Fragments.TRACK:
-        return (reassemble(ICMP),) if place.datapath is Forwarding.KERNEL else punt(Reason.FRAGMENT)
+        return (reassemble(ICMP),) if _is_reassembled(place) else punt(Reason.FRAGMENT, place.number)
+    if is_handed_up(place, ip):
+        return punt(Reason.FRAGMENT, place.number)
     if place.vip.fragments is Fragments.DROP or place.spoils_fragments(ip):
         return ()
     return place.replicate(ip) if place.vip.fragments is Fragments.REPLICATE else (goto(DEFAULT),)

@@ -12,7 +12,7 @@ from functools import partial
 from portlb_app.compiler.place import Place
 from portlb_app.compiler.pool import group
 from portlb_app.config import Address, IcmpErrors, IcmpPolicy, Vip
-from portlb_app.openflow import IN_PORT, Action, Flow, Group, Output, ToGroup, match
+from portlb_app.openflow import IN_PORT, Action, Flow, Group, Output, ToGroup, ToMeter, match
 from portlb_app.pipeline import (
     DEFAULT,
     ICMP,
@@ -102,9 +102,9 @@ def _without_ports(place: Place, address: Address, target: IcmpPolicy | str) -> 
 def _target(place: Place, ip: Family) -> tuple[Action, ...]:
     match place.vip.icmp_errors:
         case IcmpErrors.OWNER:
-            return punt(Reason.ICMP_ERROR)
-        case IcmpErrors.REPLICATE:
-            return place.replicate(ip)
+            return punt(Reason.ICMP_ERROR, place.number)
+        case IcmpErrors.REPLICATE:  # every packet becomes as many as there are servers
+            return (ToMeter(place.meter(Reason.ICMP_ERROR)), *place.replicate(ip)) if place.servers else ()
         case IcmpErrors.DEFAULT:
             return (goto(DEFAULT),)
         case IcmpErrors.DROP:

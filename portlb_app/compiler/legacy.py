@@ -4,7 +4,8 @@ Packets other than a SYN follow the pool's rows under ``drop``: a plain client n
 that opened with REDIRECT survives a path that clears the bit later.
 
 Where a port's signal is ``option``, a SYN without the bit may still ask for REDIRECT by its option, which no switch can
-match: the controller reads it (`punt`), and then either the pool's rows or the policy decide. On its way up it goes
+match: the controller reads it (`punt`), and then either the pool's rows or the policy decide. Under ``balance`` and
+``pin`` the rows decide in both cases, so nothing need be read. On its way up it goes
 through a group that says which row it has, so that the controller can send it where the rows would, and where its
 connection's later packets go.
 """
@@ -15,9 +16,9 @@ from collections.abc import Iterator
 
 from portlb_app.compiler.place import Place
 from portlb_app.compiler.pool import row_group
-from portlb_app.compiler.quality import treat
+from portlb_app.compiler.quality import is_read, treat
 from portlb_app.compiler.redirect import to_pool
-from portlb_app.config import Legacy, RedirectPort, Signal
+from portlb_app.config import Legacy, RedirectPort
 from portlb_app.openflow import IP_TCP, Action, Flow, Group, ToController, match
 from portlb_app.pipeline import (
     ACK,
@@ -32,7 +33,6 @@ from portlb_app.pipeline import (
     family,
     flow,
     punt,
-    punt_with_row,
     recall,
     set_view,
 )
@@ -53,24 +53,23 @@ def flows(place: Place) -> Iterator[Flow]:
         for pool in place.pools:
             to_port = {**place.seen, **ip.to(address), "ip_proto": IP_TCP, "tcp_dst": pool.port}
             mark = cookie(Reason.LEGACY, place.number, pool.port)
-            if pool.signal is Signal.OPTION:
+            if reads_option(place, pool):
                 yield flow(
                     LEGACY,
                     Priority.EXCEPTION,
                     match(**to_port, tcp_flags=(SYN, SYN | ACK)),
-                    punt_with_row(Reason.SIGNAL) if place.reachable(pool.servers) else punt(Reason.SIGNAL),
+                    punt(Reason.SIGNAL, place.number),
                     cookie(Reason.SIGNAL, place.number, pool.port),
                     "a SYN without the bit, on a port where the option says REDIRECT too: the controller reads it",
                 )
-                if place.reachable(pool.servers):
-                    yield flow(
-                        SIGNAL,
-                        Priority.SPECIFIC,
-                        match(**to_port),
-                        (ToController(),),
-                        cookie(Reason.SIGNAL, place.number, pool.port),
-                        "such a SYN, and a register that says which row of the pool it has: up",
-                    )
+                yield flow(
+                    SIGNAL,
+                    Priority.SPECIFIC,
+                    match(**to_port),
+                    (ToController(),),
+                    cookie(Reason.SIGNAL, place.number, pool.port),
+                    "such a SYN, and a register that says which row of the pool it has: up",
+                )
             elif pool.legacy is Legacy.DROP:
                 yield flow(
                     LEGACY,
@@ -87,8 +86,13 @@ def flows(place: Place) -> Iterator[Flow]:
 
 def groups(place: Place) -> Iterator[Group]:
     """The group that tells rows, where a SYN is handed up with its row."""
-    if any(pool.signal is Signal.OPTION and place.reachable(pool.servers) for pool in place.pools):
+    if any(reads_option(place, pool) for pool in place.pools):
         yield row_group()
+
+
+def reads_option(place: Place, pool: RedirectPort) -> bool:
+    """Whether the controller reads SYNs without the bit: if it has a server to send those to that ask by the option."""
+    return is_read(pool) and bool(place.reachable(pool.servers))
 
 
 def to_plain(place: Place, pool: RedirectPort, ip: Family) -> tuple[Action, ...]:

@@ -1,8 +1,7 @@
 """LOG: copies of what opens and closes connections go to the controller, which writes the log of them (row C2).
 
 NEIGHBOUR looks in here with what clients send to a VIP that has a log, UPSTREAM with what it lets a server send as such
-a VIP, already as the VIP. The packet itself goes on as if this table were not there: a meter in front of ``controller``
-would drop it, so the meter is part of the action.
+a VIP, already as the VIP. The packet itself goes on as if this table were not there; PUNT makes the copy.
 
 What opens or closes is told by four flags; all flows ask for the same four, so a look here is one more mask. Other
 combinations of them are no segments of TCP's (RFC 9293, 3.10.7).
@@ -24,10 +23,10 @@ from portlb_app.pipeline import (
     Reason,
     Side,
     cookie,
-    copy,
     family,
     flow,
     look_up,
+    punt,
 )
 
 _FLAGS = SYN | FIN | RST | ACK
@@ -49,7 +48,7 @@ def flows(place: Place) -> Iterator[Flow]:
             kinds.append((up, flags, Reason.SERVER_CLOSING, "a server closes a connection: a copy for the log (C2)"))
         for fields, flags, reason, why in kinds:
             segment = match(**fields, tcp_flags=(flags, _FLAGS))
-            yield flow(LOG, Priority.SPECIFIC, segment, copy(reason), cookie(reason, place.number), why)
+            yield flow(LOG, Priority.SPECIFIC, segment, punt(reason, place.number), cookie(reason, place.number), why)
 
 
 def seen(place: Place, actions: tuple[Action, ...]) -> tuple[Action, ...]:

@@ -8,9 +8,8 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from portlb_app.config import Address, Config, Forwarding, Legacy, RedirectPort, Rewrite, Server, Switch, Vip
-from portlb_app.config.values import MAX_VIPS
 from portlb_app.openflow import IN_PORT, Action, Meter, Output, SetField
-from portlb_app.pipeline import VIEW, Family, Side
+from portlb_app.pipeline import OF_ALL_VIPS, VIEW, Family, Reason, Side, pool_number, vip_number
 from portlb_app.selection import rows_among
 from portlb_app.topology import Topology, View
 
@@ -42,6 +41,8 @@ class Place:
     datapath: Forwarding = Forwarding.USERSPACE
     rates: Mapping[tuple[str, int], Meter] = field(default_factory=dict)
     """The meters of its services with a rate, by kind of port and port."""
+    meters: Mapping[tuple[Reason, str, int], Meter] = field(default_factory=dict)
+    """The meters of what is handed up, by reason, VIP and port."""
 
     @cached_property
     def servers(self) -> tuple[Server, ...]:
@@ -57,6 +58,11 @@ class Place:
     def owners(self) -> Mapping[int, str]:
         """Who owns each service port of the VIP."""
         return {owned.port: server.name for server in self.every for owned in server.service_ports}
+
+    @cached_property
+    def applications(self) -> Mapping[int, int]:
+        """The port on which connections open that go on, redirected, on each service port."""
+        return {owned.port: owned.application for server in self.every for owned in server.service_ports}
 
     @cached_property
     def marks(self) -> Mapping[str, int]:
@@ -109,6 +115,14 @@ class Place:
             yield {"reg0": Side.NETWORK}
         if self.entrances - {self.network}:
             yield {"reg0": Side.LINK, **self.seen}
+
+    def meter(self, reason: Reason, port: int = 0) -> int:
+        """The number of the meter for what is handed up of this VIP (and port) for a reason.
+
+        For what may be about several VIPs there is one meter: errors of a router before their servers, and queries.
+        """
+        vip = "" if reason in OF_ALL_VIPS else self.vip.name
+        return self.meters[reason, vip, port].number
 
     def reachable(self, servers: tuple[str, ...]) -> tuple[str, ...]:
         """Those of some servers of the VIP that can be reached from here."""
@@ -227,7 +241,6 @@ def places(config: Config, topology: Topology, switch: Switch) -> Iterator[Place
         views = (*views, View(frozenset({switch.network}), frozenset()))
     elif not views:
         views = (View(frozenset(), frozenset()),)
-    numbers = pool_numbers(tuple(vip.name for vip in config.vips), len(views))
     rising = topology.rising(here)
     ways = {home: topology.towards(here, home) for home in topology.homes}
     for vip in config.vips:
@@ -244,8 +257,8 @@ def places(config: Config, topology: Topology, switch: Switch) -> Iterator[Place
                 continue
             yield Place(
                 vip=vip,
-                number=numbers[vip.name, 0],
-                pool_number=numbers[vip.name, index],
+                number=vip.number,
+                pool_number=pool_number(vip.number, index),
                 up=up,
                 network=switch.network,
                 every=servers,
@@ -259,23 +272,6 @@ def places(config: Config, topology: Topology, switch: Switch) -> Iterator[Place
             )
 
 
-def vip_numbers(names: tuple[str, ...]) -> dict[str, int]:
-    """A number of 12 bits for every VIP, made from its name, so that it stays when other VIPs come and go.
-
-    Names whose numbers meet take the next free one in alphabetical order. ValueError for more VIPs than numbers.
-    """
-    return {name: number for (name, _), number in pool_numbers(names, views=1).items()}
-
-
-def pool_numbers(names: tuple[str, ...], views: int) -> dict[tuple[str, int], int]:
-    """The numbers of all VIPs (view 0), and numbers of the same kind for their further views."""
-    if len(names) * views > MAX_VIPS:
-        raise ValueError(f"there are numbers for {MAX_VIPS} VIPs")
-    taken: dict[int, tuple[str, int]] = {}
-    for view in range(views):
-        for name in sorted(names):
-            number = zlib.crc32((f"{name}/{view}" if view else name).encode()) % MAX_VIPS
-            while number in taken:
-                number = (number + 1) % MAX_VIPS
-            taken[number] = name, view
-    return {key: number for number, key in taken.items()}
+def vip_numbers(names: Iterable[str]) -> dict[str, int]:
+    """The numbers of VIPs that are given none."""
+    return {name: vip_number(name) for name in names}

@@ -7,14 +7,14 @@ the port a packet leaves by, as somebody has set them up; Open vSwitch's userspa
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterator
-from typing import Literal
+from collections.abc import Iterable, Iterator
+from typing import Any, Literal, TypeVar
 
 from portlb_app.compiler.place import Place
-from portlb_app.config import Config, Quality
-from portlb_app.config.values import MAX_RATES
+from portlb_app.config import Config, Legacy, Quality, RedirectPort, Signal
+from portlb_app.limits import METERS_OF_A_KIND
 from portlb_app.openflow import Action, Meter, SetField, SetQueue, ToMeter
-from portlb_app.pipeline import rate_meter
+from portlb_app.pipeline import HANDED_UP, OF_ALL_VIPS, Reason, punt_meter, rate_meter
 
 Kind = Literal["redirect", "service"]
 Service = tuple[str, int]
@@ -43,18 +43,50 @@ def meters(config: Config) -> dict[str, dict[Service, Meter]]:
 
     A number is made from the service, so that it stays when others go.
     """
-    taken: set[int] = set()
     found: dict[str, dict[Service, Meter]] = {}
-    for vip, kind, port, rate in sorted(_rates(config)):
-        number = zlib.crc32(f"{vip}/{kind}/{port}".encode()) % MAX_RATES
-        while number in taken:
-            number = (number + 1) % MAX_RATES
-        taken.add(number)
-        found.setdefault(vip, {})[kind, port] = rate_meter(number, rate)
+    rates = {(vip, kind, port): rate for vip, kind, port, rate in rates_of(config)}
+    for (vip, kind, port), slot in slots(rates).items():
+        found.setdefault(vip, {})[kind, port] = rate_meter(slot, rates[vip, kind, port])
     return found
 
 
-def _rates(config: Config) -> Iterator[tuple[str, Kind, int, int]]:
+def punt_meters(config: Config) -> dict[tuple[Reason, str, int], Meter]:
+    """The meters of what may be handed up, by reason, VIP and port (0 but for SYNs)."""
+    names = [(vip.name, 0) for vip in config.vips]
+    ports = [(vip.name, pool.port) for vip in config.vips for pool in vip.redirect_ports if is_read(pool)]
+    found = {}
+    for reason in HANDED_UP:
+        metered = [("", 0)] if reason in OF_ALL_VIPS else ports if reason is Reason.SIGNAL else names
+        found.update({(reason, *key): punt_meter(reason, slot) for key, slot in slots(metered).items()})
+    return found
+
+
+def is_read(pool: RedirectPort) -> bool:
+    """Whether the controller reads SYNs without the bit: not where the pool's rows decide, whatever it finds."""
+    return pool.signal is Signal.OPTION and pool.legacy not in (Legacy.BALANCE, Legacy.PIN)
+
+
+Key = TypeVar("Key", bound=tuple[Any, ...])
+
+
+def slots(keys: Iterable[Key]) -> dict[Key, int]:
+    """A slot among the meters of a kind for each key; ValueError for more keys than slots.
+
+    It is made from the key, so that it stays when others come and go. Of keys whose slots meet the later in order takes
+    the next free one, and may change its slot when the other goes: a meter remembers nothing but the last second.
+    """
+    taken: dict[int, Key] = {}
+    for key in sorted(keys):
+        if len(taken) == METERS_OF_A_KIND:
+            raise ValueError(f"there are {METERS_OF_A_KIND} meters of a kind")
+        slot = zlib.crc32("/".join(map(str, key)).encode()) % METERS_OF_A_KIND
+        while slot in taken:
+            slot = (slot + 1) % METERS_OF_A_KIND
+        taken[slot] = key
+    return {key: slot for slot, key in taken.items()}
+
+
+def rates_of(config: Config) -> Iterator[tuple[str, Kind, int, int]]:
     """VIP, kind of port, port, and rate."""
     for vip in config.vips:
         for pool in vip.redirect_ports:

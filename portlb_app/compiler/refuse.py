@@ -16,7 +16,7 @@ import networkx as nx
 
 from portlb_app.compiler import advertise
 from portlb_app.compiler.neighbour import answers
-from portlb_app.compiler.place import Place, vip_numbers
+from portlb_app.compiler.place import Place
 from portlb_app.config import Address, Config, Rewrite
 from portlb_app.openflow import ETH_ARP, Flow, match
 from portlb_app.pipeline import NEIGHBOUR, Priority, Reason, Side, cookie, family, flow, punt
@@ -36,7 +36,6 @@ def names(config: Config) -> Mapping[str, tuple[Name, ...]]:
 
     Switches without links between them are load balancers of their own, which reach each other by the network.
     """
-    numbers = vip_numbers(tuple(vip.name for vip in config.vips))
     graph: nx.Graph[str] = nx.Graph()
     graph.add_nodes_from(switch.name for switch in config.switches)
     graph.add_edges_from((one.switch, other.switch) for one, other in config.links)
@@ -45,7 +44,7 @@ def names(config: Config) -> Mapping[str, tuple[Name, ...]]:
         servers = config.servers_of(vip)
         known = (*vip.addresses, *(address for server in servers for address in server.service_addresses))
         homes = {server.connector.switch for server in servers}
-        of_vip[vip.name] = homes, tuple(Name(address, vip.mac, numbers[vip.name]) for address in known)
+        of_vip[vip.name] = homes, tuple(Name(address, vip.mac, vip.number) for address in known)
     found: dict[str, tuple[Name, ...]] = {}
     for part in nx.connected_components(graph):
         here = (known for homes, known in of_vip.values() if not homes or homes & part)

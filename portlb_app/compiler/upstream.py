@@ -66,8 +66,9 @@ def _from_server(place: Place, server: Server, ip: Family) -> Iterator[Flow]:
     followed = (*up[:-1], follow(place.number), up[-1])
     pinned_ports = {pool.port for pool in pinned(place)}
     owned = {each.port: each.quality for each in server.service_ports}
-    for port, shared in _ports(place, server).items():
-        for name, protocol in TRANSPORTS:
+    any_transport = _ports(place, server)
+    for port, shared in (any_transport | _tcp_ports(place, server)).items():
+        for name, protocol in TRANSPORTS if port in any_transport else TRANSPORTS[:1]:
             quality = shared if protocol == IP_TCP else owned.get(port, shared)  # as on the way down
             is_pinned = protocol == IP_TCP and port in pinned_ports
             yield flow(
@@ -141,7 +142,7 @@ def _as_named(place: Place, server: Server, ip: Family) -> Iterator[Flow]:
         return
     source |= {"eth_src": server.service_mac, **ip.by(place.source(server, ip))}
     up = log.seen(place, without(place.ascend(server, ip), "eth_src"))
-    for port in _ports(place, server):
+    for port in _ports(place, server) | _tcp_ports(place, server):
         yield flow(
             UPSTREAM,
             Priority.EXCEPTION,
@@ -168,7 +169,7 @@ def _router_errors(source: dict[str, int], ip: Family) -> Iterator[Flow]:
 def _fragments(place: Place, ip: Family, up: tuple[Action, ...]) -> tuple[Action, ...]:
     if not place.spoils_fragments(ip):
         return up
-    return punt(Reason.SERVER_FRAGMENT) if place.vip.fragments is Fragments.TRACK else ()
+    return punt(Reason.SERVER_FRAGMENT, place.number) if place.vip.fragments is Fragments.TRACK else ()
 
 
 def _foreign(place: Place, default: Server, ip: Family) -> Iterator[Flow]:
@@ -200,14 +201,22 @@ def _to_peers(place: Place, server: Server) -> Iterator[Flow]:
 
 
 def _ports(place: Place, server: Server) -> dict[int, Quality]:
-    """The ports a server answers from, each as the shared one if it is owned and shared.
-
-    A connection may outlive its server's time in the pool where it is remembered, or named by a MAC address or label.
-    """
+    """The ports a server answers from, each as the shared one if it is owned and shared."""
     ports = {owned.port: owned.quality for owned in server.service_ports}
-    for pool in place.vip.redirect_ports:
-        answers_plain = pool.legacy is Legacy.DEFAULT and server.name == place.vip.default_server
-        outlives = pool.legacy is Legacy.PIN or server.service_mac is not None or server.service_label is not None
-        if server.name in pool.servers or answers_plain or outlives:
-            ports[pool.port] = pool.quality
+    ports.update({pool.port: pool.quality for pool in place.vip.redirect_ports if server.name in pool.servers})
     return ports
+
+
+def _tcp_ports(place: Place, server: Server) -> dict[int, Quality]:
+    """The shared ports from which it answers TCP, too, without being in their pools.
+
+    It may be the default server for plain clients; and a connection may outlive its server's time in the pool where it
+    is remembered, or named by a MAC address or label.
+    """
+    is_named = server.service_mac is not None or server.service_label is not None
+    is_default = server.name == place.vip.default_server
+    return {
+        pool.port: pool.quality
+        for pool in place.vip.redirect_ports
+        if is_named or pool.legacy is Legacy.PIN or (pool.legacy is Legacy.DEFAULT and is_default)
+    }

@@ -12,7 +12,6 @@ from portlb_app.config import icmp, naming, wiring
 from portlb_app.config.entries import ServerEntry
 from portlb_app.config.file import File
 from portlb_app.config.values import (
-    MAX_RATES,
     Connector,
     DefaultFor,
     Fragments,
@@ -78,10 +77,6 @@ def _check_service_ports(file: File) -> None:
 
 def _check_vips(file: File) -> None:
     addresses: dict[Address, str] = {}
-    qualities = [pool.quality for pools in file.redirect_ports.values() for pool in pools.values()]
-    qualities += [owned.quality for ports in file.service_ports.values() for owned in ports.values()]
-    if sum(each is not None and each.rate is not None for each in qualities) > MAX_RATES:
-        file.wrong("vips", f"more than {MAX_RATES} services have a rate")
     servers = Counter(server.vip for server in file.servers.values())
     applications = {
         name: {item.application or item.port for item in owned.values()} for name, owned in file.service_ports.items()

@@ -29,6 +29,7 @@ from portlb_app.config.values import (
 )
 from portlb_app.openflow import mac_number
 from portlb_app.packets import Address
+from portlb_app.pipeline import VIP_NUMBERS
 
 MAX_OPENFLOW_PORT = 0xFEFF
 """The highest number Open vSwitch gives to a port (ovs-vswitchd.conf.db(5), ofport)."""
@@ -189,6 +190,7 @@ class VipEntry(Entry):
     fragments: Fragments | None = None
     unknown_fragments: UnknownFragments | None = None
     log: Truth | None = None
+    number: Annotated[Number, Field(ge=0, lt=VIP_NUMBERS)] | None = None
 
 
 class ServicePortEntry(Entry):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from portlb_app.config import icmp, notices
+from portlb_app.config import capacity, icmp, notices
 from portlb_app.config.checks import check, legacy
 from portlb_app.config.entries import QualityEntry
 from portlb_app.config.file import File, read_file
@@ -28,6 +28,7 @@ from portlb_app.config.values import (
     UnknownFragments,
     Vip,
 )
+from portlb_app.pipeline import vip_number
 
 
 def load(text: str) -> Config:
@@ -40,13 +41,17 @@ def load(text: str) -> Config:
         check(file)
     problems.raise_any()
     notices.add(file)
-    return Config(
+    config = Config(
         vips=tuple(_vip(file, name) for name in sorted(file.vips)),
         servers=tuple(_server(file, name) for name in sorted(file.servers)),
         switches=tuple(_switch(file, name) for name in sorted(file.switches)),
         links=tuple(sorted(file.links.values())),
         notices=tuple(file.notices),
     )
+    for path, message in capacity.problems(config):
+        problems.add(path, message)
+    problems.raise_any()
+    return config
 
 
 def _need(value: Any) -> Any:
@@ -89,6 +94,7 @@ def _vip(file: File, name: str) -> Vip:
         fragments=entry.fragments or Fragments(otherwise),
         unknown_fragments=entry.unknown_fragments or UnknownFragments(otherwise),
         log=bool(entry.log),
+        number=vip_number(name) if entry.number is None else entry.number,
     )
 
 

@@ -11,10 +11,6 @@ from typing import NamedTuple
 from portlb_app.config.problems import Notice
 from portlb_app.packets import Address
 
-MAX_RATES = 0xF00
-"""Services with a rate of their own: each has a meter in the switch."""
-MAX_VIPS = 1 << 12
-"""VIPs of a configuration: each has a number of 12 bits in cookies and group numbers."""
 MAX_SWITCHES = 512
 """Switches of a configuration: as many connections as the controller takes."""
 MAX_SERVERS = 1 << 16
@@ -242,6 +238,8 @@ class Vip:
     fragments: Fragments = Fragments.DROP
     unknown_fragments: UnknownFragments = UnknownFragments.DROP
     log: bool = False
+    number: int = 0
+    """What it is called in cookies and, by a hash, in the numbers of groups: 24 bits."""
 
     @property
     def address(self) -> Address:

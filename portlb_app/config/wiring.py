@@ -5,7 +5,7 @@ from __future__ import annotations
 import networkx as nx
 
 from portlb_app.config.file import File
-from portlb_app.config.values import MAX_VIPS, Connector
+from portlb_app.config.values import Connector
 
 
 def check(file: File) -> None:
@@ -26,22 +26,17 @@ def _check_switches(file: File) -> None:
 
 def _check_links(file: File) -> None:
     ends: dict[Connector, int] = {}
-    used: dict[str, int] = {}
     for position, link in file.links.items():
         path = f"links[{position}]"
         if link.one.switch == link.other.switch:
             file.wrong(path, f"both ends are on {link.one.switch}")
         for end in link:
-            used[end.switch] = used.get(end.switch, 0) + 1
             if end.switch not in file.switches:
                 file.unknown(path, "switches", f"there is no switch {end.switch}")
             elif file.is_network_side(end):
                 file.wrong(path, f"{end} is the network side of {end.switch}")
             if ends.setdefault(end, position) != position:
                 file.wrong(path, f"{end} is already an end of links[{ends[end]}]")
-    views = max(used.values(), default=0) + 1
-    if len(file.vips) * views > MAX_VIPS and used:
-        file.wrong("links", f"with {views - 1} links at one switch, {MAX_VIPS // views} VIPs are the most")
     for name, server in file.servers.items():
         if server.connector in ends:
             file.wrong(

@@ -14,12 +14,12 @@ from tests.net.world import VIPS, World
 from tests.net.world import world as make_world
 
 NUMBER = 10_000
-SECONDS = 60.0
+SECONDS = 36.0
 
 
 @pytest.mark.parametrize("family", [4])
 def test_ten_thousand_connections_outlive_their_agents(family: int) -> None:
-    """E2 D1: 10,000 redirected connections talk for a minute; both agents are upgraded, then killed and restarted."""
+    """E2 D1: 10,000 redirected connections talk for half a minute; agents are upgraded, then killed and restarted."""
     with make_world(family=family) as world:
         many = (sys.executable, "-m", "tests.net.many")
         world.server.popen_ready(*many, "serve", "7", cwd=ROOT)
@@ -59,12 +59,15 @@ def test_a_thousand_connections_with_thirty_percent_loss(family: int) -> None:
         for host in (world.client, world.server):
             host.run("sysctl", "-qw", "net.ipv4.tcp_rto_max_ms=2000", check=False)
         world.lose("meta l4proto tcp numgen random mod 100 < 30 drop")
-        done = world.client.run(
-            "curl", "-sS", "-m", "170", "-Z", "--parallel-immediate", "--parallel-max", "300", "-H",
-            "Connection: close", "-w", "%{http_code} %{num_connects}\\n", "-o", "/dev/null",
-            world.url(path="small?[1-1000]"), check=False,
-        )  # fmt: skip
-        assert done.stdout.splitlines() == ["200 1"] * 1000, done.stderr
+        several = [
+            world.client.popen_piped(
+                "curl", "-sS", "-m", "100", "-Z", "--parallel-immediate", "--parallel-max", "250", "-H",
+                "Connection: close", "-w", "%{http_code} %{num_connects}\\n", "-o", "/dev/null",
+                world.url(path=f"small?[{first}-{first + 249}]"),
+            )
+            for first in range(1, 1001, 250)
+        ]  # fmt: skip
+        assert [line for curl in several for line in curl.finish(100).splitlines()] == ["200 1"] * 1000
         stats = agent_stats(world.client)
         assert stats["bound"] + stats["plain"] + stats["unredirected"] + stats["remembered"] == 1000
         assert stats["syn_marked"] > 1000

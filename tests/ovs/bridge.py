@@ -32,6 +32,8 @@ _COPY = re.compile(
 )
 _ANNOUNCED_TO = frozenset(map(bytes.fromhex, ("ffffffffffff", "333300000001", "333300000016")))
 """Where announcements of VIPs go (`portlb_app.announce`), and nothing that a test sends."""
+_SIZED = re.compile(r"^check_pkt_len\(size=\d+,gt\(drop\),le\((.*)\)\)$")
+"""What is done with a frame that is not too large to be handed up."""
 _BUCKET = re.compile(r"bucket=bucket_id:(\d+),(?:weight:(\d+),)?actions=([^ ]*?)(?=,bucket=|$)")
 
 
@@ -148,13 +150,15 @@ class Bridge:
         """Where ofproto/trace says a packet goes; for a group, its buckets as the switch holds them."""
         port = "LOCAL" if in_port == LOCAL else in_port
         text = self.command("ofproto/trace", self.name, f"in_port={port}", frame.hex())
-        stages = [_split(line) for line in re.findall(r"^Datapath actions: (.*)$", text, re.MULTILINE)]
+        stages = [
+            [inner for action in _split(line) for inner in _split(_SIZED.sub(r"\1", action))]
+            for line in re.findall(r"^Datapath actions: (.*)$", text, re.MULTILINE)
+        ]
         actions = stages[-1]
         copies = [found for stage in stages for action in stage if (found := _COPY.fullmatch(action))]
         if copies:
             (copy,) = copies
             actions = [action for action in actions if action != copy[0]]
-            text = text.replace(copy[0] + ",", "")
             return replace(self._delivered(in_port, frame, actions or ["drop"], text), copied=int(copy[1], 16))
         return self._delivered(in_port, frame, actions, text)
 
@@ -162,7 +166,8 @@ class Bridge:
         """What a trace's datapath actions, but for copies, do."""
         if found := re.fullmatch(r"meter\(\d+\)#userspace\(.*,rule_cookie=(0x[0-9a-f]+),.*\)", "#".join(actions)):
             return Seen(cookie=int(found[1], 16))
-        if re.search(rf"^Datapath actions: ct\(zone={REASSEMBLY_ZONE}\),recirc\(0x[0-9a-f]+\)$", text, re.MULTILINE):
+        reassembles = rf"^Datapath actions: (check_pkt_len\(.*\),)?ct\(zone={REASSEMBLY_ZONE}\),recirc\(0x[0-9a-f]+\)$"
+        if re.search(reassembles, text, re.MULTILINE):
             return Seen(reassembled=True)
         if re.search(rf"^ +group:{ROW_GROUP}$", text, re.MULTILINE):
             cookies = re.findall(r"cookie (0x[0-9a-f]+)", text)

@@ -21,12 +21,14 @@ import pytest
 
 from portlb_app.compiler import compile as compile_config
 from portlb_app.config import Config, Rewrite, Switch, load
+from portlb_app.limits import LARGEST_FRAME
 from tests import generate, wire
 from tests.ovs import switch as ovs
 from tests.ovs.bridge import Bridge
 from tests.ovs.controller import ControllerProcess, wait_for
 from tests.reference import (
     ACK,
+    FIN,
     ICMP,
     ICMPV6,
     REDIRECT,
@@ -118,6 +120,11 @@ def going_up(config: Config, packet: Packet, punted: Punted) -> set[tuple[int, b
     return {(switch.network, framed(leaving))}
 
 
+def unicast(gone: dict[int, list[bytes]]) -> list[tuple[int, bytes]]:
+    """What left for somebody, and by which port; not the announcements of VIPs, which are for everybody."""
+    return [(port, frame) for port, frames in gone.items() for frame in frames if not frame[0] & 1]
+
+
 OTHER = 0xFFFF
 """The dpid of a switch that never connects."""
 
@@ -182,10 +189,10 @@ def test_what_is_handed_up_arrives_as_the_reference_says(
             before = judged(controller)
             gone = bridge.send(packet.in_port, [framed(packet)])
             wait_for(f"judged: {what}", lambda: judged(controller) == before + 1, SECONDS)  # noqa: B023
-            seen = [(port, frame) for port, frames in gone.items() for frame in frames]
+            seen = unicast(gone)
             deadline = time.monotonic() + SECONDS
             while len(seen) < (1 if anyone else len(want)) and time.monotonic() < deadline:
-                seen += [(port, frame) for port, frames in bridge.collect().items() for frame in frames]
+                seen += unicast(bridge.collect())
             assert set(seen) <= want if anyone else set(seen) == want, f"{what}\nseen {seen}"
             assert len(seen) == min(len(want), 1) if anyone else len(seen) == len(want), what
             rewrite = next(vip.rewrite for vip in config.vips if vip.name == outcome.vip)
@@ -214,11 +221,11 @@ def test_a_syn_sent_by_the_controller_takes_the_row_of_its_later_packets(
         ip = Ip(ip_address(source), ip_address(vip), TCP, "no", 40000 + number, 20, SYN, asks=True)
         before = judged(controller)
         frames = [generate.frame(Packet(1, generate.CLIENT_MAC, each)) for each in (ip, ip, replace(ip, tcp_flags=ACK))]
-        gone = Counter({port: len(got) for port, got in bridge.send(1, frames).items()})
+        gone = Counter(port for port, _ in unicast(bridge.send(1, frames)))
         wait_for("both SYNs are judged", lambda: judged(controller) == before + 2, SECONDS)  # noqa: B023
         deadline = time.monotonic() + SECONDS
         while gone.total() < 3 and time.monotonic() < deadline:
-            gone += Counter({port: len(got) for port, got in bridge.collect().items()})
+            gone += Counter(port for port, _ in unicast(bridge.collect()))
         assert list(gone.values()) == [3], f"{number}: {gone}"
         ports |= set(gone)
     assert ports == {2, 3}
@@ -230,50 +237,88 @@ def remembered(bridge: Bridge) -> int:
     return bridge.command("dpctl/dump-conntrack").count("sport=") // 2
 
 
-def test_a_plain_syn_that_the_controller_has_read_is_pinned(
+def test_where_the_rows_decide_no_syn_is_handed_up(
     switch: ovs.Switch, bridge: Bridge, controller: ControllerProcess
 ) -> None:
-    """E4: the switch remembers where it went, so that another pool does not move what follows; a SYN sent anew, and
-    read again, is a new connection. One that asks by its option is not remembered; a fragment reaches no server,
-    rather than any.
+    """With ``pin`` and ``balance`` a client that asks by its option gets the server that a plain one gets, so nobody
+    waits for the controller, and no flood takes a place there. A fragment of a pinned port reaches no server, rather
+    than any.
     """
-    pinned = "signal: option, legacy: pin}"
-    text = PUNT.replace("{dpid: 1,", f"{{dpid: {0x100 + int(bridge.name[2:])},").replace("signal: option}", pinned)
-    assert controller.request("PUT", "/v1/config?wait=accepted", text)[0] == 202
-    switch.set_controller(bridge.name, controller.target)
-    controller.wait_for_state("s1", "synced")
-
-    def gone(ip: Ip, count: int) -> Counter[int]:
-        before = judged(controller)
-        sent = bridge.send(1, [framed(Packet(1, generate.CLIENT_MAC, ip))])
-        seen = Counter({port: len(got) for port, got in sent.items()})
-        wait_for("it is judged", lambda: judged(controller) == before + 1, SECONDS)
-        deadline = time.monotonic() + SECONDS
-        while seen.total() < count and time.monotonic() < deadline:
-            seen += Counter({port: len(got) for port, got in bridge.collect().items()})
-        return seen
-
-    places = {}
-    for number in range(40):
-        source, vip = (("192.0.2.1", "10.0.0.100"), ("2001:db8::1", "fd00::100"))[number % 2]
-        ip = Ip(ip_address(source), ip_address(vip), TCP, "no", 40000 + number, 20, SYN)
-        (places[ip],) = gone(ip, 1)
-    assert set(places.values()) == {2, 3}
-    wait_for("they are remembered", lambda: remembered(bridge) == len(places), SECONDS)
-    assert gone(replace(ip, source_port=1, asks=True), 1).total() == 1
+    for legacy in ("balance", "pin"):
+        rows = f"signal: option, legacy: {legacy}}}"
+        text = PUNT.replace("{dpid: 1,", f"{{dpid: {0x100 + int(bridge.name[2:])},").replace("signal: option}", rows)
+        assert controller.request("PUT", "/v1/config?wait=accepted", text)[0] in (200, 202)
+        switch.set_controller(bridge.name, controller.target)
+        controller.wait_for_state("s1", "synced")
+        places: Counter[int] = Counter()
+        for number in range(40):
+            source, vip = (("192.0.2.1", "10.0.0.100"), ("2001:db8::1", "fd00::100"))[number % 2]
+            ip = Ip(ip_address(source), ip_address(vip), TCP, "no", 40000 + number, 20, SYN)
+            frames = [framed(Packet(1, generate.CLIENT_MAC, replace(ip, asks=asks))) for asks in (False, True)]
+            (one, other) = unicast(bridge.send(1, frames))
+            assert one[0] == other[0]
+            places[one[0]] += 1
+        assert places.keys() == {2, 3}
+        assert sum(controller.status()["punted"]["signal"].values()) == 0
+    assert remembered(bridge) == 40
     for identifier, flags in enumerate((SYN, ACK)):
         client = ip_address("2001:db8::2") + identifier  # fragments' identifiers are all alike
-        assert gone(replace(ip, source=client, fragment="first", tcp_flags=flags), 0).total() == 0
-        time.sleep(0.1)
-        assert bridge.collect() == {}
-    assert remembered(bridge) == len(places)
-    assert controller.request("PUT", "/v1/config", text.replace("20: {servers: [a, b]", "20: {servers: [b]"))[0] == 200
-    bridge.command("revalidator/purge")
-    for ip, port in places.items():
-        assert set(bridge.send(1, [framed(Packet(1, generate.CLIENT_MAC, replace(ip, tcp_flags=ACK)))])) == {port}
-        assert gone(ip, 1) == {3: 1}, "a new connection: a server of the present pool"
-        assert set(bridge.send(1, [framed(Packet(1, generate.CLIENT_MAC, replace(ip, tcp_flags=ACK)))])) == {3}
-    assert gone(replace(ip, source_port=2), 1) == {3: 1}
+        before = judged(controller)
+        first = replace(ip, source=client, fragment="first", tcp_flags=flags)
+        sent = unicast(bridge.send(1, [framed(Packet(1, generate.CLIENT_MAC, first))]))
+        wait_for("it is judged", lambda: judged(controller) == before + 1, SECONDS)  # noqa: B023
+        assert not sent and not unicast(bridge.collect())
+    assert controller.status()["punted"]["fragment"]["unknown"] == 2
+
+
+def test_an_honest_syn_is_served_beside_a_flood(
+    switch: ovs.Switch, bridge: Bridge, controller: ControllerProcess
+) -> None:
+    """More SYNs than a meter lets through, and then plain clients': all of them arrive, in whatever time."""
+    rows = "signal: option, legacy: balance}"
+    text = PUNT.replace("{dpid: 1,", f"{{dpid: {0x100 + int(bridge.name[2:])},").replace("signal: option}", rows)
+    assert controller.request("PUT", "/v1/config?wait=accepted", text)[0] in (200, 202)
+    switch.set_controller(bridge.name, controller.target)
+    controller.wait_for_state("s1", "synced")
+    vip = ip_address("10.0.0.100")
+    flood = [
+        framed(Packet(1, generate.CLIENT_MAC, Ip(ip_address(0xC6120000 + n), vip, TCP, "no", 1024, 20, SYN)))
+        for n in range(2000)
+    ]
+    honest = Ip(ip_address("192.0.2.1"), vip, TCP, "no", 40000, 20, SYN)
+    frames = [framed(Packet(1, generate.CLIENT_MAC, replace(honest, source_port=40000 + n))) for n in range(20)]
+    gone = unicast(bridge.send(1, flood + frames))
+    assert len(gone) == 2020 and {frame for _, frame in gone} >= set(frames)
+
+
+def test_a_frame_that_is_too_large_harms_nothing_but_itself(
+    switch: ovs.Switch, bridge: Bridge, controller: ControllerProcess
+) -> None:
+    """Errors, fragments and copies of 64 kB: no message about them; a copy's original goes on; the rest is judged."""
+    text = PUNT.replace("{dpid: 1,", f"{{dpid: {0x100 + int(bridge.name[2:])},")
+    text = text.replace("    fragments: track", "    log: true\n    fragments: track")
+    assert controller.request("PUT", "/v1/config?wait=accepted", text)[0] in (200, 202)
+    switch.set_controller(bridge.name, controller.target)
+    controller.wait_for_state("s1", "synced")
+    for port in (1, 2, 3):
+        switch.vsctl("set", "interface", bridge.port_name(port), "mtu_request=65535")
+    client, vip = ip_address("192.0.2.1"), ip_address("10.0.0.100")
+    quoted = wire.ip(vip, client, UDP, bytes(16))
+    for size in (LARGEST_FRAME, LARGEST_FRAME + 1, 65440, 65480, 65535):
+        more = bytes(size - 34)
+        error = wire.icmp_error(client, vip, 3, quoted, 1400)
+        large = wire.ethernet(4, wire.ip(client, vip, ICMP, (error + more)[: size - 34]))
+        fragment = bytearray(wire.ethernet(4, wire.ip(client, vip, UDP, more)))
+        fragment[20] = 0x20
+        ending = wire.ip(client, vip, TCP, wire.tcp_segment(client, vip, 40000, 1, b"", FIN | ACK) + more[20:])
+        before = judged(controller)
+        gone = unicast(bridge.send(1, [large, bytes(fragment), wire.ethernet(4, ending)]))
+        assert [port for port, frame in gone if frame[23] == TCP] == [2], "the segment itself is delivered"
+        goal = before + (2 if size <= LARGEST_FRAME else 0)
+        wait_for("small ones are judged", lambda: judged(controller) == goal, SECONDS)  # noqa: B023
+    assert controller.status()["switches"][0]["state"] == "synced"
+    assert controller.status()["refused_connections"]["count"] == 0
+    assert controller.status()["connections"]["counts"]["closed"] == 1
 
 
 def test_a_flood_makes_no_datapath_flow_per_packet(bridge: Bridge) -> None:

@@ -7,13 +7,18 @@ from __future__ import annotations
 
 import pytest
 
-from tests.soak import large_network, openflow
+from tests.soak import crashes, large_network, openflow
 
 
 def test_a_network_changes_while_rest_is_asked(capsys: pytest.CaptureFixture[str]) -> None:
     """Every answer to a PUT is true by what the switches hold, and no switch leaves."""
     words = "--switches 8 --servers 24 --ports 48 --flaps 0 --rest 5".split()
     assert large_network.main(words) == 0, capsys.readouterr().out
+
+
+def test_a_controller_outlives_crashes_of_the_switch(capsys: pytest.CaptureFixture[str]) -> None:
+    """Afterwards it looks at all switches, and repairs what somebody deletes."""
+    assert crashes.main("--crashes 3 --switches 8".split()) == 0, capsys.readouterr().out
 
 
 def test_damaged_openflow_messages_cost_honest_switches_nothing(capsys: pytest.CaptureFixture[str]) -> None:

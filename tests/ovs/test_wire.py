@@ -20,6 +20,7 @@ from portlb_app.openflow import (
     FIELDS,
     IN_PORT,
     LOCAL,
+    CheckLarger,
     Conntrack,
     CopyField,
     CopyToController,
@@ -40,14 +41,14 @@ from portlb_app.openflow import (
     ToMeter,
     match,
 )
-from portlb_app.pipeline import COOKIE, METERS, answer_arp, answer_nd, pool_group
+from portlb_app.pipeline import COOKIE, METER_MARK, METERS, SELECTION, answer_arp, answer_nd, pool_group
 from portlb_app.plan import Plan, Step, diff
 from portlb_app.punt import Punted
 from tests.ovs.switch import Switch
 
 SECONDS = 10
 GROUPS = pool_group(0, 0, version=4)
-METER = METERS << 8
+METER = METERS
 
 
 class Wire:
@@ -233,6 +234,8 @@ def every_action() -> Iterator[Flow]:
     yield flow(13, Resubmit(70), Output(LOCAL))
     yield flow(21, Output(1), reg1=4, reg2=5)
     yield flow(23, Output(1), reg0=3, reg2=5)
+    yield flow(24, SetField("reg3", 1), CheckLarger(9234, 31), Resubmit(110), reg3=5)
+    yield flow(25, CheckLarger(65535, 0), reg3=(1 << 31, 1 << 31))
     yield flow(22, SetField("reg2", 1), Output(1), reg2=0xFFFFFFFF)
     yield flow(16, CopyToController(METER + 1), CopyToController(METER + 255), Output(1), Goto(200), **TCP)
 
@@ -295,14 +298,15 @@ def test_meters_as_text_are_what_the_wire_sent(switch: Switch, bridge: str, wire
 def test_meters_change_and_leave_after_the_flows_that_use_them(wire: Wire) -> None:
     """Open vSwitch takes no meters in a bundle, and with a meter its flows leave: so the order of a plan is kept."""
     use = flow(1, ToMeter(METER), ToController())
-    first = SwitchState(frozenset({use}), frozenset(), frozenset({Meter(METER, 100, 10), Meter(METER + 1, 5, 5)}))
+    meters = frozenset({Meter(METER, 100, METER_MARK), Meter(METER + 1, 5, METER_MARK)})
+    first = SwitchState(frozenset({use}), frozenset(), meters)
     assert wire.converge(first) == [] and wire.read() == first
-    changed = replace(first, meters=frozenset({Meter(METER, 200, 20)}))
+    changed = replace(first, meters=frozenset({Meter(METER, 200, METER_MARK)}))
     assert wire.converge(changed) == [] and wire.read() == changed
     assert wire.converge(SwitchState()) == [] and wire.read() == SwitchState()
-    error = wire.apply([Step("add", Meter(METER, 100, 10))])
+    error = wire.apply([Step("add", Meter(METER, 100, METER_MARK))])
     assert "OFPBFC_MSG_UNSUP" in error[0]
-    (error, *_) = wire.tell([Step("modify", Meter(METER, 100, 10))])
+    (error, *_) = wire.tell([Step("modify", Meter(METER, 100, METER_MARK))])
     assert error.startswith("modify meter meter=20480,pktps,") and "OFPMMFC_UNKNOWN_METER" in error
 
 
@@ -322,6 +326,26 @@ def test_a_meter_we_do_not_know_differs_and_is_put_right(switch: Switch, bridge:
     assert wire.converge(wanted) == [] and wire.read() == wanted
 
 
+def test_groups_and_meters_of_others_stay(switch: Switch, bridge: str, wire: Wire) -> None:
+    """Also with numbers that are ours: what lacks our mark is not deleted, nor are foreign flows that use it."""
+    groups = {0x12345678, GROUPS, 0x50000001, 0x65000000, 0x9FFFFFFF}
+    for number in groups:
+        switch.ofctl("add-group", bridge, f"group_id={number},type=all,bucket=actions=output:2")
+    switch.ofctl("add-meter", bridge, f"meter={METER + 1},pktps,burst,stats,band=type=drop,rate=9,burst_size=9")
+    switch.ofctl("add-flow", bridge, "cookie=0x99,table=150,actions=group:0x50000001")
+    switch.ofctl("add-flow", bridge, f"cookie=0x98,table=150,priority=7,actions=meter:{METER + 1},output:2")
+    ours = Group(GROUPS + 1, "select", ((Output(1),),), SELECTION)
+    wanted = SwitchState(groups=frozenset({ours}), meters=frozenset({Meter(METER, 5, METER_MARK)}))
+    assert wire.converge(wanted) == []
+    assert wanted.groups <= wire.read().groups and wanted.meters <= wire.read().meters
+    assert wire.converge(SwitchState()) == []
+    assert not diff(wire.read(), SwitchState())
+    left = {int(line.split("group_id=")[1].split(",")[0]) for line in switch.dump_groups(bridge)}
+    assert left == groups
+    assert len(switch.dump_flows(bridge, "table=150")) == 2
+    assert f"meter={METER + 1} " in switch.ofctl("dump-meters", bridge)
+
+
 def test_a_copy_is_handed_up_within_its_meter_and_the_packet_goes_on(switch: Switch, bridge: str, wire: Wire) -> None:
     """Of 60 packets all leave, some copies come, and the switch tells how many its meter dropped.
 
@@ -339,7 +363,8 @@ def test_a_copy_is_handed_up_within_its_meter_and_the_packet_goes_on(switch: Swi
     dropped = metered(wire)[METER + 1]
     assert 20 <= dropped <= 59
     switch.ofctl("del-meter", bridge, f"meter={METER + 1}")
-    switch.ofctl("add-meter", bridge, f"meter={METER + 2},pktps,burst,stats,band=type=drop,rate=10000,burst_size=10000")
+    foreign = f"meter={METER + 2},pktps,burst,stats,band=type=drop,rate=10000,burst_size={0x4000 + METER_MARK}"
+    switch.ofctl("add-meter", bridge, foreign)
     assert wire.converge(wanted) == [] and wire.read() == wanted
     for _ in range(60):
         switch.appctl("netdev-dummy/receive", "w1", bytes(60).hex())

@@ -47,6 +47,7 @@ from tests.support.reconciling import Loop, Propose, Whole
 from tests.unit.test_connlog import note
 
 FIG2 = (Path(__file__).parents[2] / "flows/fig2/lb.yaml").read_text()
+LOST = {"metered": 9, "queue": 0, "forgotten": 0}
 OPENING = HANDED_UP[Reason.OPENING].number
 VIEW = View(
     Status(
@@ -122,7 +123,7 @@ def test_status_tells_everything() -> None:
             reason: {fate.value: 0 for fate in Fate} | known
             for reason, known in (("icmp_error", {"sent": 3}), ("fragment", {"queue": 8}), *others)
         },
-        "connections": {"open": 0, "ended": 0, "counts": {copy.value: 0 for copy in Copy}},
+        "connections": {"open": 0, "ended": 0, "counts": {copy.value: 0 for copy in Copy}, "lost": LOST},
     }
 
 

@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 from portlb_app import compiler
 from portlb_app.compiler.place import vip_numbers
 from portlb_app.config import Config, load
-from portlb_app.config.values import MAX_VIPS
 from portlb_app.openflow import Flow, Goto, Match, Output, PopVlan, Resubmit, SwitchState, ToGroup, match
 from portlb_app.pipeline import (
     BY_NUMBER,
@@ -27,6 +26,7 @@ from portlb_app.pipeline import (
     SELECTION,
     SERVICE,
     TABLES,
+    VIP_NUMBERS,
     PipelineError,
     Priority,
     Reason,
@@ -36,7 +36,9 @@ from portlb_app.pipeline import (
     is_our_group,
     match_all,
     pool_group,
+    told_by,
 )
+from portlb_app.plan import diff
 from tests import generate
 
 FIG2 = load((Path(__file__).parents[2] / "flows/fig2/lb.yaml").read_text())
@@ -142,21 +144,21 @@ def test_fig2_down_the_pipeline() -> None:
     """The tables between the ports and the default, as a reader meets them in flows/fig2/s1.flows."""
     lines = [str(each) for each in compiler.compile(FIG2)["s1"].ordered_flows if 50 <= each.table <= 70]
     assert [line.partition(" ")[2] for line in lines] == [
-        "table=50, priority=200,tcp,ip_dst=10.0.0.100,tcp_dst=20,tcp_flags=0x800/0x800 actions=group:1481703444",
-        "table=50, priority=200,tcp,ip_dst=10.0.0.100,tcp_dst=21,tcp_flags=0x800/0x800 actions=group:1481703445",
-        "table=50, priority=200,tcp,ip_dst=10.0.0.100,tcp_dst=22,tcp_flags=0x800/0x800 actions=group:1481703446",
-        "table=50, priority=200,udp,ip_dst=10.0.0.100,udp_dst=20 actions=group:1481703444",
-        "table=50, priority=200,udp,ip_dst=10.0.0.100,udp_dst=21 actions=group:1481703445",
-        "table=50, priority=200,udp,ip_dst=10.0.0.100,udp_dst=22 actions=group:1481703446",
-        "table=50, priority=200,sctp,ip_dst=10.0.0.100,sctp_dst=20 actions=group:1481703444",
-        "table=50, priority=200,sctp,ip_dst=10.0.0.100,sctp_dst=21 actions=group:1481703445",
-        "table=50, priority=200,sctp,ip_dst=10.0.0.100,sctp_dst=22 actions=group:1481703446",
+        "table=50, priority=200,tcp,ip_dst=10.0.0.100,tcp_dst=20,tcp_flags=0x800/0x800 actions=group:1607013119",
+        "table=50, priority=200,tcp,ip_dst=10.0.0.100,tcp_dst=21,tcp_flags=0x800/0x800 actions=group:1607013120",
+        "table=50, priority=200,tcp,ip_dst=10.0.0.100,tcp_dst=22,tcp_flags=0x800/0x800 actions=group:1607013121",
+        "table=50, priority=200,udp,ip_dst=10.0.0.100,udp_dst=20 actions=group:1607013119",
+        "table=50, priority=200,udp,ip_dst=10.0.0.100,udp_dst=21 actions=group:1607013120",
+        "table=50, priority=200,udp,ip_dst=10.0.0.100,udp_dst=22 actions=group:1607013121",
+        "table=50, priority=200,sctp,ip_dst=10.0.0.100,sctp_dst=20 actions=group:1607013119",
+        "table=50, priority=200,sctp,ip_dst=10.0.0.100,sctp_dst=21 actions=group:1607013120",
+        "table=50, priority=200,sctp,ip_dst=10.0.0.100,sctp_dst=22 actions=group:1607013121",
         "table=50, priority=0 actions=goto_table:60",
         "table=60, priority=300,tcp,ip_dst=10.0.0.100,tcp_dst=20,tcp_flags=0x2/0x12 actions=drop",
         "table=60, priority=300,tcp,ip_dst=10.0.0.100,tcp_dst=21,tcp_flags=0x2/0x12 actions=drop",
-        "table=60, priority=200,tcp,ip_dst=10.0.0.100,tcp_dst=20 actions=group:1481703444",
-        "table=60, priority=200,tcp,ip_dst=10.0.0.100,tcp_dst=21 actions=group:1481703445",
-        "table=60, priority=200,tcp,ip_dst=10.0.0.100,tcp_dst=22 actions=group:1481703446",
+        "table=60, priority=200,tcp,ip_dst=10.0.0.100,tcp_dst=20 actions=group:1607013119",
+        "table=60, priority=200,tcp,ip_dst=10.0.0.100,tcp_dst=21 actions=group:1607013120",
+        "table=60, priority=200,tcp,ip_dst=10.0.0.100,tcp_dst=22 actions=group:1607013121",
         "table=60, priority=0 actions=goto_table:70",
         "table=62, priority=0 actions=drop",
         "table=64, priority=0 actions=drop",
@@ -170,10 +172,10 @@ def test_a_changed_pool_changes_its_group_alone() -> None:
     """A server leaves a pool: no flow to clients changes, and most rows stay."""
     smaller = load((Path(__file__).parents[2] / "flows/fig2/lb.yaml").read_text().replace("[b, c, d]", "[b, c]"))
     before, after = compiler.compile(FIG2)["s1"], compiler.compile(smaller)["s1"]
-    changed = {group.number & 0xFFFF for group in before.groups ^ after.groups}
-    assert changed == {21}
+    number = pool_group(FIG2.vips[0].number, 21, version=4)
+    assert {group.number for group in before.groups ^ after.groups} == {number}
     assert {BY_NUMBER[each.table].name for each in before.flows ^ after.flows} == {"UPSTREAM"}, "d may not answer now"
-    old, new = ({g.number & 0xFFFF: g for g in state.groups}[21].buckets for state in (before, after))
+    old, new = (state.group_by_number[number].buckets for state in (before, after))
     assert sum(one == other for one, other in zip(old, new, strict=True)) > ROWS // 2
 
 
@@ -194,30 +196,40 @@ def test_the_files_a_user_installs() -> None:
 @settings(deadline=None)
 @given(st.lists(st.text("abc", min_size=1, max_size=4), min_size=1, unique=True))
 def test_numbers_of_vips(names: list[str]) -> None:
-    """Each VIP has its own, of 12 bits, whatever the order they are named in."""
+    """Each VIP has its own, of 24 bits, whatever the order they are named in."""
     numbers = vip_numbers(tuple(names))
     assert numbers == vip_numbers(tuple(reversed(names)))
     assert len(set(numbers.values())) == len(names)
-    assert all(0 <= number < MAX_VIPS for number in numbers.values())
+    assert all(0 <= number < VIP_NUMBERS for number in numbers.values())
 
 
 def test_numbers_of_vips_stay() -> None:
-    """Another VIP takes no other's number, so its flows and groups stay; all numbers can be had, and no more."""
-    assert vip_numbers(("web",))["web"] == vip_numbers(("dns", "web", "x"))["web"]
-    names = tuple(f"v{number}" for number in range(MAX_VIPS))
-    assert set(vip_numbers(names).values()) == set(range(MAX_VIPS))
-    with pytest.raises(ValueError, match="4096"):
-        vip_numbers((*names, "one"))
+    """Another VIP takes no other's number, so its flows and groups stay; also where 12 bits of their hashes meet."""
+    text = (Path(__file__).parents[2] / "flows/fig2/lb.yaml").read_text().replace("web", "vip760")
+    for name in ("vip3", "zzz", "aaa"):
+        other = f'vips:\n  {name}: {{address: 10.0.9.9, mac: "02:00:00:00:00:65", log: true}}\n'
+        before, after = load(text), load(text.replace("vips:\n", other))
+        plan = diff(compiler.compile(before)["s1"], compiler.compile(after)["s1"])
+        assert plan and {step.verb for step in plan.steps} == {"add"}
+
+
+def test_a_number_can_be_given() -> None:
+    """And is in cookies, and decides about groups."""
+    text = (Path(__file__).parents[2] / "flows/fig2/lb.yaml").read_text()
+    config = load(text.replace("  web:\n", "  web:\n    number: 7\n"))
+    state = compiler.compile(config)["s1"]
+    assert {told_by(flow.cookie)[1] for flow in state.flows} == {0, 7}
+    assert {group.number for group in state.groups} == {pool_group(7, port, 4) for port in (20, 21, 22)}
 
 
 def test_groups_and_cookies_keep_numbers_apart() -> None:
     """VIP and port have bits of their own; nothing runs into the owner's mark."""
-    numbers = itertools.product((0, 1, MAX_VIPS - 1), (1, 2, 65535), (4, 6))
+    numbers = itertools.product((0, 1, VIP_NUMBERS - 1), (1, 2, 65535), (4, 6))
     groups = {pool_group(*each) for each in numbers}
     assert len(groups) == 18 and all(is_our_group(group) and group < 1 << 32 for group in groups)
     assert is_our_group(ROW_GROUP) and ROW_GROUP not in groups
     assert not is_our_group(0xA0000000) and not is_our_group(0)
-    cookies = {cookie(reason, vip, port) for reason in Reason for vip in (0, MAX_VIPS - 1) for port in (0, 65535)}
+    cookies = {cookie(reason, vip, port) for reason in Reason for vip in (0, VIP_NUMBERS - 1) for port in (0, 65535)}
     assert len(cookies) == 4 * len(Reason) and all(each & COOKIE_MASK == COOKIE for each in cookies)
 
 

@@ -35,7 +35,7 @@ from portlb_app.config import (
     load,
 )
 from portlb_app.config.text import MAX_BYTES, MAX_DEPTH
-from portlb_app.config.values import MAX_VIPS
+from portlb_app.limits import MAX_VIPS
 from tests import generate
 
 FIG2 = (Path(__file__).parents[2] / "flows/fig2/lb.yaml").read_text()
@@ -111,7 +111,7 @@ def test_a_load_balancer_needs_no_servers() -> None:
     """Row L5: a switch and a VIP are a configuration, and even a switch alone."""
     vip = load('switches: {s1: {dpid: 0x10, network: 3}}\nvips: {web: {address: 10.0.0.1, mac: "02:00:00:00:00:01"}}')
     alone = Vip("web", (IPv4Address("10.0.0.1"),), 0x020000000001, (), None, DefaultFor.UNKNOWN_PORTS)
-    assert vip.vips == (replace(alone, icmp_rest=IcmpPolicy.DROP),)
+    assert vip.vips == (replace(alone, icmp_rest=IcmpPolicy.DROP, number=0xc93851),)
     assert vip.switches == (Switch("s1", 16, 3),)
     assert load("switches: {}").vips == ()
 

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from portlb_app import nicira
-from portlb_app.openflow import Conntrack, CopyToController, Resubmit
+from portlb_app.openflow import CheckLarger, Conntrack, CopyToController, Resubmit
 
 COPY_SEEN = bytes.fromhex("ffff00180000232000250000000000000005000800005019")
 """What Open vSwitch 3.1 answers for ``controller(max_len=65535,meter_id=20505)``."""
@@ -27,7 +27,7 @@ def test_as_seen_on_the_wire() -> None:
 
 def test_what_is_encoded_is_decoded() -> None:
     """Every action, extreme numbers; lengths are multiples of 8 (OpenFlow 1.5.1, 7.2.6)."""
-    copies = (CopyToController(0), CopyToController(0xFFFFFFFF))
+    copies = (CopyToController(0), CopyToController(0xFFFFFFFF), CheckLarger(0, 0), CheckLarger(0xFFFF, 31))
     tracks = (Conntrack(1, 2), Conntrack(0xFFFF), Conntrack(0, mark=0), Conntrack(0xFFFF, 254, 0xFFFFFFFF))
     for action in (Resubmit(0), Resubmit(255), *copies, *tracks):
         whole = nicira.encode(action)
@@ -42,8 +42,8 @@ def test_any_bytes(whole: bytes) -> None:
     assert found is None or nicira.encode(found) == whole
 
 
-@given(st.sampled_from((REMEMBER, Conntrack(5, 62), Resubmit(7), CopyToController(7))), st.data())
-def test_one_byte_wrong(action: Conntrack | Resubmit | CopyToController, data: st.DataObject) -> None:
+@given(st.sampled_from((REMEMBER, Conntrack(5, 62), Resubmit(7), CopyToController(7), CheckLarger(7, 7))), st.data())
+def test_one_byte_wrong(action: Conntrack | Resubmit | CopyToController | CheckLarger, data: st.DataObject) -> None:
     """Any other byte makes another action, or none; cut short it is none."""
     whole = bytearray(nicira.encode(action))
     position = data.draw(st.integers(0, len(whole) - 1))

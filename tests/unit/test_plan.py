@@ -20,12 +20,14 @@ from portlb_app.openflow import (
     Meter,
     Opaque,
     Output,
-    Selection,
     SwitchState,
     ToGroup,
     ToMeter,
     match,
 )
+from portlb_app.pipeline import METER_MARK
+from portlb_app.pipeline import METERS as FIRST_METER
+from portlb_app.pipeline import SELECTION, pool_group
 from portlb_app.plan import VERBS, Plan, Step, apply, diff
 from tests import generate
 
@@ -55,12 +57,17 @@ FLOWS = st.builds(
 )
 GROUPS = st.builds(
     Group,
-    st.integers(1, 4),
+    st.sampled_from([pool_group(7, port, 4) for port in range(1, 5)]),
     st.sampled_from(("select", "all")),
     st.lists(ACTIONS, max_size=3).map(tuple),
-    st.sampled_from((None, Selection("dp_hash", 0), Selection("dp_hash", 1))),
+    st.just(SELECTION),
 )
-METERS = st.builds(Meter, st.integers(1, 4), st.sampled_from((100, 200)), st.sampled_from((10, 20)))
+METERS = st.builds(
+    Meter,
+    st.integers(FIRST_METER, FIRST_METER + 3),
+    st.sampled_from((100, 200)),
+    st.sampled_from((METER_MARK, METER_MARK + 0x100)),
+)
 STATES = st.builds(
     SwitchState,
     st.lists(FLOWS, unique_by=lambda flow: flow.key).map(frozenset),
@@ -82,6 +89,20 @@ COMPILED = st.integers(0, 1 << 32).map(compiled)
 def test_a_plan_turns_one_state_into_another(actual: SwitchState, desired: SwitchState) -> None:
     """apply(diff(a, b), a) == b."""
     assert apply(diff(actual, desired), actual) == desired
+
+
+def test_what_is_not_surely_ours_is_never_deleted() -> None:
+    """Groups and meters with numbers of ours but without the mark: unless we need the number, they stay."""
+    foreign = SwitchState(
+        groups=frozenset({Group(pool_group(7, 1, 4), "all", ()), Group(pool_group(7, 2, 4), "select", ())}),
+        meters=frozenset({Meter(FIRST_METER, 100, 10), Meter(FIRST_METER + 1, 1, METER_MARK, opaque="00")}),
+    )
+    assert not diff(foreign, SwitchState())
+    wanted = SwitchState(
+        groups=frozenset({Group(pool_group(7, 1, 4), "select", (), SELECTION)}),
+        meters=frozenset({Meter(FIRST_METER, 100, METER_MARK)}),
+    )
+    assert [step.verb for step in diff(foreign, wanted).steps] == ["modify", "modify"]
 
 
 @settings(max_examples=40, deadline=None)

@@ -17,10 +17,12 @@ from portlb_app.compiler import compile as compile_config
 from portlb_app.compiler.place import vip_numbers
 from portlb_app.config import Address, Config, Rewrite, Switch, Vip, load
 from portlb_app.fragments import WAIT_SECONDS
+from portlb_app.limits import LARGEST_FRAME
 from portlb_app.openflow import (
     CONTROLLER,
     IN_PORT,
     Action,
+    CheckLarger,
     Conntrack,
     Output,
     Resubmit,
@@ -32,12 +34,15 @@ from portlb_app.openflow import (
 from portlb_app.pipeline import (
     COOKIE,
     FAMILIES,
+    PUNT,
     PUNTED,
     ROW_GROUP,
     ROWS,
     SIGNAL,
+    TOO_LARGE,
     Reason,
     cookie,
+    metered_reason,
     row_told,
     tell_row,
 )
@@ -297,24 +302,30 @@ def _leaves(send: Send, switch: Switch, in_port: int, vip: Vip, ip: Ip, named: s
 
 
 def test_what_is_handed_up_has_a_meter() -> None:
-    """In every compiled table: the meter comes first, it is there, and its reason is one the controller judges."""
+    """And a size: PUNT alone hands up, by a meter of the reason; who leads there says why and looks at the size."""
     tried = 0
     for number in range(60):
         for state in compile_config(generate.configuration(Random(f"meter/{number}"))).values():
-            up = [
-                flow for flow in state.flows if {ToController(), ToGroup(ROW_GROUP)} & set(flow.actions)
-            ]
+            up = [flow for flow in state.flows if {ToController(), ToGroup(ROW_GROUP)} & set(flow.actions)]
             for flow in up:
                 reason = reason_of(flow.cookie)
                 assert reason is not None
                 if flow.table == SIGNAL.number:  # only the group leads there
                     assert reason is Reason.SIGNAL
                     continue
-                assert flow.actions[0].meter == PUNTED[reason].number  # type: ignore[union-attr]
-                assert PUNTED[reason] in state.meters
-            assert {reason_of(flow.cookie) for flow in up} == {
-                reason for reason, meter in PUNTED.items() if meter in state.meters
-            }
+                assert flow.table == PUNT.number
+                meter = state.meter_by_number[flow.actions[0].meter]  # type: ignore[union-attr]
+                assert metered_reason(meter.number) is reason and meter.rate == PUNTED[reason].rate
+            punted = [flow for flow in state.flows if flow.table == PUNT.number]
+            keys = {value for flow in punted for name, value, mask in flow.match if name == "reg3" and mask is None}
+            for flow in state.flows:
+                for position, action in enumerate(flow.actions):
+                    if isinstance(action, SetField) and action.name == "reg3":
+                        assert action.value in keys
+                        assert flow.actions[position + 1 :][:2] == (
+                            CheckLarger(LARGEST_FRAME, TOO_LARGE),
+                            Resubmit(PUNT.number),
+                        )
             tried += len(up)
     assert tried > 100
 

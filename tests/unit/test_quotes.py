@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from portlb_app import packets
 from portlb_app.packets import ICMP, ICMP6, SCTP, TCP, UDP, Address
-from tests.wire import checksum, ethernet, icmp_error, ip, tcp_segment, udp_datagram
+from tests.wire import checksum, ethernet, icmp_error, ip, pseudo, tcp_segment, udp_datagram
 
 CLIENT = {4: ip_address("192.0.2.1"), 6: ip_address("2001:db8::1")}
 ROUTER = {4: ip_address("198.51.100.9"), 6: ip_address("2001:db8:9::9")}
@@ -226,3 +226,19 @@ def survive(frame: bytes) -> None:
         again = packets.quote(changed)
         assert again is not None and (again.source, again.destination) == (OWN[family], OWN[family])
         assert len(changed) == len(frame)
+
+
+@pytest.mark.parametrize(("protocol", "at"), [(33, 6), (136, 6), (17, 6), (6, 16)])
+@pytest.mark.parametrize("family", [4, 6])
+def test_a_readdressed_transport_is_right_in_its_checksum(family: int, protocol: int, at: int) -> None:
+    """DCCP's and UDP-Lite's cover the addresses as UDP's and TCP's do (RFC 4340, 9; RFC 3828, 3.1)."""
+    old, new, client = (ip_address(text) for text in ADDRESSES[family])
+    whole = bytearray(range(64))
+    whole[at : at + 2] = bytes(2)
+    whole[at : at + 2] = checksum(pseudo(client, old, protocol, bytes(whole)) + whole).to_bytes(2, "big")
+    changed = packets.readdress(ethernet(family, ip(client, old, protocol, bytes(whole))), destination=new)
+    assert changed is not None
+    assert checksum(pseudo(client, new, protocol, changed[-64:]) + changed[-64:]) == 0
+
+
+ADDRESSES = {4: ("10.0.0.100", "10.0.0.1", "192.0.2.1"), 6: ("fd00::100", "fd00::1", "2001:db8::1")}

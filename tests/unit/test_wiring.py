@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 
 from portlb_app.config import Config, ConfigError, Connector, Link, load
-from portlb_app.config.values import MAX_VIPS
 
 TREE: dict[str, Any] = {
     "switches": {"r": {"dpid": 1, "network": 1}, "a": {"dpid": 2}, "b": {"dpid": 3}},
@@ -126,15 +125,3 @@ def test_servers_on_the_network_side_need_the_only_one() -> None:
     assert mistakes(one_armed) == [
         "servers.x.connector: r:1 is one of several network sides; clients reach all"
     ]
-
-
-def test_every_view_of_every_vip_has_a_number() -> None:
-    """A switch with two links has up to three views, each with groups of its own."""
-    names = [f"v{number}" for number in range(MAX_VIPS // 3 + 1)]
-    vips = {
-        name: {"address": f"10.1.{number >> 8}.{number & 255}", "mac": "02:00:00:00:00:01"}
-        for number, name in enumerate(names, 256)
-    }
-    few = changed(vips=TREE["vips"] | {name: vips[name] for name in names[:-2]})
-    read(few)
-    assert mistakes(changed(vips=TREE["vips"] | vips)) == ["links: with 2 links at one switch, 1365 VIPs are the most"]

@@ -1,0 +1,225 @@
+"""Whether the tables a configuration compiles to can be installed, and read back: counted before any flow is made.
+
+What a switch has room for is in `limits`. Flows are counted from above, as if every server could be reached from every
+switch. The true number is within a tenth of that on a large configuration's one switch, or entrance.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from portlb_app.config.problems import Problem
+from portlb_app.config.values import (
+    Config,
+    Fragments,
+    IcmpErrors,
+    IcmpPolicy,
+    Legacy,
+    Rewrite,
+    Server,
+    Signal,
+    Vip,
+)
+from portlb_app.limits import FLOWS, GROUPS, MAX_VIPS, MESSAGE, METERS_OF_A_KIND
+from portlb_app.packets import Address
+from portlb_app.pipeline import icmp_group, pin_group, pool_group, pool_number
+
+_TRANSPORTS = 3
+_OF_SWITCH = 128
+"""Flows that are no VIP's: misses, sides, the switch's own addresses; links and connectors are counted with VIPs."""
+_ACTION = 16
+"""Bytes of an action that outputs, or sets a MAC address."""
+_ADDRESS = 24
+"""Bytes of an action that sets an IPv6 address."""
+_AROUND = 512
+"""Bytes around the actions of a flow: headers of the flow-mod, its match, its instructions, and of the bundle."""
+
+
+def problems(config: Config) -> Iterator[Problem]:
+    """What there is no room for, each with the path of what to change."""
+    if len(config.vips) > MAX_VIPS:
+        yield Problem("vips", f"has {len(config.vips)} entries; {MAX_VIPS} are the most")
+        return
+    yield from _numbers(config)
+    yield from _meters(config)
+    yield from _messages(config)
+    loads = [_Load.of(config, vip) for vip in config.vips]
+    views = _views(config)
+    for name, (flows, groups) in usage(config).items():
+        by_vip = {load.vip: (load.flows(name, views[name]), load.groups * views[name]) for load in loads}
+        for position, what, total, most in ((0, "flows", flows, FLOWS), (1, "groups", groups, GROUPS)):
+            if total > most:
+                largest = max(by_vip, key=lambda vip: by_vip[vip][position])
+                message = f"the tables of switch {name} would have up to {total} {what}, "
+                message += f"{by_vip[largest][position]} of them for this VIP; {most} are the most"
+                yield Problem(f"vips.{largest}", message)
+
+
+def usage(config: Config) -> dict[str, tuple[int, int]]:
+    """How many flows and groups every switch has, at most."""
+    loads, views = [_Load.of(config, vip) for vip in config.vips], _views(config)
+    return {
+        switch.name: (
+            _OF_SWITCH + sum(load.flows(switch.name, views[switch.name]) for load in loads),
+            1 + sum(load.groups * views[switch.name] for load in loads),
+        )
+        for switch in config.switches
+    }
+
+
+def _views(config: Config) -> dict[str, int]:
+    """From how many sides each switch may see different servers, at most (`topology.View`).
+
+    With several network sides packets take one spanning tree, and come from as many sides as there are network sides
+    beyond; with one they come from neighbours that are nearer to it.
+    """
+    neighbours: dict[str, list[str]] = {switch.name: [] for switch in config.switches}
+    for link in config.links:
+        neighbours[link.one.switch].append(link.other.switch)
+        neighbours[link.other.switch].append(link.one.switch)
+    entered = [switch.name for switch in config.switches if switch.network is not None]
+    if len(entered) != 1:
+        return {name: 1 + min(len(others), len(entered)) for name, others in neighbours.items()}
+    depth = {entered[0]: 0}
+    for name in entered:  # grows on the way
+        nearer = [other for other in neighbours[name] if other not in depth]
+        depth.update(dict.fromkeys(nearer, depth[name] + 1))
+        entered.extend(dict.fromkeys(nearer))
+    return {
+        name: 1 + sum(depth.get(other, 0) <= depth.get(name, 0) for other in others)
+        for name, others in neighbours.items()
+    }
+
+
+# ---- numbers ---------------------------------------------------------------------------------------------------------
+
+
+def _numbers(config: Config) -> Iterator[Problem]:
+    """VIPs and groups are told by numbers, which depend on nobody else's, so two may meet."""
+    views = max(_views(config).values(), default=1)
+    vips: dict[int, str] = {}
+    groups: dict[int, str] = {}
+    for vip in config.vips:
+        path = f"vips.{vip.name}.number"
+        other = vips.setdefault(vip.number, vip.name)
+        if other != vip.name:
+            yield Problem(path, f"{vip.number} is already the number of {other}: give one of them another")
+            continue
+        met = {groups.setdefault(group, vip.name) for group in _groups(vip, views)} - {vip.name}
+        if met:
+            yield Problem(path, f"with {vip.number}, groups have the numbers of {min(met)}'s: give one VIP another")
+
+
+def _groups(vip: Vip, views: int) -> Iterator[int]:
+    is_balanced = IcmpPolicy.BALANCE in {vip.icmp_rest, *(rule.target for rule in vip.icmp_types)}
+    for address in vip.addresses:
+        for view in range(views):
+            number = pool_number(vip.number, view)
+            if is_balanced:
+                yield icmp_group(number, address.version)
+            for pool in vip.redirect_ports:
+                yield pool_group(number, pool.port, address.version)
+                if pool.legacy is Legacy.PIN:
+                    yield pin_group(number, pool.port, address.version)
+
+
+def _meters(config: Config) -> Iterator[Problem]:
+    redirects = [pool for vip in config.vips for pool in vip.redirect_ports]
+    rates = sum(pool.quality.rate is not None for pool in redirects)
+    rates += sum(owned.quality.rate is not None for server in config.servers for owned in server.service_ports)
+    signals = sum(pool.signal is Signal.OPTION for pool in redirects)
+    for count, what in ((rates, "services have a rate"), (signals, "redirect ports have signal: option")):
+        if count > METERS_OF_A_KIND:
+            yield Problem("vips", f"{count} {what}, each with a meter; {METERS_OF_A_KIND} are the most")
+
+
+# ---- sizes of messages -----------------------------------------------------------------------------------------------
+
+
+def _messages(config: Config) -> Iterator[Problem]:
+    """A flow that reaches every server names each of them, and goes to the switch in one message."""
+    for vip in config.vips:
+        servers = config.servers_of(vip)
+        each = {Rewrite.NOTHING: _ACTION, Rewrite.MAC: 3 * _ACTION, Rewrite.ADDRESS: 0}[vip.rewrite]
+        if Fragments.REPLICATE is vip.fragments or IcmpErrors.REPLICATE is vip.icmp_errors:
+            rewritten = {Rewrite.NOTHING: 0, Rewrite.MAC: 2 * _ACTION, Rewrite.ADDRESS: 2 * _ACTION + _ADDRESS}
+            each = max(each, _ACTION + rewritten[vip.rewrite])
+        most = (MESSAGE - _AROUND) // each if each else len(servers)
+        if len(servers) > most:
+            yield Problem(
+                f"vips.{vip.name}",
+                f"has {len(servers)} servers, each of which gets ARP answers or copies; a message to a switch has room "
+                f"for {most}",
+            )
+
+
+# ---- flows -----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Load:
+    """What a VIP brings to the tables of every switch: flows in any case, for each view, for each way down a packet
+    comes, and, by switch, for the servers that are attached there; and groups for each view."""
+
+    vip: str
+    always: int
+    of_view: int
+    of_way: int
+    attached: Mapping[str, int]
+    groups: int
+
+    @classmethod
+    def of(cls, config: Config, vip: Vip) -> _Load:
+        """What this VIP brings."""
+        servers, families, pools = config.servers_of(vip), len(vip.addresses), vip.redirect_ports
+        owned = sum(len(server.service_ports) for server in servers)
+        pinned = [pool for pool in pools if pool.legacy is Legacy.PIN]
+        remembered = sum(2 * len(servers) + len(pool.servers) for pool in pinned)
+        of_plain = [pool for pool in pools if pool.legacy in (Legacy.PIN, Legacy.DEFAULT)]
+        shared = Counter(name for pool in pools for name in pool.servers)
+        of_pool = Counter(name for pool in of_plain for name in pool.servers)
+        names = sum(len(server.service_addresses) for server in servers)
+        attached: Counter[str] = Counter()
+        for server in servers:
+            mine, is_named = shared[server.name], server.service_mac is not None or server.service_label is not None
+            of_tcp = len(pools) - mine if is_named else len(of_plain) - of_pool[server.name]
+            ports = _TRANSPORTS * (len(server.service_ports) + mine) + of_tcp
+            if server.service_mac is not None:
+                ports += len(server.service_ports) + mine + of_tcp
+            if server.name == vip.default_server:
+                ports += _TRANSPORTS * (owned + len(pools)) + 1
+            here = sum(ports + _upstream(vip, server, ip) for ip in vip.addresses) + 2
+            attached[server.connector.switch] += here
+        names += sum(server.service_label is not None for server in servers)
+        macs = sum((server.mac is not None) + 2 * (server.service_mac is not None) for server in servers)
+        peers = sum(5 if own.version == 4 else 12 for server in servers for own in server.addresses)
+        return cls(
+            vip=vip.name,
+            always=families * (_TRANSPORTS * owned + 10) + 9 * names + 2 * macs + peers + 12,
+            of_view=families * (17 + len(vip.icmp_types) + 8 * len(pools) + remembered),
+            of_way=families * 5 + 2 * names + sum(_asked(vip, server) for server in servers),
+            attached=attached,
+            groups=families * (1 + len(pools) + len(pinned)),
+        )
+
+    def flows(self, switch: str, views: int) -> int:
+        """How many flows the VIP has on a switch, at most."""
+        ways = 1 if views == 1 else 1 + views
+        return self.always + self.of_view * views + self.of_way * ways + self.attached.get(switch, 0)
+
+
+def _asked(vip: Vip, server: Server) -> int:
+    """Flows for each way down, for questions about a server's own addresses and answers to them."""
+    if vip.rewrite is Rewrite.NOTHING:
+        return 0
+    own = server.routers or server.addresses
+    return sum(1 if each.version == 4 else 2 for each in own) + 2 * (vip.addresses[-1].version == 6)
+
+
+def _upstream(vip: Vip, server: Server, ip: Address) -> int:
+    """Flows for an address of the VIP, for what an attached server sends beside its ports, and what it asks."""
+    asks = {Rewrite.NOTHING: 2, Rewrite.MAC: 3, Rewrite.ADDRESS: 2 if ip.version == 4 else 5}[vip.rewrite]
+    of_icmp = 5 if ip.version == 4 else 6
+    return of_icmp + 2 + asks + of_icmp * len(server.routers) + len(server.service_addresses)

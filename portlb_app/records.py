@@ -1,0 +1,120 @@
+"""What the log of connections keeps: records, within bounds for all and for each source.
+
+A source is an IPv4 address, or an IPv6 network of 64 bits, whose host has all of its addresses.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from portlb_app.config import Address
+
+
+class How(str, enum.Enum):
+    """How a connection ended."""
+
+    FIN = "fin"
+    RESET = "reset"
+    UNKNOWN = "unknown"
+    """Nothing of its end was seen."""
+
+
+class Client(NamedTuple):
+    """The client's end of connections to a VIP."""
+
+    vip: str
+    address: Address
+    port: int
+
+    @property
+    def source(self) -> int:
+        """The source it counts for, as a number."""
+        if self.address.version == 4:
+            return int(self.address)
+        return int(self.address) >> 64 | 1 << 64
+
+
+class Side(enum.Flag):
+    """Who has closed a connection."""
+
+    CLIENT = enum.auto()
+    SERVER = enum.auto()
+
+
+NEITHER = Side(0)
+BOTH = Side.CLIENT | Side.SERVER
+
+
+@dataclass(slots=True)
+class Record:
+    """One connection. `since` is when it came into its kind, `last` when something was last heard.
+
+    None is what is not known: `opened_on` and `opened` without a SYN; `continued_on`, `closed` and `how` without an
+    end.
+    """
+
+    client: Client
+    since: float
+    last: float
+    opened_on: int | None = None
+    first_number: int | None = None
+    continued_on: int | None = None
+    server: str | None = None
+    opened: float | None = None
+    closed: float | None = None
+    how: How | None = None
+    ended_by: Side = NEITHER
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing more can come of it but repetitions."""
+        return self.how is How.RESET or self.ended_by is BOTH
+
+
+class Records:
+    """Records of one kind, the oldest first: at most `most`, of one source at most `most_of_one`."""
+
+    def __init__(self, most: int, most_of_one: int) -> None:
+        self._most, self._most_of_one = most, most_of_one
+        self._all: dict[int, Record] = {}
+        self._by_source: dict[int, dict[int, Record]] = {}
+
+    def __len__(self) -> int:
+        return len(self._all)
+
+    def __iter__(self) -> Iterator[Record]:
+        return iter(self._all.values())
+
+    def __contains__(self, record: Record) -> bool:
+        return id(record) in self._all
+
+    @property
+    def oldest(self) -> Record | None:
+        """The one that is here longest."""
+        return next(iter(self._all.values()), None)
+
+    def add(self, record: Record) -> Record | None:
+        """Put one in; the one that had to go for it. A source with too many loses its own oldest."""
+        own = self._by_source.get(record.client.source, {})
+        gone = None
+        if len(own) >= self._most_of_one:
+            gone = next(iter(own.values()))
+        elif len(self._all) >= self._most:
+            gone = self.oldest
+        if gone is not None:
+            self.discard(gone)
+        self._all[id(record)] = record
+        self._by_source.setdefault(record.client.source, {})[id(record)] = record
+        return gone
+
+    def discard(self, record: Record) -> None:
+        """Take one out, if it is here."""
+        if self._all.pop(id(record), None) is None:
+            return
+        own = self._by_source[record.client.source]
+        del own[id(record)]
+        if not own:
+            del self._by_source[record.client.source]
