@@ -336,7 +336,7 @@ static __noinline int client_egress_tcp(struct __sk_buff *skb, struct packet *pa
 	sport = client_port_of(entry, segment.sport);
 	if ((entry->flags & (ENDED | WATCHED)) && disturb(entry))
 		return ended_egress(skb, packet, &segment, entry, sport,
-				    entry->state == BOUND ? label_bits(entry) : redirect_bit());
+				    entry->state == BOUND ? label_bits(entry) : redirect_bit(), confirm_bit());
 	note_local(skb, &packet->key, entry, &segment, CLIENT);
 	word = segment.word;
 
@@ -359,6 +359,8 @@ static __noinline int client_egress_tcp(struct __sk_buff *skb, struct packet *pa
 			count(COUNT_no_room);
 		}
 	}
+	if (word & TCP_RST)
+		word |= confirm_bit(); /* a router's, for a port it knows no connection to, has none: see server.h */
 	return rewrite(skb, packet, &segment, sport, port_of(entry->wire), word | label_bits(entry));
 }
 

@@ -30,9 +30,13 @@ static __always_inline bool disturb(struct connection *entry)
 	return __sync_fetch_and_and(&entry->flags, ~WATCHED) & ENDED;
 }
 
-/* What the kernel sends on an ENDED connection; `bits` are the header bits it needs to keep to its server. */
+/*
+ * What the kernel sends on an ENDED connection; `bits` are the header bits it needs to keep to its server, `reset_bit` the
+ * one that a reset has besides.
+ */
 static __always_inline int ended_egress(struct __sk_buff *skb, const struct packet *packet, struct segment *segment,
-					struct connection *entry, __be16 sport, __u16 bits)
+					struct connection *entry, __be16 sport, __u16 bits,
+					__u16 reset_bit)
 {
 	__u16 word = (segment->word & ~TCP_FLAGS) | TCP_ACK | bits;
 	__u32 seq = entry->fin_seq;
@@ -48,7 +52,7 @@ static __always_inline int ended_egress(struct __sk_buff *skb, const struct pack
 	if ((entry->flags & (PROGRAM_CLOSED | UNHEEDED | FIN_REMOTE)) == (PROGRAM_CLOSED | UNHEEDED)) {
 		/* Nobody is there to read what the server sends: what a host says for a closed program (RFC 9293, 3.6). */
 		seq++;
-		word |= TCP_RST;
+		word |= TCP_RST | (entry->state == BOUND ? reset_bit : 0);
 		set(entry, DOUBTFUL);
 	} else if (entry->flags & FIN_ACKED) {
 		seq++;

@@ -431,8 +431,8 @@ static __always_inline void server_follow_client(struct __sk_buff *skb, const st
 }
 
 /*
- * A router refuses packets from a port that it knows no connection to: the client's own reset has CONFIRM until it has
- * heard that port. One that asked by option alone cannot say so.
+ * A router refuses packets from a port that it knows no connection to: the client's own reset to an announced port has
+ * CONFIRM, always, as it may have heard the port and said nothing since. One that asked by option alone cannot say so.
  */
 static __always_inline bool is_middlebox_reset(const struct connection *entry, const struct segment *segment)
 {

@@ -289,6 +289,8 @@ def client_cases(f: Family) -> list[Case]:
         Case("D1 after the server is heard ACKs carry neither bit nor OPT", c.from_client(X, ACK), c.from_client(Y,
              ACK),
              before=c_heard),
+        Case("E2 RST after the server is heard: CONFIRM, for the server may not know it", c.from_client(X, RST | ACK),
+             c.from_client(Y, RST | ACK | CONFIRM), before=c_heard),
         Case("D1 data to Y", c.from_client(X, ACK, data=bytes(1400)), c.from_client(Y, ACK, data=bytes(1400)),
              before=c_heard),
         same("E1 E7 SYN/ACK with CONFIRM and no OPT", c.synack(X, CONFIRM, options=MSS), c_opened, unredirected=1),

@@ -6,6 +6,7 @@ What the wire carries is seen by the peer; the ports in front of the other end a
 from __future__ import annotations
 
 import contextlib
+import re
 import signal
 import socket
 import struct
@@ -21,7 +22,7 @@ from portlb_app.agent import client, loader
 from portlb_app.agent.answer import Answer
 from portlb_app.agent.loader import Programs
 from portlb_app.packets import Segment, bare_ack
-from tests.net.network import ACK, CONFIRM, FIN, REDIRECT, RST, SYN, agent_stats, end, until
+from tests.net.network import ACK, CONFIRM, FIN, REDIRECT, RST, SYN, agent_command, agent_stats, end, until
 from tests.net.peer import Peer
 from tests.net.test_agent_packets import MSS, bare_option, option
 from tests.net.test_agent_sockets import on
@@ -199,11 +200,28 @@ def test_d9_the_server_waits_for_the_clients_new_port(world: World, stack: conte
     assert made.answer() == (SERVICE, 40000) and made.program.recv(9) == b"late"
     peer.say(b"and", port=P)
     assert made.answer() == (SERVICE, P) and made.program.recv(9) == b"and"
+    time.sleep(1.1)  # one announcement a second counts
     announce_own(peer, P2)
     peer.say(b"on", port=P2)
     assert made.answer() == (SERVICE, P2) and made.program.recv(9) == b"on"
     stats = agent_stats(world.server)
     assert (stats["wrong_port"], stats["forged_announcement"], stats["refused_announcement"]) == (0, 0, 0)
+
+
+def test_d9_one_connection_takes_few_places(world: World, stack: contextlib.ExitStack) -> None:
+    """D9: 500 announced ports take one place: one a second counts, and what is announced next takes its place."""
+    made = served(world, stack)
+    made.peer.send(ACK)
+    for port in range(50000, 50500):
+        announce_own(made.peer, port)
+    assert made.answer() == (SERVICE, 40000)
+    time.sleep(1.1)
+    announce_own(made.peer, P)
+    made.peer.say(b"on", port=P)
+    assert made.answer() == (SERVICE, P) and made.program.recv(9) == b"on"
+    said = agent_command(world.server, "stats", "--interface", "eth0", "--format", "prometheus").stdout
+    (places,) = re.findall(r'portlb_agent_entries\{[^}]*map="aliases"[^}]*\} (\d+)', said)
+    assert int(places) <= 2 and agent_stats(world.server)["refused_announcement"] >= 490
 
 
 def test_d9_a_port_that_was_only_announced_may_be_anothers(world: World, stack: contextlib.ExitStack) -> None:

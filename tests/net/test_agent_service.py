@@ -558,7 +558,7 @@ def test_ageing_that_fails_is_tried_again(world: World) -> None:
         "from portlb_app.agent import loader\n"
         "def sweep(programs, left=[1, 1]):\n"
         "    if left: raise OSError(11, f'busy {left.pop()}')\n"
-        "    programs.swept = True\n"
+        "    return 0\n"
         f"loader.Programs.sweep = sweep\n{FAST}"
     )
     service = fast(world, world.client, *CLIENT, program=program)

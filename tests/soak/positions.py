@@ -301,7 +301,7 @@ def forget(role: str, ports: Sequence[int]) -> None:
     library.bpf_map_update_elem.argtypes = [ctypes.c_int, ctypes.c_char_p, ctypes.c_char_p, ctypes.c_uint64]
     wanted = {port.to_bytes(2, "big") for port in ports}
     with loader.agents("eth0") as found:
-        maps = found[role].maps
+        maps = dict(found)[role].maps
         for name in ("connections", "aliases"):
             for key in [key for key, _ in maps[name].entries() if key[32:34] in wanted]:
                 library.bpf_map_delete_elem(maps[name].fd, key)
