@@ -212,6 +212,16 @@ try:
     tables.call("begin", 1)
 except ryu_tables.Lost as lost:
     print(lost)
+ryu_tables.JOB_SECONDS = 60
+tables.call("compile", 1, text, frozenset(), ())
+spawn, missing = ryu_tables.subprocess.Popen, [OSError(24, "no descriptor"), OSError(12, "no memory")]
+ryu_tables.subprocess.Popen = lambda *a, **k: spawn(*a, **k) if not missing else (_ for _ in ()).throw(missing.pop(0))
+before = len(reasons)
+os.kill(tables._process.pid, signal.SIGKILL)
+while len(reasons) < before + 3:
+    hub.sleep(0.01)
+print(*reasons[before + 1:], sep="; ")
+print(tables.call("compile", 1, text, frozenset(), ()).goal)
 tables.close()
 """
 
@@ -221,4 +231,5 @@ def test_a_process_that_dies_or_takes_too_long_is_told_of_and_replaced() -> None
         [sys.executable, "-W", "ignore", "-c", PROGRAM], input=FIG2, capture_output=True, text=True, timeout=120
     )
     expected = ["True", "1 True", "1", "unknown", "begin takes more than 0.2 s"]
+    expected += ["; ".join(f"another one cannot be started: no {what}" for what in ("descriptor", "memory")), "1"]
     assert done.stdout.splitlines() == expected, done.stderr
