@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from portlb_app import compiler
@@ -69,8 +69,11 @@ class Fleet:
         """Wait until all switches are synced; the seconds it took. `seconds`: in which at least one more must be."""
         began = time.monotonic()
         while left := len(self.unsynced()):
-            wait_for(f"fewer than {left} switches are not synced", lambda: len(self.unsynced()) < left, seconds)  # noqa: B023
+            wait_for(f"{left} switches are not synced: another one", self._are_fewer_than(left), seconds)
         return time.monotonic() - began
+
+    def _are_fewer_than(self, number: int) -> Callable[[], bool]:
+        return lambda: len(self.unsynced()) < number
 
     def differing(self, wanted: Mapping[str, SwitchState]) -> list[str]:
         """The switches that hold other flows or groups than these."""
