@@ -53,8 +53,7 @@ class Fleet:
 
     def connect(self) -> None:
         """Give every bridge its controller."""
-        for each in self.config.switches:
-            self.switch.set_controller(each.name, self.controller.target)
+        self.switch.set_controllers((each.name for each in self.config.switches), self.controller.target)
 
     def admin(self, end: object, state: str) -> None:
         """Set the port of a link's end: up or down."""
