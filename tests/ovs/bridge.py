@@ -30,7 +30,7 @@ _COPY = re.compile(
     r"sample\(sample=100\.0%,actions\(meter\(\d+\),userspace\(pid=\d+,controller\(.*,rule_cookie=(0x[0-9a-f]+),"
     r"controller_id=0,max_len=65535\)\)\)\)"
 )
-_SIZED = re.compile(r"^check_pkt_len\(size=\d+,gt\(drop\),le\((.*)\)\)$")
+_SIZED = re.compile(r"^check_pkt_len\(size=\d+,gt\(meter\(\d+\)\),le\((.*)\)\)$")
 """What is done with a frame that is not too large to be handed up."""
 _BUCKET = re.compile(r"bucket=bucket_id:(\d+),(?:weight:(\d+),)?actions=([^ ]*?)(?=,bucket=|$)")
 
@@ -172,11 +172,11 @@ class Bridge:
             assert re.fullmatch(r"meter\(\d+\)#hash\(l4\(\d+\)\)#recirc\(0x[0-9a-f]+\)", "#".join(actions)), text
             return Seen(cookie=int(cookies[-1], 16))
         actions = [action for action in actions if not action.startswith(("meter(", "set(skb_priority(", "ct(zone="))]
+        had = {(f"eth_{end}", mac.hex(":")) for end, mac in (("dst", frame[:6]), ("src", frame[6:12]))}
         if group := re.search(r"^ +group:(\d+)$", text, re.MULTILINE):
             rows = self.rows[int(group[1])]
             hashed = [action.partition("(")[0] for action in actions] == ["hash", "recirc"]
             assert hashed if rows else actions in (["drop"], []), text
-            had = {(f"eth_{end}", mac.hex(":")) for end, mac in (("dst", frame[:6]), ("src", frame[6:12]))}
             buckets = (_bucket(self._remembered(row, int(group[1])), in_port) for row in rows)
             return Seen(frozenset((port, changes - had) for port, changes in buckets), chosen=bool(rows))
         number = {dp: LOCAL if of == "65534" else int(of) for of, dp in _PORT.findall(self.command("dpif/show"))}
@@ -185,7 +185,7 @@ class Bridge:
         answered = False
         for action in actions:
             if action.isdigit():
-                deliveries.add((number[action], frozenset(changed.items())))
+                deliveries.add((number[action], frozenset(changed.items()) - had))
             elif found := re.fullmatch(r"set\((eth|ipv4|ipv6)\((.*)\)\)", action):
                 changed.update(_changes(found[1], found[2]))
             elif re.match(r"set\((arp|nd|nd_ext|icmp|icmpv6)\(", action):
