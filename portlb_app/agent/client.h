@@ -250,22 +250,8 @@ static __always_inline bool is_silent(struct connection *entry, const struct seg
 static __always_inline bool client_rename(struct __sk_buff *skb, const struct packet *packet,
 					  const struct connection *entry, const __u8 *mac, __u32 from, __u32 to)
 {
-	switch (naming_of(from)) {
-	case NAME_ADDRESS:
-		if (!replace_address(skb, packet, DESTINATION, &entry->name.address, &packet->key.vip))
-			return false;
-		break;
-	case NAME_MAC:
-		if (!put_mac(skb, DESTINATION, mac))
-			return false;
-		break;
-	case NAME_LABEL:
-		if (!put_label(skb, 0))
-			return false;
-		break;
-	default:
-		break;
-	}
+	if (!remove_name(skb, packet, DESTINATION, from, &entry->name, mac))
+		return false;
 	return put_name(skb, packet, DESTINATION, to, &entry->name);
 }
 
