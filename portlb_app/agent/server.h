@@ -238,8 +238,12 @@ static __always_inline bool server_settle(struct __sk_buff *skb, const struct ke
 		entry->flags |= FIN_REMOTE;
 	if (find_socket(skb, key, SERVER, &numbers) == NOTHING)
 		entry->flags |= AWAY;
-	if (remember(skb, key, entry, NULL, SERVER))
-		forget_half(half);
+	if (!remember(skb, key, entry, NULL, SERVER))
+		return true;
+	forget_half(half);
+	entry = bpf_map_lookup_elem(&connections, key);
+	if (entry)
+		note_closed(skb, key, entry, SERVER);
 	return true;
 }
 
@@ -668,6 +672,8 @@ static __noinline int server_egress_tcp(struct __sk_buff *skb, struct packet *pa
 		}
 		note_use(entry, &segment);
 		note_numbers(entry, &segment);
+		if (segment.word & TCP_FIN) /* of one whose SYN had data (RFC 7413) */
+			set(entry, FIN_LOCAL);
 	}
 	if (is_synack(&segment))
 		return server_synack(skb, packet, &segment, entry);

@@ -250,6 +250,7 @@ def client_cases(f: Family) -> list[Case]:
     c_heard = (*c_bound, c.from_server(Y, ACK))
     c_plain = (*c_opened, c.synack(X, options=MSS))
     c_unredirected = (*c_opened, c.synack(X, CONFIRM, options=MSS))
+    c_fast = (c.syn(X, data=b"early"), c.synack(X, CONFIRM, ack=ISN + 6, options=option(Y)))
     c_same = (c.syn(SAME), c.synack(SAME, CONFIRM, options=option(SAME)))
 
     def bad_option(description: str, options: bytes) -> Case:
@@ -269,6 +270,10 @@ def client_cases(f: Family) -> list[Case]:
              c_opened, bound=1),
         same("E2 step 2: SYN/ACK for a Fast Open SYN acknowledges its data too",
              c.synack(X, CONFIRM, ack=ISN + 6, options=option(Y)), (c.syn(X, data=b"early"),), bound=1),
+        same("E2 Fast Open: what the server sends before it has the third packet comes from X", c.from_server(X, ACK,
+             ack=ISN + 6, data=b"odd"), c_fast),
+        same("E2 Fast Open: what it sends once it has more does so, where it does not go on at Y", c.from_server(X, ACK,
+             ack=ISN + 9, data=b"odd"), (*c_fast, c.from_client(X, ACK, seq=ISN + 6, data=b"GET")), fallen_back=1),
         Case("E2 step 3: pure ACK goes to Y with CONFIRM, OPT=X", c.from_client(X, ACK),
              c.from_client(Y, ACK | CONFIRM, options=option(X)), before=c_bound),
         Case("E2 step 3: OPT stands behind the options there are", c.from_client(X, ACK, options=TIMESTAMPS),
