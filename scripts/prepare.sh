@@ -24,11 +24,11 @@ if [ -n "$missing" ]; then
 fi
 
 # Mininet is a package of the system's Python, which the environment therefore has to see.
-wanted=$(cat setup.cfg constraints.txt scripts/prepare.sh | sha256sum)
+wanted=$(cat setup.cfg constraints.txt lock.txt scripts/prepare.sh | sha256sum)
 if [ "$(cat .venv/prepared 2>/dev/null)" != "$wanted" ]; then
     echo "making the virtual environment .venv" >&2
     /usr/bin/python3 -m venv --clear --system-site-packages .venv
-    PIP_CONSTRAINT="$PWD/constraints.txt" .venv/bin/pip install --quiet --editable '.[test]'
+    PIP_CONSTRAINT="$PWD/constraints.txt" .venv/bin/pip install --quiet --constraint lock.txt --editable '.[test]'
     echo "$wanted" >.venv/prepared
 fi
 

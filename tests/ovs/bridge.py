@@ -30,6 +30,8 @@ _COPY = re.compile(
     r"sample\(sample=100\.0%,actions\(meter\(\d+\),userspace\(pid=\d+,controller\(.*,rule_cookie=(0x[0-9a-f]+),"
     r"controller_id=0,max_len=65535\)\)\)\)"
 )
+_ANNOUNCED_TO = frozenset(map(bytes.fromhex, ("ffffffffffff", "333300000001", "333300000016")))
+"""Where announcements of VIPs go (`portlb_app.announce`), and nothing that a test sends."""
 _SIZED = re.compile(r"^check_pkt_len\(size=\d+,gt\(drop\),le\((.*)\)\)$")
 """What is done with a frame that is not too large to be handed up."""
 _BUCKET = re.compile(r"bucket=bucket_id:(\d+),(?:weight:(\d+),)?actions=([^ ]*?)(?=,bucket=|$)")
@@ -223,14 +225,15 @@ class Bridge:
         return self.collect()
 
     def collect(self) -> dict[int, list[bytes]]:
-        """What left the bridge since the last time, by port."""
+        """What left the bridge since the last time, by port, but for what a controller announces by itself."""
         result = {}
         for port, path in self._files.items():
             with path.open("rb") as file:
                 file.seek(self._read[port])
                 content = file.read()
             self._read[port] += len(content)
-            frames = _frames(content if self._read[port] > len(content) else content[24:])
+            seen = _frames(content if self._read[port] > len(content) else content[24:])
+            frames = [frame for frame in seen if frame[:6] not in _ANNOUNCED_TO]
             if frames:
                 result[port] = frames
         return result

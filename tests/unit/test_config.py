@@ -616,7 +616,8 @@ HOSTILE = {
     "": "the configuration is a mapping",
     "- 1": "the configuration is a mapping",
     "5": "the configuration is a mapping",
-    "[" * 100_000: f"line 1, column {MAX_DEPTH + 1}: nested deeper than {MAX_DEPTH} levels",
+    "[" * 500: f"line 1, column {MAX_DEPTH + 1}: nested deeper than {MAX_DEPTH} levels",
+    "[" * 100_000: "nest",  # libyaml 0.2.6 gives up by itself where the scanner is 1,000 levels deep
     '{"a":' * 100_000: f"nested deeper than {MAX_DEPTH} levels",
     "- " * 100_000: f"nested deeper than {MAX_DEPTH} levels",
     "a" * (MAX_BYTES + 1): f"the configuration is larger than {MAX_BYTES} bytes",

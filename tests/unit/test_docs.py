@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import re
 from collections import Counter
+from configparser import ConfigParser
 from functools import cache
 from pathlib import Path
 
@@ -120,6 +121,20 @@ def test_flows_are_up_to_date(scenario: Path) -> None:
 def test_there_are_scenarios() -> None:
     """So that the test above has something to look at."""
     assert SCENARIOS
+
+
+def test_the_lock_pins_all_that_is_required() -> None:
+    """What setup.cfg asks for has one version in lock.txt, and one that setup.cfg allows to be there at all."""
+    lock = [line for line in (ROOT / "lock.txt").read_text().splitlines() if not line.startswith("#")]
+    pinned = dict(line.split("==") for line in lock)
+    assert len(pinned) == len(lock)
+    metadata = ConfigParser()
+    metadata.read(ROOT / "setup.cfg")
+    required = metadata["options"]["install_requires"] + metadata["options.extras_require"]["test"]
+    names = [re.match(r"[A-Za-z0-9._-]+", line.strip()) for line in required.splitlines() if line.strip()]
+    assert len(names) > 10
+    assert {found[0].lower() for found in names if found} <= pinned.keys()
+    assert tuple(map(int, pinned["eventlet"].split("."))) >= (0, 40, 3), "CVE-2025-58068"
 
 
 def test_switches_are_attached_out_of_band() -> None:
