@@ -27,7 +27,7 @@ class Untrusted(AgentError):
 def check_loopback(address: str, port: int, url: str) -> None:
     """Check the far end of a connection to a controller that speaks plain http; Untrusted unless it may answer.
 
-    It may on loopback, on a port that only root may open, or if root or this process's user listens there. (A connection
+    It may on loopback, on a port that only root may open, or if root or the agent's user listens there. (A connection
     does not tell: of one that its program has closed the kernel knows no user.)
     """
     host = ip_address(address.partition("%")[0])

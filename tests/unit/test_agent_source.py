@@ -195,7 +195,7 @@ def test_a_unix_socket(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     [
         (0o755, True, None),
         (0o1777, True, None),
-        (0o1777, False, "anybody may make .*/ours, and who owns it is neither root nor the agent's user"),
+        (0o1777, False, "anybody may make .*, and who owns it is neither root nor the agent's user"),
         (0o777, True, "may write there: chmod go-w it"),
     ],
 )
