@@ -563,6 +563,8 @@ class Reconciler:
         if switch is None or not switch.connected or switch.in_flight != to:
             return None
         switch.in_flight = ""
+        if self._trial:
+            self._trial.progressed(dpid, self._now)
         return switch
 
     def _begin(self, switch: _Switch, plan: Steps | None) -> None:
