@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import gc
 import json
+import pickle
+import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import pytest
 
-from portlb_app.config import Config, Connector, Link, Switch
+from portlb_app import ryu_worker
+from portlb_app.config import Config, Connector, Link, Quality, Switch
 from portlb_app.openflow import Flow, Meter, Output, SwitchState, ToMeter, match
 from portlb_app.pipeline import COOKIE
 from portlb_app.plan import Plan, Step, diff
@@ -185,6 +190,44 @@ print(*reasons[before + 1:], sep="; ")
 print(tables.call("compile", 1, text, frozenset(), ()).goal)
 tables.close()
 """
+
+
+def test_a_configuration_arrives_without_garbage_collection() -> None:
+    """It would take ten times as long, in which the loop does nothing else."""
+    seen: list[str] = []
+
+    def count(phase: str, _: object) -> None:
+        seen.append(phase)
+
+    data = pickle.dumps([Quality(dscp=number) for number in range(20_000)], pickle.HIGHEST_PROTOCOL)
+    one, other = socket.socketpair()
+    with one, other:
+        writer = threading.Thread(target=other.sendall, args=(len(data).to_bytes(8, "big") + data,))
+        writer.start()
+        gc.callbacks.append(count)
+        try:
+            assert len(ryu_worker.receive(one)) == 20_000
+        finally:
+            gc.callbacks.remove(count)
+            writer.join()
+    assert len(seen) <= 4 and gc.isenabled()
+
+
+def test_the_process_imports_nothing_from_the_current_directory(tmp_path: Path) -> None:
+    """That may be anybody's."""
+    (tmp_path / "ctypes.py").write_text("raise SystemExit('imported')\n")
+    here = Path(__file__).parents[2]
+    program = (
+        "import sys, eventlet, eventlet.wsgi, os\n"
+        f"sys.path[:] = [{str(here)!r}, *(each for each in sys.path if each)]\n"
+        "eventlet.monkey_patch(thread=False)\neventlet.wsgi.ALREADY_HANDLED = object()\n"
+        f"from portlb_app import ryu_tables\nos.chdir({str(tmp_path)!r})\n"
+        "print(ryu_tables.start().first(sys.stdin.read())[1].goal)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", program], input=FIG2, capture_output=True, text=True, timeout=60
+    )
+    assert done.stdout == "1\n", done.stderr
 
 
 def test_a_process_that_dies_or_takes_too_long_is_told_of_and_replaced() -> None:
