@@ -13,9 +13,9 @@ import re
 import select
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -178,19 +178,21 @@ def test_many_connections_at_once(world4: World) -> None:
 def test_a_busy_connection_is_closed_when_its_answer_has_come(world4: World) -> None:
     """D5: a download in progress arrives whole; the connection is closed behind it, and curl's next one goes to Z."""
     world4.agents()
-    world4.store("large", 15 * MEGABYTE)
-    curl = world4.client.popen(
-        "curl", "-sS", "-m", "30", "--limit-rate", "3M", "-w", "%{size_download} %{local_port}\\n", "-o", "/dev/null",
-        world4.url(path="large"), "-o", "/dev/null", world4.url(), stdout=subprocess.PIPE, text=True,
-    )  # fmt: skip
-    until(lambda: agent_stats(world4.client)["confirmed"] == 1, "the download has begun")
-    began = time.monotonic()
-    done = world4.redirect("--from", f":{Y}", "--to", str(Z))
-    assert done.returncode == 0 and time.monotonic() - began > 1, done.stdout
-    assert curl.stdout is not None
-    sizes = [line.split() for line in curl.stdout.read().splitlines()]
-    assert [int(size) for size, _ in sizes] == [15 * MEGABYTE, 4]
-    assert agent_stats(world4.client)["steered"] == (sizes[0][1] != sizes[1][1])
+    wanted = world4.store("large", 50 * MEGABYTE)
+    second = world4.network.directory / "second"
+    words = ("-w", "%{stderr}%{local_port}\\n", "-o", "-", world4.url(), "-o", str(second))
+    with (world4.network.directory / "ports").open("w+") as ports, ThreadPoolExecutor() as side:
+        download = world4.download("large", 8 * MEGABYTE, *words, stderr=ports)
+        until(lambda: agent_stats(world4.client)["confirmed"] == 1, "the download has begun")
+        redirect = side.submit(world4.redirect, "--from", f":{Y}", "--to", str(Z))
+        until(lambda: agent_stats(world4.client)["reopen"] == 1, "the client is told")
+        assert not redirect.done()
+        assert download.finish() == wanted
+        assert redirect.result().returncode == 0, redirect.result().stdout
+        ports.seek(0)
+        first, other = ports.read().split()
+    assert second.read_text() == "odd\n"
+    assert agent_stats(world4.client)["steered"] == (first != other)
 
 
 def test_an_answer_that_comes_in_flights_is_whole() -> None:
@@ -244,25 +246,15 @@ def test_d8_in_place_during_a_transfer(world: World, direction: str) -> None:
     """D8: five moves during a transfer of 100 MB change no byte."""
     world.agents()
     wanted = world.store("large", 100 * MEGABYTE)
-    got: list[object] = []
-    if direction == "down":
-        work = threading.Thread(target=lambda: got.append(world.fetch_digest("large", "--limit-rate", "20M")))
-    else:
-        work = threading.Thread(target=lambda: got.append(world.upload("large")))
-        world.router.run("tc", "qdisc", "add", "dev", "right", "root", "tbf", "rate", "160mbit", "burst", "100k",
-                         "limit", "1m")  # fmt: skip
-    work.start()
+    begin = world.download if direction == "down" else world.slow_upload
+    transfer = begin("large", 20 * MEGABYTE)
     until(lambda: agent_stats(world.client)["confirmed"] == 1, "the transfer has begun")
     for number in range(5):
         here, there = (Y, Z) if number % 2 == 0 else (Z, Y)
         done = world.redirect("--from", f":{here}", "--to", str(there), "--in-place")
         assert (done.returncode, done.stdout) == (0, "1 connection: 1 followed\n"), done.stderr
-    assert work.is_alive()
-    work.join()
-    if direction == "down":
-        assert got == [wanted]
-    else:
-        assert got == [0]
+    assert transfer.finish() == wanted
+    if direction == "up":
         assert hashlib.md5((world.network.directory / "stored").read_bytes()).hexdigest() == wanted
     assert agent_stats(world.client)["moved"] == agent_stats(world.server)["server_moved"] == 5
 
@@ -336,12 +328,8 @@ def test_d9_to_a_port_the_path_does_not_let_through(world: World, rule: str) -> 
     world.agents()
     echo, (local,) = opened(world)
     wanted = world.store("large", 40 * MEGABYTE)
-    got: list[str] = []
-    work = threading.Thread(
-        target=lambda: got.append(world.fetch_digest("large", "--limit-rate", "5M", "--local-port", "5000"))
-    )
     world.lose(rule)
-    work.start()
+    download = world.download("large", 5 * MEGABYTE, "--local-port", "5000")
     until(lambda: agent_stats(world.client)["confirmed"] == 2, "the download has begun")
     words = ("move", "--interface", "eth0", "--timeout", "2")
     began = time.monotonic()
@@ -349,8 +337,7 @@ def test_d9_to_a_port_the_path_does_not_let_through(world: World, rule: str) -> 
         done = agent_command(world.client, *words, "--local-port", str(port), "--to", to)
         assert (done.returncode, done.stdout) == (1, "1 connection: 1 timed out\n"), done.stderr
         assert echo.ask() == "yes"
-    work.join(timeout=20)
-    assert got == [wanted] and time.monotonic() - began < 18
+    assert download.finish() == wanted and time.monotonic() - began < 18
     assert echo.ask() == "yes"
     assert agent_stats(world.client)["own_port_moved"] == 0
     assert {each["client_wire"] for each in world.record(world.client) if each["state"] == "bound"} == {local}
@@ -374,18 +361,12 @@ def test_d9_during_a_transfer(world4: World) -> None:
     """D9: an upload and a download each move from port to port, and no byte is lost."""
     world4.agents()
     wanted = world4.store("large", 50 * MEGABYTE)
-    got: list[str] = []
-    work = threading.Thread(
-        target=lambda: got.append(world4.fetch_digest("large", "--limit-rate", "10M", "--local-port", "5000"))
-    )
-    work.start()
+    download = world4.download("large", 10 * MEGABYTE, "--local-port", "5000")
     until(lambda: agent_stats(world4.client)["confirmed"] == 1, "the download has begun")
     for port in (999, 998, 997):
         done = agent_command(world4.client, "move", "--interface", "eth0", "--local-port", "5000", "--to", str(port))
         assert (done.returncode, done.stdout) == (0, "1 connection: 1 followed\n"), done.stderr
-    assert work.is_alive()
-    work.join(timeout=30)
-    assert got == [wanted]
+    assert download.finish() == wanted
     assert agent_stats(world4.server)["client_moved"] >= 3
 
 

@@ -11,7 +11,6 @@ import json
 import signal
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -147,20 +146,16 @@ def test_fast_open(world: World) -> None:
 
 def test_kill_and_restart_during_a_download(world: World) -> None:
     """E2 D1: both agents die with SIGKILL and come back; the connection stays on Y and loses nothing."""
-    wanted = world.store("large", 24 * MEGABYTE)
+    wanted = world.store("large", 50 * MEGABYTE)
     agents = world.agents()
-    digests = []
     with world.network.capture(world.client, "tcp", "and", "greater", "54") as segments:
-        download = threading.Thread(target=lambda: digests.append(world.fetch_digest("large", "--limit-rate", "8M")))
-        download.start()
+        download = world.download("large", 8 * MEGABYTE)
         until(lambda: agent_stats(world.client)["confirmed"] == 1, "the download has begun")
         for agent in agents:
             assert end(agent, signal.SIGKILL) == -signal.SIGKILL
         assert agent_stats(world.client)["confirmed"] == 1  # the filters hold programs and maps
         world.agents()
-        assert download.is_alive()
-        download.join()
-    assert digests == [wanted]
+        assert download.finish() == wanted
     assert set(world.ports(segments[2:])) == {Y}
     stats = agent_stats(world.client)
     assert (stats["syn_marked"], stats["confirmed"], stats["from_old_port"]) == (1, 1, 0)
@@ -217,18 +212,14 @@ def test_lost_third_ack(world: World) -> None:
 def test_lost_entry(world: World) -> None:
     """E2: a server that has forgotten its connections in the middle of a download: the static table answers."""
     agent = world.agents()[1]
-    wanted = world.store("large", 16 * MEGABYTE)
-    digests = []
-    download = threading.Thread(target=lambda: digests.append(world.fetch_digest("large", "--limit-rate", "8M")))
-    download.start()
+    wanted = world.store("large", 50 * MEGABYTE)
+    download = world.download("large", 8 * MEGABYTE)
     until(lambda: agent_stats(world.client)["confirmed"] == 1, "the download has begun")
     world.lose("drop")  # without an agent the server would answer packets to Y with a reset
     assert end(agent) == 0
     world.server_agent()
     world.keep()
-    assert download.is_alive()
-    download.join()
-    assert digests == [wanted]
+    assert download.finish() == wanted
     assert agent_stats(world.server)["rebuilt"] == 1
 
 

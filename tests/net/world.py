@@ -13,6 +13,7 @@ import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 from portlb_app.packets import Segment
 from tests.net.network import (
@@ -24,6 +25,7 @@ from tests.net.network import (
     server_agent,
     web_server,
 )
+from tests.net.transfer import Transfer
 
 VIPS = {4: "10.0.2.100", 6: "fd00:2::100"}
 CLIENTS = {4: "10.0.1.1", 6: "fd00:1::1"}
@@ -117,6 +119,16 @@ class World:
             digest.update(chunk)
         assert end(curl) == 0
         return digest.hexdigest()
+
+    def download(self, name: str, rate: int, *words: str, **options: Any) -> Transfer:
+        """Begin to download a file from port X, so many bytes a second; it lasts until the test says so."""
+        size = (self.network.directory / name).stat().st_size
+        return Transfer(self.client, self.url(path=name), *words, size=size, rate=rate, **options)
+
+    def slow_upload(self, name: str, rate: int) -> Transfer:
+        """Begin to PUT a file to port X, as a download."""
+        path = self.network.directory / name
+        return Transfer(self.client, self.url(path="stored"), size=path.stat().st_size, rate=rate, upload=path)
 
     def upload(self, name: str, patience: int = 60) -> int:
         """PUT a file to port X; return curl's exit code."""

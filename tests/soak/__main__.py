@@ -13,11 +13,16 @@ _ENDS = "sys.exit(main())"
 """How a soak ends; what else is here are parts of soaks."""
 
 
+def soaks() -> list[str]:
+    """The names of all soaks."""
+    here = sorted(Path(__file__).parent.glob("*.py"))
+    return [path.stem for path in here if path.read_text().rstrip().endswith(_ENDS)]
+
+
 def main(names: list[str]) -> int:
     """Run them in processes of their own, and say which failed."""
     failed = []
-    here = sorted(Path(__file__).parent.glob("*.py"))
-    for name in names or [path.stem for path in here if path.read_text().rstrip().endswith(_ENDS)]:
+    for name in names or soaks():
         print(f"\n=== {name}", flush=True)
         if subprocess.run((sys.executable, "-m", f"tests.soak.{name}")).returncode:
             failed.append(name)

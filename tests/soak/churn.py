@@ -63,8 +63,11 @@ def _same(programs: Programs, packet: Packet, wanted: Packet) -> None:
     assert (result.verdict, result.packet) == (PASS, wanted.frame), "a connection is not translated any more"
 
 
-def run(seconds: float, rate: float, opened: int, room: int = CONNECTIONS) -> str:
-    """Have connections come and go; AssertionError if one is turned away or lost. Return figures."""
+def run(seconds: float, rate: float, opened: int, room: int = CONNECTIONS) -> int:
+    """Have connections come and go, and print figures; AssertionError if one is turned away or lost.
+
+    Return how many came beside those that stay.
+    """
     clients = Programs("client", client.settings(VIPS), room)
     servers = Programs("server", server.settings(MAPPING), room)
     kept = [Pair(number) for number in range(room // 2)]
@@ -96,10 +99,11 @@ def run(seconds: float, rate: float, opened: int, room: int = CONNECTIONS) -> st
     clients.close()
     servers.close()
     came = number - len(kept)
-    return (
+    print(
         f"{came} connections in {seconds:.0f} s ({came / seconds:.0f} a second), {opened} open at once beside "
         f"{len(kept)} that stayed, {room} places; client and server: {figures}"
     )
+    return came
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -109,7 +113,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--rate", type=float, default=5000.0)
     parser.add_argument("--open", type=int, default=1000, dest="opened")
     arguments = parser.parse_args(argv)
-    print(run(arguments.seconds, arguments.rate, arguments.opened))
+    run(arguments.seconds, arguments.rate, arguments.opened)
     return 0
 
 

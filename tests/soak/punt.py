@@ -13,6 +13,7 @@ import argparse
 import json
 import resource
 import struct
+import sys
 import time
 import warnings
 from collections import Counter
@@ -24,7 +25,7 @@ from portlb_app.config import load
 from portlb_app.connlog import ENDED, OPEN, PARTIAL
 from portlb_app.fragments import WAITING_BYTES
 from portlb_app.limits import LARGEST_FRAME, MESSAGE
-from portlb_app.pipeline import COOKIE, HANDED_UP, ROWS, Reason, cookie
+from portlb_app.pipeline import HANDED_UP, ROWS, Reason, cookie
 from portlb_app.punt import Punt
 from tests import wire
 
@@ -216,16 +217,16 @@ def packet_in(cookie: int, in_port: int, register: int, frame: bytes) -> bytes:
     return struct.pack("!BBHI", 6, 10, min(8 + len(body), MESSAGE), 0) + body
 
 
-def main() -> None:
-    """Run as long as asked, and print the figures."""
+def main() -> int:
+    """Run as long as asked, and print the figures. AssertionError if a promise does not hold."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--frames", type=int, default=1_000_000)
     parser.add_argument("--seconds", type=float, default=600.0)
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args()
     print(run(options.frames, options.seconds, options.seed))
+    return 0
 
 
 if __name__ == "__main__":
-    assert COOKIE
-    main()
+    sys.exit(main())
