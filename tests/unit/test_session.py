@@ -1,6 +1,6 @@
-"""What is said to one switch, if its answers come late, twice, or for ever. In a process of its own: Ryu patches Python.
+"""What is said to one switch, if its answers come late, twice, or for ever.
 
-The switch and the process with the tables are played by the program.
+In a process of its own: Ryu patches Python. The switch and the process with the tables are played by the program.
 """
 
 from __future__ import annotations
