@@ -26,5 +26,3 @@ METERS = 11 * METERS_OF_A_KIND
 """Meters of ours in one switch: for services' rates, and for ten reasons to hand packets up."""
 GROUPS = 1 << 16
 """Groups of ours in one switch; each has up to 256 buckets."""
-READ = 1 << 27
-"""Bytes of flows, and bytes of groups, that a switch may tell of itself: `FLOWS` take half of it."""

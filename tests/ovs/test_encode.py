@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from random import Random
 
 import pytest
 from ryu.ofproto import ofproto_v1_5_parser as parser
@@ -11,11 +10,9 @@ from ryu.ofproto import ofproto_v1_5_parser as parser
 from portlb_app import ryu_encode, ryu_wire
 from portlb_app.compiler import compile
 from portlb_app.config import load
-from portlb_app.config.capacity import group_bytes
 from portlb_app.openflow import Flow, Match, SwitchState, match
 from portlb_app.pipeline import COOKIE
 from portlb_app.plan import Plan, Step, diff
-from tests import generate, trees
 
 SCENARIOS = sorted((Path(__file__).parents[2] / "flows").glob("*/lb.yaml"))
 
@@ -43,19 +40,6 @@ def test_every_scenario(path: Path) -> None:
             assert ryu_encode.messages(plan.bundle, 1000, 7) == by_ryu(Plan(plan.bundle), 1000, 7)
             assert ryu_encode.messages(plan.before, 5, None) == by_ryu(Plan(plan.before), 5, None)
             assert ryu_encode.messages(plan.after, 6, None) == by_ryu(Plan(plan.after), 6, None)
-
-
-def test_groups_are_as_large_as_was_counted() -> None:
-    """What a configuration is refused for (`config.capacity`): on one switch and on several, rewritten or not."""
-    sizes = set()
-    for number in range(10):
-        random = Random(f"group bytes/{number}")
-        for config in (generate.configuration(random), trees.tree(random).spread):
-            for name, state in compile(config).items():
-                steps = [Step("add", group) for group in state.groups]
-                assert len(ryu_encode.messages(steps, 1, None)) <= group_bytes(config)[name]
-                sizes |= {len(ryu_encode.messages([step], 1, None)) for step in steps}
-    assert max(sizes) > 256 * 72 and min(sizes) < 256 * 40, "there are large ones and small ones among them"
 
 
 def test_what_was_read_and_is_none_of_ours() -> None:
