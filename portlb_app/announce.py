@@ -16,8 +16,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
 
-from portlb_app import packets, topology
-from portlb_app.compiler.place import Place, places
+from portlb_app import packets
+from portlb_app.compiler.place import Place, Placement
 from portlb_app.config import Address, Config, Link, Rewrite
 from portlb_app.openflow import CONTROLLER, Action, Output
 from portlb_app.pipeline import link_local
@@ -77,6 +77,7 @@ class Announcer:
         self._held: dict[int, Held] = {}
         self._claims: dict[int, frozenset[Claim]] = {}
         self._changed: set[int] = set()
+        self._placement: Placement | None = None
         self._due: list[tuple[float, int, Claim]] = []
 
     def changing(self, dpid: int) -> None:
@@ -87,7 +88,7 @@ class Announcer:
         """What switches shall say now (seconds of a clock that only grows), by what each of them holds."""
         fresh = [dpid for dpid, held in holding.items() if not held.is_same(self._held.get(dpid))]
         for dpid in fresh[:SWITCHES_AT_ONCE]:
-            claims = frozenset(_claims(holding[dpid], dpid))
+            claims = frozenset(_claims(self._places(holding[dpid], dpid)))
             known = self._claims.get(dpid, frozenset() if dpid in self._changed else claims)
             self._held[dpid], self._claims[dpid] = holding[dpid], claims
             self._changed.discard(dpid)
@@ -102,13 +103,15 @@ class Announcer:
                 for frame in announcements(claim):
                     yield Announcement(dpid, CONTROLLER, (Output(claim.port),), frame)
 
+    def _places(self, held: Held, dpid: int) -> tuple[Place, ...]:
+        if self._placement is None or not self._placement.is_for(held.config, held.down):
+            self._placement = Placement(held.config, held.down)
+        return self._placement.on(dpid)
 
-def _claims(held: Held, dpid: int) -> Iterator[Claim]:
+
+def _claims(here: Iterable[Place]) -> Iterator[Claim]:
     """What a switch answers for, and where: at its network side, and at servers whose gateway may be the VIP."""
-    switch = next((each for each in held.config.switches if each.dpid == dpid), None)
-    if switch is None:
-        return
-    for place in places(held.config, topology.of(held.config, held.down), switch):
+    for place in here:
         ports = {place.network} if place.is_entrance else set()
         if place.vip.rewrite is Rewrite.ADDRESS:
             ports |= {server.connector.port for server in place.attached}

@@ -317,7 +317,13 @@ class Busy:
     """Not tried: another configuration is on trial."""
 
 
-Outcome = Live | RefusedBySwitches | LostSwitches | TimedOut | Mistaken | NotComputed | NoSwitch | Busy | Outdated
+@dataclass(frozen=True)
+class Ended:
+    """The controller ended before it was known what becomes of it: the file is as it was."""
+
+
+_NotTried = Mistaken | NotComputed | NoSwitch | Busy | Outdated
+Outcome = Live | RefusedBySwitches | LostSwitches | TimedOut | Ended | _NotTried
 
 
 @dataclass(frozen=True)

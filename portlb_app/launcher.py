@@ -10,11 +10,11 @@ from __future__ import annotations
 import argparse
 import gc
 import logging
-import logging.handlers
 import resource
 import signal
 import ssl
 import sys
+import time
 import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,16 +22,20 @@ from typing import TYPE_CHECKING
 from portlb_app import flags
 from portlb_app.config.problems import printable
 from portlb_app.events import Configuration
+from portlb_app.log_writer import LogWriter
 from portlb_app.reconciler import Reconciler
 from portlb_app.store import ConfigFile
 
 if TYPE_CHECKING:
+    from portlb_app.ryu_files import Files
     from portlb_app.ryu_listener import OpenFlowListener
 
 ECHO_SECONDS = 5.0
 UNANSWERED_ECHOES = 2
 """A switch that answers none of so many echo requests is gone."""
 SIGNAL_SECONDS = 0.2
+END_SECONDS = 2.0
+"""How long the end waits until all are answered that wait for what becomes of a configuration."""
 
 DESCRIPTORS = 1 << 16
 """Open files the controller asks for: one for each switch; it takes what it may have."""
@@ -50,13 +54,15 @@ def run(path: Path, options: argparse.Namespace) -> int:
     if problem := flags.complete(options):
         return _fail(_WRONG_INPUT, problem)
     _begin_log(options)
+    received: set[int] = set()
+    signal.signal(signal.SIGHUP, lambda caught, _: received.add(caught))  # until all is ready, it would end the process
     file = ConfigFile(path)
     file.remove_left_over()
     text = file.read()
     _prepare_ryu()
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(most, DESCRIPTORS) if most >= 0 else DESCRIPTORS, most))
-    return _serve(file, text, options)
+    return _serve(file, text, options, received)
 
 
 class _Line(logging.Formatter):
@@ -69,8 +75,7 @@ class _Line(logging.Formatter):
 
 def _begin_log(options: argparse.Namespace) -> None:
     """Log to standard error or a file, which may be moved away and is made anew then; OSError."""
-    file = options.log_file
-    handler = logging.handlers.WatchedFileHandler(file) if file else logging.StreamHandler(sys.stderr)
+    handler = LogWriter(Path(options.log_file) if options.log_file else None)
     handler.setFormatter(_Line("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     logging.basicConfig(level=logging.DEBUG if options.verbose else logging.INFO, handlers=[handler])
     if not options.verbose:
@@ -107,21 +112,22 @@ def _tls(options: argparse.Namespace) -> ssl.SSLContext | None:
     return ryu_tls.context(options.ctl_cert, options.ctl_privkey, options.ca_certs) if options.ctl_cert else None
 
 
-def _renew_tls(listener: OpenFlowListener, options: argparse.Namespace) -> None:
+def _renew_tls(listener: OpenFlowListener, options: argparse.Namespace, files: Files) -> None:
     """Read certificates and keys again, for connections from now on; those that can't be used change nothing."""
     try:
-        listener.tls = _tls(options)
+        listener.tls = files.start(lambda: _tls(options)).wait()
     except OSError as error:
         _LOG.error("--ctl-cert, --ctl-privkey or --ca-certs are not read again, the ones before stay: %s", error)
 
 
-def _serve(file: ConfigFile, text: str, options: argparse.Namespace) -> int:
+def _serve(file: ConfigFile, text: str, options: argparse.Namespace, received: set[int]) -> int:
     from ryu.base.app_manager import AppManager
     from ryu.controller import ofp_handler
     from ryu.lib import hub
 
     from portlb_app import ryu_tables, ryu_threads
     from portlb_app.ryu_app import Controller, log_notices
+    from portlb_app.ryu_files import Files
     from portlb_app.ryu_listener import OpenFlowListener
     from portlb_app.ryu_rest import Rest
 
@@ -150,12 +156,12 @@ def _serve(file: ConfigFile, text: str, options: argparse.Namespace) -> int:
     manager = AppManager.get_instance()
     manager.load_apps(["ryu.controller.ofp_handler"])
     reconciler = Reconciler(Configuration(text, config), compiled, options.resync_interval)
-    controller = manager.instantiate(Controller, reconciler, tables, file, door)
+    files = Files()
+    controller = manager.instantiate(Controller, reconciler, tables, file, files, door)
     ryu_threads.spawn_forever("the REST interface", rest.serve, controller)
     threads = [*manager.instantiate_apps(), *(each for app in manager.applications.values() for each in app.threads)]
 
-    received: set[int] = set()
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+    for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda caught, _: received.add(caught))
     if not options.ca_certs and not flags.is_loopback(host):
         _LOG.warning("whoever reaches %s port %d can claim to be a switch: see --ca-certs", host, door.port)
@@ -170,11 +176,16 @@ def _serve(file: ConfigFile, text: str, options: argparse.Namespace) -> int:
         hub.sleep(SIGNAL_SECONDS)
         if signal.SIGHUP in received:
             received.discard(signal.SIGHUP)
-            _renew_tls(door, options)
+            if options.ctl_cert:
+                ryu_threads.spawn("who reads certificates again", _renew_tls, door, options, files)
             controller.reload()
         failed = ryu_threads.failures() or tuple("a thread of Ryu's" for thread in threads if thread.dead)
         if failed:
             return _fail(_FAILED, f"{', '.join(failed)} ended; the log says why")
+    controller.end()
+    deadline = time.monotonic() + END_SECONDS
+    while rest.is_waited_for and time.monotonic() < deadline:
+        hub.sleep(0.01)
     _LOG.info("ended by a signal; the switches go on as they are")
     return 0
 

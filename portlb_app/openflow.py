@@ -13,7 +13,7 @@ import enum
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, lru_cache
 from ipaddress import IPv4Address, IPv6Address
 from types import MappingProxyType
 from typing import Literal
@@ -198,15 +198,21 @@ class Match:
 def match(**fields: int | IPv4Address | IPv6Address | tuple[int, int]) -> Match:
     """A match from keywords; a tuple is (value, mask). KeyError or ValueError for what is no field or doesn't fit."""
     entries: list[tuple[str, int, int | None]] = []
-    for name, given in fields.items():
+    for name, full in _in_order(tuple(fields)):
+        given = fields[name]
         value, mask = given if isinstance(given, tuple) else (int(given), None)
-        full = (1 << FIELDS[name].bits) - 1
         if mask == full:
             mask = None
         if value & ~full or (mask is not None and (mask & ~full or value & ~mask)):
             raise ValueError(f"{name}: {value:#x} with mask {mask} does not fit {FIELDS[name].bits} bits")
         entries.append((name, value, mask))
-    return Match(tuple(sorted(entries, key=lambda entry: _ORDER[entry[0]])))
+    return Match(tuple(entries))
+
+
+@lru_cache(maxsize=1024)
+def _in_order(names: tuple[str, ...]) -> tuple[tuple[str, int], ...]:
+    """Fields in the order of `FIELDS`, each with its mask of all bits. Matches have few combinations of fields."""
+    return tuple((name, (1 << FIELDS[name].bits) - 1) for name in sorted(names, key=_ORDER.__getitem__))
 
 
 @dataclass(frozen=True, order=True)
@@ -407,6 +413,18 @@ class Flow:
     actions: tuple[Action, ...]
     cookie: int
     reason: str = field(default="", compare=False)
+
+    def __hash__(self) -> int:
+        """Worked out once: a flow of a large network is in some sets, one after the other."""
+        known: int | None = self.__dict__.get("_hash")
+        if known is None:
+            known = hash((self.table, self.priority, self.match, self.actions, self.cookie))
+            object.__setattr__(self, "_hash", known)
+        return known
+
+    def __getstate__(self) -> dict[str, object]:
+        """Without the hash: another process has other hashes of text."""
+        return {name: value for name, value in self.__dict__.items() if name != "_hash"}
 
     @property
     def key(self) -> FlowKey:

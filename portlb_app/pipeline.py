@@ -466,8 +466,8 @@ def flow(
     table: Table, priority: Priority, match: Match, actions: tuple[Action, ...], cookie: int, reason: str
 ) -> Flow:
     """A flow that keeps to its table's declaration; PipelineError if it does not."""
-    undeclared = {name for name, _, _ in match} - table.fields
-    if undeclared:
+    if not all([name in table.fields for name, _, _ in match.fields]):
+        undeclared = {name for name, _, _ in match} - table.fields
         raise PipelineError(f"{table.name} does not declare {', '.join(sorted(undeclared))}")
     if priority is Priority.MISS and match.fields:
         raise PipelineError(f"{table.name}: a miss matches everything")

@@ -31,10 +31,10 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
-from portlb_app import announce, packets, topology
+from portlb_app import announce, packets
 from portlb_app.compiler.fragment import ping_target
 from portlb_app.compiler.legacy import to_plain
-from portlb_app.compiler.place import Place, address_in, places, without
+from portlb_app.compiler.place import Place, Placement, address_in, without
 from portlb_app.compiler.redirect import to_pool, to_row
 from portlb_app.config import (
     Address,
@@ -138,6 +138,9 @@ _DROPPED = _Verdict((), Fate.DROPPED)
 _UNKNOWN = _Verdict((), Fate.UNKNOWN)
 _ABSENT = _Verdict((), Fate.ABSENT)
 
+SWITCHES_AT_ONCE = 4
+"""Switches whose VIPs are worked out at a time when the configuration is another."""
+
 Counts = Mapping[tuple[Reason, Fate], int]
 _Rewrite = Callable[[bytes, Address], bytes | None]
 """Puts an address into a frame; None if that cannot be done."""
@@ -162,6 +165,7 @@ class Punt:
         self._config: Config | None = None
         self._down: frozenset[Link] = frozenset()
         self._connected: set[int] = set()
+        self._coming: Placement | None = None
         self._places: dict[int, tuple[Place, ...]] = {}
         self._sites: dict[tuple[int, int], list[_Site]] = {}
         self._trackers: dict[int, Tracker[_Verdict]] = {}
@@ -192,15 +196,25 @@ class Punt:
 
         What was remembered of fragments under another one is forgotten.
         """
+        while not self.adopt_more(config, down):
+            pass
+
+    def adopt_more(self, config: Config, down: frozenset[Link] = frozenset()) -> bool:
+        """Do a few milliseconds' work for that. Whether this is the configuration by which packets are judged."""
         if config is self._config and down == self._down:
-            return
+            return True
+        if self._coming is None or not self._coming.is_for(config, down):
+            self._coming = Placement(config, down)
+        if not self._coming.go_on(SWITCHES_AT_ONCE):
+            return False
         for tracker in self._trackers.values():
             self._counts[Reason.FRAGMENT, Fate.UNKNOWN] += len(list(tracker.expire(math.inf)))
         self._config, self._down = config, down
-        graph = topology.of(config, down)
-        self._places = {switch.dpid: tuple(places(config, graph, switch)) for switch in config.switches}
+        self._places = {switch.dpid: self._coming.on(switch.dpid) for switch in config.switches}
+        self._coming = None
         self._trackers.clear()
         self._find_sites()
+        return True
 
     def _find_sites(self) -> None:
         homes: dict[int, dict[str, tuple[int, Place]]] = {}

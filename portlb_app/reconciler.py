@@ -456,6 +456,11 @@ class Reconciler:
             switch.plan = None
             return
         switch.plan, switch.aim, switch.by = read.plan, read.goal, "read"
+        if read.surplus:
+            self._log("warning", f"{self._name(switch.dpid)} has {read.surplus} that nothing asks for: to be removed")
+        if read.foreign:
+            text = f"{read.foreign} of somebody else, whose numbers are needed: to be overwritten"
+            self._log("warning", f"{self._name(switch.dpid)} has {text}")
         if not read.plan:
             self._seen_synced(switch)
         elif obeyed:

@@ -5,6 +5,9 @@ A refusal that is the peer's fault is an offence. A host has `GRACE` of them fre
 offence doubles the time for which the host's connections are closed at once, up to `MOST_SECONDS`. That is also the
 longest an honest switch behind the same address waits once the offences end. Connections that are up stay up.
 
+The same holds for a datapath id whose connections end as soon as they are there: each would cost a line of the log and
+the beginning of a read, hundreds of times a second.
+
 The /64 of an IPv6 address is one host: whoever has one address of it has all.
 """
 
@@ -42,6 +45,10 @@ def address_text(address: tuple[Any, ...]) -> str:
     """A socket address as text: host and port."""
     host, port = address[:2]
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def _switch(dpid: int) -> str:
+    return f"switch {dpid:#x}"
 
 
 @dataclass(slots=True)
@@ -93,6 +100,18 @@ class Refusals:
             return False
         self._count += 1
         return True
+
+    def left_at_once(self, address: tuple[Any, ...], dpid: int, is_configured: bool, now: float) -> None:
+        """A switch was there for hardly any time. One that does that again and again waits, whatever its host.
+
+        For one that is not configured its host waits, which may name any number of them.
+        """
+        self._offend(_switch(dpid) if is_configured else host_of(address), now)
+
+    def wait_of(self, dpid: int, now: float) -> float:
+        """Seconds for which a switch is not taken because it came and went too often."""
+        offender = self._offenders.get(_switch(dpid))
+        return 0.0 if offender is None else max(0.0, offender.until - now)
 
     def _offend(self, host: str, now: float) -> None:
         offender = self._offenders.setdefault(host, _Offender())

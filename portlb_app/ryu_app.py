@@ -29,6 +29,7 @@ from portlb_app.events import (
     Command,
     Compile,
     ConfigProposed,
+    Ended,
     Event,
     Forget,
     GoalCompiled,
@@ -50,11 +51,12 @@ from portlb_app.messages import ErrorMessage, Reply
 from portlb_app.punt import Punt, Send
 from portlb_app.reconciler import Reconciler
 from portlb_app.ryu_channel import SwitchChannel
+from portlb_app.ryu_files import Files, Pending, Slow
 from portlb_app.ryu_listener import OpenFlowListener
 from portlb_app.ryu_punt import Desk
 from portlb_app.ryu_session import SwitchSession
 from portlb_app.ryu_tables import Lost, TablesProcess
-from portlb_app.store import ConfigFile, StoreError
+from portlb_app.store import ConfigFile, Staged, StoreError
 
 TICK_SECONDS = 0.25
 PORT_SECONDS = 0.02
@@ -80,17 +82,19 @@ class Controller(app_manager.RyuApp):  # type: ignore[misc]
     OFP_VERSIONS = [messages.VERSION]
 
     def __init__(
-        self, reconciler: Reconciler, tables: TablesProcess, file: ConfigFile, door: OpenFlowListener
+        self, reconciler: Reconciler, tables: TablesProcess, file: ConfigFile, files: Files, door: OpenFlowListener
     ) -> None:
         super().__init__()
         self._reconciler = reconciler
         self._tables = tables
         self._file = file
+        self._files = files
         self._door = door
         self._sessions: dict[int, SwitchSession] = {}
         self._tickets = itertools.count(1)
         self._waiting: dict[int, Callable[[Outcome], None]] = {}
         self._reload = hub.Event()
+        self._is_ending = False
         self._punt = Punt(ryu_wire.fits)
         self._announcer = Announcer()
         self._desks: dict[int, Desk] = {}
@@ -198,7 +202,8 @@ class Controller(app_manager.RyuApp):  # type: ignore[misc]
             case Load() | Compile():
                 ryu_threads.spawn("who waits for what is compiled", self._compute, command)
             case Answer(ticket, outcome):
-                self._waiting.pop(ticket)(outcome)
+                if ended := self._waiting.pop(ticket, None):  # else the controller ends, and nobody waits
+                    ended(outcome)
             case Log(level, text):
                 _LOG.log(logging.getLevelName(level.upper()), "%s", text)
 
@@ -245,23 +250,33 @@ class Controller(app_manager.RyuApp):  # type: ignore[misc]
 
     def replace(self, proposal: api.Proposal) -> api.Response:
         """Make a configuration live and save it."""
-        unsaved: list[StoreError] = []
-
-        def save() -> None:
-            try:
-                staged.commit()
-            except StoreError as error:
-                unsaved.append(error)
-
+        saving: list[Pending[None]] = []
+        if self._is_ending:
+            return api.failure(503, "the controller ends; nothing was changed")
         try:
-            staged = self._file.stage(proposal.text)
-        except StoreError as error:
+            staged = self._files.start(lambda: self._file.stage(proposal.text), Staged.discard).wait()
+        except (StoreError, Slow) as error:
             return api.failure(500, f"{error}; nothing was changed")
-        with staged:
-            outcome = self._outcome(self._proposed(proposal.text, proposal.precondition, proposal.unverified), save)
-        if unsaved:
-            return api.failure(500, f"the configuration is live, but not saved: {unsaved[0]}")
+        proposed = self._proposed(proposal.text, proposal.precondition, proposal.unverified)
+        outcome = self._outcome(proposed, lambda: saving.append(self._files.start(staged.commit)))
+        try:
+            for each in saving or [self._files.start(staged.discard)]:
+                each.wait()
+        except StoreError as error:
+            return api.failure(500, f"the configuration is live, but not saved: {error}")
+        except Slow as error:
+            if saving:
+                return api.failure(500, f"the configuration is live, but nobody knows whether it is saved: {error}")
         return api.answer(outcome, self.view)
+
+    def end(self) -> None:
+        """Answer everybody who waits for what becomes of a configuration: that will not be known any more."""
+        self._is_ending = True
+        waiting, self._waiting = self._waiting, {}
+        if waiting:
+            _LOG.warning("a configuration is on trial: its switches may hold a part of it until portlb starts again")
+        for ended in waiting.values():
+            ended(Ended())
 
     def reload(self) -> None:
         """Make the configuration file live again soon, because somebody edited it. Once, if this is called again."""
@@ -276,7 +291,7 @@ class Controller(app_manager.RyuApp):  # type: ignore[misc]
                 hub.sleep(TICK_SECONDS)
             self._reload.clear()
             try:
-                text = self._file.read()
+                text = self._files.start(self._file.read_again).wait()
             except (OSError, UnicodeDecodeError) as error:
                 self._not_reloaded(error)
                 continue
@@ -287,6 +302,8 @@ class Controller(app_manager.RyuApp):  # type: ignore[misc]
                 self._not_reloaded(outcome.mistakes)
             elif isinstance(outcome, NotComputed):
                 self._not_reloaded(outcome.reason)
+            elif isinstance(outcome, Ended):
+                return
             else:
                 level = logging.INFO if isinstance(outcome, Live) else logging.ERROR
                 _LOG.log(level, "%s is read again: %s", self._file.path, outcome)

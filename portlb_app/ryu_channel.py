@@ -56,6 +56,10 @@ class Refusal(Exception):
     """The connection is not wanted, by the peer's fault; str() says why."""
 
 
+class TooOften(Refusal):
+    """A switch comes and goes; its host is not to blame."""
+
+
 class SwitchChannel(Datapath):  # type: ignore[misc]
     """One connection: Ryu's `Datapath` with a receive loop that trusts nothing. `serve` runs it to its end.
 
@@ -106,7 +110,7 @@ class SwitchChannel(Datapath):  # type: ignore[misc]
         try:
             self._read()
         except (Refusal, Malformed) as fault:
-            self.drop(str(fault), is_offence=True)
+            self.drop(str(fault), is_offence=not isinstance(fault, TooOften))
         except OSError as error:
             _LOG.debug("%s: %s", address_text(self.address), error)
         except Exception as error:

@@ -136,6 +136,11 @@ class Listener:
         self._clients[connection] = Client(connection)
         return connection, address
 
+    @property
+    def is_answering(self) -> bool:
+        """Whether a client takes an answer just now."""
+        return any(each.phase is Phase.ANSWER for each in self._clients.values())
+
     def client(self, connection: Any) -> Client:
         """What is known of a connection."""
         return self._clients[connection]

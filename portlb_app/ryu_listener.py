@@ -26,7 +26,7 @@ from portlb_app import ryu_accept, ryu_tls
 from portlb_app.api import RefusedConnections
 from portlb_app.messages import ErrorMessage, Reply
 from portlb_app.refusals import Refusals, address_text, host_of
-from portlb_app.ryu_channel import Refusal, SwitchChannel
+from portlb_app.ryu_channel import Refusal, SwitchChannel, TooOften
 
 HANDSHAKE_SECONDS = 10.0
 PENDING = 256
@@ -37,6 +37,9 @@ UNKNOWN = 8
 """Switches that are connected, but not in the configuration."""
 ECHO_SECONDS = 2.0
 """How long a switch has to answer an echo request while another one claims its datapath id."""
+
+SHORT_SECONDS = 0.5
+"""A connection that ends within this time of its accept was of no use to anybody."""
 
 _LOG = logging.getLogger("portlb.guard")
 
@@ -148,9 +151,13 @@ class OpenFlowListener:
     @contextmanager
     def _registered(self, channel: SwitchChannel) -> Iterator[None]:
         """Forget the datapath id that a channel was admitted with when it ends."""
+        began = time.monotonic()
         try:
             yield
         finally:
+            if channel.id is not None and time.monotonic() - began < SHORT_SECONDS:
+                is_configured = self.is_configured(channel.id)
+                self._refusals.left_at_once(channel.address, channel.id, is_configured, time.monotonic())
             if channel.id is not None and self._channels.get(channel.id) is channel:
                 del self._channels[channel.id]
 
@@ -158,6 +165,8 @@ class OpenFlowListener:
         """Let a channel have a datapath id; Refusal if it may not. It waits while another channel is asked for it."""
         if self._binds_dpid:
             self._check_certificate(channel, dpid)
+        if wait := self._refusals.wait_of(dpid, time.monotonic()):
+            raise TooOften(f"switch {dpid:#x} comes and goes; it is not taken for {wait:.1f} s")
         while (other := self._channels.get(dpid)) is not None:
             if other.answers_echo(ECHO_SECONDS):
                 raise Refusal(

@@ -25,6 +25,7 @@ TURN = 32
 OWED = 1024
 """Packets to send for which nobody waits: fragments whose first did not come."""
 
+_ADOPTING = hub.Semaphore(1)
 _LOG = logging.getLogger("portlb.punt")
 
 
@@ -91,14 +92,19 @@ class Desk:
 
     def _work(self) -> None:
         """Judge and send the next packets."""
-        live = self._live()
-        self._punt.adopt(live.config, live.down)
+        self._adopt()
         now = time.monotonic()
         out = [message for _ in range(min(TURN, len(self._owed))) for message in self._sent([self._owed.popleft()])]
         for message in self._backlog.take(TURN):
             out += self._judged(message, now)
         if out:
             self.datapath.send(b"".join(out))
+
+    def _adopt(self) -> None:
+        """Have packets judged by the live configuration. One desk works for that; all others wait for it."""
+        with _ADOPTING:
+            while not self._punt.adopt_more((live := self._live()).config, live.down):
+                hub.sleep(0)
 
     def _judged(self, message: bytes, now: float) -> list[bytes]:
         """The messages that a packet-in leads to. An error of ours costs this packet only, and is logged once."""

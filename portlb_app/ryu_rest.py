@@ -36,6 +36,11 @@ class Rest:
         """The TCP port it listens on."""
         return int(self._listener.getsockname()[1])
 
+    @property
+    def is_waited_for(self) -> bool:
+        """Whether somebody waits to hear what became of a configuration."""
+        return self._proposals > 0 or self._listener.is_answering
+
     def serve(self, controller: Controller) -> None:
         """Answer requests about `controller` for ever."""
 
@@ -81,6 +86,10 @@ def _request(environ: dict[str, Any]) -> api.Request | api.Response:
     method = environ["REQUEST_METHOD"]
     if int(environ.get("CONTENT_LENGTH") or 0) > api.MAX_BODY:
         return api.failure(413, f"a configuration has at most {api.MAX_BODY} bytes")
+    if method == "PUT" and environ.get("HTTP_CONTENT_ENCODING", "identity").lower() != "identity":
+        return api.failure(415, "a configuration comes as it is, without Content-Encoding; nothing was changed")
+    if method == "PUT" and "HTTP_CONTENT_RANGE" in environ:
+        return api.failure(400, "a configuration is replaced whole, there is no Content-Range; nothing was changed")
     try:
         body = environ["wsgi.input"].read(api.MAX_BODY + 1) if method == "PUT" else b""
     except BadRequest as bad:

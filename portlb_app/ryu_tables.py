@@ -110,7 +110,11 @@ class TablesProcess:
         ours, theirs = socket.socketpair()
         with theirs:
             command = [sys.executable, "-m", ryu_worker.__name__, str(theirs.fileno())]
-            self._process = subprocess.Popen(command, stdin=subprocess.DEVNULL, pass_fds=[theirs.fileno()])
+            try:
+                self._process = subprocess.Popen(command, stdin=subprocess.DEVNULL, pass_fds=[theirs.fileno()])
+            except OSError:
+                ours.close()
+                raise
         self._connection = ours
 
     def _do(self, job: _Job) -> None:
@@ -137,13 +141,21 @@ class TablesProcess:
     def _restart(self, begun: list[_Job], reason: str) -> None:
         """What waits is not done by a process that does not know what was told the one before."""
         self.close()
+        self._lose(begun, reason)
+        while True:
+            hub.sleep(self._pause)
+            self._pause = min(2 * self._pause, LONGEST_PAUSE)
+            try:
+                self._start()
+                return
+            except OSError as error:  # no descriptor, process or memory left
+                self._lose([], f"another one cannot be started: {error.strerror}")
+
+    def _lose(self, begun: list[_Job], reason: str) -> None:
         waiting, self._jobs = [*begun, *self._jobs], deque()
         self.on_lost(reason)
         for each in waiting:
             each.answer.send_exception(Lost(reason))
-        hub.sleep(self._pause)
-        self._pause = min(2 * self._pause, LONGEST_PAUSE)
-        self._start()
 
 
 def start() -> TablesProcess:

@@ -38,8 +38,19 @@ class StoreError(Exception):
 def read_text(path: Path) -> str:
     """The text of a configuration file, cut where no configuration is valid any more; OSError, UnicodeDecodeError."""
     with open(path, "rb") as file:
-        text = file.read(MAX_BYTES + 1)
+        return _decoded(file.read(MAX_BYTES + 1))
+
+
+def _decoded(text: bytes) -> str:
     return text.decode(errors="replace" if len(text) > MAX_BYTES else "strict")
+
+
+def _open_regular(path: str, flags: int) -> int:
+    handle = os.open(path, flags | os.O_NONBLOCK)
+    if stat.S_ISREG(os.fstat(handle).st_mode):
+        return handle
+    os.close(handle)
+    raise OSError(errno.EINVAL, "it is no regular file")
 
 
 class ConfigFile:
@@ -56,6 +67,11 @@ class ConfigFile:
     def read(self) -> str:
         """The text of the file; OSError or UnicodeDecodeError if there is none."""
         return read_text(self._given)
+
+    def read_again(self) -> str:
+        """The same while the controller runs, when nobody would fill a pipe that has taken the file's place."""
+        with open(self._given, "rb", opener=_open_regular) as file:
+            return _decoded(file.read(MAX_BYTES + 1))
 
     def stage(self, text: str) -> Staged:
         """Write `text` next to the file and to the disk; StoreError if that, or replacing the file, is impossible."""

@@ -13,18 +13,23 @@ Pure: a job is a method, and the bytes of switches are read and written by a `Co
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
 from portlb_app import compiler, config, topology
+from portlb_app.compiler.memo import Memo
 from portlb_app.config import Config, ConfigError, Link, Problem
 from portlb_app.limits import FLOWS, GROUPS, METERS
 from portlb_app.openflow import Flow, Group, Meter, SwitchState
+from portlb_app.pipeline import is_ours
 from portlb_app.plan import Plan, Step, Verb, apply, diff
 
 SHOWN = 3
 """Steps of a plan that are told as text."""
+SHOWN_NUMBERS = 10
+"""Numbers of groups, and of meters, that are told as text."""
 
 Kind = Literal["flows", "groups", "meters", "metered"]
 """What a description from a switch is about; ``metered``: how many packets meters have dropped."""
@@ -78,8 +83,41 @@ class Compiled:
 
 
 @dataclass(frozen=True)
+class Entries:
+    """Some entries of a switch: how many flows, and the numbers of groups and meters."""
+
+    flows: int = 0
+    groups: tuple[int, ...] = ()
+    meters: tuple[int, ...] = ()
+
+    def __bool__(self) -> bool:
+        return bool(self.flows or self.groups or self.meters)
+
+    def __str__(self) -> str:
+        words = [f"{self.flows} flow{'s' * (self.flows != 1)}"] if self.flows else []
+        for noun, numbers in (("group", self.groups), ("meter", self.meters)):
+            if numbers:
+                named = ", ".join(map(hex, numbers[:SHOWN_NUMBERS])) + ", …" * (len(numbers) > SHOWN_NUMBERS)
+                words.append(f"{noun}{'s' * (len(numbers) != 1)} {named}")
+        return " and ".join(words)
+
+    @classmethod
+    def of(cls, whats: Sequence[Flow | Group | Meter]) -> Entries:
+        """What there is to know about some entries."""
+        return cls(
+            sum(isinstance(each, Flow) for each in whats),
+            tuple(each.number for each in whats if isinstance(each, Group)),
+            tuple(each.number for each in whats if isinstance(each, Meter)),
+        )
+
+
+@dataclass(frozen=True)
 class Read:
-    """What a switch holds: counts, what of it is not as it was left (`drift`), and the plan to the goal."""
+    """What a switch holds: counts, what of it is not as it was left (`drift`), and the plan to the goal.
+
+    `surplus`: what the plan removes, and the switch was not told since it connected. `foreign`: groups and meters
+    without our mark that the plan overwrites, because it needs their numbers.
+    """
 
     flows: int
     groups: int
@@ -88,6 +126,8 @@ class Read:
     plan: Steps
     goal: int
     metered: Mapping[int, int] = field(default_factory=dict)
+    surplus: Entries = Entries()
+    foreign: Entries = Entries()
 
 
 @dataclass(frozen=True)
@@ -136,9 +176,11 @@ class Codec(Protocol):
 # ---- the jobs --------------------------------------------------------------------------------------------------------
 
 
-def compiled(configuration: Config, down: frozenset[Link]) -> dict[int, tuple[Target, SwitchState]]:
+def compiled(
+    configuration: Config, down: frozenset[Link], memo: Memo | None = None
+) -> dict[int, tuple[Target, SwitchState]]:
     """What every switch shall hold while these links are down, by datapath id."""
-    states, graph = compiler.compile(configuration, down), topology.of(configuration, down)
+    states, graph = compiler.compile(configuration, down, memo), topology.of(configuration, down)
     made = {}
     for switch in configuration.switches:
         state = states[switch.name]
@@ -172,11 +214,11 @@ class Tables:
         self,
         codec: Codec,
         load: Callable[[str], Config] = config.load,
-        compile: Callable[[Config, frozenset[Link]], dict[int, tuple[Target, SwitchState]]] = compiled,  # noqa: A002
+        compile: Callable[[Config, frozenset[Link]], dict[int, tuple[Target, SwitchState]]] | None = None,  # noqa: A002
     ) -> None:
         self._codec = codec
         self._load = load
-        self._compile = compile
+        self._compile = compile or functools.partial(compiled, memo=Memo())
         self._loaded: dict[str, Config] = {}
         self._goals: dict[int, dict[int, tuple[Target, SwitchState]]] = {}
         self._goal = 0
@@ -213,9 +255,11 @@ class Tables:
         return Compiled(goal, targets, plans)
 
     def _planned(self, dpid: int, switch: _Switch, held: SwitchState) -> Steps:
-        desired = self._goals.get(self._goal, {}).get(dpid, (None, SwitchState()))[1]
-        switch.plan, switch.sent_of_plan = diff(held, desired), False
+        switch.plan, switch.sent_of_plan = diff(held, self._desired(dpid)), False
         return Steps.of(switch.plan)
+
+    def _desired(self, dpid: int) -> SwitchState:
+        return self._goals.get(self._goal, {}).get(dpid, (None, SwitchState()))[1]
 
     # ---- what switches hold ----
 
@@ -255,10 +299,15 @@ class Tables:
     def see(self, dpid: int, seen: SwitchState, metered: Mapping[int, int] | None = None) -> Read:
         """This is what a switch holds."""
         switch = self._switches.setdefault(dpid, _Switch())
-        drift = 0 if switch.held is None else len(diff(seen, switch.held).steps)
+        before = switch.held
+        drift = 0 if before is None else len(diff(seen, before).steps)
         switch.held = seen
         plan = self._planned(dpid, switch, seen)
-        return Read(len(seen.flows), len(seen.groups), len(seen.meters), drift, plan, self._goal, metered or {})
+        surplus, foreign = _surplus(switch.plan, before), _foreign(switch.plan, seen)
+        if not plan and seen == (desired := self._desired(dpid)):
+            switch.held = desired  # once in memory, and the next plan compares the same objects
+        counts = len(seen.flows), len(seen.groups), len(seen.meters)
+        return Read(*counts, drift, plan, self._goal, metered or {}, surplus, foreign)
 
     # ---- what switches are told ----
 
@@ -298,6 +347,24 @@ class Tables:
         if dpid not in self._switches:
             raise Unknown
         return self._switches[dpid]
+
+
+def _surplus(plan: Plan, before: SwitchState | None) -> Entries:
+    """What a plan removes, but for what the switch held before it was read."""
+    before = before or SwitchState()
+    known = (before.flows, before.groups, before.meters)
+    removed = [step.what for step in plan.steps if step.verb == "delete"]
+    return Entries.of([what for what in removed if not any(what in held for held in known)])
+
+
+def _foreign(plan: Plan, seen: SwitchState) -> Entries:
+    """Groups and meters that a plan changes, and that lack our mark."""
+    changed = [step.what for step in plan.steps if step.verb == "modify"]
+    held: list[Group | Meter] = [
+        *(seen.group_by_number[what.number] for what in changed if isinstance(what, Group)),
+        *(seen.meter_by_number[what.number] for what in changed if isinstance(what, Meter)),
+    ]
+    return Entries.of([what for what in held if not is_ours(what)])
 
 
 def _text(step: Step) -> str:

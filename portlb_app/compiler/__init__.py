@@ -31,6 +31,7 @@ from portlb_app.compiler import (
     transit,
     upstream,
 )
+from portlb_app.compiler.memo import Memo
 from portlb_app.compiler.place import Place, places
 from portlb_app.config import Config, Link, Switch
 from portlb_app.openflow import CopyToController, Flow, SwitchState, ToMeter
@@ -71,8 +72,15 @@ _MISS: dict[str, tuple[str | None, str]] = {
 }
 
 
-def compile(config: Config, down: frozenset[Link] = frozenset()) -> dict[str, SwitchState]:  # noqa: A001
-    """The desired state of every switch of the configuration, by its name, while these links are down."""
+def compile(  # noqa: A001
+    config: Config, down: frozenset[Link] = frozenset(), memo: Memo | None = None
+) -> dict[str, SwitchState]:
+    """The desired state of every switch of the configuration, by its name, while these links are down.
+
+    With the `memo` of a compilation before, what both have in common is not made again.
+    """
+    memo = memo or Memo()
+    memo.begin()
     graph = topology.of(config, down)
     rates, meters = quality.meters(config), quality.punt_meters(config)
     ends = {end for link in config.links for end in link}
@@ -80,7 +88,8 @@ def compile(config: Config, down: frozenset[Link] = frozenset()) -> dict[str, Sw
 
     def here(switch: Switch) -> Iterator[Place]:
         for place in places(config, graph, switch):
-            yield replace(place, rates=rates.get(place.vip.name, {}) if place.is_entrance else {}, meters=meters)
+            own = rates.get(place.vip.name, {}) if place.is_entrance else {}
+            yield replace(place, rates=own, meters=meters, memo=memo)
 
     def links(switch: Switch) -> list[int]:
         return sorted(end.port for end in ends if end.switch == switch.name)

@@ -7,7 +7,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from portlb_app.config import Address, Config, Forwarding, Legacy, RedirectPort, Rewrite, Server, Switch, Vip
+from portlb_app import topology as topologies
+from portlb_app.compiler.memo import Memo
+from portlb_app.config import Address, Config, Forwarding, Legacy, Link, RedirectPort, Rewrite, Server, Switch, Vip
 from portlb_app.openflow import IN_PORT, Action, Meter, Output, SetField
 from portlb_app.pipeline import OF_ALL_VIPS, VIEW, Family, Reason, Side, pool_number, vip_number
 from portlb_app.selection import rows_among
@@ -43,6 +45,7 @@ class Place:
     """The meters of its services with a rate, by kind of port and port."""
     meters: Mapping[tuple[Reason, str, int], Meter] = field(default_factory=dict)
     """The meters of what is handed up, by reason, VIP and port."""
+    memo: Memo = field(default_factory=Memo, compare=False, repr=False)
 
     @cached_property
     def servers(self) -> tuple[Server, ...]:
@@ -270,6 +273,35 @@ def places(config: Config, topology: Topology, switch: Switch) -> Iterator[Place
                 is_linked=bool(config.links),
                 datapath=switch.datapath,
             )
+
+
+class Placement:
+    """The VIPs on every switch of a configuration while these links are down, worked out a few switches at a time.
+
+    A switch takes about a millisecond in a large network, so all of them at once would be felt.
+    """
+
+    def __init__(self, config: Config, down: frozenset[Link]) -> None:
+        self.config, self.down = config, down
+        self._topology = topologies.of(config, down)
+        self._left = {switch.dpid: switch for switch in config.switches}
+        self._known: dict[int, tuple[Place, ...]] = {}
+
+    def is_for(self, config: Config, down: frozenset[Link]) -> bool:
+        """Whether it is about this object of a configuration: to compare two of 10,000 ports takes a while."""
+        return config is self.config and down == self.down
+
+    def on(self, dpid: int) -> tuple[Place, ...]:
+        """The VIPs on one switch; none if the configuration does not name it."""
+        if (switch := self._left.pop(dpid, None)) is not None:
+            self._known[dpid] = tuple(places(self.config, self._topology, switch))
+        return self._known.get(dpid, ())
+
+    def go_on(self, most: int) -> bool:
+        """Work out at most so many more switches. Whether all are known."""
+        for dpid in list(self._left)[:most]:
+            self.on(dpid)
+        return not self._left
 
 
 def vip_numbers(names: Iterable[str]) -> dict[str, int]:

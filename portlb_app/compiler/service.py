@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from portlb_app.compiler.place import Place
 from portlb_app.compiler.quality import treat
 from portlb_app.config import Address
-from portlb_app.openflow import IP_TCP, Flow, match
+from portlb_app.openflow import IP_TCP, Action, Flow, match
 from portlb_app.pipeline import (
     CONFIRM_BIT,
     LABEL,
@@ -36,25 +36,38 @@ def flows(place: Place) -> Iterator[Flow]:
     other name of a server.
     """
     shared = {pool.port for pool in place.vip.redirect_ports}
-    reason = "a service port: its one owner gets it (U1, E1, D1, X4)"
     for address in place.vip.addresses:
         yield from _named(place, address)
         ip = family(address)
         for server in place.every if place.is_entrance else place.servers:
             delivered = place.deliver(server.name, ip)
-            for owned in server.service_ports:
-                actions = (*treat(place, "service", owned.port, owned.quality), *delivered)
-                for name, protocol in TRANSPORTS:
-                    if protocol == IP_TCP and owned.port in shared:
-                        continue
-                    yield flow(
-                        SERVICE,
-                        Priority.SPECIFIC,
-                        match(**ip.to(address), ip_proto=protocol, **{f"{name}_dst": owned.port}),
-                        actions if delivered else (),
-                        cookie(Reason.SERVICE, place.number, owned.port),
-                        reason,
-                    )
+            ports = tuple(
+                (
+                    owned.port,
+                    owned.port in shared,
+                    (*treat(place, "service", owned.port, owned.quality), *delivered) if delivered else (),
+                )
+                for owned in server.service_ports
+            )
+            yield from place.memo.get(_owned, place.number, address, ports)
+
+
+def _owned(number: int, vip: Address, ports: tuple[tuple[int, bool, tuple[Action, ...]], ...]) -> tuple[Flow, ...]:
+    """The flows of one server: its service ports, each with whether it is shared, and what is done with packets."""
+    ip = family(vip)
+    return tuple(
+        flow(
+            SERVICE,
+            Priority.SPECIFIC,
+            match(**ip.to(vip), ip_proto=protocol, **{f"{name}_dst": port}),
+            actions,
+            cookie(Reason.SERVICE, number, port),
+            "a service port: its one owner gets it (U1, E1, D1, X4)",
+        )
+        for port, is_shared, actions in ports
+        for name, protocol in TRANSPORTS
+        if protocol != IP_TCP or not is_shared
+    )
 
 
 def _named(place: Place, vip: Address) -> Iterator[Flow]:

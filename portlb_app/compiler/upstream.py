@@ -67,18 +67,14 @@ def _from_server(place: Place, server: Server, ip: Family) -> Iterator[Flow]:
     pinned_ports = {pool.port for pool in pinned(place)}
     owned = {each.port: each.quality for each in server.service_ports}
     any_transport = _ports(place, server)
-    for port, shared in (any_transport | _tcp_ports(place, server)).items():
-        for name, protocol in TRANSPORTS if port in any_transport else TRANSPORTS[:1]:
-            quality = shared if protocol == IP_TCP else owned.get(port, shared)  # as on the way down
-            is_pinned = protocol == IP_TCP and port in pinned_ports
-            yield flow(
-                UPSTREAM,
-                Priority.EXCEPTION,
-                match(**source, ip_proto=protocol, **{f"{name}_src": port}),
-                (*mark(quality), *(followed if is_pinned else up)),
-                cookie(Reason.OWN_PORT, place.number, port),
-                "a server answers from a port it owns or shares",
-            )
+    answering = tuple(
+        (
+            *(port, (*mark(shared), *(followed if port in pinned_ports else up))),
+            (*mark(owned.get(port, shared)), *up) if port in any_transport else None,  # as on the way down
+        )
+        for port, shared in (any_transport | _tcp_ports(place, server)).items()
+    )
+    yield from place.memo.get(_from_ports, place.number, tuple(source.items()), answering)
     for icmp_type in ip.from_servers:
         yield flow(
             UPSTREAM,
@@ -120,6 +116,27 @@ def _from_server(place: Place, server: Server, ip: Family) -> Iterator[Flow]:
             cookie(Reason.UNKNOWN_PORT, place.number),
             "the default server answers from ports nobody has",
         )
+
+
+def _from_ports(
+    number: int,
+    source: tuple[tuple[str, int], ...],
+    ports: tuple[tuple[int, tuple[Action, ...], tuple[Action, ...] | None], ...],
+) -> tuple[Flow, ...]:
+    """The ports of one server, each with what is done with TCP, and with other transports (None: it has only TCP)."""
+    return tuple(
+        flow(
+            UPSTREAM,
+            Priority.EXCEPTION,
+            match(**dict(source), ip_proto=protocol, **{f"{name}_src": port}),
+            actions,
+            cookie(Reason.OWN_PORT, number, port),
+            "a server answers from a port it owns or shares",
+        )
+        for port, of_tcp, of_others in ports
+        for name, protocol in TRANSPORTS
+        if (actions := of_tcp if protocol == IP_TCP else of_others) is not None
+    )
 
 
 def _as_named(place: Place, server: Server, ip: Family) -> Iterator[Flow]:

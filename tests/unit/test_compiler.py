@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from portlb_app import compiler
+from portlb_app.compiler.memo import Memo
 from portlb_app.compiler.place import vip_numbers
 from portlb_app.config import Config, load
 from portlb_app.openflow import Flow, Goto, Match, Output, PopVlan, Resubmit, SwitchState, ToGroup, match
@@ -26,6 +27,7 @@ from portlb_app.pipeline import (
     SELECTION,
     SERVICE,
     TABLES,
+    UPSTREAM,
     VIP_NUMBERS,
     PipelineError,
     Priority,
@@ -56,6 +58,28 @@ def states(config: Config) -> list[SwitchState]:
 
 CONFIGURATIONS = st.integers(0, 1 << 32).map(configuration)
 some = settings(max_examples=40, deadline=None)
+
+
+@settings(max_examples=10, deadline=None)
+@given(CONFIGURATIONS, CONFIGURATIONS)
+def test_what_was_compiled_before_changes_nothing(first: Config, second: Config) -> None:
+    """Neither another configuration, nor the same one while links are down."""
+    memo = Memo()
+    for config, down in ((first, 0), (second, 0), (second, 1), (first, 0)):
+        cut = frozenset(config.links[:down])
+        assert compiler.compile(config, cut, memo) == compiler.compile(config, cut)
+
+
+def test_what_stays_is_the_same_object() -> None:
+    """A server less in a pool: all service ports, and what the other servers send."""
+    text, memo = (Path(__file__).parents[2] / "flows/tree/lb.yaml").read_text(), Memo()
+    before, after = (
+        {id(flow): flow for state in compiler.compile(load(each), memo=memo).values() for flow in state.flows}
+        for each in (text, text.replace("21: {servers: [b, c, d]}", "21: {servers: [b, c]}"))
+    )
+    shared = [before[each] for each in before.keys() & after.keys()]
+    assert sum(flow.table == SERVICE.number for flow in shared) > 20
+    assert sum(flow.table == UPSTREAM.number for flow in shared) > 20
 
 
 @some

@@ -580,6 +580,18 @@ def test_another_configuration_judges_at_once() -> None:
     assert desk.who("icmp_error", error(9)) == "a"
 
 
+def test_another_configuration_is_adopted_a_few_switches_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Until then the one before judges; one that comes meanwhile begins anew."""
+    monkeypatch.setattr("portlb_app.punt.SWITCHES_AT_ONCE", 1)
+    text = (Path(__file__).parents[2] / "flows/tree/lb.yaml").read_text()
+    before, after, last = (load(text.replace("default_server: d", f"default_server: {each}")) for each in "dcb")
+    punt = punt_for(before)
+    for config in (after, last):
+        assert not punt.adopt_more(config)
+    assert [punt.adopt_more(last) for _ in before.switches] == [False, True, True]
+    assert punt._places[1][0].vip.default_server == "b"
+
+
 def test_a_backlog_is_bounded_and_fair() -> None:
     """A flood of one reason: its own surplus is lost, and the others come up by turns."""
     backlog: Backlog[int] = Backlog()

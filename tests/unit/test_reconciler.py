@@ -123,6 +123,19 @@ def test_the_timer_reads_again_and_drift_is_counted_and_healed(session: Session)
     assert (status.state, status.drift) == ("synced", 1)
 
 
+def test_what_is_removed_and_was_not_told_is_logged(session: Session) -> None:
+    session(SwitchConnected(A))
+    session(StateRead(A, state(1, 2, 7, 8)))
+    assert "a has 2 flows that nothing asks for: to be removed" in session.logs
+    session(Applied(A))
+    session(StateRead(A, state(1, 2)))
+    session.logs.clear()
+    session.propose(what=NEW)
+    session(Applied(A))
+    session(StateRead(A, NEW.targets[A].state))
+    assert session.state() == "synced" and not any("nothing asks" in line for line in session.logs)
+
+
 def test_a_restarted_switch_has_not_drifted(session: Session) -> None:
     session.sync(A)
     session(SwitchDisconnected(A))

@@ -10,11 +10,25 @@ from pathlib import Path
 
 import pytest
 
+from portlb_app import pipeline
 from portlb_app.config import Config, Connector, Link, Switch
-from portlb_app.openflow import Flow, Meter, Output, SwitchState, ToMeter, match
+from portlb_app.openflow import Flow, Group, Meter, Output, SwitchState, ToMeter, match
 from portlb_app.pipeline import COOKIE
 from portlb_app.plan import Plan, Step, diff
-from portlb_app.tables import Blame, Compiled, Kind, Mistakes, Parts, Steps, Tables, Target, Told, Unknown, Unreadable
+from portlb_app.tables import (
+    Blame,
+    Compiled,
+    Entries,
+    Kind,
+    Mistakes,
+    Parts,
+    Steps,
+    Tables,
+    Target,
+    Told,
+    Unknown,
+    Unreadable,
+)
 
 FIG2 = (Path(__file__).parents[2] / "flows/fig2/lb.yaml").read_text()
 A = 1
@@ -83,6 +97,31 @@ def test_drift_is_what_is_not_as_it_was_left(tables: Tables) -> None:
     tables.read(A, "flows", [b"[1, 7]"])
     tables.read(A, "metered", [])
     assert tables.end(A).drift == 3
+
+
+def test_what_is_removed_and_was_not_told_is_named(tables: Tables) -> None:
+    """At first whatever is too much; later what came since; never what a plan of ours has left for the end."""
+    ours = Group(pipeline.GROUPS + 3, "select", (), pipeline.SELECTION)
+    foreign, mark = Group(pipeline.GROUPS + 4, "select", ()), pipeline.METER_MARK
+    meters = frozenset({Meter(pipeline.METERS + 1, 1, mark), Meter(pipeline.METERS + 2, 1, mark + 1)})
+    seen = SwitchState(state(1, 2, 3, 7).flows, frozenset({ours, foreign}), meters)
+    found = tables.see(A, seen)
+    assert found.surplus == Entries(1, (ours.number,), (pipeline.METERS + 1,))
+    assert str(found.surplus) == f"1 flow and group {ours.number:#x} and meter {pipeline.METERS + 1:#x}"
+    assert not tables.see(A, seen).surplus, "it was named"
+    assert tables.see(A, state(1, 2, 3, 7, 8)).surplus == Entries(1)
+    tables.prepare(A, ("delete",))
+    tables.told(A)
+    tables.compile(2, "1 2", frozenset(), ())
+    assert not tables.see(A, state(1, 2, 3)).surplus, "3 was told"
+
+
+def test_what_is_overwritten_and_has_no_mark_is_named() -> None:
+    wanted = SwitchState(frozenset(), frozenset({Group(pipeline.GROUPS, "select", (), pipeline.SELECTION)}))
+    tables = Tables(Codec(), lambda _: Config((), (), ()), lambda _, __: {A: (Target(1), wanted)})
+    tables.compile(1, "", frozenset(), ())
+    seen = tables.see(A, SwitchState(groups=frozenset({Group(pipeline.GROUPS, "all", ())})))
+    assert (seen.foreign, seen.surplus) == (Entries(groups=(pipeline.GROUPS,)), Entries())
 
 
 def test_a_goal_that_changes_while_a_switch_is_told_gives_the_plan_from_there(tables: Tables) -> None:
@@ -173,6 +212,16 @@ try:
     tables.call("begin", 1)
 except ryu_tables.Lost as lost:
     print(lost)
+ryu_tables.JOB_SECONDS = 60
+tables.call("compile", 1, text, frozenset(), ())
+spawn, missing = ryu_tables.subprocess.Popen, [OSError(24, "no descriptor"), OSError(12, "no memory")]
+ryu_tables.subprocess.Popen = lambda *a, **k: spawn(*a, **k) if not missing else (_ for _ in ()).throw(missing.pop(0))
+before = len(reasons)
+os.kill(tables._process.pid, signal.SIGKILL)
+while len(reasons) < before + 3:
+    hub.sleep(0.01)
+print(*reasons[before + 1:], sep="; ")
+print(tables.call("compile", 1, text, frozenset(), ()).goal)
 tables.close()
 """
 
@@ -182,4 +231,5 @@ def test_a_process_that_dies_or_takes_too_long_is_told_of_and_replaced() -> None
         [sys.executable, "-W", "ignore", "-c", PROGRAM], input=FIG2, capture_output=True, text=True, timeout=120
     )
     expected = ["True", "1 True", "1", "unknown", "begin takes more than 0.2 s"]
+    expected += ["; ".join(f"another one cannot be started: no {what}" for what in ("descriptor", "memory")), "1"]
     assert done.stdout.splitlines() == expected, done.stderr

@@ -1,0 +1,170 @@
+"""Nothing that the controller writes to or reads from stops it: a full pipe, a slow disk, a switch that flaps."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import http.client
+import json
+import os
+import signal
+import struct
+import subprocess
+import sys
+import termios
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.ovs.controller import ControllerProcess, wait_for
+from tests.ovs.openflow_peer import Claims, Peer
+
+TEXT = """
+switches: {s1: {dpid: 1, network: 1}}
+vips:
+  web: {address: 10.0.0.100, mac: "02:00:00:00:00:64", redirect_ports: {80: {servers: [a], legacy: balance}}}
+servers:
+  a: {vip: web, connector: s1:3, service_ports: [8001]}
+"""
+CHANGED = TEXT.replace("8001", "8002")
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    path = tmp_path / "lb.yaml"
+    path.write_text(TEXT)
+    return path
+
+
+def starts(config: Path, **options: object) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-m", "portlb_app.cli", "controller", str(config), "--verbose"]
+    command += ["--ofp-tcp-listen-port", "0", "--wsapi-port", "0"]
+    return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, **options)  # type: ignore
+
+
+def rest_port(process: subprocess.Popen[bytes]) -> int:
+    assert process.stdout
+    return int(process.stdout.readline().split()[-1])
+
+
+def test_a_signal_before_it_is_ready_does_not_end_it(config: Path, tmp_path: Path) -> None:
+    """SIGHUP comes while the configuration is read; that it has become a pipe is said when it is read again."""
+    config.unlink()
+    os.mkfifo(config)
+    with open(tmp_path / "log", "wb") as log, starts(config, stderr=log) as process:
+        try:
+            with open(config, "w") as writer:  # waits until the other end is open
+                process.send_signal(signal.SIGHUP)
+                writer.write(TEXT)
+            assert rest_port(process)
+            said = f"{config} is not reloaded"
+            wait_for("it is said", lambda: said in (text := (tmp_path / "log").read_text()) and "no regular" in text)
+        finally:
+            process.terminate()
+    assert process.returncode == 0
+
+
+def test_a_log_that_nobody_reads_stops_nothing(config: Path) -> None:
+    """The pipe is full before what a PUT leads to is logged: REST answers, and SIGTERM ends it."""
+    read, write = os.pipe()
+    size = fcntl.fcntl(write, fcntl.F_SETPIPE_SZ, 4096)
+    with starts(config, stderr=write) as process:
+        try:
+            port = rest_port(process)
+            (held,) = struct.unpack("i", fcntl.ioctl(read, termios.FIONREAD, bytes(4)))
+            os.write(write, b"x" * (size - held))
+            assert [put(port, text)[0] for text in (CHANGED, TEXT)] == [202, 202]
+        finally:
+            process.terminate()
+            code = process.wait(10)
+            os.close(write)
+            os.close(read)
+    assert code == 0
+
+
+def put(port: int, text: str) -> tuple[int, str]:
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+    try:
+        connection.request("PUT", "/v1/config?wait=accepted", text)
+        response = connection.getresponse()
+        return response.status, response.read().decode()
+    finally:
+        connection.close()
+
+
+SLOW_DISK = """
+import os, threading
+stop, known = threading.Event(), os.fsync
+def fsync(handle):
+    stop.wait(1.0)
+    known(handle)
+os.fsync = fsync
+"""
+
+
+def test_a_slow_disk_stops_nobody_else(config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "sitecustomize.py").write_text(SLOW_DISK)
+    monkeypatch.setenv("PYTHONPATH", f"{tmp_path}:{ROOT}")
+    controller = ControllerProcess(config)
+    codes: list[int] = []
+    writer = threading.Thread(target=lambda: codes.append(put(controller.rest_port, CHANGED)[0]))
+    try:
+        controller.status()
+        writer.start()
+        slowest = 0.0
+        while writer.is_alive():
+            began = time.monotonic()
+            controller.status()
+            slowest = max(slowest, time.monotonic() - began)
+        assert codes == [202] and config.read_text() == CHANGED
+        assert slowest < 0.9
+    finally:
+        writer.join()
+        controller.close()
+
+
+def test_who_waits_for_a_trial_is_answered_when_the_controller_ends(config: Path) -> None:
+    """A switch never answers what a PUT asks: SIGTERM says so to the client, and leaves no file behind."""
+    controller = ControllerProcess(config)
+    peer = Claims(controller.openflow_port)
+    answers: list[tuple[int, str]] = []
+    try:
+        peer.connect_as(1)
+        peer.answer_read()
+        writer = threading.Thread(target=lambda: answers.append(controller.request("PUT", "/v1/config", CHANGED)))
+        writer.start()
+        wait_for("it is on trial", lambda: len(list(config.parent.iterdir())) == 3)
+        assert controller.close() == 0
+        writer.join()
+    finally:
+        peer.close()
+        controller.close()
+    ((code, body),) = answers
+    assert code == 503 and "the controller ends, and the file is as it was" in json.loads(body)["error"]
+    assert {each.name for each in config.parent.iterdir()} == {"lb.yaml", "lb.log"}
+    assert config.read_text() == TEXT
+
+
+@pytest.mark.parametrize("dpid", [1, 7], ids=["configured", "unknown"])
+def test_a_switch_that_comes_and_goes_waits(config: Path, dpid: int) -> None:
+    """Its lines in the log, and the work for it, have an end; another switch of its host is served."""
+    controller = ControllerProcess(config)
+    other = None
+    try:
+        for _ in range(30):
+            peer = Peer(controller.openflow_port, "127.0.0.9")
+            with contextlib.suppress(ConnectionError):
+                peer.connect_as(dpid)
+            peer.close()
+        wait_for("they are refused", lambda: controller.status()["refused_connections"]["count"] >= 15)
+        assert controller.log.read_text().count("is disconnected") < 12
+        other = Peer(controller.openflow_port, "127.0.0.9" if dpid == 1 else "127.0.0.8")
+        other.connect_as(8)
+        assert other.answers()
+    finally:
+        if other:
+            other.close()
+        controller.close()
