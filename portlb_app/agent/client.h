@@ -250,22 +250,8 @@ static __always_inline bool is_silent(struct connection *entry, const struct seg
 static __always_inline bool client_rename(struct __sk_buff *skb, const struct packet *packet,
 					  const struct connection *entry, const __u8 *mac, __u32 from, __u32 to)
 {
-	switch (naming_of(from)) {
-	case NAME_ADDRESS:
-		if (!replace_address(skb, packet, DESTINATION, &entry->name.address, &packet->key.vip))
-			return false;
-		break;
-	case NAME_MAC:
-		if (!put_mac(skb, DESTINATION, mac))
-			return false;
-		break;
-	case NAME_LABEL:
-		if (!put_label(skb, 0))
-			return false;
-		break;
-	default:
-		break;
-	}
+	if (!remove_name(skb, packet, DESTINATION, from, &entry->name, mac))
+		return false;
 	return put_name(skb, packet, DESTINATION, to, &entry->name);
 }
 
@@ -507,6 +493,16 @@ static __always_inline void fall_back(const struct key *key, struct connection *
 	count(COUNT_fallen_back);
 }
 
+/*
+ * Has a server sent this before it could know that the client goes on elsewhere? It may where the SYN had data (RFC 7413):
+ * what acknowledges that, and no more, may have left before the third packet came.
+ */
+static __always_inline bool is_early(const struct connection *entry, const struct segment *segment)
+{
+	return entry->early && !(entry->flags & TRYING) && segment->ack == entry->client_seq + 1 + entry->early &&
+	       moment() - entry->since <= entry->patience;
+}
+
 /* The server tells the client to go on at another port, in place or with a new connection. */
 static __always_inline int client_announcement(struct __sk_buff *skb, const struct packet *packet,
 					       struct segment *segment, const struct key *key,
@@ -619,7 +615,8 @@ static __always_inline bool client_hear(struct __sk_buff *skb, const struct pack
 			count(COUNT_reset_from_old_port);
 		else if (entry->flags & HEARD)
 			count(COUNT_repaired);
-		else if ((entry->flags & TRYING) || segment->data || (segment->word & TCP_FIN))
+		else if (((entry->flags & TRYING) || segment->data || (segment->word & TCP_FIN)) &&
+			 !is_early(entry, segment))
 			fall_back(key, entry); /* the server is heard there: it tries both, or knows of no other port */
 	}
 	/* While opening, a reset counts only if it answers the SYN. */

@@ -10,8 +10,6 @@
 #include "rename.h"
 #include "table.h"
 
-#define TRIED_MARK 0x52500002 /* on a copy that leaves from another port, so that server_egress lets it through */
-
 /* Exchange what comes from where and goes to where: of no consequence for any checksum. */
 static __noinline bool swap_ends(struct __sk_buff *skb, const struct packet *packet)
 {
@@ -53,9 +51,7 @@ static __always_inline bool reflect(struct __sk_buff *skb, const struct packet *
 	if (rewrite(skb, packet, segment, segment->sport, port, segment->word) == DROP ||
 	    !replace_number(skb, packet, SEQ_AT, segment->seq, seq) || !swap_ends(skb, packet))
 		return false;
-	skb->mark = TRIED_MARK;
-	bpf_clone_redirect(skb, skb->ifindex, 0);
-	skb->mark = 0;
+	send_copy(skb);
 	count(COUNT_reflected);
 	return swap_ends(skb, packet) && replace_number(skb, packet, SEQ_AT, seq, segment->seq) &&
 	       rewrite(skb, packet, segment, segment->sport, to, segment->word) != DROP;

@@ -117,3 +117,19 @@ static __always_inline bool put_name(struct __sk_buff *skb, const struct packet 
 		return true;
 	}
 }
+
+/* The reverse of put_name(); `mac` is the address that was there before. */
+static __always_inline bool remove_name(struct __sk_buff *skb, const struct packet *packet, enum end end, __u32 spot,
+					const union name *name, const __u8 *mac)
+{
+	switch (naming_of(spot)) {
+	case NAME_ADDRESS:
+		return replace_address(skb, packet, end, &name->address, &packet->key.vip);
+	case NAME_MAC:
+		return put_mac(skb, end, mac);
+	case NAME_LABEL:
+		return put_label(skb, 0);
+	default:
+		return true;
+	}
+}

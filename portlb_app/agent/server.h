@@ -218,6 +218,7 @@ static __always_inline bool server_settle(struct __sk_buff *skb, const struct ke
 		return true;
 	entry = &scratch->fresh;
 	*entry = *half;
+	entry->fin_seq = segment->ack;
 	touch(entry);
 	if (!(half->flags & ANNOUNCED)) {
 		entry->state = PLAIN;
@@ -237,8 +238,12 @@ static __always_inline bool server_settle(struct __sk_buff *skb, const struct ke
 		entry->flags |= FIN_REMOTE;
 	if (find_socket(skb, key, SERVER, &numbers) == NOTHING)
 		entry->flags |= AWAY;
-	if (remember(skb, key, entry, NULL, SERVER))
-		forget_half(half);
+	if (!remember(skb, key, entry, NULL, SERVER))
+		return true;
+	forget_half(half);
+	entry = bpf_map_lookup_elem(&connections, key);
+	if (entry)
+		note_closed(skb, key, entry, SERVER);
 	return true;
 }
 
@@ -312,7 +317,8 @@ static __always_inline bool has_heard(struct __sk_buff *skb, const struct packet
 
 /*
  * A client that does not hear the wire's port repeats itself on the port left, too: the first of what it has sent that
- * is not acknowledged. Several segments at once say nothing, nor do acknowledgements, which all have one number.
+ * is not acknowledged. Several segments at once say nothing, nor do acknowledgements, which all have one number; nor does
+ * one that this host has not acknowledged: its kernel has no room for it, whichever port it comes to.
  */
 static __always_inline bool is_repeated(const struct segment *segment, struct connection *entry)
 {
@@ -324,7 +330,22 @@ static __always_inline bool is_repeated(const struct segment *segment, struct co
 	} else if (segment->seq != entry->end_seq) {
 		return false;
 	}
-	return ++entry->copies >= COPIES_TO_GO_BACK;
+	if (entry->copies < COPIES_TO_GO_BACK)
+		entry->copies++;
+	return entry->copies >= COPIES_TO_GO_BACK && (__s32)(entry->received - segment->seq) > 0;
+}
+
+/*
+ * Does a segment on the port left answer what was sent from both? A client that hears neither repeats itself on both, too,
+ * so only what acknowledges something new does.
+ */
+static __always_inline bool is_answer(struct __sk_buff *skb, const struct segment *segment, const struct key *key,
+				      const struct connection *entry)
+{
+	struct numbers numbers = {};
+	__u32 acknowledged = ask_socket(skb, key, SERVER, &numbers) ? numbers.unacknowledged : entry->fin_seq;
+
+	return (__s32)(segment->ack - acknowledged) > 0;
 }
 
 /* A segment on another port than the connection's. False: drop it. */
@@ -349,7 +370,7 @@ static __always_inline bool server_other_port(struct __sk_buff *skb, const struc
 		return false;
 	if (entry->flags & SETTLED)
 		return true; /* it was on its way when the connection moved */
-	if (entry->flags & TRYING) { /* this is what the client answers to what it has heard from there */
+	if ((entry->flags & TRYING) && is_answer(skb, segment, key, entry)) {
 		swap_ports(entry);
 		clear(entry, TRYING);
 		if (entry->opened == entry->wire)
@@ -598,22 +619,27 @@ static __always_inline bool is_unheard(const struct connection *entry, const str
 	       entry->before && next != segment->seq && !(segment->word & TCP_RST) && (__s32)(next - entry->sent) <= 0;
 }
 
-/* The packet leaves from the wire's port, and from the one before: where the client hears it, it stays. */
+/*
+ * The packet leaves from the wire's port, and from the one before: where the client hears it, it stays. From the wire's
+ * first, so that a client that hears both stays there.
+ */
 static __always_inline int server_try_both(struct __sk_buff *skb, const struct packet *packet,
 					   struct segment *segment, struct connection *entry, __be16 dport)
 {
-	__be16 own = segment->sport;
+	union name name = own_name(packet, naming_of(entry->wire));
+	__u8 mac[6] = {}, *found = mac_of(skb, SOURCE);
 
 	count(COUNT_sent_from_both);
-	if (naming_of(entry->before) || rewrite(skb, packet, segment, port_of(entry->before), dport, segment->word) == DROP)
+	if (naming_of(entry->before) || !found)
 		return DROP;
-	skb->mark = TRIED_MARK;
-	bpf_clone_redirect(skb, skb->ifindex, 0);
-	skb->mark = 0;
-	if (rewrite(skb, packet, segment, own, dport, segment->word) == DROP ||
-	    !server_put_name(skb, packet, entry->wire))
+	__builtin_memcpy(mac, found, sizeof(mac));
+	if (rewrite(skb, packet, segment, port_of(entry->wire), dport, segment->word) == DROP ||
+	    !put_name(skb, packet, SOURCE, entry->wire, &name))
 		return DROP;
-	return rewrite(skb, packet, segment, port_of(entry->wire), dport, segment->word);
+	send_copy(skb);
+	if (!remove_name(skb, packet, SOURCE, entry->wire, &name, mac))
+		return DROP;
+	return rewrite(skb, packet, segment, port_of(entry->before), dport, segment->word);
 }
 
 static __noinline int server_egress_tcp(struct __sk_buff *skb, struct packet *packet)
@@ -626,12 +652,10 @@ static __noinline int server_egress_tcp(struct __sk_buff *skb, struct packet *pa
 
 	if (!read_tcp(skb, packet, &segment, FROM_VIP))
 		return PASS;
-	if (skb->mark == TRIED_MARK) {
-		skb->mark = 0;
-		return PASS;
-	}
 	entry = bpf_map_lookup_elem(&connections, &packet->key);
 	if (entry) {
+		if (is_copy())
+			return PASS;
 		if (is_unheard(entry, &segment))
 			set(entry, TRYING);
 		note_local(skb, &packet->key, entry, &segment, SERVER);
@@ -648,6 +672,8 @@ static __noinline int server_egress_tcp(struct __sk_buff *skb, struct packet *pa
 		}
 		note_use(entry, &segment);
 		note_numbers(entry, &segment);
+		if (segment.word & TCP_FIN) /* of one whose SYN had data (RFC 7413) */
+			set(entry, FIN_LOCAL);
 	}
 	if (is_synack(&segment))
 		return server_synack(skb, packet, &segment, entry);

@@ -16,7 +16,7 @@ from pathlib import Path
 from portlb_app.agent.errors import AgentError
 from portlb_app.agent.kernel import sock_diag
 
-_PRIVILEGED = 1024
+_UNPRIVILEGED = Path("/proc/sys/net/ipv4/ip_unprivileged_port_start")
 _CREDENTIALS = struct.Struct("=iII")  # struct ucred: process, user, group
 
 
@@ -27,8 +27,8 @@ class Untrusted(AgentError):
 def check_loopback(address: str, port: int, url: str) -> None:
     """Check the far end of a connection to a controller that speaks plain http; Untrusted unless it may answer.
 
-    It may on loopback, on a port below 1024, or if root or this process's user listens there. (A connection does not
-    tell: of one that its program has closed the kernel knows no user.)
+    It may on loopback, on a port that only root may open, or if root or the agent's user listens there. (A connection
+    does not tell: of one that its program has closed the kernel knows no user.)
     """
     host = ip_address(address.partition("%")[0])
     host = getattr(host, "ipv4_mapped", None) or host
@@ -37,7 +37,7 @@ def check_loopback(address: str, port: int, url: str) -> None:
             f"{url}: over plain http from another host anybody on the way can say what this host's ports lead to: use "
             "https, or a tunnel that ends on this host, or --insecure-http"
         )
-    if port < _PRIVILEGED:
+    if port < int(_UNPRIVILEGED.read_text(encoding="ascii")):  # 1024, if the administrator has not said otherwise
         return
     try:
         listens = sock_diag.listener(host, port)
@@ -55,11 +55,27 @@ def check_unix(connection: socket.socket, path: str) -> None:
     Nobody else may be able to put another socket there.
     """
     above = Path(path).parent.stat()
-    if above.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
-        raise Untrusted(f"{path}: others than the owner of its directory may write there: chmod go-w it")
+    for place in (Path(os.path.abspath(path)), Path(os.path.realpath(path))):
+        _check_place(place)
     _, user, _ = _CREDENTIALS.unpack(connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size))
     if user not in {*_trusted_users(), above.st_uid}:
         raise Untrusted(f"{path}: a program of user {user} answers, which is neither root nor the agent's")
+
+
+def _check_place(path: Path) -> None:
+    """Untrusted if another user could have made, or could replace, what a path leads to.
+
+    In a directory where everybody may make files, but not remove others' (the sticky bit: /tmp), what is root's or this
+    process's user's is safe.
+    """
+    for child, directory in zip((path, *path.parents), path.parents, strict=False):
+        mode = directory.stat().st_mode
+        if not mode & (stat.S_IWGRP | stat.S_IWOTH):
+            continue
+        if not mode & stat.S_ISVTX:
+            raise Untrusted(f"{path}: others than the owner of {directory} may write there: chmod go-w it")
+        if child.lstat().st_uid not in _trusted_users():
+            raise Untrusted(f"{path}: anybody may make {child}, and who owns it is neither root nor the agent's user")
 
 
 def _trusted_users() -> set[int]:

@@ -250,7 +250,8 @@ http {{
 def web_server(host: Namespace, directory: Path, ports: Sequence[int]) -> subprocess.Popen[Any]:
     """Start nginx on a host, serving a directory (and storing there what is PUT); wait until it listens."""
     configuration = directory / "nginx.conf"
-    listen = " ".join(f"listen {port}; listen [::]:{port};" for port in ports)
+    queue = "backlog=4096"  # what the kernel grants by default; nginx asks for 511
+    listen = " ".join(f"listen {port} {queue}; listen [::]:{port} {queue};" for port in ports)
     configuration.write_text(_NGINX.format(directory=directory, listen=listen), encoding="utf-8")
     process = host.popen("nginx", "-c", str(configuration), stderr=subprocess.DEVNULL)
     until(lambda: all(host.listens(port) for port in ports), "nginx listens")

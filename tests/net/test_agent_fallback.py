@@ -5,6 +5,7 @@ The middlebox is nftables in the router between the hosts; programs are curl, ng
 
 from __future__ import annotations
 
+import subprocess
 import sys
 from collections.abc import Iterator
 
@@ -17,6 +18,7 @@ from tests.net.network import (
     RST,
     SYN,
     agent_stats,
+    server_agent,
     until,
 )
 from tests.net.world import VIP, World, X, Y, slow_path
@@ -178,6 +180,23 @@ def test_a_slow_path_is_no_silent_one() -> None:
         assert float(client.run("curl", *words).stdout) > 1.6
         stats = agent_stats(client)
         assert (stats["confirmed"], stats["tried_both"], stats["fallen_back"]) == (1, 0, 0)
+
+
+def test_fast_open_on_a_slow_path() -> None:
+    """E2 D1: what answers a SYN's data leaves before the server knows where the client goes on: nothing falls back."""
+    with slow_path(0.02) as (network, client, server):
+        for host in (client, server):
+            host.run("sysctl", "-qw", "net.ipv4.tcp_fastopen=1027")  # every listener from now on
+        words = ("-m", "http.server", "21", "--bind", "0.0.0.0", "--directory", str(network.directory))
+        server.popen(sys.executable, *words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        until(lambda: server.listens(21), "the server listens")
+        server_agent(server, [VIP], ["1=20", "2=21"], ["20=1", "21=2"])
+        with network.capture(client, "tcp") as segments:
+            for _ in range(2):  # the first one fetches the cookie
+                assert client.run("curl", "-sS", "--tcp-fastopen", f"http://{VIP}:21/small").stdout == "odd\n"
+        assert sum(segment.size > 0 for segment in segments if segment.flags & SYN) == 1
+        stats = agent_stats(client)
+        assert (stats["confirmed"], stats["fallen_back"]) == (2, 0)
 
 
 def test_a_program_that_takes_its_time(world: World) -> None:

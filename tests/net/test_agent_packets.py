@@ -8,9 +8,11 @@ is run for IPv4 and for IPv6 (row B1). Row ids are those of docs/patent.md.
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import os
 import random
 import struct
+import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
@@ -21,6 +23,7 @@ import pytest
 from _pytest.mark import ParameterSet
 
 from portlb_app.agent import client, libbpf, server
+from portlb_app.agent.kernel.library import checked, library
 from portlb_app.agent.kernel.maps import Map
 from portlb_app.agent.loader import Programs
 from portlb_app.agent.mapping import ServerMapping
@@ -247,6 +250,7 @@ def client_cases(f: Family) -> list[Case]:
     c_heard = (*c_bound, c.from_server(Y, ACK))
     c_plain = (*c_opened, c.synack(X, options=MSS))
     c_unredirected = (*c_opened, c.synack(X, CONFIRM, options=MSS))
+    c_fast = (c.syn(X, data=b"early"), c.synack(X, CONFIRM, ack=ISN + 6, options=option(Y)))
     c_same = (c.syn(SAME), c.synack(SAME, CONFIRM, options=option(SAME)))
 
     def bad_option(description: str, options: bytes) -> Case:
@@ -266,6 +270,10 @@ def client_cases(f: Family) -> list[Case]:
              c_opened, bound=1),
         same("E2 step 2: SYN/ACK for a Fast Open SYN acknowledges its data too",
              c.synack(X, CONFIRM, ack=ISN + 6, options=option(Y)), (c.syn(X, data=b"early"),), bound=1),
+        same("E2 Fast Open: what the server sends before it has the third packet comes from X", c.from_server(X, ACK,
+             ack=ISN + 6, data=b"odd"), c_fast),
+        same("E2 Fast Open: what it sends once it has more does so, where it does not go on at Y", c.from_server(X, ACK,
+             ack=ISN + 9, data=b"odd"), (*c_fast, c.from_client(X, ACK, seq=ISN + 6, data=b"GET")), fallen_back=1),
         Case("E2 step 3: pure ACK goes to Y with CONFIRM, OPT=X", c.from_client(X, ACK),
              c.from_client(Y, ACK | CONFIRM, options=option(X)), before=c_bound),
         Case("E2 step 3: OPT stands behind the options there are", c.from_client(X, ACK, options=TIMESTAMPS),
@@ -456,6 +464,8 @@ def server_cases(f: Family) -> list[Case]:
     s_by_option = (s.syn(X, options=MSS + bare_option(REDIRECT_FLAG)),)
     s_behind = (s.syn(BEHIND, REDIRECT), s.synack(APPLICATION), s.from_client(BEHIND_Y, ACK | CONFIRM))
     s_close = (s.from_client(Y, FIN | ACK), s.from_server(X, FIN | ACK))
+    s_copy = s.from_client(X, ACK | REDIRECT, data=b"GET")
+    s_repeated = (*s_bound, s.from_server(X, ACK, data=b"odd"), s.from_server(X, ACK, data=b"odd"))
 
     return [
         same("E2 step 1: SYN with REDIRECT is noted", s.syn(X, REDIRECT), syn_redirect=1),
@@ -591,6 +601,14 @@ def server_cases(f: Family) -> list[Case]:
              syn_redirect=1),
         drop("E2 new SYN on X after a reset that the program outlived", s.syn(X, REDIRECT, seq=77), "collision",
              *s_bound, s.from_client(Y, RST | CONFIRM), s.from_server(X, ACK)),
+        Case("E7 copies that this host has not acknowledged: it had no room for them, whichever port they came to",
+             s.from_server(X, ACK), s.from_server(Y, ACK), before=(*s_bound, s_copy, s_copy, s_copy)),
+        Case("E7 copies of what it has acknowledged: the client does not hear Y", s.from_server(X, ACK, ack=ISN + 4),
+             before=(*s_bound, s_copy, s.from_server(X, ACK, ack=ISN + 4), s_copy)),
+        Case("E7 tried from both: a client that acknowledges nothing new repeats itself on both",
+             s.from_server(X, ACK), counters={"sent_from_both": 1}, before=(*s_repeated, s_copy)),
+        same("E7 tried from both: one that does has heard X", s.from_client(X, ACK, ack=SERVER_ISN + 4), s_repeated,
+             stayed=1),
         Case("E2 last ACK after both have closed is still translated", s.from_client(Y, ACK), s.from_client(X, ACK),
              before=(*s_bound, *s_close)),
         Case("E2 repeated SYN while half-open", s.synack(X), s.synack(X, CONFIRM, options=option(Y)),
@@ -708,6 +726,30 @@ def test_frames_of_a_vlan_pass_untouched(
             assert not any(programs.counters().values())
             for length in range(12, 19):
                 send(programs, Packet(hook, packet.frame[:length].ljust(14, b"\0")))
+
+
+def mark_after(programs: Programs, packet: Packet, mark: int) -> int:
+    """A packet's mark (SO_MARK) after it has passed its hook with `mark`."""
+    context = ctypes.create_string_buffer(struct.pack("=8xI", mark), 192)
+    options = libbpf._RunOptions(size=ctypes.sizeof(libbpf._RunOptions))
+    options.data_in, options.data_size_in = packet.frame, len(packet.frame)
+    options.ctx_in, options.ctx_size_in = context.raw, len(context)
+    options.ctx_out, options.ctx_size_out = ctypes.addressof(context), len(context)
+    checked(library.bpf_prog_test_run_opts(programs.fd(packet.hook), ctypes.byref(options)), "run")
+    return int.from_bytes(context.raw[8:12], sys.byteorder)
+
+
+def test_marks_are_the_hosts(server_programs: Programs) -> None:
+    """D1: what leaves from both ports keeps the mark by which the host routes and filters, and so does a reset."""
+    for f in FAMILIES:
+        s = Side(f, IN, OUT)
+        data, mark = s.from_server(X, ACK, data=b"odd"), 0x52500002
+        for packet in (s.syn(X, REDIRECT), s.synack(X), s.from_client(Y, ACK | CONFIRM, options=option(X)), data):
+            send(server_programs, packet)
+        assert mark_after(server_programs, data, mark) == mark
+        assert mark_after(server_programs, s.from_client(Y, RST | CONFIRM, ack=0), mark) == mark
+    counted = server_programs.counters()
+    assert (counted["sent_from_both"], counted["reflected"]) == (2, 2)
 
 
 TWINS = 6000

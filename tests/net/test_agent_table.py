@@ -11,7 +11,22 @@ from portlb_app.agent.kernel.maps import Map
 from portlb_app.agent.loader import Programs
 from portlb_app.agent.paths import silent
 from tests.net.network import ACK, CONFIRM, FIN, REDIRECT, RST
-from tests.net.test_agent_packets import IN, MAPPING, OUT, PASS, V4, VIPS, Packet, Side, X, Y, option, send
+from tests.net.test_agent_packets import (
+    IN,
+    ISN,
+    MAPPING,
+    OUT,
+    PASS,
+    SERVER_ISN,
+    V4,
+    VIPS,
+    Packet,
+    Side,
+    X,
+    Y,
+    option,
+    send,
+)
 
 SIZE = 256
 
@@ -86,6 +101,17 @@ def test_what_is_closed_gives_way_to_what_begins(clients: Programs) -> None:
     assert clients.counters()["map_full"] == 0
     assert all(is_redirected(clients, side) for side in (*kept, *begun))
     assert places(clients, "aliases") <= places(clients, "connections") <= SIZE
+
+
+def test_what_is_closed_before_the_third_packet_gives_way(servers: Programs) -> None:
+    """E2: a server that answers a SYN with data (Fast Open), and closes, before the client has said more."""
+    for number in range(SIZE + 20):
+        side = Side(V4, IN, OUT, cport=1024 + number)
+        pass_all(servers, side.syn(X, REDIRECT, data=b"GET"), side.synack(X, ack=ISN + 4))
+        pass_all(servers, side.from_server(X, FIN | ACK, ack=ISN + 4, data=b"odd"))
+        pass_all(servers, side.from_client(Y, FIN | ACK | CONFIRM, seq=ISN + 4, ack=SERVER_ISN + 5))
+    counted = servers.counters()
+    assert (counted["redirected"], counted["map_full"]) == (SIZE + 20, 0) and counted["made_room"] >= 20
 
 
 def test_refused_connections_give_way(clients: Programs) -> None:

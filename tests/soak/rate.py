@@ -1,4 +1,4 @@
-"""New connections at a rate: ``python -m tests.soak.rate ADDRESS RATE SECONDS TURN PORT…``.
+"""New connections at a rate: ``python -m tests.soak.rate ADDRESS RATE SECONDS TURN OPEN PORT…``.
 
 Each is opened, asks for /small by HTTP/1.0, and is read to its end; the server closes first. The ports take turns of
 `TURN` seconds. It prints "ready", then a line of JSON for every turn: how many were begun, answered with the whole
@@ -50,8 +50,8 @@ class _Connection:
 class Client:
     """All connections of a run."""
 
-    def __init__(self, address: str) -> None:
-        self._address = address
+    def __init__(self, address: str, most: int = OPEN) -> None:
+        self._address, self._most = address, most
         self._family = socket.AF_INET6 if ":" in address else socket.AF_INET
         self._poll = select.epoll()
         self._open: dict[int, _Connection] = {}
@@ -64,7 +64,7 @@ class Client:
         while (now := time.monotonic()) < began + seconds:
             credit = min(credit + (now - last) * rate, rate * _BEHIND)
             last = now
-            while credit >= 1 and len(self._open) < OPEN:
+            while credit >= 1 and len(self._open) < self._most:
                 self._begin(turn, now)
                 credit -= 1
             self._handle(0.001)
@@ -129,11 +129,11 @@ class Client:
                 self._end(each, TimeoutError())
 
 
-def main(address: str, rate: float, seconds: float, turn: float, ports: list[int]) -> None:
+def main(address: str, rate: float, seconds: float, turn: float, most: int, ports: list[int]) -> None:
     """All turns."""
-    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
-    client, turns = Client(address), []
+    _, files = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (files, files))
+    client, turns = Client(address, most), []
     print("ready", flush=True)
     for number in range(round(seconds / turn)):
         turns.append(client.run(ports[number % len(ports)], rate, turn))
@@ -144,5 +144,5 @@ def main(address: str, rate: float, seconds: float, turn: float, ports: list[int
 
 
 if __name__ == "__main__":
-    address, rate, seconds, turn, *ports = sys.argv[1:]
-    main(address, float(rate), float(seconds), float(turn), [int(port) for port in ports])
+    address, rate, seconds, turn, most, *ports = sys.argv[1:]
+    main(address, float(rate), float(seconds), float(turn), int(most), [int(port) for port in ports])

@@ -180,6 +180,7 @@ def test_a_unix_socket(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
             asked.mapping()
         tmp_path.chmod(0o700)
         monkeypatch.setattr(trust, "_trusted_users", lambda: {12345})
+        monkeypatch.setattr(trust, "_check_place", lambda path: None)
         monkeypatch.setattr(trust.Path, "stat", lambda path: os.stat_result((0o40700, 0, 0, 1, 54321, 0, 0, 0, 0, 0)))
         with pytest.raises(Untrusted, match=f"a program of user {os.geteuid()} answers"):
             asked.mapping()
@@ -187,6 +188,45 @@ def test_a_unix_socket(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         thread.join()
     with pytest.raises(Unreachable, match="does not answer"):
         asked.mapping()
+
+
+@pytest.mark.parametrize(
+    ("mode", "is_ours", "reason"),
+    [
+        (0o755, True, None),
+        (0o1777, True, None),
+        (0o1777, False, "anybody may make .*, and who owns it is neither root nor the agent's user"),
+        (0o777, True, "may write there: chmod go-w it"),
+    ],
+)
+@pytest.mark.parametrize("by_link", [False, True], ids=["path", "link"])
+def test_where_a_unix_socket_may_be(
+    mode: int, is_ours: bool, reason: str | None, by_link: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not where another user could have made the directory of the socket, also if a safe link leads there."""
+    monkeypatch.setattr(trust, "_trusted_users", lambda: {0, os.geteuid()} if is_ours else {12345})
+    shared, ours, link = tmp_path / "shared", tmp_path / "shared" / "ours", tmp_path / "link"
+    ours.mkdir(parents=True)
+    link.symlink_to(ours)
+    shared.chmod(mode)
+    one, other = socket.socketpair()
+    with one, other, contextlib.ExitStack() as stack:
+        if reason:
+            stack.enter_context(pytest.raises(Untrusted, match=reason))
+        trust.check_unix(one, str((link if by_link else ours) / "rest.sock"))
+
+
+def test_a_port_that_anybody_may_open(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Below 1024 only root may, unless the administrator has said otherwise; then it is asked who listens."""
+    asked, start = [], tmp_path / "ip_unprivileged_port_start"
+    monkeypatch.setattr(trust.sock_diag, "listener", lambda host, port: asked.append(port))
+    monkeypatch.setattr(trust, "_UNPRIVILEGED", start)
+    start.write_text("1024\n", encoding="ascii")
+    trust.check_loopback("127.0.0.1", 80, "http://127.0.0.1:80")
+    start.write_text("80\n", encoding="ascii")
+    with pytest.raises(Untrusted, match="does not listen there any more"):
+        trust.check_loopback("::ffff:127.0.0.1", 80, "http://127.0.0.1:80")
+    assert asked == [80]
 
 
 def test_whose_program_listens(monkeypatch: pytest.MonkeyPatch) -> None:
