@@ -9,8 +9,8 @@ import time
 
 import pytest
 
-from tests.net.network import ROOT, agent_stats, end
-from tests.net.world import VIPS, World
+from tests.net.network import ROOT, agent_stats, end, web_server
+from tests.net.world import OWN, VIPS, World, X
 from tests.net.world import world as make_world
 
 NUMBER = 10_000
@@ -58,6 +58,8 @@ def test_a_thousand_connections_with_thirty_percent_loss(family: int) -> None:
         world.client.run("sysctl", "-qw", "net.ipv4.tcp_syn_linear_timeouts=60", "net.ipv4.tcp_syn_retries=60")
         for host in (world.client, world.server):
             host.run("sysctl", "-qw", "net.ipv4.tcp_rto_max_ms=2000", check=False)
+        end(world.web)  # sockets have the limit of the time when they, or their listener, were made
+        world.web = web_server(world.server, world.network.directory, (X, OWN))
         world.lose("meta l4proto tcp numgen random mod 100 < 30 drop")
         several = [
             world.client.popen_piped(
