@@ -166,10 +166,10 @@ class Match:
         return iter(self.fields)
 
     def __lt__(self, other: Match) -> bool:
-        return self._rank < other._rank
+        return self.rank < other.rank
 
     @property
-    def _rank(self) -> tuple[list[tuple[str, int, int]], str]:
+    def rank(self) -> tuple[list[tuple[str, int, int]], str]:
         """What matches are sorted by; a field without a mask comes before the same one with a mask."""
         return [(name, value, -1 if mask is None else mask) for name, value, mask in self.fields], self.opaque
 
@@ -513,7 +513,7 @@ class SwitchState:
     @property
     def ordered_flows(self) -> list[Flow]:
         """Flows in packet order: by table, highest priority first."""
-        return sorted(self.flows, key=lambda flow: (flow.table, -flow.priority, flow.match))
+        return sorted(self.flows, key=lambda flow: (flow.table, -flow.priority, flow.match.rank))
 
     @property
     def ordered_groups(self) -> list[Group]:

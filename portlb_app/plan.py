@@ -105,9 +105,9 @@ def _steps(actual: SwitchState, desired: SwitchState) -> Iterator[Step]:
     missing, gone = desired.flows - actual.flows, actual.flows - desired.flows
     known_as = {flow.key: flow for flow in gone}
     again = {flow for flow in desired.flows & actual.flows if _copies_by(flow, come)} if come else frozenset()
-    for flow in sorted(missing | again, key=lambda flow: (-flow.table, flow.priority, flow.match)):
+    for flow in sorted(missing | again, key=lambda flow: (-flow.table, flow.priority, flow.match.rank)):
         yield Step("add" if known_as.pop(flow.key, None) is None else "modify", flow)
-    for flow in sorted(known_as.values(), key=lambda flow: (flow.table, -flow.priority, flow.match)):
+    for flow in sorted(known_as.values(), key=lambda flow: (flow.table, -flow.priority, flow.match.rank)):
         yield Step("delete", flow)
     for group in actual.ordered_groups:
         if group.number not in desired.group_by_number and is_ours(group):

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import ctypes
 import gc
-import os
 import pickle
 import resource
 import signal
@@ -27,8 +26,6 @@ from portlb_app.tables import Kind, Tables, Unknown, Unreadable
 
 MEMORY_BYTES = 4 << 30
 """Address space: a network of 100 switches and 200,000 flows takes an eighth of it."""
-NICE = 5
-"""What it does takes seconds, and may take a little longer: switches and users wait for the controller, not for it."""
 ABOUT_A_SWITCH = frozenset({"begin", "read", "end", "prepare", "encode", "told", "refused"})
 _PR_SET_PDEATHSIG = 1
 
@@ -120,7 +117,6 @@ def main() -> None:
         signal.signal(number, signal.SIG_IGN)  # they are for the controller, which ends this process, too
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
-    os.nice(NICE)
     gc.disable()
     with socket.socket(fileno=int(sys.argv[1])) as connection:
         connection.setblocking(True)  # what made it may have been a patched library

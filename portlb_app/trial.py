@@ -2,7 +2,9 @@
 
 The deadline follows from the work: `patience` seconds, one more for every `MESSAGES_A_SECOND` changes that switches
 must be told, and for every `ENTRIES_A_SECOND` entries that are read back from them. Open vSwitch takes ten times as
-many on a machine of its own. So a trial ends in bounded time, and one that goes on is not given up.
+many on a machine of its own. On one that is busy all of it takes longer: so each switch that takes or tells something
+extends the deadline to `patience` seconds from then, up to `LONGEST`. A trial ends in bounded time, and one that goes
+on is not given up.
 """
 
 from __future__ import annotations
@@ -14,6 +16,8 @@ from portlb_app.events import ConfigProposed, Configuration
 
 MESSAGES_A_SECOND = 1000
 ENTRIES_A_SECOND = 5000
+LONGEST = 300.0
+"""Seconds to which progress can extend a trial."""
 
 
 class Trial:
@@ -22,7 +26,8 @@ class Trial:
     def __init__(self, proposed: ConfigProposed) -> None:
         self.ticket, self.text, self.unverified = proposed.ticket, proposed.text, proposed.unverified
         self.configuration: Configuration | None = None
-        self.seconds = proposed.patience
+        self.seconds = self._patience = proposed.patience
+        self._began = 0.0
         self._deadline = math.inf
         self._voters: set[int] = set()
         self._excused: Collection[int] = ()
@@ -38,7 +43,13 @@ class Trial:
         """From now on: who has a say, who has none, and how much there is to tell and to read."""
         self._voters, self._excused = set(voters), excused
         self.seconds += messages / MESSAGES_A_SECOND + entries / ENTRIES_A_SECOND
-        self._deadline = now + self.seconds
+        self._began, self._deadline = now, now + self.seconds
+
+    def progressed(self, dpid: int, now: float) -> None:
+        """A switch has taken or told something. If it has a say, what is left has time again."""
+        if self.has_begun and self.counts(dpid) and now + self._patience > self._deadline:
+            self.seconds = max(self.seconds, min(now + self._patience - self._began, LONGEST))
+            self._deadline = self._began + self.seconds
 
     def joined(self, dpid: int) -> None:
         """A switch connects: it has a say, too, from the trial's begin on."""

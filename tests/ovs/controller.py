@@ -54,7 +54,12 @@ class ControllerProcess:
             assert self.process.poll() is None, text
             return re.search(ready, text, re.MULTILINE)
 
-        found = wait_for("ready", ports, START_SECONDS)
+        try:
+            found = wait_for("ready", ports, START_SECONDS)
+        except BaseException:
+            self.process.kill()
+            self.process.wait()
+            raise
         self.openflow_port, self.rest_port = int(found[1]), int(found[2])
 
     @property

@@ -158,11 +158,12 @@ class Switch:
 
     def set_controller(self, bridge: str, controller: str) -> None:
         """Connect a bridge to a controller, tried again every second while it is away."""
-        self.vsctl(
-            *("set-controller", bridge, controller, "--"),
-            *("set", "controller", bridge, "max_backoff=1000", "connection_mode=out-of-band"),
-            *("controller_burst_limit=1000", "controller_rate_limit=1000"),
-        )
+        self.vsctl(*_with_controller(bridge, controller))
+
+    def set_controllers(self, bridges: Iterable[str], controller: str) -> None:
+        """The same for many at once: one by one Open vSwitch looks at all of its ports each time."""
+        words = [word for bridge in bridges for word in ("--", *_with_controller(bridge, controller))]
+        self.vsctl("--no-wait", *words)
 
     def delete_bridge(self, name: str) -> None:
         """Remove a bridge and its ports."""
@@ -187,6 +188,14 @@ class Switch:
     def trace(self, bridge: str, flow: str) -> str:
         """What the bridge would do with a packet: ofproto/trace's output for a flow such as ``in_port=1,tcp,…``."""
         return self.appctl("ofproto/trace", bridge, flow)
+
+
+def _with_controller(bridge: str, controller: str) -> tuple[str, ...]:
+    return (
+        *("set-controller", bridge, controller, "--"),
+        *("set", "controller", bridge, "max_backoff=1000", "connection_mode=out-of-band"),
+        *("controller_burst_limit=1000", "controller_rate_limit=1000"),
+    )
 
 
 def _is_ready(path: Path) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from portlb_app import compiler
@@ -53,8 +53,7 @@ class Fleet:
 
     def connect(self) -> None:
         """Give every bridge its controller."""
-        for each in self.config.switches:
-            self.switch.set_controller(each.name, self.controller.target)
+        self.switch.set_controllers((each.name for each in self.config.switches), self.controller.target)
 
     def admin(self, end: object, state: str) -> None:
         """Set the port of a link's end: up or down."""
@@ -66,10 +65,14 @@ class Fleet:
         return {each["name"]: each["state"] for each in switches if each["state"] != "synced"}
 
     def settle(self, seconds: float) -> float:
-        """Wait until all switches are synced; the seconds it took."""
+        """Wait until all switches are synced; the seconds it took. `seconds`: in which at least one more must be."""
         began = time.monotonic()
-        wait_for("all switches are synced", lambda: not self.unsynced(), seconds)
+        while left := len(self.unsynced()):
+            wait_for(f"{left} switches are not synced: another one", self._are_fewer_than(left), seconds)
         return time.monotonic() - began
+
+    def _are_fewer_than(self, number: int) -> Callable[[], bool]:
+        return lambda: len(self.unsynced()) < number
 
     def differing(self, wanted: Mapping[str, SwitchState]) -> list[str]:
         """The switches that hold other flows or groups than these."""

@@ -13,6 +13,7 @@ from portlb_app.config import Problem
 from portlb_app.events import (
     Answer,
     Busy,
+    ConfigProposed,
     Interrupted,
     Live,
     Loaded,
@@ -36,7 +37,7 @@ from portlb_app.pipeline import COOKIE
 from portlb_app.plan import apply, diff
 from portlb_app.reconciler import AGAIN
 from portlb_app.tables import Mistakes
-from portlb_app.trial import ENTRIES_A_SECOND, MESSAGES_A_SECOND
+from portlb_app.trial import ENTRIES_A_SECOND, MESSAGES_A_SECOND, Trial
 from tests.support.reconciling import Applied, Apply, Fed, Loop, Propose, Refused, StateRead, Wanted, Wants, Whole
 
 FLOWS = Path(__file__).parents[2] / "flows"
@@ -260,6 +261,25 @@ def test_a_proposal_has_a_deadline(session: Session) -> None:
     assert session(Tick(), after=2) == [Answer(1, TimedOut(("b",))), ReadState(A)]
     assert session(StateRead(B, state(1))) == []
     assert session.state(B) == "synced"
+
+
+def test_a_trial_that_goes_on_is_not_given_up(session: Session) -> None:
+    """Each answer gives what is left the time again, but not for ever."""
+    for dpid in (A, B):
+        session.sync(dpid)
+    session.propose()
+    session(StateRead(A, state(1, 2)), after=14)
+    assert session(Tick(), after=14) == []
+    session(Applied(A))
+    assert session(Tick(), after=14) == []
+    assert session(StateRead(A, state(1, 3))) == []
+    assert session(Tick(), after=16)[0] == Answer(1, TimedOut(("b",)))
+    trial = Trial(ConfigProposed(1, "", 15.0))
+    trial.begin({A}, (), 0.0, 0, 0)
+    for now in range(0, 400, 10):
+        trial.progressed(A, now)
+        trial.progressed(B, now)
+    assert trial.is_over(301) and not trial.is_over(299)
 
 
 def test_a_second_proposal_is_not_tried_before_the_first_is_decided(session: Session) -> None:
@@ -521,7 +541,7 @@ def test_a_switch_only_a_withdrawn_proposal_named_is_emptied(session: Session) -
     both = Whole("both", {**OLD.targets, STRANGER: Wanted("new", state(7))})
     session.propose(what=both)
     assert session(StateRead(STRANGER, EMPTY)) == [Apply(STRANGER, diff(EMPTY, state(7)))]
-    assert session(Tick(), after=16)[0] == Answer(1, TimedOut(("a", "new")))
+    assert session(Tick(), after=16)[0] == Answer(1, TimedOut(("new",))), "nothing changes for a, so it is not read"
     assert session(Applied(STRANGER)) == [ReadState(STRANGER)]
     assert session(StateRead(STRANGER, state(7))) == [Apply(STRANGER, diff(state(7), EMPTY))]
     session(Applied(STRANGER))
@@ -533,8 +553,7 @@ def test_a_switch_removed_while_it_was_away_is_emptied_when_it_is_back(session: 
     session.sync(A)
     session.sync(B)
     session(SwitchDisconnected(B))
-    session.propose(what=configuration("only a", a=state(1, 2)))
-    assert session(StateRead(A, state(1, 2))) == [Answer(1, Live())]
+    assert session.propose(what=configuration("only a", a=state(1, 2))) == [Answer(1, Live())], "a has it"
     assert session(SwitchConnected(B)) == [ReadState(B)]
     assert session(StateRead(B, state(1))) == [Apply(B, diff(state(1), EMPTY))]
 
