@@ -12,6 +12,7 @@ VIP appears, and when a querier asks (RFC 3810; RFC 2710 for the version before)
 from __future__ import annotations
 
 import struct
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
@@ -78,7 +79,8 @@ class Announcer:
         self._claims: dict[int, frozenset[Claim]] = {}
         self._changed: set[int] = set()
         self._placement: Placement | None = None
-        self._due: list[tuple[float, int, Claim]] = []
+        self._due = tuple(deque[tuple[float, int, Claim]]() for _ in range(TIMES))
+        """What is said for the first time, what is said again, and so on: each in the order of time."""
 
     def changing(self, dpid: int) -> None:
         """A switch gets other tables. One that is first seen without was there before the controller: no news."""
@@ -93,11 +95,12 @@ class Announcer:
             self._held[dpid], self._claims[dpid] = holding[dpid], claims
             self._changed.discard(dpid)
             news = sorted(claims - known, key=lambda claim: (claim.port, claim.address.version, int(claim.address)))
-            self._due += [(now + INTERVAL * time, dpid, claim) for time in range(TIMES) for claim in news]
-        ready = [entry for entry in self._due if entry[0] <= now][:AT_ONCE]
-        if ready:
-            said = set(ready)
-            self._due = [entry for entry in self._due if entry not in said]
+            for time, line in enumerate(self._due):
+                line.extend((now + INTERVAL * time, dpid, claim) for claim in news)
+        ready: list[tuple[float, int, Claim]] = []
+        for line in self._due:
+            while line and line[0][0] <= now and len(ready) < AT_ONCE:
+                ready.append(line.popleft())
         for _, dpid, claim in ready:
             if claim in self._claims.get(dpid, ()) and dpid in holding:
                 for frame in announcements(claim):

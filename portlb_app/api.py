@@ -185,6 +185,12 @@ def answer(outcome: Outcome, view: View) -> Response:
     return failure(409, "another configuration is being applied; try again")
 
 
+def sentence(outcome: Outcome, view: View) -> str:
+    """What `answer` says about a configuration that did not become live, as one line of a log."""
+    said = json.loads(answer(outcome, view).body)
+    return f"{said['error']}; {json.dumps(said['switches'])}" if "switches" in said else str(said["error"])
+
+
 def failure(status: int, text: str) -> Response:
     """An error with nothing more to say than a sentence."""
     return Response(status, _json({"error": text}))
@@ -214,13 +220,12 @@ def _is_this_machine(host: str) -> bool:
 
 
 def _proposal(request: Request, precondition: Precondition) -> Response | Proposal:
-    waits = request.query.removeprefix("wait=") if request.query else "applied"
-    if waits not in ("applied", "accepted"):
+    if request.query not in ("", "wait=applied", "wait=accepted"):
         return failure(400, "a PUT knows wait=applied and wait=accepted")
     if len(request.body) > MAX_BODY:
         return failure(413, f"a configuration has at most {MAX_BODY} bytes")
     try:
-        return Proposal(request.body.decode(), precondition, waits == "accepted")
+        return Proposal(request.body.decode(), precondition, request.query == "wait=accepted")
     except UnicodeDecodeError as error:
         return _mistaken((Problem("", f"byte {error.start} is not UTF-8"),))
 

@@ -123,6 +123,8 @@ LINK_LOCAL = (0xFE80 << 112, ((1 << 64) - 1) << 64)
 (RFC 7217, and Linux's ``addr_gen_mode``)."""
 ALL_NODES, ALL_NODES_MAC = IPv6Address("ff02::1"), 0x333300000001
 """The group of all hosts of the link, and its MAC address (RFC 4291, 2.7.1; RFC 2464, 7)."""
+GROUP_MACS = (1 << 40, 1 << 40)
+"""MAC addresses of groups (IEEE 802, 8.2.2), as address and mask. None is a sender's."""
 LINK_GROUPS = (0xFF02 << 112, 0xFFFF << 112)
 """Groups of the link (RFC 4291, 2.7), as address and mask."""
 ND_OPTION_TARGET = 2

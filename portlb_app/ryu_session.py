@@ -23,6 +23,7 @@ from ryu.ofproto import ofproto_v1_5_parser as parser
 
 from portlb_app import messages, ryu_threads, ryu_wire
 from portlb_app.events import Applied, Apply, Event, Interrupted, ReadState, Refused, StateRead
+from portlb_app.limits import READ_BYTES, READ_MESSAGES
 from portlb_app.messages import ErrorMessage, Malformed, Reply
 from portlb_app.ryu_channel import SwitchChannel
 from portlb_app.ryu_tables import Lost, TablesProcess
@@ -39,9 +40,6 @@ AT_A_TIME = 16
 which deals with them one after the other: each would wait for all, and be taken for silent."""
 READ_RATE = 100_000
 """Bytes a second; see above."""
-READ_BYTES = 1 << 27
-READ_MESSAGES = 1 << 13
-"""The most a switch may answer when it is asked for what it holds: 2^18 flows take half of it."""
 INBOX = 2048
 """Answers that wait to be read; each has at most 64 kB."""
 FORWARDED = 4
@@ -92,8 +90,9 @@ class SwitchSession:
         """An answer arrived. One that nobody asked for is ignored; of a step that is refused the first are kept."""
         if message.xid not in self._awaited:
             return
-        if isinstance(message, ErrorMessage) and (number := self._step_of(message.xid)) is not None:
-            if len(self._errors) < ERRORS:
+        number = self._step_of(message.xid)
+        if number is not None:  # nobody waits for anything else that is said about a step
+            if isinstance(message, ErrorMessage) and len(self._errors) < ERRORS:
                 self._errors.append((number, ryu_wire.error_name(message)))
         elif self._inbox.full():
             self.datapath.drop("it answers faster than anybody can read")
@@ -203,15 +202,20 @@ class SwitchSession:
         before = self._messages(0, parts.before)
         bundled = self._messages(parts.before, parts.bundle, bundle)
         after = self._messages(parts.before + parts.bundle, parts.after)
-        self._outside(before, parts.before)
-        if not self._errors:
-            self._bundle(bundled, bundle, parts.bundle)
-        if not self._errors:
-            self._outside(after, parts.after)
+        try:
+            self._outside(before, parts.before)
+            if not self._errors:
+                self._bundle(bundled, bundle, parts.bundle)
+            if not self._errors:
+                self._outside(after, parts.after)
+        except _Refused as refused:
+            whole: Blame = self._tables.call("refused", dpid, [])
+            return Refused(dpid, (str(refused),), whole.known)
         if not self._errors:
             return Applied(dpid, self._tables.call("told", dpid))
-        blame: Blame = self._tables.call("refused", dpid, [number for number, _ in self._errors])
-        errors = (f"{step}: {error}" for step, (_, error) in zip(blame.steps, self._errors, strict=True))
+        found = tuple(self._errors)  # a switch may go on to refuse while it is asked what that was about
+        blame: Blame = self._tables.call("refused", dpid, [number for number, _ in found])
+        errors = (f"{step}: {error}" for step, (_, error) in zip(blame.steps, found, strict=True))
         return Refused(dpid, tuple(errors), blame.known)
 
     def _messages(self, first: int, number: int, bundle: int | None = None) -> list[bytes]:
@@ -277,6 +281,7 @@ class SwitchSession:
         while True:
             answer = self._next(number / MESSAGES_A_SECOND)
             if answer.xid == xid:
+                self._awaited.discard(xid)
                 if isinstance(answer, ErrorMessage):
                     raise _Refused(f"cannot {what} a bundle: {ryu_wire.error_name(answer)}")
                 return

@@ -63,10 +63,9 @@ static __always_inline int make_server_announcement(struct __sk_buff *skb, __be1
 	} else {
 		set(entry, LEAVING);
 	}
-	if (!server_put_name(skb, &packet, entry->wire))
-		return IMPOSSIBLE;
-	return make_probe(skb, &packet, &segment, SERVER, port_of(entry->wire), client_port_of(entry, segment.dport),
-			  REDIRECT, OPTION_REDIRECT | flags, port);
+	/* As the program's own, which the host's firewall knows: server_egress makes it the wire's. */
+	return make_probe(skb, &packet, &segment, SERVER, segment.sport, segment.dport, REDIRECT, OPTION_REDIRECT | flags,
+			  port);
 }
 
 /*

@@ -126,9 +126,10 @@ class _Service:
     def succeeded(self, unit: _Unit) -> None:
         """One has been taken over from; when none is left, the process ends."""
         self._units.remove(unit)
-        self._waited_for.discard(unit)
         if not self._units:
             self._loop.end(0)
+        elif unit in self._waited_for:
+            self.settled(unit)
 
     def known(self) -> None:
         """The first settings of one are known: when all are, and none is in the way of another, all are attached."""

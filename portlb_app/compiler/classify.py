@@ -8,6 +8,7 @@ from portlb_app.compiler.place import Place
 from portlb_app.openflow import Flow, match
 from portlb_app.pipeline import (
     CLASSIFY,
+    GROUP_MACS,
     NEIGHBOUR,
     PRIORITY_TAGGED,
     Priority,
@@ -34,6 +35,14 @@ def flows(network: int | None, links: Iterable[int], here: tuple[Place, ...]) ->
         untag(),
         cookie(Reason.SIDE),
         "a tag that names a priority and no VLAN: the frame is an untagged one",
+    )
+    yield flow(
+        CLASSIFY,
+        Priority.OVERRIDE,
+        match(eth_src=GROUP_MACS),
+        (),
+        cookie(Reason.SIDE),
+        "from a group's MAC address, which no host has: an answer would go to many; drop",
     )
     views = {port: place.view for place in here for port in place.entrances if place.view is not None}
     if network is not None:

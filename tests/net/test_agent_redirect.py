@@ -134,6 +134,27 @@ def test_d2_d5_d6_to_another_service_port(world: World, how: str, flag: int) -> 
     assert agent_stats(world.server)["arrived"] == 1
 
 
+STRICT = """table inet strict {
+ chain in { type filter hook input priority 0; policy drop; iif lo accept; ct state established,related accept;
+            meta l4proto {icmp, ipv6-icmp} accept; tcp dport {20, 9} tcp flags syn ct state new accept; }
+ chain out { type filter hook output priority 0; policy drop; oif lo accept; ct state established,related accept;
+             meta l4proto {icmp, ipv6-icmp} accept; }
+}"""
+
+
+@pytest.mark.parametrize("how", ["--close", "--reset", "--in-place"])
+def test_d2_through_the_servers_own_firewall(world4: World, how: str) -> None:
+    """D2: what the server announces is part of the program's connection to a firewall that lets nothing else out."""
+    world4.server.nft(STRICT)
+    world4.agents()
+    echo, _ = opened(world4)
+    done = world4.redirect("--from", world4.client_address, "--to", str(Z), how, "--timeout", "5")
+    assert (done.returncode, done.stdout) == (0, "1 connection: 1 followed\n"), done.stderr
+    if how != "--in-place":
+        echo.open()
+    assert echo.ask(0 if how == "--in-place" else 1) == "yes"
+
+
 def test_d4_to_a_redirect_port(world: World) -> None:
     """D4: the next SYN goes to a redirect port and is answered with W, like step 2; the third ACK goes to W."""
     world.client_agent()

@@ -20,6 +20,7 @@ import yaml
 from portlb_app import compiler
 from portlb_app.config import Address, Config, load
 from portlb_app.openflow import SwitchState
+from portlb_app.pipeline import pin_zone
 from tests.generate import CLIENT_MAC, checksum, frame
 from tests.ovs import switch as ovs
 from tests.ovs.bridge import Bridge
@@ -289,6 +290,37 @@ def test_e4_what_was_not_opened_is_not_remembered(bridge: Bridge, switch: ovs.Sw
         assert later == where if where == {PORT["b"]} else len(later) == 1 and later != {PORT["a"]}
 
 
+def test_e4_two_vips_in_one_zone_remember_apart(bridge: Bridge, switch: ovs.Switch) -> None:
+    """E4: a zone is made of 12 bits of a VIP's number. Connections of two VIPs in one differ by the VIP's address, so
+    the same client port has a server of its own in each, and a VIP never hears of the other's.
+    """
+    data = pinned()
+    data["vips"]["web"] |= {"number": 5}
+    data["vips"]["web"]["redirect_ports"] = {22: {"servers": ["a", "b"], "legacy": "pin"}}
+    data["vips"]["other"] = {"address": "10.0.0.101", "mac": "02:00:00:00:00:64", "number": 5 + 4096}
+    data["vips"]["other"]["redirect_ports"] = {22: {"servers": ["c", "d"], "legacy": "pin"}}
+    data["servers"]["c"] |= {"vip": "other"}
+    data["servers"]["d"] |= {"vip": "other"}
+    data["vips"]["web"].pop("default_server", None)
+    before = tables(data)
+    assert pin_zone(5) == pin_zone(5 + 4096)
+    bridge.install(before)
+    switch.appctl("dpctl/flush-conntrack")
+
+    def where(vip: str, flags: int, port: int) -> set[int]:
+        segment = Ip(CLIENT, IPv4Address(vip), TCP, source_port=port, destination_port=22, tcp_flags=flags)
+        return set(bridge.send(NETWORK, [down(segment)]))
+
+    ports, vips = range(53000, 53030), (str(VIP), "10.0.0.101")
+    first = {(vip, port): where(vip, SYN, port) for port in ports for vip in vips}
+    assert set.union(*(first[str(VIP), port] for port in ports)) == {PORT["a"], PORT["b"]}
+    assert set.union(*(first["10.0.0.101", port] for port in ports)) == {PORT["c"], PORT["d"]}
+    data["vips"]["web"]["redirect_ports"][22]["servers"] = ["b"]
+    data["vips"]["other"]["redirect_ports"][22]["servers"] = ["d"]
+    bridge.change(before, tables(data))
+    assert {(vip, port): where(vip, ACK, port) for port in ports for vip in vips} == first
+
+
 def test_e4_a_server_s_answers_keep_a_connection(bridge: Bridge, switch: ovs.Switch) -> None:
     """E4: conntrack sees both directions, so a connection is established for it, and ends."""
     for rewrite in ("", "mac", "address"):
@@ -398,6 +430,17 @@ def test_i2_an_icmp_error_reaches_the_server_it_is_about(bridge: Bridge) -> None
     """I2: errors quote a packet only one server sent; all get a copy, because the switch reads no quotes."""
     for icmp_type in (3, 11, 12):
         assert who(bridge, down(Ip(CLIENT, VIP, ICMP, icmp_type=icmp_type))) == "abcd"
+
+
+def test_nothing_is_answered_to_a_group(bridge: Bridge) -> None:
+    """A frame that a group's MAC address has sent is no host's; the switch would answer ARP and pings to many."""
+    install(bridge, ("default_server: d", "default_server: d\n    icmp: {echo: answer}"))
+    question = frame(Packet(NETWORK, CLIENT_MAC, Arp(1, CLIENT_MAC, CLIENT, VIP), VIP_MAC))
+    for asked in (question, down(Ip(CLIENT, VIP, ICMP, icmp_type=8))):
+        assert set(bridge.send(NETWORK, [asked])) == {NETWORK}
+        for group in ("01005e000001", "333300000002", "ffffffffffff"):
+            assert bridge.send(NETWORK, [asked[:6] + bytes.fromhex(group) + asked[12:]]) == {}
+    assert bridge.send(PORT["a"], [up("a", answer(1), 0x010000000064)]) == {}
 
 
 def test_a_priority_tag_is_none(bridge: Bridge) -> None:

@@ -6,7 +6,9 @@ they cannot make as many as asked for, it says how many they made.
 
 It promises that no connection fails or hangs (no answer in 8 s), and that both agents live. It prints what the kernel
 has for the agents' maps, and the counters that tell of trouble. ``--no-agents`` is for comparison: what hangs without
-them is the machine's, not theirs. `--streams` are open throughout, say a line every 0.2 s, and must not break.
+them is the machine's, not theirs. (With more connections open than a server's queue of those to be accepted takes, or
+`--open` lifted on a machine that makes fewer than the rate, thousands do.) `--streams` are open throughout, say a line
+every 0.2 s, and must not break.
 """
 
 from __future__ import annotations

@@ -7,9 +7,12 @@ import signal
 import threading
 import time
 from collections.abc import Iterator
+from typing import cast
+from unittest.mock import Mock
 
 import pytest
 
+from portlb_app.agent import process
 from portlb_app.agent.loop import Loop
 
 
@@ -97,3 +100,20 @@ def test_it_goes_on_while_a_question_is_open(loop: Loop) -> None:
     assert isinstance(answers[0], KeyError) and answers[1] == "late"
     assert threads == [threading.current_thread()] * 2
     assert len(ticks) >= 5
+
+
+def test_an_agent_that_is_taken_over_leaves_no_reload_unfinished(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of two agents of a process, one has its settings again, and a successor comes before the other one has."""
+    told: list[str] = []
+    monkeypatch.setattr(process.notify, "tell", lambda *assignments: told.extend(assignments))
+    with Loop() as loop:
+        service = process._Service(loop)
+        one, other = (cast("process._Unit", Mock()) for _ in range(2))
+        for unit in (one, other):
+            service.add(unit)
+        service._is_ready = True
+        service._reload()
+        service.settled(one)
+        assert told[0] == "RELOADING=1" and "READY=1" not in told
+        service.succeeded(other)
+        assert told[-1] == "READY=1"

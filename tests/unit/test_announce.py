@@ -124,6 +124,24 @@ def test_many_are_announced_in_turns() -> None:
     assert len(found) == 4000 and len({each.frame for each in found}) == 2000
 
 
+def test_a_turn_looks_at_what_it_says_and_not_at_all_that_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A hundred switches with thousands of VIPs have hundreds of thousands waiting: a turn must not go through them."""
+    mac = "02:00:00:00:00:64"
+    vips = {f"v{number}": {"address": str(ip_address(0x0A000000 + number)), "mac": mac} for number in range(2000)}
+    text = f"switches: {{s1: {{dpid: 1, network: 1}}}}\nvips: {vips}\nservers: {{}}".replace("'", '"')
+    announcer, holding, looked, made = Announcer(), {1: held(text)}, list[Claim](), Claim.__hash__
+    announcer.changing(1)
+    assert len(list(announcer.take(holding, 0))) == AT_ONCE
+
+    def look(claim: Claim) -> int:
+        looked.append(claim)
+        return made(claim)
+
+    monkeypatch.setattr(Claim, "__hash__", look)
+    assert len(list(announcer.take(holding, 0.25))) == AT_ONCE
+    assert len(looked) <= 2 * AT_ONCE
+
+
 QUERY = bytes.fromhex("333300000001" "020000000001" "86dd") + struct.pack("!IHBB", 6 << 28, 36, 0, 1)
 QUERY += IPv6Address("fe80::1").packed + IPv6Address("ff02::1").packed + bytes.fromhex("3a00050200000100")
 QUERY += struct.pack("!BBHHH", 130, 0, 0, 1000, 0) + bytes(16) + bytes(4)

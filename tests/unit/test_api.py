@@ -200,8 +200,9 @@ def test_a_put_may_want_what_nothing_has_shown_to_work() -> None:
     for query, unverified in (("wait=applied", False), ("wait=accepted", True)):
         proposed = respond(Request("PUT", "/v1/config", "localhost", FIG2.encode(), query), VIEW)
         assert isinstance(proposed, Proposal) and proposed.unverified is unverified
-    refused = respond(Request("PUT", "/v1/config", "localhost", FIG2.encode(), "wait=none"), VIEW)
-    assert isinstance(refused, Response) and refused.status == 400
+    for query in ("wait=none", "accepted", "applied", "wait=wait=accepted", "wait=accepted&wait=applied"):
+        refused = respond(Request("PUT", "/v1/config", "localhost", FIG2.encode(), query), VIEW)
+        assert isinstance(refused, Response) and refused.status == 400
 
 
 @pytest.mark.parametrize(
