@@ -24,6 +24,8 @@ from portlb_app.api import RefusedConnections
 GRACE = 8
 FORGIVE_SECONDS = 4.0
 FIRST_SECONDS, MOST_SECONDS = 0.5, 30.0
+OF_LEAVING = 0.125
+"""How much of an offence it is that a configured switch leaves at once: it may crash, and its bridges start anew."""
 HOSTS = 4096
 """Hosts with offences that are remembered; the one that offended longest ago is forgotten first."""
 REMEMBERED = 10
@@ -106,19 +108,22 @@ class Refusals:
 
         For one that is not configured its host waits, which may name any number of them.
         """
-        self._offend(_switch(dpid) if is_configured else host_of(address), now)
+        if is_configured:
+            self._offend(_switch(dpid), now, OF_LEAVING)
+        else:
+            self._offend(host_of(address), now)
 
     def wait_of(self, dpid: int, now: float) -> float:
         """Seconds for which a switch is not taken because it came and went too often."""
         offender = self._offenders.get(_switch(dpid))
         return 0.0 if offender is None else max(0.0, offender.until - now)
 
-    def _offend(self, host: str, now: float) -> None:
+    def _offend(self, host: str, now: float, weight: float = 1.0) -> None:
         offender = self._offenders.setdefault(host, _Offender())
         self._offenders.move_to_end(host)
         if len(self._offenders) > HOSTS:
             self._offenders.popitem(last=False)
-        offender.score, offender.at = offender.score_at(now) + 1, now
+        offender.score, offender.at = offender.score_at(now) + weight, now
         excess = offender.score - GRACE
         if excess > 0:
             offender.score = min(offender.score, GRACE + 1 + math.log2(MOST_SECONDS / FIRST_SECONDS))

@@ -163,3 +163,9 @@ class Claims(Peer):
         for body in (flows, groups, meters):
             xid, request = self.until(MULTIPART_REQUEST)
             self.send(multipart(int.from_bytes(request[:2], "big"), body, xid))
+
+    def until_bundle(self) -> tuple[int, bytes]:
+        """Answer the barrier behind meters, and skip to the bundle: xid, body."""
+        xid, _ = self.until(BARRIER_REQUEST)
+        self.send(message(BARRIER_REPLY, b"", xid))
+        return self.until(BUNDLE_CONTROL)

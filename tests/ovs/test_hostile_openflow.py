@@ -324,7 +324,7 @@ def test_a_switch_that_knows_no_bundles_is_an_error_that_says_so(
     controller: ControllerProcess, switch: Claims
 ) -> None:
     switch.answer_read()
-    xid, body = switch.until(BUNDLE_CONTROL)
+    xid, body = switch.until_bundle()
     switch.send(message(ERROR, struct.pack("!HH", 1, 1) + message(BUNDLE_CONTROL, body, xid), xid))
     errors = controller.wait_for_state("s1", "error")["errors"]
     assert errors == [
@@ -336,7 +336,7 @@ def test_a_switch_that_knows_no_bundles_is_an_error_that_says_so(
 def test_answers_nobody_asked_for_are_ignored(controller: ControllerProcess, switch: Claims) -> None:
     switch.send(multipart(GROUP_DESC, b"", 12345) * 3000, message(BUNDLE_CONTROL, bytes(8), 54321) * 3000)
     switch.answer_read()
-    switch.until(BUNDLE_CONTROL)
+    switch.until_bundle()
     assert controller.switch("s1")["state"] == "applying"
 
 

@@ -154,13 +154,13 @@ def test_a_switch_that_comes_and_goes_waits(config: Path, dpid: int) -> None:
     controller = ControllerProcess(config)
     other = None
     try:
-        for _ in range(30):
+        for _ in range(100):
             peer = Peer(controller.openflow_port, "127.0.0.9")
             with contextlib.suppress(ConnectionError):
                 peer.connect_as(dpid)
             peer.close()
         wait_for("they are refused", lambda: controller.status()["refused_connections"]["count"] >= 15)
-        assert controller.log.read_text().count("is disconnected") < 12
+        assert controller.log.read_text().count("is disconnected") < 85
         other = Peer(controller.openflow_port, "127.0.0.9" if dpid == 1 else "127.0.0.8")
         other.connect_as(8)
         assert other.answers()
