@@ -23,7 +23,7 @@ from ryu.ofproto import ofproto_v1_5_parser as parser
 
 from portlb_app import messages, ryu_threads, ryu_wire
 from portlb_app.events import Applied, Apply, Event, Interrupted, ReadState, Refused, StateRead
-from portlb_app.limits import READ
+from portlb_app.limits import READ_BYTES, READ_MESSAGES
 from portlb_app.messages import ErrorMessage, Malformed, Reply
 from portlb_app.ryu_channel import SwitchChannel
 from portlb_app.ryu_tables import Lost, TablesProcess
@@ -40,8 +40,6 @@ AT_A_TIME = 16
 which deals with them one after the other: each would wait for all, and be taken for silent."""
 READ_RATE = 100_000
 """Bytes a second; see above."""
-READ_MESSAGES = 1 << 13
-"""The most a switch may answer when it is asked for what it holds, besides `READ` bytes."""
 INBOX = 2048
 """Answers that wait to be read; each has at most 64 kB."""
 FORWARDED = 4
@@ -176,8 +174,8 @@ class SwitchSession:
             if isinstance(reply, ErrorMessage):
                 raise _Refused(f"cannot read {what}: {ryu_wire.error_name(reply)}")
             count, length = count + 1, length + len(reply.data)
-            if count > READ_MESSAGES or length > READ:
-                raise Malformed(f"{what} take more than {READ_MESSAGES} messages or {READ >> 20} MiB")
+            if count > READ_MESSAGES or length > READ_BYTES:
+                raise Malformed(f"{what} take more than {READ_MESSAGES} messages or {READ_BYTES >> 20} MiB")
             if time.monotonic() - began > ANSWER_SECONDS + length / READ_RATE and self._inbox.empty():
                 raise _Silent(f"{what} come too slowly: {length} bytes in {time.monotonic() - began:.0f} s")
             waiting.append(reply.data)

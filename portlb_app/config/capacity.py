@@ -22,9 +22,9 @@ from portlb_app.config.values import (
     Signal,
     Vip,
 )
-from portlb_app.limits import FLOWS, GROUPS, MAX_VIPS, MESSAGE, METERS_OF_A_KIND, READ
+from portlb_app.limits import FLOWS, GROUPS, MAX_VIPS, MESSAGE, METERS_OF_A_KIND
 from portlb_app.packets import Address
-from portlb_app.pipeline import ROWS, icmp_group, pin_group, pool_group, pool_number
+from portlb_app.pipeline import icmp_group, pin_group, pool_group, pool_number
 
 _TRANSPORTS = 3
 _OF_SWITCH = 128
@@ -33,12 +33,6 @@ _ACTION = 16
 """Bytes of an action that outputs, or sets a MAC address."""
 _ADDRESS = 24
 """Bytes of an action that sets an IPv6 address."""
-_BUCKET = {Rewrite.NOTHING: 32, Rewrite.MAC: 64, Rewrite.ADDRESS: 88}
-"""Bytes of a row in a group: its header, its weight, and what rewrites and outputs."""
-_PIN_BUCKET = 48
-"""The same where the row is only noted (`compiler.pin`)."""
-_GROUP = 128
-"""Bytes around the rows of a group."""
 _AROUND = 512
 """Bytes around the actions of a flow: headers of the flow-mod, its match, its instructions, and of the bundle."""
 
@@ -52,15 +46,10 @@ def problems(config: Config) -> Iterator[Problem]:
     yield from _meters(config)
     yield from _messages(config)
     loads = [_Load.of(config, vip) for vip in config.vips]
-    views, sizes = _views(config), group_bytes(config)
+    views = _views(config)
     for name, (flows, groups) in usage(config).items():
-        by_vip = {
-            load.vip: (load.flows(name, views[name]), load.groups * views[name], load.group_bytes * views[name])
-            for load in loads
-        }
-        size = sizes[name]
-        found = ((0, "flows", flows, FLOWS), (1, "groups", groups, GROUPS), (2, "bytes of groups", size, READ))
-        for position, what, total, most in found:
+        by_vip = {load.vip: (load.flows(name, views[name]), load.groups * views[name]) for load in loads}
+        for position, what, total, most in ((0, "flows", flows, FLOWS), (1, "groups", groups, GROUPS)):
             if total > most:
                 largest = max(by_vip, key=lambda vip: by_vip[vip][position])
                 message = f"the tables of switch {name} would have up to {total} {what}, "
@@ -76,15 +65,6 @@ def usage(config: Config) -> dict[str, tuple[int, int]]:
             _OF_SWITCH + sum(load.flows(switch.name, views[switch.name]) for load in loads),
             1 + sum(load.groups * views[switch.name] for load in loads),
         )
-        for switch in config.switches
-    }
-
-
-def group_bytes(config: Config) -> dict[str, int]:
-    """How many bytes the groups of every switch take in messages, at most."""
-    loads, views = [_Load.of(config, vip) for vip in config.vips], _views(config)
-    return {
-        switch.name: _group(_PIN_BUCKET) + sum(load.group_bytes * views[switch.name] for load in loads)
         for switch in config.switches
     }
 
@@ -181,7 +161,7 @@ def _messages(config: Config) -> Iterator[Problem]:
 @dataclass(frozen=True)
 class _Load:
     """What a VIP brings to the tables of every switch: flows in any case, for each view, for each way down a packet
-    comes, and, by switch, for the servers that are attached there; and groups, and their bytes, for each view."""
+    comes, and, by switch, for the servers that are attached there; and groups for each view."""
 
     vip: str
     always: int
@@ -189,7 +169,6 @@ class _Load:
     of_way: int
     attached: Mapping[str, int]
     groups: int
-    group_bytes: int
 
     @classmethod
     def of(cls, config: Config, vip: Vip) -> _Load:
@@ -223,19 +202,12 @@ class _Load:
             of_way=families * 5 + 2 * names + sum(_asked(vip, server) for server in servers),
             attached=attached,
             groups=families * (1 + len(pools) + len(pinned)),
-            group_bytes=families
-            * ((1 + len(pools)) * _group(_BUCKET[vip.rewrite]) + len(pinned) * _group(_PIN_BUCKET)),
         )
 
     def flows(self, switch: str, views: int) -> int:
         """How many flows the VIP has on a switch, at most."""
         ways = 1 if views == 1 else 1 + views
         return self.always + self.of_view * views + self.of_way * ways + self.attached.get(switch, 0)
-
-
-def _group(bucket: int) -> int:
-    """Bytes of a group whose rows have so many each."""
-    return _GROUP + ROWS * bucket
 
 
 def _asked(vip: Vip, server: Server) -> int:

@@ -12,7 +12,16 @@ import pytest
 from portlb_app.compiler import compile as compile_config
 from portlb_app.config import Config, ConfigError, load
 from portlb_app.config.capacity import usage
-from portlb_app.limits import FLOWS, LARGEST_FRAME, MAX_VIPS, MESSAGE, METERS, METERS_OF_A_KIND, OUTPUTS, READ
+from portlb_app.limits import (
+    FLOWS,
+    GROUPS,
+    LARGEST_FRAME,
+    MAX_VIPS,
+    MESSAGE,
+    METERS,
+    METERS_OF_A_KIND,
+    OUTPUTS,
+)
 from portlb_app.openflow import Meter
 from portlb_app.pipeline import METER_MARK, UPSTREAM, Reason, is_our_meter, rate_meter, told_by
 from tests import generate, trees
@@ -99,22 +108,6 @@ def test_more_flows_than_can_be_read_back_are_refused(data: dict[str, Any]) -> N
     assert problem.endswith(f"{FLOWS} are the most")
 
 
-def test_more_bytes_of_groups_than_can_be_read_back_are_refused() -> None:
-    """A switch that told them would lose its connection over it, again and again."""
-    data = settings(1, 0, range(1, 2301))
-    template = data["vips"].pop("web")
-    data["servers"] = {}
-    for number in range(8):
-        mac, address = f"02:00:00:00:01:{number:02x}", f"10.0.1.{number}"
-        pool = {"servers": [f"s{number}"], "legacy": "drop"}
-        ports = dict.fromkeys(template["redirect_ports"], pool)
-        data["vips"][f"web{number}"] = {"address": address, "mac": mac, "redirect_ports": ports}
-        data["servers"][f"s{number}"] = {"vip": f"web{number}", "connector": f"s1:{number + 2}"}
-    (problem,) = refused(data)
-    assert problem.startswith("vips.web0: the tables of switch s1 would have up to ")
-    assert problem.endswith(f" bytes of groups, {2301 * 8320} of them for this VIP; {READ} are the most")
-
-
 def test_what_is_remembered_is_tcp() -> None:
     """A server answers from a pinned port whose pool it has left, by TCP, and not by UDP or SCTP."""
     (state,) = compile_config(load(json.dumps(settings(50, 0, range(1, 101), 1, legacy="pin")))).values()
@@ -178,3 +171,8 @@ def test_numbers_that_belong_together() -> None:
         True,
         False,
     ]
+
+
+def test_more_groups_than_can_be_read_back_are_a_mistake() -> None:
+    data = settings(1, 1, range(1, GROUPS + 1))
+    assert any(f"{GROUPS} are the most" in problem for problem in refused(data))
