@@ -25,6 +25,7 @@ from portlb_app.agent import counters
 from tests.net.network import ROOT, SYN, Namespace, Network, agent_command, agent_stats, end, run, until
 from tests.net.world import MEGABYTE, OWN, REDIRECTS, SERVICES, VIP, World, X, Y, Z
 from tests.net.world import world as made_world
+from tests.support.helper import START
 
 UNIT = ROOT / "portlb_app/agent/portlb-agent@.service"
 CONFIGURATION = """
@@ -485,7 +486,7 @@ def test_an_agent_takes_over_where_the_other_is_attached(world: World) -> None:
 def test_two_agents_started_at_once(world: World) -> None:
     """One of them stays, with one program on each hook."""
     services = [fast(world, world.client, *CLIENT, ready=False) for _ in range(3)]
-    until(lambda: [each.process.poll() for each in services].count(0) == 2, "the others have ended")
+    until(lambda: [each.process.poll() for each in services].count(0) == 2, "the others have ended", START)
     world.server_agent()
     number = (
         "from portlb_app.agent import interface, libbpf; index = interface.index_of('eth0'); "
