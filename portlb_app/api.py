@@ -47,7 +47,7 @@ from portlb_app.events import (
     SwitchStatus,
     TimedOut,
 )
-from portlb_app.pipeline import COPIED, HANDED_UP, PUNTED, metered_reason
+from portlb_app.pipeline import COPIED, HANDED_UP, PUNTED, Reason, metered_reason
 from portlb_app.punt import Counts, Fate
 
 MAX_BODY = 4 << 20
@@ -326,8 +326,8 @@ def _switch(switch: SwitchStatus) -> dict[str, Any]:
 
 
 def _metered(switch: SwitchStatus) -> dict[str, int]:
-    """Packets that a switch's meters kept from being handed up, by reason, of all VIPs together."""
-    counts: dict[str, int] = {reason.name.lower(): 0 for reason in HANDED_UP}
+    """Packets that a switch kept from being handed up, by reason, of all VIPs together: its meters, or their size."""
+    counts: dict[str, int] = {reason.name.lower(): 0 for reason in (*HANDED_UP, Reason.TOO_LARGE)}
     for number, dropped in switch.metered.items():
         if reason := metered_reason(number):
             counts[reason.name.lower()] += dropped

@@ -16,6 +16,7 @@ Time is an argument: seconds of any monotonic clock.
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
@@ -81,9 +82,9 @@ class Tracker(Generic[Verdict]):
     """The memory of one VIP on one switch."""
 
     def __init__(self) -> None:
-        self._judged: dict[FragmentKey, _Packet[Verdict]] = {}
-        self._early: dict[FragmentKey, _Packet[Verdict]] = {}
-        self._sources: dict[int, dict[FragmentKey, None]] = {}
+        self._judged: OrderedDict[FragmentKey, _Packet[Verdict]] = OrderedDict()
+        self._early: OrderedDict[FragmentKey, _Packet[Verdict]] = OrderedDict()
+        self._sources: dict[int, OrderedDict[FragmentKey, None]] = {}
         self._bytes: dict[int, int] = {}
         self._waiting_bytes = 0
         self._lost = 0
@@ -166,7 +167,7 @@ class Tracker(Generic[Verdict]):
         self, where: dict[FragmentKey, _Packet[Verdict]], key: FragmentKey, packet: _Packet[Verdict]
     ) -> None:
         source = _source(key)
-        own = self._sources.setdefault(source, {})
+        own = self._sources.setdefault(source, OrderedDict())
         oldest = None
         if len(own) >= PACKETS_PER_SOURCE:
             oldest = next(iter(own))
@@ -175,7 +176,7 @@ class Tracker(Generic[Verdict]):
         if oldest is not None:
             self._lost += len(self._early[oldest].waiting) if oldest in self._early else 0
             self._forget(oldest)
-        self._sources.setdefault(source, {})[key] = None
+        self._sources.setdefault(source, OrderedDict())[key] = None
         where[key] = packet
 
     def _forget(self, key: FragmentKey) -> None:

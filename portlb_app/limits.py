@@ -24,5 +24,12 @@ MAX_VIPS = METERS_OF_A_KIND = 1 << 12
 """VIPs of a configuration, and meters of one kind in one switch: a VIP has one of each kind it needs."""
 METERS = 11 * METERS_OF_A_KIND
 """Meters of ours in one switch: for services' rates, and for ten reasons to hand packets up."""
-GROUPS = 1 << 16
-"""Groups of ours in one switch; each has up to 256 buckets."""
+GROUPS = 1 << 13
+"""Groups of ours in one switch; each has up to 256 buckets, so together they take up to 150 MB to be read back."""
+WHILE_CHANGED = 2
+"""So many times what it shall hold may a switch hold: what was there before is deleted last, and a controller that is
+killed in between finds both."""
+READ_BYTES = 1 << 29
+READ_MESSAGES = 1 << 14
+"""The most a switch may answer when it is asked for its flows, or its groups: twice 2^18 flows take half of the
+messages, twice 2^13 groups of 256 buckets with rewritten addresses three fifths of the bytes."""

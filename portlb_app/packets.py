@@ -271,11 +271,12 @@ def _network(frame: bytes) -> _Ip | None:
 def refusal(frame: bytes) -> bytes | None:
     """The frame that tells a sender at once that it gets no answer; None where nothing may be said (RFC 1122, 3.2.2).
 
-    To a SYN a reset (RFC 9293, 3.10.7.1); to other packets, but for further segments, fragments and ICMP that asks
-    nothing, "administratively prohibited" (RFC 1812, 5.2.7.1; RFC 4443, 3.1).
+    To a SYN a reset (RFC 9293, 3.10.7.1); to other packets, but for further segments, later fragments and ICMP that
+    asks nothing, "administratively prohibited" (RFC 1812, 5.2.7.1; RFC 4443, 3.1). What came to several hosts, or not
+    from one, is not answered.
     """
     ip = _network(frame)
-    if ip is None or ip.fragment or ip.source.is_multicast or ip.source.is_unspecified or ip.end > len(frame):
+    if ip is None or ip.offset or ip.end > len(frame) or frame[0] & 1 or not _is_one_host(ip.source):
         return None
     segment = tcp(frame)
     if segment is not None:
@@ -290,6 +291,12 @@ def refusal(frame: bytes) -> bytes | None:
     kind, protocol, quoted = ((3, 13), ICMP, 548) if ip.source.version == 4 else ((1, 1), ICMP6, 1232)
     quote = frame[ETHERNET : min(ip.end, ETHERNET + quoted)]
     return _reply(frame, ip, protocol, 2, struct.pack("!BBHI", *kind, 0, 0) + quote)
+
+
+def _is_one_host(source: Address) -> bool:
+    """Whether something may be answered there (RFC 1122, 3.2.2)."""
+    is_broadcast = source.version == 4 and int(source) == 0xFFFFFFFF
+    return not (source.is_multicast or source.is_unspecified or source.is_loopback or is_broadcast)
 
 
 def _reply(frame: bytes, ip: _Ip, protocol: int, at: int, above: bytes) -> bytes:

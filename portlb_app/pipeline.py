@@ -4,10 +4,10 @@ A packet walks the tables in the order they stand here::
 
     CLASSIFY ─► NEIGHBOUR ─┬─► FRAGMENT ─► ICMP ─► SERVICE ─► LABEL ─► REDIRECT ─► LEGACY ─► DEFAULT
                            ├─► UPSTREAM ─► PEER
-                           └─► ADVERTISE
+                           └─► SHARE, ADVERTISE
 
-The first row is from clients to servers, the second from servers to clients and to each other, the third has the
-switch's own answers.
+The first row is from clients to servers, the second from servers to clients and to each other, the third has neighbour
+discovery: what every server gets, and the switch's own answers.
 
 NEIGHBOUR and UPSTREAM look into LOG on their way, which copies to the controller what opens and closes connections.
 From LEGACY a pinned port's packets go on to PINNED and PIN. What is handed up to the controller goes through PUNT, and
@@ -115,10 +115,14 @@ ND_OTHERS = (133, 134, 137)
 """Neighbour discovery (RFC 4861, 4): solicitation, advertisement; router solicitation and advertisement, redirect."""
 ND_SOLICITED, ND_OVERRIDE = 0x40000000, 0x20000000
 """Flags of an advertisement, in its first 32 bits behind the checksum (RFC 4861, 4.4)."""
+ND_HOPS = 255
+"""The hop limit of neighbour discovery: what came by a router has less (RFC 4861, 7.1.1 and 7.1.2)."""
 MLD_QUERY = packets.MLD_QUERY
 LINK_LOCAL = (0xFE80 << 112, ((1 << 64) - 1) << 64)
 """Link-local addresses (RFC 4291, 2.5.6), as address and mask: a host may have any, not only the one of its MAC address
 (RFC 7217, and Linux's ``addr_gen_mode``)."""
+ALL_NODES, ALL_NODES_MAC = IPv6Address("ff02::1"), 0x333300000001
+"""The group of all hosts of the link, and its MAC address (RFC 4291, 2.7.1; RFC 2464, 7)."""
 LINK_GROUPS = (0xFF02 << 112, 0xFFFF << 112)
 """Groups of the link (RFC 4291, 2.7), as address and mask."""
 ND_OPTION_TARGET = 2
@@ -167,9 +171,10 @@ NEIGHBOUR = _table(
     10,
     "reg0 reg2 in_port eth_src eth_dst eth_type ip_proto ip_src ip_dst ipv6_src ipv6_dst icmpv6_type nd_target nd_sll "
     "arp_op arp_spa arp_tpa arp_sha",
-    "ADVERTISE FRAGMENT SERVICE UPSTREAM PEER LOG PUNT",
+    "SHARE ADVERTISE FRAGMENT SERVICE UPSTREAM PEER LOG PUNT",
 )
-ADVERTISE = _table("ADVERTISE", 15, "eth_type ip_proto ipv6_dst icmpv6_type nd_target")
+SHARE = _table("SHARE", 12, "reg0 reg2 eth_type ip_proto ipv6_dst nw_ttl icmpv6_type")
+ADVERTISE = _table("ADVERTISE", 15, "reg0 eth_type ip_proto ipv6_dst nw_ttl icmpv6_type nd_target")
 FRAGMENT = _table("FRAGMENT", 20, "reg2 eth_type ip_proto ip_frag ip_dst ipv6_dst", "ICMP DEFAULT PUNT")
 ICMP = _table("ICMP", 30, f"{_IP} reg2 icmp_type icmpv6_type", "SERVICE DEFAULT PUNT")
 SERVICE = _table("SERVICE", 40, f"eth_dst {_IP} {_PORTS_TO} tcp_flags", "LABEL REDIRECT")
@@ -193,6 +198,7 @@ PUNT = _table("PUNT", 110, "reg3 eth_type ip_proto tcp_dst")
 TABLES = (
     CLASSIFY,
     NEIGHBOUR,
+    SHARE,
     ADVERTISE,
     FRAGMENT,
     ICMP,
@@ -397,8 +403,17 @@ def punt_meter(reason: Reason, slot: int) -> Meter:
     return replace(HANDED_UP[reason], number=HANDED_UP[reason].number + slot)
 
 
+TOO_LARGE_METER = Meter(HANDED_UP[Reason.QUERY].number, 1, _burst(1))
+"""What counts frames that are too large to be handed up, which are dropped behind it: a flow's counter also counts
+those that are not. Its number is free, because queries have one meter in all, at another slot."""
+
+
 def metered_reason(number: int) -> Reason | None:
-    """Why packets are handed up that this meter counts; None for a service's rate, or no meter of ours."""
+    """Why packets are handed up that this meter counts, or are not (TOO_LARGE); None for a service's rate, or no meter
+    of ours.
+    """
+    if number == TOO_LARGE_METER.number:
+        return Reason.TOO_LARGE
     kind = (number - METERS) // METERS_OF_A_KIND
     return _REASONS[kind - 1] if 1 <= kind <= len(_REASONS) else None
 
@@ -608,6 +623,18 @@ def advertise(mac: int) -> tuple[Action, ...]:
         *_through_register("nd_reserved", ND_SOLICITED | ND_OVERRIDE),
         *_through_register("nd_options_type", ND_OPTION_TARGET),
         SetField("nd_tll", mac),
+    )
+
+
+def advertise_to_all() -> tuple[Action, ...]:
+    """Actions that complete an advertisement for who has no address yet: to all hosts, not solicited (RFC 4861, 7.2.4).
+
+    Such a question has no option with a link-layer address (RFC 4861, 4.3), so the answer has none.
+    """
+    return (
+        SetField("eth_dst", ALL_NODES_MAC),
+        SetField("ipv6_dst", int(ALL_NODES)),
+        *_through_register("nd_reserved", ND_OVERRIDE),
     )
 
 

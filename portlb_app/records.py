@@ -6,6 +6,7 @@ A source is an IPv4 address, or an IPv6 network of 64 bits, whose host has all o
 from __future__ import annotations
 
 import enum
+from collections import OrderedDict
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -75,12 +76,15 @@ class Record:
 
 
 class Records:
-    """Records of one kind, the oldest first: at most `most`, of one source at most `most_of_one`."""
+    """Records of one kind, the oldest first: at most `most`, of one source at most `most_of_one`.
+
+    An OrderedDict has its oldest at hand. A dict looks for it among all that were there before it.
+    """
 
     def __init__(self, most: int, most_of_one: int) -> None:
         self._most, self._most_of_one = most, most_of_one
-        self._all: dict[int, Record] = {}
-        self._by_source: dict[int, dict[int, Record]] = {}
+        self._all: OrderedDict[int, Record] = OrderedDict()
+        self._by_source: dict[int, OrderedDict[int, Record]] = {}
 
     def __len__(self) -> int:
         return len(self._all)
@@ -98,7 +102,7 @@ class Records:
 
     def add(self, record: Record) -> Record | None:
         """Put one in; the one that had to go for it. A source with too many loses its own oldest."""
-        own = self._by_source.get(record.client.source, {})
+        own = self._by_source.get(record.client.source, OrderedDict())
         gone = None
         if len(own) >= self._most_of_one:
             gone = next(iter(own.values()))
@@ -107,7 +111,7 @@ class Records:
         if gone is not None:
             self.discard(gone)
         self._all[id(record)] = record
-        self._by_source.setdefault(record.client.source, {})[id(record)] = record
+        self._by_source.setdefault(record.client.source, OrderedDict())[id(record)] = record
         return gone
 
     def discard(self, record: Record) -> None:

@@ -23,6 +23,7 @@ from ryu.ofproto import ofproto_v1_5_parser as parser
 
 from portlb_app import messages, ryu_threads, ryu_wire
 from portlb_app.events import Applied, Apply, Event, Interrupted, ReadState, Refused, StateRead
+from portlb_app.limits import READ_BYTES, READ_MESSAGES
 from portlb_app.messages import ErrorMessage, Malformed, Reply
 from portlb_app.ryu_channel import SwitchChannel
 from portlb_app.ryu_tables import Lost, TablesProcess
@@ -39,9 +40,6 @@ AT_A_TIME = 16
 which deals with them one after the other: each would wait for all, and be taken for silent."""
 READ_RATE = 100_000
 """Bytes a second; see above."""
-READ_BYTES = 1 << 27
-READ_MESSAGES = 1 << 13
-"""The most a switch may answer when it is asked for what it holds: 2^18 flows take half of it."""
 INBOX = 2048
 """Answers that wait to be read; each has at most 64 kB."""
 FORWARDED = 4

@@ -30,6 +30,9 @@ FIRST_PAUSE = 0.5
 LONGEST_PAUSE = 60.0
 """Seconds between the death of a process and the next one's start; twice as long each time without an answer."""
 
+_PROGRAM = f"import sys; sys.path[:] = {{}}; from {ryu_worker.__name__} import main; main()"
+"""Modules come from where this process has its own, never from the current directory, as with ``python -m``."""
+
 
 class Lost(Exception):
     """The process with the tables ended; str() says why."""
@@ -109,7 +112,7 @@ class TablesProcess:
     def _start(self) -> None:
         ours, theirs = socket.socketpair()
         with theirs:
-            command = [sys.executable, "-m", ryu_worker.__name__, str(theirs.fileno())]
+            command = [sys.executable, "-P", "-c", _PROGRAM.format(sys.path), str(theirs.fileno())]
             try:
                 self._process = subprocess.Popen(command, stdin=subprocess.DEVNULL, pass_fds=[theirs.fileno()])
             except OSError:

@@ -648,17 +648,20 @@ def our_meters(entries: Iterable[RawEntry]) -> Iterator[Meter]:
             yield decode_meter(entry)
 
 
-_METER_STATISTICS = struct.Struct("!IH34xQ8x")
-"""struct ofp_meter_stats, and of its bands the first: how many packets it dropped."""
+_METER_STATISTICS = struct.Struct("!IH10xQ16xQ8x")
+"""struct ofp_meter_stats: how many packets came to it; and of its bands the first: how many packets it dropped."""
 
 
 def our_metered(entries: Iterable[RawEntry]) -> Iterator[tuple[int, int]]:
-    """(number, packets dropped) of the meters of a reply that are ours and have a band."""
+    """(number, packets dropped) of the meters of a reply that are ours and have a band.
+
+    Of the meter of what is too large, all that came: what passes it is dropped as well.
+    """
     for entry in entries:
         if len(entry.data) >= _METER_STATISTICS.size:
-            number, _, dropped = _METER_STATISTICS.unpack_from(entry.data)
+            number, _, came, dropped = _METER_STATISTICS.unpack_from(entry.data)
             if pipeline.is_our_meter(number):
-                yield number, dropped
+                yield number, came if number == pipeline.TOO_LARGE_METER.number else dropped
 
 
 # ---- packets a switch hands up ---------------------------------------------------------------------------------------

@@ -57,8 +57,19 @@ class Wire:
 
 
 def receive(connection: socket.socket) -> Any:
-    """The next value from the other end; EOFError if there is none any more."""
-    return pickle.loads(_exactly(connection, int.from_bytes(_exactly(connection, 8), "big")))
+    """The next value from the other end; EOFError if there is none any more.
+
+    The garbage collector would look through a large configuration again and again while it is made, ten times as long
+    as that takes by itself; meanwhile nobody else has a turn.
+    """
+    data = _exactly(connection, int.from_bytes(_exactly(connection, 8), "big"))
+    is_collecting = gc.isenabled()
+    gc.disable()
+    try:
+        return pickle.loads(data)
+    finally:
+        if is_collecting:
+            gc.enable()
 
 
 def send(connection: socket.socket, value: Any) -> None:
@@ -114,7 +125,3 @@ def main() -> None:
     with socket.socket(fileno=int(sys.argv[1])) as connection:
         connection.setblocking(True)  # what made it may have been a patched library
         serve(connection, Tables(Wire()))
-
-
-if __name__ == "__main__":
-    main()

@@ -21,7 +21,7 @@ from typing import Literal, Protocol
 from portlb_app import compiler, config, topology
 from portlb_app.compiler.memo import Memo
 from portlb_app.config import Config, ConfigError, Link, Problem
-from portlb_app.limits import FLOWS, GROUPS, METERS
+from portlb_app.limits import FLOWS, GROUPS, METERS, WHILE_CHANGED
 from portlb_app.openflow import Flow, Group, Meter, SwitchState
 from portlb_app.pipeline import is_ours
 from portlb_app.plan import Plan, Step, Verb, apply, diff
@@ -284,8 +284,8 @@ class Tables:
         entries, limit = held[kind]
         for message in messages:
             entries.update(self._codec.decode(kind, message))  # type: ignore[arg-type]
-            if len(entries) > limit:
-                raise Unreadable(f"more than {limit} {kind}")
+            if len(entries) > limit * WHILE_CHANGED:
+                raise Unreadable(f"more than {limit * WHILE_CHANGED} {kind}")
         return len(entries)
 
     def end(self, dpid: int) -> Read:

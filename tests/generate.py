@@ -26,6 +26,7 @@ ASKS = bytes.fromhex("0101fd0652508000")
 DATAPATHS = ("userspace", "userspace", "kernel")
 ICMP_TYPES = {4: (0, 3, 4, 5, 8, 11, 12, 13, 255), 6: (0, 1, 2, 3, 4, 5, 127, 128, 129, 130, 133, 134, 137, 143, 255)}
 OTHER_PROTOCOLS = {4: (2, 4, 41, 47, 50, 58, 89, 136, 255), 6: (1, 2, 4, 41, 47, 89, 136, 255)}
+HOPS = (255,) * 8 + (254, 64, 1)
 LABELS = (1, 0x12345, 0x7FFFF, 0x80000, 0xFFFFE, 0xFFFFF)
 """Flow labels that servers may have."""
 CLIENT_MAC = 0x020000000001
@@ -98,7 +99,7 @@ def _add_vip(random: Random, data: dict[str, Any], vip: str, number: int, networ
             pools[port]["quality"] = _quality(random)
         if policy == "pin" and random.random() < 0.5:
             pools[port]["pin"] = {"idle": random.choice((1, 300, 65535)), "connections": random.choice((1, 1 << 20))}
-        if policy in ("balance", "drop", "pin") and random.random() < 0.4:
+        if policy in ("balance", "drop", "pin") and random.random() < (0.9 if policy == "drop" else 0.4):
             pools[port]["signal"] = random.choice(("flag", "option", "option"))
     entry["redirect_ports"] = pools
     default = ["default"] * ("default_server" in entry)
@@ -106,7 +107,7 @@ def _add_vip(random: Random, data: dict[str, Any], vip: str, number: int, networ
         other = ["replicate", *default] * (rewrite != "address")
         entry["icmp"] = {"errors": random.choice(("owner", "owner", "owner", "drop", *other))}
         if entry["icmp"]["errors"] == "owner" and random.random() < 0.7:
-            entry["icmp"]["unknown"] = random.choice(("drop", "any", *default))
+            entry["icmp"]["unknown"] = random.choice(("drop", "any", "any", *default))
     targets = ["balance", "drop", *default, *names]
     if random.random() < 0.5:
         icmp = entry.setdefault("icmp", {})
@@ -277,9 +278,9 @@ def _question(random: Random, says: int, source: Address, destination: Address) 
         low = int(destination) & 0xFFFFFF
         group = IPv6Address(int(IPv6Address("ff02::1:ff00:0")) | low)
         option = says if int(source) and random.random() < 0.9 else None
-        return Nd(135, source, random.choice((group, destination)), destination, option)
+        return Nd(135, source, random.choice((group, destination)), destination, option, random.choice(HOPS))
     about = source if random.random() < 0.8 else destination
-    return Nd(136, source, destination, about, random.choice((says, says, None)))
+    return Nd(136, source, destination, about, random.choice((says, says, None)), random.choice(HOPS))
 
 
 def _ip(random: Random, config: Config, vip: Vip, source: Address, destination: Address) -> Ip:
@@ -371,7 +372,7 @@ def _nd(nd: Nd) -> bytes:
     whole = struct.pack("!BBHI", nd.kind, 0, 0, 0) + nd.target.packed + option
     addresses = nd.source.packed + nd.destination.packed
     whole = whole[:2] + checksum(addresses + struct.pack("!IHBB", len(whole), 0, 0, ICMPV6) + whole) + whole[4:]
-    return struct.pack("!IHBB", 6 << 28, len(whole), ICMPV6, 255) + addresses + whole
+    return struct.pack("!IHBB", 6 << 28, len(whole), ICMPV6, nd.hops) + addresses + whole
 
 
 def _transport(ip: Ip, addresses: bytes, data: bytes) -> bytes:

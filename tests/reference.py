@@ -49,13 +49,17 @@ class Arp:
 
 @dataclass(frozen=True)
 class Nd:
-    """Neighbour discovery: 135 asks, 136 answers; with the sender's MAC address in its option, or without."""
+    """Neighbour discovery: 135 asks, 136 answers; with the sender's MAC address in its option, or without.
+
+    With other `hops` than 255 it came by a router, and no host believes it (RFC 4861, 7.1).
+    """
 
     kind: int
     source: IPv6Address
     destination: IPv6Address
     target: IPv6Address
     option: int | None
+    hops: int = 255
 
 
 @dataclass(frozen=True)
@@ -266,8 +270,15 @@ def _asked_about(payload: Arp | Nd) -> Address:
     return payload.target if payload.kind == SOLICITATION else payload.destination
 
 
+def _is_of_link(payload: Arp | Nd) -> bool:
+    return isinstance(payload, Arp) or payload.hops == 255
+
+
 def _is_probe(payload: Arp | Nd | Ip) -> bool:
-    """A question from who has no address yet (RFC 4862, 5.4), and could not be answered there."""
+    """A question from who has no address yet (RFC 4862, 5.4): all hosts of the network get the answer.
+
+    A server may be looking for its VIP's address, which it has itself.
+    """
     return isinstance(payload, Nd) and payload.kind == SOLICITATION and int(payload.source) == 0
 
 
@@ -342,9 +353,7 @@ def _asked_from_network(
     answers = payload.operation == 2 if isinstance(payload, Arp) else payload.kind == ADVERTISEMENT
     in_line = [server for server in servers if server.connector.port != switch.network]
     if about in (*vip.addresses, *(name for server in servers for name in server.service_addresses)) and asks:
-        if _is_probe(payload):
-            return Drop()
-        return Answer(about, vip.mac)
+        return Answer(about, vip.mac) if _is_of_link(payload) else Drop()
     if vip.rewrite is not Rewrite.NOTHING:
         named = [server for server in in_line if about in _neighbour_names(server)]
         same_family = any(address.version == about.version for address in vip.addresses)
@@ -352,7 +361,7 @@ def _asked_from_network(
             return All(frozenset(server.name for server in named))
     if vip.rewrite is Rewrite.ADDRESS:
         return Drop()
-    if about in vip.addresses and answers and in_line:
+    if about in vip.addresses and answers and in_line and _is_of_link(payload):
         return All(frozenset(server.name for server in in_line))
     return Drop()
 
@@ -512,7 +521,7 @@ def _from_servers(config: Config, switch: Switch, attached: list[Server], packet
         if payload.operation == 1 if isinstance(payload, Arp) else payload.kind == SOLICITATION:
             if isinstance(payload, Arp) and _is_its_own(config, attached, vip, packet, payload.target):
                 return Drop()
-            return Answer(_asked_about(payload), vip.mac)
+            return Answer(_asked_about(payload), vip.mac) if _is_of_link(payload) else Drop()
     for server in attached:
         vip = _vip(config, server)
         outcome = _from_server(config, server, vip, packet, _is_one_armed(config, server))

@@ -54,6 +54,7 @@ _WITH_GROUPS = (redirect, legacy, pin, icmp)
 _MISS: dict[str, tuple[str | None, str]] = {
     "CLASSIFY": (None, "a port that is no network side, no link and no server's connector: drop"),
     "NEIGHBOUR": (None, "not for a VIP, not by a server, or an ARP packet nobody needs: drop"),
+    "SHARE": (None, "an advertisement that came by a router, and no host would believe: drop"),
     "ADVERTISE": (None, "no answer of the switch's: drop"),
     "FRAGMENT": ("ICMP", "a whole packet"),
     "ICMP": ("SERVICE", "not ICMP"),

@@ -3,8 +3,10 @@
 A table of its own, because only a flow that matches an advertisement may set its option's address; and Open vSwitch
 changes an option's type before its address, so as a solicitation's it would not be found any more (seen in 3.1).
 
-Who probes for an address (RFC 4862) has none to be answered at. That is looked at here, where the answer has nowhere to
-go, because a match on sources in NEIGHBOUR would have the datapath make a flow for every source of an IPv6 packet.
+Who probes for an address (RFC 4862, 5.4) has none to be answered at: on the network side all hosts get the answer, or
+the VIP's address would be taken for free. A server that probes has the VIP's address itself. Sources, and the hop
+limit, which tells a question from beyond a router, are looked at here: in NEIGHBOUR the datapath would make a flow for
+every one of them.
 """
 
 from __future__ import annotations
@@ -14,13 +16,28 @@ from ipaddress import IPv6Address
 
 from portlb_app.compiler.place import Place
 from portlb_app.openflow import IN_PORT, IP_ICMPV6, Flow, Output, match
-from portlb_app.pipeline import ADVERTISE, FAMILIES, ND_ADVERTISE, Priority, Reason, advertise, cookie, flow
+from portlb_app.pipeline import (
+    ADVERTISE,
+    FAMILIES,
+    ND_ADVERTISE,
+    ND_HOPS,
+    Priority,
+    Reason,
+    Side,
+    advertise,
+    advertise_to_all,
+    cookie,
+    flow,
+)
+
+_TURNED = {"eth_type": FAMILIES[6].eth_type, "ip_proto": IP_ICMPV6, "icmpv6_type": ND_ADVERTISE}
+"""A solicitation that NEIGHBOUR has turned around."""
 
 
 def flows(place: Place) -> Iterator[Flow]:
-    """One flow per IPv6 address, service addresses among them, and one for who cannot be answered."""
+    """One flow per IPv6 address, service addresses among them, and two for who has no address yet."""
     if any(address.version == 6 for address in place.vip.addresses):
-        yield unanswerable()
+        yield from probes()
     for address in (*place.vip.addresses, *place.named):
         if isinstance(address, IPv6Address):
             yield answer(address, place.vip.mac, place.number)
@@ -31,20 +48,29 @@ def answer(address: IPv6Address, mac: int, vip: int) -> Flow:
     return flow(
         ADVERTISE,
         Priority.SPECIFIC,
-        match(eth_type=FAMILIES[6].eth_type, ip_proto=IP_ICMPV6, icmpv6_type=ND_ADVERTISE, nd_target=address),
+        match(**_TURNED, nd_target=address, nw_ttl=ND_HOPS),
         (*advertise(mac), Output(IN_PORT)),
         cookie(Reason.ANSWER_ND, vip),
         "who asks for the VIP's MAC address gets it from the switch",
     )
 
 
-def unanswerable() -> Flow:
-    """The flow for who has no address yet."""
-    return flow(
+def probes() -> Iterator[Flow]:
+    """The flows for who has no address yet."""
+    mark = cookie(Reason.NEIGHBOUR_DISCOVERY)
+    yield flow(
         ADVERTISE,
         Priority.OVERRIDE,
-        match(eth_type=FAMILIES[6].eth_type, ip_proto=IP_ICMPV6, ipv6_dst=0),
+        match(reg0=Side.NETWORK, **_TURNED, ipv6_dst=0, nw_ttl=ND_HOPS),
+        (*advertise_to_all(), Output(IN_PORT)),
+        mark,
+        "who looks whether the VIP's address is free: all hosts are told that it is not",
+    )
+    yield flow(
+        ADVERTISE,
+        Priority.EXCEPTION,
+        match(**_TURNED, ipv6_dst=0),
         (),
-        cookie(Reason.NEIGHBOUR_DISCOVERY),
-        "who has no address yet cannot be answered: drop",
+        mark,
+        "a server that looks whether its own address is free: drop",
     )

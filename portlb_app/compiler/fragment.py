@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 from portlb_app.compiler.place import Place
 from portlb_app.config import Forwarding, Fragments, IcmpPolicy
-from portlb_app.openflow import Action, Flow, match
+from portlb_app.openflow import Action, Flow, ToMeter, match
 from portlb_app.pipeline import (
     DEFAULT,
     FRAGMENT,
@@ -115,4 +115,7 @@ def _target(place: Place, ip: Family) -> tuple[Action, ...]:
         return punt(Reason.FRAGMENT, place.number)
     if place.vip.fragments is Fragments.DROP or place.spoils_fragments(ip):
         return ()
-    return place.replicate(ip) if place.vip.fragments is Fragments.REPLICATE else (goto(DEFAULT),)
+    if place.vip.fragments is Fragments.DEFAULT:
+        return (goto(DEFAULT),)
+    metered = ToMeter(place.meter(Reason.FRAGMENT))  # every fragment becomes as many as there are servers
+    return (metered, *place.replicate(ip)) if place.servers else ()

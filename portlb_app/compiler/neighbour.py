@@ -22,11 +22,13 @@ from portlb_app.pipeline import (
     LINK_LOCAL,
     MLD_QUERY,
     ND_ADVERTISE,
+    ND_HOPS,
     ND_OTHERS,
     ND_SOLICIT,
     NEIGHBOUR,
     PEER,
     SERVICE,
+    SHARE,
     UPSTREAM,
     Family,
     Priority,
@@ -165,16 +167,14 @@ def _arp_to_all(place: Place, address: Address) -> Iterator[Flow]:
 
 
 def _nd_to_all(place: Place, address: Address) -> Iterator[Flow]:
-    actions = _share(place, None)
+    """In a table of its own, because a hop limit in NEIGHBOUR would make a datapath flow for every one there is."""
+    actions, mark = _share(place, None), cookie(Reason.SHARE_ARP, place.number)
     for down in place.from_clients if actions else ():
-        yield flow(
-            NEIGHBOUR,
-            _asked_priority(down),
-            match(**down, **_ICMPV6, icmpv6_type=ND_ADVERTISE, ipv6_dst=address),
-            actions,
-            cookie(Reason.SHARE_ARP, place.number),
-            "an advertisement for the VIP goes to every server: any of them may have asked",
-        )
+        advertised = {**down, **_ICMPV6, "icmpv6_type": ND_ADVERTISE, "ipv6_dst": int(address)}
+        reason = "an advertisement for the VIP goes to every server: any of them may have asked"
+        yield flow(NEIGHBOUR, _asked_priority(down), match(**advertised), (goto(SHARE),), mark, reason)
+        reason = "it comes from this link: to every server"
+        yield flow(SHARE, Priority.SPECIFIC, match(**advertised, nw_ttl=ND_HOPS), actions, mark, reason)
 
 
 def _asked_priority(down: Mapping[str, int]) -> Priority:

@@ -2,7 +2,7 @@
 
 Flows that hand up write why, and about which VIP, into a register, look how large the frame is, and look in here. Open
 vSwitch puts the whole of a frame into a message whose length has 16 bits, and lets it wrap: what then follows would be
-read as OpenFlow. A frame that is too large is dropped here; a copy's original goes on.
+read as OpenFlow. A frame that is too large is dropped here, and a meter counts it; a copy's original goes on.
 
 A meter for every reason and VIP comes before the controller. Open vSwitch has no "else" for a packet that a meter
 refuses. So what a table can decide is never handed up, such as a plain SYN under ``balance``.
@@ -25,6 +25,7 @@ from portlb_app.pipeline import (
     PUNT,
     ROW_GROUP,
     TOO_LARGE,
+    TOO_LARGE_METER,
     Priority,
     Reason,
     cookie,
@@ -57,9 +58,9 @@ def flows(place: Place) -> Iterator[Flow]:
             PUNT,
             Priority.EXCEPTION,
             match(reg3=(bit, bit)),
-            (),
+            (ToMeter(TOO_LARGE_METER.number),),
             cookie(Reason.TOO_LARGE),
-            "no message to the controller has room for it: drop",
+            "no message to the controller has room for it: count it, and drop",
         )
 
 

@@ -14,7 +14,7 @@ from portlb_app.compiler.place import Place
 from portlb_app.config import Config, Legacy, Quality, RedirectPort, Signal
 from portlb_app.limits import METERS_OF_A_KIND
 from portlb_app.openflow import Action, Meter, SetField, SetQueue, ToMeter
-from portlb_app.pipeline import HANDED_UP, OF_ALL_VIPS, Reason, punt_meter, rate_meter
+from portlb_app.pipeline import HANDED_UP, OF_ALL_VIPS, TOO_LARGE_METER, Reason, punt_meter, rate_meter
 
 Kind = Literal["redirect", "service"]
 Service = tuple[str, int]
@@ -51,10 +51,10 @@ def meters(config: Config) -> dict[str, dict[Service, Meter]]:
 
 
 def punt_meters(config: Config) -> dict[tuple[Reason, str, int], Meter]:
-    """The meters of what may be handed up, by reason, VIP and port (0 but for SYNs)."""
+    """The meters of what may be handed up, by reason, VIP and port (0 but for SYNs); one is of what is too large."""
     names = [(vip.name, 0) for vip in config.vips]
     ports = [(vip.name, pool.port) for vip in config.vips for pool in vip.redirect_ports if is_read(pool)]
-    found = {}
+    found = {(Reason.TOO_LARGE, "", 0): TOO_LARGE_METER}
     for reason in HANDED_UP:
         metered = [("", 0)] if reason in OF_ALL_VIPS else ports if reason is Reason.SIGNAL else names
         found.update({(reason, *key): punt_meter(reason, slot) for key, slot in slots(metered).items()})

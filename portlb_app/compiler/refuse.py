@@ -59,7 +59,7 @@ def flows(known: tuple[Name, ...], here: tuple[Place, ...]) -> Iterator[Flow]:
     for name in known:
         yield from answers(name.address, name.mac, name.vip, {"reg0": Side.SERVER})
         if isinstance(name.address, IPv6Address):
-            yield from (advertise.answer(name.address, name.mac, name.vip), advertise.unanswerable())
+            yield from (advertise.answer(name.address, name.mac, name.vip), *advertise.probes())
         yield flow(
             NEIGHBOUR,
             Priority.NARROW,

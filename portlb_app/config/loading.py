@@ -59,8 +59,11 @@ def _need(value: Any) -> Any:
     return value
 
 
+_PLAIN = Quality()
+
+
 def _quality(entry: QualityEntry | None) -> Quality:
-    return Quality() if entry is None else Quality(entry.dscp, entry.queue, entry.rate)
+    return _PLAIN if entry is None else Quality(entry.dscp, entry.queue, entry.rate)
 
 
 def _nothing_wrong(path: str, message: str) -> None:

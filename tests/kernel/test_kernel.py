@@ -272,7 +272,7 @@ def the_plan() -> Iterator[dict[str, Any]]:
         tables = "pin elsewhere" if name == "kept" else None
         yield {"name": f"pins, {name}", "tables": tables, "frames": hexed(pinned(flags))}
     for name, mode in MODES.items():
-        yield {"name": f"track {name}", "tables": name, "frames": hexed(tracked(mode))}
+        yield {"name": f"track {name}", "tables": f"track {name}", "frames": hexed(tracked(mode))}
         yield {"name": f"pool {name}", "frames": hexed([*to_pool(4), *to_pool(6)])}
         yield {"name": f"from servers {name}", "frames": hexed(from_servers(mode))}
         for offload in (True, False):
@@ -302,7 +302,7 @@ def reports(tmp_path_factory: pytest.TempPathFactory) -> Reports:
     for name, text in configurations.items():
         compiled(text, tables / name)
     for name, mode in MODES.items():
-        compiled(variant(mode.scenario, fragments="track"), tables / name)
+        compiled(variant(mode.scenario, fragments="track"), tables / f"track {name}")
     return boot(directory, list(the_plan()), tables)
 
 
@@ -462,8 +462,11 @@ def test_the_switch_answers_arp(reports: Reports) -> None:
 
 
 def test_the_switch_answers_neighbour_solicitations(reports: Reports) -> None:
-    """Solicited and overriding, with a target option if there was a source option; nobody else's, and no probes."""
-    with_option, without = arrived(reports["nd"])
+    """Solicited and overriding, with a target option if there was a source option; probes to all hosts, unsolicited."""
+    with_option, without, probed = arrived(reports["nd"])
+    assert probed.port == NETWORK and probed.macs == (VIP_MAC, 0x333300000001) and probed.sums_up
+    assert (probed.source, probed.destination) == (VIP[6], IPv6Address("ff02::1"))
+    assert probed.body == b"\x88\0" + probed.body[2:4] + b"\x20\0\0\0" + VIP[6].packed
     for answer in (with_option, without):
         assert answer.port == NETWORK and answer.macs == (VIP_MAC, CLIENT_MAC)
         assert (answer.source, answer.destination) == (VIP[6], CLIENT[6])

@@ -31,8 +31,11 @@ _COPY = re.compile(
     r"controller_id=0,max_len=65535\)\)\)\)"
 )
 _ANNOUNCED_TO = frozenset(map(bytes.fromhex, ("ffffffffffff", "333300000001", "333300000016")))
-"""Where announcements of VIPs go (`portlb_app.announce`), and nothing that a test sends."""
-_SIZED = re.compile(r"^check_pkt_len\(size=\d+,gt\(drop\),le\((.*)\)\)$")
+_PROBE_ANSWER = 78
+"""Where announcements of VIPs go (`portlb_app.announce`), and nothing that a test sends; and the size of what only the
+answer to a probe has, an advertisement without an option.
+"""
+_SIZED = re.compile(r"^check_pkt_len\(size=\d+,gt\(meter\(\d+\)\),le\((.*)\)\)$")
 """What is done with a frame that is not too large to be handed up."""
 _BUCKET = re.compile(r"bucket=bucket_id:(\d+),(?:weight:(\d+),)?actions=([^ ]*?)(?=,bucket=|$)")
 
@@ -174,11 +177,11 @@ class Bridge:
             assert re.fullmatch(r"meter\(\d+\)#hash\(l4\(\d+\)\)#recirc\(0x[0-9a-f]+\)", "#".join(actions)), text
             return Seen(cookie=int(cookies[-1], 16))
         actions = [action for action in actions if not action.startswith(("meter(", "set(skb_priority(", "ct(zone="))]
+        had = {(f"eth_{end}", mac.hex(":")) for end, mac in (("dst", frame[:6]), ("src", frame[6:12]))}
         if group := re.search(r"^ +group:(\d+)$", text, re.MULTILINE):
             rows = self.rows[int(group[1])]
             hashed = [action.partition("(")[0] for action in actions] == ["hash", "recirc"]
             assert hashed if rows else actions in (["drop"], []), text
-            had = {(f"eth_{end}", mac.hex(":")) for end, mac in (("dst", frame[:6]), ("src", frame[6:12]))}
             buckets = (_bucket(self._remembered(row, int(group[1])), in_port) for row in rows)
             return Seen(frozenset((port, changes - had) for port, changes in buckets), chosen=bool(rows))
         number = {dp: LOCAL if of == "65534" else int(of) for of, dp in _PORT.findall(self.command("dpif/show"))}
@@ -187,7 +190,7 @@ class Bridge:
         answered = False
         for action in actions:
             if action.isdigit():
-                deliveries.add((number[action], frozenset(changed.items())))
+                deliveries.add((number[action], frozenset(changed.items()) - had))
             elif found := re.fullmatch(r"set\((eth|ipv4|ipv6)\((.*)\)\)", action):
                 changed.update(_changes(found[1], found[2]))
             elif re.match(r"set\((arp|nd|nd_ext|icmp|icmpv6)\(", action):
@@ -233,7 +236,7 @@ class Bridge:
                 content = file.read()
             self._read[port] += len(content)
             seen = _frames(content if self._read[port] > len(content) else content[24:])
-            frames = [frame for frame in seen if frame[:6] not in _ANNOUNCED_TO]
+            frames = [each for each in seen if each[:6] not in _ANNOUNCED_TO or len(each) == _PROBE_ANSWER]
             if frames:
                 result[port] = frames
         return result

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from ryu.ofproto import ofproto_v1_5_parser as parser
 from portlb_app import ryu_encode, ryu_wire
 from portlb_app.compiler import compile
 from portlb_app.config import load
+from portlb_app.limits import GROUPS, READ_BYTES, WHILE_CHANGED
 from portlb_app.openflow import Flow, Match, SwitchState, match
 from portlb_app.pipeline import COOKIE
 from portlb_app.plan import Plan, Step, diff
@@ -47,3 +49,26 @@ def test_what_was_read_and_is_none_of_ours() -> None:
     plan = Plan((Step("delete", Flow(3, 7, unknown, (), COOKIE)),))
     assert ryu_encode.messages(plan.steps, 9, 1) == by_ryu(plan, 9, 1)
     assert unknown.opaque in ryu_encode.messages(plan.steps, 9, 1).hex()
+
+
+def test_as_many_of_the_largest_groups_as_there_can_be_are_read_back() -> None:
+    """Twice as many, because a change may have been cut off."""
+    names = [f"s{number}" for number in range(256)]
+    pool = {"servers": names, "legacy": "balance", "quality": {"dscp": 1, "queue": 1, "rate": 1}}
+    vip = {"address": ["10.0.0.100", "fd00::100"], "mac": "02:00:00:00:00:64", "rewrite": "address"}
+    servers = {
+        name: {
+            "vip": "web",
+            "connector": f"s1:{number + 2}",
+            "service_ports": [10000 + number],
+            "mac": f"02:00:00:01:00:{number:02x}",
+            "address": [f"10.1.0.{number}", f"fd01::{number + 1:x}"],
+        }
+        for number, name in enumerate(names)
+    }
+    switches = {"s1": {"dpid": 1, "network": 1}}
+    vips = {"web": vip | {"redirect_ports": {"80": pool}}}
+    state = compile(load(json.dumps({"switches": switches, "vips": vips, "servers": servers})))["s1"]
+    steps = diff(SwitchState(), SwitchState(groups=state.groups)).steps
+    longest = max(len(ryu_encode.messages([step], 1, None)) for step in steps)
+    assert longest > 16_000 and longest * GROUPS * WHILE_CHANGED < READ_BYTES

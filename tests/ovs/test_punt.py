@@ -67,7 +67,7 @@ def bridge(switch: ovs.Switch) -> Iterator[Bridge]:
 def controller(tmp_path: Path) -> Iterator[ControllerProcess]:
     """A controller without a configuration worth the name."""
     (tmp_path / "lb.yaml").write_text("switches: {}")
-    controller = ControllerProcess(tmp_path / "lb.yaml")
+    controller = ControllerProcess(tmp_path / "lb.yaml", resync=1.0)
     yield controller
     assert controller.close() == 0
 
@@ -319,6 +319,8 @@ def test_a_frame_that_is_too_large_harms_nothing_but_itself(
     assert controller.status()["switches"][0]["state"] == "synced"
     assert controller.status()["refused_connections"]["count"] == 0
     assert controller.status()["connections"]["counts"]["closed"] == 1
+    counted = lambda: controller.status()["switches"][0]["metered"]["too_large"]  # noqa: E731
+    wait_for("what is too large is counted: four sizes, three frames each", lambda: counted() == 12, 40)
 
 
 def test_a_flood_makes_no_datapath_flow_per_packet(bridge: Bridge) -> None:

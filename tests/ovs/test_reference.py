@@ -259,6 +259,41 @@ def test_nd_answer(bridge: Bridge, option: bool) -> None:
     assert gone == {1: [bytes(whole)]}
 
 
+@pytest.mark.parametrize("port, answered", [(1, True), (2, False)], ids=["the network", "a server"])
+def test_nd_probe(bridge: Bridge, port: int, answered: bool) -> None:
+    """Who looks whether the VIP's address is free (RFC 4862, 5.4) hears that it is not, with all hosts, unsolicited
+    (RFC 4861, 7.2.4); a server, which has the address itself, does not. What came by a router is not answered.
+    """
+    config = load((Path(__file__).parents[2] / "flows/ipv6/lb.yaml").read_text())
+    bridge.install(compiler.compile(config)["s1"])
+    group, vip = IPv6Address("ff02::1:ff00:100"), IPv6Address("fd00::100")
+    probe = Nd(SOLICITATION, IPv6Address("::"), group, vip, None)
+    vip_mac = 0x020000000064
+    mac = vip_mac if port == 2 else generate.CLIENT_MAC
+    assert bridge.send(port, [generate.frame(Packet(port, mac, replace(probe, hops=64), 0x3333FF000100))]) == {}
+    gone = bridge.send(port, [generate.frame(Packet(port, mac, probe, 0x3333FF000100))])
+    answer = Nd(ADVERTISEMENT, vip, IPv6Address("ff02::1"), vip, None)
+    whole = bytearray(generate.frame(Packet(port, vip_mac, answer, 0x333300000001)))
+    icmpv6 = 14 + 40
+    whole[icmpv6 + 4] = 0x20  # override
+    whole[icmpv6 + 2 : icmpv6 + 4] = bytes(2)
+    pseudo = bytes(whole[22:54]) + (len(whole) - icmpv6).to_bytes(4, "big") + bytes((0, 0, 0, 58))
+    whole[icmpv6 + 2 : icmpv6 + 4] = generate.checksum(pseudo + bytes(whole[icmpv6:]))
+    assert gone == ({port: [bytes(whole)]} if answered else {})
+
+
+def test_an_advertisement_from_beyond_a_router_is_nobody_s(bridge: Bridge) -> None:
+    """RFC 4861, 7.1.2: hop limit 255, or it came by a router. Else anybody in the world could have it copied to all."""
+    config = load((Path(__file__).parents[2] / "flows/ipv6/lb.yaml").read_text())
+    bridge.install(compiler.compile(config)["s1"])
+    vip, router = IPv6Address("fd00::100"), IPv6Address("fd00::1")
+    told = Packet(1, generate.CLIENT_MAC, Nd(ADVERTISEMENT, router, vip, router, generate.CLIENT_MAC), 0x020000000064)
+    assert set(bridge.send(1, [generate.frame(told)])) == {2, 3}
+    for hops in (0, 1, 64, 254):
+        far = replace(told, payload=replace(told.payload, hops=hops))  # type: ignore[type-var]
+        assert bridge.send(1, [generate.frame(far)]) == {}
+
+
 def test_a_connection_stays_on_its_server(bridge: Bridge, fig2: Config) -> None:
     """Every packet of a connection on a redirect port reaches one server, SYN or not, with the bit or without."""
     bridge.install(compiler.compile(fig2)["s1"])

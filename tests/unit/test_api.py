@@ -109,6 +109,7 @@ def test_status_tells_everything() -> None:
                     "opening": 9,
                     "closing": 0,
                     "server_closing": 0,
+                    "too_large": 0,
                 },
                 "drift": 7,
                 "errors": ["table full"],

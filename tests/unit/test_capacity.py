@@ -12,7 +12,16 @@ import pytest
 from portlb_app.compiler import compile as compile_config
 from portlb_app.config import Config, ConfigError, load
 from portlb_app.config.capacity import usage
-from portlb_app.limits import FLOWS, LARGEST_FRAME, MAX_VIPS, MESSAGE, METERS, METERS_OF_A_KIND, OUTPUTS
+from portlb_app.limits import (
+    FLOWS,
+    GROUPS,
+    LARGEST_FRAME,
+    MAX_VIPS,
+    MESSAGE,
+    METERS,
+    METERS_OF_A_KIND,
+    OUTPUTS,
+)
 from portlb_app.openflow import Meter
 from portlb_app.pipeline import METER_MARK, UPSTREAM, Reason, is_our_meter, rate_meter, told_by
 from tests import generate, trees
@@ -162,3 +171,8 @@ def test_numbers_that_belong_together() -> None:
         True,
         False,
     ]
+
+
+def test_more_groups_than_can_be_read_back_are_a_mistake() -> None:
+    data = settings(1, 1, range(1, GROUPS + 1))
+    assert any(f"{GROUPS} are the most" in problem for problem in refused(data))

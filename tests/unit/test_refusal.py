@@ -43,6 +43,28 @@ def test_a_refusal_ends_what_it_is_about(client: Any, vip: Any) -> None:
     assert packets.refusal(error) is None, "no error about an error"
 
 
+@pytest.mark.parametrize("family", [4, 6])
+def test_what_came_to_several_or_from_none_is_not_answered(family: int) -> None:
+    """RFC 1122, 3.2.2; RFC 4443, 2.4 (e): a group's MAC address as destination, a source that is no single host; but a
+    first fragment is, and later ones are not.
+    """
+    client, vip = {4: (CLIENT4, VIP4), 6: (CLIENT6, VIP6)}[family]
+    datagram = wire.udp_datagram(client, vip, 1000, 53, bytes(32))
+    for kind, above in ((6, wire.tcp_segment(client, vip, 1000, 80, b"", 0x002)), (17, datagram)):
+        packet = wire.ip(client, vip, kind, above)
+        assert packets.refusal(wire.ethernet(family, packet)) is not None
+        for group in (0xFFFFFFFFFFFF, 0x01005E000001, 0x333300000001):
+            assert packets.refusal(wire.ethernet(family, packet, destination=group)) is None
+    nobody = {4: ("0.0.0.0", "127.0.0.1", "224.0.0.1", "255.255.255.255"), 6: ("::", "::1", "ff02::1")}[family]
+    for source in map(ip_address, nobody):
+        assert packets.refusal(sent(source, vip, 17, wire.udp_datagram(source, vip, 1000, 53, b""))) is None, source
+    first = packets.refusal(sent(client, vip, 17, datagram[:24], fragment=(7, 0, True)))
+    assert first is not None and datagram[:24] in first, "with what it is about"
+    assert packets.refusal(sent(client, vip, 17, datagram[24:], fragment=(7, 24, False))) is None
+    segment = wire.tcp_segment(client, vip, 1000, 80, bytes(12), 0x002)
+    assert packets.refusal(sent(client, vip, 6, segment[:24], fragment=(7, 0, True))) is None
+
+
 @given(st.binary(max_size=200), st.integers(0, 80))
 def test_any_bytes_are_refused_or_not(data: bytes, kept: int) -> None:
     """Nothing breaks it, and what it says goes to who sent."""

@@ -164,8 +164,9 @@ def test_what_cannot_be_is_said(tables: Tables, monkeypatch: pytest.MonkeyPatch)
     with pytest.raises(Unreadable, match="nonsense"):
         tables.read(A, "flows", [b"nonsense"])
     monkeypatch.setattr("portlb_app.tables.FLOWS", 3)
-    with pytest.raises(Unreadable, match="more than 3 flows"):
-        tables.read(A, "flows", [b"[1, 2]", b"[3, 4]"])
+    assert tables.read(A, "flows", [b"[1, 2, 3]", b"[4, 5, 6]"]) == 6  # a change that was cut off leaves twice as many
+    with pytest.raises(Unreadable, match="more than 6 flows"):
+        tables.read(A, "flows", [b"[7]"])
 
 
 def test_mistakes_are_values() -> None:
@@ -224,6 +225,48 @@ print(*reasons[before + 1:], sep="; ")
 print(tables.call("compile", 1, text, frozenset(), ()).goal)
 tables.close()
 """
+
+
+ARRIVAL = """
+import gc, pickle, socket, threading, warnings
+warnings.simplefilter("ignore")
+from portlb_app import ryu_worker
+from portlb_app.config import Quality
+
+data = pickle.dumps([Quality(dscp=number) for number in range(20_000)], pickle.HIGHEST_PROTOCOL)
+one, other = socket.socketpair()
+writer = threading.Thread(target=other.sendall, args=(len(data).to_bytes(8, "big") + data,))
+writer.start()
+seen = []
+gc.callbacks.append(lambda phase, _: seen.append(phase))
+value = ryu_worker.receive(one)
+gc.callbacks.clear()
+writer.join()
+print(len(value), len(seen) <= 4, gc.isenabled())
+"""
+
+
+def test_a_configuration_arrives_without_garbage_collection() -> None:
+    """It would take ten times as long, in which the loop does nothing else."""
+    done = subprocess.run([sys.executable, "-W", "ignore", "-c", ARRIVAL], capture_output=True, text=True, timeout=60)
+    assert done.stdout == "20000 True True\n", done.stderr
+
+
+def test_the_process_imports_nothing_from_the_current_directory(tmp_path: Path) -> None:
+    """That may be anybody's."""
+    (tmp_path / "ctypes.py").write_text("raise SystemExit('imported')\n")
+    here = Path(__file__).parents[2]
+    program = (
+        "import sys, eventlet, eventlet.wsgi, os\n"
+        f"sys.path[:] = [{str(here)!r}, *(each for each in sys.path if each)]\n"
+        "eventlet.monkey_patch(thread=False)\neventlet.wsgi.ALREADY_HANDLED = object()\n"
+        f"from portlb_app import ryu_tables\nos.chdir({str(tmp_path)!r})\n"
+        "print(ryu_tables.start().first(sys.stdin.read())[1].goal)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", program], input=FIG2, capture_output=True, text=True, timeout=60
+    )
+    assert done.stdout == "1\n", done.stderr
 
 
 def test_a_process_that_dies_or_takes_too_long_is_told_of_and_replaced() -> None:
