@@ -185,6 +185,12 @@ def answer(outcome: Outcome, view: View) -> Response:
     return failure(409, "another configuration is being applied; try again")
 
 
+def sentence(outcome: Outcome, view: View) -> str:
+    """What `answer` says about a configuration that did not become live, as one line of a log."""
+    said = json.loads(answer(outcome, view).body)
+    return f"{said['error']}; {json.dumps(said['switches'])}" if "switches" in said else str(said["error"])
+
+
 def failure(status: int, text: str) -> Response:
     """An error with nothing more to say than a sentence."""
     return Response(status, _json({"error": text}))

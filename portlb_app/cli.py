@@ -36,13 +36,21 @@ def main(argv: Sequence[str] | None = None) -> int:
         return WRONG_INPUT
     except (OSError, UnicodeDecodeError) as error:
         _drop_output()
-        print(f"portlb: {error}", file=sys.stderr)
+        print(f"portlb: {_sentence(error)}", file=sys.stderr)
         return FAILED
     except ImportError as error:
         if (error.name or "").startswith("portlb_app"):
             raise
         print(f"portlb: a library is missing: {error}", file=sys.stderr)
         return FAILED
+
+
+def _sentence(error: OSError | UnicodeDecodeError) -> str:
+    """What went wrong, and with which file if that is known."""
+    if isinstance(error, UnicodeDecodeError):
+        return f"it is not UTF-8: byte {error.start} is {error.object[error.start]:#04x}"
+    reason = error.strerror or str(error)
+    return f"{error.filename}: {reason}" if error.filename is not None else reason
 
 
 def _flush() -> None:
@@ -74,21 +82,32 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"portlb {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
-    check = commands.add_parser("check", help="report every mistake in a configuration, each with its path")
-    check.add_argument("config", type=Path, nargs="+", metavar="lb.yaml")
+    check = commands.add_parser(
+        "check",
+        help="report every mistake in a configuration, each with its path",
+        description="Report every mistake in a configuration, each with its path, and notices. "
+        "Exit codes: 0 no mistakes, 1 a file cannot be read, 2 there are mistakes.",
+    )
+    check.add_argument("config", type=Path, nargs="+", metavar="lb.yaml", help="a configuration (docs/config.md)")
     check.set_defaults(run=_check)
 
-    tables = commands.add_parser("compile", help="write the tables of every switch as ovs-ofctl text")
-    tables.add_argument("config", type=Path, metavar="lb.yaml")
-    tables.add_argument("-o", "--output", type=Path, required=True, metavar="DIR")
+    tables = commands.add_parser(
+        "compile",
+        help="write the tables of every switch as ovs-ofctl text",
+        description="Write the tables of every switch as ovs-ofctl text: SWITCH.flows, .groups and .meters.",
+    )
+    tables.add_argument("config", type=Path, metavar="lb.yaml", help="the configuration (docs/config.md)")
+    tables.add_argument("-o", "--output", type=Path, required=True, metavar="DIR", help="directory, made if absent")
     tables.set_defaults(run=_compile)
 
     controller = commands.add_parser(
         "controller",
         help="run the OpenFlow controller and its REST interface",
+        description="Run the OpenFlow controller and its REST interface, in the foreground. SIGHUP reads lb.yaml and "
+        "certificates again; SIGTERM ends it, and the switches go on as they are.",
         allow_abbrev=False,
     )
-    controller.add_argument("config", type=Path, metavar="lb.yaml")
+    controller.add_argument("config", type=Path, metavar="lb.yaml", help="the configuration; PUT replaces it")
     flags.add(controller)
     controller.set_defaults(run=_controller)
 
@@ -144,7 +163,8 @@ def _check(options: argparse.Namespace) -> int:
             code = max(code, WRONG_INPUT)
             continue
         except (OSError, UnicodeDecodeError) as error:
-            print(f"portlb: {where}{error}", file=sys.stderr)
+            where = "" if isinstance(error, OSError) and error.filename is not None else f"{path}: "
+            print(f"portlb: {where}{_sentence(error)}", file=sys.stderr)
             code = max(code, FAILED)
             continue
         for notice in config.notices:

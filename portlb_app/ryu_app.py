@@ -304,9 +304,10 @@ class Controller(app_manager.RyuApp):  # type: ignore[misc]
                 self._not_reloaded(outcome.reason)
             elif isinstance(outcome, Ended):
                 return
+            elif isinstance(outcome, Live):
+                _LOG.info("%s is read again and is live", self._file.path)
             else:
-                level = logging.INFO if isinstance(outcome, Live) else logging.ERROR
-                _LOG.log(level, "%s is read again: %s", self._file.path, outcome)
+                _LOG.error("%s is read again: %s", self._file.path, api.sentence(outcome, self.view))
 
     def _not_reloaded(self, why: object) -> None:
         _LOG.error("%s is not reloaded, the last good configuration stays live:\n%s", self._file.path, why)

@@ -17,6 +17,8 @@ def context(certificate: str, key: str, authorities: str | None) -> ssl.SSLConte
 
     With `authorities`, a switch must show a certificate of one of them.
     """
+    for path in filter(None, (certificate, key, authorities)):
+        open(path, "rb").close()  # OpenSSL does not say which file is missing
     found = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     found.load_cert_chain(certificate, key)
     if authorities:

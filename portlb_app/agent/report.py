@@ -105,7 +105,7 @@ def prometheus(
         for role, (counters, _) in found.items():
             yield f'portlb_agent_{name}_total{{{place},role="{role}"}} {counters[name]}'
     for metric, meaning, value in (
-        ("portlb_agent_entries", "connections remembered, half-open ones and second entries included", "used"),
+        ("portlb_agent_entries", "entries in use, closed connections left out: they give way", "used"),
         ("portlb_agent_entries_max", "entries the map has room for", "room"),
     ):
         yield f"# HELP {metric} {meaning}"

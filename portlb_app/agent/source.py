@@ -130,7 +130,8 @@ class Controller:
                     content = answer.read(MAX_BYTES + 1)
                 self._check(peer)
             except (OSError, HTTPException) as error:
-                raise Unreachable(f"{self.url} does not answer: {error}") from error
+                reason = error.strerror if isinstance(error, OSError) and error.strerror else error
+                raise Unreachable(f"{self.url} does not answer: {reason}") from error
         if answer.status >= 500:
             raise Unreachable(f"{self.url} answers {answer.status} {answer.reason}")
         if answer.status != 200:

@@ -69,7 +69,7 @@ def one_line_hint(text: str) -> str:
     line = text.strip()
     if not line or "\n" in line or "\r" in line or line[0] in "{[" or ": " not in f"{line} ":
         return ""
-    return "; the text is one line: curl takes out line breaks after --data, and keeps them after --data-binary"
+    return "; the text is one line; if curl sent it, --data took the line breaks out, and --data-binary keeps them"
 
 
 def _where(mark: Any) -> str:

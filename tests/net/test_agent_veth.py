@@ -34,7 +34,7 @@ from tests.net.network import (
     end,
     until,
 )
-from tests.net.world import CLIENTS, MEGABYTE, OWN, VIP, World, X, Y
+from tests.net.world import CLIENTS, MEGABYTE, OWN, VIP, VIPS, World, X, Y
 from tests.net.world import world as make_world
 
 
@@ -318,7 +318,7 @@ def test_running_agent_ages_entries(world: World) -> None:
         "process.SWEEP_EVERY = 0.05; sweep = loader.Programs.sweep; "
         "loader.Programs.sweep = lambda programs: sweep(programs, 70); "
         f"constants = client.settings([ipaddress.ip_address('{world.vip}')]); "
-        "sys.exit(process.serve('eth0', 'client', lambda: constants))"
+        "sys.exit(process.serve('eth0', 'client', {'client': lambda: constants}))"
     )
     world.client.popen_ready(sys.executable, "-c", program, cwd=ROOT)
     world.server_agent()
@@ -345,9 +345,11 @@ def test_reset_connection_is_closing(world: World) -> None:
     assert agent_stats(world.server)["collision"] == 0
 
 
+BOTH = ("--vip", VIPS[4], "--vip", VIPS[6])
 REFUSALS = [
     (("client", "--interface", "nothing", "--vip", VIP), 1, "no such interface"),
-    (("client", "--interface", "eth0", "--vip", VIP, "--connections", "2048"), 1, "same --connections"),
+    (("client", "--interface", "eth0", *BOTH, "--connections", "2048"), 1, "same --connections"),
+    (("client", "--interface", "eth0", "--vip", VIP), 1, f"is for {VIPS[6]} as well"),
     (("client", "--interface", "eth0", *["--vip", VIP] * 17), 1, "1 to 16 VIPs"),
     (("client", "--interface", "eth0", "--vip", "nobody"), 2, "not an IP address"),
     (("server", "--interface", "eth0", "--vip", VIP, "--redirect", "20=1"), 1, "none of this server's service ports"),

@@ -16,7 +16,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from portlb_app.openflow import LOCAL, Flow, Group, SwitchState, ToGroup, actions_text
+from portlb_app.openflow import LOCAL, Flow, Group, Meter, SwitchState, ToGroup, actions_text
 from portlb_app.pipeline import REASSEMBLY_ZONE, ROW_GROUP, Priority
 from portlb_app.plan import diff
 from tests.ovs.switch import Switch
@@ -86,6 +86,7 @@ class Bridge:
         self.command("netdev-dummy/set-admin-state", "up")
         self.rows: dict[int, Counter[str]] = {}
         self._flows: frozenset[Flow] = frozenset()
+        self._meters: dict[int, Meter] = {}
 
     def close(self) -> None:
         """Remove the bridge."""
@@ -115,11 +116,15 @@ class Bridge:
     # ---- tables ----
 
     def install(self, state: SwitchState) -> None:
-        """Replace what the bridge holds, as somebody without a controller does: first what flows use, then flows."""
+        """Replace what the bridge holds, as somebody without a controller does: first what flows use, then flows.
+
+        Meters stay when flows need them no more: each takes a process, and most are needed again.
+        """
         self.switch.ofctl("del-groups", self.name)
-        self.switch.ofctl("del-meters", self.name)
         for meter in state.ordered_meters:
-            self.switch.ofctl("add-meter", self.name, str(meter))
+            if self._meters.get(meter.number) != meter:
+                self.switch.ofctl("mod-meter" if meter.number in self._meters else "add-meter", self.name, str(meter))
+                self._meters[meter.number] = meter
         self.switch.ofctl("add-groups", self.name, "-", text="\n".join(map(str, state.ordered_groups)))
         flows = "\n".join(map(str, state.ordered_flows))
         self.switch.ofctl("replace-flows", self.name, "-", "--bundle", text=flows)

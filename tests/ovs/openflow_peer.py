@@ -17,6 +17,8 @@ BARRIER_REQUEST, BARRIER_REPLY, BUNDLE_CONTROL = 20, 21, 33
 FLOW_DESC, GROUP_DESC, PORT_DESC = 1, 7, 13
 SOON = 3.0
 """Seconds in which the controller has to notice; an unbounded parser would never."""
+PATIENCE = 15.0
+"""Seconds until an answer must come. It is long because it only passes when the test fails."""
 
 
 def message(kind: int, body: bytes = b"", xid: int = 1, version: int = VERSION) -> bytes:
@@ -74,7 +76,7 @@ class Peer:
 
     def __init__(self, port: int, host: str = "", tls: ssl.SSLContext | None = None) -> None:
         self.host = host or next(_HOSTS)
-        self.socket = socket.create_connection(("127.0.0.1", port), timeout=SOON, source_address=(self.host, 0))
+        self.socket = socket.create_connection(("127.0.0.1", port), timeout=PATIENCE, source_address=(self.host, 0))
         if tls:
             self.socket = tls.wrap_socket(self.socket)
 
@@ -148,6 +150,13 @@ class Peer:
 
 class Claims(Peer):
     """Claims to be a configured switch, and answers a question with what a test says."""
+
+    def receive(self) -> tuple[int, int, bytes]:
+        """The next message; barriers are answered at once."""
+        kind, xid, body = super().receive()
+        if kind == BARRIER_REQUEST:
+            self.send(message(BARRIER_REPLY, xid=xid))
+        return kind, xid, body
 
     def answer_read(self, flows: bytes = b"", groups: bytes = b"", meters: bytes = b"") -> None:
         """Answer what is asked about tables."""

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from portlb_app.openflow import SwitchState
-from portlb_app.pipeline import COOKIE, SERVICE, TABLES, pool_group
+from portlb_app.pipeline import COOKIE, SELECTION, SERVICE, TABLES, pool_group
 from tests.ovs.controller import ControllerProcess, free_port, wait_for
 from tests.ovs.switch import Switch
 from tests.support.reconciling import Whole
@@ -39,15 +39,16 @@ def desired(text: str) -> SwitchState:
     return target.state
 
 
-def differs(switch: Switch, bridge: str, text: str) -> str:
-    """How the bridge's flows differ from what a configuration compiles to."""
-    return switch.diff_flows(bridge, "\n".join(map(str, desired(text).flows)))
+def differs(switch: Switch, bridge: str, text: str, *foreign: str) -> str:
+    """How the bridge's flows differ from what a configuration compiles to, and somebody else's."""
+    return switch.diff_flows(bridge, "\n".join([*map(str, desired(text).flows), *foreign]))
 
 
-def has_groups(switch: Switch, bridge: str, text: str) -> bool:
+def has_groups(switch: Switch, bridge: str, text: str, *foreign: str) -> bool:
+    """Whether the bridge has the groups that a configuration compiles to, and somebody else's."""
     return {line.split(",")[0] for line in switch.dump_groups(bridge)} == {
-        f"group_id={group.number}" for group in desired(text).groups
-    }
+        *(f"group_id={group.number}" for group in desired(text).groups), *foreign
+    }  # fmt: skip
 
 
 Start = Callable[..., ControllerProcess]
@@ -118,17 +119,18 @@ def test_heals_what_somebody_changed_and_leaves_alone_what_is_not_ours(
     switch.ofctl("del-groups", name, f"group_id={desired(lb(dpid)).ordered_groups[1].number}")
     number = pool_group(4095, 1, version=6)
     switch.ofctl("add-group", name, f"group_id={number},type=ff,bucket=watch_port:1,actions=output:1")
+    marked = f"type=select,selection_method=dp_hash,selection_method_param={SELECTION.parameter}"
+    switch.ofctl("add-group", name, f"group_id={number + 1},{marked},bucket=actions=output:1")
 
-    wait_for("drift is counted", lambda: controller.switch("s1")["drift"] > 5)
-    controller.wait_for_state("s1", "synced")
-    assert foreign_flow in switch.dump_flows(name)
-    assert "group_id=9,type=all,bucket=bucket_id:0,actions=output:1" in switch.dump_groups(name)
-    switch.ofctl("del-flows", name, "cookie=0x99/-1")
-    switch.ofctl("del-groups", name, "group_id=9")
-    assert differs(switch, name, lb(dpid)) == ""
-    assert has_groups(switch, name, lb(dpid))
+    foreign_group = "group_id=9,type=all,bucket=bucket_id:0,actions=output:1"
+    others = ("group_id=9", f"group_id={number}")  # without our mark it is somebody's, whatever its number
+    wait_for("flows are healed", lambda: differs(switch, name, lb(dpid), foreign_flow) == "")
+    wait_for("groups are healed", lambda: has_groups(switch, name, lb(dpid), *others))
+    assert foreign_flow in switch.dump_flows(name) and foreign_group in switch.dump_groups(name)
     drift = controller.switch("s1")["drift"]
-    wait_for("another look", lambda: (controller.switch("s1")["read_age_seconds"] or 9) < 0.2)
+    assert drift > 5
+    healed = time.monotonic()
+    wait_for("a later look", lambda: (controller.switch("s1")["read_age_seconds"] or 1e9) < time.monotonic() - healed)
     assert controller.switch("s1")["drift"] == drift, "what is healed is not drift"
     assert "somebody changed" in controller.log.read_text()
 

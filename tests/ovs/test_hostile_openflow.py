@@ -280,6 +280,7 @@ def test_a_flood_leaves_room_for_others(
     controller: ControllerProcess, honest: Peer, peer: Peer, data: bytes
 ) -> None:
     peer.connect_as(0xF100D)
+    peer.socket.settimeout(SOON)
     deadline = time.monotonic() + 1
 
     def flood() -> None:

@@ -182,6 +182,26 @@ def test_the_switch_means_what_the_reference_means(bridge: Bridge, capsys: pytes
         assert counts[outcome.__name__] > sum(counts.values()) // 400, "a kind of outcome is hardly tried"
 
 
+def _without_given_up(gone: dict[int, list[bytes]], packet: Packet, data: bytes) -> dict[int, list[bytes]]:
+    """What left the bridge, without fragments of other packets.
+
+    Of a packet that is never whole Open vSwitch keeps fragments for 15 s, and then sends them behind whatever else it
+    tracks, on any bridge.
+    """
+    is_whole = not isinstance(packet.payload, Ip) or packet.payload.fragment == "no"
+    kept = {
+        port: [each for each in frames if not _is_fragment(each) or (each.endswith(data) and not is_whole)]
+        for port, frames in gone.items()
+    }
+    return {port: frames for port, frames in kept.items() if frames}
+
+
+def _is_fragment(frame: bytes) -> bool:
+    if frame[12:14] == b"\x08\x00":
+        return bool(int.from_bytes(frame[20:22], "big") & 0x3FFF)
+    return frame[12:14] == b"\x86\xdd" and frame[20] == 44
+
+
 def test_real_packets_go_where_the_reference_says(bridge: Bridge) -> None:
     """Real packets: each leaves by the ports the reference names, as often as it names them, with the same bytes."""
     counts: Counter[str] = Counter()
@@ -200,7 +220,7 @@ def test_real_packets_go_where_the_reference_says(bridge: Bridge) -> None:
                 continue  # this is no kernel's datapath
             data = random.randbytes(random.choice((0, 1, 60, 1200)))
             frame = generate.frame(packet, data)
-            gone = bridge.send(packet.in_port, [frame])
+            gone = _without_given_up(bridge.send(packet.in_port, [frame]), packet, data)
             what = f"{SEED}/real/{number}: {packet}\nmeans {outcome}\nwith {config}"
             if isinstance(outcome, Answer):
                 assert list(gone) == [packet.in_port], what

@@ -98,7 +98,7 @@ def test_prometheus_escapes_what_an_interface_may_be_called() -> None:
         "# HELP portlb_agent_bound_total client: bound",
         "# TYPE portlb_agent_bound_total counter",
         'portlb_agent_bound_total{interface="e\\"t\\\\h",role="client"} 4',
-        "# HELP portlb_agent_entries connections remembered, half-open ones and second entries included",
+        "# HELP portlb_agent_entries entries in use, closed connections left out: they give way",
         "# TYPE portlb_agent_entries gauge",
         'portlb_agent_entries{interface="e\\"t\\\\h",role="client",map="connections"} 1',
         "# HELP portlb_agent_entries_max entries the map has room for",

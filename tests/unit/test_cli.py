@@ -84,7 +84,19 @@ def test_output_that_cannot_be_written_is_said_once() -> None:
             [sys.executable, "-m", "portlb_app.cli", "check", str(FIG2)],
             **{"stdout": full, "stderr": subprocess.PIPE, "text": True, "timeout": 60, "cwd": ROOT},
         )  # type: ignore[call-overload]
-    assert (done.returncode, done.stderr) == (1, "portlb: [Errno 28] No space left on device\n")
+    assert (done.returncode, done.stderr) == (1, "portlb: No space left on device\n")
+
+
+@pytest.mark.parametrize("words", [["check"], ["compile", "-o", "never"], ["controller"]])
+def test_a_file_that_cannot_be_read_is_named(words: list[str], tmp_path: Path) -> None:
+    done = portlb(*words, "/nonexistent/lb.yaml")
+    assert (done.returncode, done.stderr) == (1, "portlb: /nonexistent/lb.yaml: No such file or directory\n")
+
+
+def test_a_file_in_another_encoding_says_where(tmp_path: Path) -> None:
+    (tmp_path / "lb.yaml").write_bytes(b"vips: \xe4")
+    done = portlb("check", tmp_path / "lb.yaml")
+    assert (done.returncode, done.stderr) == (1, f"portlb: {tmp_path}/lb.yaml: it is not UTF-8: byte 6 is 0xe4\n")
 
 
 # ---- the controller's flags ----

@@ -139,7 +139,7 @@ def test_numbers_have_an_end() -> None:
 
 def test_a_text_that_lost_its_line_breaks_is_explained() -> None:
     """`curl --data @lb.yaml` takes them out; also where all that is left is a comment."""
-    hint = "the text is one line: curl takes out line breaks after --data, and keeps them after --data-binary"
+    hint = "the text is one line; if curl sent it, --data took the line breaks out, and --data-binary keeps them"
     for text in (SMALL, "# a comment: first" + SMALL):
         (told,) = mistakes(text.replace("\n", ""))
         assert hint in told
