@@ -11,7 +11,10 @@ import pytest
 
 from mininet_topos import surroundings
 
-CLOCK = ("test_agent_fallback", "test_connlog", "test_hostile_openflow", "test_links", "test_reroute", "test_trees")
+CLOCK = (
+    "net/test_agent_fallback", "net/test_connlog", "net/test_reroute", "net/test_trees", "ovs/test_connlog",
+    "ovs/test_hostile_openflow", "ovs/test_links", "ovs/test_standstill",
+)  # fmt: skip
 """Files whose tests measure time: one at a time."""
 
 
@@ -19,8 +22,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     """Tests of a file share what they have made, so they are run by one process (``--dist loadgroup``)."""
     if config.pluginmanager.hasplugin("xdist"):
         for item in items:
-            lane, name = item.path.parent.name, item.path.stem
-            item.add_marker(pytest.mark.xdist_group("clock" if name in CLOCK else f"{lane}/{name}"))
+            name = f"{item.path.parent.name}/{item.path.stem}"
+            item.add_marker(pytest.mark.xdist_group("clock" if name in CLOCK else name))
 
 
 @pytest.fixture(scope="session", autouse=True)
