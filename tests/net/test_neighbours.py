@@ -64,6 +64,16 @@ def made_text(mac: str) -> str:
     return TEXT.replace("servers: [a, b]}", "servers: [a, b], legacy: balance}").replace(OLD, mac)
 
 
+def test_a_host_finds_that_the_vip_s_address_is_taken(made: Balancer) -> None:
+    """RFC 4862, 5.4: a kernel that is given the VIP's IPv6 address looks whether it is free, and does not use it."""
+    router = made.router
+    router.run("sysctl", "-qw", *(f"net.ipv6.conf.{each}.accept_dad=1" for each in ("all", "eth0")))
+    router.run("sysctl", "-qw", "net.ipv6.conf.eth0.dad_transmits=3")
+    router.run("ip", "address", "add", with_prefix(VIPS[6]), "dev", "eth0")
+    until(lambda: "dadfailed" in router.run("ip", "address", "show", "dev", "eth0").stdout, "it is not free")
+    router.run("ip", "address", "del", with_prefix(VIPS[6]), "dev", "eth0")
+
+
 def test_a_bridge_that_snoops_lets_solicitations_through(made: Balancer) -> None:
     """With a querier and short times: the groups of the VIP stay known when they would have aged twice."""
     router = made.router
