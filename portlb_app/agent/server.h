@@ -615,6 +615,9 @@ static __always_inline bool is_unheard(const struct connection *entry, const str
 {
 	__u32 next = segment->seq + segment->data + !!(segment->word & TCP_FIN);
 
+	/* The client that moves to another port of its own has heard ours; at its new port it knows of no other. */
+	if ((entry->flags & OWN_MOVING) && entry->client_port)
+		return false;
 	return entry->state == BOUND && !(entry->flags & (SETTLED | TRYING)) && entry->before != entry->wire &&
 	       entry->before && next != segment->seq && !(segment->word & TCP_RST) && (__s32)(next - entry->sent) <= 0;
 }

@@ -277,7 +277,10 @@ def test_d8_in_place_during_a_transfer(world: World, direction: str) -> None:
     assert transfer.finish() == wanted
     if direction == "up":
         assert hashlib.md5((world.network.directory / "stored").read_bytes()).hexdigest() == wanted
-    assert agent_stats(world.client)["moved"] == agent_stats(world.server)["server_moved"] == 5
+    # A kernel answers one probe in half a second (tcp_invalid_ratelimit): a move whose answer is saved is taken back, and
+    # made when it is announced again.
+    client = agent_stats(world.client)
+    assert client["moved"] - client["fallen_back"] == agent_stats(world.server)["server_moved"] == 5
 
 
 def test_d8_needs_a_port_of_this_server_for_the_application(world4: World) -> None:
