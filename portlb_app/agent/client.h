@@ -585,7 +585,7 @@ static __always_inline bool client_hear(struct __sk_buff *skb, const struct pack
 		if (reset && !has_confirm(skb, packet, segment))
 			return false; /* a middlebox's: the connection is well where it is */
 		if (in_window(skb, segment, key, CLIENT)) {
-			entry->client_target = entry->client_port ? entry->client_port : packet->key.client_port;
+			entry->client_target = entry->client_port ? entry->client_port : key->client_port;
 			entry->client_port = packet->key.client_port;
 			clear(entry, OWN_MOVING);
 			count(COUNT_own_port_moved);

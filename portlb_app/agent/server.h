@@ -445,8 +445,7 @@ static __always_inline void server_follow_client(struct __sk_buff *skb, const st
 {
 	if (!in_window(skb, segment, key, SERVER))
 		return;
-	if (entry->client_port)
-		entry->client_target = entry->client_port;
+	entry->client_target = client_port_of(entry, key->client_port); /* the one left: its alias goes with the next announcement */
 	entry->client_port = segment->sport == key->client_port ? 0 : segment->sport;
 	clear(entry, SETTLED);
 }

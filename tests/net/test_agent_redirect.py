@@ -277,8 +277,8 @@ def test_d8_in_place_during_a_transfer(world: World, direction: str) -> None:
     assert transfer.finish() == wanted
     if direction == "up":
         assert hashlib.md5((world.network.directory / "stored").read_bytes()).hexdigest() == wanted
-    # A kernel answers one probe in half a second (tcp_invalid_ratelimit): a move whose answer is saved is taken back, and
-    # made when it is announced again.
+    # A kernel answers one probe in half a second (tcp_invalid_ratelimit): a move whose answer is saved is taken back,
+    # and made when it is announced again.
     client = agent_stats(world.client)
     assert client["moved"] - client["fallen_back"] == agent_stats(world.server)["server_moved"] == 5
 
