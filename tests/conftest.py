@@ -18,12 +18,19 @@ CLOCK = (
 """Files whose tests measure time: one at a time."""
 
 
+@pytest.hookimpl(tryfirst=True)  # pytest-xdist reads the groups in a hook of the same name
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Tests of a file share what they have made, so they are run by one process (``--dist loadgroup``)."""
     if config.pluginmanager.hasplugin("xdist"):
         for item in items:
             name = f"{item.path.parent.name}/{item.path.stem}"
             item.add_marker(pytest.mark.xdist_group("clock" if name in CLOCK else name))
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """A file that two processes share would be slow, and its tests in each other's way."""
+    if getattr(session.config.option, "loadgroup", False) and not all("@" in item.nodeid for item in session.items):
+        raise pytest.UsageError("pytest-xdist does not heed the groups of tests: use the versions of lock.txt")
 
 
 @pytest.fixture(scope="session", autouse=True)

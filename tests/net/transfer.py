@@ -46,6 +46,13 @@ class Transfer:
         return self._digest.hexdigest()
 
     def _work(self, stdin: IO[bytes], stdout: IO[bytes]) -> None:
+        try:
+            self._transfer(stdin, stdout)
+        except ValueError:
+            if self._hurry.is_set():
+                raise  # else the test has failed already, and its network closed our pipes
+
+    def _transfer(self, stdin: IO[bytes], stdout: IO[bytes]) -> None:
         while not self._hurry.wait(PERIOD):
             if self._done < self._slow and not self._one(self._piece, stdin, stdout):
                 return  # curl has ended
