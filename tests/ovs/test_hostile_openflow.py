@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import socket
-import statistics
 import struct
 import threading
 import time
@@ -298,7 +297,7 @@ def test_a_flood_leaves_room_for_others(
         controller.status()
         taken.append(time.monotonic() - started)
     flooding.join()
-    assert statistics.median(taken) < 0.5, "one of them may be the machine's"
+    assert max(taken) < 2.5, "half of the time after which Open vSwitch gives a controller up"
 
 
 @pytest.fixture
