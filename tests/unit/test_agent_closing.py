@@ -120,10 +120,9 @@ def test_it_is_not_tried_for_ever(host: Host) -> None:
     assert len(host.asked) == 4
 
 
-def test_resets(host: Host, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_resets(host: Host, caplog: pytest.LogCaptureFixture) -> None:
     """What fails is asked for again; a kernel that cannot do it at all is not, and ends nothing."""
-    monkeypatch.setattr(closing, "_LOG", logging.getLogger("tests.closing"))  # no other test has had it
-    caplog.set_level(logging.INFO)
+    caplog.set_level(logging.INFO, "portlb.agent")  # by name: Mininet gives every logger that is made after it a level
     host.announce(ONE, OTHER, reset=True)
     host.looks = [look({ONE}, None, NO_MEMORY), look({OTHER})]
     assert host.closing.work(0) and not host.closing.work(0.1)
