@@ -33,7 +33,7 @@ from ryu.ofproto import ofproto_v1_5_parser as parser
 
 from portlb_app.openflow import messages
 from portlb_app.openflow.messages import Malformed, Port
-from portlb_app.punt.backlog import Gathering
+from portlb_app.punt.backlog import READ_SECONDS, Gathering, Turn
 from portlb_app.southbound import tls
 from portlb_app.southbound.refusals import address_text
 
@@ -45,10 +45,6 @@ HANDSHAKE_MESSAGES = 256
 PORTS, PORTS_UNKNOWN = 1 << 16, 1 << 10
 """Ports of a configured switch (Open vSwitch numbers at most 65,280), and of another one."""
 READ_BYTES = 1 << 16
-TURN_SECONDS = 0.001
-REST_OF_UNKNOWN = 50
-REST_MOST_SECONDS = 0.2
-"""A peer that is no configured switch pauses so many times as long as its messages took, but not longer than this."""
 
 _LOG = logging.getLogger("portlb.guard")
 
@@ -82,6 +78,7 @@ class SwitchChannel(Datapath):  # type: ignore[misc]
         self._early = HANDSHAKE_MESSAGES
         self._asked = 0
         self._gathering = Gathering()
+        self._turn = Turn()
         self._dropped = self._is_admitted = False
         self._unanswered = 0
         self._proofs: dict[int, Any] = {}
@@ -132,6 +129,7 @@ class SwitchChannel(Datapath):  # type: ignore[misc]
             if not more:
                 return
             self._unanswered = 0
+            self._worked(READ_SECONDS)
             data += more
 
     def _take_messages(self, data: bytes) -> bytes:
@@ -148,11 +146,18 @@ class SwitchChannel(Datapath):  # type: ignore[misc]
                 break
             self._take(kind, data[offset : offset + length])
             offset += length
-            took = time.monotonic() - began
-            if took > TURN_SECONDS:
-                hub.sleep(0 if self._is_configured else min(took * REST_OF_UNKNOWN, REST_MOST_SECONDS))
-                began = time.monotonic()
+            now = time.monotonic()
+            if self._worked(now - began):
+                now = time.monotonic()
+            began = now
         return data[offset:]
+
+    def _worked(self, seconds: float) -> bool:
+        """So much time went into this connection. Whether that was its turn, and others have had theirs since."""
+        is_over = self._turn.worked(seconds)
+        if is_over:
+            hub.sleep(self._turn.pause(self._is_configured))
+        return is_over
 
     @property
     def _is_configured(self) -> bool:
