@@ -109,7 +109,8 @@ class Send:
 class _Delivery:
     """These actions, with the packet rewritten here to or from `address`, if that is more than a switch can do.
 
-    `server_switch`: the switch that does them, and the port the packet shall have come in by there; None: as it was handed up.
+    `server_switch`: the switch that does them, and the port the packet shall have come in by there; None: those of the
+    packet that was handed up.
     """
 
     actions: tuple[Action, ...]

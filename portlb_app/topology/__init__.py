@@ -55,7 +55,7 @@ class Topology:
         return None if hop is None else self.ports[switch, hop]
 
     def reachabilities(self, switch: str) -> tuple[Reachability, ...]:
-        """The reachabilities of a switch's ports, the one with most switches first; ports with the same one share it."""
+        """The reachabilities of a switch's ports, most switches first; ports with the same one share it."""
         by_switches: dict[frozenset[str], set[int]] = {}
         for port, switches in self._beyond.get(switch, {}).items():
             by_switches.setdefault(switches, set()).add(port)
@@ -74,7 +74,7 @@ class Topology:
         return frozenset(self._transit_upstream.get(switch, ()))
 
     def depth(self, switch: str) -> int:
-        """Links between a switch and the nearest network side; more than any other switch has, without a path to one."""
+        """Links between a switch and the nearest network side; without a path to one, more than any other has."""
         return self._depths.get(switch, len(self.graph))
 
     # ---- downstream ----
@@ -173,7 +173,7 @@ def of(config: Config, down: Iterable[Link] = ()) -> Topology:
 
 
 def _spanning_forest(graph: nx.Graph[str], roots: Iterable[str]) -> nx.Graph[str]:
-    """Breadth-first trees: from the first network side by name, then from the first that is not reached yet, and so on."""
+    """Breadth-first trees: from the first network side by name, then from the first not reached yet, and so on."""
     forest: nx.Graph[str] = nx.Graph()
     forest.add_nodes_from(graph)
     reached: set[str] = set()

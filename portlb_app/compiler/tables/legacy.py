@@ -105,7 +105,7 @@ def to_plain(local: VipOnSwitch, pool: RedirectPort, ip: Family) -> tuple[Action
         assert local.vip.default_server, "a configuration without one was refused"
         return (*treated, *deliver(local, local.vip.default_server, ip))
     if pool.legacy is Legacy.PIN:
-        # The controller sends such a packet from a port that has no reachability: the flow writes it again.
+        # Written here as well: the register is empty in a packet that the controller sends.
         known = () if local.reachability is None else (set_reachability(local.reachability),)
         return (*treated, *known, recall(local.number, PINNED))
     return to_pool(local, pool, ip)
