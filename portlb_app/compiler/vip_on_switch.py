@@ -11,7 +11,7 @@ from portlb_app.compiler.numbering import ct_marks
 from portlb_app.config import Address, Forwarding, Legacy, RedirectPort, Rewrite, Server, Vip
 from portlb_app.openflow import Meter
 from portlb_app.pipeline import OF_ALL_VIPS, REACHABILITY, Reason, Side
-from portlb_app.selection import rows_among
+from portlb_app.selection import slots_among
 
 
 @dataclass(frozen=True)
@@ -101,10 +101,10 @@ class VipOnSwitch:
         """Those of some servers of the VIP that these packets can reach."""
         return tuple(name for name in servers if name in self.port_of)
 
-    def rows(self, servers: tuple[str, ...]) -> tuple[str, ...]:
-        """The rows of some servers of the VIP, shared among those that can be reached; empty if none can."""
+    def slots(self, servers: tuple[str, ...]) -> tuple[str, ...]:
+        """The slots of some servers of the VIP, shared among those that can be reached; empty if none can."""
         weights = tuple(self.by_name[name].weight for name in servers)
-        return rows_among(servers, weights, frozenset(self.reachable(servers)))
+        return slots_among(servers, weights, frozenset(self.reachable(servers)))
 
     # ---- packets ----
 

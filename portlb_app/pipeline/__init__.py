@@ -137,7 +137,7 @@ def link_local(mac: int) -> IPv6Address:
     return IPv6Address(0xFE80 << 112 | high << 40 | 0xFFFE << 24 | low)
 
 
-ROWS = 256
+SLOTS = 256
 """Buckets of a pool's group. More makes Open vSwitch fall back to hashing every connection in user space."""
 
 
@@ -288,13 +288,13 @@ COOKIE = 0x504C << 48
 COOKIE_MASK = 0xFFFF << 48
 
 
-def cookie(reason: Reason, vip: int = 0, port: int = 0) -> int:
+def make_cookie(reason: Reason, vip: int = 0, port: int = 0) -> int:
     """The cookie of a flow: owner (16 bits), reason (8), the number of the VIP (24), a port (16)."""
     return COOKIE | int(reason) << 40 | (vip & VIP_NUMBERS - 1) << 16 | port
 
 
 @lru_cache(maxsize=4096)
-def told_by(cookie: int) -> tuple[Reason | None, int, int]:
+def parse_cookie(cookie: int) -> tuple[Reason | None, int, int]:
     """What a cookie says: reason (None if the cookie is none of ours), the number of the VIP, the port."""
     reason = cookie >> 40 & 0xFF
     known = cookie >> 48 == COOKIE >> 48 and reason in Reason.__members__.values()
@@ -304,8 +304,8 @@ def told_by(cookie: int) -> tuple[Reason | None, int, int]:
 GROUPS = 0x5 << 28
 """Bits 28-31 of the number of every group of ours."""
 _GROUP_NUMBERS = (1 << 28) - 1
-ROW_GROUP = GROUPS | _GROUP_NUMBERS
-"""The group that finds out which row a packet has, whatever the pool: rows are numbered alike in all of them."""
+SLOT_GROUP = GROUPS | _GROUP_NUMBERS
+"""The group that finds out which slot a packet has, whatever the pool: slots are numbered alike in all of them."""
 
 
 @lru_cache(maxsize=65536)
@@ -329,7 +329,7 @@ def pool_group(vip: int, port: int, version: int) -> int:
 
 
 def pin_group(vip: int, port: int, version: int) -> int:
-    """The group that decides, by the same rows, where a plain client's connection is to be remembered."""
+    """The group that decides, by the same slots, where a plain client's connection is to be remembered."""
     return GROUPS | (_first_group("pin", vip, version) + port) % _GROUP_NUMBERS
 
 
@@ -358,13 +358,13 @@ _REASONS = (
     Reason.REFUSED,
 )
 """The kinds of meters, of `METERS_OF_A_KIND` each, in the order of their numbers; before them come services' rates."""
-METER_MARK = 0x4C
+METER_SIGNATURE = 0x4C
 """The low byte of the burst of every meter of ours: a meter has no cookie, so this tells one from a foreign one."""
 
 
 def _burst(least: int) -> int:
     """The smallest burst with the mark that is not less."""
-    return least + (METER_MARK - least) % 0x100
+    return least + (METER_SIGNATURE - least) % 0x100
 
 
 def _meters(*rates: tuple[Reason, int, int]) -> Mapping[Reason, Meter]:
@@ -386,7 +386,7 @@ PUNTED = _meters(
     (Reason.REFUSED, 200, 50),
 )
 """Why a packet may be handed up to the controller, and how many a second: a meter for each reason and VIP (of SYNs: and
-port), so that a flood of one starves no other. These are the ones of slot 0. One VIP's together are less than a
+port), so that a flood of one starves no other. These are the ones of index 0. One VIP's together are less than a
 controller can judge (tests/bench/punt.py)."""
 COPIED = _meters(
     (Reason.OPENING, 1000, 250),
@@ -400,14 +400,14 @@ HANDED_UP: Mapping[Reason, Meter] = MappingProxyType({**PUNTED, **COPIED})
 """All of these."""
 
 
-def punt_meter(reason: Reason, slot: int) -> Meter:
-    """The meter of a reason for the VIP (and port) that has this slot, from 0."""
-    return replace(HANDED_UP[reason], number=HANDED_UP[reason].number + slot)
+def punt_meter(reason: Reason, index: int) -> Meter:
+    """The meter of a reason for the VIP (and port) that has this index, from 0."""
+    return replace(HANDED_UP[reason], number=HANDED_UP[reason].number + index)
 
 
 TOO_LARGE_METER = Meter(HANDED_UP[Reason.QUERY].number, 1, _burst(1))
 """What counts frames that are too large to be handed up, which are dropped behind it: a flow's counter also counts
-those that are not. Its number is free, because queries have one meter in all, at another slot."""
+those that are not. Its number is free, because queries have one meter in all, at another index."""
 
 
 def metered_reason(number: int) -> Reason | None:
@@ -429,7 +429,7 @@ def is_ours(what: Group | Meter) -> bool:
     """Whether a group or meter is surely ours: by its number, and a mark that somebody else's would have by chance."""
     if isinstance(what, Group):
         return is_our_group(what.number) and what.selection == SELECTION
-    return is_our_meter(what.number) and not what.opaque and what.burst % 0x100 == METER_MARK
+    return is_our_meter(what.number) and not what.opaque and what.burst % 0x100 == METER_SIGNATURE
 
 
 LARGEST_BURST_KBIT = 525
@@ -437,9 +437,9 @@ LARGEST_BURST_KBIT = 525
 through, or it would never arrive. Open vSwitch drops what is more than a full bucket."""
 
 
-def rate_meter(slot: int, rate: int) -> Meter:
+def rate_meter(index: int, rate: int) -> Meter:
     """The meter of a service's rate, in kbit/s: a tenth of a second may come at once, the largest packet always."""
-    return Meter(METERS + slot, rate, _burst(max(rate // 10, LARGEST_BURST_KBIT)), "kbps")
+    return Meter(METERS + index, rate, _burst(max(rate // 10, LARGEST_BURST_KBIT)), "kbps")
 
 
 TOO_LARGE = 31
@@ -453,25 +453,25 @@ def punt_key(reason: Reason, vip: int) -> int:
 
 def punt(reason: Reason, vip: int = 0) -> tuple[Action, ...]:
     """The actions that hand a packet up, or a copy of one that goes on: PUNT does it, if the frame is not too large."""
-    return (SetField("reg3", punt_key(reason, vip)), CheckLarger(LARGEST_FRAME, TOO_LARGE), look_up(PUNT))
+    return (SetField("reg3", punt_key(reason, vip)), CheckLarger(LARGEST_FRAME, TOO_LARGE), resubmit(PUNT))
 
 
-def tell_row(row: int) -> tuple[Action, ...]:
-    """The actions of a row's bucket in `ROW_GROUP`: its number (from 0), plus one, goes up in a register."""
-    return (SetField("reg1", row + 1), look_up(SIGNAL))
+def load_slot(slot: int) -> tuple[Action, ...]:
+    """The actions of a slot's bucket in `SLOT_GROUP`: its number (from 0), plus one, goes up in a register."""
+    return (SetField("reg1", slot + 1), resubmit(SIGNAL))
 
 
-def row_told(register: int) -> int | None:
-    """The row a packet came up with, by that register; None if none was told."""
-    return register - 1 if 1 <= register <= ROWS else None
+def parse_slot(register: int) -> int | None:
+    """The slot a packet came up with, by that register; None if none was told."""
+    return register - 1 if 1 <= register <= SLOTS else None
 
 
 SELECTION = Selection("dp_hash", 0x504C0000)
 """How a pool's group hashes.
 
-Datapath hash, so that no flow is made per connection; algorithm 0 covers addresses and ports in user space
-(ofproto/group, "selection_method_param"). Every switch hashes alike, because the rows of switches that see a packet one
-after the other agree (`selection.rows_among`).
+The datapath hash makes no flow per connection; algorithm 0 covers addresses and ports in user space (ofproto/group,
+"selection_method_param"). All switches hash alike, so that switches on one path choose the same slot; their slots agree
+(`selection.slots_among`).
 """
 
 
@@ -509,12 +509,12 @@ def goto(table: Table) -> Goto:
     return Goto(table.number)
 
 
-def look_up(table: Table) -> Resubmit:
+def resubmit(table: Table) -> Resubmit:
     """The action that looks a packet up in `table`, in a bucket or handed back by the controller, too."""
     return Resubmit(table.number)
 
 
-def set_slot(mark: int) -> SetField:
+def load_ct_mark(mark: int) -> SetField:
     """The action by which a slot of a pool names its server, by its mark, for the table that remembers."""
     return SetField("reg1", mark)
 
@@ -537,17 +537,17 @@ def reassemble(table: Table) -> Conntrack:
     return Conntrack(REASSEMBLY_ZONE, table.number)
 
 
-def recall(vip: int, table: Table) -> Conntrack:
+def ct_lookup(vip: int, table: Table) -> Conntrack:
     """The action that continues in `table` with the mark of the server that a connection is remembered with, or 0."""
     return Conntrack(pin_zone(vip), table.number)
 
 
-def remember(vip: int, mark: int) -> Conntrack:
+def ct_commit(vip: int, mark: int) -> Conntrack:
     """The action that remembers a packet's connection with the mark of its server."""
     return Conntrack(pin_zone(vip), mark=mark)
 
 
-def follow(vip: int) -> Conntrack:
+def ct_track(vip: int) -> Conntrack:
     """The action that shows conntrack a server's packet: a connection that it sees one way only, it soon forgets."""
     return Conntrack(pin_zone(vip))
 
@@ -562,7 +562,7 @@ PRIORITY_TAGGED = 0x1000
 
 def untag() -> tuple[Action, ...]:
     """Actions that look a frame up anew, without its tag."""
-    return (PopVlan(), look_up(CLASSIFY))
+    return (PopVlan(), resubmit(CLASSIFY))
 
 
 def set_reachability(number: int) -> SetField:

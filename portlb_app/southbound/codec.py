@@ -55,7 +55,7 @@ from portlb_app.openflow import (
     nicira,
 )
 from portlb_app.openflow.messages import LONGEST, PACKET_IN_HEAD, VERSION, ErrorMessage, Malformed, RawEntry
-from portlb_app.pipeline import row_told
+from portlb_app.pipeline import parse_slot
 from portlb_app.punt.handlers import Punted
 from portlb_app.reconcile.plan import Step
 
@@ -678,7 +678,7 @@ def packet_in(message: bytes) -> Punted | None:
 
     The frame may be the beginning only of what the switch received.
 
-    Its row is in the lower half of the first 64-bit packet register (7.2.3.11), reg1, which Open vSwitch tells if one
+    Its slot is in the lower half of the first 64-bit packet register (7.2.3.11), reg1, which Open vSwitch tells if one
     half is not 0.
     """
     if len(message) < PACKET_IN_HEAD.size + 4:
@@ -699,4 +699,4 @@ def packet_in(message: bytes) -> Punted | None:
         elif header == _XREG0 and at + 12 <= end:
             (register,) = struct.unpack_from("!I", message, at + 8)
         at += 4 + (header & 0xFF)
-    return None if port is None else Punted(cookie, port, frame, row_told(register))
+    return None if port is None else Punted(cookie, port, frame, parse_slot(register))

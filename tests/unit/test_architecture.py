@@ -42,7 +42,7 @@ WORLD = frozenset(
 )
 NUMBERED = (
     *("Goto", "Conntrack", "Flow", "ToGroup", "Group", "ToMeter", "Selection"),
-    *("flow", "goto", "cookie", "pool_group"),
+    *("flow", "goto", "make_cookie", "pool_group"),
 )
 """What is made of numbers that only the pipeline knows."""
 

@@ -22,11 +22,11 @@ from portlb_app.pipeline import (
     Priority,
     Reason,
     Side,
-    cookie,
     family,
     flow,
-    look_up,
+    make_cookie,
     punt,
+    resubmit,
 )
 
 _FLAGS = SYN | FIN | RST | ACK
@@ -48,9 +48,10 @@ def flows(local: VipOnSwitch) -> Iterator[Flow]:
             kinds.append((up, flags, Reason.SERVER_CLOSING, "a server closes a connection: a copy for the log (C2)"))
         for fields, flags, reason, why in kinds:
             segment = match(**fields, tcp_flags=(flags, _FLAGS))
-            yield flow(LOG, Priority.SPECIFIC, segment, punt(reason, local.number), cookie(reason, local.number), why)
+            cookie = make_cookie(reason, local.number)
+            yield flow(LOG, Priority.SPECIFIC, segment, punt(reason, local.number), cookie, why)
 
 
 def seen(local: VipOnSwitch, actions: tuple[Action, ...]) -> tuple[Action, ...]:
     """Actions with a look into LOG before the last of them, if the VIP has a log."""
-    return (*actions[:-1], look_up(LOG), actions[-1]) if local.vip.log else actions
+    return (*actions[:-1], resubmit(LOG), actions[-1]) if local.vip.log else actions
