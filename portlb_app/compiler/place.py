@@ -9,11 +9,12 @@ from functools import cached_property
 
 from portlb_app import topology as topologies
 from portlb_app.compiler.memo import Memo
-from portlb_app.config import Address, Config, Forwarding, Legacy, Link, RedirectPort, Rewrite, Server, Switch, Vip
+from portlb_app.config import Address, Config, Forwarding, Legacy, RedirectPort, Rewrite, Server, Switch, Vip
 from portlb_app.openflow import IN_PORT, Action, Meter, Output, SetField
 from portlb_app.pipeline import OF_ALL_VIPS, VIEW, Family, Reason, Side, pool_number, vip_number
 from portlb_app.selection import rows_among
 from portlb_app.topology import Topology, View
+from portlb_app.topology.conditions import Conditions
 
 
 @dataclass(frozen=True)
@@ -276,20 +277,20 @@ def places(config: Config, topology: Topology, switch: Switch) -> Iterator[Place
 
 
 class Placement:
-    """The VIPs on every switch of a configuration while these links are down, worked out a few switches at a time.
+    """The VIPs on every switch of a configuration under some conditions, worked out a few switches at a time.
 
     A switch takes about a millisecond in a large network, so all of them at once would be felt.
     """
 
-    def __init__(self, config: Config, down: frozenset[Link]) -> None:
-        self.config, self.down = config, down
-        self._topology = topologies.of(config, down)
+    def __init__(self, config: Config, conditions: Conditions) -> None:
+        self.config, self.conditions = config, conditions
+        self._topology = topologies.of(config, conditions.links_down)
         self._left = {switch.dpid: switch for switch in config.switches}
         self._known: dict[int, tuple[Place, ...]] = {}
 
-    def is_for(self, config: Config, down: frozenset[Link]) -> bool:
+    def is_for(self, config: Config, conditions: Conditions) -> bool:
         """Whether it is about this object of a configuration: to compare two of 10,000 ports takes a while."""
-        return config is self.config and down == self.down
+        return config is self.config and conditions == self.conditions
 
     def on(self, dpid: int) -> tuple[Place, ...]:
         """The VIPs on one switch; none if the configuration does not name it."""
