@@ -12,7 +12,6 @@ from random import Random
 import pytest
 
 from portlb_app.compiler import compile as compile_config
-from portlb_app.compiler.place import vip_numbers
 from portlb_app.config import Address, Config, Rewrite, Switch, Vip, load
 from portlb_app.net import packets
 from portlb_app.openflow import (
@@ -43,6 +42,7 @@ from portlb_app.pipeline import (
     metered_reason,
     row_told,
     tell_row,
+    vip_number,
 )
 from portlb_app.punt.backlog import (
     BACKLOG,
@@ -83,7 +83,7 @@ LATER = bytes(64)
 
 def handed_up(config: Config, vip: Vip, reason: str, in_port: int, frame: bytes, port: int = 0) -> Punted:
     """A packet as the switch hands it up."""
-    number = vip_numbers(tuple(each.name for each in config.vips))[vip.name]
+    number = vip_number(vip.name)
     return Punted(cookie(REASONS[reason], number, port), in_port, frame)
 
 
@@ -609,7 +609,7 @@ def test_another_configuration_is_adopted_a_few_switches_at_a_time(monkeypatch: 
     for config in (after, last):
         assert not punt.adopt_more(config)
     assert [punt.adopt_more(last) for _ in before.switches] == [False, True, True]
-    assert punt._places[1][0].vip.default_server == "b"
+    assert punt._vips_on_switch[1][0].vip.default_server == "b"
 
 
 def test_a_backlog_is_bounded_and_fair() -> None:
