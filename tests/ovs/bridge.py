@@ -17,7 +17,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from portlb_app.openflow import LOCAL, Flow, Group, Meter, SwitchState, ToGroup, actions_text
-from portlb_app.pipeline import REASSEMBLY_ZONE, SLOT_GROUP, Priority
+from portlb_app.pipeline import (
+    CT_MARK,
+    REASSEMBLY_ZONE,
+    SLOT_GROUP,
+    Priority,
+)
 from portlb_app.reconcile.plan import diff
 from tests.ovs.switch import Switch
 
@@ -206,14 +211,14 @@ class Bridge:
 
     def _remembered(self, slot: str, group: int) -> str:
         """A bucket's actions; where it has another table remember the connection, what that delivers."""
-        found = re.fullmatch(r"set_field:(0x[0-9a-f]+)->reg1,resubmit\(,(\d+)\)", slot)
+        found = re.fullmatch(rf"set_field:(0x[0-9a-f]+)->{CT_MARK},resubmit\(,(\d+)\)", slot)
         if not found:
             return slot
         number, table = int(found[1], 16), int(found[2])
         (decides,) = (
             each for each in self._flows if ToGroup(group) in each.actions and each.priority == Priority.GENERAL
         )
-        wanted = {("reg1", number, None), *decides.match}
+        wanted = {(CT_MARK, number, None), *decides.match}
         (flow,) = (each for each in self._flows if each.table == table and set(each.match) == wanted)
         return actions_text(flow.actions).replace("in_port", "IN_PORT")
 

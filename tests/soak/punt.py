@@ -212,7 +212,7 @@ def run(frames: int, seconds: float, seed: int = 1) -> Figures:
 
 
 def packet_in(cookie: int, in_port: int, register: int, frame: bytes) -> bytes:
-    """A packet-in message as Open vSwitch sends it (OpenFlow 1.5.1, 7.4.1), with a slot in register 1."""
+    """A packet-in message as Open vSwitch sends it (OpenFlow 1.5.1, 7.4.1), with a slot in a register."""
     match = struct.pack("!HHII", 1, 24, 0x80000004, in_port) + struct.pack("!III", 0x80010008, 0, register)
     body = struct.pack("!IHBBQ", 0xFFFFFFFF, len(frame), 1, 0, cookie) + match + bytes(2) + frame
     return struct.pack("!BBHI", 6, 10, min(8 + len(body), MESSAGE), 0) + body

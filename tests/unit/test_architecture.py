@@ -125,6 +125,15 @@ def test_numbers_live_in_the_pipeline(path: Path) -> None:
             assert "goto_table:" not in node.value, f"line {node.lineno}"
 
 
+@pytest.mark.parametrize("path", [path for path in ALL if package(path) != "openflow"], ids=name)
+def test_registers_are_named(path: Path) -> None:
+    """`pipeline.registers` gives each range of bits a name; no other file has a register's number."""
+    if name(path) != "pipeline/registers.py":
+        words = {node.arg for node in ast.walk(tree(path)) if isinstance(node, ast.keyword)}
+        words |= {node.value for node in ast.walk(tree(path)) if isinstance(node, ast.Constant)}
+        assert not words & {f"reg{number}" for number in range(16)}
+
+
 @pytest.mark.parametrize("path", [path for path in ALL if package(path) == "compiler"], ids=name)
 def test_the_compiler_builds_flows_through_the_pipeline(path: Path) -> None:
     """Only `pipeline.flow` checks a flow against its table's declaration, so nobody makes one by hand."""

@@ -27,6 +27,7 @@ from portlb_app.pipeline import (
     advertise,
     advertise_to_all,
     flow,
+    from_side,
     make_cookie,
 )
 
@@ -61,7 +62,7 @@ def probes() -> Iterator[Flow]:
     yield flow(
         ADVERTISE,
         Priority.OVERRIDE,
-        match(reg0=Side.NETWORK, **_TURNED, ipv6_dst=0, nw_ttl=ND_HOPS),
+        match(**from_side(Side.NETWORK), **_TURNED, ipv6_dst=0, nw_ttl=ND_HOPS),
         (*advertise_to_all(), Output(IN_PORT)),
         cookie,
         "who looks whether the VIP's address is free: all hosts are told that it is not",

@@ -24,6 +24,7 @@ from portlb_app.pipeline import (
     Side,
     family,
     flow,
+    from_side,
     make_cookie,
     punt,
     resubmit,
@@ -40,8 +41,8 @@ def flows(local: VipOnSwitch) -> Iterator[Flow]:
         return
     for address in (*local.vip.addresses, *local.named):
         ip = family(address)
-        down = {"reg0": Side.NETWORK, **ip.to(address), "ip_proto": IP_TCP, "ip_frag": _WHOLE}
-        up = {"reg0": Side.SERVER, **ip.by(address), "ip_proto": IP_TCP, "ip_frag": _WHOLE}
+        down = {**from_side(Side.NETWORK), **ip.to(address), "ip_proto": IP_TCP, "ip_frag": _WHOLE}
+        up = {**from_side(Side.SERVER), **ip.by(address), "ip_proto": IP_TCP, "ip_frag": _WHOLE}
         kinds = [(down, SYN, Reason.OPENING, "a client opens a connection: a copy for the log (C2)")]
         for flags in _ENDS:
             kinds.append((down, flags, Reason.CLOSING, "a client closes a connection: a copy for the log (C2)"))

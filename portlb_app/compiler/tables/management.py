@@ -21,6 +21,7 @@ from portlb_app.pipeline import (
     Side,
     family,
     flow,
+    from_side,
     make_cookie,
 )
 
@@ -32,7 +33,7 @@ def flows(network: int, addresses: tuple[Address, ...]) -> Iterator[Flow]:
         from_host, up = match(in_port=LOCAL), (Output(network),)
         yield flow(CLASSIFY, Priority.SPECIFIC, from_host, up, cookie, "from the load balancer's own host")
     for address in addresses:
-        ip, from_network = family(address), {"reg0": Side.NETWORK}
+        ip, from_network = family(address), from_side(Side.NETWORK)
         questions = [match(**from_network, eth_type=ETH_ARP, arp_tpa=address)] if ip.version == 4 else []
         if ip.version == 6:
             discovery = {**from_network, "eth_type": ip.eth_type, "ip_proto": ip.icmp}

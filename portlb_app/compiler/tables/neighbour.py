@@ -30,6 +30,7 @@ from portlb_app.pipeline import (
     PEER,
     SERVICE,
     SHARE,
+    SIDE,
     UPSTREAM,
     Family,
     Priority,
@@ -39,6 +40,7 @@ from portlb_app.pipeline import (
     answer_nd,
     family,
     flow,
+    from_side,
     goto,
     make_cookie,
     punt,
@@ -53,14 +55,14 @@ def flows(local: VipOnSwitch) -> Iterator[Flow]:
     """ARP and neighbour discovery both ways, then IP to the VIP on its way down and from the servers on its way up."""
     for address in local.vip.addresses:
         if local.is_entrance:
-            yield from answers(address, local.vip.mac, local.number, {"reg0": Side.NETWORK})
+            yield from answers(address, local.vip.mac, local.number, from_side(Side.NETWORK))
         yield from (_arp_to_all if address.version == 4 else _nd_to_all)(local, address)
         for down in local.from_clients:
             yield flow(
                 NEIGHBOUR,
                 Priority.GENERAL,
                 match(**down, **family(address).to(address)),
-                log.seen(local, (goto(FRAGMENT),)) if down["reg0"] is Side.NETWORK else (goto(FRAGMENT),),
+                log.seen(local, (goto(FRAGMENT),)) if down[SIDE] is Side.NETWORK else (goto(FRAGMENT),),
                 make_cookie(Reason.TO_VIP, local.number),
                 "IP to the VIP",
             )
@@ -89,10 +91,10 @@ def _named(local: VipOnSwitch, vip: Address) -> Iterator[Flow]:
             if address.version != ip.version:
                 continue
             if local.is_entrance:
-                yield from answers(address, local.vip.mac, local.number, {"reg0": Side.NETWORK})
+                yield from answers(address, local.vip.mac, local.number, from_side(Side.NETWORK))
             for down in local.from_clients:
                 to_address = match(**down, **ip.to(address))
-                actions = to_service if down["reg0"] is Side.NETWORK else (goto(SERVICE),)
+                actions = to_service if down[SIDE] is Side.NETWORK else (goto(SERVICE),)
                 yield flow(NEIGHBOUR, Priority.GENERAL, to_address, actions, cookie, "IP to a service address (X1)")
 
 
@@ -106,7 +108,7 @@ def _rest(ip: Family) -> Iterator[Flow]:
     yield flow(
         NEIGHBOUR,
         Priority.GENERAL,
-        match(reg0=Side.SERVER, eth_type=ip.eth_type),
+        match(**from_side(Side.SERVER), eth_type=ip.eth_type),
         (goto(UPSTREAM),),
         make_cookie(Reason.FROM_SERVER),
         "IP from a server",
@@ -180,7 +182,7 @@ def _nd_to_all(local: VipOnSwitch, address: Address) -> Iterator[Flow]:
 
 def _asked_priority(down: Mapping[str, int]) -> Priority:
     """On a link, what goes up by its sender's MAC address comes first (`transit`)."""
-    return Priority.PASSING if down["reg0"] is Side.LINK else Priority.EXCEPTION
+    return Priority.PASSING if down[SIDE] is Side.LINK else Priority.EXCEPTION
 
 
 def _asks_arp(local: VipOnSwitch, server: Server, vip: Address) -> Iterator[Flow]:
@@ -192,7 +194,7 @@ def _asks_arp(local: VipOnSwitch, server: Server, vip: Address) -> Iterator[Flow
         NEIGHBOUR,
         Priority.EXCEPTION,
         match(
-            reg0=Side.SERVER,
+            **from_side(Side.SERVER),
             in_port=server.connector.port,
             eth_src=mac,
             eth_type=ETH_ARP,
@@ -226,7 +228,7 @@ def _asks_nd(local: VipOnSwitch, server: Server, vip: Address) -> Iterator[Flow]
 def _solicits(port: int, mac: int) -> dict[str, int]:
     """The match of neighbour solicitations from a connector and a MAC address."""
     return {
-        "reg0": Side.SERVER,
+        **from_side(Side.SERVER),
         "in_port": port,
         "eth_src": mac,
         **_ICMPV6,
@@ -238,7 +240,7 @@ def _solicits(port: int, mac: int) -> dict[str, int]:
 def query_flows(here: tuple[VipOnSwitch, ...]) -> Iterator[Flow]:
     """Who asks which multicast groups have listeners is told so by the controller (`announce`)."""
     if any(local.is_entrance and any(address.version == 6 for address in local.vip.addresses) for local in here):
-        query = match(reg0=Side.NETWORK, **_ICMPV6, ipv6_dst=LINK_GROUPS, icmpv6_type=MLD_QUERY)
+        query = match(**from_side(Side.NETWORK), **_ICMPV6, ipv6_dst=LINK_GROUPS, icmpv6_type=MLD_QUERY)
         reason = "a querier that asks who listens to which group: the VIPs listen to their solicited-node groups"
         yield flow(NEIGHBOUR, Priority.SPECIFIC, query, punt(Reason.QUERY), make_cookie(Reason.QUERY), reason)
 
@@ -301,7 +303,7 @@ def _own(local: VipOnSwitch, server: Server, vip: Address) -> Iterator[Flow]:
     for name in names:
         if server in local.attached:
             own = match(
-                reg0=Side.SERVER, in_port=port, eth_src=mac, eth_type=ETH_ARP, arp_spa=name, arp_sha=mac
+                **from_side(Side.SERVER), in_port=port, eth_src=mac, eth_type=ETH_ARP, arp_spa=name, arp_sha=mac
             )
             yield flow(NEIGHBOUR, Priority.EXCEPTION, own, (Output(local.uplink),), cookie, _ASKS)
         for down in local.from_clients:
@@ -314,7 +316,7 @@ def _asks_own_nd(local: VipOnSwitch, server: Server, names: list[Address]) -> It
     mac, port, cookie = local.mac(server), server.connector.port, make_cookie(Reason.GATEWAY_ARP)
     sources: list[int | tuple[int, int]] = [*map(int, names), LINK_LOCAL]
     for name in sources:
-        for own in _speaks_nd({"reg0": Side.SERVER, "in_port": port, "eth_src": mac}, name):
+        for own in _speaks_nd({**from_side(Side.SERVER), "in_port": port, "eth_src": mac}, name):
             yield flow(NEIGHBOUR, Priority.EXCEPTION, own, (Output(local.uplink),), cookie, _ASKS)
 
 
@@ -341,7 +343,7 @@ def _peers(local: VipOnSwitch, server: Server) -> Iterator[Flow]:
     """A server with a further address may talk to the others of its kind (row N4)."""
     for own in server.addresses:
         assert server.mac is not None, "a configuration without one was refused"
-        source = {"reg0": Side.SERVER, "in_port": server.connector.port, "eth_src": server.mac}
+        source = {**from_side(Side.SERVER), "in_port": server.connector.port, "eth_src": server.mac}
         cookie, reason = make_cookie(Reason.PEER), "a server's further address asks and answers other servers"
         if own.version == 4:
             arp = match(**source, eth_type=ETH_ARP, arp_spa=own, arp_sha=server.mac)

@@ -25,6 +25,7 @@ from portlb_app.config import Legacy, RedirectPort
 from portlb_app.openflow import IP_TCP, Action, Flow, Group, ToGroup, match
 from portlb_app.pipeline import (
     ACK,
+    CT_MARK,
     PIN,
     PINNED,
     SYN,
@@ -60,7 +61,7 @@ def flows(local: VipOnSwitch) -> Iterator[Flow]:
                     anew = "a new connection from a port remembered with a server that has left the pool: the slots"
                     yield flow(PINNED, Priority.EXCEPTION, again, decide, cookie, anew)
             for name in local.reachable(pool.servers):
-                decided, delivered = {**to_port, "reg1": local.ct_marks[name]}, deliver(local, name, ip)
+                decided, delivered = {**to_port, CT_MARK: local.ct_marks[name]}, deliver(local, name, ip)
                 new = (ct_commit(local.number, local.ct_marks[name]), *delivered)
                 reason = "a slot has decided about a new connection: remember it, and deliver"
                 yield flow(PIN, Priority.EXCEPTION, match(**decided, **opening), new, cookie, reason)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from portlb_app.compiler.vip_on_switch import VipOnSwitch
 from portlb_app.openflow import Action, Group
-from portlb_app.pipeline import SELECTION, SLOT_GROUP, SLOTS, load_slot
+from portlb_app.pipeline import SELECTION, SLOT_GROUP, SLOTS, signal_slot
 
 
 def group(
@@ -20,4 +20,4 @@ def group(
 
 def slot_group() -> Group:
     """The select group whose buckets tell which slot a packet has: what `group` would hash it to."""
-    return Group(SLOT_GROUP, "select", tuple(load_slot(slot) for slot in range(SLOTS)), SELECTION)
+    return Group(SLOT_GROUP, "select", tuple(signal_slot(slot) for slot in range(SLOTS)), SELECTION)

@@ -23,6 +23,7 @@ from portlb_app.pipeline import (
     HANDED_UP,
     OF_ALL_VIPS,
     PUNT,
+    PUNT_KEY,
     SLOT_GROUP,
     TOO_LARGE,
     TOO_LARGE_METER,
@@ -44,12 +45,12 @@ def flows(local: VipOnSwitch) -> Iterator[Flow]:
         number = 0 if reason in OF_ALL_VIPS else local.number
         up = _up(local, reason)
         why = _COPY if reason in COPIED else _UP
-        yield _flow(match(reg3=punt_key(reason, number)), up, make_cookie(reason, number), why)
+        yield _flow(match(**{PUNT_KEY: punt_key(reason, number)}), up, make_cookie(reason, number), why)
     signals = [pool for pool in local.pools if reads_option(local, pool)]
     for pool in signals:
         for version in {address.version for address in local.vip.addresses}:
-            key = punt_key(Reason.SIGNAL, local.number)
-            segment = match(reg3=key, eth_type=FAMILIES[version].eth_type, ip_proto=IP_TCP, tcp_dst=pool.port)
+            key = {PUNT_KEY: punt_key(Reason.SIGNAL, local.number)}
+            segment = match(**key, eth_type=FAMILIES[version].eth_type, ip_proto=IP_TCP, tcp_dst=pool.port)
             up = (ToMeter(local.meter(Reason.SIGNAL, pool.port)), ToGroup(SLOT_GROUP))
             cookie = make_cookie(Reason.SIGNAL, local.number, pool.port)
             yield _flow(segment, up, cookie, "a SYN, with the row it has: up")
@@ -58,7 +59,7 @@ def flows(local: VipOnSwitch) -> Iterator[Flow]:
         yield flow(
             PUNT,
             Priority.EXCEPTION,
-            match(reg3=(bit, bit)),
+            match(**{PUNT_KEY: (bit, bit)}),
             (ToMeter(TOO_LARGE_METER.number),),
             make_cookie(Reason.TOO_LARGE),
             "no message to the controller has room for it: count it, and drop",

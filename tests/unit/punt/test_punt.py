@@ -32,8 +32,10 @@ from portlb_app.pipeline import (
     COOKIE,
     FAMILIES,
     PUNT,
+    PUNT_KEY,
     PUNTED,
     SIGNAL,
+    SLOT,
     SLOT_GROUP,
     SLOTS,
     TOO_LARGE,
@@ -91,7 +93,7 @@ def looked_up(state: SwitchState, actions: tuple[Action, ...], ip: Ip) -> tuple[
     """The same actions, those of the table the packet is looked up in, too, in place of that."""
     if not isinstance(actions[-1], (Resubmit, Conntrack)):
         return actions
-    registers = [("reg1", action.value, None) for action in actions if isinstance(action, SetField)]
+    registers = [(SLOT, action.value, None) for action in actions if isinstance(action, SetField)]
     address = FAMILIES[ip.destination.version].destination
     to = {("tcp_dst", ip.destination_port, None), (address, int(ip.destination), None)}
     (found,) = (
@@ -337,10 +339,10 @@ def test_what_is_handed_up_has_a_meter() -> None:
                 meter = state.meter_by_number[flow.actions[0].meter]  # type: ignore[union-attr]
                 assert metered_reason(meter.number) is reason and meter.rate == PUNTED[reason].rate
             punted = [flow for flow in state.flows if flow.table == PUNT.number]
-            keys = {value for flow in punted for name, value, mask in flow.match if name == "reg3" and mask is None}
+            keys = {value for flow in punted for name, value, mask in flow.match if name == PUNT_KEY and mask is None}
             for flow in state.flows:
                 for position, action in enumerate(flow.actions):
-                    if isinstance(action, SetField) and action.name == "reg3":
+                    if isinstance(action, SetField) and action.name == PUNT_KEY:
                         assert action.value in keys
                         assert flow.actions[position + 1 :][:2] == (
                             CheckLarger(LARGEST_FRAME, TOO_LARGE),
@@ -485,7 +487,7 @@ def test_a_syn_goes_where_the_row_that_came_up_with_it_says() -> None:
 
 def test_a_row_that_is_none_is_none() -> None:
     assert [parse_slot(register) for register in (0, 1, SLOTS, SLOTS + 1, 1 << 31)] == [None, 0, SLOTS - 1, None, None]
-    assert [load_slot(slot)[0] for slot in (0, SLOTS - 1)] == [SetField("reg1", 1), SetField("reg1", SLOTS)]
+    assert [load_slot(slot) for slot in (0, SLOTS - 1)] == [SetField(SLOT, 1), SetField(SLOT, SLOTS)]
 
 
 def test_a_syn_that_does_not_ask_is_a_plain_clients() -> None:
