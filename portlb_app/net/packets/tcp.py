@@ -18,8 +18,6 @@ from portlb_app.net.packets.option import (
     options,
 )
 
-_NAMES = (("SYN", 0x002), ("ACK", 0x010), ("FIN", 0x001), ("RST", 0x004), ("REDIRECT", REDIRECT), ("CONFIRM", CONFIRM))
-
 
 @dataclass(frozen=True)
 class Segment:
@@ -57,11 +55,6 @@ class Segment:
             if kind == OPTION_KIND and len(value) in (4, 6) and value[:2] == OPTION_EXID.to_bytes(2, "big"):
                 return bool(value[2] >> 4 & OPTION_REDIRECT)
         return False
-
-    @property
-    def flag_names(self) -> str:
-        """The flags in words."""
-        return " ".join(name for name, bit in _NAMES if self.flags & bit)
 
 
 def parse_tcp(frame: bytes) -> Segment | None:
