@@ -14,10 +14,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from mininet_topos.datagrams import INTERVAL
+from mininet_topos.demo.datagrams import INTERVAL
 from portlb_app import topology
 from portlb_app.config import Connector, Link
-from portlb_app.packets import frames
+from portlb_app.net.packets import frames
 from tests.net.balancer import Balancer, Downloads, balancer
 from tests.net.network import ROOT, tcpdump, until
 from tests.net.wiring import inside
@@ -76,7 +76,7 @@ def test_t1_packets_pass_unchanged_whichever_entrance_they_came_by(running: Bala
 
 def way_up(made: Balancer, leaf: str) -> Link:
     """The link that a leaf's packets to clients take."""
-    port = topology.of(made.config).up(leaf)
+    port = topology.of(made.config).uplink(leaf)
     return next(link for link in made.config.links if Connector(leaf, port or 0) in link)
 
 

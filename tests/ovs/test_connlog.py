@@ -12,14 +12,13 @@ from typing import Any
 import pytest
 
 from portlb_app import compiler
-from portlb_app.compiler.place import vip_numbers
 from portlb_app.config import load
-from portlb_app.pipeline import COPIED, LOG, Reason, cookie, metered_reason
-from tests.generate import CLIENT_MAC, frame
+from portlb_app.pipeline import COPIED, LOG, Reason, cookie, metered_reason, vip_number
 from tests.ovs import switch as ovs
 from tests.ovs.bridge import Bridge
 from tests.ovs.controller import ControllerProcess, wait_for
-from tests.reference import ACK, FIN, REDIRECT, RST, SYN, TCP, UDP, Ip, Packet
+from tests.support.generate import CLIENT_MAC, frame
+from tests.support.reference import ACK, FIN, REDIRECT, RST, SYN, TCP, UDP, Ip, Packet
 
 VIP_MAC = 0x020000000064
 NETWORK, A, B = 1, 2, 3
@@ -137,7 +136,7 @@ def test_c2_only_what_opens_or_closes_is_copied(bridge: Bridge) -> None:
     """C2: of all flags a segment may have, those of a SYN, a FIN and a RST; of whole TCP segments only."""
     config = load(text(1, "nothing", log=True))
     bridge.install(compiler.compile(config)["s1"])
-    number = vip_numbers(("web",))["web"]
+    number = vip_number("web")
     opening, closing, by_server = (
         cookie(reason, number) for reason in (Reason.OPENING, Reason.CLOSING, Reason.SERVER_CLOSING)
     )

@@ -9,12 +9,11 @@ from random import Random
 
 import pytest
 
-from portlb_app.compiler.place import vip_numbers
-from portlb_app.limits import LARGEST_FRAME
-from portlb_app.pipeline import Reason, cookie
-from tests import wire
+from portlb_app.openflow.limits import LARGEST_FRAME
+from portlb_app.pipeline import Reason, cookie, vip_number
 from tests.ovs.controller import ControllerProcess, wait_for
 from tests.ovs.openflow_peer import PACKET_OUT, Claims, message, packet_in
+from tests.support import wire
 
 VIP, CLIENT, ROUTER = ip_address("10.0.0.100"), ip_address("192.0.2.1"), ip_address("192.0.2.254")
 SERVERS = 256
@@ -31,7 +30,7 @@ CONFIG = "\n".join(
         ),
     ]
 )
-COOKIE = cookie(Reason.ICMP_ERROR, vip_numbers(("web",))["web"])
+COOKIE = cookie(Reason.ICMP_ERROR, vip_number("web"))
 
 
 @pytest.fixture(scope="module")

@@ -16,12 +16,12 @@ import pytest
 
 from portlb_app import compiler
 from portlb_app.config import Config, Connector, load
-from tests import generate, trees
-from tests.generate import mac_text
 from tests.ovs import switch as ovs
 from tests.ovs.bridge import Bridge, Changes, Seen
 from tests.ovs.test_reference import expected, handed_up, masks, settled
-from tests.reference import (
+from tests.support import generate, trees
+from tests.support.generate import mac_text
+from tests.support.reference import (
     All,
     Answer,
     AnyOf,
@@ -112,7 +112,7 @@ def test_several_switches_mean_what_one_means(
             if packet.in_port == only.network and not only.addresses:
                 switch = random.choice(roots)
             else:
-                switch = tree.home.get(packet.in_port, "s1")
+                switch = tree.server_switch.get(packet.in_port, "s1")
             forged = is_forged(tree, switch, packet)
             outcome = Drop() if forged else deliver(tree.single, only, packet)
             what = f"{SEED}/trees/{number}, at {switch}: {packet}\nmeans {outcome}\nwith {tree.spread}"

@@ -22,16 +22,17 @@ from ipaddress import IPv4Address, IPv6Address
 from random import Random
 
 from portlb_app.config import load
-from portlb_app.connlog import ENDED, OPEN, PARTIAL
-from portlb_app.fragments import WAITING_BYTES
-from portlb_app.limits import LARGEST_FRAME, MESSAGE
+from portlb_app.openflow.limits import LARGEST_FRAME, MESSAGE
 from portlb_app.pipeline import HANDED_UP, ROWS, Reason, cookie
-from portlb_app.punt import Punt
-from tests import wire
+from portlb_app.punt.connlog import ENDED, OPEN, PARTIAL
+from portlb_app.punt.fragments import WAITING_BYTES
+from portlb_app.punt.handlers import Punt
+from portlb_app.topology.conditions import AS_CONFIGURED, Conditions
+from tests.support import wire
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # Ryu's own, while it is imported
-    from portlb_app import ryu_wire
+    from portlb_app.southbound import codec
 
 VIPS = (
     {"rewrite": "nothing", "icmp": {"errors": "owner", "other": "balance"}, "fragments": "track", "log": True},
@@ -171,7 +172,7 @@ class Figures:
 def run(frames: int, seconds: float, seed: int = 1) -> Figures:
     """Judge so many mutated frames, or as many as there is time for; an exception if one does harm."""
     config, source = load(settings()), Frames(Random(seed))
-    punt, down = Punt(), frozenset(config.links)
+    punt, cut = Punt(), Conditions(links_down=frozenset(config.links))
     for dpid in (1, 2):
         punt.connected(dpid)
     began, slowest, messages, done, now = time.monotonic(), 0.0, 0, 0, 0.0
@@ -179,24 +180,24 @@ def run(frames: int, seconds: float, seed: int = 1) -> Figures:
     numbers = [vip.number for vip in config.vips]
     while done < frames and time.monotonic() - began < seconds:
         if done % (8 * TURNS) == 0:  # a link comes or goes: what is on its way is judged by other tables
-            punt.adopt(config, down if done // (8 * TURNS) % 2 else frozenset())
+            punt.adopt(config, cut if done // (8 * TURNS) % 2 else AS_CONFIGURED)
         for _ in range(TURNS):
             reason, vip, port, frame = source.next()
             mark = cookie(reason, numbers[vip], port if reason is Reason.SIGNAL else 0)
             message = packet_in(mark, source.random.randrange(1, 10), source.random.randrange(ROWS + 2), frame)
             at = time.perf_counter()
-            packet = ryu_wire.packet_in(message)
+            packet = codec.packet_in(message)
             assert packet is not None and packet.frame == frame
             sends = punt.take(1, packet, now)
             for send in sends:
                 assert send.actions
-                assert len(ryu_wire.packet_out(send.in_port, send.actions, send.frame)) <= MESSAGE
+                assert len(codec.packet_out(send.in_port, send.actions, send.frame)) <= MESSAGE
             slowest = max(slowest, time.perf_counter() - at)
             messages += len(sends)
             done += 1
         now += 0.1
         for send in punt.expire(now):
-            ryu_wire.packet_out(send.in_port, send.actions, send.frame)
+            codec.packet_out(send.in_port, send.actions, send.frame)
         log = punt.connections
         assert log.open <= OPEN and log.ended <= ENDED + PARTIAL
         assert punt.waiting_bytes <= 2 * WAITING_BYTES
