@@ -176,7 +176,7 @@ def test_the_servers_own_reset_says_so(world: World, stack: contextlib.ExitStack
 
 
 def unconfirmed(world: World, stack: contextlib.ExitStack) -> Served:
-    """A connection whose client has lost its entry before it could confirm the service port, and has asked once more."""
+    """A connection whose client has lost its entry before it confirmed the service port, and has asked once more."""
     made = served(world, stack)
     made.peer.say(b"ask", its_port=PORT)
     assert made.program.recv(9) == b"ask"
@@ -203,7 +203,7 @@ def test_copies_to_a_client_without_an_entry_end_nothing(world: World, stack: co
 
 
 def test_what_has_just_been_sent_may_be_acknowledged(world: World, stack: contextlib.ExitStack) -> None:
-    """E7: a segment leaves before its socket counts it as sent; an acknowledgement that comes at once confirms the port."""
+    """E7: a segment leaves before its socket counts it as sent; it may be acknowledged before, and confirm the port."""
     made = served(world, stack)
     segment = tcp_segment(
         made.peer.its_address, made.peer.address, PORT, made.peer.port, ACK, made.peer.ack, made.peer.seq, data=b"news"

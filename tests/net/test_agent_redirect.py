@@ -286,7 +286,8 @@ def test_d8_in_place_during_a_transfer(world: World, direction: str) -> None:
         here, there = (Y, Z) if number % 2 == 0 else (Z, Y)
         done = world.redirect("--from", f":{here}", "--to", str(there), "--in-place")
         assert (done.returncode, done.stdout) == (0, "1 connection: 1 followed\n"), done.stderr
-    (on_client,), (on_server,) = ([each["wire"] for each in world.record(host)] for host in (world.client, world.server))
+    hosts = (world.client, world.server)
+    (on_client,), (on_server,) = ([each["wire"] for each in world.record(host)] for host in hosts)
     counted = agent_stats(world.client)
     assert transfer.finish() == wanted
     if direction == "up":
