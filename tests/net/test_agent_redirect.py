@@ -468,8 +468,8 @@ def test_wrk_goes_on(world4: World) -> None:
     wrk = world4.client.popen(
         "wrk", "-t", "1", "-c", "8", "-d", "4s", world4.url(), stdout=subprocess.PIPE, text=True
     )  # fmt: skip
-    until(lambda: agent_stats(world4.client)["confirmed"] >= 8, "wrk has its connections")
-    time.sleep(0.5)  # one was a trial connection, which is closed by now
+    until(lambda: agent_stats(world4.client)["confirmed"] == 9, "wrk has its connections, after one for trial")
+    until(lambda: sum(each["state"] == "bound" for each in world4.record(world4.server)) == 8, "that one is closed")
     done = world4.redirect("--from", world4.client_address, "--to", str(Z), "--reset")
     assert (done.returncode, done.stdout) == (0, "8 connections: 8 followed\n")
     assert wrk.stdout is not None

@@ -844,10 +844,13 @@ def test_log_of_rates(world: World) -> None:
     for line in lines:
         assert re.fullmatch(rf"client agent on eth0: per second: [a-z_ :,;.\d]*\b[a-z]+: [a-z_]+ {number}.*", line)
     assert "opened: syn_marked " in client.log() and "redirected: bound " in client.log()
-    time.sleep(1)
-    settled = client.log()
-    time.sleep(1)
-    assert client.log() == settled
+
+    def is_silent() -> bool:
+        logged = client.log()
+        time.sleep(1)
+        return client.log() == logged
+
+    until(is_silent, "nothing more is logged")
 
 
 # ---- the command line ------------------------------------------------------------------------------------------------
