@@ -293,7 +293,7 @@ class _Unit:
 
         def age() -> None:
             nonlocal refused
-            used, total = agent.programs.sweep(), agent.programs.counters()["map_full"]
+            used, total = agent.programs.sweep(time.monotonic_ns()), agent.programs.counters()["map_full"]
             crowded = report.crowded(report.Entries(used, self._connections), total - refused)
             refused = total
             self._troubles.note("connections", crowded)

@@ -25,7 +25,7 @@ from tests.net.world import VIP, World, X, Y, slow_path
 from tests.net.world import world as make_world
 
 SECONDS = 10.0
-"""How long a connection may take where the announced port is silent, on a busy machine: without a way back, for ever."""
+"""How long a connection may take where the announced port is silent; without a way back it takes for ever."""
 
 
 @pytest.fixture(params=[4, 6], ids=["IPv4", "IPv6"])

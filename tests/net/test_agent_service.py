@@ -561,7 +561,7 @@ def test_ageing_that_fails_is_tried_again(world: World) -> None:
     """And so is what reads the counters."""
     program = (
         "from portlb_app.agent import loader\n"
-        "def sweep(programs, left=[1, 1]):\n"
+        "def sweep(programs, now, left=[1, 1]):\n"
         "    if left: raise OSError(11, f'busy {left.pop()}')\n"
         "    return 0\n"
         f"loader.Programs.sweep = sweep\n{FAST}"
