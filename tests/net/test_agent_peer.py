@@ -18,8 +18,9 @@ from typing import NamedTuple
 
 import pytest
 
-from portlb_app.agent import client, libbpf, loader, server
+from portlb_app.agent import client, loader, server
 from portlb_app.agent.answer import Answer
+from portlb_app.agent.kernel import libbpf
 from portlb_app.agent.loader import Programs
 from portlb_app.agent.mapping import ServerMapping
 from portlb_app.net.packets import Segment, bare_ack
