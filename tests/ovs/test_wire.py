@@ -46,10 +46,16 @@ from portlb_app.punt.handlers import Punted
 from portlb_app.reconcile.plan import Plan, Step, diff
 from portlb_app.southbound import codec
 from tests.ovs.switch import Switch
+from tests.support import ryu_messages
 
 SECONDS = 10
 GROUPS = pool_group(0, 0, version=4)
 METER = METERS
+
+
+def refused_step(step: Step, error: messages.ErrorMessage) -> str:
+    """One line about a step that a switch refused."""
+    return f"{step.verb} {step.noun} {step.what}: {codec.error_name(error)}"
 
 
 class Wire:
@@ -86,6 +92,14 @@ class Wire:
         """Send bytes as they are."""
         self._socket.sendall(message)
 
+    def send_step(self, step: Step, bundle: int | None) -> int:
+        """Send what does a step, by itself or added to a bundle; its xid. Ryu's classes make the same bytes."""
+        self._xid += 1
+        made = codec.messages([step], self._xid, bundle)
+        assert made == ryu_messages.messages([step], self._xid, bundle)
+        self.raw_send(made)
+        return self._xid
+
     def receive(self) -> Any:
         body = self.raw()
         return None if body[1] == messages.HELLO else messages.answer(body)
@@ -111,23 +125,23 @@ class Wire:
 
     def tell(self, steps: Iterable[Step]) -> list[str]:
         """Send steps one by one; the errors the switch answered with."""
-        sent = {self.send(codec.message(self.datapath, step)): step for step in steps}
+        sent = {self.send_step(step, None): step for step in steps}
         barrier = self.send(parser.OFPBarrierRequest(self.datapath))
         errors = []
         while (reply := self.receive()).xid != barrier:
-            errors.append(codec.refused_step(sent[reply.xid], reply))
+            errors.append(refused_step(sent[reply.xid], reply))
         return errors
 
     def apply(self, steps: Iterable[Step]) -> list[str]:
         """Apply steps in a bundle; the errors the switch answered with."""
         self.send(codec.bundle_control(self.datapath, 1, ofp.OFPBCT_OPEN_REQUEST))
-        sent = {self.send(codec.bundle_add(self.datapath, 1, step)): step for step in steps}
+        sent = {self.send_step(step, 1): step for step in steps}
         commit = self.send(codec.bundle_control(self.datapath, 1, ofp.OFPBCT_COMMIT_REQUEST))
         errors = []
         while True:
             reply = self.receive()
             if isinstance(reply, messages.ErrorMessage) and reply.xid in sent:
-                errors.append(codec.refused_step(sent[reply.xid], reply))
+                errors.append(refused_step(sent[reply.xid], reply))
             elif isinstance(reply, messages.ErrorMessage):
                 errors.append(codec.error_name(reply))
             if reply.xid == commit:
@@ -524,7 +538,7 @@ def test_errors_name_the_step_that_caused_them_and_the_bundle_changes_nothing(wi
 
 def test_a_value_read_from_a_switch_is_never_sent(wire: Wire) -> None:
     with pytest.raises(ValueError, match="cannot be sent"):
-        codec.message(wire.datapath, Step("add", flow(1, Opaque("00"))))
+        codec.messages([Step("add", flow(1, Opaque("00")))], 1, None)
 
 
 def test_no_byte_of_a_description_can_crash_or_hang_the_decoder(wire: Wire) -> None:
