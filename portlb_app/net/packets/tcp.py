@@ -9,7 +9,6 @@ from portlb_app.net.packets.addresses import Address
 from portlb_app.net.packets.checksums import checksum
 from portlb_app.net.packets.ip import TCP, parse_frame
 from portlb_app.net.packets.option import (
-    CONFIRM,
     OPTION_EXID,
     OPTION_KIND,
     OPTION_REDIRECT,
