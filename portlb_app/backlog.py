@@ -74,10 +74,13 @@ class Turn:
         self._worked += seconds
         return self._worked > TURN_SECONDS
 
-    def pause(self, is_configured: bool) -> float:
-        """How many seconds it waits (0: until all others had their turn); its next turn begins then."""
+    def pause(self, rest: float = 0.0) -> float:
+        """How many seconds it waits: `rest` times as long as it was worked for. Its next turn begins then.
+
+        0: until all others had their turn.
+        """
         worked, self._worked = self._worked, 0.0
-        return 0.0 if is_configured else min(worked * REST_OF_UNKNOWN, REST_MOST_SECONDS)
+        return min(worked * rest, REST_MOST_SECONDS)
 
 
 GATHER_SECONDS, GATHER_MOST_SECONDS = 0.002, 0.02

@@ -32,7 +32,7 @@ from ryu.ofproto import ofproto_v1_5 as ofp
 from ryu.ofproto import ofproto_v1_5_parser as parser
 
 from portlb_app import messages, ryu_tls
-from portlb_app.backlog import READ_SECONDS, Gathering, Turn
+from portlb_app.backlog import READ_SECONDS, REST_OF_UNKNOWN, Gathering, Turn
 from portlb_app.messages import Malformed, Port
 from portlb_app.refusals import address_text
 
@@ -155,7 +155,7 @@ class SwitchChannel(Datapath):  # type: ignore[misc]
         """So much time went into this connection. Whether that was its turn, and others have had theirs since."""
         is_over = self._turn.worked(seconds)
         if is_over:
-            hub.sleep(self._turn.pause(self._is_configured))
+            hub.sleep(self._turn.pause(0 if self._is_configured else REST_OF_UNKNOWN))
         return is_over
 
     @property

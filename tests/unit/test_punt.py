@@ -637,11 +637,11 @@ def test_a_turn_ends_however_short_the_reads_are() -> None:
         while not turn.worked(TURN_SECONDS / 8):
             reads += 1
         assert reads == 8
-        assert turn.pause(is_configured=True) == 0.0
+        assert turn.pause() == 0.0
     turn.worked(2 * TURN_SECONDS)
-    assert turn.pause(is_configured=False) == 2 * TURN_SECONDS * REST_OF_UNKNOWN
+    assert turn.pause(REST_OF_UNKNOWN) == 2 * TURN_SECONDS * REST_OF_UNKNOWN
     assert turn.worked(1.0)
-    assert turn.pause(is_configured=False) == REST_MOST_SECONDS
+    assert turn.pause(REST_OF_UNKNOWN) == REST_MOST_SECONDS
     assert not turn.worked(TURN_SECONDS / 2)
 
 
