@@ -317,11 +317,6 @@ def message(datapath: Any, step: Step) -> Any:
             return _meter_mod(datapath, step.verb, meter)
 
 
-def bundle_add(datapath: Any, bundle: int, step: Step) -> Any:
-    """The message that puts a step into an open bundle."""
-    return parser.OFPBundleAddMsg(datapath, bundle, BUNDLE_FLAGS, message(datapath, step), [])
-
-
 def bundle_control(datapath: Any, bundle: int, request: int) -> Any:
     """Open, close, commit or discard (``OFPBCT_*_REQUEST``) an atomic, ordered bundle."""
     return parser.OFPBundleCtrlMsg(datapath, bundle, request, BUNDLE_FLAGS, [])
@@ -605,12 +600,6 @@ def error_name(error: ErrorMessage) -> str:
     code = ofp.ofp_error_code_to_str(error.type, error.code)
     remedy = _REMEDIES.get(code.partition("(")[0])
     return f"{kind} {code}" + (f": {remedy}" if remedy else "")
-
-
-def refused_step(step: Step, error: ErrorMessage) -> str:
-    """One line about a step a switch refused: the step as ovs-ofctl text, then the switch's reason."""
-    text = str(step.what)
-    return f"{step.verb} {step.noun} {text if len(text) <= 300 else text[:300] + '…'}: {error_name(error)}"
 
 
 def our_groups(entries: Iterable[RawEntry]) -> Iterator[Group]:

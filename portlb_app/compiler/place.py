@@ -11,7 +11,7 @@ from portlb_app import topology as topologies
 from portlb_app.compiler.memo import Memo
 from portlb_app.config import Address, Config, Forwarding, Legacy, Link, RedirectPort, Rewrite, Server, Switch, Vip
 from portlb_app.openflow import IN_PORT, Action, Meter, Output, SetField
-from portlb_app.pipeline import OF_ALL_VIPS, VIEW, Family, Reason, Side, pool_number, vip_number
+from portlb_app.pipeline import OF_ALL_VIPS, VIEW, Family, Reason, Side, pool_number
 from portlb_app.selection import rows_among
 from portlb_app.topology import Topology, View
 
@@ -302,8 +302,3 @@ class Placement:
         for dpid in list(self._left)[:most]:
             self.on(dpid)
         return not self._left
-
-
-def vip_numbers(names: Iterable[str]) -> dict[str, int]:
-    """The numbers of VIPs that are given none."""
-    return {name: vip_number(name) for name in names}

@@ -51,6 +51,17 @@ GROUPS = pool_group(0, 0, version=4)
 METER = METERS
 
 
+def bundle_add(bundle: int, step: Step) -> Any:
+    """The message that puts a step into an open bundle."""
+    message = ryu_wire.message(Wire.datapath, step)
+    return parser.OFPBundleAddMsg(Wire.datapath, bundle, ryu_wire.BUNDLE_FLAGS, message, [])
+
+
+def refused_step(step: Step, error: messages.ErrorMessage) -> str:
+    """One line about a step that a switch refused."""
+    return f"{step.verb} {step.noun} {step.what}: {ryu_wire.error_name(error)}"
+
+
 class Wire:
     """A blocking OpenFlow 1.5 connection to a bridge, with nothing but Ryu's message classes and `ryu_wire` on it."""
 
@@ -114,19 +125,19 @@ class Wire:
         barrier = self.send(parser.OFPBarrierRequest(self.datapath))
         errors = []
         while (reply := self.receive()).xid != barrier:
-            errors.append(ryu_wire.refused_step(sent[reply.xid], reply))
+            errors.append(refused_step(sent[reply.xid], reply))
         return errors
 
     def apply(self, steps: Iterable[Step]) -> list[str]:
         """Apply steps in a bundle; the errors the switch answered with."""
         self.send(ryu_wire.bundle_control(self.datapath, 1, ofp.OFPBCT_OPEN_REQUEST))
-        sent = {self.send(ryu_wire.bundle_add(self.datapath, 1, step)): step for step in steps}
+        sent = {self.send(bundle_add(1, step)): step for step in steps}
         commit = self.send(ryu_wire.bundle_control(self.datapath, 1, ofp.OFPBCT_COMMIT_REQUEST))
         errors = []
         while True:
             reply = self.receive()
             if isinstance(reply, messages.ErrorMessage) and reply.xid in sent:
-                errors.append(ryu_wire.refused_step(sent[reply.xid], reply))
+                errors.append(refused_step(sent[reply.xid], reply))
             elif isinstance(reply, messages.ErrorMessage):
                 errors.append(ryu_wire.error_name(reply))
             if reply.xid == commit:

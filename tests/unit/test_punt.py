@@ -24,7 +24,6 @@ from portlb_app.backlog import (
     Turn,
 )
 from portlb_app.compiler import compile as compile_config
-from portlb_app.compiler.place import vip_numbers
 from portlb_app.config import Address, Config, Rewrite, Switch, Vip, load
 from portlb_app.fragments import WAIT_SECONDS
 from portlb_app.limits import LARGEST_FRAME
@@ -55,6 +54,7 @@ from portlb_app.pipeline import (
     metered_reason,
     row_told,
     tell_row,
+    vip_number,
 )
 from portlb_app.punt import (
     Fate,
@@ -73,7 +73,7 @@ LATER = bytes(64)
 
 def handed_up(config: Config, vip: Vip, reason: str, in_port: int, frame: bytes, port: int = 0) -> Punted:
     """A packet as the switch hands it up."""
-    number = vip_numbers(tuple(each.name for each in config.vips))[vip.name]
+    number = vip_number(vip.name)
     return Punted(cookie(REASONS[reason], number, port), in_port, frame)
 
 

@@ -9,11 +9,10 @@ from ipaddress import IPv4Address, IPv6Address
 
 import pytest
 
-from portlb_app.compiler.place import vip_numbers
 from portlb_app.config import Config, load
 from portlb_app.limits import LARGEST_FRAME, MESSAGE, OUTPUTS
 from portlb_app.openflow import Output
-from portlb_app.pipeline import ROWS, Reason, cookie
+from portlb_app.pipeline import ROWS, Reason, cookie, vip_number
 from portlb_app.punt import Fate, Punt, Punted
 from tests import wire
 from tests.reference import ICMP, SYN, TCP, UDP
@@ -54,7 +53,7 @@ def first_fragment(protocol: int, payload: bytes) -> bytes:
 
 def handed_up(config: Config, reason: Reason, frame: bytes, port: int = 0, row: int | None = None) -> Punted:
     """A packet as the first switch hands it up."""
-    return Punted(cookie(reason, vip_numbers(("web",))["web"], port), 1, frame, row)
+    return Punted(cookie(reason, vip_number("web"), port), 1, frame, row)
 
 
 @pytest.mark.parametrize("protocol", [TCP, UDP])
