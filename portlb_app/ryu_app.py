@@ -303,7 +303,7 @@ class Controller(app_manager.RyuApp):  # type: ignore[misc]
             elif isinstance(outcome, NotComputed):
                 self._not_reloaded(outcome.reason)
             elif isinstance(outcome, Ended):
-                return
+                pass  # the controller ends, and this with it
             elif isinstance(outcome, Live):
                 _LOG.info("%s is read again and is live", self._file.path)
             else:
