@@ -14,7 +14,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from greenlet import GreenletExit
 from ryu.lib import hub
 
 _LOG = logging.getLogger("portlb")
@@ -57,7 +56,7 @@ def watched(name: str) -> Iterator[None]:
     """What runs inside is a part of the controller in somebody else's thread; an error in it is raised, too."""
     try:
         yield
-    except GreenletExit:  # somebody ends it, who knows why
+    except hub.TaskExit:  # somebody ends it, who knows why
         raise
     except BaseException:  # a time-out of eventlet's is no Exception
         _LOG.exception("%s failed", name)
