@@ -114,7 +114,8 @@ class RefusedConnections:
 class View:
     """What there is to tell: the reconciler's status, the live text, what was refused and what was handed up.
 
-    `epoch` is the Unix time (seconds) at which the clock of the connections' times was 0.
+    `epoch` is the Unix time (seconds) at which the clock of the connections' times was 0. `unsent`: packets that a switch
+    was to send and was not told.
     """
 
     status: Status
@@ -123,6 +124,7 @@ class View:
     punted: Counts = field(default_factory=dict)
     connections: ConnectionLog = field(default_factory=ConnectionLog)
     epoch: float = 0.0
+    unsent: int = 0
 
 
 def respond(request: Request, view: View) -> Response | Proposal:
@@ -297,6 +299,7 @@ def _status(view: View) -> dict[str, Any]:
             "last": [{"address": address, "reason": reason} for address, reason in view.refused.last],
         },
         "punted": _punted(view.punted),
+        "unsent": view.unsent,
         "connections": {
             "open": view.connections.open,
             "ended": view.connections.ended,

@@ -169,6 +169,8 @@ class Controller(app_manager.RyuApp):  # type: ignore[misc]
     def _pass_on(self, send: Send) -> None:
         if desk := self._desks.get(send.dpid):
             desk.send(send)
+        else:
+            self._punt.unsent += 1
 
     def _punted(self, datapath: SwitchChannel, message: bytes) -> None:
         desk = self._desks.get(datapath.id)
@@ -246,7 +248,8 @@ class Controller(app_manager.RyuApp):  # type: ignore[misc]
         """What there is to tell at this moment."""
         status = self._reconciler.status(time.monotonic())
         punt, epoch = self._punt, time.time() - time.monotonic()
-        return api.View(status, self._reconciler.text, self._door.refused, punt.counts, punt.connections, epoch)
+        counts = punt.counts, punt.connections, epoch, punt.unsent
+        return api.View(status, self._reconciler.text, self._door.refused, *counts)
 
     def replace(self, proposal: api.Proposal) -> api.Response:
         """Make a configuration live and save it."""
