@@ -114,8 +114,8 @@ class RefusedConnections:
 class View:
     """What there is to tell: the reconciler's status, the live text, what was refused and what was handed up.
 
-    `epoch` is the Unix time (seconds) at which the clock of the connections' times was 0. `unsent`: packets that a switch
-    was to send and was not told.
+    `epoch` is the Unix time (seconds) at which the clock of the connections' times was 0. `unsent`: packets that a
+    switch was to send and was not told.
     """
 
     status: Status

@@ -24,8 +24,8 @@ from portlb_app.ryu_channel import SwitchChannel
 TURN = 32
 """Packets judged before others have their turn."""
 OWED = 1024
-"""Packets that wait to be sent, but were not handed up by this switch just now: what other switches handed up, fragments
-whose first did not come, announcements. One more is not sent, and counted."""
+"""Packets that wait to be sent, and were not handed up by this switch just now: what other switches handed up,
+fragments whose first did not come, announcements. One more is not sent, and counted."""
 
 _ADOPTING = hub.Semaphore(1)
 _LOG = logging.getLogger("portlb.punt")
