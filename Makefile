@@ -10,4 +10,4 @@ check: ; ./scripts/prepare.sh && $(MAKE) --no-print-directory lint && $(PYTHON) 
 lint: ; $(PYTHON) -m flake8 && $(PYTHON) -m isort --check-only --quiet . && $(PYTHON) -m mypy
 flows: ; for lb in flows/*/lb.yaml; do $(PYTHON) -m portlb_app.cli compile $$lb -o $$(dirname $$lb); done
 soak: ; ./scripts/prepare.sh && $(PYTHON) -m tests.soak
-bench: ; ./scripts/prepare.sh && $(PYTHON) -m bench.agents
+bench: ; ./scripts/prepare.sh && $(PYTHON) -m tests.bench.agents

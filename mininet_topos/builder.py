@@ -21,7 +21,7 @@ from mininet.net import Mininet
 from mininet.node import Controller, Host, OVSSwitch
 from mininet.topo import Topo
 
-from mininet_topos.surroundings import INHERITED
+from mininet_topos.demo.surroundings import INHERITED
 from portlb_app.config import Config, Vip
 from portlb_app.openflow import mac_text
 

@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
-from mininet_topos.chapters import datagrams, drift, plain_client, redirected, shares, stateless, tables, unchanged
-from mininet_topos.cuts import detour
-from mininet_topos.stage import Demo
+from mininet_topos.demo.chapters import (
+    datagrams,
+    drift,
+    plain_client,
+    redirected,
+    shares,
+    stateless,
+    tables,
+    unchanged,
+)
+from mininet_topos.demo.cuts import detour
+from mininet_topos.demo.stage import Demo
 
 PICTURE = """
                                ┌─ spine1 ─┬──── leaf1 ─┬─ a   service port 1    redirect port 22

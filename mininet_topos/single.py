@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from mininet_topos.chapters import datagrams, drift, plain_client, redirected, shares, stateless, tables
-from mininet_topos.stage import Demo
+from mininet_topos.demo.chapters import datagrams, drift, plain_client, redirected, shares, stateless, tables
+from mininet_topos.demo.stage import Demo
 
 PICTURE = """
    client (agent) ─┐                       ┌─ a   service ports 1 5 9     redirect ports 20    22

@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
-from mininet_topos.chapters import datagrams, drift, plain_client, redirected, shares, stateless, tables, unchanged
-from mininet_topos.cuts import cut_off
-from mininet_topos.stage import Demo
+from mininet_topos.demo.chapters import (
+    datagrams,
+    drift,
+    plain_client,
+    redirected,
+    shares,
+    stateless,
+    tables,
+    unchanged,
+)
+from mininet_topos.demo.cuts import cut_off
+from mininet_topos.demo.stage import Demo
 
 PICTURE = """
                                               ┌─ a   service ports 1 5 9     redirect ports 20    22

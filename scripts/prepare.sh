@@ -32,4 +32,4 @@ if [ "$(cat .venv/prepared 2>/dev/null)" != "$wanted" ]; then
     echo "$wanted" >.venv/prepared
 fi
 
-make --quiet --directory portlb_app/agent
+make --quiet --directory portlb_app/agent/bpf

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from mininet_topos import surroundings
+from mininet_topos.demo import surroundings
 
 CLOCK = (
     "net/test_agent_fallback", "net/test_connlog", "net/test_reroute", "net/test_trees", "ovs/test_connlog",

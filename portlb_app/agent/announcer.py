@@ -16,13 +16,14 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, closing, contextmanager
 
-from portlb_app import packets
-from portlb_app.agent import libbpf, loader, versions
+from portlb_app.agent import loader, versions
 from portlb_app.agent.answer import Answer
 from portlb_app.agent.errors import AgentError
+from portlb_app.agent.kernel import libbpf
 from portlb_app.agent.kernel.library import messages
 from portlb_app.agent.mapping import Address
 from portlb_app.agent.record import Record
+from portlb_app.net import packets
 
 FIRST_WAIT, WAIT_MAX = 0.2, 1.0
 """Seconds between announcements: the first, then half as much again each time, up to the second."""

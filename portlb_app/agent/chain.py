@@ -7,7 +7,8 @@ import struct
 import time
 from collections.abc import Collection, Mapping
 
-from portlb_app.agent import hooks, interface, libbpf, versions
+from portlb_app.agent import hooks, interface, versions
+from portlb_app.agent.kernel import libbpf
 from portlb_app.agent.report import Chain
 
 _EXPERIMENT = 0x88B5  # EtherType, IEEE 802 local experimental: nothing listens to it

@@ -6,15 +6,16 @@ import logging
 import struct
 import time
 
-from portlb_app.agent import libbpf, sockets
+from portlb_app.agent import sockets
 from portlb_app.agent.answer import Answer
 from portlb_app.agent.errors import AgentError
+from portlb_app.agent.kernel import libbpf
 from portlb_app.agent.kernel.sock_diag import Tcp
 from portlb_app.agent.loader import Agent
 from portlb_app.agent.loop import Loop
 from portlb_app.agent.record import KEY_SIZE, unpack_address
 from portlb_app.agent.troubles import Troubles
-from portlb_app.packets import bare_ack
+from portlb_app.net.packets import bare_ack
 
 _LOG = logging.getLogger("portlb.agent")
 LOOK_EVERY = 0.1

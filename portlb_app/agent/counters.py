@@ -8,7 +8,7 @@ from pathlib import Path
 
 from portlb_app.agent.kernel.maps import Map
 
-_TABLE = Path(__file__).with_name("counters.h")
+_TABLE = Path(__file__).parent / "bpf/counters.h"
 _ROW = re.compile(r'\bCOUNTER\((\w+), "([^"]+)"\)')
 
 

@@ -12,8 +12,9 @@ import errno
 from collections.abc import Collection, Iterator, Mapping
 from typing import NamedTuple, Protocol
 
-from portlb_app.agent import interface, libbpf
+from portlb_app.agent import interface
 from portlb_app.agent.errors import AgentError
+from portlb_app.agent.kernel import libbpf
 from portlb_app.agent.kernel.btf import WrongTypes
 from portlb_app.agent.kernel.library import messages
 from portlb_app.agent.kernel.maps import Map

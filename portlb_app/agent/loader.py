@@ -16,9 +16,10 @@ import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
-from portlb_app.agent import capabilities, counters, hooks, interface, libbpf, record, server, versions
+from portlb_app.agent import capabilities, counters, hooks, interface, record, server, versions
 from portlb_app.agent.answer import Answer
 from portlb_app.agent.errors import AgentError
+from portlb_app.agent.kernel import libbpf
 from portlb_app.agent.kernel.library import messages
 from portlb_app.agent.kernel.maps import Map
 from portlb_app.agent.mapping import Address, unpacked_vips

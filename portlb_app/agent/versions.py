@@ -11,13 +11,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from portlb_app.agent import libbpf
 from portlb_app.agent.errors import AgentError
+from portlb_app.agent.kernel import libbpf
 from portlb_app.agent.kernel.btf import Types, WrongTypes
 from portlb_app.agent.kernel.library import messages
 from portlb_app.agent.kernel.maps import Layout, Map
 
-OBJECT_FILE = Path(__file__).with_name("redirect.bpf.o")
+OBJECT_FILE = Path(__file__).parent / "bpf/redirect.bpf.o"
 _MEANINGS = ("state", "flag")  # enumerations whose values are in maps
 
 

@@ -10,7 +10,9 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
 from portlb_app import topology
-from portlb_app.compiler import (
+from portlb_app.compiler.memo import Memo
+from portlb_app.compiler.place import Place, places
+from portlb_app.compiler.tables import (
     advertise,
     classify,
     default,
@@ -31,8 +33,6 @@ from portlb_app.compiler import (
     transit,
     upstream,
 )
-from portlb_app.compiler.memo import Memo
-from portlb_app.compiler.place import Place, places
 from portlb_app.config import Config, Link, Switch
 from portlb_app.openflow import CopyToController, Flow, SwitchState, ToMeter
 from portlb_app.pipeline import (

@@ -35,7 +35,7 @@ from portlb_app.config.values import (
     UnknownFragments,
     Vip,
 )
-from portlb_app.packets import Address
+from portlb_app.net.packets import Address
 
 __all__ = [
     "Address",

@@ -22,8 +22,8 @@ from portlb_app.config.values import (
     Signal,
     Vip,
 )
-from portlb_app.limits import FLOWS, GROUPS, MAX_VIPS, MESSAGE, METERS_OF_A_KIND
-from portlb_app.packets import Address
+from portlb_app.net.packets import Address
+from portlb_app.openflow.limits import FLOWS, GROUPS, MAX_VIPS, MESSAGE, METERS_OF_A_KIND
 from portlb_app.pipeline import icmp_group, pin_group, pool_group, pool_number
 
 _TRANSPORTS = 3

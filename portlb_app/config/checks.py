@@ -23,7 +23,7 @@ from portlb_app.config.values import (
     UnknownErrors,
     UnknownFragments,
 )
-from portlb_app.packets import Address
+from portlb_app.net.packets import Address
 from portlb_app.pipeline import ROWS
 
 

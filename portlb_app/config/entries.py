@@ -27,8 +27,8 @@ from portlb_app.config.values import (
     UnknownErrors,
     UnknownFragments,
 )
+from portlb_app.net.packets import Address
 from portlb_app.openflow import mac_number
-from portlb_app.packets import Address
 from portlb_app.pipeline import VIP_NUMBERS
 
 MAX_OPENFLOW_PORT = 0xFEFF

@@ -19,7 +19,7 @@ from portlb_app.config.entries import (
 from portlb_app.config.problems import MAX_NOTICES, Notice, Problems
 from portlb_app.config.text import below
 from portlb_app.config.values import MAX_LINKS, MAX_SERVERS, MAX_SWITCHES, Connector, Link
-from portlb_app.limits import MAX_VIPS
+from portlb_app.openflow.limits import MAX_VIPS
 
 MAX_ENTRIES = {"switches": MAX_SWITCHES, "vips": MAX_VIPS, "servers": MAX_SERVERS}
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from portlb_app.config.entries import ServerEntry, VipEntry
 from portlb_app.config.file import File
 from portlb_app.config.values import Rewrite
-from portlb_app.packets import Address
+from portlb_app.net.packets import Address
 
 
 def check(file: File) -> None:

@@ -9,7 +9,7 @@ from functools import cached_property
 from typing import NamedTuple
 
 from portlb_app.config.problems import Notice
-from portlb_app.packets import Address
+from portlb_app.net.packets import Address
 
 MAX_SWITCHES = 512
 """Switches of a configuration: as many connections as the controller takes."""

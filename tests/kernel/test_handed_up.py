@@ -16,11 +16,9 @@ from typing import Any
 import pytest
 
 from portlb_app.compiler import compile as compile_config
-from portlb_app.compiler.quality import punt_meters
+from portlb_app.compiler.tables.quality import punt_meters
 from portlb_app.config import load
 from portlb_app.pipeline import Reason
-from tests import wire
-from tests.generate import ASKS
 from tests.kernel.machine import boot
 from tests.kernel.test_kernel import (
     ACK,
@@ -38,7 +36,9 @@ from tests.kernel.test_kernel import (
     segment,
 )
 from tests.ovs.controller import ControllerProcess
-from tests.wire import Address
+from tests.support import wire
+from tests.support.generate import ASKS
+from tests.support.wire import Address
 
 TEXT = """
 switches: {s1: {dpid: 1, network: 1, datapath: kernel}}

@@ -17,10 +17,10 @@ from typing import Any
 import pytest
 import yaml
 
-from portlb_app import cli
-from tests import wire
+from portlb_app.cli import main
 from tests.kernel.machine import ROOT, boot
-from tests.wire import Address
+from tests.support import wire
+from tests.support.wire import Address
 
 SCENARIOS = sorted(path.parent.name for path in ROOT.glob("flows/*/lb.yaml"))
 SWITCHES = sorted((path.parent.name, path.stem) for path in ROOT.glob("flows/*/*.flows"))
@@ -310,7 +310,7 @@ def compiled(configuration: str, into: Path) -> None:
     """The tables of a configuration, as the command writes them."""
     source = into.parent.parent / f"{into.name}.yaml"
     source.write_text(configuration)
-    assert cli.main(["compile", str(source), "-o", str(into)]) == 0
+    assert main.main(["compile", str(source), "-o", str(into)]) == 0
 
 
 # ---- what it reported ------------------------------------------------------------------------------------------------

@@ -21,8 +21,8 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Self
 
-from mininet_topos.surroundings import INHERITED
-from portlb_app import packets
+from mininet_topos.demo.surroundings import INHERITED
+from portlb_app.net import packets
 from tests.support.helper import START, Helper
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -9,10 +9,11 @@ from typing import Any
 
 from tests.net.network import ROOT, Namespace, run
 
-AGENT = ROOT / "portlb_app/agent"
+AGENT = ROOT / "portlb_app/agent/bpf"
 _ATTACH = """
 import sys
-from portlb_app.agent import interface, libbpf
+from portlb_app.agent import interface
+from portlb_app.agent.kernel import libbpf
 opened = libbpf.Object(sys.argv[1])
 opened.load()
 for words in sys.argv[2:]:

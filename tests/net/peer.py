@@ -10,8 +10,8 @@ import time
 from collections.abc import Callable
 from ipaddress import ip_address
 
-from portlb_app import packets
-from portlb_app.packets import Segment
+from portlb_app.net import packets
+from portlb_app.net.packets import Segment
 from tests.net.network import ACK, PATIENCE, Namespace
 from tests.net.test_agent_packets import ethernet, ip, tcp_segment
 from tests.net.test_agent_sockets import on

@@ -22,7 +22,8 @@ from typing import NamedTuple
 import pytest
 from _pytest.mark import ParameterSet
 
-from portlb_app.agent import client, libbpf, server
+from portlb_app.agent import client, server
+from portlb_app.agent.kernel import libbpf
 from portlb_app.agent.kernel.library import checked, library
 from portlb_app.agent.kernel.maps import Map
 from portlb_app.agent.loader import Programs

@@ -21,7 +21,7 @@ import pytest
 from portlb_app.agent import client, loader
 from portlb_app.agent.answer import Answer
 from portlb_app.agent.loader import Programs
-from portlb_app.packets import Segment, bare_ack
+from portlb_app.net.packets import Segment, bare_ack
 from tests.net.network import ACK, CONFIRM, FIN, REDIRECT, RST, SYN, agent_command, agent_stats, end, until
 from tests.net.peer import Peer
 from tests.net.test_agent_packets import MSS, bare_option, option

@@ -46,14 +46,16 @@ OLD_KERNEL = f"from portlb_app.agent import hooks; hooks.has_tcx = lambda index:
 WAYS = {"tcx": FAST, "clsact": OLD_KERNEL}
 ATTACHED = """
 import sys
-from portlb_app.agent import hooks, interface, libbpf
+from portlb_app.agent import hooks, interface
+from portlb_app.agent.kernel import libbpf
 index = interface.index_of(sys.argv[1])
 for role in hooks.ROLES:
     print(*(prog_id for each in hooks.agents(index, role) for prog_id in each.programs.values()))
 """
 REMOVE = """
 import sys
-from portlb_app.agent import hooks, interface, libbpf
+from portlb_app.agent import hooks, interface
+from portlb_app.agent.kernel import libbpf
 index = interface.index_of("eth0")
 for role in hooks.ROLES:
     for way, found, _ in hooks.agents(index, role):
@@ -72,7 +74,8 @@ http.server.HTTPServer(("127.0.0.1", 8080), Handler).serve_forever()
 """
 HALF_WAY = """
 import ipaddress, sys
-from portlb_app.agent import client, errors, hooks, interface, libbpf, loader
+from portlb_app.agent import client, errors, hooks, interface, loader
+from portlb_app.agent.kernel import libbpf
 agent = loader.Agent("eth0", "client", client.settings([ipaddress.ip_address(sys.argv[1])]))
 attached = lambda: [each.programs for each in hooks.agents(interface.index_of("eth0"), "client")]
 attach, before, calls = libbpf.attach_tcx, attached(), []
@@ -329,7 +332,7 @@ def test_a_configuration_the_kernel_refuses_keeps_the_last_good_one(world: World
     file.write_text(configuration(Y), encoding="utf-8")
     there = f"versions.OBJECT_FILE = versions.Path('{file.parent}/object')"
     program = f"from portlb_app.agent import versions; {there}; {FAST}"
-    (file.parent / "object").symlink_to(ROOT / "portlb_app/agent/redirect.bpf.o")
+    (file.parent / "object").symlink_to(ROOT / "portlb_app/agent/bpf/redirect.bpf.o")
     words = ("server", "--interface", "eth0", "--config", str(file), "--server", "a")
     service = Service(world.network, world.server, sys.executable, "-c", program, *words)
     world.client_agent()
@@ -489,7 +492,8 @@ def test_two_agents_started_at_once(world: World) -> None:
     until(lambda: [each.process.poll() for each in services].count(0) == 2, "the others have ended", START)
     world.server_agent()
     number = (
-        "from portlb_app.agent import interface, libbpf; index = interface.index_of('eth0'); "
+        "from portlb_app.agent import interface; from portlb_app.agent.kernel import libbpf; "
+        "index = interface.index_of('eth0'); "
         "print(*(len(libbpf.query_tcx(index, kind)) for kind in (libbpf.TCX_INGRESS, libbpf.TCX_EGRESS)))"
     )
     assert world.client.run(sys.executable, "-c", number, cwd=ROOT).stdout.split() == ["1", "1"]
@@ -523,7 +527,7 @@ def test_recreated_interface(world: World) -> None:
 
 REFUSED_ONCE = f"""
 import errno
-from portlb_app.agent import libbpf
+from portlb_app.agent.kernel import libbpf
 from portlb_app.agent.kernel import sock_diag
 def refused(function, number, times=1):
     left = [number] * times
@@ -604,7 +608,7 @@ def test_foreign_program_in_our_place(world: World) -> None:
     service = fast(world, world.client, *CLIENT, program=OLD_KERNEL)
     world.client.run("tc", "qdisc", "del", "dev", "eth0", "clsact")
     world.client.run("tc", "qdisc", "add", "dev", "eth0", "clsact")
-    words = ("object-file", str(ROOT / "portlb_app/agent/redirect.bpf.o"), "program", "server_announce")
+    words = ("object-file", str(ROOT / "portlb_app/agent/bpf/redirect.bpf.o"), "program", "server_announce")
     place = ("dev", "eth0", "ingress", "protocol", "all", "prio", "20560", "handle", "1", "bpf", "direct-action")
     world.client.run("tc", "filter", "replace", *place, *words)
     service.says("another program ('server_announce')")

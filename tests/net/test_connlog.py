@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
-from portlb_app.connlog import ENDED, OPEN
 from portlb_app.pipeline import COPIED, Reason
-from tests import trees
+from portlb_app.punt.connlog import ENDED, OPEN
 from tests.net.balancer import REST, Balancer, balancer
 from tests.net.network import ACK, FIN, ROOT, Namespace, until
+from tests.support import trees
 
 FIG2 = (ROOT / "flows/fig2/lb.yaml").read_text()
 LOGGED = FIG2.replace("    default_server: d\n", "    default_server: d\n    log: true\n")

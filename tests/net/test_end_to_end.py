@@ -17,14 +17,14 @@ import pytest
 import yaml
 
 from portlb_app.config import Config
-from portlb_app.packets import Segment
+from portlb_app.net.packets import Segment
 from portlb_app.pipeline import ROWS, pool_group, vip_number
 from portlb_app.selection import rows
-from tests import trees
 from tests.net.balancer import BRIDGE, Balancer, Connections, Downloads, balancer, changed
 from tests.net.network import ACK, CONFIRM, REDIRECT, ROOT, SYN, Namespace, agent_command, agent_stats, end
 from tests.net.ssh import Login
 from tests.net.wiring import ROUTERS
+from tests.support import trees
 
 FIG2 = (ROOT / "flows/fig2/lb.yaml").read_text().replace("10.0.0.100", '[10.0.0.100, "fd00::100"]')
 BOTH = pytest.mark.parametrize("family", [4, 6], ids=["ipv4", "ipv6"])

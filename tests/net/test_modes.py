@@ -15,11 +15,11 @@ from collections.abc import Iterator
 
 import pytest
 
-from portlb_app.packets import Segment
-from tests import trees
+from portlb_app.net.packets import Segment
 from tests.net.balancer import Balancer, balancer
 from tests.net.network import CONFIRM, REDIRECT, ROOT, Namespace, tcpdump
 from tests.net.wiring import ROUTERS
+from tests.support import trees
 
 BOTH = pytest.mark.parametrize("family", [4, 6], ids=["ipv4", "ipv6"])
 BOTH_SHAPES = ("single", "tree")

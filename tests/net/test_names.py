@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import yaml
 
-from portlb_app.packets import Address, Segment, options
+from portlb_app.net.packets import Address, Segment, options
 from tests.net.balancer import Balancer, Connections, balancer
 from tests.net.network import CONFIRM, REDIRECT, SYN, Namespace, agent_command, agent_stats, client_agent, end
 from tests.net.test_modes import BOTH, SIZE, example, frames, nobody_got_a_wrong_checksum, packets

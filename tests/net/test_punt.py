@@ -14,10 +14,10 @@ from ipaddress import ip_address
 import pytest
 
 from portlb_app import topology
-from portlb_app.packets import UDP
-from tests import trees, wire
+from portlb_app.net.packets import UDP
 from tests.net.balancer import REST, Balancer, balancer
 from tests.net.network import ACK, REDIRECT, ROOT, SYN, Namespace, client_agent, until
+from tests.support import trees, wire
 
 FIG2 = (ROOT / "flows/fig2/lb.yaml").read_text()
 DIGESTS = """

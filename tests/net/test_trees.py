@@ -14,10 +14,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from mininet_topos.datagrams import INTERVAL
+from mininet_topos.demo.datagrams import INTERVAL
 from portlb_app import topology
 from portlb_app.config import Connector, Link
-from portlb_app.packets import frames
+from portlb_app.net.packets import frames
 from tests.net.balancer import Balancer, Downloads, balancer
 from tests.net.network import ROOT, tcpdump, until
 from tests.net.wiring import inside

@@ -15,7 +15,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from portlb_app.packets import Segment
+from portlb_app.net.packets import Segment
 from tests.net.network import (
     Namespace,
     Network,

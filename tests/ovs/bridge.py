@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 
 from portlb_app.openflow import LOCAL, Flow, Group, Meter, SwitchState, ToGroup, actions_text
 from portlb_app.pipeline import REASSEMBLY_ZONE, ROW_GROUP, Priority
-from portlb_app.plan import diff
+from portlb_app.reconcile.plan import diff
 from tests.ovs.switch import Switch
 
 SECONDS = 10
@@ -32,8 +32,8 @@ _COPY = re.compile(
 )
 _ANNOUNCED_TO = frozenset(map(bytes.fromhex, ("ffffffffffff", "333300000001", "333300000016")))
 _PROBE_ANSWER = 78
-"""Where announcements of VIPs go (`portlb_app.announce`), and nothing that a test sends; and the size of what only the
-answer to a probe has, an advertisement without an option.
+"""Where announcements of VIPs go (`portlb_app.punt.announce`), and nothing that a test sends; and the size of what only
+the answer to a probe has, an advertisement without an option.
 """
 _SIZED = re.compile(r"^check_pkt_len\(size=\d+,gt\(meter\(\d+\)\),le\((.*)\)\)$")
 """What is done with a frame that is not too large to be handed up."""

@@ -14,11 +14,11 @@ import pytest
 from portlb_app import compiler
 from portlb_app.config import load
 from portlb_app.pipeline import COPIED, LOG, Reason, cookie, metered_reason, vip_number
-from tests.generate import CLIENT_MAC, frame
 from tests.ovs import switch as ovs
 from tests.ovs.bridge import Bridge
 from tests.ovs.controller import ControllerProcess, wait_for
-from tests.reference import ACK, FIN, REDIRECT, RST, SYN, TCP, UDP, Ip, Packet
+from tests.support.generate import CLIENT_MAC, frame
+from tests.support.reference import ACK, FIN, REDIRECT, RST, SYN, TCP, UDP, Ip, Packet
 
 VIP_MAC = 0x020000000064
 NETWORK, A, B = 1, 2, 3

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from portlb_app.config import Link
-from portlb_app.links import HOLD
 from portlb_app.openflow import SwitchState
-from portlb_app.reconciler import DRAIN
+from portlb_app.reconcile.reconciler import DRAIN
+from portlb_app.topology.links import HOLD
 from tests.ovs.controller import ControllerProcess, wait_for
 from tests.ovs.switch import Switch
 from tests.ovs.test_controller import changes_sent

@@ -207,7 +207,8 @@ def test_where_it_listens_is_told_by_flags_alone(tmp_path: Path, flags: tuple[st
     (tmp_path / ".ryu/ryu.conf.d").mkdir(parents=True)
     (tmp_path / ".ryu/ryu.conf.d/x.conf").write_text("[DEFAULT]\nofp_listen_host = 192.0.2.99\nwsapi_port = 19999\n")
     program = (
-        "import argparse; from portlb_app import flags, launcher; launcher._prepare_ryu(); from ryu import cfg; "
+        "import argparse; from portlb_app.controller import flags, launcher; launcher._prepare_ryu(); "
+        "from ryu import cfg; "
         f"parser = argparse.ArgumentParser(); flags.add(parser); options = parser.parse_args({list(flags)!r}); "
         "assert flags.complete(options) is None and cfg.CONF.ofp_listen_host != '192.0.2.99'; "
         "print(options.ofp_listen_host, options.wsapi_port)"

@@ -9,11 +9,11 @@ from random import Random
 
 import pytest
 
-from portlb_app.limits import LARGEST_FRAME
+from portlb_app.openflow.limits import LARGEST_FRAME
 from portlb_app.pipeline import Reason, cookie, vip_number
-from tests import wire
 from tests.ovs.controller import ControllerProcess, wait_for
 from tests.ovs.openflow_peer import PACKET_OUT, Claims, message, packet_in
+from tests.support import wire
 
 VIP, CLIENT, ROUTER = ip_address("10.0.0.100"), ip_address("192.0.2.1"), ip_address("192.0.2.254")
 SERVERS = 256

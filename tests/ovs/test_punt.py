@@ -21,12 +21,12 @@ import pytest
 
 from portlb_app.compiler import compile as compile_config
 from portlb_app.config import Config, Rewrite, Switch, load
-from portlb_app.limits import LARGEST_FRAME
-from tests import generate, wire
+from portlb_app.openflow.limits import LARGEST_FRAME
 from tests.ovs import switch as ovs
 from tests.ovs.bridge import Bridge
 from tests.ovs.controller import ControllerProcess, wait_for
-from tests.reference import (
+from tests.support import generate, wire
+from tests.support.reference import (
     ACK,
     FIN,
     ICMP,

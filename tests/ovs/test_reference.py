@@ -20,11 +20,11 @@ from portlb_app import compiler
 from portlb_app.config import Config, Forwarding, Switch, load
 from portlb_app.openflow import SwitchState
 from portlb_app.pipeline import BY_NUMBER, HANDED_UP, OF_ALL_VIPS, Reason, cookie, vip_number
-from tests import generate
-from tests.generate import mac_text
 from tests.ovs import switch as ovs
 from tests.ovs.bridge import Bridge, Changes, Seen
-from tests.reference import (
+from tests.support import generate
+from tests.support.generate import mac_text
+from tests.support.reference import (
     ADVERTISEMENT,
     CONFIRM,
     LOCAL,

@@ -18,13 +18,13 @@ import pytest
 
 from portlb_app import compiler
 from portlb_app.config import Config, Connector, load
+from portlb_app.net.packets import REDIRECT, TCP
 from portlb_app.openflow import SwitchState
-from portlb_app.packets import REDIRECT, TCP
 from portlb_app.pipeline import ROWS
-from tests import generate, wire
 from tests.net.network import SYN
 from tests.ovs.bridge import Bridge
 from tests.ovs.switch import Switch
+from tests.support import generate, wire
 
 VIP, PORT = IPv4Address("10.0.0.100"), 80
 ENTRANCE = 1

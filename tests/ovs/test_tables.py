@@ -21,10 +21,10 @@ from portlb_app import compiler
 from portlb_app.config import Address, Config, load
 from portlb_app.openflow import SwitchState
 from portlb_app.pipeline import pin_zone
-from tests.generate import CLIENT_MAC, checksum, frame
 from tests.ovs import switch as ovs
 from tests.ovs.bridge import Bridge
-from tests.reference import ACK, ICMP, ICMPV6, LOCAL, REDIRECT, RST, SYN, TCP, UDP, Arp, Ip, Nd, Packet
+from tests.support.generate import CLIENT_MAC, checksum, frame
+from tests.support.reference import ACK, ICMP, ICMPV6, LOCAL, REDIRECT, RST, SYN, TCP, UDP, Arp, Ip, Nd, Packet
 
 FIG2 = (Path(__file__).parents[2] / "flows/fig2/lb.yaml").read_text()
 CLIENT = IPv4Address("192.0.2.1")

@@ -16,12 +16,12 @@ import pytest
 
 from portlb_app import compiler
 from portlb_app.config import Config, Connector, load
-from tests import generate, trees
-from tests.generate import mac_text
 from tests.ovs import switch as ovs
 from tests.ovs.bridge import Bridge, Changes, Seen
 from tests.ovs.test_reference import expected, handed_up, masks, settled
-from tests.reference import (
+from tests.support import generate, trees
+from tests.support.generate import mac_text
+from tests.support.reference import (
     All,
     Answer,
     AnyOf,

@@ -112,7 +112,7 @@ def test_a_controller_whose_part_fails_ends(switch: Switch, controller: Controll
     """Its clock raises an error that nobody expects."""
     broken = tmp_path / "sitecustomize.py"
     broken.write_text(
-        "import portlb_app.reconciler as reconciler\n"
+        "import portlb_app.reconcile.reconciler as reconciler\n"
         "def fail(self, event):\n"
         "    raise RuntimeError('injected')\n"
         "reconciler.Reconciler._tick = fail\n"

@@ -15,7 +15,6 @@ import pytest
 from ryu.ofproto import ofproto_v1_5 as ofp
 from ryu.ofproto import ofproto_v1_5_parser as parser
 
-from portlb_app import messages, ryu_wire
 from portlb_app.openflow import (
     FIELDS,
     IN_PORT,
@@ -40,10 +39,12 @@ from portlb_app.openflow import (
     ToGroup,
     ToMeter,
     match,
+    messages,
 )
 from portlb_app.pipeline import COOKIE, METER_MARK, METERS, SELECTION, answer_arp, answer_nd, pool_group
-from portlb_app.plan import Plan, Step, diff
-from portlb_app.punt import Punted
+from portlb_app.punt.handlers import Punted
+from portlb_app.reconcile.plan import Plan, Step, diff
+from portlb_app.southbound import codec
 from tests.ovs.switch import Switch
 
 SECONDS = 10
@@ -53,17 +54,17 @@ METER = METERS
 
 def bundle_add(bundle: int, step: Step) -> Any:
     """The message that puts a step into an open bundle."""
-    message = ryu_wire.message(Wire.datapath, step)
-    return parser.OFPBundleAddMsg(Wire.datapath, bundle, ryu_wire.BUNDLE_FLAGS, message, [])
+    message = codec.message(Wire.datapath, step)
+    return parser.OFPBundleAddMsg(Wire.datapath, bundle, codec.BUNDLE_FLAGS, message, [])
 
 
 def refused_step(step: Step, error: messages.ErrorMessage) -> str:
     """One line about a step that a switch refused."""
-    return f"{step.verb} {step.noun} {step.what}: {ryu_wire.error_name(error)}"
+    return f"{step.verb} {step.noun} {step.what}: {codec.error_name(error)}"
 
 
 class Wire:
-    """A blocking OpenFlow 1.5 connection to a bridge, with nothing but Ryu's message classes and `ryu_wire` on it."""
+    """A blocking OpenFlow 1.5 connection to a bridge, with nothing but Ryu's message classes and `codec` on it."""
 
     datapath = SimpleNamespace(ofproto=ofp, ofproto_parser=parser)
 
@@ -109,9 +110,9 @@ class Wire:
                 return
 
     def read(self) -> SwitchState:
-        flows = map(ryu_wire.decode_flow, self.entries(ryu_wire.flows_request(self.datapath)))
-        groups = ryu_wire.our_groups(self.entries(ryu_wire.groups_request(self.datapath)))
-        meters = ryu_wire.our_meters(self.entries(ryu_wire.meters_request(self.datapath)))
+        flows = map(codec.decode_flow, self.entries(codec.flows_request(self.datapath)))
+        groups = codec.our_groups(self.entries(codec.groups_request(self.datapath)))
+        meters = codec.our_meters(self.entries(codec.meters_request(self.datapath)))
         return SwitchState(frozenset(flows), frozenset(groups), frozenset(meters))
 
     def converge(self, desired: SwitchState) -> list[str]:
@@ -121,7 +122,7 @@ class Wire:
 
     def tell(self, steps: Iterable[Step]) -> list[str]:
         """Send steps one by one; the errors the switch answered with."""
-        sent = {self.send(ryu_wire.message(self.datapath, step)): step for step in steps}
+        sent = {self.send(codec.message(self.datapath, step)): step for step in steps}
         barrier = self.send(parser.OFPBarrierRequest(self.datapath))
         errors = []
         while (reply := self.receive()).xid != barrier:
@@ -130,16 +131,16 @@ class Wire:
 
     def apply(self, steps: Iterable[Step]) -> list[str]:
         """Apply steps in a bundle; the errors the switch answered with."""
-        self.send(ryu_wire.bundle_control(self.datapath, 1, ofp.OFPBCT_OPEN_REQUEST))
+        self.send(codec.bundle_control(self.datapath, 1, ofp.OFPBCT_OPEN_REQUEST))
         sent = {self.send(bundle_add(1, step)): step for step in steps}
-        commit = self.send(ryu_wire.bundle_control(self.datapath, 1, ofp.OFPBCT_COMMIT_REQUEST))
+        commit = self.send(codec.bundle_control(self.datapath, 1, ofp.OFPBCT_COMMIT_REQUEST))
         errors = []
         while True:
             reply = self.receive()
             if isinstance(reply, messages.ErrorMessage) and reply.xid in sent:
                 errors.append(refused_step(sent[reply.xid], reply))
             elif isinstance(reply, messages.ErrorMessage):
-                errors.append(ryu_wire.error_name(reply))
+                errors.append(codec.error_name(reply))
             if reply.xid == commit:
                 return errors
 
@@ -384,14 +385,14 @@ def test_a_copy_is_handed_up_within_its_meter_and_the_packet_goes_on(switch: Swi
 
 def metered(wire: Wire) -> dict[int, int]:
     """What the switch says its meters dropped; packet-ins that came in between are read away."""
-    xid = wire.send(ryu_wire.meter_stats_request(wire.datapath))
+    xid = wire.send(codec.meter_stats_request(wire.datapath))
     while True:
         message = wire.raw()
         if int.from_bytes(message[4:8], "big") == xid:
             for data in damaged(message[16:]):
                 with suppress(messages.Malformed):
-                    list(ryu_wire.our_metered(entries(message[:16] + data)))
-            return dict(ryu_wire.our_metered(entries(message)))
+                    list(codec.our_metered(entries(message[:16] + data)))
+            return dict(codec.our_metered(entries(message)))
 
 
 def entries(message: bytes) -> Iterator[messages.RawEntry]:
@@ -418,14 +419,14 @@ def test_a_packet_is_handed_up_and_sent_out(switch: Switch, bridge: str, wire: W
     wire.tell([])
     switch.appctl("netdev-dummy/receive", "w1", frame.hex())
     message = wire.raw()
-    assert message[1] == ofp.OFPT_PACKET_IN and ryu_wire.packet_in_cookie(message) == up.cookie
-    packet = ryu_wire.packet_in(message)
+    assert message[1] == ofp.OFPT_PACKET_IN and codec.packet_in_cookie(message) == up.cookie
+    packet = codec.packet_in(message)
     assert packet is not None
     assert packet == Punted(up.cookie, 1, frame, row=41)
     for data in damaged(message[:80]):
-        ryu_wire.packet_in(data + message[80:])
-        ryu_wire.packet_in_cookie(data)
-    wire.raw_send(ryu_wire.packet_out(1, (SetField("eth_dst", 5), Output(2)), frame))
+        codec.packet_in(data + message[80:])
+        codec.packet_in_cookie(data)
+    wire.raw_send(codec.packet_out(1, (SetField("eth_dst", 5), Output(2)), frame))
     assert wire.tell([]) == []
     assert (switch.directory / "w2.pcap").read_bytes().endswith(bytes(5) + b"\5" + frame[6:])
 
@@ -534,7 +535,7 @@ def test_errors_name_the_step_that_caused_them_and_the_bundle_changes_nothing(wi
 
 def test_a_value_read_from_a_switch_is_never_sent(wire: Wire) -> None:
     with pytest.raises(ValueError, match="cannot be sent"):
-        ryu_wire.message(wire.datapath, Step("add", flow(1, Opaque("00"))))
+        codec.message(wire.datapath, Step("add", flow(1, Opaque("00"))))
 
 
 def test_no_byte_of_a_description_can_crash_or_hang_the_decoder(wire: Wire) -> None:
@@ -543,9 +544,9 @@ def test_no_byte_of_a_description_can_crash_or_hang_the_decoder(wire: Wire) -> N
     state = SwitchState(frozenset(every_action()), frozenset(groups), frozenset(every_meter()))
     assert wire.converge(state) == []
     requests: list[tuple[Any, Any]] = [
-        (ryu_wire.decode_flow, ryu_wire.flows_request),
-        (ryu_wire.decode_group, ryu_wire.groups_request),
-        (ryu_wire.decode_meter, ryu_wire.meters_request),
+        (codec.decode_flow, codec.flows_request),
+        (codec.decode_group, codec.groups_request),
+        (codec.decode_meter, codec.meters_request),
     ]
     for decode, request in requests:
         entries = list(wire.entries(request(wire.datapath)))

@@ -15,7 +15,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from bench.compile import settings
+from tests.bench.compile import settings
 from tests.ovs.controller import wait_for
 from tests.soak.fleet import Fleet, tables
 from tests.soak.report import Report, cpu_seconds, memory_bytes

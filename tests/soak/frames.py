@@ -18,7 +18,8 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from portlb_app.agent import client, libbpf, server
+from portlb_app.agent import client, server
+from portlb_app.agent.kernel import libbpf
 from portlb_app.agent.loader import Programs
 from tests.net import test_agent_packets as packets
 from tests.net.network import ACK, CONFIRM, REDIRECT

@@ -20,7 +20,7 @@ from collections import Counter
 from collections.abc import Iterator
 from random import Random
 
-from portlb_app import messages
+from portlb_app.openflow import messages
 from portlb_app.pipeline import Reason, cookie
 from tests.ovs import openflow_peer as of
 

@@ -24,8 +24,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from bench.compile import settings
 from portlb_app.config import Link
+from tests.bench.compile import settings
 from tests.soak.fleet import Fleet, tables
 from tests.soak.report import Report, cpu_seconds, memory_bytes
 from tests.support.helper import Helper

@@ -22,16 +22,16 @@ from ipaddress import IPv4Address, IPv6Address
 from random import Random
 
 from portlb_app.config import load
-from portlb_app.connlog import ENDED, OPEN, PARTIAL
-from portlb_app.fragments import WAITING_BYTES
-from portlb_app.limits import LARGEST_FRAME, MESSAGE
+from portlb_app.openflow.limits import LARGEST_FRAME, MESSAGE
 from portlb_app.pipeline import HANDED_UP, ROWS, Reason, cookie
-from portlb_app.punt import Punt
-from tests import wire
+from portlb_app.punt.connlog import ENDED, OPEN, PARTIAL
+from portlb_app.punt.fragments import WAITING_BYTES
+from portlb_app.punt.handlers import Punt
+from tests.support import wire
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # Ryu's own, while it is imported
-    from portlb_app import ryu_wire
+    from portlb_app.southbound import codec
 
 VIPS = (
     {"rewrite": "nothing", "icmp": {"errors": "owner", "other": "balance"}, "fragments": "track", "log": True},
@@ -185,18 +185,18 @@ def run(frames: int, seconds: float, seed: int = 1) -> Figures:
             mark = cookie(reason, numbers[vip], port if reason is Reason.SIGNAL else 0)
             message = packet_in(mark, source.random.randrange(1, 10), source.random.randrange(ROWS + 2), frame)
             at = time.perf_counter()
-            packet = ryu_wire.packet_in(message)
+            packet = codec.packet_in(message)
             assert packet is not None and packet.frame == frame
             sends = punt.take(1, packet, now)
             for send in sends:
                 assert send.actions
-                assert len(ryu_wire.packet_out(send.in_port, send.actions, send.frame)) <= MESSAGE
+                assert len(codec.packet_out(send.in_port, send.actions, send.frame)) <= MESSAGE
             slowest = max(slowest, time.perf_counter() - at)
             messages += len(sends)
             done += 1
         now += 0.1
         for send in punt.expire(now):
-            ryu_wire.packet_out(send.in_port, send.actions, send.frame)
+            codec.packet_out(send.in_port, send.actions, send.frame)
         log = punt.connections
         assert log.open <= OPEN and log.ended <= ENDED + PARTIAL
         assert punt.waiting_bytes <= 2 * WAITING_BYTES

@@ -8,15 +8,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
-from portlb_app import compiler, events, topology
+from portlb_app import compiler, topology
 from portlb_app.config import Config, Link, Switch, load
-from portlb_app.etag import ANY, Precondition
-from portlb_app.events import Answer, Log, ReadState
-from portlb_app.messages import Port
+from portlb_app.config.etag import ANY, Precondition
 from portlb_app.openflow import SwitchState
-from portlb_app.plan import Plan
-from portlb_app.reconciler import Reconciler
-from portlb_app.tables import Compiled, Tables, Target
+from portlb_app.openflow.messages import Port
+from portlb_app.reconcile import events
+from portlb_app.reconcile.events import Answer, Log, ReadState
+from portlb_app.reconcile.plan import Plan
+from portlb_app.reconcile.reconciler import Reconciler
+from portlb_app.reconcile.tables import Compiled, Tables, Target
 
 
 @dataclass(frozen=True)

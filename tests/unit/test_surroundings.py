@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from mininet_topos.surroundings import environment
+from mininet_topos.demo.surroundings import environment
 
 
 def test_nothing_of_a_user_s_own_reaches_the_programs(tmp_path: Path) -> None:

@@ -1,0 +1,1 @@
+"""REST: requests to values. No sockets."""

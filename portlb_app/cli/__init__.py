@@ -1,0 +1,7 @@
+"""The ``portlb`` command."""
+
+from __future__ import annotations
+
+from portlb_app.cli.main import main
+
+__all__ = ["main"]

@@ -1,0 +1,7 @@
+"""``python -m portlb_app.cli`` is ``portlb``."""
+
+import sys
+
+from portlb_app.cli.main import main
+
+sys.exit(main())

@@ -1,0 +1,1 @@
+"""One file a table of the pipeline: the flows it gets."""

@@ -1,0 +1,111 @@
+"""ICMP: errors about a server's packets, to whom the VIP says (rows I2, I3); all other ICMP by its type (rows I1, E6).
+
+OpenFlow cannot match what an error quotes. Under ``replicate`` every server gets a copy: a host checks it against
+its own sockets (RFC 5927, 4), so a copy for the wrong host is harmless. Under ``owner`` the controller reads the quote.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import partial
+
+from portlb_app.compiler.place import Place
+from portlb_app.compiler.tables.pool import group
+from portlb_app.config import Address, IcmpErrors, IcmpPolicy, Vip
+from portlb_app.openflow import IN_PORT, Action, Flow, Group, Output, ToGroup, ToMeter, match
+from portlb_app.pipeline import (
+    DEFAULT,
+    ICMP,
+    Family,
+    Priority,
+    Reason,
+    answer_echo,
+    cookie,
+    family,
+    flow,
+    goto,
+    icmp_group,
+    punt,
+)
+
+_REASONS = {
+    IcmpErrors.OWNER: "an ICMP error about a server's packet: the owner of the quoted port gets it (I2, I3)",
+    IcmpErrors.REPLICATE: "an ICMP error about a server's packet: every server sees it, the one it quotes acts on it",
+    IcmpErrors.DEFAULT: "an ICMP error: the default server gets it",
+    IcmpErrors.DROP: "an ICMP error: drop",
+}
+
+
+def flows(place: Place) -> Iterator[Flow]:
+    """What the VIP says about errors, about other types, and about the rest."""
+    for address in place.vip.addresses:
+        ip = family(address)
+        for icmp_type in ip.errors:
+            yield flow(
+                ICMP,
+                Priority.SPECIFIC,
+                match(**place.seen, **ip.to(address), ip_proto=ip.icmp, **{ip.icmp_type: icmp_type}),
+                _target(place, ip),
+                cookie(Reason.ICMP_ERROR, place.number),
+                _REASONS[place.vip.icmp_errors],
+            )
+        mark = cookie(Reason.NO_PORTS, place.number)
+        for rule in place.vip.icmp_types:
+            if rule.version == ip.version:
+                yield flow(
+                    ICMP,
+                    Priority.SPECIFIC,
+                    match(**place.seen, **ip.to(address), ip_proto=ip.icmp, **{ip.icmp_type: rule.type}),
+                    _without_ports(place, address, rule.target),
+                    mark,
+                    "ICMP of a type that is somebody's (I1)",
+                )
+        yield flow(
+            ICMP,
+            Priority.GENERAL,
+            match(**place.seen, **ip.to(address), ip_proto=ip.icmp),
+            _without_ports(place, address, place.vip.icmp_rest),
+            mark,
+            "ICMP without a quote has no port to judge it by (I1, E6)",
+        )
+
+
+def groups(place: Place) -> Iterator[Group]:
+    """One select group per address, where ICMP is balanced: rows of all servers."""
+    names = tuple(server.name for server in place.every)
+    for address in place.vip.addresses:
+        ip = family(address)
+        if IcmpPolicy.BALANCE in icmp_targets(place.vip, ip):
+            yield group(place, icmp_group(place.pool_number, ip.version), names, partial(place.deliver, family=ip))
+
+
+def icmp_targets(vip: Vip, ip: Family) -> set[IcmpPolicy | str]:
+    """Everybody who gets ICMP of some type."""
+    return {rule.target for rule in vip.icmp_types if rule.version == ip.version} | {vip.icmp_rest}
+
+
+def _without_ports(place: Place, address: Address, target: IcmpPolicy | str) -> tuple[Action, ...]:
+    ip = family(address)
+    match target:
+        case IcmpPolicy.ANSWER:
+            return (*answer_echo(place.vip.mac, address), Output(IN_PORT))
+        case IcmpPolicy.BALANCE:
+            return (ToGroup(icmp_group(place.pool_number, ip.version)),)
+        case IcmpPolicy.DEFAULT:
+            return (goto(DEFAULT),)
+        case IcmpPolicy.DROP:
+            return ()
+        case _:
+            return place.deliver(target, ip)
+
+
+def _target(place: Place, ip: Family) -> tuple[Action, ...]:
+    match place.vip.icmp_errors:
+        case IcmpErrors.OWNER:
+            return punt(Reason.ICMP_ERROR, place.number)
+        case IcmpErrors.REPLICATE:  # every packet becomes as many as there are servers
+            return (ToMeter(place.meter(Reason.ICMP_ERROR)), *place.replicate(ip)) if place.servers else ()
+        case IcmpErrors.DEFAULT:
+            return (goto(DEFAULT),)
+        case IcmpErrors.DROP:
+            return ()

@@ -1,0 +1,109 @@
+"""LEGACY: a client without REDIRECT on a redirect port: the policy of that port decides (rows E3, E4).
+
+Packets other than a SYN follow the pool's rows under ``drop``: a plain client never gets that far, and a connection
+that opened with REDIRECT survives a path that clears the bit later.
+
+Where a port's signal is ``option``, a SYN without the bit may still ask for REDIRECT by its option, which no switch can
+match: the controller reads it (`punt`), and then either the pool's rows or the policy decide. Under ``balance`` and
+``pin`` the rows decide in both cases, so nothing need be read. On its way up it goes
+through a group that says which row it has, so that the controller can send it where the rows would, and where its
+connection's later packets go.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from portlb_app.compiler.place import Place
+from portlb_app.compiler.tables.pool import row_group
+from portlb_app.compiler.tables.quality import is_read, treat
+from portlb_app.compiler.tables.redirect import to_pool
+from portlb_app.config import Legacy, RedirectPort
+from portlb_app.openflow import IP_TCP, Action, Flow, Group, ToController, match
+from portlb_app.pipeline import (
+    ACK,
+    LEGACY,
+    PINNED,
+    SIGNAL,
+    SYN,
+    Family,
+    Priority,
+    Reason,
+    cookie,
+    family,
+    flow,
+    punt,
+    recall,
+    set_view,
+)
+
+_REASONS = {
+    Legacy.OWNER: "a plain client on a redirect port: the server that owns it as a service port (E3)",
+    Legacy.DEFAULT: "a plain client on a redirect port: the default server (E4)",
+    Legacy.BALANCE: "a plain client on a redirect port: the pool's rows, without memory (E4)",
+    Legacy.PIN: "a plain client on a redirect port: the server that is remembered, or a row's (E4)",
+    Legacy.DROP: "later packets of a connection opened with REDIRECT: the pool's rows",
+}
+
+
+def flows(place: Place) -> Iterator[Flow]:
+    """One flow per redirect port and address, and one more for SYNs under ``drop`` or with signal ``option``."""
+    for address in place.vip.addresses:
+        ip = family(address)
+        for pool in place.pools:
+            to_port = {**place.seen, **ip.to(address), "ip_proto": IP_TCP, "tcp_dst": pool.port}
+            mark = cookie(Reason.LEGACY, place.number, pool.port)
+            if reads_option(place, pool):
+                yield flow(
+                    LEGACY,
+                    Priority.EXCEPTION,
+                    match(**to_port, tcp_flags=(SYN, SYN | ACK)),
+                    punt(Reason.SIGNAL, place.number),
+                    cookie(Reason.SIGNAL, place.number, pool.port),
+                    "a SYN without the bit, on a port where the option says REDIRECT too: the controller reads it",
+                )
+                yield flow(
+                    SIGNAL,
+                    Priority.SPECIFIC,
+                    match(**to_port),
+                    (ToController(),),
+                    cookie(Reason.SIGNAL, place.number, pool.port),
+                    "such a SYN, and a register that says which row of the pool it has: up",
+                )
+            elif pool.legacy is Legacy.DROP:
+                yield flow(
+                    LEGACY,
+                    Priority.EXCEPTION,
+                    match(**to_port, tcp_flags=(SYN, SYN | ACK)),
+                    (),
+                    mark,
+                    "a plain client on a redirect port: drop (E4)",
+                )
+            yield flow(
+                LEGACY, Priority.SPECIFIC, match(**to_port), to_plain(place, pool, ip), mark, _REASONS[pool.legacy]
+            )
+
+
+def groups(place: Place) -> Iterator[Group]:
+    """The group that tells rows, where a SYN is handed up with its row."""
+    if any(reads_option(place, pool) for pool in place.pools):
+        yield row_group()
+
+
+def reads_option(place: Place, pool: RedirectPort) -> bool:
+    """Whether the controller reads SYNs without the bit: if it has a server to send those to that ask by the option."""
+    return is_read(pool) and bool(place.reachable(pool.servers))
+
+
+def to_plain(place: Place, pool: RedirectPort, ip: Family) -> tuple[Action, ...]:
+    """The actions for a plain client's packet to a redirect port; under ``drop``: for one that is no SYN."""
+    treated = treat(place, "redirect", pool.port, pool.quality)
+    if pool.legacy is Legacy.OWNER:
+        return (*treated, *place.deliver(place.owners[pool.port], ip))
+    if pool.legacy is Legacy.DEFAULT:
+        assert place.vip.default_server, "a configuration without one was refused"
+        return (*treated, *place.deliver(place.vip.default_server, ip))
+    if pool.legacy is Legacy.PIN:
+        in_view = () if place.view is None else (set_view(place.view),)  # none where the controller sends it
+        return (*treated, *in_view, recall(place.number, PINNED))
+    return to_pool(place, pool, ip)

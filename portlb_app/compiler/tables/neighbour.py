@@ -1,0 +1,352 @@
+"""NEIGHBOUR: ARP (RFC 826) and neighbour discovery (RFC 4861), and the fork between the directions.
+
+The switch itself answers who asks for the VIP, so a load balancer without servers answers too (row L5), and no server's
+answer can differ. Servers that share the VIP's address ask as the VIP; the answers go to every one of them, because
+nothing in them tells who asked. Servers with addresses of their own are asked, and answered, by themselves. No server's
+question reaches another, but for those that have further addresses to talk with one another (row N4).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from portlb_app.compiler.place import Place
+from portlb_app.compiler.tables import log
+from portlb_app.config import Address, Rewrite, Server
+from portlb_app.openflow import ETH_ARP, IN_PORT, IP_ICMPV6, Action, Flow, Match, Output, SetField, match
+from portlb_app.pipeline import (
+    ADVERTISE,
+    FAMILIES,
+    FRAGMENT,
+    LINK_GROUPS,
+    LINK_LOCAL,
+    MLD_QUERY,
+    ND_ADVERTISE,
+    ND_HOPS,
+    ND_OTHERS,
+    ND_SOLICIT,
+    NEIGHBOUR,
+    PEER,
+    SERVICE,
+    SHARE,
+    UPSTREAM,
+    Family,
+    Priority,
+    Reason,
+    Side,
+    answer_arp,
+    answer_nd,
+    cookie,
+    family,
+    flow,
+    goto,
+    punt,
+)
+
+_ASKS = "a server or router asks and answers by addresses of its own"
+_ASKED = "a question or an answer to an address of a server or router of its own"
+_ICMPV6 = {"eth_type": FAMILIES[6].eth_type, "ip_proto": IP_ICMPV6}
+
+
+def flows(place: Place) -> Iterator[Flow]:
+    """ARP and neighbour discovery both ways, then IP to the VIP on its way down and from the servers on its way up."""
+    for address in place.vip.addresses:
+        if place.is_entrance:
+            yield from answers(address, place.vip.mac, place.number, {"reg0": Side.NETWORK})
+        yield from (_arp_to_all if address.version == 4 else _nd_to_all)(place, address)
+        for down in place.from_clients:
+            yield flow(
+                NEIGHBOUR,
+                Priority.GENERAL,
+                match(**down, **family(address).to(address)),
+                log.seen(place, (goto(FRAGMENT),)) if down["reg0"] is Side.NETWORK else (goto(FRAGMENT),),
+                cookie(Reason.TO_VIP, place.number),
+                "IP to the VIP",
+            )
+        yield from _named(place, address)
+        for server in place.servers:
+            if place.vip.rewrite is Rewrite.ADDRESS:
+                yield from _own(place, server, address)
+            elif place.vip.rewrite is Rewrite.MAC and address.version == 6 and not place.is_one_armed(server):
+                yield from _asked_nd(place, server, [])  # with the VIP on its loopback, a kernel is link-local
+        for server in place.attached:
+            if place.vip.rewrite is not Rewrite.ADDRESS and not place.is_one_armed(server):
+                yield from (_asks_arp if address.version == 4 else _asks_nd)(place, server, address)
+    if place.vip.rewrite is Rewrite.NOTHING:
+        for server in place.attached:
+            yield from _peers(place, server)
+    for version in _versions(place):
+        yield from _rest(FAMILIES[version])
+
+
+def _named(place: Place, vip: Address) -> Iterator[Flow]:
+    """A service address is answered for as the VIP is; what comes to it goes to SERVICE, fragments as well (X1)."""
+    ip, mark = family(vip), cookie(Reason.NAMED, place.number)
+    to_service = log.seen(place, (goto(SERVICE),))
+    for server in place.servers:
+        for address in server.service_addresses:
+            if address.version != ip.version:
+                continue
+            if place.is_entrance:
+                yield from answers(address, place.vip.mac, place.number, {"reg0": Side.NETWORK})
+            for down in place.from_clients:
+                to_address = match(**down, **ip.to(address))
+                actions = to_service if down["reg0"] is Side.NETWORK else (goto(SERVICE),)
+                yield flow(NEIGHBOUR, Priority.GENERAL, to_address, actions, mark, "IP to a service address (X1)")
+
+
+def _versions(place: Place) -> set[int]:
+    """The versions of IP that anybody here speaks."""
+    own = (address for server in place.attached for address in server.addresses)
+    return {address.version for address in (*place.vip.addresses, *own)}
+
+
+def _rest(ip: Family) -> Iterator[Flow]:
+    yield flow(
+        NEIGHBOUR,
+        Priority.GENERAL,
+        match(reg0=Side.SERVER, eth_type=ip.eth_type),
+        (goto(UPSTREAM),),
+        cookie(Reason.FROM_SERVER),
+        "IP from a server",
+    )
+    if ip.version == 4:
+        return
+    mark = cookie(Reason.NEIGHBOUR_DISCOVERY)
+    for icmpv6_type in (ND_SOLICIT, ND_ADVERTISE, *ND_OTHERS):
+        others = match(**_ICMPV6, icmpv6_type=icmpv6_type)
+        yield flow(NEIGHBOUR, Priority.SPECIFIC, others, (), mark, "neighbour discovery that nobody here needs: drop")
+
+
+def answers(address: Address, mac: int, vip: int, asked: Mapping[str, int]) -> Iterator[Flow]:
+    """Who asks there for an address of a VIP, by its number, gets its MAC address."""
+    actions: tuple[Action, ...]
+    reason = "who asks for the VIP's MAC address gets it from the switch"
+    if address.version == 4:
+        question = match(**asked, eth_type=ETH_ARP, arp_op=1, arp_tpa=address)
+        actions, mark = (*answer_arp(mac, int(address)), Output(IN_PORT)), cookie(Reason.ANSWER_ARP, vip)
+    else:
+        question = match(**asked, **_ICMPV6, icmpv6_type=ND_SOLICIT, nd_target=address)
+        actions, mark = (*answer_nd(mac, int(address)), goto(ADVERTISE)), cookie(Reason.ANSWER_ND, vip)
+    yield flow(NEIGHBOUR, Priority.OVERRIDE, question, actions, mark, reason)
+
+
+def _sharing(place: Place) -> tuple[Server, ...]:
+    """The servers that ask as the VIP; those on the network side ask there."""
+    if place.vip.rewrite is Rewrite.ADDRESS:
+        return ()
+    return tuple(server for server in place.servers if not place.is_one_armed(server))
+
+
+def _share(place: Place, target_field: str | None) -> tuple[Action, ...]:
+    """Actions that bring an answer to every server that asks as the VIP; `target_field` has the asker's MAC address."""
+    sharing = _sharing(place)
+    actions: list[Action] = [*place.over_links(sharing)]
+    for server in sharing:
+        if server not in place.attached:
+            continue
+        if place.vip.rewrite is Rewrite.MAC:
+            actions.append(SetField("eth_dst", place.mac(server)))
+            if target_field is not None:
+                actions.append(SetField(target_field, place.mac(server)))
+        actions.append(place.output(server.name))
+    return tuple(actions)
+
+
+def _arp_to_all(place: Place, address: Address) -> Iterator[Flow]:
+    actions = _share(place, "arp_tha")
+    for down in place.from_clients if actions else ():
+        yield flow(
+            NEIGHBOUR,
+            _asked_priority(down),
+            match(**down, eth_type=ETH_ARP, arp_op=2, arp_tpa=address),
+            actions,
+            cookie(Reason.SHARE_ARP, place.number),
+            "an ARP answer for the VIP goes to every server: any of them may have asked",
+        )
+
+
+def _nd_to_all(place: Place, address: Address) -> Iterator[Flow]:
+    """In a table of its own, because a hop limit in NEIGHBOUR would make a datapath flow for every one there is."""
+    actions, mark = _share(place, None), cookie(Reason.SHARE_ARP, place.number)
+    for down in place.from_clients if actions else ():
+        advertised = {**down, **_ICMPV6, "icmpv6_type": ND_ADVERTISE, "ipv6_dst": int(address)}
+        reason = "an advertisement for the VIP goes to every server: any of them may have asked"
+        yield flow(NEIGHBOUR, _asked_priority(down), match(**advertised), (goto(SHARE),), mark, reason)
+        reason = "it comes from this link: to every server"
+        yield flow(SHARE, Priority.SPECIFIC, match(**advertised, nw_ttl=ND_HOPS), actions, mark, reason)
+
+
+def _asked_priority(down: Mapping[str, int]) -> Priority:
+    """On a link, what goes up by its sender's MAC address comes first (`transit`)."""
+    return Priority.PASSING if down["reg0"] is Side.LINK else Priority.EXCEPTION
+
+
+def _asks_arp(place: Place, server: Server, vip: Address) -> Iterator[Flow]:
+    mac = place.mac(server)
+    actions: tuple[Action, ...] = (Output(place.up),)
+    if mac != place.vip.mac:
+        actions = (SetField("eth_src", place.vip.mac), SetField("arp_sha", place.vip.mac), *actions)
+    yield flow(
+        NEIGHBOUR,
+        Priority.EXCEPTION,
+        match(
+            reg0=Side.SERVER,
+            in_port=server.connector.port,
+            eth_src=mac,
+            eth_type=ETH_ARP,
+            arp_op=1,
+            arp_spa=vip,
+            arp_sha=mac,
+        ),
+        actions,
+        cookie(Reason.SERVER_ARP, place.number),
+        "a server may ask for its clients' and gateways' MAC addresses, as the VIP only",
+    )
+
+
+def _asks_nd(place: Place, server: Server, vip: Address) -> Iterator[Flow]:
+    mac = place.mac(server)
+    actions: tuple[Action, ...] = (Output(place.up),)
+    if mac != place.vip.mac:
+        actions = (SetField("eth_src", place.vip.mac), SetField("nd_sll", place.vip.mac), *actions)
+    yield flow(
+        NEIGHBOUR,
+        Priority.EXCEPTION,
+        match(**_solicits(server.connector.port, mac), ipv6_src=vip),
+        actions,
+        cookie(Reason.SERVER_ARP, place.number),
+        "a server may ask for its clients' and gateways' MAC addresses, as the VIP only",
+    )
+    if mac != place.vip.mac:  # with the VIP on its loopback, a kernel asks by its link-local address
+        yield from _asks_own_nd(place, server, [])
+
+
+def _solicits(port: int, mac: int) -> dict[str, int]:
+    """The match of neighbour solicitations from a connector and a MAC address."""
+    return {
+        "reg0": Side.SERVER,
+        "in_port": port,
+        "eth_src": mac,
+        **_ICMPV6,
+        "icmpv6_type": ND_SOLICIT,
+        "nd_sll": mac,
+    }
+
+
+def query_flows(here: tuple[Place, ...]) -> Iterator[Flow]:
+    """Who asks which multicast groups have listeners is told so by the controller (`announce`)."""
+    if any(place.is_entrance and any(address.version == 6 for address in place.vip.addresses) for place in here):
+        query = match(reg0=Side.NETWORK, **_ICMPV6, ipv6_dst=LINK_GROUPS, icmpv6_type=MLD_QUERY)
+        reason = "a querier that asks who listens to which group: the VIPs listen to their solicited-node groups"
+        yield flow(NEIGHBOUR, Priority.SPECIFIC, query, punt(Reason.QUERY), cookie(Reason.QUERY), reason)
+
+
+def link_local_flows(here: tuple[Place, ...]) -> Iterator[Flow]:
+    """What servers that share a MAC address, of one VIP or of several, ask from a link-local address.
+
+    A kernel that checks whether a neighbour is still there asks so (RFC 4861, 7.3.3). What is asked about the
+    link-local address of a server with a MAC address of its own, to a group, reaches all of these: only it knows.
+    """
+    yield from _solicited_flows(here)
+    reason = "a server asks from a link-local address, with the MAC address it shares"
+    answered: dict[tuple[Priority, Match], set[int]] = {}
+    for place in here:
+        if place.vip.rewrite is not Rewrite.NOTHING or all(address.version == 4 for address in place.vip.addresses):
+            continue
+        mac = place.vip.mac
+        for server in place.attached:
+            asks = match(**_solicits(server.connector.port, mac), ipv6_src=LINK_LOCAL)
+            up = (Output(place.up),)
+            yield flow(NEIGHBOUR, Priority.EXCEPTION, asks, up, cookie(Reason.SERVER_ARP), reason)
+        for down in place.from_clients:
+            answer = match(**down, **_ICMPV6, eth_dst=mac, icmpv6_type=ND_ADVERTISE, ipv6_dst=LINK_LOCAL)
+            answered.setdefault((_asked_priority(down), answer), set()).update(place.port_of.values())
+    for (priority, answer), ports in answered.items():
+        to_all = tuple(Output(port) for port in sorted(ports))
+        if to_all:
+            yield flow(NEIGHBOUR, priority, answer, to_all, cookie(Reason.SHARE_ARP), reason)
+
+
+def _solicited_flows(here: tuple[Place, ...]) -> Iterator[Flow]:
+    questions: dict[Match, set[int]] = {}
+    for place in here:
+        if place.vip.rewrite is Rewrite.NOTHING or all(address.version == 4 for address in place.vip.addresses):
+            continue
+        asked = {place.port_of[server.name] for server in place.servers if not place.is_one_armed(server)}
+        for down in place.from_clients if asked else ():
+            about = match(**down, **_ICMPV6, ipv6_dst=LINK_GROUPS, icmpv6_type=ND_SOLICIT, nd_target=LINK_LOCAL)
+            questions.setdefault(about, set()).update(asked)
+    reason = "a question about a link-local address: every server that may have it"
+    for about, ports in questions.items():
+        to_all = tuple(Output(port) for port in sorted(ports))
+        yield flow(NEIGHBOUR, Priority.FLOODED, about, to_all, cookie(Reason.GATEWAY_ARP), reason)
+
+
+def _own(place: Place, server: Server, vip: Address) -> Iterator[Flow]:
+    """A server with an IP address of its own, or the router before it, asks and is asked.
+
+    Servers of several VIPs may be behind one router: then their flows are the same ones.
+    """
+    if place.is_one_armed(server):
+        return
+    names = [address for address in server.routers or server.addresses if address.version == vip.version]
+    if vip.version == 6:
+        yield from _asked_nd(place, server, names)
+        if server in place.attached:
+            yield from _asks_own_nd(place, server, names)
+        return
+    mac, port, mark = place.mac(server), place.port_of[server.name], cookie(Reason.GATEWAY_ARP)
+    for name in names:
+        if server in place.attached:
+            own = match(
+                reg0=Side.SERVER, in_port=port, eth_src=mac, eth_type=ETH_ARP, arp_spa=name, arp_sha=mac
+            )
+            yield flow(NEIGHBOUR, Priority.EXCEPTION, own, (Output(place.up),), mark, _ASKS)
+        for down in place.from_clients:
+            to_name = match(**down, eth_type=ETH_ARP, arp_tpa=name)
+            yield flow(NEIGHBOUR, _asked_priority(down), to_name, (Output(port),), mark, _ASKED)
+
+
+def _asks_own_nd(place: Place, server: Server, names: list[Address]) -> Iterator[Flow]:
+    """Neighbour discovery by addresses that only this server has, and link-local ones."""
+    mac, port, mark = place.mac(server), server.connector.port, cookie(Reason.GATEWAY_ARP)
+    sources: list[int | tuple[int, int]] = [*map(int, names), LINK_LOCAL]
+    for name in sources:
+        for own in _speaks_nd({"reg0": Side.SERVER, "in_port": port, "eth_src": mac}, name):
+            yield flow(NEIGHBOUR, Priority.EXCEPTION, own, (Output(place.up),), mark, _ASKS)
+
+
+def _asked_nd(place: Place, server: Server, names: list[Address]) -> Iterator[Flow]:
+    """What comes for these addresses, and for link-local ones to its MAC address."""
+    port, mark, by_mac = place.port_of[server.name], cookie(Reason.GATEWAY_ARP), {"eth_dst": place.mac(server)}
+    wanted: list[tuple[int | tuple[int, int], dict[str, int]]] = [(int(name), {}) for name in names]
+    for name, to in (*wanted, (LINK_LOCAL, by_mac)):
+        for down in place.from_clients:
+            priority = _asked_priority(down)
+            solicited = match(**down, **to, **_ICMPV6, icmpv6_type=ND_SOLICIT, nd_target=name)
+            yield flow(NEIGHBOUR, priority, solicited, (Output(port),), mark, _ASKED)
+            advertised = match(**down, **to, **_ICMPV6, icmpv6_type=ND_ADVERTISE, ipv6_dst=name)
+            yield flow(NEIGHBOUR, priority, advertised, (Output(port),), mark, _ASKED)
+
+
+def _speaks_nd(source: Mapping[str, int], name: int | tuple[int, int]) -> tuple[Match, Match]:
+    """Solicitations by an address (or some, with a mask), and advertisements of it and of no other one."""
+    kind: dict[str, int | tuple[int, int]] = {**source, **_ICMPV6, "ipv6_src": name}
+    return match(**kind, icmpv6_type=ND_SOLICIT), match(**kind, icmpv6_type=ND_ADVERTISE, nd_target=name)
+
+
+def _peers(place: Place, server: Server) -> Iterator[Flow]:
+    """A server with a further address may talk to the others of its kind (row N4)."""
+    for own in server.addresses:
+        assert server.mac is not None, "a configuration without one was refused"
+        source = {"reg0": Side.SERVER, "in_port": server.connector.port, "eth_src": server.mac}
+        mark, reason = cookie(Reason.PEER), "a server's further address asks and answers other servers"
+        if own.version == 4:
+            arp = match(**source, eth_type=ETH_ARP, arp_spa=own, arp_sha=server.mac)
+            yield flow(NEIGHBOUR, Priority.EXCEPTION, arp, (goto(PEER),), mark, reason)
+            continue
+        names: tuple[int | tuple[int, int], ...] = (int(own), LINK_LOCAL)
+        for name in names:
+            for nd in _speaks_nd(source, name):
+                yield flow(NEIGHBOUR, Priority.EXCEPTION, nd, (goto(PEER),), mark, reason)

@@ -1,0 +1,80 @@
+"""PINNED and PIN: a plain client's connection to a redirect port keeps its server, because conntrack remembers it.
+
+The one place where the switch has memory, for who asks for it (``legacy: pin``). LEGACY has conntrack look at every
+packet; PINNED finds the mark of the server that the connection is remembered with. Where there is none, the pool's
+slots decide, and PIN remembers what they decided, if the packet is a SYN. So is a SYN's decision renewed when the
+server it is remembered with has left the pool: a new connection from an old port is a new connection.
+
+The mark is a server's, and says nothing about where it is: one that moves to another connector keeps its connections,
+and of one that has left the configuration, the pool's slots take over. Only SYNs are remembered, so that a flood fills
+the table with entries that conntrack forgets first.
+
+Conntrack needs to see both directions, or a connection is half-open for it, and soon forgotten: UPSTREAM and `transit`
+show it what servers send from a pinned port.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from portlb_app.compiler.place import Place
+from portlb_app.compiler.tables.pool import group
+from portlb_app.config import Legacy, RedirectPort
+from portlb_app.openflow import IP_TCP, Flow, Group, ToGroup, match
+from portlb_app.pipeline import (
+    ACK,
+    PIN,
+    PINNED,
+    SYN,
+    Priority,
+    Reason,
+    cookie,
+    family,
+    flow,
+    look_up,
+    pin_group,
+    remember,
+    set_slot,
+)
+
+
+def flows(place: Place) -> Iterator[Flow]:
+    """Per pinned redirect port and address: a flow for connections not remembered, and a few for each server."""
+    for address in place.vip.addresses:
+        ip = family(address)
+        for pool in pinned(place):
+            mark = cookie(Reason.PIN, place.number, pool.port)
+            to_port = {**place.seen, **ip.to(address), "ip_proto": IP_TCP, "tcp_dst": pool.port}
+            decide = (ToGroup(pin_group(place.pool_number, pool.port, ip.version)),)
+            unknown = "a plain client's connection that is not remembered: the pool's slots"
+            yield flow(PINNED, Priority.GENERAL, match(**to_port), decide, mark, unknown)
+            opening = {"tcp_flags": (SYN, SYN | ACK)}
+            for server in place.servers:
+                remembered = match(**to_port, ct_mark=place.marks[server.name])
+                kept = "a connection that is remembered: its server"
+                yield flow(PINNED, Priority.SPECIFIC, remembered, place.deliver(server.name, ip), mark, kept)
+                if server.name not in pool.servers:
+                    again = match(**to_port, ct_mark=place.marks[server.name], **opening)
+                    anew = "a new connection from a port remembered with a server that has left the pool: the slots"
+                    yield flow(PINNED, Priority.EXCEPTION, again, decide, mark, anew)
+            for name in place.reachable(pool.servers):
+                decided, deliver = {**to_port, "reg1": place.marks[name]}, place.deliver(name, ip)
+                new = (remember(place.number, place.marks[name]), *deliver)
+                reason = "a slot has decided about a new connection: remember it, and deliver"
+                yield flow(PIN, Priority.EXCEPTION, match(**decided, **opening), new, mark, reason)
+                reason = "a slot has decided about a packet of an unknown connection: deliver"
+                yield flow(PIN, Priority.SPECIFIC, match(**decided), deliver, mark, reason)
+
+
+def groups(place: Place) -> Iterator[Group]:
+    """One select group per pinned redirect port and address: a slot names its server, and PIN remembers it."""
+    for address in place.vip.addresses:
+        ip = family(address)
+        for pool in pinned(place):
+            number = pin_group(place.pool_number, pool.port, ip.version)
+            yield group(place, number, pool.servers, lambda server: (set_slot(place.marks[server]), look_up(PIN)))
+
+
+def pinned(place: Place) -> tuple[RedirectPort, ...]:
+    """The redirect ports of a VIP whose plain clients' connections are remembered."""
+    return tuple(pool for pool in place.pools if pool.legacy is Legacy.PIN)

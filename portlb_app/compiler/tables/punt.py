@@ -1,0 +1,90 @@
+"""PUNT: what is handed up to the controller, and copies for its log, if a message has room for them.
+
+Flows that hand up write why, and about which VIP, into a register, look how large the frame is, and look in here. Open
+vSwitch puts the whole of a frame into a message whose length has 16 bits, and lets it wrap: what then follows would be
+read as OpenFlow. A frame that is too large is dropped here, and a meter counts it; a copy's original goes on.
+
+A meter for every reason and VIP comes before the controller. Open vSwitch has no "else" for a packet that a meter
+refuses. So what a table can decide is never handed up, such as a plain SYN under ``balance``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from portlb_app.compiler.place import Place
+from portlb_app.compiler.tables.fragment import is_handed_up
+from portlb_app.compiler.tables.legacy import reads_option
+from portlb_app.config import Forwarding, Fragments, IcmpErrors, Rewrite
+from portlb_app.openflow import IP_TCP, Action, CopyToController, Flow, Match, ToController, ToGroup, ToMeter, match
+from portlb_app.pipeline import (
+    COPIED,
+    FAMILIES,
+    HANDED_UP,
+    OF_ALL_VIPS,
+    PUNT,
+    ROW_GROUP,
+    TOO_LARGE,
+    TOO_LARGE_METER,
+    Priority,
+    Reason,
+    cookie,
+    family,
+    flow,
+    punt_key,
+)
+
+_UP, _COPY = "up to the controller, as far as its meter lets", "a copy to the controller, as far as its meter lets"
+
+
+def flows(place: Place) -> Iterator[Flow]:
+    """One flow for each reason for which something of the VIP may be handed up; for SYNs one for each port."""
+    reasons = tuple(_reasons(place))
+    for reason in reasons:
+        number = 0 if reason in OF_ALL_VIPS else place.number
+        up = _up(place, reason)
+        why = _COPY if reason in COPIED else _UP
+        yield _flow(match(reg3=punt_key(reason, number)), up, cookie(reason, number), why)
+    signals = [pool for pool in place.pools if reads_option(place, pool)]
+    for pool in signals:
+        for version in {address.version for address in place.vip.addresses}:
+            key = punt_key(Reason.SIGNAL, place.number)
+            segment = match(reg3=key, eth_type=FAMILIES[version].eth_type, ip_proto=IP_TCP, tcp_dst=pool.port)
+            up = (ToMeter(place.meter(Reason.SIGNAL, pool.port)), ToGroup(ROW_GROUP))
+            yield _flow(segment, up, cookie(Reason.SIGNAL, place.number, pool.port), "a SYN, with the row it has: up")
+    if reasons or signals:
+        bit = 1 << TOO_LARGE
+        yield flow(
+            PUNT,
+            Priority.EXCEPTION,
+            match(reg3=(bit, bit)),
+            (ToMeter(TOO_LARGE_METER.number),),
+            cookie(Reason.TOO_LARGE),
+            "no message to the controller has room for it: count it, and drop",
+        )
+
+
+def _flow(wanted: Match, actions: tuple[Action, ...], mark: int, reason: str) -> Flow:
+    return flow(PUNT, Priority.SPECIFIC, wanted, actions, mark, reason)
+
+
+def _up(place: Place, reason: Reason) -> tuple[Action, ...]:
+    meter = place.meter(reason)
+    return (CopyToController(meter),) if reason in COPIED else (ToMeter(meter), ToController())
+
+
+def _reasons(place: Place) -> Iterator[Reason]:
+    """Why packets of the VIP are handed up, SYNs apart."""
+    vip = place.vip
+    is_tracked = vip.fragments is Fragments.TRACK and place.datapath is Forwarding.USERSPACE
+    families = map(family, vip.addresses)
+    applies = {
+        Reason.ICMP_ERROR: vip.icmp_errors is IcmpErrors.OWNER,
+        Reason.FRAGMENT: any(is_handed_up(place, ip) for ip in families),
+        Reason.SERVER_ICMP: vip.rewrite is Rewrite.ADDRESS,
+        Reason.SERVER_FRAGMENT: is_tracked and vip.rewrite is Rewrite.ADDRESS,
+        Reason.REFUSED: bool(place.attached),
+        Reason.QUERY: place.is_entrance and any(address.version == 6 for address in vip.addresses),
+        **dict.fromkeys(COPIED, vip.log),
+    }
+    yield from (reason for reason in HANDED_UP if applies.get(reason))

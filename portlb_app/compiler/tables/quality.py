@@ -1,0 +1,98 @@
+"""Quality of service: what a service's packets get on their way (row Q1).
+
+A client's packet passes the service's meter, if it has a rate, and is marked; a server's is marked. Queues are those of
+the port a packet leaves by, as somebody has set them up; Open vSwitch's userspace datapath has none.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterable, Iterator
+from typing import Any, Literal, TypeVar
+
+from portlb_app.compiler.place import Place
+from portlb_app.config import Config, Legacy, Quality, RedirectPort, Signal
+from portlb_app.openflow import Action, Meter, SetField, SetQueue, ToMeter
+from portlb_app.openflow.limits import METERS_OF_A_KIND
+from portlb_app.pipeline import HANDED_UP, OF_ALL_VIPS, TOO_LARGE_METER, Reason, punt_meter, rate_meter
+
+Kind = Literal["redirect", "service"]
+Service = tuple[str, int]
+"""A service of a VIP: the kind of port, and the port."""
+
+
+def treat(place: Place, kind: Kind, port: int, quality: Quality) -> tuple[Action, ...]:
+    """The actions for a client's packet of a service, before it is delivered."""
+    meter = place.rates.get((kind, port))
+    metered = () if meter is None else (ToMeter(meter.number),)
+    return (*metered, *mark(quality))
+
+
+def mark(quality: Quality) -> tuple[Action, ...]:
+    """The actions that mark a packet of a service, either way."""
+    actions: list[Action] = []
+    if quality.dscp is not None:
+        actions.append(SetField("ip_dscp", quality.dscp))
+    if quality.queue is not None:
+        actions.append(SetQueue(quality.queue))
+    return tuple(actions)
+
+
+def meters(config: Config) -> dict[str, dict[Service, Meter]]:
+    """The meters of all services with a rate, by VIP.
+
+    A number is made from the service, so that it stays when others go.
+    """
+    found: dict[str, dict[Service, Meter]] = {}
+    rates = {(vip, kind, port): rate for vip, kind, port, rate in rates_of(config)}
+    for (vip, kind, port), slot in slots(rates).items():
+        found.setdefault(vip, {})[kind, port] = rate_meter(slot, rates[vip, kind, port])
+    return found
+
+
+def punt_meters(config: Config) -> dict[tuple[Reason, str, int], Meter]:
+    """The meters of what may be handed up, by reason, VIP and port (0 but for SYNs); one is of what is too large."""
+    names = [(vip.name, 0) for vip in config.vips]
+    ports = [(vip.name, pool.port) for vip in config.vips for pool in vip.redirect_ports if is_read(pool)]
+    found = {(Reason.TOO_LARGE, "", 0): TOO_LARGE_METER}
+    for reason in HANDED_UP:
+        metered = [("", 0)] if reason in OF_ALL_VIPS else ports if reason is Reason.SIGNAL else names
+        found.update({(reason, *key): punt_meter(reason, slot) for key, slot in slots(metered).items()})
+    return found
+
+
+def is_read(pool: RedirectPort) -> bool:
+    """Whether the controller reads SYNs without the bit: not where the pool's rows decide, whatever it finds."""
+    return pool.signal is Signal.OPTION and pool.legacy not in (Legacy.BALANCE, Legacy.PIN)
+
+
+Key = TypeVar("Key", bound=tuple[Any, ...])
+
+
+def slots(keys: Iterable[Key]) -> dict[Key, int]:
+    """A slot among the meters of a kind for each key; ValueError for more keys than slots.
+
+    It is made from the key, so that it stays when others come and go. Of keys whose slots meet the later in order takes
+    the next free one, and may change its slot when the other goes: a meter remembers nothing but the last second.
+    """
+    taken: dict[int, Key] = {}
+    for key in sorted(keys):
+        if len(taken) == METERS_OF_A_KIND:
+            raise ValueError(f"there are {METERS_OF_A_KIND} meters of a kind")
+        slot = zlib.crc32("/".join(map(str, key)).encode()) % METERS_OF_A_KIND
+        while slot in taken:
+            slot = (slot + 1) % METERS_OF_A_KIND
+        taken[slot] = key
+    return {key: slot for slot, key in taken.items()}
+
+
+def rates_of(config: Config) -> Iterator[tuple[str, Kind, int, int]]:
+    """VIP, kind of port, port, and rate."""
+    for vip in config.vips:
+        for pool in vip.redirect_ports:
+            if pool.quality.rate is not None:
+                yield vip.name, "redirect", pool.port, pool.quality.rate
+    for server in config.servers:
+        for owned in server.service_ports:
+            if owned.quality.rate is not None:
+                yield server.vip, "service", owned.port, owned.quality.rate

@@ -1,0 +1,93 @@
+"""REDIRECT: a redirect port's pool decides, by the rows of its group (rows U2, E2).
+
+TCP comes here with the REDIRECT bit: a client that can be redirected. It sets the bit on its SYN and, where the server
+did not redirect it, on every packet of the connection: those stay on the rows whatever LEGACY does with plain clients.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import partial
+
+from portlb_app.compiler.place import Place
+from portlb_app.compiler.tables.pool import group
+from portlb_app.compiler.tables.quality import treat
+from portlb_app.config import Address, DefaultFor, RedirectPort
+from portlb_app.openflow import IP_SCTP, IP_TCP, IP_UDP, Action, Flow, Group, ToGroup, match
+from portlb_app.pipeline import (
+    REDIRECT,
+    REDIRECT_BIT,
+    Family,
+    Priority,
+    Reason,
+    cookie,
+    family,
+    flow,
+    pool_group,
+)
+
+
+def flows(place: Place) -> Iterator[Flow]:
+    """One flow per redirect port, transport and address, and one for what such clients may not have."""
+    for address in place.vip.addresses:
+        yield from _to_pools(place, address)
+        if place.vip.default_for is not DefaultFor.UNKNOWN_PORTS:
+            yield flow(
+                REDIRECT,
+                Priority.GENERAL,
+                match(**family(address).to(address), ip_proto=IP_TCP, tcp_flags=(REDIRECT_BIT, REDIRECT_BIT)),
+                (),
+                cookie(Reason.DEFAULT, place.number),
+                "an unknown port, and the default server is for clients without REDIRECT only: drop (E5)",
+            )
+
+
+def _to_pools(place: Place, address: Address) -> Iterator[Flow]:
+    ip = family(address)
+    to_address = {**place.seen, **ip.to(address)}
+    for pool in place.pools:
+        mark = cookie(Reason.REDIRECT, place.number, pool.port)
+        yield flow(
+            REDIRECT,
+            Priority.SPECIFIC,
+            match(**to_address, ip_proto=IP_TCP, tcp_dst=pool.port, tcp_flags=(REDIRECT_BIT, REDIRECT_BIT)),
+            to_pool(place, pool, ip),
+            mark,
+            "a client that can be redirected, on a redirect port: any server of the pool (E2)",
+        )
+        yield flow(
+            REDIRECT,
+            Priority.SPECIFIC,
+            match(**to_address, ip_proto=IP_UDP, udp_dst=pool.port),
+            to_pool(place, pool, ip),
+            mark,
+            "UDP to a redirect port: any server of the pool (U2)",
+        )
+        yield flow(
+            REDIRECT,
+            Priority.SPECIFIC,
+            match(**to_address, ip_proto=IP_SCTP, sctp_dst=pool.port),
+            to_pool(place, pool, ip),
+            mark,
+            "SCTP to a redirect port: the server of the pool whose row the association has (X4)",
+        )
+
+
+def groups(place: Place) -> Iterator[Group]:
+    """One select group per redirect port and version of IP: its rows as buckets of equal weight."""
+    for address in place.vip.addresses:
+        ip = family(address)
+        for pool in place.pools:
+            number = pool_group(place.pool_number, pool.port, ip.version)
+            yield group(place, number, pool.servers, partial(place.deliver, family=ip))
+
+
+def to_pool(place: Place, pool: RedirectPort, ip: Family) -> tuple[Action, ...]:
+    """The actions that let the pool's rows decide."""
+    by_rows = ToGroup(pool_group(place.pool_number, pool.port, ip.version))
+    return (*treat(place, "redirect", pool.port, pool.quality), by_rows)
+
+
+def to_row(place: Place, pool: RedirectPort, ip: Family, row: int) -> tuple[Action, ...]:
+    """The actions of one of these rows (from 0), for a packet whose row is known; the pool must have a server."""
+    return (*treat(place, "redirect", pool.port, pool.quality), *place.deliver(place.rows(pool.servers)[row], ip))

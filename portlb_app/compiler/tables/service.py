@@ -1,0 +1,103 @@
+"""SERVICE: a service port names its server, for TCP, UDP and SCTP alike (rows U1, E1, D1, X4).
+
+So does a service address, or a service MAC address, and then no port is looked at (rows X1, X2). Whether a service
+label does (row X3) is for LABEL to say: a look-up by the label makes a datapath flow per label, and every connection
+has one. So only packets with CONFIRM go there, which agents set as long as they go by a label.
+
+A port that is a redirect port too belongs to its owner only for plain TCP clients, which LEGACY decides (row E3); UDP
+and SCTP have no REDIRECT bit, and there a service port comes first, as the source has it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from portlb_app.compiler.place import Place
+from portlb_app.compiler.tables.quality import treat
+from portlb_app.config import Address
+from portlb_app.openflow import IP_TCP, Action, Flow, match
+from portlb_app.pipeline import (
+    CONFIRM_BIT,
+    LABEL,
+    SERVICE,
+    SYN,
+    TRANSPORTS,
+    Priority,
+    Reason,
+    cookie,
+    family,
+    flow,
+    goto,
+)
+
+
+def flows(place: Place) -> Iterator[Flow]:
+    """One flow per service port, transport and address, at an entrance also for servers that cannot be reached; one per
+    other name of a server.
+    """
+    shared = {pool.port for pool in place.vip.redirect_ports}
+    for address in place.vip.addresses:
+        yield from _named(place, address)
+        ip = family(address)
+        for server in place.every if place.is_entrance else place.servers:
+            delivered = place.deliver(server.name, ip)
+            ports = tuple(
+                (
+                    owned.port,
+                    owned.port in shared,
+                    (*treat(place, "service", owned.port, owned.quality), *delivered) if delivered else (),
+                )
+                for owned in server.service_ports
+            )
+            yield from place.memo.get(_owned, place.number, address, ports)
+
+
+def _owned(number: int, vip: Address, ports: tuple[tuple[int, bool, tuple[Action, ...]], ...]) -> tuple[Flow, ...]:
+    """The flows of one server: its service ports, each with whether it is shared, and what is done with packets."""
+    ip = family(vip)
+    return tuple(
+        flow(
+            SERVICE,
+            Priority.SPECIFIC,
+            match(**ip.to(vip), ip_proto=protocol, **{f"{name}_dst": port}),
+            actions,
+            cookie(Reason.SERVICE, number, port),
+            "a service port: its one owner gets it (U1, E1, D1, X4)",
+        )
+        for port, is_shared, actions in ports
+        for name, protocol in TRANSPORTS
+        if protocol != IP_TCP or not is_shared
+    )
+
+
+def _named(place: Place, vip: Address) -> Iterator[Flow]:
+    ip, mark = family(vip), cookie(Reason.NAMED, place.number)
+    for server in place.servers:
+        for address in server.service_addresses:
+            if address.version == ip.version:
+                yield flow(
+                    SERVICE,
+                    Priority.SPECIFIC,
+                    match(**ip.to(address)),
+                    place.deliver_as_named(server.name, ip),
+                    mark,
+                    "a service address: its server (X1)",
+                )
+        if server.service_mac is not None:
+            yield flow(
+                SERVICE,
+                Priority.OVERRIDE,  # whatever the port
+                match(eth_dst=server.service_mac, **ip.to(vip), ip_proto=IP_TCP),
+                (place.output(server.name),),
+                mark,
+                "a service MAC address: its server (X2)",
+            )
+    if ip.version == 6 and any(server.service_label is not None for server in place.servers):
+        yield flow(
+            SERVICE,
+            Priority.GENERAL,
+            match(**ip.to(vip), ip_proto=IP_TCP, tcp_flags=(CONFIRM_BIT, CONFIRM_BIT | SYN)),
+            (goto(LABEL),),
+            mark,
+            "a connection that may go by a service label (X3)",
+        )

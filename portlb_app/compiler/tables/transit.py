@@ -1,0 +1,80 @@
+"""Between switches: what comes over a link from another switch of ours goes on as it is (rows T1 to T3).
+
+Flows of NEIGHBOUR. On its way up a packet is known by its source MAC address, which the server's own switch has checked
+or written: the VIP's, or a server's that speaks by addresses of its own. So none with such an address may come from the
+network side. A server's further address (row N4) is looked for on the way up, and at an entrance at last; a packet for
+one that nobody has ends there.
+
+Packets on their way down meet the same tables as at an entrance, but for what an entrance does once and for all:
+answers to who asks for the VIP, the log, services' rates.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from portlb_app.compiler.place import Place
+from portlb_app.compiler.tables.peer import addressed
+from portlb_app.compiler.tables.pin import pinned
+from portlb_app.config import Rewrite, Server
+from portlb_app.openflow import IP_TCP, Action, Flow, Output, match
+from portlb_app.pipeline import NEIGHBOUR, Priority, Reason, Side, cookie, family, flow, follow
+
+
+def flows(place: Place) -> Iterator[Flow]:
+    """Nothing where there is but one switch."""
+    if not place.is_linked:
+        return
+    is_peers = place.vip.rewrite is Rewrite.NOTHING
+    if place.is_entrance:
+        yield _forged(place.vip.mac)
+        for mac in (mac for server in place.every if server not in place.attached for mac in _macs(server)):
+            yield _forged(mac)
+    if place.rising:
+        yield _up(place.vip.mac, Priority.FIRST, place.up)
+        yield from _tracked(place)
+    for server in place.rising:
+        if server.service_mac is not None:
+            yield _up(server.service_mac, Priority.FIRST, place.up)
+        if server.mac is not None and not is_peers:
+            yield _up(server.mac, Priority.FIRST, place.up)
+        elif server.mac is not None:
+            yield _up(server.mac, Priority.EXCEPTION, None if place.network is not None else place.up)
+    for server in place.servers if is_peers else ():
+        for _, wanted in addressed(server):
+            yield flow(
+                NEIGHBOUR,
+                Priority.OVERRIDE,
+                match(reg0=Side.LINK, **wanted),
+                (Output(place.port_of[server.name]),),
+                cookie(Reason.PEER),
+                "over a link, to a server's further address (N4)",
+            )
+
+
+def _macs(server: Server) -> Iterator[int]:
+    """The MAC addresses that only this server sends from."""
+    yield from (mac for mac in (server.mac, server.service_mac) if mac is not None)
+
+
+def _up(mac: int, priority: Priority, port: int | None) -> Flow:
+    actions = () if port is None else (Output(port),)
+    reason = "from a server below, on its way up" if actions else "from a further address to one that nobody has: drop"
+    return flow(NEIGHBOUR, priority, match(reg0=Side.LINK, eth_src=mac), actions, cookie(Reason.TRANSIT), reason)
+
+
+def _tracked(place: Place) -> Iterator[Flow]:
+    """What conntrack has to see where connections are remembered (`pin`): TCP of the VIP's on its way up."""
+    for address in place.vip.addresses if pinned(place) else ():
+        source = match(reg0=Side.LINK, eth_src=place.vip.mac, **family(address).by(address), ip_proto=IP_TCP)
+        actions = (follow(place.number), Output(place.up))
+        reason = "from a server below, on its way up, of a VIP that remembers connections"
+        yield flow(NEIGHBOUR, Priority.TRACKED, source, actions, cookie(Reason.TRANSIT, place.number), reason)
+
+
+def _forged(mac: int) -> Flow:
+    reason = "from the network, as if a server had sent it: what another entrance sent, or a forger: drop"
+    actions: tuple[Action, ...] = ()
+    return flow(
+        NEIGHBOUR, Priority.FIRST, match(reg0=Side.NETWORK, eth_src=mac), actions, cookie(Reason.TRANSIT), reason
+    )

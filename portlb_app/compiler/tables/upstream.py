@@ -1,0 +1,239 @@
+"""UPSTREAM: from the servers to the network, as the VIP, if it is theirs to send.
+
+A server may only send as its VIP (or as itself, where that is rewritten), with the MAC address it has, from ports it
+owns (service ports), shares (redirect ports of its pools) or answers for (a redirect port whose plain clients it
+gets). The default server may use every port that nobody has. From its service address a server may send what it likes,
+and from its service MAC address TCP from those ports (rows X1, X2). Fragments show no port, so they pass from every
+server of the VIP.
+
+Where addresses are rewritten, two things are more than the switch can rewrite, and go by way of the controller
+(`punt`): ICMP errors, which quote an address the client never saw, and IPv4 fragments (`Place.spoils_fragments`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from portlb_app.compiler.place import Place, without
+from portlb_app.compiler.tables import log
+from portlb_app.compiler.tables.icmp import icmp_targets
+from portlb_app.compiler.tables.pin import pinned
+from portlb_app.compiler.tables.quality import mark
+from portlb_app.config import Fragments, IcmpPolicy, Legacy, Quality, Rewrite, Server
+from portlb_app.openflow import IP_TCP, Action, Flow, match
+from portlb_app.pipeline import (
+    FRAGMENTS,
+    PEER,
+    TRANSPORTS,
+    UPSTREAM,
+    Family,
+    Priority,
+    Reason,
+    cookie,
+    family,
+    flow,
+    follow,
+    goto,
+    punt,
+)
+
+
+def flows(place: Place) -> Iterator[Flow]:
+    """Per server and address its ports, its ICMP and its fragments; for the default server the ports of nobody."""
+    for address in place.vip.addresses:
+        ip = family(address)
+        for server in place.attached:
+            if place.is_one_armed(server) and place.vip.gateway is None:
+                continue  # it answers its clients itself
+            yield from _from_server(place, server, ip)
+            yield from _as_named(place, server, ip)
+            if server.name == place.vip.default_server:
+                yield from _foreign(place, server, ip)
+    for server in place.attached:
+        if place.vip.rewrite is Rewrite.NOTHING:
+            yield from _to_peers(place, server)
+
+
+def _from_server(place: Place, server: Server, ip: Family) -> Iterator[Flow]:
+    source = {
+        "in_port": server.connector.port,
+        "eth_src": place.mac(server),
+        **ip.by(place.source(server, ip)),
+    }
+    if place.is_one_armed(server):
+        source["eth_dst"] = place.vip.mac  # and not what a learning switch floods
+    up = log.seen(place, place.ascend(server, ip))
+    followed = (*up[:-1], follow(place.number), up[-1])
+    pinned_ports = {pool.port for pool in pinned(place)}
+    owned = {each.port: each.quality for each in server.service_ports}
+    any_transport = _ports(place, server)
+    answering = tuple(
+        (
+            *(port, (*mark(shared), *(followed if port in pinned_ports else up))),
+            (*mark(owned.get(port, shared)), *up) if port in any_transport else None,  # as on the way down
+        )
+        for port, shared in (any_transport | _tcp_ports(place, server)).items()
+    )
+    yield from place.memo.get(_from_ports, place.number, tuple(source.items()), answering)
+    for icmp_type in ip.from_servers:
+        yield flow(
+            UPSTREAM,
+            Priority.EXCEPTION,
+            match(**source, ip_proto=ip.icmp, **{ip.icmp_type: icmp_type}),
+            punt(Reason.SERVER_ICMP) if icmp_type in ip.errors and place.vip.rewrite is Rewrite.ADDRESS else up,
+            cookie(Reason.SERVER_ICMP, place.number),
+            "a server's ICMP errors and answers to pings",
+        )
+    targets = icmp_targets(place.vip, ip)
+    if server.name in targets or IcmpPolicy.BALANCE in targets:
+        yield flow(
+            UPSTREAM,
+            Priority.GENERAL,
+            match(**source, ip_proto=ip.icmp),
+            up,
+            cookie(Reason.SERVER_ICMP, place.number),
+            "a server that gets ICMP of some type answers it (I1)",
+        )
+    if place.vip.rewrite is Rewrite.ADDRESS:
+        for router in server.routers:
+            if router.version == ip.version:
+                yield from _router_errors(source | ip.by(router), ip)
+    for part in FRAGMENTS:
+        yield flow(
+            UPSTREAM,
+            Priority.OVERRIDE,  # a fragment's ICMP type reads as 0
+            match(**source, ip_frag=part),
+            _fragments(place, ip, up),
+            cookie(Reason.SERVER_FRAGMENT, place.number),
+            "a server's fragments: they show no port",
+        )
+    if server.name == place.vip.default_server:
+        yield flow(
+            UPSTREAM,
+            Priority.GENERAL,
+            match(**source),
+            up,
+            cookie(Reason.UNKNOWN_PORT, place.number),
+            "the default server answers from ports nobody has",
+        )
+
+
+def _from_ports(
+    number: int,
+    source: tuple[tuple[str, int], ...],
+    ports: tuple[tuple[int, tuple[Action, ...], tuple[Action, ...] | None], ...],
+) -> tuple[Flow, ...]:
+    """The ports of one server, each with what is done with TCP, and with other transports (None: it has only TCP)."""
+    return tuple(
+        flow(
+            UPSTREAM,
+            Priority.EXCEPTION,
+            match(**dict(source), ip_proto=protocol, **{f"{name}_src": port}),
+            actions,
+            cookie(Reason.OWN_PORT, number, port),
+            "a server answers from a port it owns or shares",
+        )
+        for port, of_tcp, of_others in ports
+        for name, protocol in TRANSPORTS
+        if (actions := of_tcp if protocol == IP_TCP else of_others) is not None
+    )
+
+
+def _as_named(place: Place, server: Server, ip: Family) -> Iterator[Flow]:
+    """From what names a server beside its ports, and nobody else."""
+    source = {"in_port": server.connector.port}
+    if place.is_one_armed(server):
+        source["eth_dst"] = place.vip.mac
+    mark_named = cookie(Reason.NAMED, place.number)
+    for address in server.service_addresses:
+        if address.version == ip.version:
+            yield flow(
+                UPSTREAM,
+                Priority.EXCEPTION,
+                match(**source, eth_src=place.mac(server), **ip.by(address)),
+                log.seen(place, place.ascend_as_named(server, ip)),
+                mark_named,
+                "a server answers from its service address (X1)",
+            )
+    if server.service_mac is None:
+        return
+    source |= {"eth_src": server.service_mac, **ip.by(place.source(server, ip))}
+    up = log.seen(place, without(place.ascend(server, ip), "eth_src"))
+    for port in _ports(place, server) | _tcp_ports(place, server):
+        yield flow(
+            UPSTREAM,
+            Priority.EXCEPTION,
+            match(**source, ip_proto=IP_TCP, tcp_src=port),
+            up,
+            mark_named,
+            "a server answers from its service MAC address (X2)",
+        )
+
+
+def _router_errors(source: dict[str, int], ip: Family) -> Iterator[Flow]:
+    """A router before servers, of one VIP or of several, may report errors about clients' packets to them (N1)."""
+    for icmp_type in ip.errors:
+        yield flow(
+            UPSTREAM,
+            Priority.EXCEPTION,
+            match(**source, ip_proto=ip.icmp, **{ip.icmp_type: icmp_type}),
+            punt(Reason.SERVER_ICMP),
+            cookie(Reason.SERVER_ICMP),
+            "a router's ICMP errors about packets to the servers behind it",
+        )
+
+
+def _fragments(place: Place, ip: Family, up: tuple[Action, ...]) -> tuple[Action, ...]:
+    if not place.spoils_fragments(ip):
+        return up
+    return punt(Reason.SERVER_FRAGMENT, place.number) if place.vip.fragments is Fragments.TRACK else ()
+
+
+def _foreign(place: Place, default: Server, ip: Family) -> Iterator[Flow]:
+    """What the default server may not answer from, though it may from the ports of nobody."""
+    source = ip.by(place.source(default, ip))
+    for port in set(place.owners) | {pool.port for pool in place.vip.redirect_ports}:
+        for name, protocol in TRANSPORTS:
+            yield flow(
+                UPSTREAM,
+                Priority.SPECIFIC,
+                match(**source, ip_proto=protocol, **{f"{name}_src": port}),
+                (),
+                cookie(Reason.FOREIGN_PORT, place.number, port),
+                "a known port, and not this server's: drop",
+            )
+
+
+def _to_peers(place: Place, server: Server) -> Iterator[Flow]:
+    for own in server.addresses:
+        assert server.mac is not None, "a configuration without one was refused"
+        yield flow(
+            UPSTREAM,
+            Priority.EXCEPTION,
+            match(in_port=server.connector.port, eth_src=server.mac, **family(own).by(own)),
+            (goto(PEER),),
+            cookie(Reason.PEER),
+            "a server's further address talks to other servers (N4)",
+        )
+
+
+def _ports(place: Place, server: Server) -> dict[int, Quality]:
+    """The ports a server answers from, each as the shared one if it is owned and shared."""
+    ports = {owned.port: owned.quality for owned in server.service_ports}
+    ports.update({pool.port: pool.quality for pool in place.vip.redirect_ports if server.name in pool.servers})
+    return ports
+
+
+def _tcp_ports(place: Place, server: Server) -> dict[int, Quality]:
+    """The shared ports from which it answers TCP, too, without being in their pools.
+
+    It may be the default server for plain clients; and a connection may outlive its server's time in the pool where it
+    is remembered, or named by a MAC address or label.
+    """
+    is_named = server.service_mac is not None or server.service_label is not None
+    is_default = server.name == place.vip.default_server
+    return {
+        pool.port: pool.quality
+        for pool in place.vip.redirect_ports
+        if is_named or pool.legacy is Legacy.PIN or (pool.legacy is Legacy.DEFAULT and is_default)
+    }

@@ -1,0 +1,1 @@
+"""Composition: the Ryu application, HTTP server, clock and signals."""

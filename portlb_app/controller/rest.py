@@ -1,0 +1,103 @@
+"""HTTP on one side, `api` on the other: nothing is decided here.
+
+Served by eventlet's WSGI server, which Ryu brings along, behind what `http_server` does for it. Ryu's own router is not
+used: it answers a path that is not UTF-8 with a trace, and a body without a length as if there were none.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Any
+
+from portlb_app.api import resources
+from portlb_app.api.request_head import BadRequest
+from portlb_app.controller.app import Controller
+from portlb_app.controller.http_clients import Listener
+from portlb_app.controller.http_server import phrase, serve
+
+PROPOSALS = 8
+"""Configurations proposed at a time; each holds a connection until it is known what became of it."""
+
+_LOG = logging.getLogger("portlb.rest")
+
+
+class Rest:
+    """The REST interface on one TCP port of loopback."""
+
+    def __init__(self, host: str, port: int) -> None:
+        """Listen at once, so that a port in use is found at once: OSError."""
+        self._listener = Listener(host, port)
+        self._encoded = ("", b"")
+        self._proposals = 0
+
+    @property
+    def port(self) -> int:
+        """The TCP port it listens on."""
+        return int(self._listener.getsockname()[1])
+
+    @property
+    def is_waited_for(self) -> bool:
+        """Whether somebody waits to hear what became of a configuration."""
+        return self._proposals > 0 or self._listener.is_answering
+
+    def serve(self, controller: Controller) -> None:
+        """Answer requests about `controller` for ever."""
+
+        def application(environ: dict[str, Any], start_response: Callable[..., object]) -> list[bytes]:
+            response = self._answer(controller, environ)
+            body = self._encode(response.body)
+            headers = resources.headers(response)
+            if response.status != 304:
+                headers["Content-Length"] = str(len(body))
+            start_response(f"{response.status} {phrase(response.status)}", list(headers.items()))
+            return [] if environ["REQUEST_METHOD"] == "HEAD" else [body]
+
+        serve(self._listener, application)
+
+    def _encode(self, text: str) -> bytes:
+        """A text's bytes, which are the same value for all who read the same configuration slowly."""
+        if text is not self._encoded[0]:
+            self._encoded = text, text.encode()
+        return self._encoded[1]
+
+    def _answer(self, controller: Controller, environ: dict[str, Any]) -> resources.Response:
+        """The answer to one request (PEP 3333), JSON whatever happens."""
+        try:
+            request = _request(environ)
+            if isinstance(request, resources.Response):
+                return request
+            response = resources.respond(request, controller.view)
+            return response if isinstance(response, resources.Response) else self._replace(controller, response)
+        except Exception:
+            _LOG.exception("a request failed")
+            return resources.failure(500, "an error of portlb itself; its log says more")
+
+    def _replace(self, controller: Controller, proposal: resources.Proposal) -> resources.Response:
+        if self._proposals >= PROPOSALS:
+            return resources.failure(503, f"{PROPOSALS} configurations wait already; nothing was changed")
+        self._proposals += 1
+        try:
+            return controller.replace(proposal)
+        finally:
+            self._proposals -= 1
+
+
+def _request(environ: dict[str, Any]) -> resources.Request | resources.Response:
+    """The request, or the answer to one that cannot be read."""
+    method = environ["REQUEST_METHOD"]
+    if int(environ.get("CONTENT_LENGTH") or 0) > resources.MAX_BODY:
+        return resources.failure(413, f"a configuration has at most {resources.MAX_BODY} bytes")
+    if method == "PUT" and environ.get("HTTP_CONTENT_ENCODING", "identity").lower() != "identity":
+        return resources.failure(415, "a configuration comes as it is, without Content-Encoding; nothing was changed")
+    if method == "PUT" and "HTTP_CONTENT_RANGE" in environ:
+        return resources.failure(400, "a configuration is replaced whole: no Content-Range; nothing was changed")
+    try:
+        body = environ["wsgi.input"].read(resources.MAX_BODY + 1) if method == "PUT" else b""
+    except BadRequest as bad:
+        return resources.failure(bad.status, f"{bad.text}; nothing was changed")
+    except OSError as error:
+        return resources.failure(400, f"the connection is lost: {error}; nothing was changed")
+    host, query = environ.get("HTTP_HOST", ""), environ.get("QUERY_STRING", "")
+    conditions = (environ.get(f"HTTP_{name}") for name in ("ORIGIN", "IF_MATCH", "IF_NONE_MATCH"))
+    return resources.Request(method, environ["PATH_INFO"], host, body, query, *conditions)

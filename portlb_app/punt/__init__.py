@@ -1,0 +1,1 @@
+"""Packets that switches hand to the controller: one handler a reason, fragments, the connection log."""

@@ -1,0 +1,272 @@
+"""The load balancer's log of connections and of when they were closed (row C2). Pure: copies of segments go in.
+
+A switch sends copies of what opens and closes the connections of a VIP with ``log: true`` (`compiler.log`). They make
+one record per connection. A connection is told by the client's address and port and the VIP's port; a redirected one
+opens on port X and goes on as one on a port Y whose application is X. ::
+
+    SYN to X                        opened on X                              ─┐
+    FIN or RST to Y, or from Y      continued on Y, closed, fin or reset      ├─ one record
+    FIN of the other side           the same record, closed now              ─┘
+
+What the log knows is what arrived. A copy may be missing (a meter, a lost packet, a backlog), so an end without a
+beginning makes a record that says so, and a record that nothing ends is ended as ``unknown`` when it is old, or when
+its client opens anew. Sequence numbers are not looked at but to tell a repeated SYN from a new one: who can send with a
+client's address can write a wrong end of its connection.
+
+Bounds: `OPEN` records without an end, `ENDED` ones of which both a beginning and an end were seen, and `PARTIAL` ones
+that lack either; each kind for so many seconds, and `OF_ONE_SOURCE` of one source. The oldest of a kind goes first,
+and each kind has a bound of its own: SYNs alone, or resets alone, push out no record that has a beginning and an end.
+
+Time is an argument: seconds of any monotonic clock.
+"""
+
+from __future__ import annotations
+
+import enum
+import heapq
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from portlb_app.compiler.place import Place
+from portlb_app.config import Address
+from portlb_app.net import packets
+from portlb_app.pipeline import ACK, FIN, RST, SYN, Reason
+from portlb_app.punt.records import Client, How, Record, Records, Side
+
+OPEN = 16384
+"""Records without an end."""
+ENDED = 16384
+"""Records with a beginning and an end."""
+PARTIAL = 8192
+"""Records with an end, of which the beginning or the end was not seen."""
+OF_ONE_SOURCE = 4096
+"""Records of each kind of which the client is at one IPv4 address, or in one IPv6 network of 64 bits."""
+OPEN_SECONDS = 86400.0
+"""How long a record waits for its end."""
+ENDED_SECONDS = 86400.0
+"""How long a record with an end is kept."""
+LINGER_SECONDS = 60.0
+"""How long after both sides closed, or one reset, a further FIN or RST is still about that connection."""
+
+
+class Copy(str, enum.Enum):
+    """What became of a copy, or of a record; all are counted."""
+
+    OPENED = "opened"
+    """A SYN: a new record."""
+    CLOSED = "closed"
+    """The first FIN of a connection."""
+    CONFIRMED = "confirmed"
+    """The FIN of its other side."""
+    RESET = "reset"
+    """A RST of a connection that no side had reset and not both had closed."""
+    UNOPENED = "unopened"
+    """A FIN or RST of a connection whose SYN is not known: a new record. Counted as closed or reset, too."""
+    REPEATED = "repeated"
+    """It says what is known already."""
+    UNKNOWN = "unknown"
+    """A record got no end in time, or its client opened anew."""
+    FORGOTTEN = "forgotten"
+    """A record had to go before its time, to make room."""
+    MALFORMED = "malformed"
+    """It is cut off, or not what the switch says it is."""
+    QUEUE = "queue"
+    """It was lost in the controller: more came than it can look at."""
+
+
+@dataclass(frozen=True)
+class Connection:
+    """One record. None is what is not known.
+
+    `opened_on` is the port of the SYN, `continued_on` that of the end: another one where the client was redirected.
+    `opened` and `closed` are times; `closed` is that of the last side's FIN, as far as seen. `how` is None for a
+    connection that has not ended.
+    """
+
+    vip: str
+    client: Address
+    client_port: int
+    opened_on: int | None
+    continued_on: int | None
+    server: str | None
+    opened: float | None
+    closed: float | None
+    how: How | None
+
+
+class ConnectionLog:
+    """The records of all VIPs, within bounds (numbers of records), and counts of what became of copies."""
+
+    def __init__(
+        self,
+        most_open: int = OPEN,
+        most_ended: int = ENDED,
+        most_partial: int = PARTIAL,
+        most_of_one: int = OF_ONE_SOURCE,
+    ) -> None:
+        self._latest: dict[Client, dict[int, Record]] = {}
+        """By the client's end, and a port of the VIP: the one that was opened there, or goes on there."""
+        self._open, self._ended, self._partial = (
+            Records(most, most_of_one) for most in (most_open, most_ended, most_partial)
+        )
+        self._counts: Counter[Copy] = Counter()
+
+    @property
+    def counts(self) -> Mapping[Copy, int]:
+        """How many copies or records, by what became of them."""
+        return dict(self._counts)
+
+    @property
+    def open(self) -> int:
+        """Records without an end."""
+        return len(self._open)
+
+    @property
+    def ended(self) -> int:
+        """Records with an end."""
+        return len(self._ended) + len(self._partial)
+
+    def count(self, what: Copy) -> None:
+        """Count a copy that is not looked at."""
+        self._counts[what] += 1
+
+    def latest(self, most: int, vip: str | None = None) -> list[Connection]:
+        """The `most` records, of one VIP or of all, of which something was heard last; the newest first."""
+        records: Iterable[Record] = reversed((*self._ended, *self._partial, *self._open))  # ties: the later first
+        if vip is not None:
+            records = (record for record in records if record.client.vip == vip)
+        return [_told(record) for record in heapq.nlargest(most, records, key=lambda record: record.last)]
+
+    def take(self, place: Place, reason: Reason, in_port: int, frame: bytes, now: float) -> None:
+        """Take a copy of what came in on a port of a switch where the VIP is at `place`."""
+        segment = packets.tcp(frame)
+        if segment is None:
+            self._counts[Copy.MALFORMED] += 1
+            return
+        flags, addresses = segment.flags & (SYN | FIN | RST | ACK), {*place.vip.addresses, *place.named}
+        if reason is Reason.OPENING and flags == SYN and segment.destination in addresses:
+            self._opens(place, segment, now)
+        elif reason is Reason.CLOSING and flags & (FIN | RST) and segment.destination in addresses:
+            client = Client(place.vip.name, segment.source, segment.sport)
+            server = _named(place, segment.destination) or _owner(place, segment.dport)
+            self._ends(self._ending(place, client, segment.dport, now), Side.CLIENT, segment.dport, server, flags, now)
+        elif reason is Reason.SERVER_CLOSING and flags & (FIN | RST) and segment.source in addresses:
+            client = Client(place.vip.name, segment.destination, segment.dport)
+            server = _named(place, segment.source) or _attached(place, in_port) or _owner(place, segment.sport)
+            self._ends(self._ending(place, client, segment.sport, now), Side.SERVER, segment.sport, server, flags, now)
+        else:
+            self._counts[Copy.MALFORMED] += 1
+
+    def expire(self, now: float) -> None:
+        """End records that are too old to wait for their end, and forget those that ended too long ago."""
+        while (oldest := self._open.oldest) is not None and oldest.since <= now - OPEN_SECONDS:
+            self._end(oldest, How.UNKNOWN, now)
+        for kind in (self._ended, self._partial):
+            while (oldest := kind.oldest) is not None and oldest.since <= now - ENDED_SECONDS:
+                kind.discard(oldest)
+                self._forget(oldest)
+
+    def _opens(self, place: Place, segment: packets.Segment, now: float) -> None:
+        client = Client(place.vip.name, segment.source, segment.sport)
+        known = self._latest.get(client, {}).get(segment.dport)
+        if known is not None and (known.first_number, known.opened_on) == (segment.seq, segment.dport):
+            self._counts[Copy.REPEATED] += 1
+            return
+        if known is not None and known.how is None:
+            self._end(known, How.UNKNOWN, now)
+        self._counts[Copy.OPENED] += 1
+        server = _named(place, segment.destination) or _owner(place, segment.dport)
+        record = Record(client, now, now, segment.dport, segment.seq, None, server, opened=now)
+        self._latest.setdefault(client, {})[segment.dport] = record
+        self._put(self._open, record)
+
+    def _ending(self, place: Place, client: Client, port: int, now: float) -> Record:
+        """The record that an end on this port is about: the one there, or the one that was redirected to it.
+
+        That is the one of its application, or, whatever the application, the client's only one, if it opened on a
+        redirect port.
+        """
+        known = self._latest.get(client, {})
+        shared = next((pool.port for pool in place.vip.redirect_ports if pool.port in known), None)
+        for each in (port, place.applications.get(port), shared if len(known) == 1 else None):
+            record = None if each is None else known.get(each)
+            if record is not None and not (record.is_over and record.last < now - LINGER_SECONDS):
+                return record
+        self._counts[Copy.UNOPENED] += 1
+        return Record(client, now, now)
+
+    def _ends(self, record: Record, side: Side, port: int, server: str | None, flags: int, now: float) -> None:
+        is_reset = bool(flags & RST)
+        if record.is_over or (side in record.ended_by and not is_reset):
+            self._counts[Copy.REPEATED] += 1
+            return
+        how = How.RESET if is_reset else How.FIN
+        first = Copy.CONFIRMED if record.ended_by else Copy.CLOSED
+        self._counts[Copy.RESET if is_reset else first] += 1
+        if record.continued_on not in (port, record.opened_on):
+            self._forget_port(record, record.continued_on)
+        record.continued_on, record.closed, record.last = port, now, now
+        self._latest.setdefault(record.client, {})[port] = record
+        record.server = server or record.server
+        record.ended_by |= side
+        if record.how in (None, How.UNKNOWN):
+            self._end(record, how, now)
+        record.how = how
+
+    def _end(self, record: Record, how: How, now: float) -> None:
+        """Put a record among those with an end; one that was given up may yet get its own."""
+        if how is How.UNKNOWN:
+            self._counts[Copy.UNKNOWN] += 1
+        self._open.discard(record)
+        self._partial.discard(record)
+        record.how, record.since = how, now
+        is_whole = how is not How.UNKNOWN and record.opened is not None
+        self._put(self._ended if is_whole else self._partial, record)
+
+    def _put(self, kind: Records, record: Record) -> None:
+        gone = kind.add(record)
+        if gone is not None:
+            self._counts[Copy.FORGOTTEN] += 1
+            self._forget(gone)
+
+    def _forget(self, record: Record) -> None:
+        self._forget_port(record, record.opened_on)
+        self._forget_port(record, record.continued_on)
+
+    def _forget_port(self, record: Record, port: int | None) -> None:
+        known = self._latest.get(record.client, {})
+        if port is not None and known.get(port) is record:
+            del known[port]
+            if not known:
+                del self._latest[record.client]
+
+
+def _told(record: Record) -> Connection:
+    return Connection(
+        *record.client,
+        opened_on=record.opened_on,
+        continued_on=record.continued_on,
+        server=record.server,
+        opened=record.opened,
+        closed=record.closed,
+        how=record.how,
+    )
+
+
+def _named(place: Place, address: Address) -> str | None:
+    """The server whose service address this is (row X1)."""
+    server = place.named.get(address)
+    return None if server is None else server.name
+
+
+def _owner(place: Place, port: int) -> str | None:
+    """The server that owns a port, if nobody shares it."""
+    shared = any(pool.port == port for pool in place.vip.redirect_ports)
+    return None if shared else place.owners.get(port)
+
+
+def _attached(place: Place, in_port: int) -> str | None:
+    """The server on a connector, if it is there alone."""
+    here = [server.name for server in place.attached if server.connector.port == in_port]
+    return here[0] if len(here) == 1 else None

@@ -1,0 +1,291 @@
+"""What is said to one switch over one connection: one request, its answers, the next request.
+
+The process with the tables (`tables_process`) makes the messages and reads the answers; their bytes pass through here
+unread. A session runs in a green thread of its own. Everything else happens between two of its
+switches, so nothing here needs a lock.
+
+Time-outs follow from what was asked: a switch has `ANSWER_SECONDS` to answer, and longer for more messages. All that it
+holds must come at `READ_RATE` bytes a second at least.
+"""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import time
+from bisect import bisect_right
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from ryu.lib import hub
+from ryu.ofproto import ofproto_v1_5 as ofp
+from ryu.ofproto import ofproto_v1_5_parser as parser
+
+from portlb_app.openflow import messages
+from portlb_app.openflow.limits import READ_BYTES, READ_MESSAGES
+from portlb_app.openflow.messages import ErrorMessage, Malformed, Reply
+from portlb_app.reconcile.events import Applied, Apply, Event, Interrupted, ReadState, Refused, StateRead
+from portlb_app.reconcile.tables import Kind, Parts, Unknown, Unreadable
+from portlb_app.runtime import supervision
+from portlb_app.southbound import codec
+from portlb_app.southbound.channel import SwitchChannel
+from portlb_app.southbound.tables_process import Lost, TablesProcess
+
+ANSWER_SECONDS = 10.0
+"""How long a switch may be silent while it is asked something."""
+LOOKS = 10
+"""In so many parts: a controller that was busy itself for one of them has not waited all the time."""
+MESSAGES_A_SECOND = 100
+"""A switch has a second more for each so many messages that it must deal with before it can answer."""
+AT_A_TIME = 16
+"""Switches that are read, and switches that are told something, at a time. Many may be bridges of one Open vSwitch,
+which deals with them one after the other: each would wait for all, and be taken for silent."""
+READ_RATE = 100_000
+"""Bytes a second; see above."""
+INBOX = 2048
+"""Answers that wait to be read; each has at most 64 kB."""
+FORWARDED = 4
+"""Answers that are handed on at a time: 256 kB, a few milliseconds' work."""
+STEPS = 1000
+"""Messages that are asked for at a time."""
+ERRORS = 10
+"""Errors of one bundle that are kept."""
+
+_KINDS: tuple[tuple[Kind, Callable[[Any], Any], str], ...] = (
+    ("flows", codec.flows_request, "its flows"),
+    ("groups", codec.groups_request, "its groups"),
+    ("meters", codec.meters_request, "its meters"),
+    ("metered", codec.meter_stats_request, "what its meters dropped"),
+)
+_READING, _TELLING = hub.Semaphore(AT_A_TIME), hub.Semaphore(AT_A_TIME)
+_LOG = logging.getLogger("portlb")
+
+
+class _Silent(Exception):
+    """The switch did not answer in time; str() says so."""
+
+
+class _Refused(Exception):
+    """The switch answered with an error; str() is about what was asked."""
+
+
+class SwitchSession:
+    """What is said to one switch over one connection. A switch that is silent or talks nonsense loses it."""
+
+    def __init__(self, datapath: SwitchChannel, tables: TablesProcess, report: Callable[[Event], None]) -> None:
+        self.datapath = datapath
+        self._tables = tables
+        self._report = report
+        self._commands = hub.Queue()
+        self._inbox = hub.Queue(INBOX)
+        datapath.awaited = self._awaited = set[int]()
+        self._bundles = itertools.count(1)
+        self._sent: list[tuple[int, int, int]] = []
+        self._errors: list[tuple[int, str]] = []
+        self._thread = supervision.spawn(f"what is said to switch {datapath.id:#x}", self._run)
+
+    def do(self, command: ReadState | Apply) -> None:
+        """Do this next; the answer is reported."""
+        self._commands.put(command)
+
+    def take(self, message: ErrorMessage | Reply) -> None:
+        """An answer arrived. One that nobody asked for is ignored; of a step that is refused the first are kept."""
+        if message.xid not in self._awaited:
+            return
+        number = self._step_of(message.xid)
+        if number is not None:  # nobody waits for anything else that is said about a step
+            if isinstance(message, ErrorMessage) and len(self._errors) < ERRORS:
+                self._errors.append((number, codec.error_name(message)))
+        elif self._inbox.full():
+            self.datapath.drop("it answers faster than anybody can read")
+        else:
+            self._inbox.put(message)
+
+    def close(self) -> None:
+        """Stop talking."""
+        hub.kill(self._thread)
+
+    def _run(self) -> None:
+        dpid = self.datapath.id
+        while True:
+            command = self._commands.get()
+            event: Event
+            try:
+                with _READING if isinstance(command, ReadState) else _TELLING:
+                    event = self._read() if isinstance(command, ReadState) else self._apply(command)
+            except _Refused as refused:
+                event = Refused(dpid, (str(refused),))
+            except (Lost, Unknown):
+                event = Interrupted(dpid)
+            except (_Silent, Malformed, Unreadable) as failure:
+                self.datapath.drop(str(failure))
+                return
+            finally:
+                self._awaited.clear()
+                self._sent.clear()
+            self._report(event)
+
+    # ---- questions and answers ----
+
+    def _ask(self, message: Any) -> int:
+        """Send a message; its xid, whose answers are taken from now on."""
+        xid: int = self.datapath.set_xid(message)
+        message.serialize()
+        self._awaited.add(xid)
+        self._send(bytes(message.buf))
+        return xid
+
+    def _send(self, data: bytes) -> None:
+        self.datapath.send(data)
+        hub.sleep(0)
+
+    def _next(self, extra: float = 0.0) -> Any:
+        """The next answer; _Silent if there is none within ANSWER_SECONDS and `extra` seconds."""
+        seconds = ANSWER_SECONDS + extra
+        for _ in range(LOOKS):
+            try:
+                return self._inbox.get(timeout=seconds / LOOKS)
+            except hub.QueueEmpty:
+                pass
+        raise _Silent(f"no answer within {seconds:.0f} s")
+
+    # ---- reading ----
+
+    def _read(self) -> StateRead:
+        dpid = self.datapath.id
+        self._tables.call("begin", dpid)
+        number = 0
+        for kind, request, what in _KINDS:
+            if kind == "metered" and not number:  # it has no meters
+                continue
+            number = 0
+            for forwarded in self._replies(request(self.datapath), what):
+                number = self._tables.call("read", dpid, kind, forwarded)
+        return StateRead(dpid, self._tables.call("end", dpid))
+
+    def _replies(self, request: Any, what: str) -> Iterator[list[bytes]]:
+        """The messages of a multipart reply, some at a time."""
+        xid = self._ask(request)
+        began, count, length = time.monotonic(), 0, 0
+        waiting: list[bytes] = []
+        more = True
+        while more:
+            reply = self._next()
+            if reply.xid != xid:
+                continue
+            if isinstance(reply, ErrorMessage):
+                raise _Refused(f"cannot read {what}: {codec.error_name(reply)}")
+            count, length = count + 1, length + len(reply.data)
+            if count > READ_MESSAGES or length > READ_BYTES:
+                raise Malformed(f"{what} take more than {READ_MESSAGES} messages or {READ_BYTES >> 20} MiB")
+            if time.monotonic() - began > ANSWER_SECONDS + length / READ_RATE and self._inbox.empty():
+                raise _Silent(f"{what} come too slowly: {length} bytes in {time.monotonic() - began:.0f} s")
+            waiting.append(reply.data)
+            more = bool(reply.flags & messages.MORE)
+            if len(waiting) >= FORWARDED or not more:
+                before = time.monotonic()
+                yield waiting
+                began += time.monotonic() - before  # that was not the switch's time
+                waiting = []
+                hub.sleep(0)
+        self._awaited.discard(xid)
+
+    # ---- changing ----
+
+    def _apply(self, command: Apply) -> Applied | Refused:
+        """Meters that come, the bundle, meters that leave; what is refused ends it.
+
+        All messages are fetched before the first is sent: a bundle that waits for more of them may expire.
+        """
+        dpid = self.datapath.id
+        parts: Parts = self._tables.call("prepare", dpid, command.verbs)
+        self._errors = []
+        bundle = next(self._bundles)
+        before = self._messages(0, parts.before)
+        bundled = self._messages(parts.before, parts.bundle, bundle)
+        after = self._messages(parts.before + parts.bundle, parts.after)
+        try:
+            self._outside(before, parts.before)
+            if not self._errors:
+                self._bundle(bundled, bundle, parts.bundle)
+            if not self._errors:
+                self._outside(after, parts.after)
+        except _Refused as refused:
+            self._tables.call("refused", dpid, [])
+            return Refused(dpid, (str(refused),))
+        if not self._errors:
+            return Applied(dpid, self._tables.call("told", dpid))
+        found = tuple(self._errors)  # a switch may go on to refuse while it is asked what that was about
+        steps: tuple[str, ...] = self._tables.call("refused", dpid, [number for number, _ in found])
+        return Refused(dpid, tuple(f"{step}: {error}" for step, (_, error) in zip(steps, found, strict=True)))
+
+    def _messages(self, first: int, number: int, bundle: int | None = None) -> list[bytes]:
+        """So many messages from the first on, in chunks. What is refused of them is known from now on."""
+        chunks = []
+        for start in range(first, first + number, STEPS):
+            some = min(STEPS, first + number - start)
+            xid = self._reserve(some)
+            self._sent.append((xid, start, some))
+            self._sent.sort()
+            self._awaited.update(range(xid, xid + some))
+            chunks.append(self._tables.call("encode", self.datapath.id, start, some, xid, bundle))
+        return chunks
+
+    def _reserve(self, number: int) -> int:
+        """The first of so many xids in a row that are used for nothing else."""
+        channel = self.datapath
+        if channel.xid + number > ofp.MAX_XID:
+            channel.xid = 0
+        first: int = channel.xid + 1
+        channel.xid += number
+        return first
+
+    def _step_of(self, xid: int) -> int | None:
+        """The number of the step that was sent with this xid."""
+        found = bisect_right(self._sent, xid, key=lambda each: each[0]) - 1
+        if found < 0:
+            return None
+        first, start, number = self._sent[found]
+        return start + xid - first if xid - first < number else None
+
+    def _outside(self, chunks: list[bytes], number: int) -> None:
+        """Send what cannot be in a bundle, and a barrier."""
+        if chunks:
+            for chunk in chunks:
+                self._send(chunk)
+            self._done(self._ask(parser.OFPBarrierRequest(self.datapath)), number, "wait for a barrier")
+
+    def _bundle(self, chunks: list[bytes], bundle: int, number: int) -> None:
+        """One atomic, ordered bundle. It is closed before it is committed, so that every step is known to be in it."""
+        if not chunks:
+            return
+        try:
+            self._control(bundle, ofp.OFPBCT_OPEN_REQUEST, 0, "open")
+            for chunk in chunks:
+                if not self._errors:
+                    self._send(chunk)
+            self._control(bundle, ofp.OFPBCT_CLOSE_REQUEST, number, "close")
+            if self._errors:
+                self._control(bundle, ofp.OFPBCT_DISCARD_REQUEST, number, "discard")
+            else:
+                self._control(bundle, ofp.OFPBCT_COMMIT_REQUEST, number, "commit")
+        except _Refused as refused:
+            if not self._errors:
+                raise
+            _LOG.debug("%s", refused)
+
+    def _control(self, bundle: int, request: int, number: int, what: str) -> None:
+        self._done(self._ask(codec.bundle_control(self.datapath, bundle, request)), number, f"{what} a bundle")
+
+    def _done(self, xid: int, number: int, what: str) -> None:
+        """Wait for the answer with this xid, which comes after so many messages were dealt with.
+
+        `what` that answer says the switch has done, or _Refused.
+        """
+        while True:
+            answer = self._next(number / MESSAGES_A_SECOND)
+            if answer.xid == xid:
+                self._awaited.discard(xid)
+                if isinstance(answer, ErrorMessage):
+                    raise _Refused(f"cannot {what}: {codec.error_name(answer)}")
+                return

@@ -1,0 +1,123 @@
+"""The process that has the tables: does one job (`tables`) after the other, each told over a socket, and answers it.
+
+`tables_process` starts it with the number of a connected socket as its argument; it ends when that is closed. It has a
+bound on its memory. What it holds is large, lives long and has no cycles, so the garbage collector only looks at
+what is new, and between two jobs. It knows OpenFlow's numbers from Ryu, but runs nothing of Ryu or eventlet.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import gc
+import pickle
+import resource
+import signal
+import socket
+import sys
+import traceback
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from portlb_app.openflow import Flow, Group, Meter, messages
+from portlb_app.openflow.messages import Malformed, Reply
+from portlb_app.reconcile.plan import Step
+from portlb_app.reconcile.tables import Kind, Tables, Unknown, Unreadable
+from portlb_app.southbound import codec, encode
+
+MEMORY_BYTES = 4 << 30
+"""Address space: a network of 100 switches and 200,000 flows takes an eighth of it."""
+ABOUT_A_SWITCH = frozenset({"begin", "read", "end", "prepare", "encode", "told", "refused"})
+_PR_SET_PDEATHSIG = 1
+
+
+class Wire:
+    """The codec of OpenFlow 1.5."""
+
+    def decode(self, kind: Kind, message: bytes) -> Iterable[Flow | Group | Meter | tuple[int, int]]:
+        """What of ours is in a multipart reply."""
+        reply = messages.answer(message)
+        assert isinstance(reply, Reply)
+        try:
+            if kind == "flows":
+                return list(map(codec.decode_flow, reply.body))
+            if kind == "groups":
+                return list(codec.our_groups(reply.body))
+            if kind == "meters":
+                return list(codec.our_meters(reply.body))
+            return list(codec.our_metered(reply.body))
+        except Malformed as malformed:
+            raise Unreadable(str(malformed)) from None
+
+    def encode(self, steps: Sequence[Step], xid: int, bundle: int | None) -> bytes:
+        """The messages of steps."""
+        return encode.messages(steps, xid, bundle)
+
+
+def receive(connection: socket.socket) -> Any:
+    """The next value from the other end; EOFError if there is none any more.
+
+    The garbage collector would look through a large configuration again and again while it is made, ten times as long
+    as that takes by itself; meanwhile nobody else has a turn.
+    """
+    data = _exactly(connection, int.from_bytes(_exactly(connection, 8), "big"))
+    is_collecting = gc.isenabled()
+    gc.disable()
+    try:
+        return pickle.loads(data)
+    finally:
+        if is_collecting:
+            gc.enable()
+
+
+def send(connection: socket.socket, value: Any) -> None:
+    """Send a value to the other end."""
+    data = pickle.dumps(value, pickle.HIGHEST_PROTOCOL)
+    connection.sendall(len(data).to_bytes(8, "big"))
+    connection.sendall(data)
+
+
+def _exactly(connection: socket.socket, length: int) -> bytes:
+    data = bytearray()
+    while len(data) < length:
+        more = connection.recv(min(length - len(data), 1 << 20))
+        if not more:
+            raise EOFError
+        data += more
+    return bytes(data)
+
+
+def serve(connection: socket.socket, tables: Tables) -> None:
+    """Do jobs until the other end closes. A job is (name, arguments), an answer (value, None) or (None, error).
+
+    An error in a job that is about one switch costs that switch its connection; any other ends the process.
+    """
+    while True:
+        try:
+            name, arguments = receive(connection)
+        except EOFError:
+            return
+        try:
+            answer: tuple[Any, Exception | None] = getattr(tables, name)(*arguments), None
+        except (Unknown, Unreadable) as error:
+            answer = None, error
+        except Exception as error:
+            if name not in ABOUT_A_SWITCH or isinstance(error, MemoryError):
+                raise
+            traceback.print_exc()
+            answer = None, Unreadable(f"{name}: {type(error).__name__}: {error}"[:200])
+        send(connection, answer)
+        if name == "compile":
+            gc.collect()
+            gc.freeze()
+
+
+def main() -> None:
+    """Serve the socket whose number is the argument."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)  # they are for the controller, which ends this process, too
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
+    gc.disable()
+    with socket.socket(fileno=int(sys.argv[1])) as connection:
+        connection.setblocking(True)  # what made it may have been a patched library
+        serve(connection, Tables(Wire()))

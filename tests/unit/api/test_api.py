@@ -1,0 +1,366 @@
+"""The REST interface as values."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from portlb_app.api.resources import (
+    MAX_BODY,
+    Proposal,
+    RefusedConnections,
+    Request,
+    Response,
+    View,
+    answer,
+    failure,
+    headers,
+    respond,
+)
+from portlb_app.config import Connector, Link, Problem
+from portlb_app.config.etag import Precondition, etag
+from portlb_app.pipeline import HANDED_UP, Reason
+from portlb_app.punt.connlog import ConnectionLog, Copy
+from portlb_app.punt.handlers import Fate
+from portlb_app.reconcile.events import (
+    Answer,
+    Busy,
+    LinkStatus,
+    Live,
+    LostSwitches,
+    Mistaken,
+    NoSwitch,
+    NotComputed,
+    Outdated,
+    RefusedBySwitches,
+    Status,
+    SwitchStatus,
+    TimedOut,
+)
+from portlb_app.reconcile.ports import PortProblem
+from portlb_app.reconcile.tables import Mistakes
+from tests.support.copies import note
+from tests.support.reconciling import Loop, Propose, Whole
+from tests.support.reference import ACK, FIN, SYN
+
+FIG2 = (Path(__file__).parents[3] / "flows/fig2/lb.yaml").read_text()
+LOST = {"metered": 9, "queue": 0, "forgotten": 0}
+OPENING = HANDED_UP[Reason.OPENING].number
+VIEW = View(
+    Status(
+        3,
+        (
+            SwitchStatus(
+                *("s1", 1, "error", 5, 2, 1, 7, ("table full",), 0.25, {OPENING: 9}),
+                ports=(PortProblem(2, "", "link to s2", "it is gone"),),
+            ),
+        ),
+        (0xABC,),
+        (LinkStatus(Link(Connector("s1", 2), Connector("s2", 1)), False, 3.96),),
+        verified=False,
+    ),
+    "the: text\n",
+    RefusedConnections(12, (("192.0.2.1:5", "no hello"),)),
+    {(Reason.ICMP_ERROR, Fate.SENT): 3, (Reason.FRAGMENT, Fate.QUEUE): 8},
+    unsent=5,
+)
+
+
+def ask(method: str, path: str, body: bytes = b"", host: str = "localhost:8080") -> Response | Proposal:
+    return respond(Request(method, path, host, body), VIEW)
+
+
+def reply(method: str, path: str, body: bytes = b"", host: str = "localhost:8080") -> Response:
+    response = ask(method, path, body, host)
+    assert isinstance(response, Response)
+    return response
+
+
+def test_status_tells_everything() -> None:
+    response = reply("GET", "/v1/status")
+    assert (response.status, response.content_type) == (200, "application/json")
+    status = json.loads(response.body)
+    names = ("signal", "server_icmp", "server_fragment", "query", "refused")
+    others: list[tuple[str, dict[str, int]]] = [(name, {}) for name in names]
+    assert status.pop("version")
+    assert status == {
+        "generation": 3,
+        "etag": etag("the: text\n"),
+        "configuration": "unverified",
+        "problem": None,
+        "switches": [
+            {
+                "name": "s1",
+                "dpid": "0x1",
+                "state": "error",
+                "flows": 5,
+                "groups": 2,
+                "meters": 1,
+                "metered": {
+                    "icmp_error": 0,
+                    "fragment": 0,
+                    "signal": 0,
+                    "server_icmp": 0,
+                        "query": 0,
+                        "refused": 0,
+                    "server_fragment": 0,
+                    "opening": 9,
+                    "closing": 0,
+                    "server_closing": 0,
+                    "too_large": 0,
+                },
+                "drift": 7,
+                "errors": ["table full"],
+                "ports": [{"number": 2, "name": None, "use": "link to s2", "problem": "it is gone"}],
+                "read_age_seconds": 0.25,
+            }
+        ],
+        "links": [{"ends": ["s1:2", "s2:1"], "up": False, "hold_seconds": 4.0}],
+        "unknown_switches": ["0xabc"],
+        "refused_connections": {"count": 12, "last": [{"address": "192.0.2.1:5", "reason": "no hello"}]},
+        "punted": {
+            reason: {fate.value: 0 for fate in Fate} | known
+            for reason, known in (("icmp_error", {"sent": 3}), ("fragment", {"queue": 8}), *others)
+        },
+        "unsent": 5,
+        "connections": {"open": 0, "ended": 0, "counts": {copy.value: 0 for copy in Copy}, "lost": LOST},
+    }
+
+
+def connections(query: str = "") -> Response:
+    """What is answered about three connections of VIP web and two of VIP dns, opened in turn, a second apart."""
+    log = ConnectionLog()
+    for number, vip in enumerate(("web", "dns", "web", "dns", "web")):
+        note(log, vip, number, SYN, 80, float(number))
+    note(log, "web", 0, FIN | ACK, 8001, 7.25)
+    view = replace(VIEW, connections=log, epoch=1_000_000.0)
+    response = respond(Request("GET", "/v1/connections", "localhost", query=query), view)
+    assert isinstance(response, Response)
+    return response
+
+
+def test_connections_newest_first() -> None:
+    """All that is known of each; what is not known is null."""
+    response = connections()
+    assert response.status == 200
+    listed = json.loads(response.body)["connections"]
+    assert [each["client_port"] for each in listed] == [40000, 40004, 40003, 40002, 40001]
+    assert listed[0] == {
+        "vip": "web",
+        "client": "192.0.2.1",
+        "client_port": 40000,
+        "opened_on": 80,
+        "continued_on": 8001,
+        "server": "a",
+        "opened": 1_000_000.0,
+        "closed": 1_000_007.25,
+        "how": "fin",
+    }
+    assert [listed[1][key] for key in ("continued_on", "server", "closed", "how")] == [None] * 4
+
+
+@pytest.mark.parametrize(
+    ("query", "ports"),
+    [
+        ("vip=dns", [40003, 40001]),
+        ("limit=2", [40000, 40004]),
+        ("vip=web&limit=1", [40000]),
+        ("limit=1000&", [40000, 40004, 40003, 40002, 40001]),
+        ("vip=nobody", []),
+    ],
+)
+def test_connections_are_chosen(query: str, ports: list[int]) -> None:
+    assert [each["client_port"] for each in json.loads(connections(query).body)["connections"]] == ports
+
+
+@pytest.mark.parametrize(
+    "query", ["limit=0", "limit=1001", "limit=", "limit=-1", "limit=²", "limit=1" + "0" * 5000, "since=1", "limit"]
+    + ["limit=0000000019999", "limit=007", "limit=5&limit=6", "vip=web&vip=db", "limit=%31"]
+)
+def test_a_query_that_is_wrong_is_refused(query: str) -> None:
+    response = connections(query)
+    assert response.status == 400
+    assert json.loads(response.body)["error"]
+
+
+def test_config_is_the_text_as_it_was_given() -> None:
+    response = reply("GET", "/v1/config")
+    assert (response.status, response.body, response.content_type) == (200, "the: text\n", "application/yaml")
+
+
+@pytest.mark.parametrize("body", [FIG2, json.dumps({"switches": {"s1": {"dpid": 1, "network": 1}}})])
+def test_a_valid_configuration_is_proposed_as_it_was_sent(body: str) -> None:
+    proposed = ask("PUT", "/v1/config", body.encode())
+    assert isinstance(proposed, Proposal)
+    assert (proposed.text, proposed.unverified) == (body, False)
+
+
+def test_a_put_may_want_what_nothing_has_shown_to_work() -> None:
+    for query, unverified in (("wait=applied", False), ("wait=accepted", True)):
+        proposed = respond(Request("PUT", "/v1/config", "localhost", FIG2.encode(), query), VIEW)
+        assert isinstance(proposed, Proposal) and proposed.unverified is unverified
+    for query in ("wait=none", "accepted", "applied", "wait=wait=accepted", "wait=accepted&wait=applied"):
+        refused = respond(Request("PUT", "/v1/config", "localhost", FIG2.encode(), query), VIEW)
+        assert isinstance(refused, Response) and refused.status == 400
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body", "status", "error"),
+    [
+        ("GET", "/", b"", 404, "there is no /; there are /v1/status, /v1/connections, /v1/config"),
+        ("GET", "/v1/config/", b"", 404, "there is no /v1/config/"),
+        ("POST", "/v1/config", b"", 405, "/v1/config knows GET, PUT, not POST"),
+        ("PUT", "/v1/status", b"", 405, "/v1/status knows GET, not PUT"),
+        ("PUT", "/v1/config", b"#" * (MAX_BODY + 1), 413, "a configuration has at most 4194304 bytes"),
+        ("PUT", "/v1/config", b"\xff", 422, "the configuration has mistakes"),
+    ],
+)
+def test_errors_are_json_and_say_what_is_wrong(method: str, path: str, body: bytes, status: int, error: str) -> None:
+    response = reply(method, path, body)
+    assert response.status == status
+    assert json.loads(response.body)["error"].startswith(error)
+    assert response.content_type == "application/json"
+
+
+def test_405_names_the_methods_there_are() -> None:
+    assert reply("DELETE", "/v1/config").headers == {"Allow": "GET, PUT"}
+
+
+def test_every_mistake_of_a_configuration_has_its_path() -> None:
+    response = answer(Mistaken(Mistakes((Problem("servers.a.connector", "no"), Problem("vips.web", "none")))), VIEW)
+    errors = json.loads(response.body)["errors"]
+    assert (response.status, [error["path"] for error in errors]) == (422, ["servers.a.connector", "vips.web"])
+
+
+@pytest.mark.parametrize("host", ["localhost", "LOCALHOST:80", "127.0.0.1:8080", "[::1]:8080", "[::1]"])
+def test_this_machine_has_these_names(host: str) -> None:
+    assert reply("GET", "/v1/status", host=host).status == 200
+
+
+@pytest.mark.parametrize("host", ["", "example.org", "localhost.example.org:8080", "127.0.0.1.example.org", "::1:80"])
+def test_another_name_is_refused(host: str) -> None:
+    assert reply("GET", "/v1/status", host=host).status == 403
+    assert reply("PUT", "/v1/config", FIG2.encode(), host=host).status == 403
+
+
+def test_what_became_of_a_proposal() -> None:
+    assert answer(Live(), VIEW).status == 200
+    assert json.loads(answer(Live(), VIEW).body)["generation"] == 3
+    refused = answer(RefusedBySwitches({"s1": ("full",)}), VIEW)
+    assert (refused.status, json.loads(refused.body)["switches"]) == (409, {"s1": ["full"]})
+    late = answer(TimedOut(("s1",)), VIEW)
+    assert (late.status, json.loads(late.body)["switches"]) == (504, ["s1"])
+    lost = answer(LostSwitches(("s1",)), VIEW)
+    assert (lost.status, json.loads(lost.body)["switches"]) == (504, ["s1"])
+    assert answer(Live(verified=False), VIEW).status == 202
+    assert answer(NoSwitch(), VIEW).status == answer(Busy(), VIEW).status == 409
+    assert answer(NotComputed("out of memory"), VIEW).status == 503
+    assert json.loads(failure(500, 'a "quote"').body) == {"error": 'a "quote"'}
+
+
+@pytest.mark.parametrize("host", ["127.0.0.2:8080", "127.255.0.1", "[::1]:80", "[0:0::1]"])
+def test_every_address_of_loopback_is_this_machine(host: str) -> None:
+    """What --wsapi-host may be, a client may ask for."""
+    assert reply("GET", "/v1/status", host=host).status == 200
+
+
+@pytest.mark.parametrize("host", ["128.0.0.1", "[::2]", "[127.0.0.1]", "::1", "localhost:²", "localhost.", "[::1"])
+def test_no_other_address_is(host: str) -> None:
+    assert reply("GET", "/v1/status", host=host).status == 403
+
+
+@pytest.mark.parametrize(
+    ("origin", "is_allowed"),
+    [
+        (None, True),
+        ("http://localhost:8080", True),
+        ("http://LOCALHOST:8080", True),
+        ("http://localhost:3000", False),
+        ("https://localhost:8080", False),
+        ("http://example.org", False),
+        ("null", False),
+        ("", False),
+    ],
+)
+def test_a_page_of_another_origin_changes_nothing(origin: str | None, is_allowed: bool) -> None:
+    response = respond(Request("PUT", "/v1/config", "localhost:8080", FIG2.encode(), origin=origin), VIEW)
+    if is_allowed:
+        assert isinstance(response, Proposal)
+    else:
+        assert isinstance(response, Response) and response.status == 403
+
+
+def test_no_answer_is_kept_or_taken_for_something_else() -> None:
+    for response in (reply("GET", "/v1/config"), reply("GET", "/"), reply("POST", "/v1/config")):
+        sent = headers(response)
+        assert (sent["Cache-Control"], sent["X-Content-Type-Options"]) == ("no-store", "nosniff")
+        assert sent["Content-Type"] == response.content_type
+
+
+# ---- which configuration is meant ----
+
+
+def test_an_entity_tag_is_the_texts() -> None:
+    assert etag("a") == etag("a") != etag("a\n")
+    assert etag("a")[0] == etag("a")[-1] == '"'
+    tag = etag(VIEW.text)
+    assert reply("GET", "/v1/config").headers["ETag"] == tag
+    assert json.loads(reply("GET", "/v1/status").body)["etag"] == tag
+    assert answer(Live(), VIEW).headers["ETag"] == tag
+
+
+@pytest.mark.parametrize(
+    ("field", "names"),
+    [
+        ("{tag}", True),
+        ('"x", {tag}', True),
+        ('"x",{tag} ,"y"', True),
+        ("*", True),
+        ('"1"', False),
+        ("W/{tag}", False),
+        ("", False),
+        ("1", False),
+        ("{tag} x", False),
+        ('"', False),
+        ("*, {tag}", False),
+    ],
+)
+def test_a_condition_names_the_live_configuration_or_does_not(field: str, names: bool) -> None:
+    field = field.format(tag=etag("live"))
+    assert Precondition(match=field).holds("live") is names
+    assert Precondition(none_match=field).holds("live") is not names
+    assert Precondition().holds("live")
+
+
+def test_who_has_it_already_gets_no_text() -> None:
+    for field in (etag(VIEW.text), "W/" + etag(VIEW.text), "*"):
+        response = respond(Request("GET", "/v1/config", "localhost", if_none_match=field), VIEW)
+        assert isinstance(response, Response)
+        assert (response.status, response.body, response.headers["ETag"]) == (304, "", etag(VIEW.text))
+    response = respond(Request("GET", "/v1/config", "localhost", if_none_match='"x"'), VIEW)
+    assert isinstance(response, Response) and response.status == 200
+
+
+def test_a_condition_travels_with_the_proposal() -> None:
+    """It is about what is live when the proposal's turn has come, which is not known here."""
+    proposal = respond(Request("PUT", "/v1/config", "localhost", FIG2.encode(), if_match='"1"'), VIEW)
+    assert isinstance(proposal, Proposal)
+    assert proposal.precondition == Precondition('"1"')
+    outdated = answer(Outdated(), VIEW)
+    assert (outdated.status, outdated.headers) == (412, {"ETag": etag(VIEW.text)})
+    assert json.loads(outdated.body)["etag"] == etag(VIEW.text)
+
+
+def test_a_condition_is_compared_when_the_proposals_turn_has_come() -> None:
+    """Two proposals made from one configuration: what the first changed is not lost."""
+    live, first, second = (Whole.of(FIG2 + f"# {number}\n") for number in range(3))
+    loop = Loop(live, 30.0)
+    made_from = Precondition(etag(live.text))
+    for ticket, proposed in enumerate((first, second)):
+        commands = loop.handle(Propose(ticket, proposed, unverified=True, precondition=made_from), 1.0)
+        (outcome,) = [command.outcome for command in commands if isinstance(command, Answer)]
+        assert isinstance(outcome, Outdated) is (proposed is second)
+    assert loop.reconciler.text == first.text

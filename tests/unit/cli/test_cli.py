@@ -1,0 +1,152 @@
+"""The command line as a user runs it: processes, exit codes, and what is printed where."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from portlb_app import __version__
+from portlb_app.controller.flags import RESYNC
+from portlb_app.reconcile.reconciler import INTERVAL
+
+ROOT = Path(__file__).parents[3]
+FIG2 = ROOT / "flows/fig2/lb.yaml"
+NO_LIBBPF = """
+import ctypes, sys
+real = ctypes.CDLL
+def without(name, *rest, **named):
+    if name and "libbpf" in name:
+        raise OSError(f"{name}: cannot open shared object file: No such file or directory")
+    return real(name, *rest, **named)
+ctypes.CDLL = without
+from portlb_app.cli import main
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+def portlb(*words: str | Path, program: str | None = None, **given: object) -> subprocess.CompletedProcess[str]:
+    """`portlb` with these words, as a process."""
+    start = ["-m", "portlb_app.cli"] if program is None else ["-c", program]
+    return subprocess.run(
+        [sys.executable, *start, *map(str, words)], capture_output=True, text=True, timeout=60, cwd=ROOT, **given
+    )  # type: ignore[call-overload, no-any-return]
+
+
+@pytest.mark.parametrize("words", [["--version"], ["check", FIG2], ["--help"], ["controller", "--help"]])
+def test_only_the_agent_needs_libbpf(words: list[str | Path]) -> None:
+    done = portlb(*words, program=NO_LIBBPF)
+    assert (done.returncode, done.stderr) == (0, "")
+    if words == ["--version"]:
+        assert done.stdout == f"portlb {__version__}\n"
+
+
+def test_the_agent_says_which_library_is_missing() -> None:
+    done = portlb("agent", "health", "--interface", "lo", program=NO_LIBBPF)
+    assert done.returncode == 1
+    assert "libbpf.so.1" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_check_takes_several_files(tmp_path: Path) -> None:
+    wrong, noticed = tmp_path / "wrong.yaml", tmp_path / "noticed.yaml"
+    wrong.write_text("switches: 7")
+    noticed.write_text(FIG2.read_text().replace("22}, 9]", "22}, 40001]"))
+    done = portlb("check", noticed)
+    assert done.returncode == 0
+    assert done.stderr.startswith("notice: servers.")
+    assert done.stdout.startswith(f"{noticed}: no mistakes; ")
+    done = portlb("check", FIG2, wrong, noticed, tmp_path / "none.yaml")
+    assert done.returncode == 2
+    lines = done.stderr.splitlines()
+    assert lines[0] == f"{wrong}: switches: is a mapping from names to entries"
+    assert lines[1].startswith(f"{noticed}: notice: servers.")
+    assert "none.yaml" in lines[2] and len(lines) == 3
+    assert len(done.stdout.splitlines()) == 2
+    assert portlb("check", FIG2, tmp_path / "none.yaml").returncode == 1
+
+
+def test_a_reader_that_has_seen_enough_is_no_error() -> None:
+    program = "import os, sys; os.close(1); r, w = os.pipe(); os.close(r); os.dup2(w, 1)\n" + (
+        "from portlb_app.cli import main; sys.exit(main(sys.argv[1:]))"
+    )
+    done = portlb("check", FIG2, program=program)
+    assert done.stderr == ""
+    assert done.returncode == 1
+
+
+def test_output_that_cannot_be_written_is_said_once() -> None:
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "portlb_app.cli", "check", str(FIG2)],
+            **{"stdout": full, "stderr": subprocess.PIPE, "text": True, "timeout": 60, "cwd": ROOT},
+        )  # type: ignore[call-overload]
+    assert (done.returncode, done.stderr) == (1, "portlb: No space left on device\n")
+
+
+@pytest.mark.parametrize("words", [["check"], ["compile", "-o", "never"], ["controller"]])
+def test_a_file_that_cannot_be_read_is_named(words: list[str], tmp_path: Path) -> None:
+    done = portlb(*words, "/nonexistent/lb.yaml")
+    assert (done.returncode, done.stderr) == (1, "portlb: /nonexistent/lb.yaml: No such file or directory\n")
+
+
+def test_a_file_in_another_encoding_says_where(tmp_path: Path) -> None:
+    (tmp_path / "lb.yaml").write_bytes(b"vips: \xe4")
+    done = portlb("check", tmp_path / "lb.yaml")
+    assert (done.returncode, done.stderr) == (1, f"portlb: {tmp_path}/lb.yaml: it is not UTF-8: byte 6 is 0xe4\n")
+
+
+# ---- the controller's flags ----
+
+
+def flags(*words: str) -> subprocess.CompletedProcess[str]:
+    """`portlb controller` with a configuration that does not exist, so that it ends at once."""
+    return portlb("controller", "none.yaml", *words)
+
+
+def test_help_names_our_flags_and_nobody_elses() -> None:
+    done = portlb("controller", "--help")
+    assert done.returncode == 0
+    named = set(re.findall(r"^  (--[a-z-]+)", done.stdout, re.MULTILINE))
+    documented = set(re.findall(r"`(--[a-z-]+)`", (ROOT / "docs/operations.md").read_text()))
+    assert "--ofp-tcp-listen-port" in named
+    assert named <= documented
+    assert not [flag for flag in named if "bgp" in flag or "zapi" in flag]
+
+
+@pytest.mark.parametrize(
+    "words", [["--nonsense"], ["--shell_completion", "bash"], ["--wsapi", "7"], ["--bgp-app-config-file", "x"]]
+)
+def test_a_flag_nobody_knows_is_one_short_message(words: list[str]) -> None:
+    done = flags(*words)
+    assert done.returncode == 2
+    assert len(done.stderr.splitlines()) < 5
+    assert f"unrecognized arguments: {words[0]}" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--wsapi-port", "65536"], "'65536' is no port: 0 to 65535, 0 for any that is free"),
+        (["--wsapi-port", "-1"], "is no port"),
+        (["--ofp-tcp-listen-port", "9" * 5000], "is no port"),
+        (["--resync-interval", "nan"], "'nan' is no number of seconds from 0.1 to 86400"),
+        (["--resync-interval", "1e999"], "is no number of seconds"),
+        (["--resync-interval", "0"], "is no number of seconds"),
+        (["--wsapi-host", "192.0.2.1"], "the REST interface has no login, so it only listens on loopback"),
+        (["--ca-certs", "x"], "--ca-certs needs --ctl-privkey and --ctl-cert"),
+        (["--ctl-cert", "x"], "--ctl-privkey and --ctl-cert are given together"),
+    ],
+)
+def test_a_wrong_flag_is_told(words: list[str], message: str) -> None:
+    done = flags(*words)
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_the_pause_between_two_looks_is_the_reconcilers() -> None:
+    assert RESYNC == INTERVAL

@@ -1,0 +1,51 @@
+"""Open vSwitch's own actions as bytes: what is encoded is decoded, and nothing else."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from portlb_app.openflow import CheckLarger, Conntrack, CopyToController, Resubmit, nicira
+
+COPY_SEEN = bytes.fromhex("ffff00180000232000250000000000000005000800005019")
+"""What Open vSwitch 3.1 answers for ``controller(max_len=65535,meter_id=20505)``."""
+REMEMBER = Conntrack(0x6001, mark=0x01020304)
+REMEMBER_SEEN = bytes.fromhex(
+    "ffff00280000232000230003000000006001ff0000000000001900100001d6040102030400000000"
+)
+"""What it answers for ``ct(commit,force,zone=24577,exec(set_field:0x1020304->ct_mark))``."""
+
+
+def test_as_seen_on_the_wire() -> None:
+    """The bytes are those Open vSwitch itself makes of the same action."""
+    assert nicira.encode(CopyToController(20505)) == COPY_SEEN
+    assert nicira.decode(COPY_SEEN) == CopyToController(20505)
+    assert nicira.encode(REMEMBER) == REMEMBER_SEEN
+    assert nicira.decode(REMEMBER_SEEN) == REMEMBER
+
+
+def test_what_is_encoded_is_decoded() -> None:
+    """Every action, extreme numbers; lengths are multiples of 8 (OpenFlow 1.5.1, 7.2.6)."""
+    copies = (CopyToController(0), CopyToController(0xFFFFFFFF), CheckLarger(0, 0), CheckLarger(0xFFFF, 31))
+    tracks = (Conntrack(1, 2), Conntrack(0xFFFF), Conntrack(0, mark=0), Conntrack(0xFFFF, 254, 0xFFFFFFFF))
+    for action in (Resubmit(0), Resubmit(255), *copies, *tracks):
+        whole = nicira.encode(action)
+        assert len(whole) % 8 == 0
+        assert nicira.decode(whole) == action
+
+
+@given(st.binary(max_size=200))
+def test_any_bytes(whole: bytes) -> None:
+    """Nothing but what `encode` makes is taken for an action, and nothing breaks the decoder."""
+    found = nicira.decode(whole)
+    assert found is None or nicira.encode(found) == whole
+
+
+@given(st.sampled_from((REMEMBER, Conntrack(5, 62), Resubmit(7), CopyToController(7), CheckLarger(7, 7))), st.data())
+def test_one_byte_wrong(action: Conntrack | Resubmit | CopyToController | CheckLarger, data: st.DataObject) -> None:
+    """Any other byte makes another action, or none; cut short it is none."""
+    whole = bytearray(nicira.encode(action))
+    position = data.draw(st.integers(0, len(whole) - 1))
+    whole[position] ^= data.draw(st.integers(1, 255))
+    assert nicira.decode(bytes(whole)) != action
+    assert nicira.decode(bytes(whole[:position])) is None

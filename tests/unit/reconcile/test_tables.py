@@ -1,0 +1,282 @@
+"""The jobs of the process with the tables, one by one; and that process, when it dies."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import pytest
+
+from portlb_app import pipeline
+from portlb_app.config import Config, Connector, Link, Switch
+from portlb_app.openflow import Flow, Group, Meter, Output, SwitchState, ToMeter, match
+from portlb_app.pipeline import COOKIE
+from portlb_app.reconcile.plan import Plan, Step, diff
+from portlb_app.reconcile.tables import (
+    Compiled,
+    Entries,
+    Kind,
+    Mistakes,
+    Parts,
+    Steps,
+    Tables,
+    Target,
+    Told,
+    Unknown,
+    Unreadable,
+)
+
+FIG2 = (Path(__file__).parents[3] / "flows/fig2/lb.yaml").read_text()
+A = 1
+LINK = Link(Connector("a", 1), Connector("b", 1))
+
+
+def flow(port: int, out: int = 9) -> Flow:
+    return Flow(0, 1, match(in_port=port), (Output(out),), COOKIE)
+
+
+def state(*ports: int) -> SwitchState:
+    return SwitchState(frozenset(map(flow, ports)))
+
+
+class Codec:
+    """A message is a list of ports as JSON; steps are their own text."""
+
+    def decode(self, kind: Kind, message: bytes) -> Iterable[Flow | Meter]:
+        if message == b"nonsense":
+            raise Unreadable("nonsense")
+        made = flow if kind == "flows" else (lambda number: Meter(number, 1, 1))
+        return [made(number) for number in json.loads(message)]
+
+    def encode(self, steps: Sequence[Step], xid: int, bundle: int | None) -> bytes:
+        return f"{xid} {bundle} {len(steps)}".encode()
+
+
+@pytest.fixture
+def tables() -> Tables:
+    """A configuration's text is the ports of switch a; it has a link, without which there is one flow less."""
+
+    def compiled(config: Config, down: frozenset[Link]) -> dict[int, tuple[Target, SwitchState]]:
+        ports = [switch.dpid for switch in config.switches][len(down) :]
+        return {A: (Target(len(ports)), state(*ports))}
+
+    def load(text: str) -> Config:
+        return Config((), (), tuple(Switch(each, int(each), None) for each in text.split()), (LINK,))
+
+    tables = Tables(Codec(), load, compiled)
+    assert tables.compile(1, "1 2 3", frozenset(), ()) == Compiled(1, {A: Target(3)})
+    return tables
+
+
+def read(tables: Tables, *ports: int) -> Steps:
+    tables.begin(A)
+    assert tables.read(A, "flows", [json.dumps(ports[:1]).encode(), json.dumps(ports[1:]).encode()]) == len(ports)
+    return tables.end(A).plan
+
+
+def test_a_switch_is_read_in_pieces_and_told_in_stages(tables: Tables) -> None:
+    plan = read(tables, 2, 3, 7)
+    assert (plan.verbs, plan.count) == (("add", "delete"), 2)
+    assert plan.first[0].startswith("add flow")
+    assert tables.prepare(A, ("add",)) == Parts(0, 1, 0)
+    assert tables.encode(A, 0, 1, 77, 5) == b"77 5 1"
+    told = tables.told(A)
+    assert (told.goal, told.plan.verbs, told.plan.count) == (1, ("delete",), 1)
+    tables.prepare(A, ("delete",))
+    assert tables.told(A) == Told(Steps(), 1)
+    assert read(tables, 1, 2, 3) == Steps()
+
+
+def test_drift_is_what_is_not_as_it_was_left(tables: Tables) -> None:
+    read(tables, 1, 2, 3)
+    tables.begin(A)
+    tables.read(A, "flows", [b"[1, 7]"])
+    tables.read(A, "metered", [])
+    assert tables.end(A).drift == 3
+
+
+def test_what_is_removed_and_was_not_told_is_named(tables: Tables) -> None:
+    """At first whatever is too much; later what came since; never what a plan of ours has left for the end."""
+    ours = Group(pipeline.GROUPS + 3, "select", (), pipeline.SELECTION)
+    foreign, mark = Group(pipeline.GROUPS + 4, "select", ()), pipeline.METER_MARK
+    meters = frozenset({Meter(pipeline.METERS + 1, 1, mark), Meter(pipeline.METERS + 2, 1, mark + 1)})
+    seen = SwitchState(state(1, 2, 3, 7).flows, frozenset({ours, foreign}), meters)
+    found = tables.see(A, seen)
+    assert found.surplus == Entries(1, (ours.number,), (pipeline.METERS + 1,))
+    assert str(found.surplus) == f"1 flow and group {ours.number:#x} and meter {pipeline.METERS + 1:#x}"
+    assert not tables.see(A, seen).surplus, "it was named"
+    assert tables.see(A, state(1, 2, 3, 7, 8)).surplus == Entries(1)
+    tables.prepare(A, ("delete",))
+    tables.told(A)
+    tables.compile(2, "1 2", frozenset(), ())
+    assert not tables.see(A, state(1, 2, 3)).surplus, "3 was told"
+
+
+def test_what_is_overwritten_and_has_no_mark_is_named() -> None:
+    wanted = SwitchState(frozenset(), frozenset({Group(pipeline.GROUPS, "select", (), pipeline.SELECTION)}))
+    tables = Tables(Codec(), lambda _: Config((), (), ()), lambda _, __: {A: (Target(1), wanted)})
+    tables.compile(1, "", frozenset(), ())
+    seen = tables.see(A, SwitchState(groups=frozenset({Group(pipeline.GROUPS, "all", ())})))
+    assert (seen.foreign, seen.surplus) == (Entries(groups=(pipeline.GROUPS,)), Entries())
+
+
+def test_a_goal_that_changes_while_a_switch_is_told_gives_the_plan_from_there(tables: Tables) -> None:
+    read(tables)
+    tables.prepare(A, ("add",))
+    made = tables.compile(2, "1 2 5", frozenset(), (1,))
+    assert isinstance(made, Compiled) and made.plans[A].count == 3, "of what it is not yet told"
+    told = tables.told(A)
+    assert (told.goal, told.plan.verbs, told.plan.count) == (2, ("add", "delete"), 2)
+    assert tables.compile(1, "1 2 3", frozenset(), (1, 2)) == Compiled(1, {A: Target(3)}, {A: Steps()})
+
+
+def test_links_that_do_not_work_are_compiled_for(tables: Tables) -> None:
+    assert tables.compile(2, "1 2 3", frozenset({LINK}), ()) == Compiled(2, {A: Target(2)})
+
+
+def test_what_is_refused_is_told_as_text_and_meters_leave_doubt(tables: Tables) -> None:
+    read(tables)
+    tables.prepare(A, ("add",))
+    assert tables.refused(A, [0]) == ("add flow " + str(flow(1)),)
+    assert tables.told(A), "what it holds is known"
+    metered = SwitchState(frozenset({Flow(0, 1, match(in_port=1), (ToMeter(5), Output(9)), COOKIE)}))
+    switch = tables._switches[A]
+    switch.plan = diff(SwitchState(), SwitchState(metered.flows, meters=frozenset({Meter(5, 1, 1)})))
+    assert tables.prepare(A, ("add",)) == Parts(1, 1, 0)
+    assert tables.refused(A, []) == ()
+    with pytest.raises(Unknown):
+        tables.told(A)
+
+
+def test_a_switch_that_is_not_known_must_be_read(tables: Tables) -> None:
+    read(tables)
+    tables.forget(A)
+    for job in (lambda: tables.read(A, "flows", []), lambda: tables.end(A), lambda: tables.prepare(A, ("add",))):
+        with pytest.raises(Unknown):
+            job()
+
+
+def test_what_cannot_be_is_said(tables: Tables, monkeypatch: pytest.MonkeyPatch) -> None:
+    tables.begin(A)
+    with pytest.raises(Unreadable, match="nonsense"):
+        tables.read(A, "flows", [b"nonsense"])
+    monkeypatch.setattr("portlb_app.reconcile.tables.FLOWS", 3)
+    assert tables.read(A, "flows", [b"[1, 2, 3]", b"[4, 5, 6]"]) == 6  # a change that was cut off leaves twice as many
+    with pytest.raises(Unreadable, match="more than 6 flows"):
+        tables.read(A, "flows", [b"[7]"])
+
+
+def test_mistakes_are_values() -> None:
+    made = Tables(Codec()).load("vips: 7")
+    assert isinstance(made, Mistakes) and made.problems
+
+
+def test_plans_are_values_of_few_bytes() -> None:
+    assert Steps.of(Plan()) == Steps() and not Steps()
+
+
+PROGRAM = """
+import sys, eventlet, eventlet.wsgi, os, signal
+eventlet.monkey_patch(thread=False)
+eventlet.wsgi.ALREADY_HANDLED = object()
+from ryu.lib import hub
+from portlb_app.southbound import tables_process
+from portlb_app.reconcile.tables import Unknown
+
+tables_process.FIRST_PAUSE = 0.01
+text = sys.stdin.read()
+tables = tables_process.start()
+reasons = []
+tables.on_lost = reasons.append
+config, compiled = tables.first(text)
+print(compiled.targets[1].entries > 200)
+os.kill(tables._process.pid, signal.SIGSTOP)
+asked = hub.spawn(lambda: tables.call("compile", 2, text, frozenset(), ()))
+also = hub.spawn(lambda: tables.call("begin", 1))
+hub.sleep(0.1)
+os.kill(tables._process.pid, signal.SIGKILL)
+try:
+    tables.call("begin", 1)
+except tables_process.Lost as lost:
+    print(len(reasons), "compile" in reasons[0])
+print(tables.call("compile", 1, text, frozenset(), ()).goal)
+try:
+    tables.call("told", 1)
+except Unknown:
+    print("unknown")
+tables_process.JOB_SECONDS = 0.2
+os.kill(tables._process.pid, signal.SIGSTOP)
+try:
+    tables.call("begin", 1)
+except tables_process.Lost as lost:
+    print(lost)
+tables_process.JOB_SECONDS = 60
+tables.call("compile", 1, text, frozenset(), ())
+spawn, missing = tables_process.subprocess.Popen, [OSError(24, "no descriptor"), OSError(12, "no memory")]
+def popen(*words, **options):
+    if missing:
+        raise missing.pop(0)
+    return spawn(*words, **options)
+tables_process.subprocess.Popen = popen
+before = len(reasons)
+os.kill(tables._process.pid, signal.SIGKILL)
+while len(reasons) < before + 3:
+    hub.sleep(0.01)
+print(*reasons[before + 1:], sep="; ")
+print(tables.call("compile", 1, text, frozenset(), ()).goal)
+tables.close()
+"""
+
+
+ARRIVAL = """
+import gc, pickle, socket, threading, warnings
+warnings.simplefilter("ignore")
+from portlb_app.southbound import tables_worker
+from portlb_app.config import Quality
+
+data = pickle.dumps([Quality(dscp=number) for number in range(20_000)], pickle.HIGHEST_PROTOCOL)
+one, other = socket.socketpair()
+writer = threading.Thread(target=other.sendall, args=(len(data).to_bytes(8, "big") + data,))
+writer.start()
+seen = []
+gc.callbacks.append(lambda phase, _: seen.append(phase))
+value = tables_worker.receive(one)
+gc.callbacks.clear()
+writer.join()
+print(len(value), len(seen) <= 4, gc.isenabled())
+"""
+
+
+def test_a_configuration_arrives_without_garbage_collection() -> None:
+    """It would take ten times as long, in which the loop does nothing else."""
+    done = subprocess.run([sys.executable, "-W", "ignore", "-c", ARRIVAL], capture_output=True, text=True, timeout=60)
+    assert done.stdout == "20000 True True\n", done.stderr
+
+
+def test_the_process_imports_nothing_from_the_current_directory(tmp_path: Path) -> None:
+    """That may be anybody's."""
+    (tmp_path / "ctypes.py").write_text("raise SystemExit('imported')\n")
+    here = Path(__file__).parents[3]
+    program = (
+        "import sys, eventlet, eventlet.wsgi, os\n"
+        f"sys.path[:] = [{str(here)!r}, *(each for each in sys.path if each)]\n"
+        "eventlet.monkey_patch(thread=False)\neventlet.wsgi.ALREADY_HANDLED = object()\n"
+        f"from portlb_app.southbound import tables_process\nos.chdir({str(tmp_path)!r})\n"
+        "print(tables_process.start().first(sys.stdin.read())[1].goal)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", program], input=FIG2, capture_output=True, text=True, timeout=60
+    )
+    assert done.stdout == "1\n", done.stderr
+
+
+def test_a_process_that_dies_or_takes_too_long_is_told_of_and_replaced() -> None:
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", PROGRAM], input=FIG2, capture_output=True, text=True, timeout=120
+    )
+    expected = ["True", "1 True", "1", "unknown", "begin takes more than 0.2 s"]
+    expected += ["; ".join(f"another one cannot be started: no {what}" for what in ("descriptor", "memory")), "1"]
+    assert done.stdout.splitlines() == expected, done.stderr

@@ -1,0 +1,102 @@
+"""No green thread of the controller ends without being noticed. In a process of its own: Ryu patches Python."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from tests.support.sources import ROOT, calls
+
+PROGRAM = """
+import eventlet, eventlet.wsgi
+eventlet.wsgi.ALREADY_HANDLED = object()
+from ryu.lib import hub
+from portlb_app.runtime import supervision
+
+def waits():
+    hub.sleep(60)
+
+def fails():
+    raise RuntimeError("no")
+
+def too_late():
+    raise eventlet.Timeout(1)
+
+def ends():
+    pass
+
+thread = {start}
+hub.sleep(0.01)
+hub.sleep(0.01)
+{then}
+print(*supervision.failures())
+"""
+
+
+@pytest.mark.parametrize(
+    ("start", "then", "failures"),
+    [
+        ('supervision.spawn("x", waits)', "", ""),
+        ('supervision.spawn("x", waits)', "hub.kill(thread)", ""),
+        ('supervision.spawn("x", ends)', "", ""),
+        ('supervision.spawn("x", fails)', "", "x"),
+        ('supervision.spawn_after(0, "x", fails)', "", "x"),
+        ('supervision.spawn_forever("x", waits)', "", ""),
+        ('supervision.spawn("x", too_late)', "", "x"),
+        ('supervision.spawn_forever("x", waits)', "hub.kill(thread)", "x"),
+        ('supervision.spawn_forever("x", waits)', "supervision.end(); hub.kill(thread)", ""),
+        ('supervision.spawn_forever("x", too_late)', "", "x"),
+        ('supervision.spawn_forever("x", ends)', "", "x"),
+        ('supervision.spawn_forever("x", fails)', "", "x"),
+    ],
+)
+def test_what_ends_unexpectedly_is_known(start: str, then: str, failures: str) -> None:
+    program = PROGRAM.format(start=start, then=then)
+    done = subprocess.run([sys.executable, "-W", "ignore", "-c", program], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout.strip()) == (0, failures), done.stderr
+    assert ("RuntimeError: no" in done.stderr) == ("fails" in start)
+
+
+def test_no_other_file_starts_threads() -> None:
+    """But the listener and its channels, whose threads belong to one connection each."""
+    for path in sorted(ROOT.rglob("*.py")):
+        if path.name not in ("supervision.py", "listener.py", "channel.py"):
+            started = {called for called, call in calls(path) if ast_owner(call) in ("hub", "eventlet")}
+            assert not started & {"spawn", "spawn_n", "spawn_after"}, path.name
+
+
+def ast_owner(call: object) -> str:
+    """What a method is called of, if that has a plain name."""
+    return str(getattr(getattr(getattr(call, "func", None), "value", None), "id", ""))
+
+
+RELOAD = """
+import eventlet, eventlet.wsgi
+eventlet.wsgi.ALREADY_HANDLED = object()
+from types import SimpleNamespace
+from ryu.lib import hub
+from portlb_app.runtime import supervision
+from portlb_app.reconcile.events import Ended
+from portlb_app.controller.app import Controller
+
+controller = Controller.__new__(Controller)
+controller._reload, asked = hub.Event(), []
+controller._reconciler = SimpleNamespace(is_busy=False)
+controller._file = SimpleNamespace(read_again=lambda: "a text")
+controller._files = SimpleNamespace(start=lambda function: SimpleNamespace(wait=function))
+controller._proposed = lambda text, *_, **__: text
+controller._outcome = lambda text: asked.append(text) or Ended()
+thread = supervision.spawn_forever("x", controller._reload_when_told)
+for _ in range(2):
+    controller.reload()
+    hub.sleep(0.01)
+print(asked, thread.dead, *supervision.failures())
+"""
+
+
+def test_what_is_on_trial_at_the_end_ends_no_thread() -> None:
+    """A reload whose outcome will not be known any more is no death of what waits for it."""
+    done = subprocess.run([sys.executable, "-W", "ignore", "-c", RELOAD], capture_output=True, text=True, timeout=60)
+    assert (done.stdout.strip(), done.stderr) == ("['a text', 'a text'] False", "")

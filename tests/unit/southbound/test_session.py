@@ -1,0 +1,169 @@
+"""What is said to one switch, if its answers come late, twice, or for ever.
+
+In a process of its own: Ryu patches Python. The switch and the process with the tables are played by the program.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+PROGRAM = """
+import time
+import eventlet, eventlet.wsgi
+eventlet.wsgi.ALREADY_HANDLED = object()
+import ryu.base.app_manager
+from ryu.lib import hub
+from ryu.ofproto.ofproto_protocol import ProtocolDesc
+from portlb_app.southbound import session as southbound
+from portlb_app.runtime import supervision
+from portlb_app.reconcile.events import Apply
+from portlb_app.openflow.messages import BARRIER_REPLY, BUNDLE_CONTROL, ErrorMessage, Reply
+from portlb_app.reconcile.tables import Parts
+
+BARRIER, BUNDLE = 20, 33
+
+def error(xid):
+    return ErrorMessage(xid, 12, 1, 0, b"")
+
+class Switch(ProtocolDesc):
+    id = 1
+    xid = 0
+    dropped = ""
+
+    def set_xid(self, message):
+        self.xid += 1
+        message.set_xid(self.xid)
+        return self.xid
+
+    def send(self, data):
+        answer(data[1], int.from_bytes(data[4:8], "big"))
+
+    def drop(self, reason):
+        self.dropped = reason
+
+class Tables:
+    parts = Parts(2, 0, 0)
+    calls = []
+
+    def call(self, name, *arguments):
+        self.calls.append((name, *arguments))
+        hub.sleep(0)
+        if name == "refused":
+            asked_who_is_to_blame()
+            return ("a step",) * len(arguments[1])
+        return self.parts if name == "prepare" else b"\\x06\\x00" + bytes(6)
+
+def answer(kind, xid):
+    pass
+
+def asked_who_is_to_blame():
+    pass
+
+def run(seconds=5.0):
+    session.do(Apply(1, ("add",)))
+    until = time.monotonic() + seconds
+    while not (told or switch.dropped or supervision.failures()) and time.monotonic() < until:
+        hub.sleep(0.01)
+    hub.sleep(0)
+
+told = []
+switch, tables = Switch(6), Tables()
+session = southbound.SwitchSession(switch, tables, told.append)
+"""
+
+
+def played(program: str) -> str:
+    """What a program prints that goes on where `PROGRAM` ends."""
+    command = [sys.executable, "-W", "ignore", "-c", PROGRAM + program]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+def test_errors_that_come_while_others_are_looked_at_end_nothing() -> None:
+    """A switch answers the barrier first, and refuses another message when it likes."""
+    late = """
+def answer(kind, xid):
+    if kind == BARRIER:
+        session.take(error(1))
+        session.take(Reply(BARRIER_REPLY, xid, 0, b""))
+
+def asked_who_is_to_blame():
+    session.take(error(2))
+
+run()
+print(supervision.failures(), [len(each.errors) for each in told])
+"""
+    assert played(late) == "() [1]"
+
+
+def test_answers_to_what_was_not_asked_prolong_nothing() -> None:
+    """Each has the xid of a message that was sent, but answers another one than is waited for."""
+    chatty = """
+southbound.ANSWER_SECONDS = 0.3
+
+def chat():
+    while True:
+        session.take(Reply(BARRIER_REPLY, 1, 0, b""))
+        hub.sleep(0.02)
+
+hub.spawn(chat)
+run()
+print(supervision.failures(), told, switch.dropped)
+"""
+    assert played(chatty) == "() [] no answer within 0 s"
+
+
+def test_an_answer_that_comes_again_prolongs_nothing() -> None:
+    repeated = """
+southbound.ANSWER_SECONDS = 0.3
+tables.parts = Parts(0, 2, 0)
+
+def answer(kind, xid):
+    if kind == BUNDLE and not answered:
+        answered.append(xid)
+        hub.spawn(chat, xid)
+
+def chat(xid):
+    while True:
+        session.take(Reply(BUNDLE_CONTROL, xid, 0, b""))
+        hub.sleep(0.02)
+
+answered = []
+run()
+print(supervision.failures(), told, switch.dropped)
+"""
+    assert played(repeated) == "() [] no answer within 0 s"
+
+
+def test_what_came_before_a_bundle_that_is_refused_is_not_forgotten() -> None:
+    """Meters are in the switch by then: else the next read would take them for a change that somebody else made."""
+    refused = """
+tables.parts = Parts(2, 2, 0)
+
+def answer(kind, xid):
+    if kind == BARRIER:
+        session.take(Reply(BARRIER_REPLY, xid, 0, b""))
+    elif kind == BUNDLE:
+        session.take(error(xid))
+
+run()
+print(tables.calls[-1], told[0].errors[0][:20])
+"""
+    assert played(refused) == "('refused', 1, []) cannot open a bundle"
+
+
+def test_what_cannot_be_done_is_named() -> None:
+    """Meters are outside of any bundle, and a barrier follows them."""
+    refused = """
+tables.parts = Parts(2, 0, 0)
+
+def answer(kind, xid):
+    if kind == BARRIER:
+        session.take(error(xid))
+
+run()
+print(told[0].errors[0][:26])
+"""
+    assert played(refused) == "cannot wait for a barrier:"

@@ -1,0 +1,139 @@
+"""What a switch may do when it is asked what it holds, and what it costs whom. In a process of its own: see Ryu."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+PROGRAM = """
+import eventlet, eventlet.wsgi
+eventlet.wsgi.ALREADY_HANDLED = object()
+from ryu.base import app_manager
+from ryu.lib import hub
+from ryu.ofproto.ofproto_protocol import ProtocolDesc
+from portlb_app.openflow import messages
+from portlb_app.southbound import session as southbound
+from portlb_app.runtime import supervision
+from portlb_app.reconcile.events import ReadState
+from portlb_app.reconcile.tables import Unreadable
+
+southbound.ANSWER_SECONDS, southbound.READ_MESSAGES, southbound.READ_BYTES = 0.3, 100, 10_000
+reported = []
+
+class Channel(ProtocolDesc):
+    xid, id = 0, 1
+    dropped = ""
+    def __init__(self):
+        super().__init__(messages.VERSION)
+    def set_xid(self, message):
+        self.xid += 1
+        message.set_xid(self.xid)
+        return self.xid
+    def send(self, data):
+        pass
+    def drop(self, reason):
+        self.dropped = self.dropped or reason
+
+class Tables:
+    def call(self, name, dpid, *rest):
+        if name == "read" and b"bad" in rest[1][0]:
+            raise Unreadable("read: KeyError: 7")
+        return 1
+
+def answer(channel, session, bytes_each, more, content=b""):
+    data = content.ljust(bytes_each, b"-")
+    session.take(messages.Reply(messages.MULTIPART_REPLY, channel.xid, messages.MORE if more else 0, data))
+
+def begin():
+    channel = Channel()
+    session = southbound.SwitchSession(channel, Tables(), reported.append)
+    session.do(ReadState(1))
+    hub.sleep(0.01)
+    return channel, session
+
+def endless(bytes_each, pause, most=400):
+    channel, session = begin()
+    for number in range(most):
+        if channel.dropped:
+            break
+        answer(channel, session, bytes_each, more=True)
+        hub.sleep(pause)
+    print(number < most - 1, channel.dropped)
+
+def honest():
+    channel, session = begin()
+    for _ in range(4):
+        answer(channel, session, 16, more=True)
+        answer(channel, session, 16, more=False)
+        hub.sleep(0.01)
+    print(channel.dropped or [type(each).__name__ for each in reported])
+
+def bad():
+    channel, session = begin()
+    answer(channel, session, 16, more=False, content=b"bad")
+    hub.sleep(0.01)
+    print(channel.dropped, reported)
+    honest()
+
+{what}
+assert not supervision.failures()
+"""
+UNBOUNDED = "its flows take more than 100 messages or 0 MiB"
+
+
+@pytest.mark.parametrize(
+    ("what", "printed"),
+    [
+        pytest.param("endless(16, 0)", [f"True {UNBOUNDED}"], id="messages"),
+        pytest.param("endless(1000, 0)", [f"True {UNBOUNDED}"], id="bytes"),
+        pytest.param("endless(16, 0.02)", ["True its flows come too slowly"], id="time"),
+        pytest.param("honest()", ["['StateRead']"], id="honest"),
+        pytest.param("bad()", ["read: KeyError: 7 []", "['StateRead']"], id="an error in the job of one switch"),
+    ],
+)
+def test_a_read_has_an_end(what: str, printed: list[str]) -> None:
+    """What comes without end costs its switch the connection, and so does what cannot be read; no other one's."""
+    program = PROGRAM.replace("{what}", what)
+    done = subprocess.run([sys.executable, "-W", "ignore", "-c", program], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert len(lines) == len(printed) and all(map(str.startswith, lines, printed)), (done.stdout, done.stderr)
+
+
+JOBS = """
+import socket, threading
+from portlb_app.southbound import tables_worker
+from portlb_app.reconcile.tables import Tables
+
+class Failing(Tables):
+    def begin(self, dpid):
+        raise KeyError(dpid)
+    def load(self, text):
+        raise RuntimeError(text)
+
+def run():
+    try:
+        tables_worker.serve(there, Failing(tables_worker.Wire()))
+    except RuntimeError as error:
+        print("ended by", error, flush=True)
+    there.close()
+
+here, there = socket.socketpair()
+thread = threading.Thread(target=run)
+thread.start()
+for job in (("begin", (1,)), ("forget", (1,)), ("load", ("a text",))):
+    tables_worker.send(here, job)
+    try:
+        value, error = tables_worker.receive(here)
+        print(value, type(error).__name__, error)
+    except EOFError:
+        thread.join()
+"""
+
+
+def test_an_error_in_a_job_about_one_switch_is_an_answer() -> None:
+    """And the next job is done. An error in any other job ends the process with the tables."""
+    done = subprocess.run([sys.executable, "-W", "ignore", "-c", JOBS], capture_output=True, text=True, timeout=60)
+    assert done.stdout.splitlines() == ["None Unreadable begin: KeyError: 1", "None NoneType None", "ended by a text"]
