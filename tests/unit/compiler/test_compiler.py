@@ -121,7 +121,7 @@ def test_what_is_ours_says_so(config: Config) -> None:
 def test_flows_and_groups_fit_together(config: Config) -> None:
     """No two flows with one key, no group twice, none missing, none unused; a group has all rows, or none."""
     for state in states(config):
-        assert len({flow.key for flow in state.flows}) == len(state.flows)
+        assert len(state.flow_by_key) == len(state.flows)
         assert len(state.group_by_number) == len(state.groups)
         used = {action.group for each in state.flows for action in each.actions if isinstance(action, ToGroup)}
         assert used == state.group_by_number.keys()
@@ -157,8 +157,8 @@ def test_a_switch_knows_nothing_of_others(seed: int) -> None:
     """What a switch holds depends on its own VIPs and servers; those of another switch change nothing in it."""
     data = generate.settings(Random(seed))
     config = load(generate.text(data))
-    homes = {server.vip: server.connector.switch for server in config.servers}
-    for vip in [name for name, switch in homes.items() if switch == "s2"]:
+    server_switches = {server.vip: server.connector.switch for server in config.servers}
+    for vip in [name for name, switch in server_switches.items() if switch == "s2"]:
         data["servers"] = {name: entry for name, entry in data["servers"].items() if entry["vip"] != vip}
         del data["vips"][vip]
     assert compiler.compile(load(generate.text(data)))["s1"] == compiler.compile(config)["s1"]
@@ -221,9 +221,9 @@ def test_the_files_a_user_installs() -> None:
 @given(st.lists(st.text("abc", min_size=1, max_size=4), min_size=1, unique=True))
 def test_numbers_of_vips(names: list[str]) -> None:
     """Each VIP has its own, of 24 bits."""
-    numbers = {vip_number(name) for name in names}
-    assert len(numbers) == len(names)
-    assert all(0 <= number < VIP_NUMBERS for number in numbers)
+    numbers = {name: vip_number(name) for name in names}
+    assert len(set(numbers.values())) == len(names)
+    assert all(0 <= number < VIP_NUMBERS for number in numbers.values())
 
 
 def test_numbers_of_vips_stay() -> None:
@@ -278,8 +278,8 @@ def test_the_declaration_itself() -> None:
     numbers = [table.number for table in TABLES]
     assert numbers == sorted(set(numbers)) and ICMP.number == 30
     by_name = {table.name: table for table in TABLES}
-    ways = {(table, by_name[name]) for table in TABLES for name in table.goes_to} - {(CLASSIFY, CLASSIFY)}
-    assert all(there.number > here.number for here, there in ways)
+    edges = {(table, by_name[name]) for table in TABLES for name in table.goes_to} - {(CLASSIFY, CLASSIFY)}
+    assert all(there.number > here.number for here, there in edges)
 
 
 def _overlap(one: Match, other: Match) -> bool:

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from portlb_app.compiler.place import places
+from portlb_app.compiler.vips_by_switch import vips_on_switch
 from portlb_app.config import load
 from portlb_app.net import packets
 from portlb_app.openflow import Output
@@ -150,7 +150,7 @@ QUERY += struct.pack("!BBHHH", 130, 0, 0, 1000, 0) + bytes(16) + bytes(4)
 def asked(frame: bytes, port: int = 1) -> list[bytes] | None:
     """What the switch of the IPv6 example answers."""
     config = load(IPV6)
-    return answers(tuple(places(config, of(config), config.switches[0])), port, frame)
+    return answers(tuple(vips_on_switch(config, of(config), config.switches[0])), port, frame)
 
 
 def test_a_querier_is_answered() -> None:

@@ -598,7 +598,7 @@ def test_another_configuration_is_adopted_a_few_switches_at_a_time(monkeypatch: 
     for config in (after, last):
         assert not punt.adopt_more(config)
     assert [punt.adopt_more(last) for _ in before.switches] == [False, True, True]
-    assert punt._places[1][0].vip.default_server == "b"
+    assert punt._vips_on_switch[1][0].vip.default_server == "b"
 
 
 def test_a_backlog_is_bounded_and_fair() -> None:
