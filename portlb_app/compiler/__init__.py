@@ -34,7 +34,7 @@ from portlb_app.compiler.tables import (
 )
 from portlb_app.compiler.vip_on_switch import VipOnSwitch
 from portlb_app.compiler.vips_by_switch import vips_on_switch
-from portlb_app.config import Config, Link, Switch
+from portlb_app.config import Config, Switch
 from portlb_app.openflow import CopyToController, Flow, SwitchState, ToMeter
 from portlb_app.pipeline import (
     BY_NUMBER,
@@ -47,6 +47,7 @@ from portlb_app.pipeline import (
     goto,
     match_all,
 )
+from portlb_app.topology.conditions import AS_CONFIGURED, Conditions
 
 _DOWN = (fragment, icmp, service, label, redirect, legacy, pin, default)
 _TABLES = (neighbour, advertise, *_DOWN, upstream, peer, log, punt)
@@ -75,15 +76,15 @@ _MISS: dict[str, tuple[str | None, str]] = {
 
 
 def compile(  # noqa: A001
-    config: Config, down: frozenset[Link] = frozenset(), memo: Memo | None = None
+    config: Config, conditions: Conditions = AS_CONFIGURED, memo: Memo | None = None
 ) -> dict[str, SwitchState]:
-    """The desired state of every switch of the configuration, by its name, while these links are down.
+    """The desired state of every switch of the configuration, by its name, under these conditions.
 
     With the `memo` of a compilation before, what both have in common is not made again.
     """
     memo = memo or Memo()
     memo.begin()
-    graph = topology.of(config, down)
+    graph = topology.of(config, conditions.links_down)
     rates, meters = quality.meters(config), quality.punt_meters(config)
     ends = {end for link in config.links for end in link}
     names = refuse.names(config)

@@ -6,9 +6,10 @@ from collections.abc import Iterator
 
 from portlb_app import topology as topologies
 from portlb_app.compiler.vip_on_switch import VipOnSwitch
-from portlb_app.config import Config, Link, Switch
+from portlb_app.config import Config, Switch
 from portlb_app.pipeline import pool_number
 from portlb_app.topology import Reachability, Topology
+from portlb_app.topology.conditions import Conditions
 
 
 def vips_on_switch(config: Config, topology: Topology, switch: Switch) -> Iterator[VipOnSwitch]:
@@ -57,20 +58,20 @@ def vips_on_switch(config: Config, topology: Topology, switch: Switch) -> Iterat
 
 
 class VipsBySwitch:
-    """The VIPs on every switch of a configuration while some links are down, computed a few switches at a time.
+    """The VIPs on every switch of a configuration under some conditions, computed a few switches at a time.
 
     One switch of a large network takes about a millisecond, so all of them at once would delay other work.
     """
 
-    def __init__(self, config: Config, down: frozenset[Link]) -> None:
-        self.config, self.down = config, down
-        self._topology = topologies.of(config, down)
+    def __init__(self, config: Config, conditions: Conditions) -> None:
+        self.config, self.conditions = config, conditions
+        self._topology = topologies.of(config, conditions.links_down)
         self._pending = {switch.dpid: switch for switch in config.switches}
         self._known: dict[int, tuple[VipOnSwitch, ...]] = {}
 
-    def is_for(self, config: Config, down: frozenset[Link]) -> bool:
+    def is_for(self, config: Config, conditions: Conditions) -> bool:
         """Whether this is about the same object of a configuration; comparing two of 10,000 ports would take long."""
-        return config is self.config and down == self.down
+        return config is self.config and conditions == self.conditions
 
     def on(self, dpid: int) -> tuple[VipOnSwitch, ...]:
         """The VIPs on one switch; empty if the configuration does not name the switch."""

@@ -19,10 +19,11 @@ from ipaddress import IPv4Address, IPv6Address
 
 from portlb_app.compiler.vip_on_switch import VipOnSwitch
 from portlb_app.compiler.vips_by_switch import VipsBySwitch
-from portlb_app.config import Address, Config, Link, Rewrite
+from portlb_app.config import Address, Config, Rewrite
 from portlb_app.net import packets
 from portlb_app.openflow import CONTROLLER, Action, Output
 from portlb_app.pipeline import link_local
+from portlb_app.topology.conditions import Conditions
 
 TIMES = 2
 INTERVAL = 2.0
@@ -62,14 +63,14 @@ class Announcement:
 
 @dataclass(frozen=True)
 class Held:
-    """What a switch holds: its part of a configuration while these links are down."""
+    """What a switch holds: its part of a configuration, under these conditions."""
 
     config: Config
-    down: frozenset[Link]
+    conditions: Conditions
 
     def is_same(self, other: Held | None) -> bool:
         """Whether it is the same object of a configuration: to compare two of 10,000 ports takes a while."""
-        return other is not None and self.config is other.config and self.down == other.down
+        return other is not None and self.config is other.config and self.conditions == other.conditions
 
 
 class Announcer:
@@ -108,8 +109,8 @@ class Announcer:
                     yield Announcement(dpid, CONTROLLER, (Output(claim.port),), frame)
 
     def _vips_on_switch(self, held: Held, dpid: int) -> tuple[VipOnSwitch, ...]:
-        if self._placement is None or not self._placement.is_for(held.config, held.down):
-            self._placement = VipsBySwitch(held.config, held.down)
+        if self._placement is None or not self._placement.is_for(held.config, held.conditions):
+            self._placement = VipsBySwitch(held.config, held.conditions)
         return self._placement.on(dpid)
 
 

@@ -44,7 +44,6 @@ from portlb_app.config import (
     Fragments,
     IcmpPolicy,
     Legacy,
-    Link,
     RedirectPort,
     Rewrite,
     Server,
@@ -59,6 +58,7 @@ from portlb_app.punt import announce
 from portlb_app.punt.connlog import ConnectionLog, Copy
 from portlb_app.punt.fragments import NoRoom, Tracker
 from portlb_app.selection import choose
+from portlb_app.topology.conditions import AS_CONFIGURED, Conditions
 
 
 class Fate(str, enum.Enum):
@@ -169,7 +169,7 @@ class Punt:
         self.unsent = 0
         """Packets that a switch was to send, and was not told: too many waited for that already, or it was gone."""
         self._config: Config | None = None
-        self._down: frozenset[Link] = frozenset()
+        self._conditions = AS_CONFIGURED
         self._connected: set[int] = set()
         self._coming: VipsBySwitch | None = None
         self._vips_on_switch: dict[int, tuple[VipOnSwitch, ...]] = {}
@@ -197,25 +197,25 @@ class Punt:
         self._connected.discard(dpid)
         self._find_sites()
 
-    def adopt(self, config: Config, down: frozenset[Link] = frozenset()) -> None:
-        """Judge by this configuration from now on, while these links are down.
+    def adopt(self, config: Config, conditions: Conditions = AS_CONFIGURED) -> None:
+        """Judge by this configuration from now on, under these conditions.
 
         What was remembered of fragments under another one is forgotten.
         """
-        while not self.adopt_more(config, down):
+        while not self.adopt_more(config, conditions):
             pass
 
-    def adopt_more(self, config: Config, down: frozenset[Link] = frozenset()) -> bool:
+    def adopt_more(self, config: Config, conditions: Conditions = AS_CONFIGURED) -> bool:
         """Do a few milliseconds' work for that. Whether this is the configuration by which packets are judged."""
-        if config is self._config and down == self._down:
+        if config is self._config and conditions == self._conditions:
             return True
-        if self._coming is None or not self._coming.is_for(config, down):
-            self._coming = VipsBySwitch(config, down)
+        if self._coming is None or not self._coming.is_for(config, conditions):
+            self._coming = VipsBySwitch(config, conditions)
         if not self._coming.compute(SWITCHES_AT_ONCE):
             return False
         for tracker in self._trackers.values():
             self._counts[Reason.FRAGMENT, Fate.UNKNOWN] += len(list(tracker.expire(math.inf)))
-        self._config, self._down = config, down
+        self._config, self._conditions = config, conditions
         self._vips_on_switch = {switch.dpid: self._coming.on(switch.dpid) for switch in config.switches}
         self._coming = None
         self._trackers.clear()

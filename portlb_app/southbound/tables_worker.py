@@ -22,7 +22,7 @@ from portlb_app.openflow import Flow, Group, Meter, messages
 from portlb_app.openflow.messages import Malformed, Reply
 from portlb_app.reconcile.plan import Step
 from portlb_app.reconcile.tables import Kind, Tables, Unknown, Unreadable
-from portlb_app.southbound import codec, encode
+from portlb_app.southbound import codec
 
 MEMORY_BYTES = 4 << 30
 """Address space: a network of 100 switches and 200,000 flows takes an eighth of it."""
@@ -50,7 +50,7 @@ class Wire:
 
     def encode(self, steps: Sequence[Step], xid: int, bundle: int | None) -> bytes:
         """The messages of steps."""
-        return encode.messages(steps, xid, bundle)
+        return codec.messages(steps, xid, bundle)
 
 
 def receive(connection: socket.socket) -> Any:

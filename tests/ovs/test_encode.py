@@ -6,7 +6,6 @@ import json
 from pathlib import Path
 
 import pytest
-from ryu.ofproto import ofproto_v1_5_parser as parser
 
 from portlb_app.compiler import compile
 from portlb_app.config import load
@@ -14,22 +13,10 @@ from portlb_app.openflow import Flow, Match, SwitchState, match
 from portlb_app.openflow.limits import GROUPS, READ_BYTES, WHILE_CHANGED
 from portlb_app.pipeline import COOKIE
 from portlb_app.reconcile.plan import Plan, Step, diff
-from portlb_app.southbound import codec, encode
+from portlb_app.southbound import codec
+from tests.support import ryu_messages
 
 SCENARIOS = sorted((Path(__file__).parents[2] / "flows").glob("*/lb.yaml"))
-
-
-def by_ryu(plan: Plan, xid: int, bundle: int | None) -> bytes:
-    """The messages of a plan, made by Ryu alone."""
-    data = b""
-    for number, step in enumerate(plan.steps, xid):
-        made = codec.message(encode._PROTOCOL, step)
-        if bundle is not None:
-            made = parser.OFPBundleAddMsg(encode._PROTOCOL, bundle, codec.BUNDLE_FLAGS, made, [])
-        made.set_xid(number)
-        made.serialize()
-        data += bytes(made.buf)
-    return data
 
 
 @pytest.mark.parametrize("path", SCENARIOS, ids=lambda path: path.parent.name)
@@ -39,16 +26,16 @@ def test_every_scenario(path: Path) -> None:
     assert states
     for state in states:
         for plan in (diff(SwitchState(), state), diff(state, SwitchState())):
-            assert encode.messages(plan.bundle, 1000, 7) == by_ryu(Plan(plan.bundle), 1000, 7)
-            assert encode.messages(plan.before, 5, None) == by_ryu(Plan(plan.before), 5, None)
-            assert encode.messages(plan.after, 6, None) == by_ryu(Plan(plan.after), 6, None)
+            assert codec.messages(plan.bundle, 1000, 7) == ryu_messages.messages(plan.bundle, 1000, 7)
+            assert codec.messages(plan.before, 5, None) == ryu_messages.messages(plan.before, 5, None)
+            assert codec.messages(plan.after, 6, None) == ryu_messages.messages(plan.after, 6, None)
 
 
 def test_what_was_read_and_is_none_of_ours() -> None:
     unknown = Match(match(tcp_dst=80).fields, "0001020c00000001000000020000000300000004"[:16])
     plan = Plan((Step("delete", Flow(3, 7, unknown, (), COOKIE)),))
-    assert encode.messages(plan.steps, 9, 1) == by_ryu(plan, 9, 1)
-    assert unknown.opaque in encode.messages(plan.steps, 9, 1).hex()
+    assert codec.messages(plan.steps, 9, 1) == ryu_messages.messages(plan.steps, 9, 1)
+    assert unknown.opaque in codec.messages(plan.steps, 9, 1).hex()
 
 
 def test_as_many_of_the_largest_groups_as_there_can_be_are_read_back() -> None:
@@ -70,5 +57,5 @@ def test_as_many_of_the_largest_groups_as_there_can_be_are_read_back() -> None:
     vips = {"web": vip | {"redirect_ports": {"80": pool}}}
     state = compile(load(json.dumps({"switches": switches, "vips": vips, "servers": servers})))["s1"]
     steps = diff(SwitchState(), SwitchState(groups=state.groups)).steps
-    longest = max(len(encode.messages([step], 1, None)) for step in steps)
+    longest = max(len(codec.messages([step], 1, None)) for step in steps)
     assert longest > 16_000 and longest * GROUPS * WHILE_CHANGED < READ_BYTES

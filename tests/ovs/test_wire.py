@@ -46,16 +46,11 @@ from portlb_app.punt.handlers import Punted
 from portlb_app.reconcile.plan import Plan, Step, diff
 from portlb_app.southbound import codec
 from tests.ovs.switch import Switch
+from tests.support import ryu_messages
 
 SECONDS = 10
 GROUPS = pool_group(0, 0, version=4)
 METER = METERS
-
-
-def bundle_add(bundle: int, step: Step) -> Any:
-    """The message that puts a step into an open bundle."""
-    message = codec.message(Wire.datapath, step)
-    return parser.OFPBundleAddMsg(Wire.datapath, bundle, codec.BUNDLE_FLAGS, message, [])
 
 
 def refused_step(step: Step, error: messages.ErrorMessage) -> str:
@@ -97,6 +92,14 @@ class Wire:
         """Send bytes as they are."""
         self._socket.sendall(message)
 
+    def send_step(self, step: Step, bundle: int | None) -> int:
+        """Send what does a step, by itself or added to a bundle; its xid. Ryu's classes make the same bytes."""
+        self._xid += 1
+        made = codec.messages([step], self._xid, bundle)
+        assert made == ryu_messages.messages([step], self._xid, bundle)
+        self.raw_send(made)
+        return self._xid
+
     def receive(self) -> Any:
         body = self.raw()
         return None if body[1] == messages.HELLO else messages.answer(body)
@@ -122,7 +125,7 @@ class Wire:
 
     def tell(self, steps: Iterable[Step]) -> list[str]:
         """Send steps one by one; the errors the switch answered with."""
-        sent = {self.send(codec.message(self.datapath, step)): step for step in steps}
+        sent = {self.send_step(step, None): step for step in steps}
         barrier = self.send(parser.OFPBarrierRequest(self.datapath))
         errors = []
         while (reply := self.receive()).xid != barrier:
@@ -132,7 +135,7 @@ class Wire:
     def apply(self, steps: Iterable[Step]) -> list[str]:
         """Apply steps in a bundle; the errors the switch answered with."""
         self.send(codec.bundle_control(self.datapath, 1, ofp.OFPBCT_OPEN_REQUEST))
-        sent = {self.send(bundle_add(1, step)): step for step in steps}
+        sent = {self.send_step(step, 1): step for step in steps}
         commit = self.send(codec.bundle_control(self.datapath, 1, ofp.OFPBCT_COMMIT_REQUEST))
         errors = []
         while True:
@@ -535,7 +538,7 @@ def test_errors_name_the_step_that_caused_them_and_the_bundle_changes_nothing(wi
 
 def test_a_value_read_from_a_switch_is_never_sent(wire: Wire) -> None:
     with pytest.raises(ValueError, match="cannot be sent"):
-        codec.message(wire.datapath, Step("add", flow(1, Opaque("00"))))
+        codec.messages([Step("add", flow(1, Opaque("00")))], 1, None)
 
 
 def test_no_byte_of_a_description_can_crash_or_hang_the_decoder(wire: Wire) -> None:

@@ -41,6 +41,7 @@ from portlb_app.pipeline import (
     vip_number,
 )
 from portlb_app.reconcile.plan import diff
+from portlb_app.topology.conditions import Conditions
 from tests.support import generate
 
 FIG2 = load((Path(__file__).parents[3] / "flows/fig2/lb.yaml").read_text())
@@ -66,7 +67,7 @@ def test_what_was_compiled_before_changes_nothing(first: Config, second: Config)
     """Neither another configuration, nor the same one while links are down."""
     memo = Memo()
     for config, down in ((first, 0), (second, 0), (second, 1), (first, 0)):
-        cut = frozenset(config.links[:down])
+        cut = Conditions(links_down=frozenset(config.links[:down]))
         assert compiler.compile(config, cut, memo) == compiler.compile(config, cut)
 
 

@@ -48,6 +48,7 @@ from portlb_app.punt.backlog import BACKLOG, GATHER_MOST_SECONDS, GATHER_SECONDS
 from portlb_app.punt.fragments import WAIT_SECONDS
 from portlb_app.punt.handlers import Fate, Punt, Punted, Send, reason_of
 from portlb_app.selection import rows
+from portlb_app.topology.conditions import Conditions
 from tests.support import generate, reference, trees, wire
 from tests.support.reference import (
     ICMP,
@@ -293,7 +294,7 @@ def test_a_server_whose_switch_is_away_gets_nothing() -> None:
     assert punt.take(1, up, 0.0) == ()
     assert punt.counts == {(Reason.ICMP_ERROR, Fate.SENT): 1, (Reason.ICMP_ERROR, Fate.ABSENT): 1}
     punt.connected(2)
-    cut = frozenset(link for link in config.links if link.one.switch == "left")
+    cut = Conditions(links_down=frozenset(link for link in config.links if link.one.switch == "left"))
     punt.adopt(config, cut)
     assert punt.take(1, up, 0.0) == (), "no link leads there"
 

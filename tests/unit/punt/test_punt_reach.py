@@ -14,6 +14,7 @@ from portlb_app.openflow import Output
 from portlb_app.openflow.limits import LARGEST_FRAME, MESSAGE, OUTPUTS
 from portlb_app.pipeline import ROWS, Reason, cookie, vip_number
 from portlb_app.punt.handlers import Fate, Punt, Punted
+from portlb_app.topology.conditions import Conditions
 from tests.support import wire
 from tests.support.reference import ICMP, SYN, TCP, UDP
 
@@ -39,7 +40,7 @@ def cut(legacy: str = "balance", policy: str = "balance") -> tuple[Config, Punt]
     owned = "80, " if legacy == "owner" else ""
     config = load(TEXT.replace("LEGACY", legacy).replace("POLICY", policy).replace("OWNED", owned))
     punt = Punt()
-    punt.adopt(config, frozenset(config.links))
+    punt.adopt(config, Conditions(links_down=frozenset(config.links)))
     for switch in config.switches:
         punt.connected(switch.dpid)
     return config, punt
@@ -159,7 +160,7 @@ def test_what_is_handed_up_by_tables_of_before_is_survived() -> None:
         replace(vip, redirect_ports=tuple(replace(pool, servers=()) for pool in vip.redirect_ports)),
         replace(vip, default_server=None, icmp_types=()),
     ):
-        punt.adopt(replace(config, vips=(changed,)), frozenset(config.links))
+        punt.adopt(replace(config, vips=(changed,)), Conditions(links_down=frozenset(config.links)))
         for reason in Reason:
             for frame in (
                 first_fragment(UDP, struct.pack("!HHI", 40000, 80, 0)),
