@@ -27,7 +27,7 @@ from tests.net.world import MEGABYTE, OWN, REDIRECTS, SERVICES, VIP, World, X, Y
 from tests.net.world import world as made_world
 from tests.support.helper import START
 
-UNIT = ROOT / "portlb_app/agent/portlb-agent@.service"
+UNIT = ROOT / "packaging/systemd/portlb-agent@.service"
 CONFIGURATION = """
 switches: {{s1: {{dpid: 1, network: 1}}}}
 vips: {{web: {{address: {vip}, mac: "02:00:00:00:00:64", redirect_ports: {{{x}: {{servers: [a]}}}}}}}}
