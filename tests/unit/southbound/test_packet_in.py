@@ -14,7 +14,7 @@ from portlb_app.runtime import supervision
 from portlb_app.punt.backlog import BACKLOG
 from portlb_app.reconcile.events import Configuration
 from portlb_app.openflow import Output
-from portlb_app.pipeline import Reason, cookie
+from portlb_app.pipeline import Reason, make_cookie
 from portlb_app.punt.handlers import Punt, Send
 from portlb_app.southbound.packet_in import OWED, Desk
 from tests.ovs.openflow_peer import packet_in
@@ -30,7 +30,7 @@ channel, punt = Channel(), Punt()
 desk = Desk(channel, punt, lambda: Configuration(""), print)
 for reason, count in ((Reason.FRAGMENT, BACKLOG + 5), (Reason.OPENING, BACKLOG + 6)):
     for _ in range(count):
-        desk.put(packet_in(cookie(reason, 0), bytes(60)))
+        desk.put(packet_in(make_cookie(reason, 0), bytes(60)))
 for _ in range(OWED + 7):
     desk.send(Send(1, 1, (Output(1),), bytes(60)))
 print(punt.unsent, punt.counts, dict(punt.connections.counts))
