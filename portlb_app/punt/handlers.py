@@ -281,7 +281,7 @@ class Punt:
             self._counts[reason, fate] += 1
             return tuple(Send(dpid, CONTROLLER, (Output(packet.in_port),), report) for report in reports or ())
         if reason is Reason.REFUSED:  # a server's, to any VIP
-            refusal = packets.refusal(packet.frame)
+            refusal = packets.make_refusal(packet.frame)
             self._counts[reason, Fate.DROPPED if refusal is None else Fate.SENT] += 1
             return () if refusal is None else (Send(dpid, CONTROLLER, (Output(packet.in_port),), refusal),)
         if reason is Reason.SERVER_ICMP:  # a router's may be about a server of any VIP
@@ -331,7 +331,7 @@ class Punt:
         for number, tracker in self._trackers.items():
             found = self._first_sites.get(number)
             for frame in tracker.expire(now):
-                fragment = packets.fragment(frame)
+                fragment = packets.parse_fragment(frame)
                 if fragment is None or found is None:
                     self._counts[Reason.FRAGMENT, Fate.UNKNOWN] += 1
                 else:
@@ -342,7 +342,7 @@ class Punt:
 
     def _fragment(self, dpid: int, site: _Site, packet: Punted, now: float) -> Iterator[Send]:
         """Of several entrances, any may get any fragment of a packet."""
-        fragment = packets.fragment(packet.frame)
+        fragment = packets.parse_fragment(packet.frame)
         if fragment is None or fragment.destination not in site.local.vip.addresses:
             self._counts[Reason.FRAGMENT, Fate.MALFORMED] += 1
             return
@@ -453,7 +453,7 @@ def _icmp_error(site: _Site, frame: bytes) -> _Verdict:
     its pool, and the default server where plain clients get that: all of them see it.
     """
     local = site.local
-    quote = packets.quote(frame)
+    quote = packets.parse_quote(frame)
     if quote is None or quote.receiver not in local.vip.addresses:
         return _MALFORMED
     ip = family(quote.receiver)
@@ -491,7 +491,7 @@ def _who_answers(local: VipOnSwitch, pool: RedirectPort) -> tuple[str, ...]:
 
 def _server_error(here: Iterable[VipOnSwitch], frame: bytes) -> _Verdict:
     """An error of a server's, or of the router before it, about a client's packet, quoted as it came there (row N1)."""
-    quote = packets.quote(frame)
+    quote = packets.parse_quote(frame)
     if quote is None:
         return _MALFORMED
     ip = family(quote.sender)
@@ -508,7 +508,7 @@ def _server_error(here: Iterable[VipOnSwitch], frame: bytes) -> _Verdict:
 
 def _server_fragment(local: VipOnSwitch, frame: bytes) -> _Verdict:
     """A fragment of a server's (row N1): rewritten here, because the switch would spoil it."""
-    fragment = packets.fragment(frame)
+    fragment = packets.parse_fragment(frame)
     server = None if fragment is None else _at(local, fragment.source)
     if fragment is None or server is None or not _speaks(local, ip := family(fragment.source)):
         return _MALFORMED
@@ -530,7 +530,7 @@ def _at(local: VipOnSwitch, address: Address) -> Server | None:
 
 def _signal(local: VipOnSwitch, port: int, packet: Punted) -> _Verdict:
     """The pool for a client that can be redirected; for a plain one what the port's policy says (rows E2, E3, E4)."""
-    segment, pool = packets.tcp(packet.frame), _pool(local, port)
+    segment, pool = packets.parse_tcp(packet.frame), _pool(local, port)
     if segment is None or segment.dport != port or segment.flags & (SYN | ACK) != SYN:
         return _MALFORMED
     if pool is None or segment.destination not in local.vip.addresses:
