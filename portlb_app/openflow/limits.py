@@ -30,3 +30,7 @@ READ_BYTES = 1 << 29
 READ_MESSAGES = 1 << 14
 """The longest answer to a read of all flows or groups, in bytes and in messages. Twice 2^18 flows take half of the
 messages; twice 2^13 groups of 256 buckets with rewritten addresses take three fifths of the bytes."""
+WAITING_OF_ALL = 128 << 20
+"""The most bytes of answers that wait to be read, of all switches together."""
+WAITING_OF_ONE = 64 << 20
+"""The same for one switch: 2^18 flows of 170 bytes take 43 MiB, so they wait here and not in the switch."""

@@ -75,7 +75,7 @@ class Fate(str, enum.Enum):
     NO_ROOM = "no_room"
     """A fragment, and too many wait for their first already: nobody got it."""
     QUEUE = "queue"
-    """More came than the controller can judge: nobody got it."""
+    """More came than the controller can judge, or its switch was gone before its turn came: nobody got it."""
     UNSENDABLE = "unsendable"
     """It is too long for a message that says whom it goes to: nobody got it."""
     ABSENT = "absent"
@@ -166,12 +166,18 @@ class Punt:
     def __init__(self, fits: Callable[[tuple[Action, ...], bytes], bool] = lambda _actions, _frame: True) -> None:
         self._fits = fits
         self.connections = ConnectionLog()
+        self.unsent = 0
+        """Packets that a switch was to send, and was not told: too many waited for that already, or it was gone."""
         self._config: Config | None = None
         self._conditions = AS_CONFIGURED
         self._connected: set[int] = set()
         self._coming: VipsBySwitch | None = None
         self._vips_on_switch: dict[int, tuple[VipOnSwitch, ...]] = {}
         self._sites: dict[tuple[int, int], list[_Site]] = {}
+        self._first_sites: dict[int, tuple[int, _Site]] = {}
+        """By a VIP's number, one of its sites, and the switch that it is at."""
+        self._server_switches: dict[int, dict[str, tuple[int, VipOnSwitch]]] = {}
+        """By a VIP's number, what its sites know of its servers: it changes with the switches that are connected."""
         self._trackers: dict[int, Tracker[_Verdict]] = {}
         self._counts: Counter[tuple[Reason, Fate]] = Counter()
 
@@ -188,12 +194,16 @@ class Punt:
     def connected(self, dpid: int) -> None:
         """A switch is connected, and can be given packets that another one has handed up."""
         self._connected.add(dpid)
-        self._find_sites()
+        self._reach(dpid)
 
     def disconnected(self, dpid: int) -> None:
         """A switch is gone."""
         self._connected.discard(dpid)
-        self._find_sites()
+        for local in self._vips_on_switch.get(dpid, ()):
+            attached_at = self._server_switches[local.number]
+            for server in local.attached:
+                if attached_at.get(server.name, (None,))[0] == dpid:
+                    del attached_at[server.name]
 
     def adopt(self, config: Config, conditions: Conditions = AS_CONFIGURED) -> None:
         """Judge by this configuration from now on, under these conditions.
@@ -221,15 +231,20 @@ class Punt:
         return True
 
     def _find_sites(self) -> None:
-        server_switches: dict[int, dict[str, tuple[int, VipOnSwitch]]] = {}
-        self._sites = {}
+        self._server_switches, self._sites, self._first_sites = {}, {}, {}
         for dpid, here in self._vips_on_switch.items():
             for local in here:
-                attached_at = server_switches.setdefault(local.number, {})
-                self._sites.setdefault((dpid, local.number), []).append(_Site(local, attached_at))
-                if dpid in self._connected:
-                    reachable = (server.name for server in local.attached if server.name in local.port_of)
-                    attached_at.update((name, (dpid, local)) for name in reachable)
+                site = _Site(local, self._server_switches.setdefault(local.number, {}))
+                self._sites.setdefault((dpid, local.number), []).append(site)
+                self._first_sites.setdefault(local.number, (dpid, site))
+            if dpid in self._connected:
+                self._reach(dpid)
+
+    def _reach(self, dpid: int) -> None:
+        """The servers of a connected switch can be given packets."""
+        for local in self._vips_on_switch.get(dpid, ()):
+            reachable = (server.name for server in local.attached if server.name in local.port_of)
+            self._server_switches[local.number].update((name, (dpid, local)) for name in reachable)
 
     def _site(self, dpid: int, number: int, in_port: int) -> _Site | None:
         """The VIP of this number where a packet came in; from a server's connector any reachability will do."""
@@ -314,7 +329,7 @@ class Punt:
         """
         self.connections.expire(now)
         for number, tracker in self._trackers.items():
-            found = next(((dpid, sites[0]) for (dpid, vip), sites in self._sites.items() if vip == number), None)
+            found = self._first_sites.get(number)
             for frame in tracker.expire(now):
                 fragment = packets.parse_fragment(frame)
                 if fragment is None or found is None:

@@ -63,27 +63,54 @@ class Links:
         self.down: frozenset[Link] = frozenset()
         """The links that must not be used, as of the last `judge`."""
         self._up: dict[int, frozenset[int]] = {}
+        self._links: Mapping[Link, tuple[End, End]] = {}
+        self._by_switch: dict[int, set[Link]] = {}
+        self._changed: set[int] = set()
+        """The switches that have reported since the last `judge`."""
         self._since: dict[Link, float] = {}
         self._downs: dict[Link, _Downs] = {}
 
     def see(self, dpid: int, up: frozenset[int]) -> None:
         """A switch reports that these of its OpenFlow ports exist and are up."""
         self._up[dpid] = up
+        self._changed.add(dpid)
 
     def forget(self, dpid: int) -> None:
         """Forget the report of a switch that is disconnected."""
         self._up.pop(dpid, None)
+        self._changed.add(dpid)
 
     def all_heard(self, links: Mapping[Link, tuple[End, End]]) -> bool:
         """Whether the switches at both ends of all these links have reported."""
         return all(dpid in self._up for ends in links.values() for dpid, _ in ends)
 
     def judge(self, links: Mapping[Link, tuple[End, End]], now: float) -> frozenset[Link]:
-        """The links, of these, that must not be used at time `now`. All other links are forgotten."""
+        """The links, of these, that must not be used at time `now`. All other links are forgotten.
+
+        For the same object as in the last call, only some links are checked: those about which a switch has reported
+        since, and those that are down or were lately. A large network has thousands of links, and every event asks.
+        """
+        if links is not self._links:
+            self._adopt(links)
+            checked = set(links)
+        else:
+            checked = {link for dpid in self._changed for link in self._by_switch.get(dpid, ())}
+            checked |= self.down | self._downs.keys()
+        self._changed.clear()
+        if checked:
+            down = (self.down - checked) | {link for link in checked if not self._usable(link, links[link], now)}
+            if down != self.down:
+                self.down = frozenset(down)
+        return self.down
+
+    def _adopt(self, links: Mapping[Link, tuple[End, End]]) -> None:
         self._since = {link: since for link, since in self._since.items() if link in links}
         self._downs = {link: downs for link, downs in self._downs.items() if link in links}
-        self.down = frozenset(link for link, ends in links.items() if not self._usable(link, ends, now))
-        return self.down
+        self.down = self.down.intersection(links)
+        self._links, self._by_switch = links, {}
+        for link, ends in links.items():
+            for dpid, _ in ends:
+                self._by_switch.setdefault(dpid, set()).add(link)
 
     def hold(self, link: Link, now: float) -> float:
         """The hold of a link, in seconds: how long it must stay up before it is used again."""
