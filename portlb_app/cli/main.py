@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 FAILED = 1
 WRONG_INPUT = 2
+CONTROLLER_LIBRARIES = ("ryu", "eventlet")
+"""Not on hosts that only run agents: the extra `controller` brings them."""
 
 
 class _WrongInput(Exception):
@@ -42,7 +44,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except ImportError as error:
         if (error.name or "").startswith("portlb_app"):
             raise
-        print(f"portlb: a library is missing: {error}", file=sys.stderr)
+        hint = " (pip install 'portlb[controller]')" if error.name in CONTROLLER_LIBRARIES else ""
+        print(f"portlb: a library is missing: {error}{hint}", file=sys.stderr)
         return FAILED
 
 
@@ -117,14 +120,10 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _agent(words: list[str]) -> int:
-    """`portlb agent …`: the one command that needs libbpf, so nothing else loads it."""
+    """`portlb agent …`."""
+    from portlb_app.agent import cli as agent_cli
     from portlb_app.agent.errors import AgentError
 
-    try:
-        from portlb_app.agent import cli as agent_cli
-    except OSError as error:
-        print(f"portlb agent: a library is missing: {error} (Debian's package libbpf1)", file=sys.stderr)
-        return FAILED
     parser = argparse.ArgumentParser(prog="portlb")
     agent_cli.register(parser.add_subparsers(required=True, metavar="COMMAND"))
     options = parser.parse_args(words)
