@@ -23,9 +23,9 @@ BOUND_MS = 2000
 def detour(stage: Stage) -> None:
     """A link with an alternative goes while downloads run over it: none breaks."""
     story, config = stage.story, stage.config
-    home = config.servers[0].connector.switch
-    port = topology.of(config).up(home)
-    link = next(link for link in config.links if Connector(home, port or 0) in link)
+    server_switch = config.servers[0].connector.switch
+    port = topology.of(config).uplink(server_switch)
+    link = next(link for link in config.links if Connector(server_switch, port or 0) in link)
     watched = config.servers[0]
     story.chapter(f"The link {link[0].switch}–{link[1].switch} goes while {DOWNLOADS} redirected downloads run")
     with _downloads(stage) as downloads:
@@ -96,7 +96,7 @@ def _beyond(stage: Stage, link: Link) -> set[str]:
         server.name
         for server in stage.config.servers
         if server.connector.switch != stage.entrance
-        and without.towards(stage.entrance, server.connector.switch) is None
+        and without.next_hop(stage.entrance, server.connector.switch) is None
     }
 
 

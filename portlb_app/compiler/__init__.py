@@ -1,7 +1,7 @@
 """The compiler: a `Config` becomes the tables of every switch. Pure: the same configuration gives the same tables.
 
-One file per table of the pipeline; each says what its table is for and yields its flows. `place` is what they all look
-at: one VIP on one switch.
+One file per table of the pipeline; each says what its table is for and yields its flows. All take a `VipOnSwitch`: one
+VIP on one switch.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ from dataclasses import replace
 
 from portlb_app import topology
 from portlb_app.compiler.memo import Memo
-from portlb_app.compiler.place import Place, places
 from portlb_app.compiler.tables import (
     advertise,
     classify,
@@ -33,7 +32,9 @@ from portlb_app.compiler.tables import (
     transit,
     upstream,
 )
-from portlb_app.config import Config, Link, Switch
+from portlb_app.compiler.vip_on_switch import VipOnSwitch
+from portlb_app.compiler.vips_by_switch import vips_on_switch
+from portlb_app.config import Config, Switch
 from portlb_app.openflow import CopyToController, Flow, SwitchState, ToMeter
 from portlb_app.pipeline import (
     BY_NUMBER,
@@ -46,6 +47,7 @@ from portlb_app.pipeline import (
     goto,
     match_all,
 )
+from portlb_app.topology.conditions import AS_CONFIGURED, Conditions
 
 _DOWN = (fragment, icmp, service, label, redirect, legacy, pin, default)
 _TABLES = (neighbour, advertise, *_DOWN, upstream, peer, log, punt)
@@ -74,23 +76,23 @@ _MISS: dict[str, tuple[str | None, str]] = {
 
 
 def compile(  # noqa: A001
-    config: Config, down: frozenset[Link] = frozenset(), memo: Memo | None = None
+    config: Config, conditions: Conditions = AS_CONFIGURED, memo: Memo | None = None
 ) -> dict[str, SwitchState]:
-    """The desired state of every switch of the configuration, by its name, while these links are down.
+    """The desired state of every switch of the configuration, by its name, under these conditions.
 
     With the `memo` of a compilation before, what both have in common is not made again.
     """
     memo = memo or Memo()
     memo.begin()
-    graph = topology.of(config, down)
+    graph = topology.of(config, conditions.links_down)
     rates, meters = quality.meters(config), quality.punt_meters(config)
     ends = {end for link in config.links for end in link}
     names = refuse.names(config)
 
-    def here(switch: Switch) -> Iterator[Place]:
-        for place in places(config, graph, switch):
-            own = rates.get(place.vip.name, {}) if place.is_entrance else {}
-            yield replace(place, rates=own, meters=meters, memo=memo)
+    def here(switch: Switch) -> Iterator[VipOnSwitch]:
+        for local in vips_on_switch(config, graph, switch):
+            own = rates.get(local.vip.name, {}) if local.is_entrance else {}
+            yield replace(local, rates=own, meters=meters, memo=memo)
 
     def links(switch: Switch) -> list[int]:
         return sorted(end.port for end in ends if end.switch == switch.name)
@@ -102,27 +104,27 @@ def compile(  # noqa: A001
 
 
 def _switch(
-    switch: Switch, links: Iterable[int], here: tuple[Place, ...], names: tuple[refuse.Name, ...]
+    switch: Switch, links: Iterable[int], here: tuple[VipOnSwitch, ...], names: tuple[refuse.Name, ...]
 ) -> SwitchState:
     flows = set(classify.flows(switch.network, links, here))
     flows.update(refuse.flows(names, here))
     if switch.network is not None:
         flows.update(management.flows(switch.network, switch.addresses))
-    on_the_way = tuple(place for place in here if place.is_on_the_way)
+    on_the_way = tuple(local for local in here if local.is_on_the_way)
     flows.update(neighbour.link_local_flows(on_the_way))
     flows.update(neighbour.query_flows(on_the_way))
     flows.update(_miss(table) for table in TABLES)
-    for place in here:
-        flows.update(transit.flows(place))
-    for place in on_the_way:
+    for local in here:
+        flows.update(transit.flows(local))
+    for local in on_the_way:
         for table in _TABLES:
-            flows.update(table.flows(place))
+            flows.update(table.flows(local))
     metered = (ToMeter, CopyToController)
     used = {action.meter for each in flows for action in each.actions if isinstance(action, metered)}
-    meters = {meter for place in here for meter in (*place.rates.values(), *place.meters.values())}
+    meters = {meter for local in here for meter in (*local.rates.values(), *local.meters.values())}
     return SwitchState(
         frozenset(flows),
-        frozenset(group for place in on_the_way for table in _WITH_GROUPS for group in table.groups(place)),
+        frozenset(group for local in on_the_way for table in _WITH_GROUPS for group in table.groups(local)),
         frozenset(meter for meter in meters if meter.number in used),
     )
 

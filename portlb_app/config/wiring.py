@@ -63,7 +63,7 @@ def _check_ways(file: File) -> None:
     sides: dict[int, int] = {}
     for name, entry in file.switches.items():
         sides[part[name]] = sides.get(part[name], 0) + (entry.network is not None)
-    home: dict[str, tuple[str, str]] = {}
+    server_switch: dict[str, tuple[str, str]] = {}
     for name, server in file.servers.items():
         if server.vip is None or server.connector is None or server.connector.switch not in file.switches:
             continue
@@ -71,7 +71,7 @@ def _check_ways(file: File) -> None:
             file.wrong(
                 f"servers.{name}.connector", f"{server.connector} is one of several network sides; clients reach all"
             )
-        first, switch = home.setdefault(server.vip, (name, server.connector.switch))
+        first, switch = server_switch.setdefault(server.vip, (name, server.connector.switch))
         if sound and part[switch] != part[server.connector.switch]:
             file.wrong(
                 f"servers.{name}.connector", f"{first} of the same VIP is on {switch}, and no links lead from there"

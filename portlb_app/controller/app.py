@@ -165,7 +165,7 @@ class Controller(app_manager.RyuApp):  # type: ignore[misc]
             self._step(Tick())
             for send in self._punt.expire(time.monotonic()):
                 self._pass_on(send)
-            holding = {dpid: Held(each.config, each.down) for dpid, each in self._reconciler.holding.items()}
+            holding = {dpid: Held(each.config, each.conditions) for dpid, each in self._reconciler.holding.items()}
             for said in self._announcer.take(holding, time.monotonic()):
                 self._pass_on(Send(said.dpid, said.in_port, said.actions, said.frame))
 
@@ -216,7 +216,7 @@ class Controller(app_manager.RyuApp):  # type: ignore[misc]
             if isinstance(command, Load):
                 self._step(Loaded(command.ticket, self._tables.call("load", command.text)))
             else:
-                arguments = command.goal, command.text, command.down, command.keep
+                arguments = command.goal, command.text, command.conditions, command.keep
                 self._step(GoalCompiled(command.goal, self._tables.call("compile", *arguments)))
         except Lost:
             pass

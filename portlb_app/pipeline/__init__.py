@@ -314,9 +314,9 @@ def _first_group(kind: str, vip: int, version: int) -> int:
     return int.from_bytes(digest, "big") % _GROUP_NUMBERS
 
 
-def pool_number(vip: int, view: int) -> int:
-    """The number by which a VIP's groups for a view are made; the first view's is the VIP's own."""
-    return vip + view * VIP_NUMBERS
+def pool_number(vip: int, reachability: int) -> int:
+    """What the numbers of a VIP's groups for a reachability are made from; for the first it is the VIP's own number."""
+    return vip + reachability * VIP_NUMBERS
 
 
 def pool_group(vip: int, port: int, version: int) -> int:
@@ -552,8 +552,8 @@ def follow(vip: int) -> Conntrack:
     return Conntrack(pin_zone(vip))
 
 
-VIEW = "reg2"
-"""The register that says by which of a switch's entrances a packet came in, where that matters (`topology.View`)."""
+REACHABILITY = "reg2"
+"""The register with the number of the reachability (`topology.Reachability`) of the port a packet came in by."""
 
 
 PRIORITY_TAGGED = 0x1000
@@ -565,9 +565,9 @@ def untag() -> tuple[Action, ...]:
     return (PopVlan(), look_up(CLASSIFY))
 
 
-def set_view(view: int) -> SetField:
-    """The action that remembers, for the rest of the walk, what can be reached for a packet without turning back."""
-    return SetField(VIEW, view)
+def set_reachability(number: int) -> SetField:
+    """Keep, for the rest of the walk, the number of the reachability of the port a packet came in by."""
+    return SetField(REACHABILITY, number)
 
 
 def set_side(side: Side) -> SetField:

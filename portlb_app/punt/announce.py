@@ -17,11 +17,13 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
 
-from portlb_app.compiler.place import Place, Placement
-from portlb_app.config import Address, Config, Link, Rewrite
+from portlb_app.compiler.vip_on_switch import VipOnSwitch
+from portlb_app.compiler.vips_by_switch import VipsBySwitch
+from portlb_app.config import Address, Config, Rewrite
 from portlb_app.net import packets
 from portlb_app.openflow import CONTROLLER, Action, Output
 from portlb_app.pipeline import link_local
+from portlb_app.topology.conditions import Conditions
 
 TIMES = 2
 INTERVAL = 2.0
@@ -61,14 +63,14 @@ class Announcement:
 
 @dataclass(frozen=True)
 class Held:
-    """What a switch holds: its part of a configuration while these links are down."""
+    """What a switch holds: its part of a configuration, under these conditions."""
 
     config: Config
-    down: frozenset[Link]
+    conditions: Conditions
 
     def is_same(self, other: Held | None) -> bool:
         """Whether it is the same object of a configuration: to compare two of 10,000 ports takes a while."""
-        return other is not None and self.config is other.config and self.down == other.down
+        return other is not None and self.config is other.config and self.conditions == other.conditions
 
 
 class Announcer:
@@ -78,7 +80,7 @@ class Announcer:
         self._held: dict[int, Held] = {}
         self._claims: dict[int, frozenset[Claim]] = {}
         self._changed: set[int] = set()
-        self._placement: Placement | None = None
+        self._placement: VipsBySwitch | None = None
         self._due = tuple(deque[tuple[float, int, Claim]]() for _ in range(TIMES))
         """What is said for the first time, what is said again, and so on: each in the order of time."""
 
@@ -90,7 +92,7 @@ class Announcer:
         """What switches shall say now (seconds of a clock that only grows), by what each of them holds."""
         fresh = [dpid for dpid, held in holding.items() if not held.is_same(self._held.get(dpid))]
         for dpid in fresh[:SWITCHES_AT_ONCE]:
-            claims = frozenset(_claims(self._places(holding[dpid], dpid)))
+            claims = frozenset(_claims(self._vips_on_switch(holding[dpid], dpid)))
             known = self._claims.get(dpid, frozenset() if dpid in self._changed else claims)
             self._held[dpid], self._claims[dpid] = holding[dpid], claims
             self._changed.discard(dpid)
@@ -106,20 +108,20 @@ class Announcer:
                 for frame in announcements(claim):
                     yield Announcement(dpid, CONTROLLER, (Output(claim.port),), frame)
 
-    def _places(self, held: Held, dpid: int) -> tuple[Place, ...]:
-        if self._placement is None or not self._placement.is_for(held.config, held.down):
-            self._placement = Placement(held.config, held.down)
+    def _vips_on_switch(self, held: Held, dpid: int) -> tuple[VipOnSwitch, ...]:
+        if self._placement is None or not self._placement.is_for(held.config, held.conditions):
+            self._placement = VipsBySwitch(held.config, held.conditions)
         return self._placement.on(dpid)
 
 
-def _claims(here: Iterable[Place]) -> Iterator[Claim]:
+def _claims(here: Iterable[VipOnSwitch]) -> Iterator[Claim]:
     """What a switch answers for, and where: at its network side, and at servers whose gateway may be the VIP."""
-    for place in here:
-        ports = {place.network} if place.is_entrance else set()
-        if place.vip.rewrite is Rewrite.ADDRESS:
-            ports |= {server.connector.port for server in place.attached}
-        for address in (*place.vip.addresses, *place.named):
-            yield from (Claim(port, address, place.vip.mac) for port in ports if port is not None)
+    for local in here:
+        ports = {local.network} if local.is_entrance else set()
+        if local.vip.rewrite is Rewrite.ADDRESS:
+            ports |= {server.connector.port for server in local.attached}
+        for address in (*local.vip.addresses, *local.named):
+            yield from (Claim(port, address, local.vip.mac) for port in ports if port is not None)
 
 
 def announcements(claim: Claim) -> Iterator[bytes]:
@@ -131,17 +133,17 @@ def announcements(claim: Claim) -> Iterator[bytes]:
         yield from _reports(claim.mac, [solicited_node(claim.address)], _TO_EXCLUDE)
 
 
-def answers(here: Iterable[Place], in_port: int, frame: bytes) -> list[bytes] | None:
+def answers(here: Iterable[VipOnSwitch], in_port: int, frame: bytes) -> list[bytes] | None:
     """The reports that answer a querier at a switch with these VIPs; None if the frame is no query that counts."""
     query = packets.mld_query(frame)
     if query is None:
         return None
     groups: dict[int, set[IPv6Address]] = {}
-    for place in here:
-        if in_port in place.entrances:
-            for address in (*place.vip.addresses, *place.named):
+    for local in here:
+        if in_port in local.ingress_ports:
+            for address in (*local.vip.addresses, *local.named):
                 if isinstance(address, IPv6Address) and int(query.group) in (0, int(solicited_node(address))):
-                    groups.setdefault(place.vip.mac, set()).add(solicited_node(address))
+                    groups.setdefault(local.vip.mac, set()).add(solicited_node(address))
     report: Callable[[int, list[IPv6Address]], Iterator[bytes]] = _reports if query.version == 2 else _old_reports
     return [frame for mac in sorted(groups) for frame in report(mac, sorted(groups[mac]))]
 

@@ -28,7 +28,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from portlb_app.compiler.place import Place
+from portlb_app.compiler.vip_on_switch import VipOnSwitch
 from portlb_app.config import Address
 from portlb_app.net import packets
 from portlb_app.pipeline import ACK, FIN, RST, SYN, Reason
@@ -138,23 +138,23 @@ class ConnectionLog:
             records = (record for record in records if record.client.vip == vip)
         return [_told(record) for record in heapq.nlargest(most, records, key=lambda record: record.last)]
 
-    def take(self, place: Place, reason: Reason, in_port: int, frame: bytes, now: float) -> None:
-        """Take a copy of what came in on a port of a switch where the VIP is at `place`."""
+    def take(self, local: VipOnSwitch, reason: Reason, in_port: int, frame: bytes, now: float) -> None:
+        """Take a copy of what came in on a port of a switch; `local` is the VIP there."""
         segment = packets.tcp(frame)
         if segment is None:
             self._counts[Copy.MALFORMED] += 1
             return
-        flags, addresses = segment.flags & (SYN | FIN | RST | ACK), {*place.vip.addresses, *place.named}
+        flags, addresses = segment.flags & (SYN | FIN | RST | ACK), {*local.vip.addresses, *local.named}
         if reason is Reason.OPENING and flags == SYN and segment.destination in addresses:
-            self._opens(place, segment, now)
+            self._opens(local, segment, now)
         elif reason is Reason.CLOSING and flags & (FIN | RST) and segment.destination in addresses:
-            client = Client(place.vip.name, segment.source, segment.sport)
-            server = _named(place, segment.destination) or _owner(place, segment.dport)
-            self._ends(self._ending(place, client, segment.dport, now), Side.CLIENT, segment.dport, server, flags, now)
+            client = Client(local.vip.name, segment.source, segment.sport)
+            server = _named(local, segment.destination) or _owner(local, segment.dport)
+            self._ends(self._ending(local, client, segment.dport, now), Side.CLIENT, segment.dport, server, flags, now)
         elif reason is Reason.SERVER_CLOSING and flags & (FIN | RST) and segment.source in addresses:
-            client = Client(place.vip.name, segment.destination, segment.dport)
-            server = _named(place, segment.source) or _attached(place, in_port) or _owner(place, segment.sport)
-            self._ends(self._ending(place, client, segment.sport, now), Side.SERVER, segment.sport, server, flags, now)
+            client = Client(local.vip.name, segment.destination, segment.dport)
+            server = _named(local, segment.source) or _attached(local, in_port) or _owner(local, segment.sport)
+            self._ends(self._ending(local, client, segment.sport, now), Side.SERVER, segment.sport, server, flags, now)
         else:
             self._counts[Copy.MALFORMED] += 1
 
@@ -167,8 +167,8 @@ class ConnectionLog:
                 kind.discard(oldest)
                 self._forget(oldest)
 
-    def _opens(self, place: Place, segment: packets.Segment, now: float) -> None:
-        client = Client(place.vip.name, segment.source, segment.sport)
+    def _opens(self, local: VipOnSwitch, segment: packets.Segment, now: float) -> None:
+        client = Client(local.vip.name, segment.source, segment.sport)
         known = self._latest.get(client, {}).get(segment.dport)
         if known is not None and (known.first_number, known.opened_on) == (segment.seq, segment.dport):
             self._counts[Copy.REPEATED] += 1
@@ -176,20 +176,20 @@ class ConnectionLog:
         if known is not None and known.how is None:
             self._end(known, How.UNKNOWN, now)
         self._counts[Copy.OPENED] += 1
-        server = _named(place, segment.destination) or _owner(place, segment.dport)
+        server = _named(local, segment.destination) or _owner(local, segment.dport)
         record = Record(client, now, now, segment.dport, segment.seq, None, server, opened=now)
         self._latest.setdefault(client, {})[segment.dport] = record
         self._put(self._open, record)
 
-    def _ending(self, place: Place, client: Client, port: int, now: float) -> Record:
+    def _ending(self, local: VipOnSwitch, client: Client, port: int, now: float) -> Record:
         """The record that an end on this port is about: the one there, or the one that was redirected to it.
 
         That is the one of its application, or, whatever the application, the client's only one, if it opened on a
         redirect port.
         """
         known = self._latest.get(client, {})
-        shared = next((pool.port for pool in place.vip.redirect_ports if pool.port in known), None)
-        for each in (port, place.applications.get(port), shared if len(known) == 1 else None):
+        shared = next((pool.port for pool in local.vip.redirect_ports if pool.port in known), None)
+        for each in (port, local.applications.get(port), shared if len(known) == 1 else None):
             record = None if each is None else known.get(each)
             if record is not None and not (record.is_over and record.last < now - LINGER_SECONDS):
                 return record
@@ -254,19 +254,19 @@ def _told(record: Record) -> Connection:
     )
 
 
-def _named(place: Place, address: Address) -> str | None:
+def _named(local: VipOnSwitch, address: Address) -> str | None:
     """The server whose service address this is (row X1)."""
-    server = place.named.get(address)
+    server = local.named.get(address)
     return None if server is None else server.name
 
 
-def _owner(place: Place, port: int) -> str | None:
+def _owner(local: VipOnSwitch, port: int) -> str | None:
     """The server that owns a port, if nobody shares it."""
-    shared = any(pool.port == port for pool in place.vip.redirect_ports)
-    return None if shared else place.owners.get(port)
+    shared = any(pool.port == port for pool in local.vip.redirect_ports)
+    return None if shared else local.owners.get(port)
 
 
-def _attached(place: Place, in_port: int) -> str | None:
+def _attached(local: VipOnSwitch, in_port: int) -> str | None:
     """The server on a connector, if it is there alone."""
-    here = [server.name for server in place.attached if server.connector.port == in_port]
+    here = [server.name for server in local.attached if server.connector.port == in_port]
     return here[0] if len(here) == 1 else None

@@ -31,10 +31,12 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
-from portlb_app.compiler.place import Place, Placement, address_in, without
+from portlb_app.compiler.delivery import address_in, deliver, egress_actions, output, source_address, without
 from portlb_app.compiler.tables.fragment import ping_target
 from portlb_app.compiler.tables.legacy import to_plain
 from portlb_app.compiler.tables.redirect import to_pool, to_row
+from portlb_app.compiler.vip_on_switch import VipOnSwitch
+from portlb_app.compiler.vips_by_switch import VipsBySwitch
 from portlb_app.config import (
     Address,
     Config,
@@ -42,7 +44,6 @@ from portlb_app.config import (
     Fragments,
     IcmpPolicy,
     Legacy,
-    Link,
     RedirectPort,
     Rewrite,
     Server,
@@ -57,6 +58,7 @@ from portlb_app.punt import announce
 from portlb_app.punt.connlog import ConnectionLog, Copy
 from portlb_app.punt.fragments import NoRoom, Tracker
 from portlb_app.selection import choose
+from portlb_app.topology.conditions import AS_CONFIGURED, Conditions
 
 
 class Fate(str, enum.Enum):
@@ -107,12 +109,13 @@ class Send:
 class _Delivery:
     """These actions, with the packet rewritten here to or from `address`, if that is more than a switch can do.
 
-    `home`: the switch that does them, and the port the packet shall have come in by there; None: as it was handed up.
+    `server_switch`: the switch that does them, and the port the packet shall have come in by there; None: those of the
+    packet that was handed up.
     """
 
     actions: tuple[Action, ...]
     address: Address | None = None
-    home: tuple[int, int] | None = None
+    server_switch: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True)
@@ -130,8 +133,8 @@ class _Site:
     The controller gives a packet to the server's own switch at once; those between would hand it up again.
     """
 
-    place: Place
-    homes: Mapping[str, tuple[int, Place]]
+    local: VipOnSwitch
+    server_switches: Mapping[str, tuple[int, VipOnSwitch]]
 
 
 _MALFORMED = _Verdict((), Fate.MALFORMED)
@@ -164,10 +167,10 @@ class Punt:
         self._fits = fits
         self.connections = ConnectionLog()
         self._config: Config | None = None
-        self._down: frozenset[Link] = frozenset()
+        self._conditions = AS_CONFIGURED
         self._connected: set[int] = set()
-        self._coming: Placement | None = None
-        self._places: dict[int, tuple[Place, ...]] = {}
+        self._coming: VipsBySwitch | None = None
+        self._vips_on_switch: dict[int, tuple[VipOnSwitch, ...]] = {}
         self._sites: dict[tuple[int, int], list[_Site]] = {}
         self._trackers: dict[int, Tracker[_Verdict]] = {}
         self._counts: Counter[tuple[Reason, Fate]] = Counter()
@@ -192,46 +195,46 @@ class Punt:
         self._connected.discard(dpid)
         self._find_sites()
 
-    def adopt(self, config: Config, down: frozenset[Link] = frozenset()) -> None:
-        """Judge by this configuration from now on, while these links are down.
+    def adopt(self, config: Config, conditions: Conditions = AS_CONFIGURED) -> None:
+        """Judge by this configuration from now on, under these conditions.
 
         What was remembered of fragments under another one is forgotten.
         """
-        while not self.adopt_more(config, down):
+        while not self.adopt_more(config, conditions):
             pass
 
-    def adopt_more(self, config: Config, down: frozenset[Link] = frozenset()) -> bool:
+    def adopt_more(self, config: Config, conditions: Conditions = AS_CONFIGURED) -> bool:
         """Do a few milliseconds' work for that. Whether this is the configuration by which packets are judged."""
-        if config is self._config and down == self._down:
+        if config is self._config and conditions == self._conditions:
             return True
-        if self._coming is None or not self._coming.is_for(config, down):
-            self._coming = Placement(config, down)
-        if not self._coming.go_on(SWITCHES_AT_ONCE):
+        if self._coming is None or not self._coming.is_for(config, conditions):
+            self._coming = VipsBySwitch(config, conditions)
+        if not self._coming.compute(SWITCHES_AT_ONCE):
             return False
         for tracker in self._trackers.values():
             self._counts[Reason.FRAGMENT, Fate.UNKNOWN] += len(list(tracker.expire(math.inf)))
-        self._config, self._down = config, down
-        self._places = {switch.dpid: self._coming.on(switch.dpid) for switch in config.switches}
+        self._config, self._conditions = config, conditions
+        self._vips_on_switch = {switch.dpid: self._coming.on(switch.dpid) for switch in config.switches}
         self._coming = None
         self._trackers.clear()
         self._find_sites()
         return True
 
     def _find_sites(self) -> None:
-        homes: dict[int, dict[str, tuple[int, Place]]] = {}
+        server_switches: dict[int, dict[str, tuple[int, VipOnSwitch]]] = {}
         self._sites = {}
-        for dpid, here in self._places.items():
-            for place in here:
-                at_home = homes.setdefault(place.number, {})
-                self._sites.setdefault((dpid, place.number), []).append(_Site(place, at_home))
+        for dpid, here in self._vips_on_switch.items():
+            for local in here:
+                attached_at = server_switches.setdefault(local.number, {})
+                self._sites.setdefault((dpid, local.number), []).append(_Site(local, attached_at))
                 if dpid in self._connected:
-                    reachable = (server.name for server in place.attached if server.name in place.port_of)
-                    at_home.update((name, (dpid, place)) for name in reachable)
+                    reachable = (server.name for server in local.attached if server.name in local.port_of)
+                    attached_at.update((name, (dpid, local)) for name in reachable)
 
     def _site(self, dpid: int, number: int, in_port: int) -> _Site | None:
-        """The VIP of this number where a packet came in; from a server's connector any view will do."""
+        """The VIP of this number where a packet came in; from a server's connector any reachability will do."""
         sites = self._sites.get((dpid, number), [])
-        found = (site for site in sites if in_port in site.place.entrances)
+        found = (site for site in sites if in_port in site.local.ingress_ports)
         return next(found, sites[0] if sites else None)
 
     def lost(self, cookie: int) -> None:
@@ -258,7 +261,7 @@ class Punt:
             self.unreadable(packet.cookie)
             return ()
         if reason is Reason.QUERY:  # about every VIP of the switch
-            reports = announce.answers(self._places.get(dpid, ()), packet.in_port, packet.frame)
+            reports = announce.answers(self._vips_on_switch.get(dpid, ()), packet.in_port, packet.frame)
             fate = Fate.MALFORMED if reports is None else Fate.SENT if reports else Fate.UNKNOWN
             self._counts[reason, fate] += 1
             return tuple(Send(dpid, CONTROLLER, (Output(packet.in_port),), report) for report in reports or ())
@@ -267,14 +270,14 @@ class Punt:
             self._counts[reason, Fate.DROPPED if refusal is None else Fate.SENT] += 1
             return () if refusal is None else (Send(dpid, CONTROLLER, (Output(packet.in_port),), refusal),)
         if reason is Reason.SERVER_ICMP:  # a router's may be about a server of any VIP
-            verdict = _server_error(self._places.get(dpid, ()), packet.frame)
+            verdict = _server_error(self._vips_on_switch.get(dpid, ()), packet.frame)
             return self._sent(dpid, packet, verdict, reason, _about_client)
         site = self._site(dpid, number, packet.in_port)
         if reason in COPIED:
             if site is None:
                 self.connections.count(Copy.MALFORMED)
             else:
-                self.connections.take(site.place, reason, packet.in_port, packet.frame, now)
+                self.connections.take(site.local, reason, packet.in_port, packet.frame, now)
             return ()
         if site is None:
             self._counts[reason, Fate.UNKNOWN] += 1
@@ -285,9 +288,9 @@ class Punt:
             case Reason.ICMP_ERROR:
                 return self._sent(dpid, packet, _icmp_error(site, packet.frame), reason, _about_server)
             case Reason.SIGNAL:
-                return self._sent(dpid, packet, _signal(site.place, port, packet), reason, packets.readdress)
+                return self._sent(dpid, packet, _signal(site.local, port, packet), reason, packets.readdress)
             case _:
-                verdict = _server_fragment(site.place, packet.frame)
+                verdict = _server_fragment(site.local, packet.frame)
                 return self._sent(dpid, packet, verdict, reason, packets.readdress)
 
     def _sent(
@@ -319,16 +322,16 @@ class Punt:
                 else:
                     dpid, site = found
                     verdict = _unknown_fragment(site, family(fragment.destination))
-                    sends = _sends(dpid, _came_in(site.place), verdict, (frame,), _to_server)
+                    sends = _sends(dpid, _came_in(site.local), verdict, (frame,), _to_server)
                     yield from self._sendable(Reason.FRAGMENT, Fate.UNKNOWN, sends)
 
     def _fragment(self, dpid: int, site: _Site, packet: Punted, now: float) -> Iterator[Send]:
         """Of several entrances, any may get any fragment of a packet."""
         fragment = packets.fragment(packet.frame)
-        if fragment is None or fragment.destination not in site.place.vip.addresses:
+        if fragment is None or fragment.destination not in site.local.vip.addresses:
             self._counts[Reason.FRAGMENT, Fate.MALFORMED] += 1
             return
-        tracker = self._trackers.setdefault(site.place.number, Tracker())
+        tracker = self._trackers.setdefault(site.local.number, Tracker())
         try:
             found = tracker.take(fragment, packet.frame, now, lambda first: _first_fragment(site, first))
         except NoRoom:
@@ -354,7 +357,7 @@ def _sends(
         for delivery in verdict.deliveries:
             changed = frame if delivery.address is None else rewrite(frame, delivery.address)
             if changed is not None:
-                yield Send(*(delivery.home or (dpid, in_port)), delivery.actions, changed)
+                yield Send(*(delivery.server_switch or (dpid, in_port)), delivery.actions, changed)
 
 
 def _to_server(frame: bytes, address: Address) -> bytes | None:
@@ -372,20 +375,20 @@ def _about_client(frame: bytes, address: Address) -> bytes | None:
 def _to(site: _Site, ip: Family, servers: Iterable[str], fate: Fate = Fate.SENT) -> _Verdict:
     """A copy for each of these servers, at its own switch."""
     servers = tuple(servers)
-    here = [(server, *site.homes[server]) for server in servers if server in site.homes]
-    if site.place.vip.rewrite is Rewrite.NOTHING:
-        by_home: dict[tuple[int, int], dict[Action, None]] = {}
-        for server, dpid, place in here:
-            by_home.setdefault((dpid, _came_in(place)), {})[place.output(server)] = None
+    here = [(server, *site.server_switches[server]) for server in servers if server in site.server_switches]
+    if site.local.vip.rewrite is Rewrite.NOTHING:
+        by_server_switch: dict[tuple[int, int], dict[Action, None]] = {}
+        for server, dpid, local in here:
+            by_server_switch.setdefault((dpid, _came_in(local)), {})[output(local, server)] = None
         deliveries = [
-            _Delivery(tuple(outputs), home=home)
-            for home, every in by_home.items()
+            _Delivery(tuple(outputs), server_switch=server_switch)
+            for server_switch, every in by_server_switch.items()
             for outputs in _batches(tuple(every))
         ]
     else:
         deliveries = [
-            _Delivery(place.deliver(server, ip), _rewritten(place, server, ip), (dpid, _came_in(place)))
-            for server, dpid, place in here
+            _Delivery(deliver(local, server, ip), _rewritten(local, server, ip), (dpid, _came_in(local)))
+            for server, dpid, local in here
         ]
     return _Verdict(tuple(deliveries), fate) if deliveries else _ABSENT if servers else _DROPPED
 
@@ -397,29 +400,29 @@ def _batches(outputs: tuple[Action, ...]) -> Iterator[tuple[Action, ...]]:
 
 def _as_named(site: _Site, server: str, ip: Family) -> _Verdict:
     """What is about a server's service address, at its own switch; it quotes what the server knows (row X1)."""
-    if server not in site.homes:
+    if server not in site.server_switches:
         return _ABSENT
-    dpid, place = site.homes[server]
-    return _Verdict((_Delivery(place.deliver(server, ip), home=(dpid, _came_in(place))),), Fate.SENT)
+    dpid, local = site.server_switches[server]
+    return _Verdict((_Delivery(deliver(local, server, ip), server_switch=(dpid, _came_in(local))),), Fate.SENT)
 
 
-def _came_in(place: Place) -> int:
+def _came_in(local: VipOnSwitch) -> int:
     """The port that a packet to a server of this switch shall have come in by: a server may be there, too (row N5)."""
-    return CONTROLLER if place.network is None else place.network
+    return CONTROLLER if local.network is None else local.network
 
 
-def _rewritten(place: Place, server: str, ip: Family) -> Address | None:
-    return place.source(place.by_name[server], ip) if place.vip.rewrite is Rewrite.ADDRESS else None
+def _rewritten(local: VipOnSwitch, server: str, ip: Family) -> Address | None:
+    return source_address(local, local.by_name[server], ip) if local.vip.rewrite is Rewrite.ADDRESS else None
 
 
 def _default(site: _Site, ip: Family) -> _Verdict:
     """What no table could judge: the default server, or nobody (row E6)."""
-    default = site.place.vip.default_server
+    default = site.local.vip.default_server
     return _UNKNOWN if default is None else _to(site, ip, (default,), Fate.UNKNOWN)
 
 
-def _pool(place: Place, port: int) -> RedirectPort | None:
-    for pool in place.vip.redirect_ports:
+def _pool(local: VipOnSwitch, port: int) -> RedirectPort | None:
+    for pool in local.vip.redirect_ports:
         if pool.port == port:
             return pool
     return None
@@ -434,104 +437,104 @@ def _icmp_error(site: _Site, frame: bytes) -> _Verdict:
     A service port names its owner, also where it is a redirect port; a redirect port of nobody could be any server of
     its pool, and the default server where plain clients get that: all of them see it.
     """
-    place = site.place
+    local = site.local
     quote = packets.quote(frame)
-    if quote is None or quote.receiver not in place.vip.addresses:
+    if quote is None or quote.receiver not in local.vip.addresses:
         return _MALFORMED
     ip = family(quote.receiver)
-    named = place.named.get(quote.source)
+    named = local.named.get(quote.source)
     if named is not None:  # a client reports about what came from a service address
         return _as_named(site, named.name, ip)
     if quote.source != quote.receiver:
         return _MALFORMED
     if quote.ports is not None:
-        owner, pool = place.owners.get(quote.ports[0]), _pool(place, quote.ports[0])
+        owner, pool = local.owners.get(quote.ports[0]), _pool(local, quote.ports[0])
         if owner is not None:
             return _to(site, ip, (owner,))
         if pool is not None:
-            labelled = tuple(each.name for each in place.servers if each.service_label == quote.label)
-            return _to(site, ip, labelled or _who_answers(place, pool))
-    if place.vip.unknown_errors is UnknownErrors.DEFAULT:
+            labelled = tuple(each.name for each in local.servers if each.service_label == quote.label)
+            return _to(site, ip, labelled or _who_answers(local, pool))
+    if local.vip.unknown_errors is UnknownErrors.DEFAULT:
         return _default(site, ip)
-    if place.vip.unknown_errors is UnknownErrors.ANY and place.servers:
-        names = tuple(server.name for server in place.servers)
-        server = choose(place.rows(names), quote.source, quote.destination, quote.protocol, quote.ports)
+    if local.vip.unknown_errors is UnknownErrors.ANY and local.servers:
+        names = tuple(server.name for server in local.servers)
+        server = choose(local.rows(names), quote.source, quote.destination, quote.protocol, quote.ports)
         return _to(site, ip, (server,), Fate.UNKNOWN)
     return _UNKNOWN
 
 
-def _who_answers(place: Place, pool: RedirectPort) -> tuple[str, ...]:
+def _who_answers(local: VipOnSwitch, pool: RedirectPort) -> tuple[str, ...]:
     """The servers that may have sent a packet from a redirect port, and left no other trace in a quote."""
-    default = place.vip.default_server
+    default = local.vip.default_server
     plain = (default,) if pool.legacy is Legacy.DEFAULT and default is not None else ()
-    by_mac = (server.name for server in place.servers if server.service_mac is not None)
+    by_mac = (server.name for server in local.servers if server.service_mac is not None)
     return tuple(dict.fromkeys((*pool.servers, *plain, *by_mac)))
 
 
 # ---- what servers send, where addresses are rewritten ----------------------------------------------------------------
 
 
-def _server_error(here: Iterable[Place], frame: bytes) -> _Verdict:
+def _server_error(here: Iterable[VipOnSwitch], frame: bytes) -> _Verdict:
     """An error of a server's, or of the router before it, about a client's packet, quoted as it came there (row N1)."""
     quote = packets.quote(frame)
     if quote is None:
         return _MALFORMED
     ip = family(quote.sender)
-    for place in here:
-        if place.vip.rewrite is not Rewrite.ADDRESS or not _speaks(place, ip):
+    for local in here:
+        if local.vip.rewrite is not Rewrite.ADDRESS or not _speaks(local, ip):
             continue
-        named = place.named.get(quote.destination)  # which no switch rewrites
-        server = named or _at(place, quote.destination)
+        named = local.named.get(quote.destination)  # which no switch rewrites
+        server = named or _at(local, quote.destination)
         if server is not None and quote.sender in (*server.addresses, *server.routers):
-            address = None if named else address_in(place.vip.addresses, ip)
-            return _Verdict((_Delivery(place.ascend(server, ip), address),), Fate.SENT)
+            address = None if named else address_in(local.vip.addresses, ip)
+            return _Verdict((_Delivery(egress_actions(local, server, ip), address),), Fate.SENT)
     return _MALFORMED
 
 
-def _server_fragment(place: Place, frame: bytes) -> _Verdict:
+def _server_fragment(local: VipOnSwitch, frame: bytes) -> _Verdict:
     """A fragment of a server's (row N1): rewritten here, because the switch would spoil it."""
     fragment = packets.fragment(frame)
-    server = None if fragment is None else _at(place, fragment.source)
-    if fragment is None or server is None or not _speaks(place, ip := family(fragment.source)):
+    server = None if fragment is None else _at(local, fragment.source)
+    if fragment is None or server is None or not _speaks(local, ip := family(fragment.source)):
         return _MALFORMED
-    actions = without(place.ascend(server, ip), ip.source)
-    return _Verdict((_Delivery(actions, address_in(place.vip.addresses, ip)),), Fate.SENT)
+    actions = without(egress_actions(local, server, ip), ip.source)
+    return _Verdict((_Delivery(actions, address_in(local.vip.addresses, ip)),), Fate.SENT)
 
 
-def _speaks(place: Place, ip: Family) -> bool:
+def _speaks(local: VipOnSwitch, ip: Family) -> bool:
     """Whether the VIP has an address of this family; a server may have one that its VIP lacks."""
-    return any(address.version == ip.version for address in place.vip.addresses)
+    return any(address.version == ip.version for address in local.vip.addresses)
 
 
-def _at(place: Place, address: Address) -> Server | None:
-    return next((server for server in place.attached if address in server.addresses), None)
+def _at(local: VipOnSwitch, address: Address) -> Server | None:
+    return next((server for server in local.attached if address in server.addresses), None)
 
 
 # ---- SYNs that may ask for a redirect by their option ----------------------------------------------------------------
 
 
-def _signal(place: Place, port: int, packet: Punted) -> _Verdict:
+def _signal(local: VipOnSwitch, port: int, packet: Punted) -> _Verdict:
     """The pool for a client that can be redirected; for a plain one what the port's policy says (rows E2, E3, E4)."""
-    segment, pool = packets.tcp(packet.frame), _pool(place, port)
+    segment, pool = packets.tcp(packet.frame), _pool(local, port)
     if segment is None or segment.dport != port or segment.flags & (SYN | ACK) != SYN:
         return _MALFORMED
-    if pool is None or segment.destination not in place.vip.addresses:
+    if pool is None or segment.destination not in local.vip.addresses:
         return _UNKNOWN
     ip = family(segment.destination)
-    rows = place.rows(pool.servers)  # none may be left: the tables that handed it up are of before a link went
+    rows = local.rows(pool.servers)  # none may be left: the tables that handed it up are of before a link went
     asks = segment.asks_redirect and bool(rows)
     if not asks and pool.legacy is Legacy.DROP:
         return _DROPPED
     if not asks and pool.legacy is not Legacy.BALANCE:
-        receiver = place.owners.get(port) if pool.legacy is Legacy.OWNER else place.vip.default_server
-        actions = to_plain(place, pool, ip)
-        reached = pool.legacy is Legacy.PIN or receiver in place.port_of
+        receiver = local.owners.get(port) if pool.legacy is Legacy.OWNER else local.vip.default_server
+        actions = to_plain(local, pool, ip)
+        reached = pool.legacy is Legacy.PIN or receiver in local.port_of
         return _Verdict((_Delivery(actions),), Fate.SENT) if reached else _ABSENT
     if not rows:
         return _DROPPED
     if packet.row is None:
-        return _Verdict((_Delivery(to_pool(place, pool, ip)),), Fate.SENT)
-    return _Verdict((_Delivery(to_row(place, pool, ip, packet.row)),), Fate.SENT)
+        return _Verdict((_Delivery(to_pool(local, pool, ip)),), Fate.SENT)
+    return _Verdict((_Delivery(to_row(local, pool, ip, packet.row)),), Fate.SENT)
 
 
 # ---- fragments -------------------------------------------------------------------------------------------------------
@@ -539,7 +542,7 @@ def _signal(place: Place, port: int, packet: Punted) -> _Verdict:
 
 def _unknown_fragment(site: _Site, ip: Family) -> _Verdict:
     """A fragment whose first did not come (row F2)."""
-    vip = site.place.vip
+    vip = site.local.vip
     if vip.fragments is Fragments.TRACK and vip.unknown_fragments is UnknownFragments.DEFAULT:
         return _whole(_default(site, ip), ip)
     return _UNKNOWN
@@ -569,15 +572,15 @@ def _whole(verdict: _Verdict, ip: Family) -> _Verdict:
 
 
 def _by_ports(site: _Site, ip: Family, first: packets.Fragment) -> _Verdict:
-    place = site.place
+    local = site.local
     if first.protocol == ip.icmp:
         return _ping(site, ip, first)
-    if place.vip.fragments is not Fragments.TRACK:  # only what a ping is made of is looked for
+    if local.vip.fragments is not Fragments.TRACK:  # only what a ping is made of is looked for
         return _DROPPED
     if first.ports is None:
         return _default(site, ip)
     port = first.ports[1]
-    owner, pool = place.owners.get(port), _pool(place, port)
+    owner, pool = local.owners.get(port), _pool(local, port)
     if first.protocol != packets.TCP:
         if owner is not None:
             return _to(site, ip, (owner,))
@@ -586,13 +589,13 @@ def _by_ports(site: _Site, ip: Family, first: packets.Fragment) -> _Verdict:
     if pool is None:
         if owner is not None:
             return _to(site, ip, (owner,))
-        if redirect and place.vip.default_for is not DefaultFor.UNKNOWN_PORTS:
+        if redirect and local.vip.default_for is not DefaultFor.UNKNOWN_PORTS:
             return _DROPPED
         return _default(site, ip)
     if not redirect and pool.legacy is Legacy.OWNER and owner is not None:
         return _to(site, ip, (owner,))
-    if not redirect and pool.legacy is Legacy.DEFAULT and place.vip.default_server is not None:
-        return _to(site, ip, (place.vip.default_server,))
+    if not redirect and pool.legacy is Legacy.DEFAULT and local.vip.default_server is not None:
+        return _to(site, ip, (local.vip.default_server,))
     opening = first.flags & (SYN | ACK) == SYN
     if not redirect and pool.legacy is Legacy.DROP and opening:
         return _DROPPED
@@ -605,10 +608,10 @@ def _by_ports(site: _Site, ip: Family, first: packets.Fragment) -> _Verdict:
 
 def _ping(site: _Site, ip: Family, first: packets.Fragment) -> _Verdict:
     """ICMP in fragments goes where pings go (row I1)."""
-    target = ping_target(site.place, ip)
+    target = ping_target(site.local, ip)
     match target:
         case IcmpPolicy.BALANCE:
-            rows = site.place.rows(tuple(server.name for server in site.place.every))
+            rows = site.local.rows(tuple(server.name for server in site.local.every))
             return _to(site, ip, (choose(rows, first.source, first.destination),)) if rows else _DROPPED
         case IcmpPolicy.DEFAULT:
             return _default(site, ip)
@@ -619,7 +622,7 @@ def _ping(site: _Site, ip: Family, first: packets.Fragment) -> _Verdict:
 
 
 def _row(site: _Site, ip: Family, pool: RedirectPort, first: packets.Fragment) -> _Verdict:
-    rows = site.place.rows(pool.servers)
+    rows = site.local.rows(pool.servers)
     if not rows:
         return _DROPPED
     words = (first.source, first.destination, first.protocol, first.ports)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Literal
 
@@ -13,6 +13,7 @@ from portlb_app.openflow.messages import Port
 from portlb_app.reconcile.plan import Verb
 from portlb_app.reconcile.ports import PortProblem
 from portlb_app.reconcile.tables import Compiled, Mistakes, Read, Told
+from portlb_app.topology.conditions import AS_CONFIGURED, Conditions
 from portlb_app.topology.links import End
 
 NO_CONFIG = Config((), (), ())
@@ -23,11 +24,16 @@ State = Literal["absent", "reading", "applying", "synced", "error"]
 
 @dataclass(frozen=True, eq=False)
 class Configuration:
-    """A configuration's text and what it means. `down`: links that are not to be used at the moment."""
+    """A configuration's text and what it means, and the conditions it is to be compiled under."""
 
     text: str
     config: Config = NO_CONFIG
-    down: frozenset[Link] = frozenset()
+    conditions: Conditions = AS_CONFIGURED
+
+    def under(self, conditions: Conditions) -> Configuration:
+        """The same configuration under these conditions, as far as they are about it."""
+        conditions = conditions.of(self.config)
+        return self if conditions == self.conditions else replace(self, conditions=conditions)
 
     @cached_property
     def names(self) -> Mapping[int, str]:
@@ -233,7 +239,7 @@ class Compile:
 
     goal: int
     text: str
-    down: frozenset[Link]
+    conditions: Conditions
     keep: Collection[int]
 
 

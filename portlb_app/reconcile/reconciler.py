@@ -63,7 +63,6 @@ from typing import Literal
 
 import networkx as nx
 
-from portlb_app.config import Link
 from portlb_app.openflow.messages import Port
 from portlb_app.reconcile.events import (
     Answer,
@@ -107,6 +106,7 @@ from portlb_app.reconcile.plan import VERBS, Verb
 from portlb_app.reconcile.ports import PortProblem, Ports
 from portlb_app.reconcile.tables import Compiled, Mistakes, Steps, Target
 from portlb_app.reconcile.trial import Trial
+from portlb_app.topology.conditions import AS_CONFIGURED, Conditions
 from portlb_app.topology.links import HEARING, Links
 
 INTERVAL = 30.0
@@ -149,11 +149,11 @@ class _Goal:
     targets: Mapping[int, Target] = field(default_factory=dict)
 
     def is_for(self, wanted: Configuration) -> bool:
-        """Whether it is this configuration, and for the links that work."""
-        return self.is_of(wanted) and self.configuration.down == wanted.down
+        """Whether it is this configuration, and under the same conditions."""
+        return self.is_of(wanted) and self.configuration.conditions == wanted.conditions
 
     def is_of(self, wanted: Configuration) -> bool:
-        """Whether it is this configuration, for whatever links."""
+        """Whether it is this configuration, under whatever conditions."""
         return self.number != 0 and self.configuration.config is wanted.config
 
 
@@ -210,9 +210,10 @@ class Reconciler:
         self._interval = interval
         self._switches: dict[int, _Switch] = {}
         self._links = Links()
+        self._conditions = AS_CONFIGURED
         self._ports = Ports()
         self._ports.adopt(live.config)
-        self._parts = _parts((live,), frozenset())
+        self._parts = _parts((live,), AS_CONFIGURED)
         self._links_known_at = math.inf
         self._commands: list[Command] = []
         self._now = 0.0
@@ -266,7 +267,7 @@ class Reconciler:
 
     def status(self, now: float) -> Status:
         """What a user may know about every switch and link at time `now`."""
-        down = self._links.down
+        down = self._conditions.links_down
         return Status(
             generation=self._generation,
             switches=tuple(
@@ -353,7 +354,7 @@ class Reconciler:
         self._compiling = known
         self._kept = [goal for goal in self._kept if goal.is_of(self._live) or goal.is_of(wanted)][-KEPT:]
         numbers = frozenset(goal.number for goal in self._kept)
-        self._commands.append(Compile(known.number, wanted.text, wanted.down, numbers))
+        self._commands.append(Compile(known.number, wanted.text, wanted.conditions, numbers))
 
     def _goal_compiled(self, event: GoalCompiled) -> None:
         """Something else is the goal now. Packets may still take the ways of what was the goal before."""
@@ -367,7 +368,7 @@ class Reconciler:
         self._kept = [*(goal for goal in self._kept if goal.number != event.goal), self._goal]
         if self._problem and self._goal.is_for(self._live):
             self._problem = ""
-        self._parts = _parts((self._goal.configuration, self._live, before.configuration), self._links.down)
+        self._parts = _parts((self._goal.configuration, self._live, before.configuration), self._conditions)
         plans = event.compiled.plans
         self._begin_trial(plans)
         for switch in self._members():
@@ -519,7 +520,7 @@ class Reconciler:
         """Find the links that are not to be used; if they are others than before, something else is wanted."""
         known_at = self._now if self._links.all_heard(self._live.ends) else self._now + HEARING
         self._links_known_at = min(self._links_known_at, known_at)
-        links, before = {**self._live.ends, **self._wanted.ends}, self._links.down
+        links, before = {**self._live.ends, **self._wanted.ends}, self._conditions.links_down
         down = self._links.judge(links, self._now)
         for link in sorted(down - before):
             hold = self._links.hold(link, self._now)
@@ -527,9 +528,10 @@ class Reconciler:
             self._log("warning", f"link {link} is down{again}")
         for link in sorted((before - down).intersection(links)):
             self._log("info", f"link {link} works again")
-        self._live = _without(self._live, down)
+        self._conditions = Conditions(links_down=down)
+        self._live = self._live.under(self._conditions)
         if self._trial and self._trial.configuration:
-            self._trial.configuration = _without(self._trial.configuration, down)
+            self._trial.configuration = self._trial.configuration.under(self._conditions)
 
     def _judge_ports(self) -> None:
         """Log what is wrong with the ports of the live configuration, once a change."""
@@ -745,7 +747,7 @@ class Reconciler:
         assert self._last_good is not None
         text = f"{name} refuses configuration {self._generation}, which no switch has verified"
         self._log("error", f"{text}; the last good one is live again, the file is left as it is")
-        self._live, self._last_good, self._verified = _without(self._last_good, self._links.down), None, True
+        self._live, self._last_good, self._verified = self._last_good.under(self._conditions), None, True
         self._generation += 1
         self._ports.adopt(self._live.config)
 
@@ -758,18 +760,12 @@ class Reconciler:
         self._commands.append(Log(level, text))
 
 
-def _without(configuration: Configuration, down: frozenset[Link]) -> Configuration:
-    """The same configuration while these links are down, and no others."""
-    down = down.intersection(configuration.config.links)
-    return configuration if down == configuration.down else replace(configuration, down=down)
-
-
-def _parts(configurations: Iterable[Configuration], down: frozenset[Link]) -> dict[int, int]:
+def _parts(configurations: Iterable[Configuration], conditions: Conditions) -> dict[int, int]:
     """For every switch with a link in one of these, the number of the part it is in; no link that works joins two."""
     graph: nx.Graph[int] = nx.Graph()
     for configuration in configurations:
         for link, ((one, _), (other, _)) in configuration.ends.items():
             graph.add_nodes_from((one, other))
-            if link not in down:
+            if link not in conditions.links_down:
                 graph.add_edge(one, other)
     return {dpid: number for number, part in enumerate(nx.connected_components(graph)) for dpid in part}

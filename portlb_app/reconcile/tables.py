@@ -5,8 +5,8 @@ seconds: the loop, which talks with switches and users, sends a job and goes on.
 many steps a switch needs and of which kinds, how much drift there is, and, when a switch is to be told something, the
 messages as bytes. So what the loop's process holds does not grow with the tables.
 
-A *goal* is a configuration compiled for the links that work, under a number that the loop chose. Jobs are done one
-after the other, so an answer is about the goal that was compiled last; it says which that was.
+A *goal* is a configuration compiled under some conditions; the loop numbers it. Jobs are done one after the other; an
+answer is about the goal that was compiled last; it says which that was.
 
 Pure: a job is a method, and the bytes of switches are read and written by a `Codec`.
 """
@@ -20,11 +20,12 @@ from typing import Literal, Protocol
 
 from portlb_app import compiler, config, topology
 from portlb_app.compiler.memo import Memo
-from portlb_app.config import Config, ConfigError, Link, Problem
+from portlb_app.config import Config, ConfigError, Problem
 from portlb_app.openflow import Flow, Group, Meter, SwitchState
 from portlb_app.openflow.limits import FLOWS, GROUPS, METERS, WHILE_CHANGED
 from portlb_app.pipeline import is_ours
 from portlb_app.reconcile.plan import Plan, Step, Verb, apply, diff
+from portlb_app.topology.conditions import Conditions
 
 SHOWN = 3
 """Steps of a plan that are told as text."""
@@ -177,10 +178,10 @@ class Codec(Protocol):
 
 
 def compiled(
-    configuration: Config, down: frozenset[Link], memo: Memo | None = None
+    configuration: Config, conditions: Conditions, memo: Memo | None = None
 ) -> dict[int, tuple[Target, SwitchState]]:
-    """What every switch shall hold while these links are down, by datapath id."""
-    states, graph = compiler.compile(configuration, down, memo), topology.of(configuration, down)
+    """What every switch shall hold under these conditions, by datapath id."""
+    states, graph = compiler.compile(configuration, conditions, memo), topology.of(configuration, conditions.links_down)
     made = {}
     for switch in configuration.switches:
         state = states[switch.name]
@@ -214,7 +215,7 @@ class Tables:
         self,
         codec: Codec,
         load: Callable[[str], Config] = config.load,
-        compile: Callable[[Config, frozenset[Link]], dict[int, tuple[Target, SwitchState]]] | None = None,  # noqa: A002
+        compile: Callable[[Config, Conditions], dict[int, tuple[Target, SwitchState]]] | None = None,  # noqa: A002
     ) -> None:
         self._codec = codec
         self._load = load
@@ -235,7 +236,7 @@ class Tables:
         self._loaded = {text: loaded, **{each: known for each, known in list(self._loaded.items())[:1] if each != text}}
         return loaded
 
-    def compile(self, goal: int, text: str, down: frozenset[Link], keep: Collection[int]) -> Compiled | Mistakes:
+    def compile(self, goal: int, text: str, conditions: Conditions, keep: Collection[int]) -> Compiled | Mistakes:
         """Make this the goal, and compile it if it is none of those that are kept. All others are forgotten."""
         kept = {number: made for number, made in self._goals.items() if number in keep}
         if goal not in kept:
@@ -243,7 +244,7 @@ class Tables:
             if isinstance(loaded, Mistakes):
                 return loaded
             try:
-                kept[goal] = self._compile(loaded, down)
+                kept[goal] = self._compile(loaded, conditions)
             except ConfigError as error:
                 return Mistakes(error.errors)
         self._goals, self._goal = kept, goal

@@ -104,7 +104,7 @@ class Desk:
     def _adopt(self) -> None:
         """Have packets judged by the live configuration. One desk works for that; all others wait for it."""
         with _ADOPTING:
-            while not self._punt.adopt_more((live := self._live()).config, live.down):
+            while not self._punt.adopt_more((live := self._live()).config, live.conditions):
                 hub.sleep(0)
 
     def _judged(self, message: bytes, now: float) -> list[bytes]:

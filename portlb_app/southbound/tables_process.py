@@ -21,6 +21,7 @@ from portlb_app.config import Config, ConfigError
 from portlb_app.reconcile.tables import Compiled, Mistakes, Unknown, Unreadable
 from portlb_app.runtime import supervision
 from portlb_app.southbound import tables_worker
+from portlb_app.topology.conditions import AS_CONFIGURED
 
 JOB_SECONDS = 60.0
 COMPILE_SECONDS = 120.0
@@ -87,7 +88,7 @@ class TablesProcess:
         try:
             loaded = self._exchange("load", (text,), COMPILE_SECONDS)
             made = loaded if isinstance(loaded, Mistakes) else self._exchange(
-                "compile", (1, text, frozenset(), ()), COMPILE_SECONDS
+                "compile", (1, text, AS_CONFIGURED, ()), COMPILE_SECONDS
             )
         except TimeoutError:
             raise Lost(f"it takes more than {COMPILE_SECONDS:g} s") from None

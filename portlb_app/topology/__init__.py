@@ -1,17 +1,19 @@
-"""Where things are, and the ways between: switches, links, network sides and servers' connectors, as a networkx graph.
+"""Switches, links, network sides and servers' connectors as a graph, and the paths that packets take through it.
 
-Any graph will do in which links lead from every server to a network side; several switches may have one.
+Any graph is fine in which links lead from every server to a network side; several switches may have one.
 
-*Down*, a packet takes a shortest way to the switch its server is on. Which way depends on the switch it is at and on
-the one it shall reach, and on nothing else, so no way runs in a circle and all entrances agree. Of several shortest
-ones, the two switches' names decide (rendezvous hashing), which spreads them, and moves no other when one goes.
+*Downstream*, a packet takes a shortest path to the switch of its server. The path depends only on the switch the packet
+is at and on its target, so there are no loops, and all entrances agree. Among several shortest paths, a hash of the two
+switches' names chooses (rendezvous hashing): targets are spread over the paths, and the loss of one path moves no
+target that used another.
 
-A switch that chooses a server for a packet must choose one that the packet can reach without turning back. What it may
-choose from is its *view* from the port the packet came in by: what lies on the ways that enter there. With several
-network sides, the ways of one may enter there for more than the ways of another. Then no switch could tell, so all
-packets take the ways of one spanning tree instead, in which a link has the same servers beyond it for everybody.
+A switch that chooses a server for a packet must choose one that the packet can reach without turning back. The servers
+it may choose from are the *reachability* of the port the packet came in by: those on the paths that enter by that port.
+With several network sides, paths from different entrances may enter by the same port and lead to different servers, and
+the switch could not tell them apart. Then all packets take one spanning tree instead, in which every link has the same
+servers beyond it for all packets.
 
-*Up*, a packet goes towards the nearest network side.
+*Upstream*, a packet takes a shortest path to the nearest network side.
 """
 
 from __future__ import annotations
@@ -27,10 +29,10 @@ from portlb_app.config import Config, Link
 
 
 @dataclass(frozen=True)
-class View:
-    """What a switch can reach for packets that come in by these of its OpenFlow ports: the servers of `switches`."""
+class Reachability:
+    """Packets that come in by one of `ingress_ports` (OpenFlow ports) can reach the servers of `switches`."""
 
-    entrances: frozenset[int]
+    ingress_ports: frozenset[int]
     switches: frozenset[str]
 
 
@@ -38,46 +40,46 @@ class View:
 class Topology:
     """Switches (nodes) and the links that work (edges); `network` has the OpenFlow port of each network side.
 
-    `homes` are the switches with servers. `graph` has the links that packets take.
+    `server_switches` are the switches with servers. `graph` has the links that packets take.
     """
 
     graph: nx.Graph[str]
     network: Mapping[str, int]
-    homes: frozenset[str]
+    server_switches: frozenset[str]
     ports: Mapping[tuple[str, str], int]
-    """The OpenFlow port of a switch towards a neighbour."""
+    """By switch and neighbour, the OpenFlow port from one to the other."""
 
-    def towards(self, switch: str, target: str) -> int | None:
-        """The OpenFlow port by which packets leave a switch for another one; None if no link leads there."""
-        hop = self._next(switch, target)
+    def next_hop(self, switch: str, target: str) -> int | None:
+        """The OpenFlow port by which packets leave a switch for another one; None without a path to it."""
+        hop = self._next_switch(switch, target)
         return None if hop is None else self.ports[switch, hop]
 
-    def views(self, switch: str) -> tuple[View, ...]:
-        """What a switch sees from each of its entrances, the widest view first; entrances that see the same are one."""
+    def reachabilities(self, switch: str) -> tuple[Reachability, ...]:
+        """The reachabilities of a switch's ports, most switches first; ports with the same one share it."""
         by_switches: dict[frozenset[str], set[int]] = {}
         for port, switches in self._beyond.get(switch, {}).items():
             by_switches.setdefault(switches, set()).add(port)
-        views = (View(frozenset(entrances), switches) for switches, entrances in by_switches.items())
-        return tuple(sorted(views, key=lambda view: (-len(view.switches), sorted(view.entrances))))
+        found = (Reachability(frozenset(ports), switches) for switches, ports in by_switches.items())
+        return tuple(sorted(found, key=lambda each: (-len(each.switches), sorted(each.ingress_ports))))
 
-    def up(self, switch: str) -> int | None:
+    def uplink(self, switch: str) -> int | None:
         """The OpenFlow port by which servers' packets leave a switch; None where no network side can be reached."""
         if switch in self.network:
             return self.network[switch]
         parent = self._parents.get(switch)
         return None if parent is None else self.ports[switch, parent]
 
-    def rising(self, switch: str) -> frozenset[str]:
-        """The other switches whose servers' packets pass this one on their way up."""
-        return frozenset(self._risers.get(switch, ()))
+    def transit_upstream(self, switch: str) -> frozenset[str]:
+        """The other switches whose servers' packets pass this one on their way to the network."""
+        return frozenset(self._transit_upstream.get(switch, ()))
 
     def depth(self, switch: str) -> int:
-        """Links between a switch and the nearest network side; past all others where none can be reached."""
+        """Links between a switch and the nearest network side; without a path to one, more than any other has."""
         return self._depths.get(switch, len(self.graph))
 
-    # ---- down ----
+    # ---- downstream ----
 
-    def _next(self, switch: str, target: str) -> str | None:
+    def _next_switch(self, switch: str, target: str) -> str | None:
         distances = self._distances.get(target, {})
         if switch not in distances or switch == target:
             return None
@@ -86,41 +88,43 @@ class Topology:
 
     @cached_property
     def _distances(self) -> dict[str, dict[str, int]]:
-        """From every home, how many links away each switch is."""
-        return {home: dict(nx.single_source_shortest_path_length(self.graph, home)) for home in self.homes}
+        """By switch with servers, the distance of every other switch in links."""
+        return {
+            target: dict(nx.single_source_shortest_path_length(self.graph, target)) for target in self.server_switches
+        }
 
-    def ways(self) -> Iterator[tuple[str, str, int, str]]:
-        """For every way down: where it begins, each switch and port it enters by (the network side first), its home."""
+    def paths(self) -> Iterator[tuple[str, str, int, str]]:
+        """Every step of every downstream path: the entrance, a switch, the port the path enters it by, the target."""
         for root in self.network:
-            for home in self.homes:
-                if root not in self._distances[home]:
+            for target in self.server_switches:
+                if root not in self._distances[target]:
                     continue
                 here, port = root, self.network[root]
                 while True:
-                    yield root, here, port, home
-                    after = self._next(here, home)
+                    yield root, here, port, target
+                    after = self._next_switch(here, target)
                     if after is None:
                         break
                     here, port = after, self.ports[after, here]
 
     @cached_property
     def _beyond(self) -> dict[str, dict[int, frozenset[str]]]:
-        """For each switch and each port that ways enter by: the homes they lead to."""
+        """By switch and port, the targets of the paths that enter by that port."""
         found: dict[str, dict[int, set[str]]] = {}
-        for _, switch, port, home in self.ways():
-            found.setdefault(switch, {}).setdefault(port, set()).add(home)
+        for _, switch, port, target in self.paths():
+            found.setdefault(switch, {}).setdefault(port, set()).add(target)
         return {
-            switch: {port: frozenset(homes) for port, homes in by_port.items()} for switch, by_port in found.items()
+            switch: {port: frozenset(targets) for port, targets in by_port.items()} for switch, by_port in found.items()
         }
 
     def agrees(self) -> bool:
-        """Whether the ways that enter a switch by a port lead to the same homes, wherever they begin."""
+        """Whether the paths that enter a switch by a port lead to the same targets, from whichever entrance."""
         found: dict[tuple[str, int], dict[str, set[str]]] = {}
-        for root, switch, port, home in self.ways():
-            found.setdefault((switch, port), {}).setdefault(root, set()).add(home)
+        for root, switch, port, target in self.paths():
+            found.setdefault((switch, port), {}).setdefault(root, set()).add(target)
         return all(len(set(map(frozenset, by_root.values()))) == 1 for by_root in found.values())
 
-    # ---- up ----
+    # ---- upstream ----
 
     @cached_property
     def _depths(self) -> dict[str, int]:
@@ -139,12 +143,12 @@ class Topology:
         }
 
     @cached_property
-    def _risers(self) -> dict[str, set[str]]:
+    def _transit_upstream(self) -> dict[str, set[str]]:
         found: dict[str, set[str]] = {}
-        for home in self.homes:
-            here = self._parents.get(home)
+        for target in self.server_switches:
+            here = self._parents.get(target)
             while here is not None:
-                found.setdefault(here, set()).add(home)
+                found.setdefault(here, set()).add(target)
                 here = self._parents.get(here)
         return found
 
@@ -161,15 +165,15 @@ def of(config: Config, down: Iterable[Link] = ()) -> Topology:
             whole.add_edge(one.switch, other.switch)
             ports[one.switch, other.switch], ports[other.switch, one.switch] = one.port, other.port
     network = {switch.name: switch.network for switch in config.switches if switch.network is not None}
-    homes = frozenset(server.connector.switch for server in config.servers)
-    topology = Topology(whole, network, homes, ports)
+    server_switches = frozenset(server.connector.switch for server in config.servers)
+    topology = Topology(whole, network, server_switches, ports)
     if topology.agrees():
         return topology
-    return Topology(_spanning_forest(whole, sorted(network)), network, homes, ports)
+    return Topology(_spanning_forest(whole, sorted(network)), network, server_switches, ports)
 
 
 def _spanning_forest(graph: nx.Graph[str], roots: Iterable[str]) -> nx.Graph[str]:
-    """Breadth first from the first network side by name, and from the first of those it does not reach, and so on."""
+    """Breadth-first trees: from the first network side by name, then from the first not reached yet, and so on."""
     forest: nx.Graph[str] = nx.Graph()
     forest.add_nodes_from(graph)
     reached: set[str] = set()

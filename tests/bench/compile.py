@@ -67,9 +67,9 @@ def timed(make: Callable[..., Made], *of: Any) -> tuple[float, Made]:
     return time.process_time() - begin, made
 
 
-def ways(config: Config) -> int:
+def paths(config: Config) -> int:
     """How many steps all ways have that packets take."""
-    return len(list(topology.of(config).ways()))
+    return len(list(topology.of(config).paths()))
 
 
 def main() -> None:
@@ -83,7 +83,7 @@ def main() -> None:
             remembered.cache_clear()
         text = json.dumps(settings(switches, switches * 10, switches * 100))
         read, config = timed(load, text)
-        found, _ = timed(ways, config)
+        found, _ = timed(paths, config)
         taken, states = timed(compiler.compile, config)
         again, _ = timed(compiler.compile, config, frozenset(config.links[:1]))
         flows = sum(len(state.flows) for state in states.values())

@@ -16,10 +16,9 @@ from collections.abc import Iterator
 import pytest
 import yaml
 
-from portlb_app.compiler.place import vip_numbers
 from portlb_app.config import Config
 from portlb_app.net.packets import Segment
-from portlb_app.pipeline import ROWS, pool_group
+from portlb_app.pipeline import ROWS, pool_group, vip_number
 from portlb_app.selection import rows
 from tests.net.balancer import BRIDGE, Balancer, Connections, Downloads, balancer, changed
 from tests.net.network import ACK, CONFIRM, REDIRECT, ROOT, SYN, Namespace, agent_command, agent_stats, end
@@ -190,7 +189,7 @@ def test_a_restarted_switch_breaks_no_redirected_download(fig2: Balancer) -> Non
 @DEEP
 def test_e4_plain_clients_keep_their_server_unless_their_row_moved(fig2: Balancer) -> None:
     """E4 (balance): when pool 22 goes from a, b to a, c, exactly the plain connections whose row moved break."""
-    group = pool_group(vip_numbers(("web",))["web"], 22, version=4)
+    group = pool_group(vip_number("web"), 22, version=4)
     fig2.put(changed(fig2.text, {22: ["a", "b"]}))
     connections = Connections(fig2, fig2.plain)
     placed = []

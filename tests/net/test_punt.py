@@ -194,9 +194,9 @@ def test_e2_a_client_that_asks_by_the_option_alone_is_redirected(running: Balanc
         assert not any(segment.flags & REDIRECT for segment in syns) and all(each.asks_redirect for each in syns)
         synacks = [segment for segment in seen if segment.flags & (SYN | ACK) == SYN | ACK]
         assert {segment.announced for segment in synacks} == {1, 2}
-        ways, owners = topology.of(running.config), running.config.owners(running.vip)
-        homes = [owners[segment.announced or 0].connector.switch for segment in synacks]
-        switches = [ways.depth(home) + 1 for home in homes]
+        paths, owners = topology.of(running.config), running.config.owners(running.vip)
+        server_switches = [owners[segment.announced or 0].connector.switch for segment in synacks]
+        switches = [paths.depth(server_switch) + 1 for server_switch in server_switches]
         assert punted(running)["signal"]["sent"] - before == sum(switches), "every switch on the way hands it up"
     finally:
         agent.terminate()

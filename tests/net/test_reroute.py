@@ -43,7 +43,7 @@ servers:
 """
 CONFIG = load(TEXT)
 VIP, CLIENT = "10.0.0.100/24", "10.0.0.7/24"
-WAY = "s2" if topology.of(CONFIG).towards("s1", "s4") == 2 else "s3"
+WAY = "s2" if topology.of(CONFIG).next_hop("s1", "s4") == 2 else "s3"
 """The switch the datagrams take."""
 UPPER = next(link for link in CONFIG.links if link.one.switch == "s1" and link.other.switch == WAY)
 LOWER = next(link for link in CONFIG.links if link.one.switch == WAY and link.other.switch == "s4")

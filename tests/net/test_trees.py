@@ -76,7 +76,7 @@ def test_t1_packets_pass_unchanged_whichever_entrance_they_came_by(running: Bala
 
 def way_up(made: Balancer, leaf: str) -> Link:
     """The link that a leaf's packets to clients take."""
-    port = topology.of(made.config).up(leaf)
+    port = topology.of(made.config).uplink(leaf)
     return next(link for link in made.config.links if Connector(leaf, port or 0) in link)
 
 

@@ -12,9 +12,8 @@ from typing import Any
 import pytest
 
 from portlb_app import compiler
-from portlb_app.compiler.place import vip_numbers
 from portlb_app.config import load
-from portlb_app.pipeline import COPIED, LOG, Reason, cookie, metered_reason
+from portlb_app.pipeline import COPIED, LOG, Reason, cookie, metered_reason, vip_number
 from tests.ovs import switch as ovs
 from tests.ovs.bridge import Bridge
 from tests.ovs.controller import ControllerProcess, wait_for
@@ -137,7 +136,7 @@ def test_c2_only_what_opens_or_closes_is_copied(bridge: Bridge) -> None:
     """C2: of all flags a segment may have, those of a SYN, a FIN and a RST; of whole TCP segments only."""
     config = load(text(1, "nothing", log=True))
     bridge.install(compiler.compile(config)["s1"])
-    number = vip_numbers(("web",))["web"]
+    number = vip_number("web")
     opening, closing, by_server = (
         cookie(reason, number) for reason in (Reason.OPENING, Reason.CLOSING, Reason.SERVER_CLOSING)
     )

@@ -9,9 +9,8 @@ from random import Random
 
 import pytest
 
-from portlb_app.compiler.place import vip_numbers
 from portlb_app.openflow.limits import LARGEST_FRAME
-from portlb_app.pipeline import Reason, cookie
+from portlb_app.pipeline import Reason, cookie, vip_number
 from tests.ovs.controller import ControllerProcess, wait_for
 from tests.ovs.openflow_peer import PACKET_OUT, Claims, message, packet_in
 from tests.support import wire
@@ -31,7 +30,7 @@ CONFIG = "\n".join(
         ),
     ]
 )
-COOKIE = cookie(Reason.ICMP_ERROR, vip_numbers(("web",))["web"])
+COOKIE = cookie(Reason.ICMP_ERROR, vip_number("web"))
 
 
 @pytest.fixture(scope="module")

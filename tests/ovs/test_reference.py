@@ -17,10 +17,9 @@ from random import Random
 import pytest
 
 from portlb_app import compiler
-from portlb_app.compiler.place import vip_numbers
 from portlb_app.config import Config, Forwarding, Switch, load
 from portlb_app.openflow import SwitchState
-from portlb_app.pipeline import BY_NUMBER, HANDED_UP, OF_ALL_VIPS, Reason, cookie
+from portlb_app.pipeline import BY_NUMBER, HANDED_UP, OF_ALL_VIPS, Reason, cookie, vip_number
 from tests.ovs import switch as ovs
 from tests.ovs.bridge import Bridge, Changes, Seen
 from tests.support import generate
@@ -119,7 +118,7 @@ def handed_up(config: Config, packet: Packet, outcome: Punted | Copied) -> int:
     port = packet.payload.destination_port if reason is Reason.SIGNAL else 0
     if outcome.vip is None or reason in OF_ALL_VIPS:
         return cookie(reason)
-    return cookie(reason, vip_numbers(tuple(vip.name for vip in config.vips))[outcome.vip], port)
+    return cookie(reason, vip_number(outcome.vip), port)
 
 
 def outcomes_by_trace(bridge: Bridge, pairs: int, seed: int) -> Counter[str]:

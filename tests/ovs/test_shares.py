@@ -29,7 +29,7 @@ from tests.support import generate, wire
 VIP, PORT = IPv4Address("10.0.0.100"), 80
 ENTRANCE = 1
 WEIGHTS = (1, 2, 3, 5, 8, 12, 20, 32, 50, 80, 128, 256)
-HOMES = ("s4", "s4", "s2", "s4", "s5", "s1", "s4", "s3", "s4", "s2", "s4", "s3")
+SWITCHES = ("s4", "s4", "s2", "s4", "s5", "s1", "s4", "s3", "s4", "s2", "s4", "s3")
 """s1 has s2 and s3 below it, s2 has s4 and s5."""
 LINKS = (("s1:21", "s2:21"), ("s1:22", "s3:21"), ("s2:22", "s4:21"), ("s2:23", "s5:21"))
 NAMES = tuple("abcdefghijkl")
@@ -38,11 +38,13 @@ NAMES = tuple("abcdefghijkl")
 def configuration() -> Config:
     """The tree."""
     servers = {
-        name: {"vip": "web", "connector": f"{home}:{2 + number}", "weight": weight, "service_ports": [8000 + number]}
-        for number, (name, home, weight) in enumerate(zip(NAMES, HOMES, WEIGHTS, strict=True))
+        name: {"vip": "web", "connector": f"{switch}:{2 + number}", "weight": weight, "service_ports": [8000 + number]}
+        for number, (name, switch, weight) in enumerate(zip(NAMES, SWITCHES, WEIGHTS, strict=True))
     }
     vip = {"address": str(VIP), "mac": "02:00:00:00:00:64", "redirect_ports": {PORT: {"servers": list(NAMES)}}}
-    switches: dict[str, dict[str, int]] = {name: {"dpid": number} for number, name in enumerate(sorted(set(HOMES)), 1)}
+    switches: dict[str, dict[str, int]] = {
+        name: {"dpid": number} for number, name in enumerate(sorted(set(SWITCHES)), 1)
+    }
     switches["s1"]["network"] = ENTRANCE
     links = [list(link) for link in LINKS]
     return load(generate.text({"switches": switches, "links": links, "vips": {"web": vip}, "servers": servers}))

@@ -112,7 +112,7 @@ def test_several_switches_mean_what_one_means(
             if packet.in_port == only.network and not only.addresses:
                 switch = random.choice(roots)
             else:
-                switch = tree.home.get(packet.in_port, "s1")
+                switch = tree.server_switch.get(packet.in_port, "s1")
             forged = is_forged(tree, switch, packet)
             outcome = Drop() if forged else deliver(tree.single, only, packet)
             what = f"{SEED}/trees/{number}, at {switch}: {packet}\nmeans {outcome}\nwith {tree.spread}"

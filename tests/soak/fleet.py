@@ -10,6 +10,7 @@ from pathlib import Path
 from portlb_app import compiler
 from portlb_app.config import Config, Link, load
 from portlb_app.openflow import SwitchState
+from portlb_app.topology.conditions import Conditions
 from tests.ovs.controller import ControllerProcess, wait_for
 from tests.ovs.switch import Switch
 
@@ -19,7 +20,7 @@ _DROPPED = re.compile(r"(\S+) is disconnected")
 
 def tables(text: str, down: frozenset[Link] = frozenset()) -> Mapping[str, SwitchState]:
     """What the switches shall hold, by their names."""
-    return compiler.compile(load(text), down)
+    return compiler.compile(load(text), Conditions(links_down=down))
 
 
 def port_name(switch: str, port: int) -> str:

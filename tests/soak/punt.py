@@ -27,6 +27,7 @@ from portlb_app.pipeline import HANDED_UP, ROWS, Reason, cookie
 from portlb_app.punt.connlog import ENDED, OPEN, PARTIAL
 from portlb_app.punt.fragments import WAITING_BYTES
 from portlb_app.punt.handlers import Punt
+from portlb_app.topology.conditions import AS_CONFIGURED, Conditions
 from tests.support import wire
 
 with warnings.catch_warnings():
@@ -171,7 +172,7 @@ class Figures:
 def run(frames: int, seconds: float, seed: int = 1) -> Figures:
     """Judge so many mutated frames, or as many as there is time for; an exception if one does harm."""
     config, source = load(settings()), Frames(Random(seed))
-    punt, down = Punt(), frozenset(config.links)
+    punt, cut = Punt(), Conditions(links_down=frozenset(config.links))
     for dpid in (1, 2):
         punt.connected(dpid)
     began, slowest, messages, done, now = time.monotonic(), 0.0, 0, 0, 0.0
@@ -179,7 +180,7 @@ def run(frames: int, seconds: float, seed: int = 1) -> Figures:
     numbers = [vip.number for vip in config.vips]
     while done < frames and time.monotonic() - began < seconds:
         if done % (8 * TURNS) == 0:  # a link comes or goes: what is on its way is judged by other tables
-            punt.adopt(config, down if done // (8 * TURNS) % 2 else frozenset())
+            punt.adopt(config, cut if done // (8 * TURNS) % 2 else AS_CONFIGURED)
         for _ in range(TURNS):
             reason, vip, port, frame = source.next()
             mark = cookie(reason, numbers[vip], port if reason is Reason.SIGNAL else 0)

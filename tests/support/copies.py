@@ -6,7 +6,8 @@ import struct
 from ipaddress import IPv4Address
 
 from portlb_app import topology
-from portlb_app.compiler.place import Place, places
+from portlb_app.compiler.vip_on_switch import VipOnSwitch
+from portlb_app.compiler.vips_by_switch import vips_on_switch
 from portlb_app.config import Address, Config, load
 from portlb_app.pipeline import Reason
 from portlb_app.punt.connlog import ConnectionLog
@@ -34,12 +35,13 @@ CLIENT = IPv4Address("192.0.2.1")
 IN_PORT = {"a": 2, "b": 3, "n": 3}
 
 
-def place_of(vip: str, config: Config = CONFIG) -> Place:
+def vip_on_switch(vip: str, config: Config = CONFIG) -> VipOnSwitch:
     """A VIP on the one switch."""
-    return next(place for place in places(config, topology.of(config), config.switches[0]) if place.vip.name == vip)
+    here = vips_on_switch(config, topology.of(config), config.switches[0])
+    return next(local for local in here if local.vip.name == vip)
 
 
-PLACES = {vip: place_of(vip) for vip in VIPS}
+PLACES = {vip: vip_on_switch(vip) for vip in VIPS}
 
 
 def segment(source: Address, destination: Address, sport: int, dport: int, flags: int, number: int = 1) -> bytes:

@@ -18,6 +18,7 @@ from portlb_app.reconcile.events import Answer, Log, ReadState
 from portlb_app.reconcile.plan import Plan
 from portlb_app.reconcile.reconciler import Reconciler
 from portlb_app.reconcile.tables import Compiled, Tables, Target
+from portlb_app.topology.conditions import AS_CONFIGURED, Conditions
 
 
 @dataclass(frozen=True)
@@ -31,30 +32,34 @@ class Wanted:
 
 @dataclass(frozen=True, eq=False)
 class Whole:
-    """A configuration with its tables, by datapath id, while some of its links are down."""
+    """A configuration with its tables, by datapath id, under some conditions."""
 
     text: str
     targets: Mapping[int, Wanted]
     config: Config = Config((), (), ())
-    down: frozenset[Link] = frozenset()
+    conditions: Conditions = AS_CONFIGURED
     is_real: bool = False
 
     @classmethod
     def of(cls, text: str) -> Whole:
         """Load and compile a text; ConfigError with every mistake in it."""
         config = load(text)
-        return cls(text, _targets(config, frozenset()), config, is_real=True)
+        return cls(text, _targets(config, AS_CONFIGURED), config, is_real=True)
 
     def without(self, down: frozenset[Link]) -> Whole:
         """The same configuration while these links are down, and no others."""
-        down = down.intersection(self.config.links)
+        return self.under(Conditions(links_down=down))
+
+    def under(self, conditions: Conditions) -> Whole:
+        """The same configuration under these conditions, as far as they are about it."""
+        conditions = conditions.of(self.config)
         if not self.is_real:
-            return replace(self, down=down)
-        return replace(self, targets=_targets(self.config, down), down=down)
+            return replace(self, conditions=conditions)
+        return replace(self, targets=_targets(self.config, conditions), conditions=conditions)
 
 
-def _targets(config: Config, down: frozenset[Link]) -> dict[int, Wanted]:
-    states, graph = compiler.compile(config, down), topology.of(config, down)
+def _targets(config: Config, conditions: Conditions) -> dict[int, Wanted]:
+    states, graph = compiler.compile(config, conditions), topology.of(config, conditions.links_down)
     return {
         switch.dpid: Wanted(switch.name, states[switch.name], graph.depth(switch.name)) for switch in config.switches
     }
@@ -134,7 +139,7 @@ class Loop:
         self.slow = False
         self.waiting: list[events.Load | events.Compile] = []
         config = self.tables.load(live.text)
-        compiled = self.tables.compile(1, live.text, frozenset(), ())
+        compiled = self.tables.compile(1, live.text, AS_CONFIGURED, ())
         assert isinstance(config, Config) and isinstance(compiled, Compiled)
         self.reconciler = Reconciler(events.Configuration(live.text, config), compiled, interval)
 
@@ -148,14 +153,14 @@ class Loop:
         links = tuple(link for link in known.config.links if {end.switch for end in link} <= names)
         return replace(known.config, switches=switches, links=links)
 
-    def _compile(self, config: Config, down: frozenset[Link]) -> dict[int, tuple[Target, SwitchState]]:
+    def _compile(self, config: Config, conditions: Conditions) -> dict[int, tuple[Target, SwitchState]]:
         text = next(text for text, each in self.tables._loaded.items() if each is config)
-        targets = self._known[text].without(down).targets
+        targets = self._known[text].under(conditions).targets
         return {dpid: (Target(len(each.state.flows), each.depth), each.state) for dpid, each in targets.items()}
 
     def whole(self, configuration: events.Configuration) -> Whole:
         """A configuration of the reconciler, with its tables."""
-        return self._known[configuration.text].without(configuration.down)
+        return self._known[configuration.text].under(configuration.conditions)
 
     def lose(self) -> None:
         """The process with the tables ends, and another one begins."""
@@ -210,5 +215,5 @@ class Loop:
     def _computed(self, command: events.Load | events.Compile) -> events.Event:
         if isinstance(command, events.Load):
             return events.Loaded(command.ticket, self.tables.load(command.text))
-        made = self.tables.compile(command.goal, command.text, command.down, command.keep)
+        made = self.tables.compile(command.goal, command.text, command.conditions, command.keep)
         return events.GoalCompiled(command.goal, made)

@@ -20,7 +20,7 @@ class Shape(NamedTuple):
     """A tree with s1 at its root: every other switch's parent, and the switches that servers are on, in turns."""
 
     parents: Mapping[str, str]
-    homes: tuple[str, ...]
+    server_switches: tuple[str, ...]
 
 
 SHAPES = {
@@ -33,17 +33,18 @@ SHAPES = {
 
 def shaped(text: str, shape: str) -> str:
     """The configuration of one switch s1 with its servers on the switches of a tree, at ports of the same numbers."""
-    parents, homes = SHAPES[shape]
+    parents, server_switches = SHAPES[shape]
     data = yaml.safe_load(text)
     (switch,) = data["switches"].values()
     data["switches"] |= {name: {"dpid": number} for number, name in enumerate(parents, switch["dpid"] + 1)}
     free = {name: list(LINK_PORTS) for name in data["switches"]}
     data["links"] = [[f"{end}:{free[end].pop(0)}" for end in link] for link in parents.items()]
     connectors = sorted({server["connector"] for server in data["servers"].values()} - {f"s1:{switch['network']}"})
-    home = {connector: homes[number % len(homes)] for number, connector in enumerate(connectors)}
+    count = len(server_switches)
+    server_switch = {connector: server_switches[number % count] for number, connector in enumerate(connectors)}
     for server in data["servers"].values():
         one, port = server["connector"].split(":")
-        server["connector"] = f"{home.get(server['connector'], one)}:{port}"
+        server["connector"] = f"{server_switch.get(server['connector'], one)}:{port}"
     return yaml.safe_dump(data)
 
 
@@ -52,7 +53,7 @@ class Tree(NamedTuple):
 
     single: Config
     spread: Config
-    home: dict[int, str]
+    server_switch: dict[int, str]
 
 
 def tree(random: Random) -> Tree:
@@ -79,14 +80,14 @@ def spread(random: Random, data: dict[str, Any], switches: int = 0) -> Tree:
     free = {name: list(LINK_PORTS) for name in names}
     links = [_link(random, free, name, random.choice(names[:number])) for number, name in enumerate(names) if number]
     links += [_link(random, free, *random.sample(names, 2)) for _ in range(random.choice((0, 0, 1, 2, 3)))]
-    home = {port: random.choice(names) for port in generate.CONNECTORS if port != only.network}
-    home[only.network or 0] = "s1"
+    server_switch = {port: random.choice(names) for port in generate.CONNECTORS if port != only.network}
+    server_switch[only.network or 0] = "s1"
     servers = {}
     for name, entry in data["servers"].items():
         port = single.server_by_name[name].connector.port
-        servers[name] = dict(entry, connector=f"{home[port]}:{port}")
+        servers[name] = dict(entry, connector=f"{server_switch[port]}:{port}")
     config = load(generate.text(dict(data, switches=own, links=links, servers=servers)))
-    return Tree(single, config, home)
+    return Tree(single, config, server_switch)
 
 
 def _link(random: Random, free: dict[str, list[int]], one: str, other: str) -> list[str]:

@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from ipaddress import IPv6Address
 
-from portlb_app.compiler.place import Place
+from portlb_app.compiler.vip_on_switch import VipOnSwitch
 from portlb_app.openflow import IN_PORT, IP_ICMPV6, Flow, Output, match
 from portlb_app.pipeline import (
     ADVERTISE,
@@ -34,13 +34,13 @@ _TURNED = {"eth_type": FAMILIES[6].eth_type, "ip_proto": IP_ICMPV6, "icmpv6_type
 """A solicitation that NEIGHBOUR has turned around."""
 
 
-def flows(place: Place) -> Iterator[Flow]:
+def flows(local: VipOnSwitch) -> Iterator[Flow]:
     """One flow per IPv6 address, service addresses among them, and two for who has no address yet."""
-    if any(address.version == 6 for address in place.vip.addresses):
+    if any(address.version == 6 for address in local.vip.addresses):
         yield from probes()
-    for address in (*place.vip.addresses, *place.named):
+    for address in (*local.vip.addresses, *local.named):
         if isinstance(address, IPv6Address):
-            yield answer(address, place.vip.mac, place.number)
+            yield answer(address, local.vip.mac, local.number)
 
 
 def answer(address: IPv6Address, mac: int, vip: int) -> Flow:

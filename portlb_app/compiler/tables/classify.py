@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from portlb_app.compiler.place import Place
+from portlb_app.compiler.vip_on_switch import VipOnSwitch
 from portlb_app.openflow import Flow, match
 from portlb_app.pipeline import (
     CLASSIFY,
@@ -17,13 +17,13 @@ from portlb_app.pipeline import (
     cookie,
     flow,
     goto,
+    set_reachability,
     set_side,
-    set_view,
     untag,
 )
 
 
-def flows(network: int | None, links: Iterable[int], here: tuple[Place, ...]) -> Iterator[Flow]:
+def flows(network: int | None, links: Iterable[int], here: tuple[VipOnSwitch, ...]) -> Iterator[Flow]:
     """The network side's port, links to other switches, and every connector of a server; other ports are nobody's.
 
     Servers on the network side itself are told by their MAC addresses (row N5).
@@ -44,33 +44,35 @@ def flows(network: int | None, links: Iterable[int], here: tuple[Place, ...]) ->
         cookie(Reason.SIDE),
         "from a group's MAC address, which no host has: an answer would go to many; drop",
     )
-    views = {port: place.view for place in here for port in place.entrances if place.view is not None}
+    by_port = {
+        port: local.reachability for local in here for port in local.ingress_ports if local.reachability is not None
+    }
     if network is not None:
-        yield _side(network, Side.NETWORK, views.get(network), "the network side: clients")
+        yield _side(network, Side.NETWORK, by_port.get(network), "the network side: clients")
     for port in links:
-        yield _side(port, Side.LINK, views.get(port), "a link to another switch")
-    for port in {server.connector.port for place in here for server in place.attached} - {network}:
+        yield _side(port, Side.LINK, by_port.get(port), "a link to another switch")
+    for port in {server.connector.port for local in here for server in local.attached} - {network}:
         yield _side(port, Side.SERVER, None, "a server's connector")
-    for place in here:
-        for server in place.attached:
-            if place.is_one_armed(server):
+    for local in here:
+        for server in local.attached:
+            if local.is_one_armed(server):
                 yield flow(
                     CLASSIFY,
                     Priority.EXCEPTION,
-                    match(in_port=server.connector.port, eth_src=place.mac(server)),
+                    match(in_port=server.connector.port, eth_src=local.mac(server)),
                     (set_side(Side.SERVER), goto(NEIGHBOUR)),
                     cookie(Reason.SIDE),
                     "a server on the network side (N5)",
                 )
 
 
-def _side(port: int, side: Side, view: int | None, reason: str) -> Flow:
-    in_view = () if view is None else (set_view(view),)
+def _side(port: int, side: Side, reachability: int | None, reason: str) -> Flow:
+    in_reachability = () if reachability is None else (set_reachability(reachability),)
     return flow(
         CLASSIFY,
         Priority.SPECIFIC,
         match(in_port=port),
-        (set_side(side), *in_view, goto(NEIGHBOUR)),
+        (set_side(side), *in_reachability, goto(NEIGHBOUR)),
         cookie(Reason.SIDE),
         reason,
     )

@@ -8,22 +8,23 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from portlb_app.compiler.place import Place
+from portlb_app.compiler.delivery import deliver
+from portlb_app.compiler.vip_on_switch import VipOnSwitch
 from portlb_app.openflow import Flow, match
 from portlb_app.pipeline import DEFAULT, Priority, Reason, cookie, family, flow
 
 
-def flows(place: Place) -> Iterator[Flow]:
+def flows(local: VipOnSwitch) -> Iterator[Flow]:
     """Nothing without a default server."""
-    vip = place.vip
-    if vip.default_server is None or not (place.is_entrance or vip.default_server in place.port_of):
+    vip = local.vip
+    if vip.default_server is None or not (local.is_entrance or vip.default_server in local.port_of):
         return
     for address in vip.addresses:
         yield flow(
             DEFAULT,
             Priority.GENERAL,
             match(**family(address).to(address)),
-            place.deliver(vip.default_server, family(address)),
-            cookie(Reason.DEFAULT, place.number),
+            deliver(local, vip.default_server, family(address)),
+            cookie(Reason.DEFAULT, local.number),
             "an unknown port, or a packet that cannot be judged: the default server (U3, E5, E6)",
         )

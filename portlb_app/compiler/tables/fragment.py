@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from portlb_app.compiler.place import Place
+from portlb_app.compiler.delivery import deliver, replicate, spoils_fragments
+from portlb_app.compiler.vip_on_switch import VipOnSwitch
 from portlb_app.config import Forwarding, Fragments, IcmpPolicy
 from portlb_app.openflow import Action, Flow, ToMeter, match
 from portlb_app.pipeline import (
@@ -36,86 +37,86 @@ _REASONS = {
 }
 
 
-def flows(place: Place) -> Iterator[Flow]:
+def flows(local: VipOnSwitch) -> Iterator[Flow]:
     """What the VIP says about fragments; those of ICMP go where pings go.
 
     Of IPv6 Open vSwitch shows no protocol of later fragments (it is 44 to its flows).
     """
-    for address in place.vip.addresses:
+    for address in local.vip.addresses:
         ip = family(address)
-        for part in FRAGMENTS if ip.version == 4 and not _is_reassembled(place) else ():
+        for part in FRAGMENTS if ip.version == 4 and not _is_reassembled(local) else ():
             yield flow(
                 FRAGMENT,
                 Priority.EXCEPTION,
-                match(**place.seen, **ip.to(address), ip_proto=ip.icmp, ip_frag=part),
-                _ping(place, ip),
-                cookie(Reason.FRAGMENT, place.number),
+                match(**local.ingress_match, **ip.to(address), ip_proto=ip.icmp, ip_frag=part),
+                _ping(local, ip),
+                cookie(Reason.FRAGMENT, local.number),
                 "ICMP in fragments: where pings go, whose type only the first one shows (I1)",
             )
         for part in FRAGMENTS:
             yield flow(
                 FRAGMENT,
                 Priority.SPECIFIC,
-                match(**place.seen, **ip.to(address), ip_frag=part),
-                _target(place, ip),
-                cookie(Reason.FRAGMENT, place.number),
-                _REASONS[place.vip.fragments],
+                match(**local.ingress_match, **ip.to(address), ip_frag=part),
+                _target(local, ip),
+                cookie(Reason.FRAGMENT, local.number),
+                _REASONS[local.vip.fragments],
             )
 
 
-def _is_reassembled(place: Place) -> bool:
-    return place.vip.fragments is Fragments.TRACK and place.datapath is Forwarding.KERNEL
+def _is_reassembled(local: VipOnSwitch) -> bool:
+    return local.vip.fragments is Fragments.TRACK and local.datapath is Forwarding.KERNEL
 
 
-def ping_target(place: Place, ip: Family) -> IcmpPolicy | str:
+def ping_target(local: VipOnSwitch, ip: Family) -> IcmpPolicy | str:
     """Who gets pings that come in fragments: a server's name, or a policy other than "answer".
 
     A switch cannot answer them: it would write a type into later fragments, too, which have none. The default server
     answers in its place, or else any server, which all have the VIP's address.
     """
-    types = {rule.type: rule.target for rule in place.vip.icmp_types if rule.version == ip.version}
-    target = types.get(ip.echo, place.vip.icmp_rest)
+    types = {rule.type: rule.target for rule in local.vip.icmp_types if rule.version == ip.version}
+    target = types.get(ip.echo, local.vip.icmp_rest)
     if target is not IcmpPolicy.ANSWER:
         return target
-    return IcmpPolicy.BALANCE if place.vip.default_server is None else IcmpPolicy.DEFAULT
+    return IcmpPolicy.BALANCE if local.vip.default_server is None else IcmpPolicy.DEFAULT
 
 
-def is_handed_up(place: Place, ip: Family) -> bool:
+def is_handed_up(local: VipOnSwitch, ip: Family) -> bool:
     """Whether the controller judges fragments of a family.
 
     It does of IPv6 also where all but pings are dropped: which are a ping's, only their first one says.
     """
-    if place.vip.fragments is Fragments.TRACK:
-        return not _is_reassembled(place)
-    finds_pings = ip.version == 6 and ping_target(place, ip) is not IcmpPolicy.DROP
-    return place.vip.fragments is Fragments.DROP and finds_pings
+    if local.vip.fragments is Fragments.TRACK:
+        return not _is_reassembled(local)
+    finds_pings = ip.version == 6 and ping_target(local, ip) is not IcmpPolicy.DROP
+    return local.vip.fragments is Fragments.DROP and finds_pings
 
 
-def _ping(place: Place, ip: Family) -> tuple[Action, ...]:
+def _ping(local: VipOnSwitch, ip: Family) -> tuple[Action, ...]:
     """A group is no way to balance them: it hashes a first fragment otherwise than those that follow."""
-    if place.spoils_fragments(ip):
-        return punt(Reason.FRAGMENT, place.number) if place.vip.fragments is Fragments.TRACK else ()
-    target = ping_target(place, ip)
+    if spoils_fragments(local, ip):
+        return punt(Reason.FRAGMENT, local.number) if local.vip.fragments is Fragments.TRACK else ()
+    target = ping_target(local, ip)
     match target:
         case IcmpPolicy.BALANCE:
-            rows = place.rows(tuple(server.name for server in place.every))
-            return place.deliver(rows[0], ip) if rows else ()
+            rows = local.rows(tuple(server.name for server in local.every))
+            return deliver(local, rows[0], ip) if rows else ()
         case IcmpPolicy.DEFAULT:
             return (goto(DEFAULT),)
         case IcmpPolicy.DROP:
             return ()
         case _:
-            return place.deliver(target, ip)
+            return deliver(local, target, ip)
 
 
-def _target(place: Place, ip: Family) -> tuple[Action, ...]:
-    if place.vip.fragments is Fragments.TRACK:
-        return (reassemble(ICMP),) if _is_reassembled(place) else punt(Reason.FRAGMENT, place.number)
-    if is_handed_up(place, ip):
-        return punt(Reason.FRAGMENT, place.number)
-    if place.vip.fragments is Fragments.DROP or place.spoils_fragments(ip):
+def _target(local: VipOnSwitch, ip: Family) -> tuple[Action, ...]:
+    if local.vip.fragments is Fragments.TRACK:
+        return (reassemble(ICMP),) if _is_reassembled(local) else punt(Reason.FRAGMENT, local.number)
+    if is_handed_up(local, ip):
+        return punt(Reason.FRAGMENT, local.number)
+    if local.vip.fragments is Fragments.DROP or spoils_fragments(local, ip):
         return ()
-    if place.vip.fragments is Fragments.DEFAULT:
+    if local.vip.fragments is Fragments.DEFAULT:
         return (goto(DEFAULT),)
-    metered = ToMeter(place.meter(Reason.FRAGMENT))  # every fragment becomes as many as there are servers
-    return (metered, *place.replicate(ip)) if place.servers else ()
+    metered = ToMeter(local.meter(Reason.FRAGMENT))  # every fragment becomes as many as there are servers
+    return (metered, *replicate(local, ip)) if local.servers else ()

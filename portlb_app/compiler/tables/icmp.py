@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import partial
 
-from portlb_app.compiler.place import Place
+from portlb_app.compiler.delivery import deliver, replicate
 from portlb_app.compiler.tables.pool import group
+from portlb_app.compiler.vip_on_switch import VipOnSwitch
 from portlb_app.config import Address, IcmpErrors, IcmpPolicy, Vip
 from portlb_app.openflow import IN_PORT, Action, Flow, Group, Output, ToGroup, ToMeter, match
 from portlb_app.pipeline import (
@@ -36,47 +37,47 @@ _REASONS = {
 }
 
 
-def flows(place: Place) -> Iterator[Flow]:
+def flows(local: VipOnSwitch) -> Iterator[Flow]:
     """What the VIP says about errors, about other types, and about the rest."""
-    for address in place.vip.addresses:
+    for address in local.vip.addresses:
         ip = family(address)
         for icmp_type in ip.errors:
             yield flow(
                 ICMP,
                 Priority.SPECIFIC,
-                match(**place.seen, **ip.to(address), ip_proto=ip.icmp, **{ip.icmp_type: icmp_type}),
-                _target(place, ip),
-                cookie(Reason.ICMP_ERROR, place.number),
-                _REASONS[place.vip.icmp_errors],
+                match(**local.ingress_match, **ip.to(address), ip_proto=ip.icmp, **{ip.icmp_type: icmp_type}),
+                _target(local, ip),
+                cookie(Reason.ICMP_ERROR, local.number),
+                _REASONS[local.vip.icmp_errors],
             )
-        mark = cookie(Reason.NO_PORTS, place.number)
-        for rule in place.vip.icmp_types:
+        mark = cookie(Reason.NO_PORTS, local.number)
+        for rule in local.vip.icmp_types:
             if rule.version == ip.version:
                 yield flow(
                     ICMP,
                     Priority.SPECIFIC,
-                    match(**place.seen, **ip.to(address), ip_proto=ip.icmp, **{ip.icmp_type: rule.type}),
-                    _without_ports(place, address, rule.target),
+                    match(**local.ingress_match, **ip.to(address), ip_proto=ip.icmp, **{ip.icmp_type: rule.type}),
+                    _without_ports(local, address, rule.target),
                     mark,
                     "ICMP of a type that is somebody's (I1)",
                 )
         yield flow(
             ICMP,
             Priority.GENERAL,
-            match(**place.seen, **ip.to(address), ip_proto=ip.icmp),
-            _without_ports(place, address, place.vip.icmp_rest),
+            match(**local.ingress_match, **ip.to(address), ip_proto=ip.icmp),
+            _without_ports(local, address, local.vip.icmp_rest),
             mark,
             "ICMP without a quote has no port to judge it by (I1, E6)",
         )
 
 
-def groups(place: Place) -> Iterator[Group]:
+def groups(local: VipOnSwitch) -> Iterator[Group]:
     """One select group per address, where ICMP is balanced: rows of all servers."""
-    names = tuple(server.name for server in place.every)
-    for address in place.vip.addresses:
+    names = tuple(server.name for server in local.every)
+    for address in local.vip.addresses:
         ip = family(address)
-        if IcmpPolicy.BALANCE in icmp_targets(place.vip, ip):
-            yield group(place, icmp_group(place.pool_number, ip.version), names, partial(place.deliver, family=ip))
+        if IcmpPolicy.BALANCE in icmp_targets(local.vip, ip):
+            yield group(local, icmp_group(local.pool_number, ip.version), names, partial(deliver, local, family=ip))
 
 
 def icmp_targets(vip: Vip, ip: Family) -> set[IcmpPolicy | str]:
@@ -84,27 +85,27 @@ def icmp_targets(vip: Vip, ip: Family) -> set[IcmpPolicy | str]:
     return {rule.target for rule in vip.icmp_types if rule.version == ip.version} | {vip.icmp_rest}
 
 
-def _without_ports(place: Place, address: Address, target: IcmpPolicy | str) -> tuple[Action, ...]:
+def _without_ports(local: VipOnSwitch, address: Address, target: IcmpPolicy | str) -> tuple[Action, ...]:
     ip = family(address)
     match target:
         case IcmpPolicy.ANSWER:
-            return (*answer_echo(place.vip.mac, address), Output(IN_PORT))
+            return (*answer_echo(local.vip.mac, address), Output(IN_PORT))
         case IcmpPolicy.BALANCE:
-            return (ToGroup(icmp_group(place.pool_number, ip.version)),)
+            return (ToGroup(icmp_group(local.pool_number, ip.version)),)
         case IcmpPolicy.DEFAULT:
             return (goto(DEFAULT),)
         case IcmpPolicy.DROP:
             return ()
         case _:
-            return place.deliver(target, ip)
+            return deliver(local, target, ip)
 
 
-def _target(place: Place, ip: Family) -> tuple[Action, ...]:
-    match place.vip.icmp_errors:
+def _target(local: VipOnSwitch, ip: Family) -> tuple[Action, ...]:
+    match local.vip.icmp_errors:
         case IcmpErrors.OWNER:
-            return punt(Reason.ICMP_ERROR, place.number)
+            return punt(Reason.ICMP_ERROR, local.number)
         case IcmpErrors.REPLICATE:  # every packet becomes as many as there are servers
-            return (ToMeter(place.meter(Reason.ICMP_ERROR)), *place.replicate(ip)) if place.servers else ()
+            return (ToMeter(local.meter(Reason.ICMP_ERROR)), *replicate(local, ip)) if local.servers else ()
         case IcmpErrors.DEFAULT:
             return (goto(DEFAULT),)
         case IcmpErrors.DROP:

@@ -4,22 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from portlb_app.compiler.place import Place
+from portlb_app.compiler.delivery import deliver
+from portlb_app.compiler.vip_on_switch import VipOnSwitch
 from portlb_app.openflow import IP_TCP, Flow, match
 from portlb_app.pipeline import LABEL, Priority, Reason, cookie, family, flow
 
 
-def flows(place: Place) -> Iterator[Flow]:
+def flows(local: VipOnSwitch) -> Iterator[Flow]:
     """One flow per service label."""
-    for address in place.vip.addresses:
+    for address in local.vip.addresses:
         ip = family(address)
-        for server in place.servers:
+        for server in local.servers:
             if ip.version == 6 and server.service_label is not None:
                 yield flow(
                     LABEL,
                     Priority.SPECIFIC,
                     match(**ip.to(address), ip_proto=IP_TCP, ipv6_label=server.service_label),
-                    place.deliver(server.name, ip),
-                    cookie(Reason.NAMED, place.number),
+                    deliver(local, server.name, ip),
+                    cookie(Reason.NAMED, local.number),
                     "a service label: its server (X3)",
                 )

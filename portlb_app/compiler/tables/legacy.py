@@ -14,10 +14,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from portlb_app.compiler.place import Place
+from portlb_app.compiler.delivery import deliver
 from portlb_app.compiler.tables.pool import row_group
 from portlb_app.compiler.tables.quality import is_read, treat
 from portlb_app.compiler.tables.redirect import to_pool
+from portlb_app.compiler.vip_on_switch import VipOnSwitch
 from portlb_app.config import Legacy, RedirectPort
 from portlb_app.openflow import IP_TCP, Action, Flow, Group, ToController, match
 from portlb_app.pipeline import (
@@ -34,7 +35,7 @@ from portlb_app.pipeline import (
     flow,
     punt,
     recall,
-    set_view,
+    set_reachability,
 )
 
 _REASONS = {
@@ -46,20 +47,20 @@ _REASONS = {
 }
 
 
-def flows(place: Place) -> Iterator[Flow]:
+def flows(local: VipOnSwitch) -> Iterator[Flow]:
     """One flow per redirect port and address, and one more for SYNs under ``drop`` or with signal ``option``."""
-    for address in place.vip.addresses:
+    for address in local.vip.addresses:
         ip = family(address)
-        for pool in place.pools:
-            to_port = {**place.seen, **ip.to(address), "ip_proto": IP_TCP, "tcp_dst": pool.port}
-            mark = cookie(Reason.LEGACY, place.number, pool.port)
-            if reads_option(place, pool):
+        for pool in local.pools:
+            to_port = {**local.ingress_match, **ip.to(address), "ip_proto": IP_TCP, "tcp_dst": pool.port}
+            mark = cookie(Reason.LEGACY, local.number, pool.port)
+            if reads_option(local, pool):
                 yield flow(
                     LEGACY,
                     Priority.EXCEPTION,
                     match(**to_port, tcp_flags=(SYN, SYN | ACK)),
-                    punt(Reason.SIGNAL, place.number),
-                    cookie(Reason.SIGNAL, place.number, pool.port),
+                    punt(Reason.SIGNAL, local.number),
+                    cookie(Reason.SIGNAL, local.number, pool.port),
                     "a SYN without the bit, on a port where the option says REDIRECT too: the controller reads it",
                 )
                 yield flow(
@@ -67,7 +68,7 @@ def flows(place: Place) -> Iterator[Flow]:
                     Priority.SPECIFIC,
                     match(**to_port),
                     (ToController(),),
-                    cookie(Reason.SIGNAL, place.number, pool.port),
+                    cookie(Reason.SIGNAL, local.number, pool.port),
                     "such a SYN, and a register that says which row of the pool it has: up",
                 )
             elif pool.legacy is Legacy.DROP:
@@ -80,30 +81,31 @@ def flows(place: Place) -> Iterator[Flow]:
                     "a plain client on a redirect port: drop (E4)",
                 )
             yield flow(
-                LEGACY, Priority.SPECIFIC, match(**to_port), to_plain(place, pool, ip), mark, _REASONS[pool.legacy]
+                LEGACY, Priority.SPECIFIC, match(**to_port), to_plain(local, pool, ip), mark, _REASONS[pool.legacy]
             )
 
 
-def groups(place: Place) -> Iterator[Group]:
+def groups(local: VipOnSwitch) -> Iterator[Group]:
     """The group that tells rows, where a SYN is handed up with its row."""
-    if any(reads_option(place, pool) for pool in place.pools):
+    if any(reads_option(local, pool) for pool in local.pools):
         yield row_group()
 
 
-def reads_option(place: Place, pool: RedirectPort) -> bool:
+def reads_option(local: VipOnSwitch, pool: RedirectPort) -> bool:
     """Whether the controller reads SYNs without the bit: if it has a server to send those to that ask by the option."""
-    return is_read(pool) and bool(place.reachable(pool.servers))
+    return is_read(pool) and bool(local.reachable(pool.servers))
 
 
-def to_plain(place: Place, pool: RedirectPort, ip: Family) -> tuple[Action, ...]:
+def to_plain(local: VipOnSwitch, pool: RedirectPort, ip: Family) -> tuple[Action, ...]:
     """The actions for a plain client's packet to a redirect port; under ``drop``: for one that is no SYN."""
-    treated = treat(place, "redirect", pool.port, pool.quality)
+    treated = treat(local, "redirect", pool.port, pool.quality)
     if pool.legacy is Legacy.OWNER:
-        return (*treated, *place.deliver(place.owners[pool.port], ip))
+        return (*treated, *deliver(local, local.owners[pool.port], ip))
     if pool.legacy is Legacy.DEFAULT:
-        assert place.vip.default_server, "a configuration without one was refused"
-        return (*treated, *place.deliver(place.vip.default_server, ip))
+        assert local.vip.default_server, "a configuration without one was refused"
+        return (*treated, *deliver(local, local.vip.default_server, ip))
     if pool.legacy is Legacy.PIN:
-        in_view = () if place.view is None else (set_view(place.view),)  # none where the controller sends it
-        return (*treated, *in_view, recall(place.number, PINNED))
-    return to_pool(place, pool, ip)
+        # Written here as well: the register is empty in a packet that the controller sends.
+        known = () if local.reachability is None else (set_reachability(local.reachability),)
+        return (*treated, *known, recall(local.number, PINNED))
+    return to_pool(local, pool, ip)

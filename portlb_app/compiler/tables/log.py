@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from portlb_app.compiler.place import Place
+from portlb_app.compiler.vip_on_switch import VipOnSwitch
 from portlb_app.openflow import IP_TCP, Action, Flow, match
 from portlb_app.pipeline import (
     ACK,
@@ -34,11 +34,11 @@ _ENDS = (FIN | ACK, RST, RST | ACK)
 _WHOLE = 0
 
 
-def flows(place: Place) -> Iterator[Flow]:
+def flows(local: VipOnSwitch) -> Iterator[Flow]:
     """Nothing for a VIP without a log."""
-    if not place.vip.log:
+    if not local.vip.log:
         return
-    for address in (*place.vip.addresses, *place.named):
+    for address in (*local.vip.addresses, *local.named):
         ip = family(address)
         down = {"reg0": Side.NETWORK, **ip.to(address), "ip_proto": IP_TCP, "ip_frag": _WHOLE}
         up = {"reg0": Side.SERVER, **ip.by(address), "ip_proto": IP_TCP, "ip_frag": _WHOLE}
@@ -48,9 +48,9 @@ def flows(place: Place) -> Iterator[Flow]:
             kinds.append((up, flags, Reason.SERVER_CLOSING, "a server closes a connection: a copy for the log (C2)"))
         for fields, flags, reason, why in kinds:
             segment = match(**fields, tcp_flags=(flags, _FLAGS))
-            yield flow(LOG, Priority.SPECIFIC, segment, punt(reason, place.number), cookie(reason, place.number), why)
+            yield flow(LOG, Priority.SPECIFIC, segment, punt(reason, local.number), cookie(reason, local.number), why)
 
 
-def seen(place: Place, actions: tuple[Action, ...]) -> tuple[Action, ...]:
+def seen(local: VipOnSwitch, actions: tuple[Action, ...]) -> tuple[Action, ...]:
     """Actions with a look into LOG before the last of them, if the VIP has a log."""
-    return (*actions[:-1], look_up(LOG), actions[-1]) if place.vip.log else actions
+    return (*actions[:-1], look_up(LOG), actions[-1]) if local.vip.log else actions

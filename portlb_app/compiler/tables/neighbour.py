@@ -10,8 +10,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from portlb_app.compiler.place import Place
+from portlb_app.compiler.delivery import output, over_links
 from portlb_app.compiler.tables import log
+from portlb_app.compiler.vip_on_switch import VipOnSwitch
 from portlb_app.config import Address, Rewrite, Server
 from portlb_app.openflow import ETH_ARP, IN_PORT, IP_ICMPV6, Action, Flow, Match, Output, SetField, match
 from portlb_app.pipeline import (
@@ -48,57 +49,57 @@ _ASKED = "a question or an answer to an address of a server or router of its own
 _ICMPV6 = {"eth_type": FAMILIES[6].eth_type, "ip_proto": IP_ICMPV6}
 
 
-def flows(place: Place) -> Iterator[Flow]:
+def flows(local: VipOnSwitch) -> Iterator[Flow]:
     """ARP and neighbour discovery both ways, then IP to the VIP on its way down and from the servers on its way up."""
-    for address in place.vip.addresses:
-        if place.is_entrance:
-            yield from answers(address, place.vip.mac, place.number, {"reg0": Side.NETWORK})
-        yield from (_arp_to_all if address.version == 4 else _nd_to_all)(place, address)
-        for down in place.from_clients:
+    for address in local.vip.addresses:
+        if local.is_entrance:
+            yield from answers(address, local.vip.mac, local.number, {"reg0": Side.NETWORK})
+        yield from (_arp_to_all if address.version == 4 else _nd_to_all)(local, address)
+        for down in local.from_clients:
             yield flow(
                 NEIGHBOUR,
                 Priority.GENERAL,
                 match(**down, **family(address).to(address)),
-                log.seen(place, (goto(FRAGMENT),)) if down["reg0"] is Side.NETWORK else (goto(FRAGMENT),),
-                cookie(Reason.TO_VIP, place.number),
+                log.seen(local, (goto(FRAGMENT),)) if down["reg0"] is Side.NETWORK else (goto(FRAGMENT),),
+                cookie(Reason.TO_VIP, local.number),
                 "IP to the VIP",
             )
-        yield from _named(place, address)
-        for server in place.servers:
-            if place.vip.rewrite is Rewrite.ADDRESS:
-                yield from _own(place, server, address)
-            elif place.vip.rewrite is Rewrite.MAC and address.version == 6 and not place.is_one_armed(server):
-                yield from _asked_nd(place, server, [])  # with the VIP on its loopback, a kernel is link-local
-        for server in place.attached:
-            if place.vip.rewrite is not Rewrite.ADDRESS and not place.is_one_armed(server):
-                yield from (_asks_arp if address.version == 4 else _asks_nd)(place, server, address)
-    if place.vip.rewrite is Rewrite.NOTHING:
-        for server in place.attached:
-            yield from _peers(place, server)
-    for version in _versions(place):
+        yield from _named(local, address)
+        for server in local.servers:
+            if local.vip.rewrite is Rewrite.ADDRESS:
+                yield from _own(local, server, address)
+            elif local.vip.rewrite is Rewrite.MAC and address.version == 6 and not local.is_one_armed(server):
+                yield from _asked_nd(local, server, [])  # with the VIP on its loopback, a kernel is link-local
+        for server in local.attached:
+            if local.vip.rewrite is not Rewrite.ADDRESS and not local.is_one_armed(server):
+                yield from (_asks_arp if address.version == 4 else _asks_nd)(local, server, address)
+    if local.vip.rewrite is Rewrite.NOTHING:
+        for server in local.attached:
+            yield from _peers(local, server)
+    for version in _versions(local):
         yield from _rest(FAMILIES[version])
 
 
-def _named(place: Place, vip: Address) -> Iterator[Flow]:
+def _named(local: VipOnSwitch, vip: Address) -> Iterator[Flow]:
     """A service address is answered for as the VIP is; what comes to it goes to SERVICE, fragments as well (X1)."""
-    ip, mark = family(vip), cookie(Reason.NAMED, place.number)
-    to_service = log.seen(place, (goto(SERVICE),))
-    for server in place.servers:
+    ip, mark = family(vip), cookie(Reason.NAMED, local.number)
+    to_service = log.seen(local, (goto(SERVICE),))
+    for server in local.servers:
         for address in server.service_addresses:
             if address.version != ip.version:
                 continue
-            if place.is_entrance:
-                yield from answers(address, place.vip.mac, place.number, {"reg0": Side.NETWORK})
-            for down in place.from_clients:
+            if local.is_entrance:
+                yield from answers(address, local.vip.mac, local.number, {"reg0": Side.NETWORK})
+            for down in local.from_clients:
                 to_address = match(**down, **ip.to(address))
                 actions = to_service if down["reg0"] is Side.NETWORK else (goto(SERVICE),)
                 yield flow(NEIGHBOUR, Priority.GENERAL, to_address, actions, mark, "IP to a service address (X1)")
 
 
-def _versions(place: Place) -> set[int]:
+def _versions(local: VipOnSwitch) -> set[int]:
     """The versions of IP that anybody here speaks."""
-    own = (address for server in place.attached for address in server.addresses)
-    return {address.version for address in (*place.vip.addresses, *own)}
+    own = (address for server in local.attached for address in server.addresses)
+    return {address.version for address in (*local.vip.addresses, *own)}
 
 
 def _rest(ip: Family) -> Iterator[Flow]:
@@ -131,45 +132,45 @@ def answers(address: Address, mac: int, vip: int, asked: Mapping[str, int]) -> I
     yield flow(NEIGHBOUR, Priority.OVERRIDE, question, actions, mark, reason)
 
 
-def _sharing(place: Place) -> tuple[Server, ...]:
+def _sharing(local: VipOnSwitch) -> tuple[Server, ...]:
     """The servers that ask as the VIP; those on the network side ask there."""
-    if place.vip.rewrite is Rewrite.ADDRESS:
+    if local.vip.rewrite is Rewrite.ADDRESS:
         return ()
-    return tuple(server for server in place.servers if not place.is_one_armed(server))
+    return tuple(server for server in local.servers if not local.is_one_armed(server))
 
 
-def _share(place: Place, target_field: str | None) -> tuple[Action, ...]:
+def _share(local: VipOnSwitch, target_field: str | None) -> tuple[Action, ...]:
     """Actions that bring an answer to every server that asks as the VIP; `target_field` has the asker's MAC address."""
-    sharing = _sharing(place)
-    actions: list[Action] = [*place.over_links(sharing)]
+    sharing = _sharing(local)
+    actions: list[Action] = [*over_links(local, sharing)]
     for server in sharing:
-        if server not in place.attached:
+        if server not in local.attached:
             continue
-        if place.vip.rewrite is Rewrite.MAC:
-            actions.append(SetField("eth_dst", place.mac(server)))
+        if local.vip.rewrite is Rewrite.MAC:
+            actions.append(SetField("eth_dst", local.mac(server)))
             if target_field is not None:
-                actions.append(SetField(target_field, place.mac(server)))
-        actions.append(place.output(server.name))
+                actions.append(SetField(target_field, local.mac(server)))
+        actions.append(output(local, server.name))
     return tuple(actions)
 
 
-def _arp_to_all(place: Place, address: Address) -> Iterator[Flow]:
-    actions = _share(place, "arp_tha")
-    for down in place.from_clients if actions else ():
+def _arp_to_all(local: VipOnSwitch, address: Address) -> Iterator[Flow]:
+    actions = _share(local, "arp_tha")
+    for down in local.from_clients if actions else ():
         yield flow(
             NEIGHBOUR,
             _asked_priority(down),
             match(**down, eth_type=ETH_ARP, arp_op=2, arp_tpa=address),
             actions,
-            cookie(Reason.SHARE_ARP, place.number),
+            cookie(Reason.SHARE_ARP, local.number),
             "an ARP answer for the VIP goes to every server: any of them may have asked",
         )
 
 
-def _nd_to_all(place: Place, address: Address) -> Iterator[Flow]:
+def _nd_to_all(local: VipOnSwitch, address: Address) -> Iterator[Flow]:
     """In a table of its own, because a hop limit in NEIGHBOUR would make a datapath flow for every one there is."""
-    actions, mark = _share(place, None), cookie(Reason.SHARE_ARP, place.number)
-    for down in place.from_clients if actions else ():
+    actions, mark = _share(local, None), cookie(Reason.SHARE_ARP, local.number)
+    for down in local.from_clients if actions else ():
         advertised = {**down, **_ICMPV6, "icmpv6_type": ND_ADVERTISE, "ipv6_dst": int(address)}
         reason = "an advertisement for the VIP goes to every server: any of them may have asked"
         yield flow(NEIGHBOUR, _asked_priority(down), match(**advertised), (goto(SHARE),), mark, reason)
@@ -182,11 +183,11 @@ def _asked_priority(down: Mapping[str, int]) -> Priority:
     return Priority.PASSING if down["reg0"] is Side.LINK else Priority.EXCEPTION
 
 
-def _asks_arp(place: Place, server: Server, vip: Address) -> Iterator[Flow]:
-    mac = place.mac(server)
-    actions: tuple[Action, ...] = (Output(place.up),)
-    if mac != place.vip.mac:
-        actions = (SetField("eth_src", place.vip.mac), SetField("arp_sha", place.vip.mac), *actions)
+def _asks_arp(local: VipOnSwitch, server: Server, vip: Address) -> Iterator[Flow]:
+    mac = local.mac(server)
+    actions: tuple[Action, ...] = (Output(local.uplink),)
+    if mac != local.vip.mac:
+        actions = (SetField("eth_src", local.vip.mac), SetField("arp_sha", local.vip.mac), *actions)
     yield flow(
         NEIGHBOUR,
         Priority.EXCEPTION,
@@ -200,26 +201,26 @@ def _asks_arp(place: Place, server: Server, vip: Address) -> Iterator[Flow]:
             arp_sha=mac,
         ),
         actions,
-        cookie(Reason.SERVER_ARP, place.number),
+        cookie(Reason.SERVER_ARP, local.number),
         "a server may ask for its clients' and gateways' MAC addresses, as the VIP only",
     )
 
 
-def _asks_nd(place: Place, server: Server, vip: Address) -> Iterator[Flow]:
-    mac = place.mac(server)
-    actions: tuple[Action, ...] = (Output(place.up),)
-    if mac != place.vip.mac:
-        actions = (SetField("eth_src", place.vip.mac), SetField("nd_sll", place.vip.mac), *actions)
+def _asks_nd(local: VipOnSwitch, server: Server, vip: Address) -> Iterator[Flow]:
+    mac = local.mac(server)
+    actions: tuple[Action, ...] = (Output(local.uplink),)
+    if mac != local.vip.mac:
+        actions = (SetField("eth_src", local.vip.mac), SetField("nd_sll", local.vip.mac), *actions)
     yield flow(
         NEIGHBOUR,
         Priority.EXCEPTION,
         match(**_solicits(server.connector.port, mac), ipv6_src=vip),
         actions,
-        cookie(Reason.SERVER_ARP, place.number),
+        cookie(Reason.SERVER_ARP, local.number),
         "a server may ask for its clients' and gateways' MAC addresses, as the VIP only",
     )
-    if mac != place.vip.mac:  # with the VIP on its loopback, a kernel asks by its link-local address
-        yield from _asks_own_nd(place, server, [])
+    if mac != local.vip.mac:  # with the VIP on its loopback, a kernel asks by its link-local address
+        yield from _asks_own_nd(local, server, [])
 
 
 def _solicits(port: int, mac: int) -> dict[str, int]:
@@ -234,15 +235,15 @@ def _solicits(port: int, mac: int) -> dict[str, int]:
     }
 
 
-def query_flows(here: tuple[Place, ...]) -> Iterator[Flow]:
+def query_flows(here: tuple[VipOnSwitch, ...]) -> Iterator[Flow]:
     """Who asks which multicast groups have listeners is told so by the controller (`announce`)."""
-    if any(place.is_entrance and any(address.version == 6 for address in place.vip.addresses) for place in here):
+    if any(local.is_entrance and any(address.version == 6 for address in local.vip.addresses) for local in here):
         query = match(reg0=Side.NETWORK, **_ICMPV6, ipv6_dst=LINK_GROUPS, icmpv6_type=MLD_QUERY)
         reason = "a querier that asks who listens to which group: the VIPs listen to their solicited-node groups"
         yield flow(NEIGHBOUR, Priority.SPECIFIC, query, punt(Reason.QUERY), cookie(Reason.QUERY), reason)
 
 
-def link_local_flows(here: tuple[Place, ...]) -> Iterator[Flow]:
+def link_local_flows(here: tuple[VipOnSwitch, ...]) -> Iterator[Flow]:
     """What servers that share a MAC address, of one VIP or of several, ask from a link-local address.
 
     A kernel that checks whether a neighbour is still there asks so (RFC 4861, 7.3.3). What is asked about the
@@ -251,30 +252,30 @@ def link_local_flows(here: tuple[Place, ...]) -> Iterator[Flow]:
     yield from _solicited_flows(here)
     reason = "a server asks from a link-local address, with the MAC address it shares"
     answered: dict[tuple[Priority, Match], set[int]] = {}
-    for place in here:
-        if place.vip.rewrite is not Rewrite.NOTHING or all(address.version == 4 for address in place.vip.addresses):
+    for local in here:
+        if local.vip.rewrite is not Rewrite.NOTHING or all(address.version == 4 for address in local.vip.addresses):
             continue
-        mac = place.vip.mac
-        for server in place.attached:
+        mac = local.vip.mac
+        for server in local.attached:
             asks = match(**_solicits(server.connector.port, mac), ipv6_src=LINK_LOCAL)
-            up = (Output(place.up),)
+            up = (Output(local.uplink),)
             yield flow(NEIGHBOUR, Priority.EXCEPTION, asks, up, cookie(Reason.SERVER_ARP), reason)
-        for down in place.from_clients:
+        for down in local.from_clients:
             answer = match(**down, **_ICMPV6, eth_dst=mac, icmpv6_type=ND_ADVERTISE, ipv6_dst=LINK_LOCAL)
-            answered.setdefault((_asked_priority(down), answer), set()).update(place.port_of.values())
+            answered.setdefault((_asked_priority(down), answer), set()).update(local.port_of.values())
     for (priority, answer), ports in answered.items():
         to_all = tuple(Output(port) for port in sorted(ports))
         if to_all:
             yield flow(NEIGHBOUR, priority, answer, to_all, cookie(Reason.SHARE_ARP), reason)
 
 
-def _solicited_flows(here: tuple[Place, ...]) -> Iterator[Flow]:
+def _solicited_flows(here: tuple[VipOnSwitch, ...]) -> Iterator[Flow]:
     questions: dict[Match, set[int]] = {}
-    for place in here:
-        if place.vip.rewrite is Rewrite.NOTHING or all(address.version == 4 for address in place.vip.addresses):
+    for local in here:
+        if local.vip.rewrite is Rewrite.NOTHING or all(address.version == 4 for address in local.vip.addresses):
             continue
-        asked = {place.port_of[server.name] for server in place.servers if not place.is_one_armed(server)}
-        for down in place.from_clients if asked else ():
+        asked = {local.port_of[server.name] for server in local.servers if not local.is_one_armed(server)}
+        for down in local.from_clients if asked else ():
             about = match(**down, **_ICMPV6, ipv6_dst=LINK_GROUPS, icmpv6_type=ND_SOLICIT, nd_target=LINK_LOCAL)
             questions.setdefault(about, set()).update(asked)
     reason = "a question about a link-local address: every server that may have it"
@@ -283,46 +284,46 @@ def _solicited_flows(here: tuple[Place, ...]) -> Iterator[Flow]:
         yield flow(NEIGHBOUR, Priority.FLOODED, about, to_all, cookie(Reason.GATEWAY_ARP), reason)
 
 
-def _own(place: Place, server: Server, vip: Address) -> Iterator[Flow]:
+def _own(local: VipOnSwitch, server: Server, vip: Address) -> Iterator[Flow]:
     """A server with an IP address of its own, or the router before it, asks and is asked.
 
     Servers of several VIPs may be behind one router: then their flows are the same ones.
     """
-    if place.is_one_armed(server):
+    if local.is_one_armed(server):
         return
     names = [address for address in server.routers or server.addresses if address.version == vip.version]
     if vip.version == 6:
-        yield from _asked_nd(place, server, names)
-        if server in place.attached:
-            yield from _asks_own_nd(place, server, names)
+        yield from _asked_nd(local, server, names)
+        if server in local.attached:
+            yield from _asks_own_nd(local, server, names)
         return
-    mac, port, mark = place.mac(server), place.port_of[server.name], cookie(Reason.GATEWAY_ARP)
+    mac, port, mark = local.mac(server), local.port_of[server.name], cookie(Reason.GATEWAY_ARP)
     for name in names:
-        if server in place.attached:
+        if server in local.attached:
             own = match(
                 reg0=Side.SERVER, in_port=port, eth_src=mac, eth_type=ETH_ARP, arp_spa=name, arp_sha=mac
             )
-            yield flow(NEIGHBOUR, Priority.EXCEPTION, own, (Output(place.up),), mark, _ASKS)
-        for down in place.from_clients:
+            yield flow(NEIGHBOUR, Priority.EXCEPTION, own, (Output(local.uplink),), mark, _ASKS)
+        for down in local.from_clients:
             to_name = match(**down, eth_type=ETH_ARP, arp_tpa=name)
             yield flow(NEIGHBOUR, _asked_priority(down), to_name, (Output(port),), mark, _ASKED)
 
 
-def _asks_own_nd(place: Place, server: Server, names: list[Address]) -> Iterator[Flow]:
+def _asks_own_nd(local: VipOnSwitch, server: Server, names: list[Address]) -> Iterator[Flow]:
     """Neighbour discovery by addresses that only this server has, and link-local ones."""
-    mac, port, mark = place.mac(server), server.connector.port, cookie(Reason.GATEWAY_ARP)
+    mac, port, mark = local.mac(server), server.connector.port, cookie(Reason.GATEWAY_ARP)
     sources: list[int | tuple[int, int]] = [*map(int, names), LINK_LOCAL]
     for name in sources:
         for own in _speaks_nd({"reg0": Side.SERVER, "in_port": port, "eth_src": mac}, name):
-            yield flow(NEIGHBOUR, Priority.EXCEPTION, own, (Output(place.up),), mark, _ASKS)
+            yield flow(NEIGHBOUR, Priority.EXCEPTION, own, (Output(local.uplink),), mark, _ASKS)
 
 
-def _asked_nd(place: Place, server: Server, names: list[Address]) -> Iterator[Flow]:
+def _asked_nd(local: VipOnSwitch, server: Server, names: list[Address]) -> Iterator[Flow]:
     """What comes for these addresses, and for link-local ones to its MAC address."""
-    port, mark, by_mac = place.port_of[server.name], cookie(Reason.GATEWAY_ARP), {"eth_dst": place.mac(server)}
+    port, mark, by_mac = local.port_of[server.name], cookie(Reason.GATEWAY_ARP), {"eth_dst": local.mac(server)}
     wanted: list[tuple[int | tuple[int, int], dict[str, int]]] = [(int(name), {}) for name in names]
     for name, to in (*wanted, (LINK_LOCAL, by_mac)):
-        for down in place.from_clients:
+        for down in local.from_clients:
             priority = _asked_priority(down)
             solicited = match(**down, **to, **_ICMPV6, icmpv6_type=ND_SOLICIT, nd_target=name)
             yield flow(NEIGHBOUR, priority, solicited, (Output(port),), mark, _ASKED)
@@ -336,7 +337,7 @@ def _speaks_nd(source: Mapping[str, int], name: int | tuple[int, int]) -> tuple[
     return match(**kind, icmpv6_type=ND_SOLICIT), match(**kind, icmpv6_type=ND_ADVERTISE, nd_target=name)
 
 
-def _peers(place: Place, server: Server) -> Iterator[Flow]:
+def _peers(local: VipOnSwitch, server: Server) -> Iterator[Flow]:
     """A server with a further address may talk to the others of its kind (row N4)."""
     for own in server.addresses:
         assert server.mac is not None, "a configuration without one was refused"

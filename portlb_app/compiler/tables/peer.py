@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from portlb_app.compiler.place import Place
+from portlb_app.compiler.vip_on_switch import VipOnSwitch
 from portlb_app.config import Rewrite, Server
 from portlb_app.openflow import ETH_ARP, Flow, Output, match
 from portlb_app.pipeline import (
@@ -20,19 +20,19 @@ from portlb_app.pipeline import (
 )
 
 
-def flows(place: Place) -> Iterator[Flow]:
+def flows(local: VipOnSwitch) -> Iterator[Flow]:
     """IP to each further address, and the questions and answers that find it; what is for no server here goes up."""
-    if place.vip.rewrite is not Rewrite.NOTHING:
+    if local.vip.rewrite is not Rewrite.NOTHING:
         return
     mark = cookie(Reason.PEER)
-    for server in place.servers:
-        to_server = (Output(place.port_of[server.name]),)
+    for server in local.servers:
+        to_server = (Output(local.port_of[server.name]),)
         for priority, wanted in addressed(server):
             yield flow(PEER, priority, match(**wanted), to_server, mark, "to a server's further address (N4)")
-    if place.is_linked and place.network is None and any(server.addresses for server in place.attached):
+    if local.is_linked and local.network is None and any(server.addresses for server in local.attached):
         elsewhere = "to a further address that no server here has: another switch's (N4)"
         for eth_type in (ETH_ARP, *(ip.eth_type for ip in FAMILIES.values())):
-            yield flow(PEER, Priority.GENERAL, match(eth_type=eth_type), (Output(place.up),), mark, elsewhere)
+            yield flow(PEER, Priority.GENERAL, match(eth_type=eth_type), (Output(local.uplink),), mark, elsewhere)
 
 
 def addressed(server: Server) -> Iterator[tuple[Priority, dict[str, int | tuple[int, int]]]]:

@@ -17,8 +17,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from portlb_app.compiler.place import Place
+from portlb_app.compiler.delivery import deliver
 from portlb_app.compiler.tables.pool import group
+from portlb_app.compiler.vip_on_switch import VipOnSwitch
 from portlb_app.config import Legacy, RedirectPort
 from portlb_app.openflow import IP_TCP, Flow, Group, ToGroup, match
 from portlb_app.pipeline import (
@@ -38,43 +39,43 @@ from portlb_app.pipeline import (
 )
 
 
-def flows(place: Place) -> Iterator[Flow]:
+def flows(local: VipOnSwitch) -> Iterator[Flow]:
     """Per pinned redirect port and address: a flow for connections not remembered, and a few for each server."""
-    for address in place.vip.addresses:
+    for address in local.vip.addresses:
         ip = family(address)
-        for pool in pinned(place):
-            mark = cookie(Reason.PIN, place.number, pool.port)
-            to_port = {**place.seen, **ip.to(address), "ip_proto": IP_TCP, "tcp_dst": pool.port}
-            decide = (ToGroup(pin_group(place.pool_number, pool.port, ip.version)),)
+        for pool in pinned(local):
+            mark = cookie(Reason.PIN, local.number, pool.port)
+            to_port = {**local.ingress_match, **ip.to(address), "ip_proto": IP_TCP, "tcp_dst": pool.port}
+            decide = (ToGroup(pin_group(local.pool_number, pool.port, ip.version)),)
             unknown = "a plain client's connection that is not remembered: the pool's slots"
             yield flow(PINNED, Priority.GENERAL, match(**to_port), decide, mark, unknown)
             opening = {"tcp_flags": (SYN, SYN | ACK)}
-            for server in place.servers:
-                remembered = match(**to_port, ct_mark=place.marks[server.name])
+            for server in local.servers:
+                remembered = match(**to_port, ct_mark=local.ct_marks[server.name])
                 kept = "a connection that is remembered: its server"
-                yield flow(PINNED, Priority.SPECIFIC, remembered, place.deliver(server.name, ip), mark, kept)
+                yield flow(PINNED, Priority.SPECIFIC, remembered, deliver(local, server.name, ip), mark, kept)
                 if server.name not in pool.servers:
-                    again = match(**to_port, ct_mark=place.marks[server.name], **opening)
+                    again = match(**to_port, ct_mark=local.ct_marks[server.name], **opening)
                     anew = "a new connection from a port remembered with a server that has left the pool: the slots"
                     yield flow(PINNED, Priority.EXCEPTION, again, decide, mark, anew)
-            for name in place.reachable(pool.servers):
-                decided, deliver = {**to_port, "reg1": place.marks[name]}, place.deliver(name, ip)
-                new = (remember(place.number, place.marks[name]), *deliver)
+            for name in local.reachable(pool.servers):
+                decided, delivered = {**to_port, "reg1": local.ct_marks[name]}, deliver(local, name, ip)
+                new = (remember(local.number, local.ct_marks[name]), *delivered)
                 reason = "a slot has decided about a new connection: remember it, and deliver"
                 yield flow(PIN, Priority.EXCEPTION, match(**decided, **opening), new, mark, reason)
                 reason = "a slot has decided about a packet of an unknown connection: deliver"
-                yield flow(PIN, Priority.SPECIFIC, match(**decided), deliver, mark, reason)
+                yield flow(PIN, Priority.SPECIFIC, match(**decided), delivered, mark, reason)
 
 
-def groups(place: Place) -> Iterator[Group]:
+def groups(local: VipOnSwitch) -> Iterator[Group]:
     """One select group per pinned redirect port and address: a slot names its server, and PIN remembers it."""
-    for address in place.vip.addresses:
+    for address in local.vip.addresses:
         ip = family(address)
-        for pool in pinned(place):
-            number = pin_group(place.pool_number, pool.port, ip.version)
-            yield group(place, number, pool.servers, lambda server: (set_slot(place.marks[server]), look_up(PIN)))
+        for pool in pinned(local):
+            number = pin_group(local.pool_number, pool.port, ip.version)
+            yield group(local, number, pool.servers, lambda server: (set_slot(local.ct_marks[server]), look_up(PIN)))
 
 
-def pinned(place: Place) -> tuple[RedirectPort, ...]:
+def pinned(local: VipOnSwitch) -> tuple[RedirectPort, ...]:
     """The redirect ports of a VIP whose plain clients' connections are remembered."""
-    return tuple(pool for pool in place.pools if pool.legacy is Legacy.PIN)
+    return tuple(pool for pool in local.pools if pool.legacy is Legacy.PIN)

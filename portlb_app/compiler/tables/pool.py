@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from portlb_app.compiler.place import Place
+from portlb_app.compiler.vip_on_switch import VipOnSwitch
 from portlb_app.openflow import Action, Group
 from portlb_app.pipeline import ROW_GROUP, ROWS, SELECTION, tell_row
 
 
-def group(place: Place, number: int, servers: tuple[str, ...], bucket: Callable[[str], tuple[Action, ...]]) -> Group:
+def group(
+    local: VipOnSwitch, number: int, servers: tuple[str, ...], bucket: Callable[[str], tuple[Action, ...]]
+) -> Group:
     """The select group in which every row of these servers does what `bucket` says for its server."""
-    rows = place.rows(servers)
+    rows = local.rows(servers)
     buckets = {server: bucket(server) for server in set(rows)}
     return Group(number, "select", tuple(buckets[server] for server in rows), SELECTION)
 

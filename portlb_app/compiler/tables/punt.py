@@ -12,9 +12,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from portlb_app.compiler.place import Place
 from portlb_app.compiler.tables.fragment import is_handed_up
 from portlb_app.compiler.tables.legacy import reads_option
+from portlb_app.compiler.vip_on_switch import VipOnSwitch
 from portlb_app.config import Forwarding, Fragments, IcmpErrors, Rewrite
 from portlb_app.openflow import IP_TCP, Action, CopyToController, Flow, Match, ToController, ToGroup, ToMeter, match
 from portlb_app.pipeline import (
@@ -37,21 +37,21 @@ from portlb_app.pipeline import (
 _UP, _COPY = "up to the controller, as far as its meter lets", "a copy to the controller, as far as its meter lets"
 
 
-def flows(place: Place) -> Iterator[Flow]:
+def flows(local: VipOnSwitch) -> Iterator[Flow]:
     """One flow for each reason for which something of the VIP may be handed up; for SYNs one for each port."""
-    reasons = tuple(_reasons(place))
+    reasons = tuple(_reasons(local))
     for reason in reasons:
-        number = 0 if reason in OF_ALL_VIPS else place.number
-        up = _up(place, reason)
+        number = 0 if reason in OF_ALL_VIPS else local.number
+        up = _up(local, reason)
         why = _COPY if reason in COPIED else _UP
         yield _flow(match(reg3=punt_key(reason, number)), up, cookie(reason, number), why)
-    signals = [pool for pool in place.pools if reads_option(place, pool)]
+    signals = [pool for pool in local.pools if reads_option(local, pool)]
     for pool in signals:
-        for version in {address.version for address in place.vip.addresses}:
-            key = punt_key(Reason.SIGNAL, place.number)
+        for version in {address.version for address in local.vip.addresses}:
+            key = punt_key(Reason.SIGNAL, local.number)
             segment = match(reg3=key, eth_type=FAMILIES[version].eth_type, ip_proto=IP_TCP, tcp_dst=pool.port)
-            up = (ToMeter(place.meter(Reason.SIGNAL, pool.port)), ToGroup(ROW_GROUP))
-            yield _flow(segment, up, cookie(Reason.SIGNAL, place.number, pool.port), "a SYN, with the row it has: up")
+            up = (ToMeter(local.meter(Reason.SIGNAL, pool.port)), ToGroup(ROW_GROUP))
+            yield _flow(segment, up, cookie(Reason.SIGNAL, local.number, pool.port), "a SYN, with the row it has: up")
     if reasons or signals:
         bit = 1 << TOO_LARGE
         yield flow(
@@ -68,23 +68,23 @@ def _flow(wanted: Match, actions: tuple[Action, ...], mark: int, reason: str) ->
     return flow(PUNT, Priority.SPECIFIC, wanted, actions, mark, reason)
 
 
-def _up(place: Place, reason: Reason) -> tuple[Action, ...]:
-    meter = place.meter(reason)
+def _up(local: VipOnSwitch, reason: Reason) -> tuple[Action, ...]:
+    meter = local.meter(reason)
     return (CopyToController(meter),) if reason in COPIED else (ToMeter(meter), ToController())
 
 
-def _reasons(place: Place) -> Iterator[Reason]:
+def _reasons(local: VipOnSwitch) -> Iterator[Reason]:
     """Why packets of the VIP are handed up, SYNs apart."""
-    vip = place.vip
-    is_tracked = vip.fragments is Fragments.TRACK and place.datapath is Forwarding.USERSPACE
+    vip = local.vip
+    is_tracked = vip.fragments is Fragments.TRACK and local.datapath is Forwarding.USERSPACE
     families = map(family, vip.addresses)
     applies = {
         Reason.ICMP_ERROR: vip.icmp_errors is IcmpErrors.OWNER,
-        Reason.FRAGMENT: any(is_handed_up(place, ip) for ip in families),
+        Reason.FRAGMENT: any(is_handed_up(local, ip) for ip in families),
         Reason.SERVER_ICMP: vip.rewrite is Rewrite.ADDRESS,
         Reason.SERVER_FRAGMENT: is_tracked and vip.rewrite is Rewrite.ADDRESS,
-        Reason.REFUSED: bool(place.attached),
-        Reason.QUERY: place.is_entrance and any(address.version == 6 for address in vip.addresses),
+        Reason.REFUSED: bool(local.attached),
+        Reason.QUERY: local.is_entrance and any(address.version == 6 for address in vip.addresses),
         **dict.fromkeys(COPIED, vip.log),
     }
     yield from (reason for reason in HANDED_UP if applies.get(reason))

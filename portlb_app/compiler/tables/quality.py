@@ -10,7 +10,7 @@ import zlib
 from collections.abc import Iterable, Iterator
 from typing import Any, Literal, TypeVar
 
-from portlb_app.compiler.place import Place
+from portlb_app.compiler.vip_on_switch import VipOnSwitch
 from portlb_app.config import Config, Legacy, Quality, RedirectPort, Signal
 from portlb_app.openflow import Action, Meter, SetField, SetQueue, ToMeter
 from portlb_app.openflow.limits import METERS_OF_A_KIND
@@ -21,9 +21,9 @@ Service = tuple[str, int]
 """A service of a VIP: the kind of port, and the port."""
 
 
-def treat(place: Place, kind: Kind, port: int, quality: Quality) -> tuple[Action, ...]:
+def treat(local: VipOnSwitch, kind: Kind, port: int, quality: Quality) -> tuple[Action, ...]:
     """The actions for a client's packet of a service, before it is delivered."""
-    meter = place.rates.get((kind, port))
+    meter = local.rates.get((kind, port))
     metered = () if meter is None else (ToMeter(meter.number),)
     return (*metered, *mark(quality))
 

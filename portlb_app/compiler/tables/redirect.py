@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import partial
 
-from portlb_app.compiler.place import Place
+from portlb_app.compiler.delivery import deliver
 from portlb_app.compiler.tables.pool import group
 from portlb_app.compiler.tables.quality import treat
+from portlb_app.compiler.vip_on_switch import VipOnSwitch
 from portlb_app.config import Address, DefaultFor, RedirectPort
 from portlb_app.openflow import IP_SCTP, IP_TCP, IP_UDP, Action, Flow, Group, ToGroup, match
 from portlb_app.pipeline import (
@@ -27,31 +28,31 @@ from portlb_app.pipeline import (
 )
 
 
-def flows(place: Place) -> Iterator[Flow]:
+def flows(local: VipOnSwitch) -> Iterator[Flow]:
     """One flow per redirect port, transport and address, and one for what such clients may not have."""
-    for address in place.vip.addresses:
-        yield from _to_pools(place, address)
-        if place.vip.default_for is not DefaultFor.UNKNOWN_PORTS:
+    for address in local.vip.addresses:
+        yield from _to_pools(local, address)
+        if local.vip.default_for is not DefaultFor.UNKNOWN_PORTS:
             yield flow(
                 REDIRECT,
                 Priority.GENERAL,
                 match(**family(address).to(address), ip_proto=IP_TCP, tcp_flags=(REDIRECT_BIT, REDIRECT_BIT)),
                 (),
-                cookie(Reason.DEFAULT, place.number),
+                cookie(Reason.DEFAULT, local.number),
                 "an unknown port, and the default server is for clients without REDIRECT only: drop (E5)",
             )
 
 
-def _to_pools(place: Place, address: Address) -> Iterator[Flow]:
+def _to_pools(local: VipOnSwitch, address: Address) -> Iterator[Flow]:
     ip = family(address)
-    to_address = {**place.seen, **ip.to(address)}
-    for pool in place.pools:
-        mark = cookie(Reason.REDIRECT, place.number, pool.port)
+    to_address = {**local.ingress_match, **ip.to(address)}
+    for pool in local.pools:
+        mark = cookie(Reason.REDIRECT, local.number, pool.port)
         yield flow(
             REDIRECT,
             Priority.SPECIFIC,
             match(**to_address, ip_proto=IP_TCP, tcp_dst=pool.port, tcp_flags=(REDIRECT_BIT, REDIRECT_BIT)),
-            to_pool(place, pool, ip),
+            to_pool(local, pool, ip),
             mark,
             "a client that can be redirected, on a redirect port: any server of the pool (E2)",
         )
@@ -59,7 +60,7 @@ def _to_pools(place: Place, address: Address) -> Iterator[Flow]:
             REDIRECT,
             Priority.SPECIFIC,
             match(**to_address, ip_proto=IP_UDP, udp_dst=pool.port),
-            to_pool(place, pool, ip),
+            to_pool(local, pool, ip),
             mark,
             "UDP to a redirect port: any server of the pool (U2)",
         )
@@ -67,27 +68,27 @@ def _to_pools(place: Place, address: Address) -> Iterator[Flow]:
             REDIRECT,
             Priority.SPECIFIC,
             match(**to_address, ip_proto=IP_SCTP, sctp_dst=pool.port),
-            to_pool(place, pool, ip),
+            to_pool(local, pool, ip),
             mark,
             "SCTP to a redirect port: the server of the pool whose row the association has (X4)",
         )
 
 
-def groups(place: Place) -> Iterator[Group]:
+def groups(local: VipOnSwitch) -> Iterator[Group]:
     """One select group per redirect port and version of IP: its rows as buckets of equal weight."""
-    for address in place.vip.addresses:
+    for address in local.vip.addresses:
         ip = family(address)
-        for pool in place.pools:
-            number = pool_group(place.pool_number, pool.port, ip.version)
-            yield group(place, number, pool.servers, partial(place.deliver, family=ip))
+        for pool in local.pools:
+            number = pool_group(local.pool_number, pool.port, ip.version)
+            yield group(local, number, pool.servers, partial(deliver, local, family=ip))
 
 
-def to_pool(place: Place, pool: RedirectPort, ip: Family) -> tuple[Action, ...]:
+def to_pool(local: VipOnSwitch, pool: RedirectPort, ip: Family) -> tuple[Action, ...]:
     """The actions that let the pool's rows decide."""
-    by_rows = ToGroup(pool_group(place.pool_number, pool.port, ip.version))
-    return (*treat(place, "redirect", pool.port, pool.quality), by_rows)
+    by_rows = ToGroup(pool_group(local.pool_number, pool.port, ip.version))
+    return (*treat(local, "redirect", pool.port, pool.quality), by_rows)
 
 
-def to_row(place: Place, pool: RedirectPort, ip: Family, row: int) -> tuple[Action, ...]:
+def to_row(local: VipOnSwitch, pool: RedirectPort, ip: Family, row: int) -> tuple[Action, ...]:
     """The actions of one of these rows (from 0), for a packet whose row is known; the pool must have a server."""
-    return (*treat(place, "redirect", pool.port, pool.quality), *place.deliver(place.rows(pool.servers)[row], ip))
+    return (*treat(local, "redirect", pool.port, pool.quality), *deliver(local, local.rows(pool.servers)[row], ip))

@@ -14,9 +14,9 @@ from ipaddress import IPv6Address
 
 import networkx as nx
 
-from portlb_app.compiler.place import Place
 from portlb_app.compiler.tables import advertise
 from portlb_app.compiler.tables.neighbour import answers
+from portlb_app.compiler.vip_on_switch import VipOnSwitch
 from portlb_app.config import Address, Config, Rewrite
 from portlb_app.openflow import ETH_ARP, Flow, match
 from portlb_app.pipeline import NEIGHBOUR, Priority, Reason, Side, cookie, family, flow, punt
@@ -43,18 +43,18 @@ def names(config: Config) -> Mapping[str, tuple[Name, ...]]:
     for vip in config.vips:
         servers = config.servers_of(vip)
         known = (*vip.addresses, *(address for server in servers for address in server.service_addresses))
-        homes = {server.connector.switch for server in servers}
-        of_vip[vip.name] = homes, tuple(Name(address, vip.mac, vip.number) for address in known)
+        server_switches = {server.connector.switch for server in servers}
+        of_vip[vip.name] = server_switches, tuple(Name(address, vip.mac, vip.number) for address in known)
     found: dict[str, tuple[Name, ...]] = {}
     for part in nx.connected_components(graph):
-        here = (known for homes, known in of_vip.values() if not homes or homes & part)
+        here = (known for server_switches, known in of_vip.values() if not server_switches or server_switches & part)
         found.update(dict.fromkeys(part, tuple(name for known in here for name in known)))
     return found
 
 
-def flows(known: tuple[Name, ...], here: tuple[Place, ...]) -> Iterator[Flow]:
+def flows(known: tuple[Name, ...], here: tuple[VipOnSwitch, ...]) -> Iterator[Flow]:
     """Nothing for a switch without servers."""
-    if not any(place.attached for place in here):
+    if not any(local.attached for local in here):
         return
     for name in known:
         yield from answers(name.address, name.mac, name.vip, {"reg0": Side.SERVER})
@@ -68,16 +68,16 @@ def flows(known: tuple[Name, ...], here: tuple[Place, ...]) -> Iterator[Flow]:
             cookie(Reason.REFUSED),
             "a server that talks to a VIP: the controller refuses it",
         )
-    for place in here:
-        yield from _its_own(place)
+    for local in here:
+        yield from _its_own(local)
 
 
-def _its_own(place: Place) -> Iterator[Flow]:
+def _its_own(local: VipOnSwitch) -> Iterator[Flow]:
     """A host is not told that an address of its own is elsewhere: it may be looking whether it is free (RFC 5227)."""
-    mark, shared = cookie(Reason.SERVER_ARP, place.number), place.vip.rewrite is not Rewrite.ADDRESS
-    for server in place.attached:
-        source = {"reg0": Side.SERVER, "in_port": server.connector.port, "eth_src": place.mac(server)}
-        vips = place.vip.addresses if shared else ()
+    mark, shared = cookie(Reason.SERVER_ARP, local.number), local.vip.rewrite is not Rewrite.ADDRESS
+    for server in local.attached:
+        source = {"reg0": Side.SERVER, "in_port": server.connector.port, "eth_src": local.mac(server)}
+        vips = local.vip.addresses if shared else ()
         for own in (*vips, *server.service_addresses):
             if own.version != 4:
                 continue

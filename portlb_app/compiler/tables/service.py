@@ -12,8 +12,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from portlb_app.compiler.place import Place
+from portlb_app.compiler.delivery import deliver, deliver_as_named, output
 from portlb_app.compiler.tables.quality import treat
+from portlb_app.compiler.vip_on_switch import VipOnSwitch
 from portlb_app.config import Address
 from portlb_app.openflow import IP_TCP, Action, Flow, match
 from portlb_app.pipeline import (
@@ -31,25 +32,25 @@ from portlb_app.pipeline import (
 )
 
 
-def flows(place: Place) -> Iterator[Flow]:
+def flows(local: VipOnSwitch) -> Iterator[Flow]:
     """One flow per service port, transport and address, at an entrance also for servers that cannot be reached; one per
     other name of a server.
     """
-    shared = {pool.port for pool in place.vip.redirect_ports}
-    for address in place.vip.addresses:
-        yield from _named(place, address)
+    shared = {pool.port for pool in local.vip.redirect_ports}
+    for address in local.vip.addresses:
+        yield from _named(local, address)
         ip = family(address)
-        for server in place.every if place.is_entrance else place.servers:
-            delivered = place.deliver(server.name, ip)
+        for server in local.every if local.is_entrance else local.servers:
+            delivered = deliver(local, server.name, ip)
             ports = tuple(
                 (
                     owned.port,
                     owned.port in shared,
-                    (*treat(place, "service", owned.port, owned.quality), *delivered) if delivered else (),
+                    (*treat(local, "service", owned.port, owned.quality), *delivered) if delivered else (),
                 )
                 for owned in server.service_ports
             )
-            yield from place.memo.get(_owned, place.number, address, ports)
+            yield from local.memo.get(_owned, local.number, address, ports)
 
 
 def _owned(number: int, vip: Address, ports: tuple[tuple[int, bool, tuple[Action, ...]], ...]) -> tuple[Flow, ...]:
@@ -70,16 +71,16 @@ def _owned(number: int, vip: Address, ports: tuple[tuple[int, bool, tuple[Action
     )
 
 
-def _named(place: Place, vip: Address) -> Iterator[Flow]:
-    ip, mark = family(vip), cookie(Reason.NAMED, place.number)
-    for server in place.servers:
+def _named(local: VipOnSwitch, vip: Address) -> Iterator[Flow]:
+    ip, mark = family(vip), cookie(Reason.NAMED, local.number)
+    for server in local.servers:
         for address in server.service_addresses:
             if address.version == ip.version:
                 yield flow(
                     SERVICE,
                     Priority.SPECIFIC,
                     match(**ip.to(address)),
-                    place.deliver_as_named(server.name, ip),
+                    deliver_as_named(local, server.name, ip),
                     mark,
                     "a service address: its server (X1)",
                 )
@@ -88,11 +89,11 @@ def _named(place: Place, vip: Address) -> Iterator[Flow]:
                 SERVICE,
                 Priority.OVERRIDE,  # whatever the port
                 match(eth_dst=server.service_mac, **ip.to(vip), ip_proto=IP_TCP),
-                (place.output(server.name),),
+                (output(local, server.name),),
                 mark,
                 "a service MAC address: its server (X2)",
             )
-    if ip.version == 6 and any(server.service_label is not None for server in place.servers):
+    if ip.version == 6 and any(server.service_label is not None for server in local.servers):
         yield flow(
             SERVICE,
             Priority.GENERAL,

@@ -13,40 +13,40 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from portlb_app.compiler.place import Place
 from portlb_app.compiler.tables.peer import addressed
 from portlb_app.compiler.tables.pin import pinned
+from portlb_app.compiler.vip_on_switch import VipOnSwitch
 from portlb_app.config import Rewrite, Server
 from portlb_app.openflow import IP_TCP, Action, Flow, Output, match
 from portlb_app.pipeline import NEIGHBOUR, Priority, Reason, Side, cookie, family, flow, follow
 
 
-def flows(place: Place) -> Iterator[Flow]:
+def flows(local: VipOnSwitch) -> Iterator[Flow]:
     """Nothing where there is but one switch."""
-    if not place.is_linked:
+    if not local.is_linked:
         return
-    is_peers = place.vip.rewrite is Rewrite.NOTHING
-    if place.is_entrance:
-        yield _forged(place.vip.mac)
-        for mac in (mac for server in place.every if server not in place.attached for mac in _macs(server)):
+    is_peers = local.vip.rewrite is Rewrite.NOTHING
+    if local.is_entrance:
+        yield _forged(local.vip.mac)
+        for mac in (mac for server in local.every if server not in local.attached for mac in _macs(server)):
             yield _forged(mac)
-    if place.rising:
-        yield _up(place.vip.mac, Priority.FIRST, place.up)
-        yield from _tracked(place)
-    for server in place.rising:
+    if local.transit_upstream:
+        yield _up(local.vip.mac, Priority.FIRST, local.uplink)
+        yield from _tracked(local)
+    for server in local.transit_upstream:
         if server.service_mac is not None:
-            yield _up(server.service_mac, Priority.FIRST, place.up)
+            yield _up(server.service_mac, Priority.FIRST, local.uplink)
         if server.mac is not None and not is_peers:
-            yield _up(server.mac, Priority.FIRST, place.up)
+            yield _up(server.mac, Priority.FIRST, local.uplink)
         elif server.mac is not None:
-            yield _up(server.mac, Priority.EXCEPTION, None if place.network is not None else place.up)
-    for server in place.servers if is_peers else ():
+            yield _up(server.mac, Priority.EXCEPTION, None if local.network is not None else local.uplink)
+    for server in local.servers if is_peers else ():
         for _, wanted in addressed(server):
             yield flow(
                 NEIGHBOUR,
                 Priority.OVERRIDE,
                 match(reg0=Side.LINK, **wanted),
-                (Output(place.port_of[server.name]),),
+                (Output(local.port_of[server.name]),),
                 cookie(Reason.PEER),
                 "over a link, to a server's further address (N4)",
             )
@@ -63,13 +63,13 @@ def _up(mac: int, priority: Priority, port: int | None) -> Flow:
     return flow(NEIGHBOUR, priority, match(reg0=Side.LINK, eth_src=mac), actions, cookie(Reason.TRANSIT), reason)
 
 
-def _tracked(place: Place) -> Iterator[Flow]:
+def _tracked(local: VipOnSwitch) -> Iterator[Flow]:
     """What conntrack has to see where connections are remembered (`pin`): TCP of the VIP's on its way up."""
-    for address in place.vip.addresses if pinned(place) else ():
-        source = match(reg0=Side.LINK, eth_src=place.vip.mac, **family(address).by(address), ip_proto=IP_TCP)
-        actions = (follow(place.number), Output(place.up))
+    for address in local.vip.addresses if pinned(local) else ():
+        source = match(reg0=Side.LINK, eth_src=local.vip.mac, **family(address).by(address), ip_proto=IP_TCP)
+        actions = (follow(local.number), Output(local.uplink))
         reason = "from a server below, on its way up, of a VIP that remembers connections"
-        yield flow(NEIGHBOUR, Priority.TRACKED, source, actions, cookie(Reason.TRANSIT, place.number), reason)
+        yield flow(NEIGHBOUR, Priority.TRACKED, source, actions, cookie(Reason.TRANSIT, local.number), reason)
 
 
 def _forged(mac: int) -> Flow:

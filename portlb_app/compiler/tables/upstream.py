@@ -14,11 +14,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from portlb_app.compiler.place import Place, without
+from portlb_app.compiler.delivery import (
+    egress_actions,
+    egress_actions_as_named,
+    source_address,
+    spoils_fragments,
+    without,
+)
 from portlb_app.compiler.tables import log
 from portlb_app.compiler.tables.icmp import icmp_targets
 from portlb_app.compiler.tables.pin import pinned
 from portlb_app.compiler.tables.quality import mark
+from portlb_app.compiler.vip_on_switch import VipOnSwitch
 from portlb_app.config import Fragments, IcmpPolicy, Legacy, Quality, Rewrite, Server
 from portlb_app.openflow import IP_TCP, Action, Flow, match
 from portlb_app.pipeline import (
@@ -38,63 +45,63 @@ from portlb_app.pipeline import (
 )
 
 
-def flows(place: Place) -> Iterator[Flow]:
+def flows(local: VipOnSwitch) -> Iterator[Flow]:
     """Per server and address its ports, its ICMP and its fragments; for the default server the ports of nobody."""
-    for address in place.vip.addresses:
+    for address in local.vip.addresses:
         ip = family(address)
-        for server in place.attached:
-            if place.is_one_armed(server) and place.vip.gateway is None:
+        for server in local.attached:
+            if local.is_one_armed(server) and local.vip.gateway is None:
                 continue  # it answers its clients itself
-            yield from _from_server(place, server, ip)
-            yield from _as_named(place, server, ip)
-            if server.name == place.vip.default_server:
-                yield from _foreign(place, server, ip)
-    for server in place.attached:
-        if place.vip.rewrite is Rewrite.NOTHING:
-            yield from _to_peers(place, server)
+            yield from _from_server(local, server, ip)
+            yield from _as_named(local, server, ip)
+            if server.name == local.vip.default_server:
+                yield from _foreign(local, server, ip)
+    for server in local.attached:
+        if local.vip.rewrite is Rewrite.NOTHING:
+            yield from _to_peers(local, server)
 
 
-def _from_server(place: Place, server: Server, ip: Family) -> Iterator[Flow]:
+def _from_server(local: VipOnSwitch, server: Server, ip: Family) -> Iterator[Flow]:
     source = {
         "in_port": server.connector.port,
-        "eth_src": place.mac(server),
-        **ip.by(place.source(server, ip)),
+        "eth_src": local.mac(server),
+        **ip.by(source_address(local, server, ip)),
     }
-    if place.is_one_armed(server):
-        source["eth_dst"] = place.vip.mac  # and not what a learning switch floods
-    up = log.seen(place, place.ascend(server, ip))
-    followed = (*up[:-1], follow(place.number), up[-1])
-    pinned_ports = {pool.port for pool in pinned(place)}
+    if local.is_one_armed(server):
+        source["eth_dst"] = local.vip.mac  # and not what a learning switch floods
+    up = log.seen(local, egress_actions(local, server, ip))
+    followed = (*up[:-1], follow(local.number), up[-1])
+    pinned_ports = {pool.port for pool in pinned(local)}
     owned = {each.port: each.quality for each in server.service_ports}
-    any_transport = _ports(place, server)
+    any_transport = _ports(local, server)
     answering = tuple(
         (
             *(port, (*mark(shared), *(followed if port in pinned_ports else up))),
             (*mark(owned.get(port, shared)), *up) if port in any_transport else None,  # as on the way down
         )
-        for port, shared in (any_transport | _tcp_ports(place, server)).items()
+        for port, shared in (any_transport | _tcp_ports(local, server)).items()
     )
-    yield from place.memo.get(_from_ports, place.number, tuple(source.items()), answering)
+    yield from local.memo.get(_from_ports, local.number, tuple(source.items()), answering)
     for icmp_type in ip.from_servers:
         yield flow(
             UPSTREAM,
             Priority.EXCEPTION,
             match(**source, ip_proto=ip.icmp, **{ip.icmp_type: icmp_type}),
-            punt(Reason.SERVER_ICMP) if icmp_type in ip.errors and place.vip.rewrite is Rewrite.ADDRESS else up,
-            cookie(Reason.SERVER_ICMP, place.number),
+            punt(Reason.SERVER_ICMP) if icmp_type in ip.errors and local.vip.rewrite is Rewrite.ADDRESS else up,
+            cookie(Reason.SERVER_ICMP, local.number),
             "a server's ICMP errors and answers to pings",
         )
-    targets = icmp_targets(place.vip, ip)
+    targets = icmp_targets(local.vip, ip)
     if server.name in targets or IcmpPolicy.BALANCE in targets:
         yield flow(
             UPSTREAM,
             Priority.GENERAL,
             match(**source, ip_proto=ip.icmp),
             up,
-            cookie(Reason.SERVER_ICMP, place.number),
+            cookie(Reason.SERVER_ICMP, local.number),
             "a server that gets ICMP of some type answers it (I1)",
         )
-    if place.vip.rewrite is Rewrite.ADDRESS:
+    if local.vip.rewrite is Rewrite.ADDRESS:
         for router in server.routers:
             if router.version == ip.version:
                 yield from _router_errors(source | ip.by(router), ip)
@@ -103,17 +110,17 @@ def _from_server(place: Place, server: Server, ip: Family) -> Iterator[Flow]:
             UPSTREAM,
             Priority.OVERRIDE,  # a fragment's ICMP type reads as 0
             match(**source, ip_frag=part),
-            _fragments(place, ip, up),
-            cookie(Reason.SERVER_FRAGMENT, place.number),
+            _fragments(local, ip, up),
+            cookie(Reason.SERVER_FRAGMENT, local.number),
             "a server's fragments: they show no port",
         )
-    if server.name == place.vip.default_server:
+    if server.name == local.vip.default_server:
         yield flow(
             UPSTREAM,
             Priority.GENERAL,
             match(**source),
             up,
-            cookie(Reason.UNKNOWN_PORT, place.number),
+            cookie(Reason.UNKNOWN_PORT, local.number),
             "the default server answers from ports nobody has",
         )
 
@@ -139,27 +146,27 @@ def _from_ports(
     )
 
 
-def _as_named(place: Place, server: Server, ip: Family) -> Iterator[Flow]:
+def _as_named(local: VipOnSwitch, server: Server, ip: Family) -> Iterator[Flow]:
     """From what names a server beside its ports, and nobody else."""
     source = {"in_port": server.connector.port}
-    if place.is_one_armed(server):
-        source["eth_dst"] = place.vip.mac
-    mark_named = cookie(Reason.NAMED, place.number)
+    if local.is_one_armed(server):
+        source["eth_dst"] = local.vip.mac
+    mark_named = cookie(Reason.NAMED, local.number)
     for address in server.service_addresses:
         if address.version == ip.version:
             yield flow(
                 UPSTREAM,
                 Priority.EXCEPTION,
-                match(**source, eth_src=place.mac(server), **ip.by(address)),
-                log.seen(place, place.ascend_as_named(server, ip)),
+                match(**source, eth_src=local.mac(server), **ip.by(address)),
+                log.seen(local, egress_actions_as_named(local, server, ip)),
                 mark_named,
                 "a server answers from its service address (X1)",
             )
     if server.service_mac is None:
         return
-    source |= {"eth_src": server.service_mac, **ip.by(place.source(server, ip))}
-    up = log.seen(place, without(place.ascend(server, ip), "eth_src"))
-    for port in _ports(place, server) | _tcp_ports(place, server):
+    source |= {"eth_src": server.service_mac, **ip.by(source_address(local, server, ip))}
+    up = log.seen(local, without(egress_actions(local, server, ip), "eth_src"))
+    for port in _ports(local, server) | _tcp_ports(local, server):
         yield flow(
             UPSTREAM,
             Priority.EXCEPTION,
@@ -183,28 +190,28 @@ def _router_errors(source: dict[str, int], ip: Family) -> Iterator[Flow]:
         )
 
 
-def _fragments(place: Place, ip: Family, up: tuple[Action, ...]) -> tuple[Action, ...]:
-    if not place.spoils_fragments(ip):
+def _fragments(local: VipOnSwitch, ip: Family, up: tuple[Action, ...]) -> tuple[Action, ...]:
+    if not spoils_fragments(local, ip):
         return up
-    return punt(Reason.SERVER_FRAGMENT, place.number) if place.vip.fragments is Fragments.TRACK else ()
+    return punt(Reason.SERVER_FRAGMENT, local.number) if local.vip.fragments is Fragments.TRACK else ()
 
 
-def _foreign(place: Place, default: Server, ip: Family) -> Iterator[Flow]:
+def _foreign(local: VipOnSwitch, default: Server, ip: Family) -> Iterator[Flow]:
     """What the default server may not answer from, though it may from the ports of nobody."""
-    source = ip.by(place.source(default, ip))
-    for port in set(place.owners) | {pool.port for pool in place.vip.redirect_ports}:
+    source = ip.by(source_address(local, default, ip))
+    for port in set(local.owners) | {pool.port for pool in local.vip.redirect_ports}:
         for name, protocol in TRANSPORTS:
             yield flow(
                 UPSTREAM,
                 Priority.SPECIFIC,
                 match(**source, ip_proto=protocol, **{f"{name}_src": port}),
                 (),
-                cookie(Reason.FOREIGN_PORT, place.number, port),
+                cookie(Reason.FOREIGN_PORT, local.number, port),
                 "a known port, and not this server's: drop",
             )
 
 
-def _to_peers(place: Place, server: Server) -> Iterator[Flow]:
+def _to_peers(local: VipOnSwitch, server: Server) -> Iterator[Flow]:
     for own in server.addresses:
         assert server.mac is not None, "a configuration without one was refused"
         yield flow(
@@ -217,23 +224,23 @@ def _to_peers(place: Place, server: Server) -> Iterator[Flow]:
         )
 
 
-def _ports(place: Place, server: Server) -> dict[int, Quality]:
+def _ports(local: VipOnSwitch, server: Server) -> dict[int, Quality]:
     """The ports a server answers from, each as the shared one if it is owned and shared."""
     ports = {owned.port: owned.quality for owned in server.service_ports}
-    ports.update({pool.port: pool.quality for pool in place.vip.redirect_ports if server.name in pool.servers})
+    ports.update({pool.port: pool.quality for pool in local.vip.redirect_ports if server.name in pool.servers})
     return ports
 
 
-def _tcp_ports(place: Place, server: Server) -> dict[int, Quality]:
+def _tcp_ports(local: VipOnSwitch, server: Server) -> dict[int, Quality]:
     """The shared ports from which it answers TCP, too, without being in their pools.
 
     It may be the default server for plain clients; and a connection may outlive its server's time in the pool where it
     is remembered, or named by a MAC address or label.
     """
     is_named = server.service_mac is not None or server.service_label is not None
-    is_default = server.name == place.vip.default_server
+    is_default = server.name == local.vip.default_server
     return {
         pool.port: pool.quality
-        for pool in place.vip.redirect_ports
+        for pool in local.vip.redirect_ports
         if is_named or pool.legacy is Legacy.PIN or (pool.legacy is Legacy.DEFAULT and is_default)
     }

@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 
 from portlb_app import compiler
 from portlb_app.compiler.memo import Memo
-from portlb_app.compiler.place import vip_numbers
 from portlb_app.config import Config, load
 from portlb_app.openflow import Flow, Goto, Match, Output, PopVlan, Resubmit, SwitchState, ToGroup, match
 from portlb_app.pipeline import (
@@ -39,8 +38,10 @@ from portlb_app.pipeline import (
     match_all,
     pool_group,
     told_by,
+    vip_number,
 )
 from portlb_app.reconcile.plan import diff
+from portlb_app.topology.conditions import Conditions
 from tests.support import generate
 
 FIG2 = load((Path(__file__).parents[3] / "flows/fig2/lb.yaml").read_text())
@@ -66,7 +67,7 @@ def test_what_was_compiled_before_changes_nothing(first: Config, second: Config)
     """Neither another configuration, nor the same one while links are down."""
     memo = Memo()
     for config, down in ((first, 0), (second, 0), (second, 1), (first, 0)):
-        cut = frozenset(config.links[:down])
+        cut = Conditions(links_down=frozenset(config.links[:down]))
         assert compiler.compile(config, cut, memo) == compiler.compile(config, cut)
 
 
@@ -157,8 +158,8 @@ def test_a_switch_knows_nothing_of_others(seed: int) -> None:
     """What a switch holds depends on its own VIPs and servers; those of another switch change nothing in it."""
     data = generate.settings(Random(seed))
     config = load(generate.text(data))
-    homes = {server.vip: server.connector.switch for server in config.servers}
-    for vip in [name for name, switch in homes.items() if switch == "s2"]:
+    server_switches = {server.vip: server.connector.switch for server in config.servers}
+    for vip in [name for name, switch in server_switches.items() if switch == "s2"]:
         data["servers"] = {name: entry for name, entry in data["servers"].items() if entry["vip"] != vip}
         del data["vips"][vip]
     assert compiler.compile(load(generate.text(data)))["s1"] == compiler.compile(config)["s1"]
@@ -220,9 +221,8 @@ def test_the_files_a_user_installs() -> None:
 @settings(deadline=None)
 @given(st.lists(st.text("abc", min_size=1, max_size=4), min_size=1, unique=True))
 def test_numbers_of_vips(names: list[str]) -> None:
-    """Each VIP has its own, of 24 bits, whatever the order they are named in."""
-    numbers = vip_numbers(tuple(names))
-    assert numbers == vip_numbers(tuple(reversed(names)))
+    """Each VIP has its own, of 24 bits."""
+    numbers = {name: vip_number(name) for name in names}
     assert len(set(numbers.values())) == len(names)
     assert all(0 <= number < VIP_NUMBERS for number in numbers.values())
 
@@ -279,8 +279,8 @@ def test_the_declaration_itself() -> None:
     numbers = [table.number for table in TABLES]
     assert numbers == sorted(set(numbers)) and ICMP.number == 30
     by_name = {table.name: table for table in TABLES}
-    ways = {(table, by_name[name]) for table in TABLES for name in table.goes_to} - {(CLASSIFY, CLASSIFY)}
-    assert all(there.number > here.number for here, there in ways)
+    edges = {(table, by_name[name]) for table in TABLES for name in table.goes_to} - {(CLASSIFY, CLASSIFY)}
+    assert all(there.number > here.number for here, there in edges)
 
 
 def _overlap(one: Match, other: Match) -> bool:

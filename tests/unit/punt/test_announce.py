@@ -10,12 +10,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from portlb_app.compiler.place import places
+from portlb_app.compiler.vips_by_switch import vips_on_switch
 from portlb_app.config import load
 from portlb_app.net import packets
 from portlb_app.openflow import Output
 from portlb_app.punt.announce import AT_ONCE, Announcement, Announcer, Claim, Held, announcements, answers
 from portlb_app.topology import of
+from portlb_app.topology.conditions import AS_CONFIGURED, Conditions
 
 MAC = 0x020000000064
 IPV6 = (Path(__file__).parents[3] / "flows/ipv6/lb.yaml").read_text()
@@ -30,7 +31,7 @@ servers: {a: {vip: web, connector: leaf:3, service_ports: [80]}}
 def held(text: str, *down: int) -> Held:
     """A configuration while some of its links, by their position, are down."""
     config = load(text)
-    return Held(config, frozenset(config.links[each] for each in down))
+    return Held(config, Conditions(links_down=frozenset(config.links[each] for each in down)))
 
 
 def said(announcer: Announcer, holding: dict[int, Held], now: float) -> dict[int, list[bytes]]:
@@ -116,7 +117,7 @@ def test_many_are_announced_in_turns() -> None:
     announcer, found = Announcer(), list[Announcement]()
     announcer.changing(1)
     for turn in range(40):
-        part = list(announcer.take({1: held(text)} if turn == 0 else {1: Held(load(text), frozenset())}, turn * 0.25))
+        part = list(announcer.take({1: held(text)} if turn == 0 else {1: Held(load(text), AS_CONFIGURED)}, turn * 0.25))
         assert len(part) <= AT_ONCE
         found += part
         if not part and turn > 8:
@@ -150,7 +151,7 @@ QUERY += struct.pack("!BBHHH", 130, 0, 0, 1000, 0) + bytes(16) + bytes(4)
 def asked(frame: bytes, port: int = 1) -> list[bytes] | None:
     """What the switch of the IPv6 example answers."""
     config = load(IPV6)
-    return answers(tuple(places(config, of(config), config.switches[0])), port, frame)
+    return answers(tuple(vips_on_switch(config, of(config), config.switches[0])), port, frame)
 
 
 def test_a_querier_is_answered() -> None:

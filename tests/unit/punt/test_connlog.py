@@ -10,8 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from portlb_app.compiler.place import vip_numbers
-from portlb_app.pipeline import COPIED, Reason, cookie
+from portlb_app.pipeline import COPIED, Reason, cookie, vip_number
 from portlb_app.punt.backlog import BACKLOG, Backlog
 from portlb_app.punt.connlog import ENDED_SECONDS, LINGER_SECONDS, OPEN_SECONDS, Connection, ConnectionLog, Copy, How
 from portlb_app.punt.handlers import Punt, Punted
@@ -314,7 +313,7 @@ def test_what_is_not_what_the_switch_says_is_counted(reason: Reason, flags: int,
 
 def test_copies_go_to_the_log_and_nowhere_else() -> None:
     """By their cookies: nothing is sent, nothing else is counted, and what is lost before is counted here."""
-    punt, number = Punt(), vip_numbers(("dns", "web"))["web"]
+    punt, number = Punt(), vip_number("web")
     punt.adopt(CONFIG)
     opening = cookie(Reason.OPENING, number)
     assert punt.take(1, Punted(opening, 1, segment(CLIENT, VIPS["web"], 40000, 443, SYN)), 1.0) == ()

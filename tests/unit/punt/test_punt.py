@@ -12,7 +12,6 @@ from random import Random
 import pytest
 
 from portlb_app.compiler import compile as compile_config
-from portlb_app.compiler.place import vip_numbers
 from portlb_app.config import Address, Config, Rewrite, Switch, Vip, load
 from portlb_app.net import packets
 from portlb_app.openflow import (
@@ -43,6 +42,7 @@ from portlb_app.pipeline import (
     metered_reason,
     row_told,
     tell_row,
+    vip_number,
 )
 from portlb_app.punt.backlog import (
     BACKLOG,
@@ -58,6 +58,7 @@ from portlb_app.punt.backlog import (
 from portlb_app.punt.fragments import WAIT_SECONDS
 from portlb_app.punt.handlers import Fate, Punt, Punted, Send, reason_of
 from portlb_app.selection import rows
+from portlb_app.topology.conditions import Conditions
 from tests.support import generate, reference, trees, wire
 from tests.support.reference import (
     ICMP,
@@ -82,7 +83,7 @@ LATER = bytes(64)
 
 def handed_up(config: Config, vip: Vip, reason: str, in_port: int, frame: bytes, port: int = 0) -> Punted:
     """A packet as the switch hands it up."""
-    number = vip_numbers(tuple(each.name for each in config.vips))[vip.name]
+    number = vip_number(vip.name)
     return Punted(cookie(REASONS[reason], number, port), in_port, frame)
 
 
@@ -303,7 +304,7 @@ def test_a_server_whose_switch_is_away_gets_nothing() -> None:
     assert punt.take(1, up, 0.0) == ()
     assert punt.counts == {(Reason.ICMP_ERROR, Fate.SENT): 1, (Reason.ICMP_ERROR, Fate.ABSENT): 1}
     punt.connected(2)
-    cut = frozenset(link for link in config.links if link.one.switch == "left")
+    cut = Conditions(links_down=frozenset(link for link in config.links if link.one.switch == "left"))
     punt.adopt(config, cut)
     assert punt.take(1, up, 0.0) == (), "no link leads there"
 
@@ -608,7 +609,7 @@ def test_another_configuration_is_adopted_a_few_switches_at_a_time(monkeypatch: 
     for config in (after, last):
         assert not punt.adopt_more(config)
     assert [punt.adopt_more(last) for _ in before.switches] == [False, True, True]
-    assert punt._places[1][0].vip.default_server == "b"
+    assert punt._vips_on_switch[1][0].vip.default_server == "b"
 
 
 def test_a_backlog_is_bounded_and_fair() -> None:

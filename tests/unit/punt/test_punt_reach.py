@@ -9,12 +9,12 @@ from ipaddress import IPv4Address, IPv6Address
 
 import pytest
 
-from portlb_app.compiler.place import vip_numbers
 from portlb_app.config import Config, load
 from portlb_app.openflow import Output
 from portlb_app.openflow.limits import LARGEST_FRAME, MESSAGE, OUTPUTS
-from portlb_app.pipeline import ROWS, Reason, cookie
+from portlb_app.pipeline import ROWS, Reason, cookie, vip_number
 from portlb_app.punt.handlers import Fate, Punt, Punted
+from portlb_app.topology.conditions import Conditions
 from tests.support import wire
 from tests.support.reference import ICMP, SYN, TCP, UDP
 
@@ -40,7 +40,7 @@ def cut(legacy: str = "balance", policy: str = "balance") -> tuple[Config, Punt]
     owned = "80, " if legacy == "owner" else ""
     config = load(TEXT.replace("LEGACY", legacy).replace("POLICY", policy).replace("OWNED", owned))
     punt = Punt()
-    punt.adopt(config, frozenset(config.links))
+    punt.adopt(config, Conditions(links_down=frozenset(config.links)))
     for switch in config.switches:
         punt.connected(switch.dpid)
     return config, punt
@@ -54,7 +54,7 @@ def first_fragment(protocol: int, payload: bytes) -> bytes:
 
 def handed_up(config: Config, reason: Reason, frame: bytes, port: int = 0, row: int | None = None) -> Punted:
     """A packet as the first switch hands it up."""
-    return Punted(cookie(reason, vip_numbers(("web",))["web"], port), 1, frame, row)
+    return Punted(cookie(reason, vip_number("web"), port), 1, frame, row)
 
 
 @pytest.mark.parametrize("protocol", [TCP, UDP])
@@ -160,7 +160,7 @@ def test_what_is_handed_up_by_tables_of_before_is_survived() -> None:
         replace(vip, redirect_ports=tuple(replace(pool, servers=()) for pool in vip.redirect_ports)),
         replace(vip, default_server=None, icmp_types=()),
     ):
-        punt.adopt(replace(config, vips=(changed,)), frozenset(config.links))
+        punt.adopt(replace(config, vips=(changed,)), Conditions(links_down=frozenset(config.links)))
         for reason in Reason:
             for frame in (
                 first_fragment(UDP, struct.pack("!HHI", 40000, 80, 0)),

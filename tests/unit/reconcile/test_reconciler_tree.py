@@ -670,7 +670,7 @@ def test_a_cut_link_is_left_at_once_in_order_and_without_a_read(world: World, fa
     assert used(world)[str(CUT)] is False and sum(used(world).values()) == 3
     assert {type(each) for each in world.in_flight.values()} == {Apply}
     live = world.live
-    assert (live.text, live.down) == (fabric.text, {CUT})
+    assert (live.text, live.conditions.links_down) == (fabric.text, {CUT})
     assert live.targets != fabric.targets
     world.settle(Random(2))
     world.assert_converged()
@@ -690,7 +690,7 @@ def test_a_link_that_is_up_again_is_used_again_after_a_while(world: World, fabri
     world.feed(Tick(), after=HOLD / 2)
     said = [line for line in world.logs if line.startswith("link")]
     assert said == [f"link {CUT} is down", f"link {CUT} works again"]
-    assert world.reconciler.live.down == frozenset()
+    assert world.reconciler.live.conditions.links_down == frozenset()
     assert world.in_flight
     world.settle(Random(4))
     world.assert_converged()
@@ -709,7 +709,7 @@ def test_a_second_link_that_goes_in_the_middle(world: World) -> None:
     world.obey(min(world.in_flight))
     world.feed(ports(spine1=2, spine2=3))
     world.settle(Random(6))
-    assert world.reconciler.live.down == {CUT, OTHER}
+    assert world.reconciler.live.conditions.links_down == {CUT, OTHER}
     world.assert_converged()
 
 
@@ -789,10 +789,10 @@ def test_a_proposal_is_compiled_for_the_links_that_work(world: World, fabric: Wh
     world.settle()
     fewer = fabric.text.replace("[a, b, c, d]", "[a, b, c]")
     ticket = world.propose(Whole.of(fewer))
-    assert world.wanted.down == {CUT}
+    assert world.wanted.conditions.links_down == {CUT}
     world.settle()
     assert world.answers == {ticket: Live()}
-    assert (world.reconciler.text, world.reconciler.live.down) == (fewer, {CUT})
+    assert (world.reconciler.text, world.reconciler.live.conditions.links_down) == (fewer, {CUT})
     world.assert_converged()
 
 
@@ -800,7 +800,7 @@ def test_a_link_that_goes_while_a_proposal_is_on_trial(world: World, fabric: Who
     ticket = world.propose(Whole.of(fabric.text.replace("[a, b, c, d]", "[a, b, c]")))
     world.obey(min(world.in_flight))
     world.feed(ports(spine1=2))
-    assert world.wanted.down == world.reconciler.live.down == {CUT}
+    assert world.wanted.conditions.links_down == world.reconciler.live.conditions.links_down == {CUT}
     world.settle(Random(7))
     assert world.answers == {ticket: Live()}
     world.assert_converged()
@@ -813,7 +813,7 @@ def test_a_link_that_goes_before_a_proposal_is_withdrawn(world: World, fabric: W
     world.feed(Tick(), after=LATE)
     assert isinstance(world.answers[ticket], TimedOut)
     world.settle(Random(8))
-    assert (world.reconciler.text, world.reconciler.live.down) == (fabric.text, {CUT})
+    assert (world.reconciler.text, world.reconciler.live.conditions.links_down) == (fabric.text, {CUT})
     world.assert_converged()
 
 
@@ -860,5 +860,5 @@ def test_whatever_links_do_the_tables_are_for_those_that_work(events: list[int],
         for link, ends in world.reconciler.live.ends.items()
         if any(port not in ports_up[dpid] for dpid, port in ends if dpid in world.held)
     }
-    assert world.reconciler.live.down == dead
+    assert world.reconciler.live.conditions.links_down == dead
     world.assert_converged()

@@ -29,6 +29,7 @@ from portlb_app.reconcile.tables import (
     Unknown,
     Unreadable,
 )
+from portlb_app.topology.conditions import AS_CONFIGURED, Conditions
 
 FIG2 = (Path(__file__).parents[3] / "flows/fig2/lb.yaml").read_text()
 A = 1
@@ -60,15 +61,15 @@ class Codec:
 def tables() -> Tables:
     """A configuration's text is the ports of switch a; it has a link, without which there is one flow less."""
 
-    def compiled(config: Config, down: frozenset[Link]) -> dict[int, tuple[Target, SwitchState]]:
-        ports = [switch.dpid for switch in config.switches][len(down) :]
+    def compiled(config: Config, conditions: Conditions) -> dict[int, tuple[Target, SwitchState]]:
+        ports = [switch.dpid for switch in config.switches][len(conditions.links_down) :]
         return {A: (Target(len(ports)), state(*ports))}
 
     def load(text: str) -> Config:
         return Config((), (), tuple(Switch(each, int(each), None) for each in text.split()), (LINK,))
 
     tables = Tables(Codec(), load, compiled)
-    assert tables.compile(1, "1 2 3", frozenset(), ()) == Compiled(1, {A: Target(3)})
+    assert tables.compile(1, "1 2 3", AS_CONFIGURED, ()) == Compiled(1, {A: Target(3)})
     return tables
 
 
@@ -112,14 +113,14 @@ def test_what_is_removed_and_was_not_told_is_named(tables: Tables) -> None:
     assert tables.see(A, state(1, 2, 3, 7, 8)).surplus == Entries(1)
     tables.prepare(A, ("delete",))
     tables.told(A)
-    tables.compile(2, "1 2", frozenset(), ())
+    tables.compile(2, "1 2", AS_CONFIGURED, ())
     assert not tables.see(A, state(1, 2, 3)).surplus, "3 was told"
 
 
 def test_what_is_overwritten_and_has_no_mark_is_named() -> None:
     wanted = SwitchState(frozenset(), frozenset({Group(pipeline.GROUPS, "select", (), pipeline.SELECTION)}))
     tables = Tables(Codec(), lambda _: Config((), (), ()), lambda _, __: {A: (Target(1), wanted)})
-    tables.compile(1, "", frozenset(), ())
+    tables.compile(1, "", AS_CONFIGURED, ())
     seen = tables.see(A, SwitchState(groups=frozenset({Group(pipeline.GROUPS, "all", ())})))
     assert (seen.foreign, seen.surplus) == (Entries(groups=(pipeline.GROUPS,)), Entries())
 
@@ -127,15 +128,15 @@ def test_what_is_overwritten_and_has_no_mark_is_named() -> None:
 def test_a_goal_that_changes_while_a_switch_is_told_gives_the_plan_from_there(tables: Tables) -> None:
     read(tables)
     tables.prepare(A, ("add",))
-    made = tables.compile(2, "1 2 5", frozenset(), (1,))
+    made = tables.compile(2, "1 2 5", AS_CONFIGURED, (1,))
     assert isinstance(made, Compiled) and made.plans[A].count == 3, "of what it is not yet told"
     told = tables.told(A)
     assert (told.goal, told.plan.verbs, told.plan.count) == (2, ("add", "delete"), 2)
-    assert tables.compile(1, "1 2 3", frozenset(), (1, 2)) == Compiled(1, {A: Target(3)}, {A: Steps()})
+    assert tables.compile(1, "1 2 3", AS_CONFIGURED, (1, 2)) == Compiled(1, {A: Target(3)}, {A: Steps()})
 
 
 def test_links_that_do_not_work_are_compiled_for(tables: Tables) -> None:
-    assert tables.compile(2, "1 2 3", frozenset({LINK}), ()) == Compiled(2, {A: Target(2)})
+    assert tables.compile(2, "1 2 3", Conditions(links_down=frozenset({LINK})), ()) == Compiled(2, {A: Target(2)})
 
 
 def test_what_is_refused_is_told_as_text_and_meters_leave_doubt(tables: Tables) -> None:
@@ -184,6 +185,7 @@ eventlet.monkey_patch(thread=False)
 eventlet.wsgi.ALREADY_HANDLED = object()
 from ryu.lib import hub
 from portlb_app.southbound import tables_process
+from portlb_app.topology.conditions import AS_CONFIGURED
 from portlb_app.reconcile.tables import Unknown
 
 tables_process.FIRST_PAUSE = 0.01
@@ -194,7 +196,7 @@ tables.on_lost = reasons.append
 config, compiled = tables.first(text)
 print(compiled.targets[1].entries > 200)
 os.kill(tables._process.pid, signal.SIGSTOP)
-asked = hub.spawn(lambda: tables.call("compile", 2, text, frozenset(), ()))
+asked = hub.spawn(lambda: tables.call("compile", 2, text, AS_CONFIGURED, ()))
 also = hub.spawn(lambda: tables.call("begin", 1))
 hub.sleep(0.1)
 os.kill(tables._process.pid, signal.SIGKILL)
@@ -202,7 +204,7 @@ try:
     tables.call("begin", 1)
 except tables_process.Lost as lost:
     print(len(reasons), "compile" in reasons[0])
-print(tables.call("compile", 1, text, frozenset(), ()).goal)
+print(tables.call("compile", 1, text, AS_CONFIGURED, ()).goal)
 try:
     tables.call("told", 1)
 except Unknown:
@@ -214,7 +216,7 @@ try:
 except tables_process.Lost as lost:
     print(lost)
 tables_process.JOB_SECONDS = 60
-tables.call("compile", 1, text, frozenset(), ())
+tables.call("compile", 1, text, AS_CONFIGURED, ())
 spawn, missing = tables_process.subprocess.Popen, [OSError(24, "no descriptor"), OSError(12, "no memory")]
 def popen(*words, **options):
     if missing:
@@ -226,7 +228,7 @@ os.kill(tables._process.pid, signal.SIGKILL)
 while len(reasons) < before + 3:
     hub.sleep(0.01)
 print(*reasons[before + 1:], sep="; ")
-print(tables.call("compile", 1, text, frozenset(), ()).goal)
+print(tables.call("compile", 1, text, AS_CONFIGURED, ()).goal)
 tables.close()
 """
 

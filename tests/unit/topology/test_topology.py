@@ -32,21 +32,23 @@ def graphs() -> list[tuple[Config, Topology]]:
 
 def follow(config: Config, found: Topology, switch: str, target: str) -> list[str]:
     """The switches between two switches, hop by hop."""
-    across, way = trees.across(config), [switch]
-    while way[-1] != target:
-        port = found.towards(way[-1], target)
-        assert port is not None and len(way) <= len(config.switches), f"{way} does not lead to {target}"
-        way.append(across[Connector(way[-1], port)].switch)
-    return way
+    across, path = trees.across(config), [switch]
+    while path[-1] != target:
+        port = found.next_hop(path[-1], target)
+        assert port is not None and len(path) <= len(config.switches), f"{path} does not lead to {target}"
+        path.append(across[Connector(path[-1], port)].switch)
+    return path
 
 
 def test_every_way_arrives() -> None:
     """From every network side to every server's switch, in no circle, unless no working link leads there."""
     for config, found in graphs():
-        for _, switch, _, home in found.ways():
-            follow(config, found, switch, home)
-        arrived = {(root, home) for root, switch, _, home in found.ways() if switch == home}
-        reached = {(root, home) for root in found.network for home in found.homes if home in part(found, root)}
+        for _, switch, _, server_switch in found.paths():
+            follow(config, found, switch, server_switch)
+        arrived = {(root, server_switch) for root, switch, _, server_switch in found.paths() if switch == server_switch}
+        reached = {
+            (root, target) for root in found.network for target in found.server_switches if target in part(found, root)
+        }
         assert arrived == reached
 
 
@@ -65,9 +67,9 @@ def test_nobody_turns_back() -> None:
     """What a switch may choose for a packet that came in by a port, it does not send out by that port."""
     for config, found in graphs():
         for name in (switch.name for switch in config.switches):
-            for view in found.views(name):
-                for home in view.switches:
-                    assert home == name or found.towards(name, home) not in view.entrances
+            for reachability in found.reachabilities(name):
+                for target in reachability.switches:
+                    assert target == name or found.next_hop(name, target) not in reachability.ingress_ports
 
 
 def test_views_hold_for_every_network_side() -> None:
@@ -75,33 +77,33 @@ def test_views_hold_for_every_network_side() -> None:
     for _, found in graphs():
         assert found.agrees()
         reaching: dict[tuple[str, int], dict[str, set[str]]] = {}
-        for root, switch, port, home in found.ways():
-            reaching.setdefault((switch, port), {}).setdefault(root, set()).add(home)
+        for root, switch, port, server_switch in found.paths():
+            reaching.setdefault((switch, port), {}).setdefault(root, set()).add(server_switch)
         for (switch, port), by_root in reaching.items():
-            (view,) = (view for view in found.views(switch) if port in view.entrances)
-            assert all(homes == view.switches for homes in by_root.values())
+            (reachability,) = (each for each in found.reachabilities(switch) if port in each.ingress_ports)
+            assert all(server_switches == reachability.switches for server_switches in by_root.values())
 
 
 def test_up_leads_to_a_network_side() -> None:
     """And every switch on the way up knows whose packets come by."""
     for config, found in graphs():
         across = trees.across(config)
-        for home in found.homes:
-            if not any(home in part(found, root) for root in found.network):
-                assert found.up(home) is None
+        for server_switch in found.server_switches:
+            if not any(server_switch in part(found, root) for root in found.network):
+                assert found.uplink(server_switch) is None
                 continue
-            here = home
-            for _ in range(found.depth(home)):
-                port = found.up(here)
+            here = server_switch
+            for _ in range(found.depth(server_switch)):
+                port = found.uplink(here)
                 assert port is not None
                 here = across[Connector(here, port)].switch
-                assert home in found.rising(here)
-            assert found.up(here) == found.network[here]
+                assert server_switch in found.transit_upstream(here)
+            assert found.uplink(here) == found.network[here]
 
 
-def settings(links: list[list[str]], roots: str, homes: str) -> dict[str, Any]:
+def settings(links: list[list[str]], roots: str, server_switches: str) -> dict[str, Any]:
     """Switches with one-letter names, some with a network side, some with a server."""
-    names = sorted({end[0] for link in links for end in link} | {*roots, *homes})
+    names = sorted({end[0] for link in links for end in link} | {*roots, *server_switches})
     switches: dict[str, dict[str, int]] = {name: {"dpid": ord(name)} for name in names}
     for root in roots:
         switches[root]["network"] = 99
@@ -110,7 +112,8 @@ def settings(links: list[list[str]], roots: str, homes: str) -> dict[str, Any]:
         "links": links,
         "vips": {"web": {"address": "10.0.0.100", "mac": "02:00:00:00:00:64"}},
         "servers": {
-            f"at-{home}": {"vip": "web", "connector": f"{home}:50", "service_ports": [ord(home)]} for home in homes
+            f"at-{name}": {"vip": "web", "connector": f"{name}:50", "service_ports": [ord(name)]}
+            for name in server_switches
         },
     }
 
@@ -119,7 +122,7 @@ CROSSED = settings(
     # from a, the way to y is a p x y; from b it is b z y; so from b packets that enter x by p are for x only
     [["a:1", "p:1"], ["b:1", "p:2"], ["p:3", "x:1"], ["x:2", "y:1"], ["b:2", "z:1"], ["z:2", "y:2"]],
     roots="ab",
-    homes="xy",
+    server_switches="xy",
 )
 
 
@@ -146,8 +149,8 @@ def test_the_order_of_links_does_not_matter() -> None:
     one = topology.of(load(generate.text(settings(links, "ab", "x"))))
     turned = [link[::-1] for link in links[::-1]]
     other = topology.of(load(generate.text(settings(turned, "ab", "x"))))
-    assert list(map(one.views, "abpqx")) == list(map(other.views, "abpqx"))
-    assert list(map(one.up, "abpqx")) == list(map(other.up, "abpqx"))
+    assert list(map(one.reachabilities, "abpqx")) == list(map(other.reachabilities, "abpqx"))
+    assert list(map(one.uplink, "abpqx")) == list(map(other.uplink, "abpqx"))
 
 
 def test_ways_spread_over_equals_and_only_those_move_that_must() -> None:
@@ -177,10 +180,10 @@ def test_a_link_that_is_down_is_not_used_and_its_parallel_is() -> None:
     """Of two links between the same switches, the second takes over."""
     config = load(generate.text(settings([["a:1", "x:1"], ["a:2", "x:2"]], "a", "x")))
     first = Link(Connector("a", 1), Connector("x", 1))
-    assert (topology.of(config).towards("a", "x"), topology.of(config).up("x")) == (1, 1)
-    assert (topology.of(config, [first]).towards("a", "x"), topology.of(config, [first]).up("x")) == (2, 2)
+    assert (topology.of(config).next_hop("a", "x"), topology.of(config).uplink("x")) == (1, 1)
+    assert (topology.of(config, [first]).next_hop("a", "x"), topology.of(config, [first]).uplink("x")) == (2, 2)
     cut = topology.of(config, config.links)
-    assert (cut.towards("a", "x"), cut.up("x"), cut.views("x")) == (None, None, ())
+    assert (cut.next_hop("a", "x"), cut.uplink("x"), cut.reachabilities("x")) == (None, None, ())
     assert cut.depth("x") > cut.depth("a") == 0
 
 
@@ -192,7 +195,7 @@ def test_depth_is_the_distance_from_the_nearest_network_side(number: int) -> Non
     for switch in config.switches:
         here, hops = switch.name, 0
         while here not in found.network:
-            port = found.up(here)
+            port = found.uplink(here)
             assert port is not None
             here, hops = across[Connector(here, port)].switch, hops + 1
         assert found.depth(switch.name) == hops

@@ -1,0 +1,151 @@
+"""One VIP on one switch, for the packets that come in by some of its ports: what every table is compiled from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+
+from portlb_app.compiler.memo import Memo
+from portlb_app.compiler.numbering import ct_marks
+from portlb_app.config import Address, Forwarding, Legacy, RedirectPort, Rewrite, Server, Vip
+from portlb_app.openflow import Meter
+from portlb_app.pipeline import OF_ALL_VIPS, REACHABILITY, Reason, Side
+from portlb_app.selection import rows_among
+
+
+@dataclass(frozen=True)
+class VipOnSwitch:
+    """A VIP on one switch, for the packets that come in by `ingress_ports`.
+
+    `every`: all servers of the VIP. `port_of`: by server, the OpenFlow port towards it, which is the server's connector
+    or a link; a server that these packets cannot reach is not in it. `attached`: the servers whose connector is on this
+    switch. `transit_upstream`: the servers of other switches whose packets pass this one on their way to the network.
+    `uplink`: the port by which servers' packets leave. `network`: the port of the switch's network side, if it has one.
+    """
+
+    vip: Vip
+    number: int
+    pool_number: int
+    """What the numbers of the VIP's groups are made from: one for each reachability."""
+    uplink: int
+    network: int | None
+    every: tuple[Server, ...]
+    attached: tuple[Server, ...]
+    transit_upstream: tuple[Server, ...]
+    port_of: Mapping[str, int]
+    ingress_ports: frozenset[int]
+    reachability: int | None = None
+    """The number of the reachability; None where all ports of the switch have the same one."""
+    is_linked: bool = False
+    """Whether the load balancer has several switches."""
+    datapath: Forwarding = Forwarding.USERSPACE
+    rates: Mapping[tuple[str, int], Meter] = field(default_factory=dict)
+    """The meters of the VIP's services with a rate, by kind of port and port."""
+    meters: Mapping[tuple[Reason, str, int], Meter] = field(default_factory=dict)
+    """The meters of what is handed up, by reason, VIP and port."""
+    memo: Memo = field(default_factory=Memo, compare=False, repr=False)
+
+    # ---- servers and ports ----
+
+    @cached_property
+    def servers(self) -> tuple[Server, ...]:
+        """The servers that these packets can reach."""
+        return tuple(server for server in self.every if server.name in self.port_of)
+
+    @cached_property
+    def by_name(self) -> Mapping[str, Server]:
+        """All servers of the VIP by name."""
+        return {server.name: server for server in self.every}
+
+    @cached_property
+    def attached_names(self) -> frozenset[str]:
+        """The names of the attached servers."""
+        return frozenset(server.name for server in self.attached)
+
+    @cached_property
+    def owners(self) -> Mapping[int, str]:
+        """The owner of each service port of the VIP."""
+        return {owned.port: server.name for server in self.every for owned in server.service_ports}
+
+    @cached_property
+    def applications(self) -> Mapping[int, int]:
+        """By service port, the port on which connections open that are redirected to it."""
+        return {owned.port: owned.application for server in self.every for owned in server.service_ports}
+
+    @cached_property
+    def ct_marks(self) -> Mapping[str, int]:
+        """By server, the mark with which conntrack remembers the server's connections."""
+        return ct_marks(server.name for server in self.every)
+
+    @cached_property
+    def named(self) -> Mapping[Address, Server]:
+        """The servers by their service addresses (row X1)."""
+        return {address: server for server in self.servers for address in server.service_addresses}
+
+    @cached_property
+    def pools(self) -> tuple[RedirectPort, ...]:
+        """The VIP's redirect ports: all of them at an entrance; elsewhere those with a reachable receiver."""
+        pools = self.vip.redirect_ports
+        return tuple(pool for pool in pools if self.is_entrance or self.reachable(self._receivers(pool)))
+
+    def _receivers(self, pool: RedirectPort) -> tuple[str, ...]:
+        """The servers that may get a packet to a redirect port: its pool, and the one that gets its plain clients."""
+        if pool.legacy is Legacy.OWNER:
+            return (*pool.servers, self.owners[pool.port])
+        if pool.legacy is Legacy.DEFAULT and self.vip.default_server is not None:
+            return (*pool.servers, self.vip.default_server)
+        return pool.servers
+
+    def reachable(self, servers: tuple[str, ...]) -> tuple[str, ...]:
+        """Those of some servers of the VIP that these packets can reach."""
+        return tuple(name for name in servers if name in self.port_of)
+
+    def rows(self, servers: tuple[str, ...]) -> tuple[str, ...]:
+        """The rows of some servers of the VIP, shared among those that can be reached; empty if none can."""
+        weights = tuple(self.by_name[name].weight for name in servers)
+        return rows_among(servers, weights, frozenset(self.reachable(servers)))
+
+    # ---- packets ----
+
+    @property
+    def is_entrance(self) -> bool:
+        """Whether clients' packets enter here from the network side."""
+        return self.network in self.ingress_ports
+
+    @property
+    def is_on_the_way(self) -> bool:
+        """Whether packets to the VIP come by here; if not, only servers' packets do."""
+        return self.is_entrance or bool(self.port_of)
+
+    @property
+    def ingress_match(self) -> Mapping[str, int]:
+        """The match of packets that came in by `ingress_ports`; empty where the switch has only one reachability."""
+        return {} if self.reachability is None else {REACHABILITY: self.reachability}
+
+    @property
+    def from_clients(self) -> Iterator[Mapping[str, int]]:
+        """The matches of packets on their way to servers: from the network side, and from links."""
+        if self.is_entrance:
+            yield {"reg0": Side.NETWORK}
+        if self.ingress_ports - {self.network}:
+            yield {"reg0": Side.LINK, **self.ingress_match}
+
+    def meter(self, reason: Reason, port: int = 0) -> int:
+        """The number of the meter for what is handed up of this VIP (and port) for a reason.
+
+        A reason that is not about one VIP (`OF_ALL_VIPS`) has one meter.
+        """
+        vip = "" if reason in OF_ALL_VIPS else self.vip.name
+        return self.meters[reason, vip, port].number
+
+    def is_one_armed(self, server: Server) -> bool:
+        """Whether a server is on the network side (row N5)."""
+        return server.name in self.attached_names and server.connector.port == self.network
+
+    def mac(self, server: Server) -> int:
+        """The MAC address a server's packets come from."""
+        if self.vip.rewrite is Rewrite.NOTHING:
+            return self.vip.mac
+        assert server.mac is not None, "a configuration without one was refused"
+        return server.mac
