@@ -25,7 +25,7 @@ from portlb_app.openflow import (
     ToMeter,
     match,
 )
-from portlb_app.pipeline import METER_MARK
+from portlb_app.pipeline import METER_SIGNATURE
 from portlb_app.pipeline import METERS as FIRST_METER
 from portlb_app.pipeline import SELECTION, pool_group
 from portlb_app.reconcile.plan import VERBS, Plan, Step, apply, diff
@@ -66,7 +66,7 @@ METERS = st.builds(
     Meter,
     st.integers(FIRST_METER, FIRST_METER + 3),
     st.sampled_from((100, 200)),
-    st.sampled_from((METER_MARK, METER_MARK + 0x100)),
+    st.sampled_from((METER_SIGNATURE, METER_SIGNATURE + 0x100)),
 )
 STATES = st.builds(
     SwitchState,
@@ -95,12 +95,12 @@ def test_what_is_not_surely_ours_is_never_deleted() -> None:
     """Groups and meters with numbers of ours but without the mark: unless we need the number, they stay."""
     foreign = SwitchState(
         groups=frozenset({Group(pool_group(7, 1, 4), "all", ()), Group(pool_group(7, 2, 4), "select", ())}),
-        meters=frozenset({Meter(FIRST_METER, 100, 10), Meter(FIRST_METER + 1, 1, METER_MARK, opaque="00")}),
+        meters=frozenset({Meter(FIRST_METER, 100, 10), Meter(FIRST_METER + 1, 1, METER_SIGNATURE, opaque="00")}),
     )
     assert not diff(foreign, SwitchState())
     wanted = SwitchState(
         groups=frozenset({Group(pool_group(7, 1, 4), "select", (), SELECTION)}),
-        meters=frozenset({Meter(FIRST_METER, 100, METER_MARK)}),
+        meters=frozenset({Meter(FIRST_METER, 100, METER_SIGNATURE)}),
     )
     assert [step.verb for step in diff(foreign, wanted).steps] == ["modify", "modify"]
 

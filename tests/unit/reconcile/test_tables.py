@@ -103,7 +103,7 @@ def test_drift_is_what_is_not_as_it_was_left(tables: Tables) -> None:
 def test_what_is_removed_and_was_not_told_is_named(tables: Tables) -> None:
     """At first whatever is too much; later what came since; never what a plan of ours has left for the end."""
     ours = Group(pipeline.GROUPS + 3, "select", (), pipeline.SELECTION)
-    foreign, mark = Group(pipeline.GROUPS + 4, "select", ()), pipeline.METER_MARK
+    foreign, mark = Group(pipeline.GROUPS + 4, "select", ()), pipeline.METER_SIGNATURE
     meters = frozenset({Meter(pipeline.METERS + 1, 1, mark), Meter(pipeline.METERS + 2, 1, mark + 1)})
     seen = SwitchState(state(1, 2, 3, 7).flows, frozenset({ours, foreign}), meters)
     found = tables.see(A, seen)
@@ -237,9 +237,9 @@ ARRIVAL = """
 import gc, pickle, socket, threading, warnings
 warnings.simplefilter("ignore")
 from portlb_app.southbound import tables_worker
-from portlb_app.config import Quality
+from portlb_app.config import Qos
 
-data = pickle.dumps([Quality(dscp=number) for number in range(20_000)], pickle.HIGHEST_PROTOCOL)
+data = pickle.dumps([Qos(dscp=number) for number in range(20_000)], pickle.HIGHEST_PROTOCOL)
 one, other = socket.socketpair()
 writer = threading.Thread(target=other.sendall, args=(len(data).to_bytes(8, "big") + data,))
 writer.start()
