@@ -21,7 +21,8 @@ class RefusedConnections:
 class Snapshot:
     """The reconciler's status, the live text, what was refused and what was handed up.
 
-    `epoch` is the Unix time (seconds) at which the clock of the connections' times was 0.
+    `epoch` is the Unix time (seconds) at which the clock of the connections' times was 0. `unsent`: packets that a
+    switch was to send and was not told.
     """
 
     status: Status
@@ -30,3 +31,4 @@ class Snapshot:
     punted: Counts = field(default_factory=dict)
     connections: ConnectionLog = field(default_factory=ConnectionLog)
     epoch: float = 0.0
+    unsent: int = 0

@@ -32,6 +32,7 @@ def status(snapshot: Snapshot) -> dict[str, Any]:
             "last": [{"address": address, "reason": reason} for address, reason in snapshot.refused.last],
         },
         "punted": _punted(snapshot.punted),
+        "unsent": snapshot.unsent,
         "connections": {
             "open": snapshot.connections.open,
             "ended": snapshot.connections.ended,

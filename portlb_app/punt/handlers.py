@@ -75,7 +75,7 @@ class Fate(str, enum.Enum):
     NO_ROOM = "no_room"
     """A fragment, and too many wait for their first already: nobody got it."""
     QUEUE = "queue"
-    """More came than the controller can judge: nobody got it."""
+    """More came than the controller can judge, or its switch was gone before its turn came: nobody got it."""
     UNSENDABLE = "unsendable"
     """It is too long for a message that says whom it goes to: nobody got it."""
     ABSENT = "absent"
@@ -166,6 +166,8 @@ class Punt:
     def __init__(self, fits: Callable[[tuple[Action, ...], bytes], bool] = lambda _actions, _frame: True) -> None:
         self._fits = fits
         self.connections = ConnectionLog()
+        self.unsent = 0
+        """Packets that a switch was to send, and was not told: too many waited for that already, or it was gone."""
         self._config: Config | None = None
         self._conditions = AS_CONFIGURED
         self._connected: set[int] = set()

@@ -57,6 +57,7 @@ SNAPSHOT = Snapshot(
     "the: text\n",
     RefusedConnections(12, (("192.0.2.1:5", "no hello"),)),
     {(Reason.ICMP_ERROR, Fate.SENT): 3, (Reason.FRAGMENT, Fate.QUEUE): 8},
+    unsent=5,
 )
 
 
@@ -116,6 +117,7 @@ def test_status_tells_everything() -> None:
             reason: {fate.value: 0 for fate in Fate} | known
             for reason, known in (("icmp_error", {"sent": 3}), ("fragment", {"queue": 8}), *others)
         },
+        "unsent": 5,
         "connections": {"open": 0, "ended": 0, "counts": {copy.value: 0 for copy in Copy}, "lost": LOST},
     }
 

@@ -122,7 +122,7 @@ def test_what_is_ours_says_so(config: Config) -> None:
 def test_flows_and_groups_fit_together(config: Config) -> None:
     """No two flows with one key, no group twice, none missing, none unused; a group has all slots, or none."""
     for state in states(config):
-        assert len(state.flow_by_key) == len(state.flows)
+        assert len({flow.key for flow in state.flows}) == len(state.flows)
         assert len(state.group_by_number) == len(state.groups)
         used = {action.group for each in state.flows for action in each.actions if isinstance(action, ToGroup)}
         assert used == state.group_by_number.keys()

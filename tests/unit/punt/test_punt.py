@@ -46,17 +46,7 @@ from portlb_app.pipeline import (
     parse_slot,
     vip_number,
 )
-from portlb_app.punt.backlog import (
-    BACKLOG,
-    GATHER_MOST_SECONDS,
-    GATHER_SECONDS,
-    REST_MOST_SECONDS,
-    REST_OF_UNKNOWN,
-    TURN_SECONDS,
-    Backlog,
-    Gathering,
-    Turn,
-)
+from portlb_app.punt.backlog import BACKLOG, GATHER_MOST_SECONDS, GATHER_SECONDS, Backlog, Gathering
 from portlb_app.punt.fragments import WAIT_SECONDS
 from portlb_app.punt.handlers import Fate, Punt, Punted, Send, reason_of
 from portlb_app.selection import slots
@@ -639,22 +629,6 @@ def test_what_is_handed_up_is_gathered() -> None:
     assert [pause(came) for came in (0, 1, 3, 0)] == [0.0, GATHER_SECONDS, 3 * GATHER_SECONDS, 0.0]
     assert pause(200) == GATHER_MOST_SECONDS
     assert pause(5, more=True) == pause(5, awaited=True) == pause(0) == 0.0
-
-
-def test_a_turn_ends_however_short_the_reads_are() -> None:
-    """The work of many short reads is added up; a switch that is not configured rests in proportion to it."""
-    turn = Turn()
-    for _ in range(3):
-        reads = 0
-        while not turn.worked(TURN_SECONDS / 8):
-            reads += 1
-        assert reads == 8
-        assert turn.pause(is_configured=True) == 0.0
-    turn.worked(2 * TURN_SECONDS)
-    assert turn.pause(is_configured=False) == 2 * TURN_SECONDS * REST_OF_UNKNOWN
-    assert turn.worked(1.0)
-    assert turn.pause(is_configured=False) == REST_MOST_SECONDS
-    assert not turn.worked(TURN_SECONDS / 2)
 
 
 def test_any_bytes_are_survived() -> None:
