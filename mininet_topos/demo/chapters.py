@@ -209,7 +209,7 @@ def stateless(stage: Stage) -> None:
         story.say(f"  {name:<30}{before[name]:>8}{after[name]:>8}")
     for name in ("OpenFlow flows", "OpenFlow groups", "conntrack entries"):
         story.claim(before[name] == after[name], f"as many {name} as before")
-    # Per row of the pool at most one flow up and down, and what ARP and the handshake's flags add.
+    # Per slot of the pool at most one flow up and down, and what ARP and the handshake's flags add.
     bound = 1000 * len(stage.switches)
     story.claim(after["datapath flows"] < bound, f"fewer than {bound} datapath flows: not one per connection")
 

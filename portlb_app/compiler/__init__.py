@@ -25,7 +25,7 @@ from portlb_app.compiler.tables import (
     peer,
     pin,
     punt,
-    quality,
+    qos,
     redirect,
     refuse,
     service,
@@ -42,9 +42,9 @@ from portlb_app.pipeline import (
     Priority,
     Reason,
     Table,
-    cookie,
     flow,
     goto,
+    make_cookie,
     match_all,
 )
 from portlb_app.topology.conditions import AS_CONFIGURED, Conditions
@@ -85,7 +85,7 @@ def compile(  # noqa: A001
     memo = memo or Memo()
     memo.begin()
     graph = topology.of(config, conditions.links_down)
-    rates, meters = quality.meters(config), quality.punt_meters(config)
+    rates, meters = qos.meters(config), qos.punt_meters(config)
     ends = {end for link in config.links for end in link}
     names = refuse.names(config)
 
@@ -133,7 +133,7 @@ def _miss(table: Table) -> Flow:
     target, reason = _MISS[table.name]
     by_name = {each.name: each for each in TABLES}
     actions = (goto(by_name[target]),) if target else ()
-    return flow(table, Priority.MISS, match_all(), actions, cookie(Reason.MISS), reason)
+    return flow(table, Priority.MISS, match_all(), actions, make_cookie(Reason.MISS), reason)
 
 
 def flows_text(switch: str, state: SwitchState) -> str:

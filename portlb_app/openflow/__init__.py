@@ -496,11 +496,6 @@ class SwitchState:
     meters: frozenset[Meter] = frozenset()
 
     @cached_property
-    def flow_by_key(self) -> Mapping[FlowKey, Flow]:
-        """Flows by table, priority and match."""
-        return {flow.key: flow for flow in self.flows}
-
-    @cached_property
     def group_by_number(self) -> Mapping[int, Group]:
         """Groups by group id."""
         return {group.number: group for group in self.groups}

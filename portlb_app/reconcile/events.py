@@ -147,12 +147,11 @@ class Applied:
 class Refused:
     """The answer to ReadState or Apply of a switch that would not. One line per error.
 
-    Nothing of a bundle is in it. `known`: what it holds is still known.
+    Nothing of a bundle is in it.
     """
 
     dpid: int
     errors: tuple[str, ...]
-    known: bool = True
 
 
 @dataclass(frozen=True)

@@ -410,7 +410,7 @@ class Reconciler:
         if self._knows(event.dpid):
             self._log("info", f"{self._name(event.dpid)} is connected")
             if self._trial:
-                self._trial.joined(event.dpid)
+                self._trial.joined(event.dpid, self._now, self._goal.targets.get(event.dpid, NO_TARGET).entries)
         else:
             self._log("warning", f"switch {event.dpid:#x} is not in the configuration and left alone")
 
@@ -504,7 +504,7 @@ class Reconciler:
             switch.plan, switch.told = None, ""
 
     def _tick(self, _: Tick) -> None:
-        if self._trial and self._trial.is_over(self._now):
+        if self._trial and self._trial.is_over(self._now, self._compiling is not None):
             waiting = [self._name(each.dpid) for each in self._lacking() if not self._trial.excuses(each.dpid)]
             if waiting:
                 self._withdraw(TimedOut(tuple(sorted(waiting)), self._trial.seconds))
@@ -677,11 +677,18 @@ class Reconciler:
             self._trial.configuration = Configuration(self._trial.text, event.loaded)
 
     def _begin_trial(self, plans: Mapping[int, Steps]) -> None:
-        """The proposal is the goal now: whoever is connected has a say in it, but for who is in error already."""
+        """The proposal is the goal now: whoever is connected has a say in it, but for who is in error already.
+
+        If it was the goal before, for other links, there is other work.
+        """
         trial = self._trial
-        if trial is None or trial.configuration is None or trial.has_begun or not self._goal.is_for(self._wanted):
+        if trial is None or trial.configuration is None or not self._goal.is_for(self._wanted):
             return
         members = self._members()
+        if trial.has_begun:
+            voters = [switch.dpid for switch in members if trial.counts(switch.dpid)]
+            trial.compiled_anew(self._now, *self._work(voters, plans))
+            return
         if not any(switch.dpid in self._goal.targets for switch in members) and not trial.unverified:
             self._withdraw(NoSwitch())
             return
@@ -689,12 +696,16 @@ class Reconciler:
         if len(excused) == len(members):
             excused = set()
         voters = [switch.dpid for switch in members if switch.dpid not in excused]
+        trial.begin(voters, excused, self._now, *self._work(voters, plans))
+
+    def _work(self, dpids: Iterable[int], plans: Mapping[int, Steps]) -> tuple[int, int]:
+        """How many messages these switches must be told, and how many entries read from them, to have the goal."""
         messages = entries = 0
-        for dpid in voters:
+        for dpid in dpids:
             target = self._goal.targets.get(dpid, NO_TARGET)
             messages += plans[dpid].count if dpid in plans else target.entries
             entries += target.entries
-        trial.begin(voters, excused, self._now, messages, entries)
+        return messages, entries
 
     def _is_needed(self, switch: _Switch, plans: Mapping[int, Steps]) -> bool:
         """Whether the proposal changes switches that links join to this one, which is in error."""

@@ -33,7 +33,8 @@ from ryu.ofproto import ofproto_v1_5_parser as parser
 
 from portlb_app.openflow import messages
 from portlb_app.openflow.messages import Malformed, Port
-from portlb_app.punt.backlog import READ_SECONDS, Gathering, Turn
+from portlb_app.punt.backlog import Gathering
+from portlb_app.runtime.turn import READ_SECONDS, REST_OF_UNKNOWN, Turn
 from portlb_app.southbound import tls
 from portlb_app.southbound.refusals import address_text
 
@@ -156,7 +157,7 @@ class SwitchChannel(Datapath):  # type: ignore[misc]
         """So much time went into this connection. Whether that was its turn, and others have had theirs since."""
         is_over = self._turn.worked(seconds)
         if is_over:
-            hub.sleep(self._turn.pause(self._is_configured))
+            hub.sleep(self._turn.pause(0 if self._is_configured else REST_OF_UNKNOWN))
         return is_over
 
     @property

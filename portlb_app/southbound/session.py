@@ -25,7 +25,7 @@ from portlb_app.openflow import messages
 from portlb_app.openflow.limits import READ_BYTES, READ_MESSAGES
 from portlb_app.openflow.messages import ErrorMessage, Malformed, Reply
 from portlb_app.reconcile.events import Applied, Apply, Event, Interrupted, ReadState, Refused, StateRead
-from portlb_app.reconcile.tables import Blame, Kind, Parts, Unknown, Unreadable
+from portlb_app.reconcile.tables import Kind, Parts, Unknown, Unreadable
 from portlb_app.runtime import supervision
 from portlb_app.southbound import codec
 from portlb_app.southbound.channel import SwitchChannel
@@ -211,14 +211,13 @@ class SwitchSession:
             if not self._errors:
                 self._outside(after, parts.after)
         except _Refused as refused:
-            whole: Blame = self._tables.call("refused", dpid, [])
-            return Refused(dpid, (str(refused),), whole.known)
+            self._tables.call("refused", dpid, [])
+            return Refused(dpid, (str(refused),))
         if not self._errors:
             return Applied(dpid, self._tables.call("told", dpid))
         found = tuple(self._errors)  # a switch may go on to refuse while it is asked what that was about
-        blame: Blame = self._tables.call("refused", dpid, [number for number, _ in found])
-        errors = (f"{step}: {error}" for step, (_, error) in zip(blame.steps, found, strict=True))
-        return Refused(dpid, tuple(errors), blame.known)
+        steps: tuple[str, ...] = self._tables.call("refused", dpid, [number for number, _ in found])
+        return Refused(dpid, tuple(f"{step}: {error}" for step, (_, error) in zip(steps, found, strict=True)))
 
     def _messages(self, first: int, number: int, bundle: int | None = None) -> list[bytes]:
         """So many messages from the first on, in chunks. What is refused of them is known from now on."""
@@ -254,7 +253,7 @@ class SwitchSession:
         if chunks:
             for chunk in chunks:
                 self._send(chunk)
-            self._done(self._ask(parser.OFPBarrierRequest(self.datapath)), number, "wait for")
+            self._done(self._ask(parser.OFPBarrierRequest(self.datapath)), number, "wait for a barrier")
 
     def _bundle(self, chunks: list[bytes], bundle: int, number: int) -> None:
         """One atomic, ordered bundle. It is closed before it is committed, so that every step is known to be in it."""
@@ -276,14 +275,17 @@ class SwitchSession:
             _LOG.debug("%s", refused)
 
     def _control(self, bundle: int, request: int, number: int, what: str) -> None:
-        self._done(self._ask(codec.bundle_control(self.datapath, bundle, request)), number, what)
+        self._done(self._ask(codec.bundle_control(self.datapath, bundle, request)), number, f"{what} a bundle")
 
     def _done(self, xid: int, number: int, what: str) -> None:
-        """Wait for the answer with this xid, which comes after so many messages were dealt with."""
+        """Wait for the answer with this xid, which comes after so many messages were dealt with.
+
+        `what` that answer says the switch has done, or _Refused.
+        """
         while True:
             answer = self._next(number / MESSAGES_A_SECOND)
             if answer.xid == xid:
                 self._awaited.discard(xid)
                 if isinstance(answer, ErrorMessage):
-                    raise _Refused(f"cannot {what} a bundle: {codec.error_name(answer)}")
+                    raise _Refused(f"cannot {what}: {codec.error_name(answer)}")
                 return

@@ -26,8 +26,9 @@ from portlb_app.pipeline import (
     Side,
     advertise,
     advertise_to_all,
-    cookie,
     flow,
+    from_side,
+    make_cookie,
 )
 
 _TURNED = {"eth_type": FAMILIES[6].eth_type, "ip_proto": IP_ICMPV6, "icmpv6_type": ND_ADVERTISE}
@@ -50,20 +51,20 @@ def answer(address: IPv6Address, mac: int, vip: int) -> Flow:
         Priority.SPECIFIC,
         match(**_TURNED, nd_target=address, nw_ttl=ND_HOPS),
         (*advertise(mac), Output(IN_PORT)),
-        cookie(Reason.ANSWER_ND, vip),
+        make_cookie(Reason.ANSWER_ND, vip),
         "who asks for the VIP's MAC address gets it from the switch",
     )
 
 
 def probes() -> Iterator[Flow]:
     """The flows for who has no address yet."""
-    mark = cookie(Reason.NEIGHBOUR_DISCOVERY)
+    cookie = make_cookie(Reason.NEIGHBOUR_DISCOVERY)
     yield flow(
         ADVERTISE,
         Priority.OVERRIDE,
-        match(reg0=Side.NETWORK, **_TURNED, ipv6_dst=0, nw_ttl=ND_HOPS),
+        match(**from_side(Side.NETWORK), **_TURNED, ipv6_dst=0, nw_ttl=ND_HOPS),
         (*advertise_to_all(), Output(IN_PORT)),
-        mark,
+        cookie,
         "who looks whether the VIP's address is free: all hosts are told that it is not",
     )
     yield flow(
@@ -71,6 +72,6 @@ def probes() -> Iterator[Flow]:
         Priority.EXCEPTION,
         match(**_TURNED, ipv6_dst=0),
         (),
-        mark,
+        cookie,
         "a server that looks whether its own address is free: drop",
     )

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from portlb_app.compiler.delivery import deliver
 from portlb_app.compiler.vip_on_switch import VipOnSwitch
 from portlb_app.openflow import Flow, match
-from portlb_app.pipeline import DEFAULT, Priority, Reason, cookie, family, flow
+from portlb_app.pipeline import DEFAULT, Priority, Reason, family, flow, make_cookie
 
 
 def flows(local: VipOnSwitch) -> Iterator[Flow]:
@@ -25,6 +25,6 @@ def flows(local: VipOnSwitch) -> Iterator[Flow]:
             Priority.GENERAL,
             match(**family(address).to(address)),
             deliver(local, vip.default_server, family(address)),
-            cookie(Reason.DEFAULT, local.number),
+            make_cookie(Reason.DEFAULT, local.number),
             "an unknown port, or a packet that cannot be judged: the default server (U3, E5, E6)",
         )

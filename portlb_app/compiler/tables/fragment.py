@@ -21,10 +21,10 @@ from portlb_app.pipeline import (
     Family,
     Priority,
     Reason,
-    cookie,
     family,
     flow,
     goto,
+    make_cookie,
     punt,
     reassemble,
 )
@@ -50,7 +50,7 @@ def flows(local: VipOnSwitch) -> Iterator[Flow]:
                 Priority.EXCEPTION,
                 match(**local.ingress_match, **ip.to(address), ip_proto=ip.icmp, ip_frag=part),
                 _ping(local, ip),
-                cookie(Reason.FRAGMENT, local.number),
+                make_cookie(Reason.FRAGMENT, local.number),
                 "ICMP in fragments: where pings go, whose type only the first one shows (I1)",
             )
         for part in FRAGMENTS:
@@ -59,7 +59,7 @@ def flows(local: VipOnSwitch) -> Iterator[Flow]:
                 Priority.SPECIFIC,
                 match(**local.ingress_match, **ip.to(address), ip_frag=part),
                 _target(local, ip),
-                cookie(Reason.FRAGMENT, local.number),
+                make_cookie(Reason.FRAGMENT, local.number),
                 _REASONS[local.vip.fragments],
             )
 
@@ -99,8 +99,8 @@ def _ping(local: VipOnSwitch, ip: Family) -> tuple[Action, ...]:
     target = ping_target(local, ip)
     match target:
         case IcmpPolicy.BALANCE:
-            rows = local.rows(tuple(server.name for server in local.every))
-            return deliver(local, rows[0], ip) if rows else ()
+            slots = local.slots(tuple(server.name for server in local.every))
+            return deliver(local, slots[0], ip) if slots else ()
         case IcmpPolicy.DEFAULT:
             return (goto(DEFAULT),)
         case IcmpPolicy.DROP:

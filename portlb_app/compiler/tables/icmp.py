@@ -21,11 +21,11 @@ from portlb_app.pipeline import (
     Priority,
     Reason,
     answer_echo,
-    cookie,
     family,
     flow,
     goto,
     icmp_group,
+    make_cookie,
     punt,
 )
 
@@ -47,10 +47,10 @@ def flows(local: VipOnSwitch) -> Iterator[Flow]:
                 Priority.SPECIFIC,
                 match(**local.ingress_match, **ip.to(address), ip_proto=ip.icmp, **{ip.icmp_type: icmp_type}),
                 _target(local, ip),
-                cookie(Reason.ICMP_ERROR, local.number),
+                make_cookie(Reason.ICMP_ERROR, local.number),
                 _REASONS[local.vip.icmp_errors],
             )
-        mark = cookie(Reason.NO_PORTS, local.number)
+        cookie = make_cookie(Reason.NO_PORTS, local.number)
         for rule in local.vip.icmp_types:
             if rule.version == ip.version:
                 yield flow(
@@ -58,7 +58,7 @@ def flows(local: VipOnSwitch) -> Iterator[Flow]:
                     Priority.SPECIFIC,
                     match(**local.ingress_match, **ip.to(address), ip_proto=ip.icmp, **{ip.icmp_type: rule.type}),
                     _without_ports(local, address, rule.target),
-                    mark,
+                    cookie,
                     "ICMP of a type that is somebody's (I1)",
                 )
         yield flow(
@@ -66,13 +66,13 @@ def flows(local: VipOnSwitch) -> Iterator[Flow]:
             Priority.GENERAL,
             match(**local.ingress_match, **ip.to(address), ip_proto=ip.icmp),
             _without_ports(local, address, local.vip.icmp_rest),
-            mark,
+            cookie,
             "ICMP without a quote has no port to judge it by (I1, E6)",
         )
 
 
 def groups(local: VipOnSwitch) -> Iterator[Group]:
-    """One select group per address, where ICMP is balanced: rows of all servers."""
+    """One select group per address, where ICMP is balanced: slots of all servers."""
     names = tuple(server.name for server in local.every)
     for address in local.vip.addresses:
         ip = family(address)

@@ -22,11 +22,12 @@ from portlb_app.pipeline import (
     Priority,
     Reason,
     Side,
-    cookie,
     family,
     flow,
-    look_up,
+    from_side,
+    make_cookie,
     punt,
+    resubmit,
 )
 
 _FLAGS = SYN | FIN | RST | ACK
@@ -40,17 +41,18 @@ def flows(local: VipOnSwitch) -> Iterator[Flow]:
         return
     for address in (*local.vip.addresses, *local.named):
         ip = family(address)
-        down = {"reg0": Side.NETWORK, **ip.to(address), "ip_proto": IP_TCP, "ip_frag": _WHOLE}
-        up = {"reg0": Side.SERVER, **ip.by(address), "ip_proto": IP_TCP, "ip_frag": _WHOLE}
+        down = {**from_side(Side.NETWORK), **ip.to(address), "ip_proto": IP_TCP, "ip_frag": _WHOLE}
+        up = {**from_side(Side.SERVER), **ip.by(address), "ip_proto": IP_TCP, "ip_frag": _WHOLE}
         kinds = [(down, SYN, Reason.OPENING, "a client opens a connection: a copy for the log (C2)")]
         for flags in _ENDS:
             kinds.append((down, flags, Reason.CLOSING, "a client closes a connection: a copy for the log (C2)"))
             kinds.append((up, flags, Reason.SERVER_CLOSING, "a server closes a connection: a copy for the log (C2)"))
         for fields, flags, reason, why in kinds:
             segment = match(**fields, tcp_flags=(flags, _FLAGS))
-            yield flow(LOG, Priority.SPECIFIC, segment, punt(reason, local.number), cookie(reason, local.number), why)
+            cookie = make_cookie(reason, local.number)
+            yield flow(LOG, Priority.SPECIFIC, segment, punt(reason, local.number), cookie, why)
 
 
 def seen(local: VipOnSwitch, actions: tuple[Action, ...]) -> tuple[Action, ...]:
     """Actions with a look into LOG before the last of them, if the VIP has a log."""
-    return (*actions[:-1], look_up(LOG), actions[-1]) if local.vip.log else actions
+    return (*actions[:-1], resubmit(LOG), actions[-1]) if local.vip.log else actions

@@ -30,6 +30,7 @@ from portlb_app.pipeline import (
     PEER,
     SERVICE,
     SHARE,
+    SIDE,
     UPSTREAM,
     Family,
     Priority,
@@ -37,10 +38,11 @@ from portlb_app.pipeline import (
     Side,
     answer_arp,
     answer_nd,
-    cookie,
     family,
     flow,
+    from_side,
     goto,
+    make_cookie,
     punt,
 )
 
@@ -53,15 +55,15 @@ def flows(local: VipOnSwitch) -> Iterator[Flow]:
     """ARP and neighbour discovery both ways, then IP to the VIP on its way down and from the servers on its way up."""
     for address in local.vip.addresses:
         if local.is_entrance:
-            yield from answers(address, local.vip.mac, local.number, {"reg0": Side.NETWORK})
+            yield from answers(address, local.vip.mac, local.number, from_side(Side.NETWORK))
         yield from (_arp_to_all if address.version == 4 else _nd_to_all)(local, address)
         for down in local.from_clients:
             yield flow(
                 NEIGHBOUR,
                 Priority.GENERAL,
                 match(**down, **family(address).to(address)),
-                log.seen(local, (goto(FRAGMENT),)) if down["reg0"] is Side.NETWORK else (goto(FRAGMENT),),
-                cookie(Reason.TO_VIP, local.number),
+                log.seen(local, (goto(FRAGMENT),)) if down[SIDE] is Side.NETWORK else (goto(FRAGMENT),),
+                make_cookie(Reason.TO_VIP, local.number),
                 "IP to the VIP",
             )
         yield from _named(local, address)
@@ -82,18 +84,18 @@ def flows(local: VipOnSwitch) -> Iterator[Flow]:
 
 def _named(local: VipOnSwitch, vip: Address) -> Iterator[Flow]:
     """A service address is answered for as the VIP is; what comes to it goes to SERVICE, fragments as well (X1)."""
-    ip, mark = family(vip), cookie(Reason.NAMED, local.number)
+    ip, cookie = family(vip), make_cookie(Reason.NAMED, local.number)
     to_service = log.seen(local, (goto(SERVICE),))
     for server in local.servers:
         for address in server.service_addresses:
             if address.version != ip.version:
                 continue
             if local.is_entrance:
-                yield from answers(address, local.vip.mac, local.number, {"reg0": Side.NETWORK})
+                yield from answers(address, local.vip.mac, local.number, from_side(Side.NETWORK))
             for down in local.from_clients:
                 to_address = match(**down, **ip.to(address))
-                actions = to_service if down["reg0"] is Side.NETWORK else (goto(SERVICE),)
-                yield flow(NEIGHBOUR, Priority.GENERAL, to_address, actions, mark, "IP to a service address (X1)")
+                actions = to_service if down[SIDE] is Side.NETWORK else (goto(SERVICE),)
+                yield flow(NEIGHBOUR, Priority.GENERAL, to_address, actions, cookie, "IP to a service address (X1)")
 
 
 def _versions(local: VipOnSwitch) -> set[int]:
@@ -106,17 +108,17 @@ def _rest(ip: Family) -> Iterator[Flow]:
     yield flow(
         NEIGHBOUR,
         Priority.GENERAL,
-        match(reg0=Side.SERVER, eth_type=ip.eth_type),
+        match(**from_side(Side.SERVER), eth_type=ip.eth_type),
         (goto(UPSTREAM),),
-        cookie(Reason.FROM_SERVER),
+        make_cookie(Reason.FROM_SERVER),
         "IP from a server",
     )
     if ip.version == 4:
         return
-    mark = cookie(Reason.NEIGHBOUR_DISCOVERY)
+    cookie = make_cookie(Reason.NEIGHBOUR_DISCOVERY)
     for icmpv6_type in (ND_SOLICIT, ND_ADVERTISE, *ND_OTHERS):
         others = match(**_ICMPV6, icmpv6_type=icmpv6_type)
-        yield flow(NEIGHBOUR, Priority.SPECIFIC, others, (), mark, "neighbour discovery that nobody here needs: drop")
+        yield flow(NEIGHBOUR, Priority.SPECIFIC, others, (), cookie, "neighbour discovery that nobody here needs: drop")
 
 
 def answers(address: Address, mac: int, vip: int, asked: Mapping[str, int]) -> Iterator[Flow]:
@@ -125,11 +127,11 @@ def answers(address: Address, mac: int, vip: int, asked: Mapping[str, int]) -> I
     reason = "who asks for the VIP's MAC address gets it from the switch"
     if address.version == 4:
         question = match(**asked, eth_type=ETH_ARP, arp_op=1, arp_tpa=address)
-        actions, mark = (*answer_arp(mac, int(address)), Output(IN_PORT)), cookie(Reason.ANSWER_ARP, vip)
+        actions, cookie = (*answer_arp(mac, int(address)), Output(IN_PORT)), make_cookie(Reason.ANSWER_ARP, vip)
     else:
         question = match(**asked, **_ICMPV6, icmpv6_type=ND_SOLICIT, nd_target=address)
-        actions, mark = (*answer_nd(mac, int(address)), goto(ADVERTISE)), cookie(Reason.ANSWER_ND, vip)
-    yield flow(NEIGHBOUR, Priority.OVERRIDE, question, actions, mark, reason)
+        actions, cookie = (*answer_nd(mac, int(address)), goto(ADVERTISE)), make_cookie(Reason.ANSWER_ND, vip)
+    yield flow(NEIGHBOUR, Priority.OVERRIDE, question, actions, cookie, reason)
 
 
 def _sharing(local: VipOnSwitch) -> tuple[Server, ...]:
@@ -162,25 +164,25 @@ def _arp_to_all(local: VipOnSwitch, address: Address) -> Iterator[Flow]:
             _asked_priority(down),
             match(**down, eth_type=ETH_ARP, arp_op=2, arp_tpa=address),
             actions,
-            cookie(Reason.SHARE_ARP, local.number),
+            make_cookie(Reason.SHARE_ARP, local.number),
             "an ARP answer for the VIP goes to every server: any of them may have asked",
         )
 
 
 def _nd_to_all(local: VipOnSwitch, address: Address) -> Iterator[Flow]:
     """In a table of its own, because a hop limit in NEIGHBOUR would make a datapath flow for every one there is."""
-    actions, mark = _share(local, None), cookie(Reason.SHARE_ARP, local.number)
+    actions, cookie = _share(local, None), make_cookie(Reason.SHARE_ARP, local.number)
     for down in local.from_clients if actions else ():
         advertised = {**down, **_ICMPV6, "icmpv6_type": ND_ADVERTISE, "ipv6_dst": int(address)}
         reason = "an advertisement for the VIP goes to every server: any of them may have asked"
-        yield flow(NEIGHBOUR, _asked_priority(down), match(**advertised), (goto(SHARE),), mark, reason)
+        yield flow(NEIGHBOUR, _asked_priority(down), match(**advertised), (goto(SHARE),), cookie, reason)
         reason = "it comes from this link: to every server"
-        yield flow(SHARE, Priority.SPECIFIC, match(**advertised, nw_ttl=ND_HOPS), actions, mark, reason)
+        yield flow(SHARE, Priority.SPECIFIC, match(**advertised, nw_ttl=ND_HOPS), actions, cookie, reason)
 
 
 def _asked_priority(down: Mapping[str, int]) -> Priority:
     """On a link, what goes up by its sender's MAC address comes first (`transit`)."""
-    return Priority.PASSING if down["reg0"] is Side.LINK else Priority.EXCEPTION
+    return Priority.PASSING if down[SIDE] is Side.LINK else Priority.EXCEPTION
 
 
 def _asks_arp(local: VipOnSwitch, server: Server, vip: Address) -> Iterator[Flow]:
@@ -192,7 +194,7 @@ def _asks_arp(local: VipOnSwitch, server: Server, vip: Address) -> Iterator[Flow
         NEIGHBOUR,
         Priority.EXCEPTION,
         match(
-            reg0=Side.SERVER,
+            **from_side(Side.SERVER),
             in_port=server.connector.port,
             eth_src=mac,
             eth_type=ETH_ARP,
@@ -201,7 +203,7 @@ def _asks_arp(local: VipOnSwitch, server: Server, vip: Address) -> Iterator[Flow
             arp_sha=mac,
         ),
         actions,
-        cookie(Reason.SERVER_ARP, local.number),
+        make_cookie(Reason.SERVER_ARP, local.number),
         "a server may ask for its clients' and gateways' MAC addresses, as the VIP only",
     )
 
@@ -216,7 +218,7 @@ def _asks_nd(local: VipOnSwitch, server: Server, vip: Address) -> Iterator[Flow]
         Priority.EXCEPTION,
         match(**_solicits(server.connector.port, mac), ipv6_src=vip),
         actions,
-        cookie(Reason.SERVER_ARP, local.number),
+        make_cookie(Reason.SERVER_ARP, local.number),
         "a server may ask for its clients' and gateways' MAC addresses, as the VIP only",
     )
     if mac != local.vip.mac:  # with the VIP on its loopback, a kernel asks by its link-local address
@@ -226,7 +228,7 @@ def _asks_nd(local: VipOnSwitch, server: Server, vip: Address) -> Iterator[Flow]
 def _solicits(port: int, mac: int) -> dict[str, int]:
     """The match of neighbour solicitations from a connector and a MAC address."""
     return {
-        "reg0": Side.SERVER,
+        **from_side(Side.SERVER),
         "in_port": port,
         "eth_src": mac,
         **_ICMPV6,
@@ -238,9 +240,9 @@ def _solicits(port: int, mac: int) -> dict[str, int]:
 def query_flows(here: tuple[VipOnSwitch, ...]) -> Iterator[Flow]:
     """Who asks which multicast groups have listeners is told so by the controller (`announce`)."""
     if any(local.is_entrance and any(address.version == 6 for address in local.vip.addresses) for local in here):
-        query = match(reg0=Side.NETWORK, **_ICMPV6, ipv6_dst=LINK_GROUPS, icmpv6_type=MLD_QUERY)
+        query = match(**from_side(Side.NETWORK), **_ICMPV6, ipv6_dst=LINK_GROUPS, icmpv6_type=MLD_QUERY)
         reason = "a querier that asks who listens to which group: the VIPs listen to their solicited-node groups"
-        yield flow(NEIGHBOUR, Priority.SPECIFIC, query, punt(Reason.QUERY), cookie(Reason.QUERY), reason)
+        yield flow(NEIGHBOUR, Priority.SPECIFIC, query, punt(Reason.QUERY), make_cookie(Reason.QUERY), reason)
 
 
 def link_local_flows(here: tuple[VipOnSwitch, ...]) -> Iterator[Flow]:
@@ -259,14 +261,14 @@ def link_local_flows(here: tuple[VipOnSwitch, ...]) -> Iterator[Flow]:
         for server in local.attached:
             asks = match(**_solicits(server.connector.port, mac), ipv6_src=LINK_LOCAL)
             up = (Output(local.uplink),)
-            yield flow(NEIGHBOUR, Priority.EXCEPTION, asks, up, cookie(Reason.SERVER_ARP), reason)
+            yield flow(NEIGHBOUR, Priority.EXCEPTION, asks, up, make_cookie(Reason.SERVER_ARP), reason)
         for down in local.from_clients:
             answer = match(**down, **_ICMPV6, eth_dst=mac, icmpv6_type=ND_ADVERTISE, ipv6_dst=LINK_LOCAL)
             answered.setdefault((_asked_priority(down), answer), set()).update(local.port_of.values())
     for (priority, answer), ports in answered.items():
         to_all = tuple(Output(port) for port in sorted(ports))
         if to_all:
-            yield flow(NEIGHBOUR, priority, answer, to_all, cookie(Reason.SHARE_ARP), reason)
+            yield flow(NEIGHBOUR, priority, answer, to_all, make_cookie(Reason.SHARE_ARP), reason)
 
 
 def _solicited_flows(here: tuple[VipOnSwitch, ...]) -> Iterator[Flow]:
@@ -281,7 +283,7 @@ def _solicited_flows(here: tuple[VipOnSwitch, ...]) -> Iterator[Flow]:
     reason = "a question about a link-local address: every server that may have it"
     for about, ports in questions.items():
         to_all = tuple(Output(port) for port in sorted(ports))
-        yield flow(NEIGHBOUR, Priority.FLOODED, about, to_all, cookie(Reason.GATEWAY_ARP), reason)
+        yield flow(NEIGHBOUR, Priority.FLOODED, about, to_all, make_cookie(Reason.GATEWAY_ARP), reason)
 
 
 def _own(local: VipOnSwitch, server: Server, vip: Address) -> Iterator[Flow]:
@@ -297,38 +299,38 @@ def _own(local: VipOnSwitch, server: Server, vip: Address) -> Iterator[Flow]:
         if server in local.attached:
             yield from _asks_own_nd(local, server, names)
         return
-    mac, port, mark = local.mac(server), local.port_of[server.name], cookie(Reason.GATEWAY_ARP)
+    mac, port, cookie = local.mac(server), local.port_of[server.name], make_cookie(Reason.GATEWAY_ARP)
     for name in names:
         if server in local.attached:
             own = match(
-                reg0=Side.SERVER, in_port=port, eth_src=mac, eth_type=ETH_ARP, arp_spa=name, arp_sha=mac
+                **from_side(Side.SERVER), in_port=port, eth_src=mac, eth_type=ETH_ARP, arp_spa=name, arp_sha=mac
             )
-            yield flow(NEIGHBOUR, Priority.EXCEPTION, own, (Output(local.uplink),), mark, _ASKS)
+            yield flow(NEIGHBOUR, Priority.EXCEPTION, own, (Output(local.uplink),), cookie, _ASKS)
         for down in local.from_clients:
             to_name = match(**down, eth_type=ETH_ARP, arp_tpa=name)
-            yield flow(NEIGHBOUR, _asked_priority(down), to_name, (Output(port),), mark, _ASKED)
+            yield flow(NEIGHBOUR, _asked_priority(down), to_name, (Output(port),), cookie, _ASKED)
 
 
 def _asks_own_nd(local: VipOnSwitch, server: Server, names: list[Address]) -> Iterator[Flow]:
     """Neighbour discovery by addresses that only this server has, and link-local ones."""
-    mac, port, mark = local.mac(server), server.connector.port, cookie(Reason.GATEWAY_ARP)
+    mac, port, cookie = local.mac(server), server.connector.port, make_cookie(Reason.GATEWAY_ARP)
     sources: list[int | tuple[int, int]] = [*map(int, names), LINK_LOCAL]
     for name in sources:
-        for own in _speaks_nd({"reg0": Side.SERVER, "in_port": port, "eth_src": mac}, name):
-            yield flow(NEIGHBOUR, Priority.EXCEPTION, own, (Output(local.uplink),), mark, _ASKS)
+        for own in _speaks_nd({**from_side(Side.SERVER), "in_port": port, "eth_src": mac}, name):
+            yield flow(NEIGHBOUR, Priority.EXCEPTION, own, (Output(local.uplink),), cookie, _ASKS)
 
 
 def _asked_nd(local: VipOnSwitch, server: Server, names: list[Address]) -> Iterator[Flow]:
     """What comes for these addresses, and for link-local ones to its MAC address."""
-    port, mark, by_mac = local.port_of[server.name], cookie(Reason.GATEWAY_ARP), {"eth_dst": local.mac(server)}
+    port, cookie, by_mac = local.port_of[server.name], make_cookie(Reason.GATEWAY_ARP), {"eth_dst": local.mac(server)}
     wanted: list[tuple[int | tuple[int, int], dict[str, int]]] = [(int(name), {}) for name in names]
     for name, to in (*wanted, (LINK_LOCAL, by_mac)):
         for down in local.from_clients:
             priority = _asked_priority(down)
             solicited = match(**down, **to, **_ICMPV6, icmpv6_type=ND_SOLICIT, nd_target=name)
-            yield flow(NEIGHBOUR, priority, solicited, (Output(port),), mark, _ASKED)
+            yield flow(NEIGHBOUR, priority, solicited, (Output(port),), cookie, _ASKED)
             advertised = match(**down, **to, **_ICMPV6, icmpv6_type=ND_ADVERTISE, ipv6_dst=name)
-            yield flow(NEIGHBOUR, priority, advertised, (Output(port),), mark, _ASKED)
+            yield flow(NEIGHBOUR, priority, advertised, (Output(port),), cookie, _ASKED)
 
 
 def _speaks_nd(source: Mapping[str, int], name: int | tuple[int, int]) -> tuple[Match, Match]:
@@ -341,13 +343,13 @@ def _peers(local: VipOnSwitch, server: Server) -> Iterator[Flow]:
     """A server with a further address may talk to the others of its kind (row N4)."""
     for own in server.addresses:
         assert server.mac is not None, "a configuration without one was refused"
-        source = {"reg0": Side.SERVER, "in_port": server.connector.port, "eth_src": server.mac}
-        mark, reason = cookie(Reason.PEER), "a server's further address asks and answers other servers"
+        source = {**from_side(Side.SERVER), "in_port": server.connector.port, "eth_src": server.mac}
+        cookie, reason = make_cookie(Reason.PEER), "a server's further address asks and answers other servers"
         if own.version == 4:
             arp = match(**source, eth_type=ETH_ARP, arp_spa=own, arp_sha=server.mac)
-            yield flow(NEIGHBOUR, Priority.EXCEPTION, arp, (goto(PEER),), mark, reason)
+            yield flow(NEIGHBOUR, Priority.EXCEPTION, arp, (goto(PEER),), cookie, reason)
             continue
         names: tuple[int | tuple[int, int], ...] = (int(own), LINK_LOCAL)
         for name in names:
             for nd in _speaks_nd(source, name):
-                yield flow(NEIGHBOUR, Priority.EXCEPTION, nd, (goto(PEER),), mark, reason)
+                yield flow(NEIGHBOUR, Priority.EXCEPTION, nd, (goto(PEER),), cookie, reason)

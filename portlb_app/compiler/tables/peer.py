@@ -14,9 +14,9 @@ from portlb_app.pipeline import (
     PEER,
     Priority,
     Reason,
-    cookie,
     family,
     flow,
+    make_cookie,
 )
 
 
@@ -24,15 +24,15 @@ def flows(local: VipOnSwitch) -> Iterator[Flow]:
     """IP to each further address, and the questions and answers that find it; what is for no server here goes up."""
     if local.vip.rewrite is not Rewrite.NOTHING:
         return
-    mark = cookie(Reason.PEER)
+    cookie = make_cookie(Reason.PEER)
     for server in local.servers:
         to_server = (Output(local.port_of[server.name]),)
         for priority, wanted in addressed(server):
-            yield flow(PEER, priority, match(**wanted), to_server, mark, "to a server's further address (N4)")
+            yield flow(PEER, priority, match(**wanted), to_server, cookie, "to a server's further address (N4)")
     if local.is_linked and local.network is None and any(server.addresses for server in local.attached):
         elsewhere = "to a further address that no server here has: another switch's (N4)"
         for eth_type in (ETH_ARP, *(ip.eth_type for ip in FAMILIES.values())):
-            yield flow(PEER, Priority.GENERAL, match(eth_type=eth_type), (Output(local.uplink),), mark, elsewhere)
+            yield flow(PEER, Priority.GENERAL, match(eth_type=eth_type), (Output(local.uplink),), cookie, elsewhere)
 
 
 def addressed(server: Server) -> Iterator[tuple[Priority, dict[str, int | tuple[int, int]]]]:

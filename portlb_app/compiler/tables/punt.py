@@ -23,14 +23,15 @@ from portlb_app.pipeline import (
     HANDED_UP,
     OF_ALL_VIPS,
     PUNT,
-    ROW_GROUP,
+    PUNT_KEY,
+    SLOT_GROUP,
     TOO_LARGE,
     TOO_LARGE_METER,
     Priority,
     Reason,
-    cookie,
     family,
     flow,
+    make_cookie,
     punt_key,
 )
 
@@ -44,28 +45,29 @@ def flows(local: VipOnSwitch) -> Iterator[Flow]:
         number = 0 if reason in OF_ALL_VIPS else local.number
         up = _up(local, reason)
         why = _COPY if reason in COPIED else _UP
-        yield _flow(match(reg3=punt_key(reason, number)), up, cookie(reason, number), why)
+        yield _flow(match(**{PUNT_KEY: punt_key(reason, number)}), up, make_cookie(reason, number), why)
     signals = [pool for pool in local.pools if reads_option(local, pool)]
     for pool in signals:
         for version in {address.version for address in local.vip.addresses}:
-            key = punt_key(Reason.SIGNAL, local.number)
-            segment = match(reg3=key, eth_type=FAMILIES[version].eth_type, ip_proto=IP_TCP, tcp_dst=pool.port)
-            up = (ToMeter(local.meter(Reason.SIGNAL, pool.port)), ToGroup(ROW_GROUP))
-            yield _flow(segment, up, cookie(Reason.SIGNAL, local.number, pool.port), "a SYN, with the row it has: up")
+            key = {PUNT_KEY: punt_key(Reason.SIGNAL, local.number)}
+            segment = match(**key, eth_type=FAMILIES[version].eth_type, ip_proto=IP_TCP, tcp_dst=pool.port)
+            up = (ToMeter(local.meter(Reason.SIGNAL, pool.port)), ToGroup(SLOT_GROUP))
+            cookie = make_cookie(Reason.SIGNAL, local.number, pool.port)
+            yield _flow(segment, up, cookie, "a SYN, with the row it has: up")
     if reasons or signals:
         bit = 1 << TOO_LARGE
         yield flow(
             PUNT,
             Priority.EXCEPTION,
-            match(reg3=(bit, bit)),
+            match(**{PUNT_KEY: (bit, bit)}),
             (ToMeter(TOO_LARGE_METER.number),),
-            cookie(Reason.TOO_LARGE),
+            make_cookie(Reason.TOO_LARGE),
             "no message to the controller has room for it: count it, and drop",
         )
 
 
-def _flow(wanted: Match, actions: tuple[Action, ...], mark: int, reason: str) -> Flow:
-    return flow(PUNT, Priority.SPECIFIC, wanted, actions, mark, reason)
+def _flow(wanted: Match, actions: tuple[Action, ...], cookie: int, reason: str) -> Flow:
+    return flow(PUNT, Priority.SPECIFIC, wanted, actions, cookie, reason)
 
 
 def _up(local: VipOnSwitch, reason: Reason) -> tuple[Action, ...]:

@@ -19,7 +19,17 @@ from portlb_app.compiler.tables.neighbour import answers
 from portlb_app.compiler.vip_on_switch import VipOnSwitch
 from portlb_app.config import Address, Config, Rewrite
 from portlb_app.openflow import ETH_ARP, Flow, match
-from portlb_app.pipeline import NEIGHBOUR, Priority, Reason, Side, cookie, family, flow, punt
+from portlb_app.pipeline import (
+    NEIGHBOUR,
+    Priority,
+    Reason,
+    Side,
+    family,
+    flow,
+    from_side,
+    make_cookie,
+    punt,
+)
 
 
 @dataclass(frozen=True)
@@ -57,15 +67,15 @@ def flows(known: tuple[Name, ...], here: tuple[VipOnSwitch, ...]) -> Iterator[Fl
     if not any(local.attached for local in here):
         return
     for name in known:
-        yield from answers(name.address, name.mac, name.vip, {"reg0": Side.SERVER})
+        yield from answers(name.address, name.mac, name.vip, from_side(Side.SERVER))
         if isinstance(name.address, IPv6Address):
             yield from (advertise.answer(name.address, name.mac, name.vip), *advertise.probes())
         yield flow(
             NEIGHBOUR,
             Priority.NARROW,
-            match(reg0=Side.SERVER, **family(name.address).to(name.address)),
+            match(**from_side(Side.SERVER), **family(name.address).to(name.address)),
             punt(Reason.REFUSED),
-            cookie(Reason.REFUSED),
+            make_cookie(Reason.REFUSED),
             "a server that talks to a VIP: the controller refuses it",
         )
     for local in here:
@@ -74,9 +84,9 @@ def flows(known: tuple[Name, ...], here: tuple[VipOnSwitch, ...]) -> Iterator[Fl
 
 def _its_own(local: VipOnSwitch) -> Iterator[Flow]:
     """A host is not told that an address of its own is elsewhere: it may be looking whether it is free (RFC 5227)."""
-    mark, shared = cookie(Reason.SERVER_ARP, local.number), local.vip.rewrite is not Rewrite.ADDRESS
+    cookie, shared = make_cookie(Reason.SERVER_ARP, local.number), local.vip.rewrite is not Rewrite.ADDRESS
     for server in local.attached:
-        source = {"reg0": Side.SERVER, "in_port": server.connector.port, "eth_src": local.mac(server)}
+        source = {**from_side(Side.SERVER), "in_port": server.connector.port, "eth_src": local.mac(server)}
         vips = local.vip.addresses if shared else ()
         for own in (*vips, *server.service_addresses):
             if own.version != 4:
@@ -86,6 +96,6 @@ def _its_own(local: VipOnSwitch) -> Iterator[Flow]:
                 Priority.FIRST,
                 match(**source, eth_type=ETH_ARP, arp_op=1, arp_tpa=own),
                 (),
-                mark,
+                cookie,
                 "a server that asks for an address of its own: drop",
             )

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from portlb_app.compiler.delivery import deliver, deliver_as_named, output
-from portlb_app.compiler.tables.quality import treat
+from portlb_app.compiler.tables.qos import metered_qos_actions
 from portlb_app.compiler.vip_on_switch import VipOnSwitch
 from portlb_app.config import Address
 from portlb_app.openflow import IP_TCP, Action, Flow, match
@@ -25,10 +25,10 @@ from portlb_app.pipeline import (
     TRANSPORTS,
     Priority,
     Reason,
-    cookie,
     family,
     flow,
     goto,
+    make_cookie,
 )
 
 
@@ -46,7 +46,7 @@ def flows(local: VipOnSwitch) -> Iterator[Flow]:
                 (
                     owned.port,
                     owned.port in shared,
-                    (*treat(local, "service", owned.port, owned.quality), *delivered) if delivered else (),
+                    (*metered_qos_actions(local, "service", owned.port, owned.qos), *delivered) if delivered else (),
                 )
                 for owned in server.service_ports
             )
@@ -62,7 +62,7 @@ def _owned(number: int, vip: Address, ports: tuple[tuple[int, bool, tuple[Action
             Priority.SPECIFIC,
             match(**ip.to(vip), ip_proto=protocol, **{f"{name}_dst": port}),
             actions,
-            cookie(Reason.SERVICE, number, port),
+            make_cookie(Reason.SERVICE, number, port),
             "a service port: its one owner gets it (U1, E1, D1, X4)",
         )
         for port, is_shared, actions in ports
@@ -72,7 +72,7 @@ def _owned(number: int, vip: Address, ports: tuple[tuple[int, bool, tuple[Action
 
 
 def _named(local: VipOnSwitch, vip: Address) -> Iterator[Flow]:
-    ip, mark = family(vip), cookie(Reason.NAMED, local.number)
+    ip, cookie = family(vip), make_cookie(Reason.NAMED, local.number)
     for server in local.servers:
         for address in server.service_addresses:
             if address.version == ip.version:
@@ -81,7 +81,7 @@ def _named(local: VipOnSwitch, vip: Address) -> Iterator[Flow]:
                     Priority.SPECIFIC,
                     match(**ip.to(address)),
                     deliver_as_named(local, server.name, ip),
-                    mark,
+                    cookie,
                     "a service address: its server (X1)",
                 )
         if server.service_mac is not None:
@@ -90,7 +90,7 @@ def _named(local: VipOnSwitch, vip: Address) -> Iterator[Flow]:
                 Priority.OVERRIDE,  # whatever the port
                 match(eth_dst=server.service_mac, **ip.to(vip), ip_proto=IP_TCP),
                 (output(local, server.name),),
-                mark,
+                cookie,
                 "a service MAC address: its server (X2)",
             )
     if ip.version == 6 and any(server.service_label is not None for server in local.servers):
@@ -99,6 +99,6 @@ def _named(local: VipOnSwitch, vip: Address) -> Iterator[Flow]:
             Priority.GENERAL,
             match(**ip.to(vip), ip_proto=IP_TCP, tcp_flags=(CONFIRM_BIT, CONFIRM_BIT | SYN)),
             (goto(LABEL),),
-            mark,
+            cookie,
             "a connection that may go by a service label (X3)",
         )

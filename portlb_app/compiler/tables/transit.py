@@ -17,8 +17,18 @@ from portlb_app.compiler.tables.peer import addressed
 from portlb_app.compiler.tables.pin import pinned
 from portlb_app.compiler.vip_on_switch import VipOnSwitch
 from portlb_app.config import Rewrite, Server
-from portlb_app.openflow import IP_TCP, Action, Flow, Output, match
-from portlb_app.pipeline import NEIGHBOUR, Priority, Reason, Side, cookie, family, flow, follow
+from portlb_app.openflow import IP_TCP, Flow, Output, match
+from portlb_app.pipeline import (
+    NEIGHBOUR,
+    Priority,
+    Reason,
+    Side,
+    ct_track,
+    family,
+    flow,
+    from_side,
+    make_cookie,
+)
 
 
 def flows(local: VipOnSwitch) -> Iterator[Flow]:
@@ -45,9 +55,9 @@ def flows(local: VipOnSwitch) -> Iterator[Flow]:
             yield flow(
                 NEIGHBOUR,
                 Priority.OVERRIDE,
-                match(reg0=Side.LINK, **wanted),
+                match(**from_side(Side.LINK), **wanted),
                 (Output(local.port_of[server.name]),),
-                cookie(Reason.PEER),
+                make_cookie(Reason.PEER),
                 "over a link, to a server's further address (N4)",
             )
 
@@ -60,21 +70,20 @@ def _macs(server: Server) -> Iterator[int]:
 def _up(mac: int, priority: Priority, port: int | None) -> Flow:
     actions = () if port is None else (Output(port),)
     reason = "from a server below, on its way up" if actions else "from a further address to one that nobody has: drop"
-    return flow(NEIGHBOUR, priority, match(reg0=Side.LINK, eth_src=mac), actions, cookie(Reason.TRANSIT), reason)
+    source = match(**from_side(Side.LINK), eth_src=mac)
+    return flow(NEIGHBOUR, priority, source, actions, make_cookie(Reason.TRANSIT), reason)
 
 
 def _tracked(local: VipOnSwitch) -> Iterator[Flow]:
     """What conntrack has to see where connections are remembered (`pin`): TCP of the VIP's on its way up."""
     for address in local.vip.addresses if pinned(local) else ():
-        source = match(reg0=Side.LINK, eth_src=local.vip.mac, **family(address).by(address), ip_proto=IP_TCP)
-        actions = (follow(local.number), Output(local.uplink))
+        source = match(**from_side(Side.LINK), eth_src=local.vip.mac, **family(address).by(address), ip_proto=IP_TCP)
+        actions = (ct_track(local.number), Output(local.uplink))
         reason = "from a server below, on its way up, of a VIP that remembers connections"
-        yield flow(NEIGHBOUR, Priority.TRACKED, source, actions, cookie(Reason.TRANSIT, local.number), reason)
+        yield flow(NEIGHBOUR, Priority.TRACKED, source, actions, make_cookie(Reason.TRANSIT, local.number), reason)
 
 
 def _forged(mac: int) -> Flow:
     reason = "from the network, as if a server had sent it: what another entrance sent, or a forger: drop"
-    actions: tuple[Action, ...] = ()
-    return flow(
-        NEIGHBOUR, Priority.FIRST, match(reg0=Side.NETWORK, eth_src=mac), actions, cookie(Reason.TRANSIT), reason
-    )
+    source = match(**from_side(Side.NETWORK), eth_src=mac)
+    return flow(NEIGHBOUR, Priority.FIRST, source, (), make_cookie(Reason.TRANSIT), reason)

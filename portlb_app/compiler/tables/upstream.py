@@ -24,9 +24,9 @@ from portlb_app.compiler.delivery import (
 from portlb_app.compiler.tables import log
 from portlb_app.compiler.tables.icmp import icmp_targets
 from portlb_app.compiler.tables.pin import pinned
-from portlb_app.compiler.tables.quality import mark
+from portlb_app.compiler.tables.qos import qos_actions
 from portlb_app.compiler.vip_on_switch import VipOnSwitch
-from portlb_app.config import Fragments, IcmpPolicy, Legacy, Quality, Rewrite, Server
+from portlb_app.config import Fragments, IcmpPolicy, Legacy, Qos, Rewrite, Server
 from portlb_app.openflow import IP_TCP, Action, Flow, match
 from portlb_app.pipeline import (
     FRAGMENTS,
@@ -36,11 +36,11 @@ from portlb_app.pipeline import (
     Family,
     Priority,
     Reason,
-    cookie,
+    ct_track,
     family,
     flow,
-    follow,
     goto,
+    make_cookie,
     punt,
 )
 
@@ -70,14 +70,14 @@ def _from_server(local: VipOnSwitch, server: Server, ip: Family) -> Iterator[Flo
     if local.is_one_armed(server):
         source["eth_dst"] = local.vip.mac  # and not what a learning switch floods
     up = log.seen(local, egress_actions(local, server, ip))
-    followed = (*up[:-1], follow(local.number), up[-1])
+    followed = (*up[:-1], ct_track(local.number), up[-1])
     pinned_ports = {pool.port for pool in pinned(local)}
-    owned = {each.port: each.quality for each in server.service_ports}
+    owned = {each.port: each.qos for each in server.service_ports}
     any_transport = _ports(local, server)
     answering = tuple(
         (
-            *(port, (*mark(shared), *(followed if port in pinned_ports else up))),
-            (*mark(owned.get(port, shared)), *up) if port in any_transport else None,  # as on the way down
+            *(port, (*qos_actions(shared), *(followed if port in pinned_ports else up))),
+            (*qos_actions(owned.get(port, shared)), *up) if port in any_transport else None,  # as on the way down
         )
         for port, shared in (any_transport | _tcp_ports(local, server)).items()
     )
@@ -88,7 +88,7 @@ def _from_server(local: VipOnSwitch, server: Server, ip: Family) -> Iterator[Flo
             Priority.EXCEPTION,
             match(**source, ip_proto=ip.icmp, **{ip.icmp_type: icmp_type}),
             punt(Reason.SERVER_ICMP) if icmp_type in ip.errors and local.vip.rewrite is Rewrite.ADDRESS else up,
-            cookie(Reason.SERVER_ICMP, local.number),
+            make_cookie(Reason.SERVER_ICMP, local.number),
             "a server's ICMP errors and answers to pings",
         )
     targets = icmp_targets(local.vip, ip)
@@ -98,7 +98,7 @@ def _from_server(local: VipOnSwitch, server: Server, ip: Family) -> Iterator[Flo
             Priority.GENERAL,
             match(**source, ip_proto=ip.icmp),
             up,
-            cookie(Reason.SERVER_ICMP, local.number),
+            make_cookie(Reason.SERVER_ICMP, local.number),
             "a server that gets ICMP of some type answers it (I1)",
         )
     if local.vip.rewrite is Rewrite.ADDRESS:
@@ -111,7 +111,7 @@ def _from_server(local: VipOnSwitch, server: Server, ip: Family) -> Iterator[Flo
             Priority.OVERRIDE,  # a fragment's ICMP type reads as 0
             match(**source, ip_frag=part),
             _fragments(local, ip, up),
-            cookie(Reason.SERVER_FRAGMENT, local.number),
+            make_cookie(Reason.SERVER_FRAGMENT, local.number),
             "a server's fragments: they show no port",
         )
     if server.name == local.vip.default_server:
@@ -120,7 +120,7 @@ def _from_server(local: VipOnSwitch, server: Server, ip: Family) -> Iterator[Flo
             Priority.GENERAL,
             match(**source),
             up,
-            cookie(Reason.UNKNOWN_PORT, local.number),
+            make_cookie(Reason.UNKNOWN_PORT, local.number),
             "the default server answers from ports nobody has",
         )
 
@@ -137,7 +137,7 @@ def _from_ports(
             Priority.EXCEPTION,
             match(**dict(source), ip_proto=protocol, **{f"{name}_src": port}),
             actions,
-            cookie(Reason.OWN_PORT, number, port),
+            make_cookie(Reason.OWN_PORT, number, port),
             "a server answers from a port it owns or shares",
         )
         for port, of_tcp, of_others in ports
@@ -151,7 +151,7 @@ def _as_named(local: VipOnSwitch, server: Server, ip: Family) -> Iterator[Flow]:
     source = {"in_port": server.connector.port}
     if local.is_one_armed(server):
         source["eth_dst"] = local.vip.mac
-    mark_named = cookie(Reason.NAMED, local.number)
+    cookie = make_cookie(Reason.NAMED, local.number)
     for address in server.service_addresses:
         if address.version == ip.version:
             yield flow(
@@ -159,7 +159,7 @@ def _as_named(local: VipOnSwitch, server: Server, ip: Family) -> Iterator[Flow]:
                 Priority.EXCEPTION,
                 match(**source, eth_src=local.mac(server), **ip.by(address)),
                 log.seen(local, egress_actions_as_named(local, server, ip)),
-                mark_named,
+                cookie,
                 "a server answers from its service address (X1)",
             )
     if server.service_mac is None:
@@ -172,7 +172,7 @@ def _as_named(local: VipOnSwitch, server: Server, ip: Family) -> Iterator[Flow]:
             Priority.EXCEPTION,
             match(**source, ip_proto=IP_TCP, tcp_src=port),
             up,
-            mark_named,
+            cookie,
             "a server answers from its service MAC address (X2)",
         )
 
@@ -185,7 +185,7 @@ def _router_errors(source: dict[str, int], ip: Family) -> Iterator[Flow]:
             Priority.EXCEPTION,
             match(**source, ip_proto=ip.icmp, **{ip.icmp_type: icmp_type}),
             punt(Reason.SERVER_ICMP),
-            cookie(Reason.SERVER_ICMP),
+            make_cookie(Reason.SERVER_ICMP),
             "a router's ICMP errors about packets to the servers behind it",
         )
 
@@ -206,7 +206,7 @@ def _foreign(local: VipOnSwitch, default: Server, ip: Family) -> Iterator[Flow]:
                 Priority.SPECIFIC,
                 match(**source, ip_proto=protocol, **{f"{name}_src": port}),
                 (),
-                cookie(Reason.FOREIGN_PORT, local.number, port),
+                make_cookie(Reason.FOREIGN_PORT, local.number, port),
                 "a known port, and not this server's: drop",
             )
 
@@ -219,19 +219,19 @@ def _to_peers(local: VipOnSwitch, server: Server) -> Iterator[Flow]:
             Priority.EXCEPTION,
             match(in_port=server.connector.port, eth_src=server.mac, **family(own).by(own)),
             (goto(PEER),),
-            cookie(Reason.PEER),
+            make_cookie(Reason.PEER),
             "a server's further address talks to other servers (N4)",
         )
 
 
-def _ports(local: VipOnSwitch, server: Server) -> dict[int, Quality]:
+def _ports(local: VipOnSwitch, server: Server) -> dict[int, Qos]:
     """The ports a server answers from, each as the shared one if it is owned and shared."""
-    ports = {owned.port: owned.quality for owned in server.service_ports}
-    ports.update({pool.port: pool.quality for pool in local.vip.redirect_ports if server.name in pool.servers})
+    ports = {owned.port: owned.qos for owned in server.service_ports}
+    ports.update({pool.port: pool.qos for pool in local.vip.redirect_ports if server.name in pool.servers})
     return ports
 
 
-def _tcp_ports(local: VipOnSwitch, server: Server) -> dict[int, Quality]:
+def _tcp_ports(local: VipOnSwitch, server: Server) -> dict[int, Qos]:
     """The shared ports from which it answers TCP, too, without being in their pools.
 
     It may be the default server for plain clients; and a connection may outlive its server's time in the pool where it
@@ -240,7 +240,7 @@ def _tcp_ports(local: VipOnSwitch, server: Server) -> dict[int, Quality]:
     is_named = server.service_mac is not None or server.service_label is not None
     is_default = server.name == local.vip.default_server
     return {
-        pool.port: pool.quality
+        pool.port: pool.qos
         for pool in local.vip.redirect_ports
         if is_named or pool.legacy is Legacy.PIN or (pool.legacy is Legacy.DEFAULT and is_default)
     }

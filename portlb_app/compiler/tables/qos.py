@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any, Literal, TypeVar
 
 from portlb_app.compiler.vip_on_switch import VipOnSwitch
-from portlb_app.config import Config, Legacy, Quality, RedirectPort, Signal
+from portlb_app.config import Config, Legacy, Qos, RedirectPort, Signal
 from portlb_app.openflow import Action, Meter, SetField, SetQueue, ToMeter
 from portlb_app.openflow.limits import METERS_OF_A_KIND
 from portlb_app.pipeline import HANDED_UP, OF_ALL_VIPS, TOO_LARGE_METER, Reason, punt_meter, rate_meter
@@ -21,20 +21,20 @@ Service = tuple[str, int]
 """A service of a VIP: the kind of port, and the port."""
 
 
-def treat(local: VipOnSwitch, kind: Kind, port: int, quality: Quality) -> tuple[Action, ...]:
+def metered_qos_actions(local: VipOnSwitch, kind: Kind, port: int, qos: Qos) -> tuple[Action, ...]:
     """The actions for a client's packet of a service, before it is delivered."""
     meter = local.rates.get((kind, port))
     metered = () if meter is None else (ToMeter(meter.number),)
-    return (*metered, *mark(quality))
+    return (*metered, *qos_actions(qos))
 
 
-def mark(quality: Quality) -> tuple[Action, ...]:
+def qos_actions(qos: Qos) -> tuple[Action, ...]:
     """The actions that mark a packet of a service, either way."""
     actions: list[Action] = []
-    if quality.dscp is not None:
-        actions.append(SetField("ip_dscp", quality.dscp))
-    if quality.queue is not None:
-        actions.append(SetQueue(quality.queue))
+    if qos.dscp is not None:
+        actions.append(SetField("ip_dscp", qos.dscp))
+    if qos.queue is not None:
+        actions.append(SetQueue(qos.queue))
     return tuple(actions)
 
 
@@ -45,31 +45,31 @@ def meters(config: Config) -> dict[str, dict[Service, Meter]]:
     """
     found: dict[str, dict[Service, Meter]] = {}
     rates = {(vip, kind, port): rate for vip, kind, port, rate in rates_of(config)}
-    for (vip, kind, port), slot in slots(rates).items():
-        found.setdefault(vip, {})[kind, port] = rate_meter(slot, rates[vip, kind, port])
+    for (vip, kind, port), index in meter_indexes(rates).items():
+        found.setdefault(vip, {})[kind, port] = rate_meter(index, rates[vip, kind, port])
     return found
 
 
 def punt_meters(config: Config) -> dict[tuple[Reason, str, int], Meter]:
     """The meters of what may be handed up, by reason, VIP and port (0 but for SYNs); one is of what is too large."""
     names = [(vip.name, 0) for vip in config.vips]
-    ports = [(vip.name, pool.port) for vip in config.vips for pool in vip.redirect_ports if is_read(pool)]
+    ports = [(vip.name, pool.port) for vip in config.vips for pool in vip.redirect_ports if is_option_read(pool)]
     found = {(Reason.TOO_LARGE, "", 0): TOO_LARGE_METER}
     for reason in HANDED_UP:
         metered = [("", 0)] if reason in OF_ALL_VIPS else ports if reason is Reason.SIGNAL else names
-        found.update({(reason, *key): punt_meter(reason, slot) for key, slot in slots(metered).items()})
+        found.update({(reason, *key): punt_meter(reason, index) for key, index in meter_indexes(metered).items()})
     return found
 
 
-def is_read(pool: RedirectPort) -> bool:
-    """Whether the controller reads SYNs without the bit: not where the pool's rows decide, whatever it finds."""
+def is_option_read(pool: RedirectPort) -> bool:
+    """Whether the controller reads SYNs without the bit: not where the pool's slots decide, whatever it finds."""
     return pool.signal is Signal.OPTION and pool.legacy not in (Legacy.BALANCE, Legacy.PIN)
 
 
 Key = TypeVar("Key", bound=tuple[Any, ...])
 
 
-def slots(keys: Iterable[Key]) -> dict[Key, int]:
+def meter_indexes(keys: Iterable[Key]) -> dict[Key, int]:
     """A slot among the meters of a kind for each key; ValueError for more keys than slots.
 
     It is made from the key, so that it stays when others come and go. Of keys whose slots meet the later in order takes
@@ -79,20 +79,20 @@ def slots(keys: Iterable[Key]) -> dict[Key, int]:
     for key in sorted(keys):
         if len(taken) == METERS_OF_A_KIND:
             raise ValueError(f"there are {METERS_OF_A_KIND} meters of a kind")
-        slot = zlib.crc32("/".join(map(str, key)).encode()) % METERS_OF_A_KIND
-        while slot in taken:
-            slot = (slot + 1) % METERS_OF_A_KIND
-        taken[slot] = key
-    return {key: slot for slot, key in taken.items()}
+        index = zlib.crc32("/".join(map(str, key)).encode()) % METERS_OF_A_KIND
+        while index in taken:
+            index = (index + 1) % METERS_OF_A_KIND
+        taken[index] = key
+    return {key: index for index, key in taken.items()}
 
 
 def rates_of(config: Config) -> Iterator[tuple[str, Kind, int, int]]:
     """VIP, kind of port, port, and rate."""
     for vip in config.vips:
         for pool in vip.redirect_ports:
-            if pool.quality.rate is not None:
-                yield vip.name, "redirect", pool.port, pool.quality.rate
+            if pool.qos.rate is not None:
+                yield vip.name, "redirect", pool.port, pool.qos.rate
     for server in config.servers:
         for owned in server.service_ports:
-            if owned.quality.rate is not None:
-                yield server.vip, "service", owned.port, owned.quality.rate
+            if owned.qos.rate is not None:
+                yield server.vip, "service", owned.port, owned.qos.rate
