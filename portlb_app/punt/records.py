@@ -14,7 +14,7 @@ from typing import NamedTuple
 from portlb_app.config import Address
 
 
-class How(str, enum.Enum):
+class EndReason(str, enum.Enum):
     """How a connection ended."""
 
     FIN = "fin"
@@ -66,13 +66,13 @@ class Record:
     server: str | None = None
     opened: float | None = None
     closed: float | None = None
-    how: How | None = None
+    how: EndReason | None = None
     ended_by: Side = NEITHER
 
     @property
     def is_over(self) -> bool:
         """Whether nothing more can come of it but repetitions."""
-        return self.how is How.RESET or self.ended_by is BOTH
+        return self.how is EndReason.RESET or self.ended_by is BOTH
 
 
 class Records:
