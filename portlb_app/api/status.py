@@ -8,8 +8,8 @@ from portlb_app import __version__
 from portlb_app.api.snapshot import Snapshot
 from portlb_app.config.etag import etag
 from portlb_app.pipeline import COPIED, HANDED_UP, PUNTED, Reason, metered_reason
-from portlb_app.punt.connlog import TcpEvent
 from portlb_app.punt.disposition import Counts, Disposition
+from portlb_app.punt.records import TcpEvent
 from portlb_app.reconcile.events import SwitchStatus
 
 

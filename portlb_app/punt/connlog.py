@@ -22,17 +22,15 @@ Time is an argument: seconds of any monotonic clock.
 
 from __future__ import annotations
 
-import enum
 import heapq
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 
 from portlb_app.compiler.vip_on_switch import VipOnSwitch
 from portlb_app.config import Address
 from portlb_app.net import packets
 from portlb_app.pipeline import ACK, FIN, RST, SYN, Reason
-from portlb_app.punt.records import Client, EndReason, Record, Records, Side
+from portlb_app.punt.records import Client, Connection, EndReason, Record, Records, Side, TcpEvent
 
 OPEN = 16384
 """Records without an end."""
@@ -46,53 +44,11 @@ OPEN_SECONDS = 86400.0
 """How long a record waits for its end."""
 ENDED_SECONDS = 86400.0
 """How long a record with an end is kept."""
+REORDER_SECONDS = 2.0
+"""How much later than its end the SYN of a connection may arrive: switches send copies each on a connection of its own,
+so a SYN seen at the entrance may be overtaken by the end that another switch saw."""
 LINGER_SECONDS = 60.0
 """How long after both sides closed, or one reset, a further FIN or RST is still about that connection."""
-
-
-class TcpEvent(str, enum.Enum):
-    """What became of a copy, or of a record; all are counted."""
-
-    OPENED = "opened"
-    """A SYN: a new record."""
-    CLOSED = "closed"
-    """The first FIN of a connection."""
-    CONFIRMED = "confirmed"
-    """The FIN of its other side."""
-    RESET = "reset"
-    """A RST of a connection that no side had reset and not both had closed."""
-    UNOPENED = "unopened"
-    """A FIN or RST of a connection whose SYN is not known: a new record. Counted as closed or reset, too."""
-    REPEATED = "repeated"
-    """It says what is known already."""
-    UNKNOWN = "unknown"
-    """A record got no end in time, or its client opened anew."""
-    FORGOTTEN = "forgotten"
-    """A record had to go before its time, to make room."""
-    MALFORMED = "malformed"
-    """It is cut off, or not what the switch says it is."""
-    QUEUE = "queue"
-    """It was lost in the controller: more came than it can look at."""
-
-
-@dataclass(frozen=True)
-class Connection:
-    """One record. None is what is not known.
-
-    `opened_on` is the port of the SYN, `continued_on` that of the end: another one where the client was redirected.
-    `opened` and `closed` are times; `closed` is that of the last side's FIN, as far as seen. `how` is None for a
-    connection that has not ended.
-    """
-
-    vip: str
-    client: Address
-    client_port: int
-    opened_on: int | None
-    continued_on: int | None
-    server: str | None
-    opened: float | None
-    closed: float | None
-    how: EndReason | None
 
 
 class ConnectionLog:
@@ -136,7 +92,7 @@ class ConnectionLog:
         records: Iterable[Record] = reversed((*self._ended, *self._partial, *self._open))  # ties: the later first
         if vip is not None:
             records = (record for record in records if record.client.vip == vip)
-        return [_told(record) for record in heapq.nlargest(most, records, key=lambda record: record.last)]
+        return [_connection(record) for record in heapq.nlargest(most, records, key=lambda record: record.last)]
 
     def take(self, local: VipOnSwitch, reason: Reason, in_port: int, frame: bytes, now: float) -> None:
         """Take a copy of what came in on a port of a switch; `local` is the VIP there."""
@@ -176,10 +132,26 @@ class ConnectionLog:
         if known is not None and known.how is None:
             self._end(known, EndReason.UNKNOWN, now)
         self._counts[TcpEvent.OPENED] += 1
+        overtaken = self._overtaken(local, client, segment.dport, now)
+        if overtaken is not None:
+            overtaken.opened, overtaken.opened_on, overtaken.first_number = overtaken.closed, segment.dport, segment.seq
+            self._latest[client][segment.dport] = overtaken
+            self._partial.discard(overtaken)
+            self._put(self._ended, overtaken)
+            return
         server = _named(local, segment.destination) or _owner(local, segment.dport)
         record = Record(client, now, now, segment.dport, segment.seq, None, server, opened=now)
         self._latest.setdefault(client, {})[segment.dport] = record
         self._put(self._open, record)
+
+    def _overtaken(self, local: VipOnSwitch, client: Client, port: int, now: float) -> Record | None:
+        """The record of a connection on this port, or redirected from it, whose end arrived just before its SYN."""
+        for known in self._latest.get(client, {}).values():
+            if known.opened is None and known.last >= now - REORDER_SECONDS and known.how is not None:
+                goes_on = known.continued_on
+                if goes_on is not None and port in (goes_on, local.applications.get(goes_on)):
+                    return known
+        return None
 
     def _ending(self, local: VipOnSwitch, client: Client, port: int, now: float) -> Record:
         """The record that an end on this port is about: the one there, or the one that was redirected to it.
@@ -242,7 +214,7 @@ class ConnectionLog:
                 del self._latest[record.client]
 
 
-def _told(record: Record) -> Connection:
+def _connection(record: Record) -> Connection:
     return Connection(
         *record.client,
         opened_on=record.opened_on,

@@ -38,12 +38,13 @@ from portlb_app.openflow import CONTROLLER, Action, Output
 from portlb_app.openflow.limits import LARGEST_FRAME
 from portlb_app.pipeline import COPIED, HANDED_UP, Reason, parse_cookie
 from portlb_app.punt import announce
-from portlb_app.punt.connlog import ConnectionLog, TcpEvent
+from portlb_app.punt.connlog import ConnectionLog
 from portlb_app.punt.disposition import Counts, Disposition
 from portlb_app.punt.fragment import FragmentHandler
 from portlb_app.punt.from_server import server_error, server_fragment
 from portlb_app.punt.icmp_error import icmp_error
 from portlb_app.punt.packet import PacketIn, Send
+from portlb_app.punt.records import TcpEvent
 from portlb_app.punt.signal import signal
 from portlb_app.punt.verdict import RewriteFrame, Verdict, ingress_port
 from portlb_app.punt.vip_index import LocatedVip, VipIndex

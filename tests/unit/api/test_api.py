@@ -15,8 +15,9 @@ from portlb_app.api.snapshot import RefusedConnections, Snapshot
 from portlb_app.config import Connector, Link, Problem
 from portlb_app.config.etag import Precondition, etag
 from portlb_app.pipeline import HANDED_UP, Reason
-from portlb_app.punt.connlog import ConnectionLog, TcpEvent
+from portlb_app.punt.connlog import ConnectionLog
 from portlb_app.punt.disposition import Disposition
+from portlb_app.punt.records import TcpEvent
 from portlb_app.reconcile.events import (
     Answer,
     Busy,
