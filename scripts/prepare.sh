@@ -28,7 +28,7 @@ wanted=$(cat setup.cfg constraints.txt lock.txt scripts/prepare.sh | sha256sum)
 if [ "$(cat .venv/prepared 2>/dev/null)" != "$wanted" ]; then
     echo "making the virtual environment .venv" >&2
     /usr/bin/python3 -m venv --clear --system-site-packages .venv
-    PIP_CONSTRAINT="$PWD/constraints.txt" .venv/bin/pip install --quiet --constraint lock.txt --editable '.[test]'
+    PIP_CONSTRAINT="$PWD/constraints.txt" .venv/bin/pip install --quiet --constraint lock.txt --editable '.[controller,test]'
     echo "$wanted" >.venv/prepared
 fi
 

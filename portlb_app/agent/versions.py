@@ -44,7 +44,7 @@ class Version:
 def check_object_file() -> None:
     """Raise AgentError if there is no object file."""
     if not OBJECT_FILE.exists():
-        raise AgentError(f"{OBJECT_FILE} is missing: build it first (docs/agents.md, 'Building')")
+        raise AgentError(f"{OBJECT_FILE} is missing: `make -C {OBJECT_FILE.parent}` builds it in a checkout")
 
 
 def this_version() -> Version:

@@ -8,7 +8,7 @@ from typing import Any
 from portlb_app.api.messages import Response, failure, json_text
 from portlb_app.api.snapshot import Snapshot
 from portlb_app.api.status import lost_copies
-from portlb_app.punt.connlog import Connection
+from portlb_app.punt.records import Connection
 
 CONNECTIONS = 100
 MAX_CONNECTIONS = 1000

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from portlb_app.punt.connlog import ConnectionLog
-from portlb_app.punt.handlers import Counts
+from portlb_app.punt.disposition import Counts
 from portlb_app.reconcile.events import Status
 
 

@@ -8,8 +8,8 @@ from portlb_app import __version__
 from portlb_app.api.snapshot import Snapshot
 from portlb_app.config.etag import etag
 from portlb_app.pipeline import COPIED, HANDED_UP, PUNTED, Reason, metered_reason
-from portlb_app.punt.connlog import Copy
-from portlb_app.punt.handlers import Counts, Fate
+from portlb_app.punt.disposition import Counts, Disposition
+from portlb_app.punt.records import TcpEvent
 from portlb_app.reconcile.events import SwitchStatus
 
 
@@ -36,7 +36,7 @@ def status(snapshot: Snapshot) -> dict[str, Any]:
         "connections": {
             "open": snapshot.connections.open,
             "ended": snapshot.connections.ended,
-            "counts": {copy.value: snapshot.connections.counts.get(copy, 0) for copy in Copy},
+            "counts": {copy.value: snapshot.connections.counts.get(copy, 0) for copy in TcpEvent},
             "lost": lost_copies(snapshot),
         },
     }
@@ -46,12 +46,15 @@ def lost_copies(snapshot: Snapshot) -> dict[str, int]:
     """What the log of connections lacks: copies that a meter or the controller kept back, records that had to go."""
     counts = snapshot.connections.counts
     metered = sum(_metered(switch)[reason.name.lower()] for switch in snapshot.status.switches for reason in COPIED)
-    return {"metered": metered, "queue": counts.get(Copy.QUEUE, 0), "forgotten": counts.get(Copy.FORGOTTEN, 0)}
+    return {"metered": metered, "queue": counts.get(TcpEvent.QUEUE, 0), "forgotten": counts.get(TcpEvent.FORGOTTEN, 0)}
 
 
 def _punted(counts: Counts) -> dict[str, dict[str, int]]:
-    """Packets that switches handed up, by reason and fate; every pair is there, 0 or not."""
-    return {reason.name.lower(): {fate.value: counts.get((reason, fate), 0) for fate in Fate} for reason in PUNTED}
+    """Packets that switches handed up, by reason and disposition; every pair is there, 0 or not."""
+    return {
+        reason.name.lower(): {disposition.value: counts.get((reason, disposition), 0) for disposition in Disposition}
+        for reason in PUNTED
+    }
 
 
 def _switch(switch: SwitchStatus) -> dict[str, Any]:

@@ -1,19 +1,16 @@
-"""``portlb agent``: the one subcommand that needs libbpf."""
+"""``portlb agent``: the host agents."""
 
 from __future__ import annotations
 
 import argparse
 
+from portlb_app.agent import cli
 from portlb_app.agent.errors import AgentError
 from portlb_app.cli.output import Commands, Failed
 
 
 def register(commands: Commands[argparse.ArgumentParser], help_line: str) -> None:
-    """Add the subcommand's parser; Failed if libbpf is missing."""
-    try:
-        from portlb_app.agent import cli
-    except OSError as error:
-        raise Failed(f"portlb agent: a library is missing: {error} (Debian's package libbpf1)") from error
+    """Add the subcommand's parser, which has its own line of the help."""
     cli.register(commands)
 
 

@@ -21,6 +21,8 @@ COMMANDS = {
     "agent": "run or inspect a host agent",
 }
 """The subcommands, each with its line of the help."""
+CONTROLLER_LIBRARIES = ("ryu", "eventlet")
+"""Not on hosts that only run agents: the extra `controller` brings them."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -45,7 +47,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except ImportError as error:
         if (error.name or "").startswith("portlb_app"):
             raise
-        print(f"portlb: a library is missing: {error}", file=sys.stderr)
+        hint = " (pip install 'portlb[controller]')" if error.name in CONTROLLER_LIBRARIES else ""
+        print(f"portlb: a library is missing: {error}{hint}", file=sys.stderr)
         return FAILED
 
 

@@ -24,7 +24,8 @@ from portlb_app.config import Config
 from portlb_app.config.etag import ANY, Precondition
 from portlb_app.openflow.messages import VERSION, ErrorMessage, Reply
 from portlb_app.punt.announce import Announcer, Held
-from portlb_app.punt.handlers import Punt, Send
+from portlb_app.punt.handlers import Punt
+from portlb_app.punt.packet import Send
 from portlb_app.reconcile.events import (
     Answer,
     Apply,
@@ -56,7 +57,7 @@ from portlb_app.runtime.files import Files, Pending, Slow
 from portlb_app.southbound import codec
 from portlb_app.southbound.channel import SwitchChannel
 from portlb_app.southbound.listener import OpenFlowListener
-from portlb_app.southbound.packet_in import Desk
+from portlb_app.southbound.packet_in import PacketInWorker
 from portlb_app.southbound.session import SwitchSession
 from portlb_app.southbound.tables_process import Lost, TablesProcess
 from portlb_app.store.file import ConfigFile, Staged, StoreError
@@ -102,7 +103,7 @@ class Controller(app_manager.RyuApp):  # type: ignore[misc]
         self._is_ending = False
         self._punt = Punt(codec.fits)
         self._announcer = Announcer()
-        self._desks: dict[int, Desk] = {}
+        self._workers: dict[int, PacketInWorker] = {}
         self._news: set[int] = set()
         tables.on_lost = lambda reason: self._step(TablesLost(reason))
         door.on_packet = self._punted
@@ -139,25 +140,25 @@ class Controller(app_manager.RyuApp):  # type: ignore[misc]
         Everything is changed and told before the old one is ended: that lets others run.
         """
         dpid = datapath.id
-        desk = self._desks.pop(dpid, None)
+        worker = self._workers.pop(dpid, None)
         self._sessions[dpid] = SwitchSession(datapath, self._tables, self._step)
-        self._desks[dpid] = Desk(datapath, self._punt, lambda: self._reconciler.live, self._pass_on)
+        self._workers[dpid] = PacketInWorker(datapath, self._punt, lambda: self._reconciler.live, self._pass_on)
         self._punt.connected(dpid)
         self._step(SwitchConnected(dpid, dict(datapath.ports)))
-        if known and desk:
+        if known and worker:
             known.datapath.drop(f"switch {dpid:#x} connected again")
             known.close()
-            desk.close()
+            worker.close()
 
     def _disconnected(self, session: SwitchSession) -> None:
         """Everything is changed and told before its threads are ended: that lets others run."""
         dpid = session.datapath.id
         del self._sessions[dpid]
-        desk = self._desks.pop(dpid)
+        worker = self._workers.pop(dpid)
         self._punt.disconnected(dpid)
         self._step(SwitchDisconnected(dpid))
         session.close()
-        desk.close()
+        worker.close()
 
     # ---- the reconciler ----
 
@@ -172,15 +173,15 @@ class Controller(app_manager.RyuApp):  # type: ignore[misc]
                 self._pass_on(Send(said.dpid, said.in_port, said.actions, said.frame))
 
     def _pass_on(self, send: Send) -> None:
-        if desk := self._desks.get(send.dpid):
-            desk.send(send)
+        if worker := self._workers.get(send.dpid):
+            worker.send(send)
         else:
             self._punt.unsent += 1
 
     def _punted(self, datapath: SwitchChannel, message: bytes) -> None:
-        desk = self._desks.get(datapath.id)
-        if desk and desk.datapath is datapath:
-            desk.put(message)
+        worker = self._workers.get(datapath.id)
+        if worker and worker.datapath is datapath:
+            worker.put(message)
 
     def _port_news(self, datapath: SwitchChannel) -> None:
         known = self._sessions.get(datapath.id)

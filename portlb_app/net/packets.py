@@ -42,7 +42,6 @@ MLD_QUERY = 130
 """ICMPv6 type of multicast listener queries (RFC 3810, 5.1)."""
 EXTENSIONS = 8
 """IPv6 extension headers that are walked; a packet with more is not read."""
-_NAMES = (("SYN", 0x002), ("ACK", 0x010), ("FIN", 0x001), ("RST", 0x004), ("REDIRECT", REDIRECT), ("CONFIRM", CONFIRM))
 
 
 Address = IPv4Address | IPv6Address
@@ -84,11 +83,6 @@ class Segment:
             if kind == OPTION_KIND and len(value) in (4, 6) and value[:2] == OPTION_EXID.to_bytes(2, "big"):
                 return bool(value[2] >> 4 & OPTION_REDIRECT)
         return False
-
-    @property
-    def flag_names(self) -> str:
-        """The flags a reader of the protocol looks for, in words."""
-        return " ".join(name for name, bit in _NAMES if self.flags & bit)
 
 
 def options(header: bytes) -> Iterator[tuple[int, bytes]]:

@@ -1,15 +1,19 @@
-"""libbpf.so.1 over ctypes: nothing but the library is needed at run time."""
+"""libbpf.so.1 over ctypes: nothing but the library is needed at run time, and that only when it is called."""
 
 from __future__ import annotations
 
 import ctypes
+import functools
 import os
 from ctypes import CFUNCTYPE, c_char_p, c_int, c_void_p
+from typing import Any
+
+from portlb_app.agent.errors import AgentError
 
 _WARNING = 0
 _LONGEST_MESSAGE = 1 << 22  # the verifier is verbose, and what matters is at the end
 
-library = ctypes.CDLL("libbpf.so.1", use_errno=True)
+_signatures: dict[str, tuple[object, tuple[object, ...]]] = {}
 _libc = ctypes.CDLL(None)
 _messages: list[str] = []
 
@@ -23,7 +27,32 @@ def _collect(level: int, form: bytes, arguments: int) -> int:
 
 
 _print = CFUNCTYPE(c_int, c_int, c_char_p, c_void_p)(_collect)  # kept: libbpf calls it for ever
-library.libbpf_set_print(_print)
+
+
+@functools.cache
+def _load() -> ctypes.CDLL:
+    """Load the library; AgentError if this host lacks it."""
+    try:
+        loaded = ctypes.CDLL("libbpf.so.1", use_errno=True)
+    except OSError as error:
+        raise AgentError(f"a library is missing: {error} (Debian's package libbpf1)") from error
+    loaded.libbpf_set_print(_print)
+    return loaded
+
+
+class _Library:
+    """The functions of libbpf. The first call of any loads it, so `portlb agent --help` needs none."""
+
+    def __getattr__(self, name: str) -> Any:
+        """Return a function, as `declare` says; AgentError if this host lacks the library."""
+        function = getattr(_load(), name)
+        if name in _signatures:
+            function.restype, function.argtypes = _signatures[name]
+        setattr(self, name, function)
+        return function
+
+
+library = _Library()
 
 
 def messages() -> str:
@@ -35,9 +64,7 @@ def messages() -> str:
 
 def declare(name: str, result: object, *arguments: object) -> None:
     """Say what a function takes and returns."""
-    function = getattr(library, name)
-    function.restype = result
-    function.argtypes = arguments
+    _signatures[name] = result, arguments
 
 
 def checked(result: int, what: str) -> int:

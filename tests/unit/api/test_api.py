@@ -15,8 +15,9 @@ from portlb_app.api.snapshot import RefusedConnections, Snapshot
 from portlb_app.config import Connector, Link, Problem
 from portlb_app.config.etag import Precondition, etag
 from portlb_app.pipeline import HANDED_UP, Reason
-from portlb_app.punt.connlog import ConnectionLog, Copy
-from portlb_app.punt.handlers import Fate
+from portlb_app.punt.connlog import ConnectionLog
+from portlb_app.punt.disposition import Disposition
+from portlb_app.punt.records import TcpEvent
 from portlb_app.reconcile.events import (
     Answer,
     Busy,
@@ -56,7 +57,7 @@ SNAPSHOT = Snapshot(
     ),
     "the: text\n",
     RefusedConnections(12, (("192.0.2.1:5", "no hello"),)),
-    {(Reason.ICMP_ERROR, Fate.SENT): 3, (Reason.FRAGMENT, Fate.QUEUE): 8},
+    {(Reason.ICMP_ERROR, Disposition.SENT): 3, (Reason.FRAGMENT, Disposition.QUEUE): 8},
     unsent=5,
 )
 
@@ -114,11 +115,11 @@ def test_status_tells_everything() -> None:
         "unknown_switches": ["0xabc"],
         "refused_connections": {"count": 12, "last": [{"address": "192.0.2.1:5", "reason": "no hello"}]},
         "punted": {
-            reason: {fate.value: 0 for fate in Fate} | known
+            reason: {fate.value: 0 for fate in Disposition} | known
             for reason, known in (("icmp_error", {"sent": 3}), ("fragment", {"queue": 8}), *others)
         },
         "unsent": 5,
-        "connections": {"open": 0, "ended": 0, "counts": {copy.value: 0 for copy in Copy}, "lost": LOST},
+        "connections": {"open": 0, "ended": 0, "counts": {copy.value: 0 for copy in TcpEvent}, "lost": LOST},
     }
 
 

@@ -36,8 +36,11 @@ def portlb(*words: str | Path, program: str | None = None, **given: object) -> s
     )  # type: ignore[call-overload, no-any-return]
 
 
-@pytest.mark.parametrize("words", [["--version"], ["check", FIG2], ["--help"], ["controller", "--help"]])
-def test_only_the_agent_needs_libbpf(words: list[str | Path]) -> None:
+@pytest.mark.parametrize(
+    "words",
+    [["--version"], ["check", FIG2], ["--help"], *([each, "--help"] for each in ("controller", "agent"))],
+)
+def test_only_a_running_agent_needs_libbpf(words: list[str | Path]) -> None:
     done = portlb(*words, program=NO_LIBBPF)
     assert (done.returncode, done.stderr) == (0, "")
     if words == ["--version"]:
