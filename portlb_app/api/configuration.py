@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from portlb_app.api.messages import MAX_BODY, Proposal, Request, Response, failure, json_text
+from portlb_app.api.messages import MAX_BODY, Proposal, Request, Response, failure, json_pieces, json_text
 from portlb_app.api.snapshot import Snapshot
 from portlb_app.api.status import status
 from portlb_app.config import Problem
@@ -53,7 +53,7 @@ def outcome_response(outcome: Outcome, snapshot: Snapshot) -> Response:
     stays = "the last good configuration stays live"
     match outcome:
         case Live(verified):
-            return Response(200 if verified else 202, json_text(status(snapshot)), headers=_tag(snapshot))
+            return Response(200 if verified else 202, json_pieces(status(snapshot)), headers=_tag(snapshot))
         case Outdated():
             return _outdated(snapshot)
         case Mistaken(mistakes):
@@ -81,7 +81,7 @@ def outcome_response(outcome: Outcome, snapshot: Snapshot) -> Response:
 
 def outcome_text(outcome: Outcome, snapshot: Snapshot) -> str:
     """What `outcome_response` says about a configuration that did not become live, as one line of a log."""
-    body = json.loads(outcome_response(outcome, snapshot).body)
+    body = json.loads("".join(outcome_response(outcome, snapshot).body))
     return f"{body['error']}; {json.dumps(body['switches'])}" if "switches" in body else str(body["error"])
 
 

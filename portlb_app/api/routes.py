@@ -26,7 +26,7 @@ from ipaddress import ip_address
 
 from portlb_app.api import configuration
 from portlb_app.api.connections import connections
-from portlb_app.api.messages import Proposal, Request, Response, failure, json_text
+from portlb_app.api.messages import Proposal, Request, Response, failure, json_pieces, json_text
 from portlb_app.api.snapshot import Snapshot
 from portlb_app.api.status import status
 
@@ -45,7 +45,7 @@ def respond(request: Request, snapshot: Snapshot) -> Response | Proposal:
         text = json_text({"error": f"{request.path} knows {allowed}, not {request.method}"})
         return Response(405, text, headers={"Allow": allowed})
     if request.path == "/v1/status":
-        return Response(200, json_text(status(snapshot)))
+        return Response(200, json_pieces(status(snapshot)))
     if request.path == "/v1/connections":
         return connections(request.query, snapshot)
     return configuration.read(request, snapshot) if request.method == "GET" else configuration.propose(request)

@@ -10,22 +10,19 @@ from portlb_app.config.etag import etag
 from portlb_app.pipeline import COPIED, HANDED_UP, PUNTED, Reason, metered_reason
 from portlb_app.punt.disposition import Counts, Disposition
 from portlb_app.punt.records import TcpEvent
-from portlb_app.reconcile.events import SwitchStatus
+from portlb_app.reconcile.events import LinkStatus, SwitchStatus
 
 
 def status(snapshot: Snapshot) -> dict[str, Any]:
-    """The whole status, as JSON."""
+    """The whole status, for `json_pieces`."""
     return {
         "version": __version__,
         "generation": snapshot.status.generation,
         "etag": etag(snapshot.text),
         "configuration": "verified" if snapshot.status.verified else "unverified",
         "problem": snapshot.status.problem or None,
-        "switches": [_switch(switch) for switch in snapshot.status.switches],
-        "links": [
-            {"ends": [str(end) for end in each.link], "up": each.up, "hold_seconds": round(each.hold, 1)}
-            for each in snapshot.status.links
-        ],
+        "switches": map(_switch, snapshot.status.switches),
+        "links": map(_link, snapshot.status.links),
         "unknown_switches": [f"{dpid:#x}" for dpid in snapshot.status.unknown],
         "refused_connections": {
             "count": snapshot.refused.count,
@@ -55,6 +52,10 @@ def _punted(counts: Counts) -> dict[str, dict[str, int]]:
         reason.name.lower(): {disposition.value: counts.get((reason, disposition), 0) for disposition in Disposition}
         for reason in PUNTED
     }
+
+
+def _link(link: LinkStatus) -> dict[str, Any]:
+    return {"ends": [str(end) for end in link.link], "up": link.up, "hold_seconds": round(link.hold, 1)}
 
 
 def _switch(switch: SwitchStatus) -> dict[str, Any]:

@@ -119,7 +119,7 @@ class Protocol(eventlet.wsgi.HttpProtocol):  # type: ignore[misc]
     def _refuse(self, status: int, text: str) -> None:
         response = messages.failure(status, text)
         head = "".join(f"{name}: {value}\r\n" for name, value in messages.headers(response).items())
-        body = response.body.encode()
+        body = "".join(response.body).encode()
         self._client.wait_for(Phase.ANSWER)
         self.wfile.write(
             f"HTTP/1.1 {status} {phrase(status)}\r\n{head}Content-Length: {len(body)}\r\n"

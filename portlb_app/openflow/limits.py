@@ -33,3 +33,7 @@ READ_BYTES = 1 << 29
 READ_MESSAGES = 1 << 14
 """The most a switch may answer when it is asked for its flows, or its groups: twice 2^18 flows take half of the
 messages, twice 2^13 groups of 256 buckets with rewritten addresses three fifths of the bytes."""
+WAITING_OF_ALL = 128 << 20
+"""Bytes of answers that wait to be read, of all switches."""
+WAITING_OF_ONE = 64 << 20
+"""The same of one switch: 2^18 flows of 170 bytes take 43 MiB, so they wait here and not in the switch."""

@@ -30,7 +30,7 @@ class FragmentHandler:
 
     def take(self, located: LocatedVip, frame: bytes, now: float) -> Iterator[tuple[Verdict, bytes]]:
         """What becomes of a fragment, of those that waited for it, and of those that it pushes out."""
-        fragment = packets.fragment(frame)
+        fragment = packets.parse_fragment(frame)
         if fragment is None or fragment.destination not in located.local.vip.addresses:
             yield MALFORMED, frame
             return
@@ -51,7 +51,7 @@ class FragmentHandler:
         for number, tracker in self._trackers.items():
             located = vips.anywhere(number)
             for frame in tracker.expire(now):
-                fragment = packets.fragment(frame)
+                fragment = packets.parse_fragment(frame)
                 if fragment is None or located is None:
                     yield None, UNKNOWN, frame
                 else:

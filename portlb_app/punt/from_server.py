@@ -17,7 +17,7 @@ from portlb_app.punt.verdict import MALFORMED, Verdict, here
 
 def server_error(vips: Iterable[VipOnSwitch], frame: bytes) -> Verdict:
     """An error of a server, or of the router before it, about a client's packet, quoted as it came there."""
-    quote = packets.quote(frame)
+    quote = packets.parse_quote(frame)
     if quote is None:
         return MALFORMED
     ip = family(quote.sender)
@@ -33,7 +33,7 @@ def server_error(vips: Iterable[VipOnSwitch], frame: bytes) -> Verdict:
 
 def server_fragment(local: VipOnSwitch, frame: bytes) -> Verdict:
     """A fragment of a server is rewritten here, because the switch would spoil it."""
-    fragment = packets.fragment(frame)
+    fragment = packets.parse_fragment(frame)
     server = None if fragment is None else _server_at(local, fragment.source)
     if fragment is None or server is None or not _has_address_of(local, ip := family(fragment.source)):
         return MALFORMED

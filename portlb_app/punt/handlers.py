@@ -202,7 +202,7 @@ class Punt:
         return tuple(_reply(dpid, packet, report) for report in reports or ())
 
     def _answer_refused(self, dpid: int, packet: PacketIn) -> tuple[Send, ...]:
-        refusal = packets.refusal(packet.frame)
+        refusal = packets.make_refusal(packet.frame)
         self._counts[Reason.REFUSED, Disposition.DROPPED if refusal is None else Disposition.SENT] += 1
         return () if refusal is None else (_reply(dpid, packet, refusal),)
 

@@ -19,7 +19,7 @@ def icmp_error(located: LocatedVip, frame: bytes) -> Verdict:
     server where plain clients get that: all of them get the error.
     """
     local = located.local
-    quote = packets.quote(frame)
+    quote = packets.parse_quote(frame)
     if quote is None or quote.receiver not in local.vip.addresses:
         return MALFORMED
     ip = family(quote.receiver)

@@ -14,7 +14,7 @@ from portlb_app.punt.verdict import ABSENT, DROPPED, MALFORMED, UNKNOWN, Verdict
 
 def signal(local: VipOnSwitch, port: int, packet: PacketIn) -> Verdict:
     """The pool for a client that can be redirected; for a plain one what the port's policy says."""
-    segment, pool = packets.tcp(packet.frame), local.vip.pool_on(port)
+    segment, pool = packets.parse_tcp(packet.frame), local.vip.pool_on(port)
     if segment is None or segment.dport != port or segment.flags & (SYN | ACK) != SYN:
         return MALFORMED
     if pool is None or segment.destination not in local.vip.addresses:

@@ -37,6 +37,10 @@ class VipIndex:
         self._next: VipsBySwitch | None = None
         self._on_switch: dict[int, tuple[VipOnSwitch, ...]] = {}
         self._located: dict[tuple[int, int], list[LocatedVip]] = {}
+        self._first: dict[int, LocatedVip] = {}
+        """By a VIP's number, the VIP on one of its switches."""
+        self._server_switches: dict[int, dict[str, tuple[int, VipOnSwitch]]] = {}
+        """By a VIP's number, what `LocatedVip` knows of its servers. It changes as switches connect and disconnect."""
 
     def is_for(self, config: Config, conditions: Conditions) -> bool:
         """Whether these are the VIPs of this configuration under these conditions."""
@@ -57,12 +61,16 @@ class VipIndex:
     def connected(self, dpid: int) -> None:
         """A switch is connected: packets that another switch hands up can be given to it."""
         self._connected.add(dpid)
-        self._locate()
+        self._reach(dpid)
 
     def disconnected(self, dpid: int) -> None:
         """A switch is gone."""
         self._connected.discard(dpid)
-        self._locate()
+        for local in self.on(dpid):
+            reached = self._server_switches[local.number]
+            for server in local.attached:
+                if reached.get(server.name, (None,))[0] == dpid:
+                    del reached[server.name]
 
     def on(self, dpid: int) -> tuple[VipOnSwitch, ...]:
         """All VIPs on a switch."""
@@ -76,15 +84,20 @@ class VipIndex:
 
     def anywhere(self, number: int) -> LocatedVip | None:
         """The VIP of this number on any switch."""
-        return next((located[0] for (_, vip), located in self._located.items() if vip == number), None)
+        return self._first.get(number)
 
     def _locate(self) -> None:
-        server_switches: dict[int, dict[str, tuple[int, VipOnSwitch]]] = {}
-        self._located = {}
+        self._server_switches, self._located, self._first = {}, {}, {}
         for dpid, here in self._on_switch.items():
             for local in here:
-                attached_at = server_switches.setdefault(local.number, {})
-                self._located.setdefault((dpid, local.number), []).append(LocatedVip(dpid, local, attached_at))
-                if dpid in self._connected:
-                    reachable = (server.name for server in local.attached if server.name in local.port_of)
-                    attached_at.update((name, (dpid, local)) for name in reachable)
+                located = LocatedVip(dpid, local, self._server_switches.setdefault(local.number, {}))
+                self._located.setdefault((dpid, local.number), []).append(located)
+                self._first.setdefault(local.number, located)
+            if dpid in self._connected:
+                self._reach(dpid)
+
+    def _reach(self, dpid: int) -> None:
+        """The servers of a connected switch can be given packets."""
+        for local in self.on(dpid):
+            reachable = (server.name for server in local.attached if server.name in local.port_of)
+            self._server_switches[local.number].update((name, (dpid, local)) for name in reachable)

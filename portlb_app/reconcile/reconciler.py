@@ -63,6 +63,7 @@ from typing import Literal
 
 import networkx as nx
 
+from portlb_app.config import Config, Link
 from portlb_app.openflow.messages import Port
 from portlb_app.reconcile.events import (
     Answer,
@@ -77,7 +78,7 @@ from portlb_app.reconcile.events import (
     Forget,
     GoalCompiled,
     Interrupted,
-    LinkStatus,
+    LinkStatuses,
     Live,
     Load,
     Loaded,
@@ -107,7 +108,7 @@ from portlb_app.reconcile.ports import PortProblem, Ports
 from portlb_app.reconcile.tables import Compiled, Mistakes, Steps, Target
 from portlb_app.reconcile.trial import Trial
 from portlb_app.topology.conditions import AS_CONFIGURED, Conditions
-from portlb_app.topology.links import HEARING, Links
+from portlb_app.topology.links import HEARING, End, Links
 
 INTERVAL = 30.0
 """Seconds from the end of a switch's round to the next one by the timer."""
@@ -215,6 +216,7 @@ class Reconciler:
         self._ports.adopt(live.config)
         self._parts = _parts((live,), AS_CONFIGURED)
         self._links_known_at = math.inf
+        self._ends_of: tuple[tuple[Config, Config], Mapping[Link, tuple[End, End]]] | None = None
         self._commands: list[Command] = []
         self._now = 0.0
 
@@ -267,7 +269,6 @@ class Reconciler:
 
     def status(self, now: float) -> Status:
         """What a user may know about every switch and link at time `now`."""
-        down = self._conditions.links_down
         return Status(
             generation=self._generation,
             switches=tuple(
@@ -277,9 +278,8 @@ class Reconciler:
             unknown=tuple(
                 sorted(dpid for dpid, switch in self._switches.items() if switch.connected and not self._knows(dpid))
             ),
-            links=tuple(
-                LinkStatus(link, link not in down, self._links.hold(link, now) if link in down else 0.0)
-                for link in self._live.config.links
+            links=LinkStatuses(
+                self._live.config.links, {link: self._links.hold(link, now) for link in self._conditions.links_down}
             ),
             verified=self._verified,
             problem=self._problem,
@@ -518,9 +518,10 @@ class Reconciler:
 
     def _judge_links(self) -> None:
         """Find the links that are not to be used; if they are others than before, something else is wanted."""
-        known_at = self._now if self._links.all_heard(self._live.ends) else self._now + HEARING
-        self._links_known_at = min(self._links_known_at, known_at)
-        links, before = {**self._live.ends, **self._wanted.ends}, self._conditions.links_down
+        if self._now < self._links_known_at:
+            known_at = self._now if self._links.all_heard(self._live.ends) else self._now + HEARING
+            self._links_known_at = min(self._links_known_at, known_at)
+        links, before = self._ends(), self._conditions.links_down
         down = self._links.judge(links, self._now)
         for link in sorted(down - before):
             hold = self._links.hold(link, self._now)
@@ -532,6 +533,13 @@ class Reconciler:
         self._live = self._live.under(self._conditions)
         if self._trial and self._trial.configuration:
             self._trial.configuration = self._trial.configuration.under(self._conditions)
+
+    def _ends(self) -> Mapping[Link, tuple[End, End]]:
+        """Both ends of every link that is or shall be: the same object until the configurations are others."""
+        configs = self._live.config, self._wanted.config
+        if self._ends_of is None or any(one is not other for one, other in zip(configs, self._ends_of[0], strict=True)):
+            self._ends_of = configs, {**self._live.ends, **self._wanted.ends}
+        return self._ends_of[1]
 
     def _judge_ports(self) -> None:
         """Log what is wrong with the ports of the live configuration, once a change."""

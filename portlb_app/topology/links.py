@@ -62,27 +62,54 @@ class Links:
         self.down: frozenset[Link] = frozenset()
         """The links that are not to be used, as last judged."""
         self._up: dict[int, frozenset[int]] = {}
+        self._links: Mapping[Link, tuple[End, End]] = {}
+        self._by_switch: dict[int, set[Link]] = {}
+        self._changed: set[int] = set()
+        """Switches that have said something since links were judged."""
         self._since: dict[Link, float] = {}
         self._downs: dict[Link, _Downs] = {}
 
     def see(self, dpid: int, up: frozenset[int]) -> None:
         """A switch says that of its OpenFlow ports these are there, and up."""
         self._up[dpid] = up
+        self._changed.add(dpid)
 
     def forget(self, dpid: int) -> None:
         """A switch does not say anything any more."""
         self._up.pop(dpid, None)
+        self._changed.add(dpid)
 
     def all_heard(self, links: Mapping[Link, tuple[End, End]]) -> bool:
         """Whether the switches at both ends of each of these links say something."""
         return all(dpid in self._up for ends in links.values() for dpid, _ in ends)
 
     def judge(self, links: Mapping[Link, tuple[End, End]], now: float) -> frozenset[Link]:
-        """Which of these links are not to be used at time `now`; all others are forgotten."""
+        """Which of these links are not to be used at time `now`; all others are forgotten.
+
+        Of the same links (the same object) only those are looked at that a switch has said something about since, that
+        are down, or that were not long ago: a large network has thousands, and this is asked after every event.
+        """
+        if links is not self._links:
+            self._take(links)
+            look = set(links)
+        else:
+            look = {link for dpid in self._changed for link in self._by_switch.get(dpid, ())}
+            look |= self.down | self._downs.keys()
+        self._changed.clear()
+        if look:
+            down = (self.down - look) | {link for link in look if not self._usable(link, links[link], now)}
+            if down != self.down:
+                self.down = frozenset(down)
+        return self.down
+
+    def _take(self, links: Mapping[Link, tuple[End, End]]) -> None:
         self._since = {link: since for link, since in self._since.items() if link in links}
         self._downs = {link: downs for link, downs in self._downs.items() if link in links}
-        self.down = frozenset(link for link, ends in links.items() if not self._usable(link, ends, now))
-        return self.down
+        self.down = self.down.intersection(links)
+        self._links, self._by_switch = links, {}
+        for link, ends in links.items():
+            for dpid, _ in ends:
+                self._by_switch.setdefault(dpid, set()).add(link)
 
     def hold(self, link: Link, now: float) -> float:
         """Seconds for which a link that is up must stay so before it is used again; twice as long with each time."""

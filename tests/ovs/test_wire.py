@@ -591,3 +591,15 @@ def test_a_port_that_contradicts_its_length_is_malformed(length: int) -> None:
             messages.port_status(bytes(16) + data)
         with pytest.raises(messages.Malformed):
             messages.port_descriptions(struct.pack("!BBHIHH4x", 6, 19, 16 + len(data), 1, 13, 0) + data)
+
+
+def test_a_sign_of_life_leads_to_nothing(switch: Switch, bridge: str) -> None:
+    """An echo reply that the switch has not asked for: it answers what comes next, and nothing else."""
+    wire = Wire(str(switch.management(bridge)))
+    try:
+        wire.raw_send(messages.HEADER.pack(messages.VERSION, messages.ECHO_REPLY, messages.HEADER.size, 0))
+        asked = wire.send(parser.OFPBarrierRequest(Wire.datapath))
+        reply = wire.receive()
+        assert (reply.kind, reply.xid) == (messages.BARRIER_REPLY, asked)
+    finally:
+        wire.close()

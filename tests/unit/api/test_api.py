@@ -69,7 +69,7 @@ def ask(method: str, path: str, body: bytes = b"", host: str = "localhost:8080")
 def reply(method: str, path: str, body: bytes = b"", host: str = "localhost:8080") -> Response:
     response = ask(method, path, body, host)
     assert isinstance(response, Response)
-    return response
+    return replace(response, body="".join(response.body))
 
 
 def test_status_tells_everything() -> None:
@@ -132,7 +132,7 @@ def connections(query: str = "") -> Response:
     snapshot = replace(SNAPSHOT, connections=log, epoch=1_000_000.0)
     response = respond(Request("GET", "/v1/connections", "localhost", query=query), snapshot)
     assert isinstance(response, Response)
-    return response
+    return replace(response, body="".join(response.body))
 
 
 def test_connections_newest_first() -> None:
@@ -242,13 +242,13 @@ def test_another_name_is_refused(host: str) -> None:
 
 def test_what_became_of_a_proposal() -> None:
     assert outcome_response(Live(), SNAPSHOT).status == 200
-    assert json.loads(outcome_response(Live(), SNAPSHOT).body)["generation"] == 3
+    assert json.loads("".join(outcome_response(Live(), SNAPSHOT).body))["generation"] == 3
     refused = outcome_response(RefusedBySwitches({"s1": ("full",)}), SNAPSHOT)
-    assert (refused.status, json.loads(refused.body)["switches"]) == (409, {"s1": ["full"]})
+    assert (refused.status, json.loads("".join(refused.body))["switches"]) == (409, {"s1": ["full"]})
     late = outcome_response(TimedOut(("s1",)), SNAPSHOT)
-    assert (late.status, json.loads(late.body)["switches"]) == (504, ["s1"])
+    assert (late.status, json.loads("".join(late.body))["switches"]) == (504, ["s1"])
     lost = outcome_response(LostSwitches(("s1",)), SNAPSHOT)
-    assert (lost.status, json.loads(lost.body)["switches"]) == (504, ["s1"])
+    assert (lost.status, json.loads("".join(lost.body))["switches"]) == (504, ["s1"])
     assert outcome_response(Live(verified=False), SNAPSHOT).status == 202
     assert outcome_response(NoSwitch(), SNAPSHOT).status == outcome_response(Busy(), SNAPSHOT).status == 409
     assert outcome_response(NotComputed("out of memory"), SNAPSHOT).status == 503

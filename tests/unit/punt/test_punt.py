@@ -145,7 +145,7 @@ def agrees(config: Config, state: SwitchState, sends: tuple[Send, ...], outcome:
 
 def later_fragment(frame: bytes) -> bytes:
     """A fragment that follows the first one in a frame, and ends the packet."""
-    first = packets.fragment(frame)
+    first = packets.parse_fragment(frame)
     assert first is not None
     where = (first.identifier, first.size, False)
     family = first.source.version
@@ -162,10 +162,10 @@ def rewritten(config: Config, vip: Vip, packet: Packet, reason: str, sends: tupl
     if reason == "icmp_error" and ip.quoted is not None and ip.quoted[0] != ip.destination:
         return all(send.frame == frame for send in sends)
     if reason == "icmp_error":
-        quotes = [packets.quote(send.frame) for send in sends]
+        quotes = [packets.parse_quote(send.frame) for send in sends]
         return all(quote is not None and quote.source in own and quote.receiver == ip.destination for quote in quotes)
     if ip.protocol in (ICMP, ICMPV6):  # what `generate` puts into it depends on its addresses
-        pieces = [packets.fragment(send.frame) for send in sends]
+        pieces = [packets.parse_fragment(send.frame) for send in sends]
         return all(piece is not None and piece.destination in own for piece in pieces)
     possible = {
         framed(replace(packet, payload=replace(ip, destination=address)))
@@ -309,9 +309,9 @@ def _leaves(send: Send, switch: Switch, in_port: int, vip: Vip, ip: Ip, named: s
     out = send.actions[-1]
     port_is_right = out == Output(IN_PORT if in_port == switch.network else switch.network)
     if ip.fragment != "no":
-        fragment = packets.fragment(send.frame)
+        fragment = packets.parse_fragment(send.frame)
         return port_is_right and fragment is not None and fragment.source in vip.addresses
-    quote = packets.quote(send.frame)
+    quote = packets.parse_quote(send.frame)
     is_named = ip.quoted is not None and ip.quoted[1] in named  # as it was on the wire
     return port_is_right and quote is not None and (is_named or quote.destination in vip.addresses)
 

@@ -6,6 +6,7 @@ import json
 import struct
 from dataclasses import replace
 from ipaddress import IPv4Address, IPv6Address
+from random import Random
 
 import pytest
 
@@ -171,3 +172,35 @@ def test_what_is_handed_up_by_tables_of_before_is_survived() -> None:
             ):
                 punt.take(1, handed_up(config, reason, frame, 80, SLOTS - 1), 0.0)
     list(punt.expire(1e9))
+
+
+def test_what_is_reached_follows_the_switches_that_are_connected() -> None:
+    """Whatever the order in which they come and go, and configurations change: as if all of it were found anew."""
+    dice = Random(7)
+    texts = [TEXT, TEXT.replace("s2:3", "s1:4"), TEXT.replace("s1:3", "s2:5")]
+    texts = [text.replace("LEGACY", "balance").replace("POLICY", "balance").replace("OWNED", "") for text in texts]
+    configs = [load(text) for text in texts]
+    punt, there, config = Punt(), set[int](), configs[0]
+    punt.adopt(config)
+    for _ in range(300):
+        dpid = dice.choice((1, 2, 3))
+        if dice.random() < 0.1:
+            config = dice.choice(configs)
+            punt.adopt(config)
+        elif dice.random() < 0.5:
+            there.add(dpid)
+            punt.connected(dpid)
+        else:
+            there.discard(dpid)
+            punt.disconnected(dpid)
+        anew = Punt()
+        for each in there:
+            anew.connected(each)
+        anew.adopt(config)
+        assert reached(punt) == reached(anew)
+
+
+def reached(punt: Punt) -> dict[int, dict[str, int]]:
+    """By a VIP's number, each server's switch."""
+    found = punt._vips._server_switches.items()
+    return {number: {name: dpid for name, (dpid, _) in servers.items()} for number, servers in found}
