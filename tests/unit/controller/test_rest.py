@@ -6,6 +6,7 @@ import subprocess
 import sys
 
 PROGRAM = """
+import time
 import eventlet, eventlet.wsgi
 eventlet.wsgi.ALREADY_HANDLED = object()
 from portlb_app.controller.rest import _whole
@@ -16,11 +17,12 @@ eventlet.spawn(lambda: [turns.append(eventlet.sleep(0)) for _ in range(100)])
 
 def pieces():
     for number in range(3):
-        eventlet.sleep(2 * TURN_SECONDS)
         before = len(turns)
+        time.sleep(2 * TURN_SECONDS)
         yield str(number)
         assert len(turns) > before, "others have had their turn"
 
+eventlet.sleep(0)
 text = "a" * 1000
 print(_whole(pieces()), _whole(text) is text)
 """
