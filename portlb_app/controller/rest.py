@@ -86,7 +86,7 @@ class Rest:
             return messages.failure(503, f"{PROPOSALS} configurations wait already; nothing was changed")
         self._proposals += 1
         try:
-            return controller.replace(proposal)
+            return controller.proposals.replace(proposal)
         finally:
             self._proposals -= 1
 
