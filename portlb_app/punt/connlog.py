@@ -46,6 +46,9 @@ OPEN_SECONDS = 86400.0
 """How long a record waits for its end."""
 ENDED_SECONDS = 86400.0
 """How long a record with an end is kept."""
+REORDER_SECONDS = 2.0
+"""How much later than its end the SYN of a connection may arrive: switches send copies each on a connection of its own,
+so a SYN seen at the entrance may be overtaken by the end that another switch saw."""
 LINGER_SECONDS = 60.0
 """How long after both sides closed, or one reset, a further FIN or RST is still about that connection."""
 
@@ -176,10 +179,26 @@ class ConnectionLog:
         if known is not None and known.how is None:
             self._end(known, How.UNKNOWN, now)
         self._counts[Copy.OPENED] += 1
+        overtaken = self._overtaken(local, client, segment.dport, now)
+        if overtaken is not None:
+            overtaken.opened, overtaken.opened_on, overtaken.first_number = overtaken.closed, segment.dport, segment.seq
+            self._latest[client][segment.dport] = overtaken
+            self._partial.discard(overtaken)
+            self._put(self._ended, overtaken)
+            return
         server = _named(local, segment.destination) or _owner(local, segment.dport)
         record = Record(client, now, now, segment.dport, segment.seq, None, server, opened=now)
         self._latest.setdefault(client, {})[segment.dport] = record
         self._put(self._open, record)
+
+    def _overtaken(self, local: VipOnSwitch, client: Client, port: int, now: float) -> Record | None:
+        """The record of a connection on this port, or redirected from it, whose end arrived just before its SYN."""
+        for known in self._latest.get(client, {}).values():
+            if known.opened is None and known.last >= now - REORDER_SECONDS and known.how is not None:
+                goes_on = known.continued_on
+                if goes_on is not None and port in (goes_on, local.applications.get(goes_on)):
+                    return known
+        return None
 
     def _ending(self, local: VipOnSwitch, client: Client, port: int, now: float) -> Record:
         """The record that an end on this port is about: the one there, or the one that was redirected to it.

@@ -12,7 +12,16 @@ from hypothesis import strategies as st
 
 from portlb_app.pipeline import COPIED, Reason, cookie, vip_number
 from portlb_app.punt.backlog import BACKLOG, Backlog
-from portlb_app.punt.connlog import ENDED_SECONDS, LINGER_SECONDS, OPEN_SECONDS, Connection, ConnectionLog, Copy, How
+from portlb_app.punt.connlog import (
+    ENDED_SECONDS,
+    LINGER_SECONDS,
+    OPEN_SECONDS,
+    REORDER_SECONDS,
+    Connection,
+    ConnectionLog,
+    Copy,
+    How,
+)
 from portlb_app.punt.handlers import Punt, Punted
 from tests.support.copies import CLIENT, CONFIG, PLACES, VIPS, note, segment
 from tests.support.reference import ACK, FIN, REDIRECT, RST, SYN
@@ -132,6 +141,29 @@ def test_an_end_without_a_beginning_says_so() -> None:
     note(log, "web", 1, FIN | ACK, 8001, 4.0, by="a")
     assert only(log) == Connection("web", CLIENT, 40001, None, 8001, "a", None, 4.0, How.FIN)
     assert log.counts == {Copy.UNOPENED: 1, Copy.CLOSED: 1, Copy.CONFIRMED: 1}
+
+
+@pytest.mark.parametrize("by", ["", "b"])
+def test_an_end_may_overtake_its_beginning(by: str) -> None:
+    """Two switches see them, and each tells on a connection of its own: still one record, with a beginning."""
+    log = ConnectionLog()
+    note(log, "web", 1, FIN | ACK, 8002, 12.0, by=by)
+    note(log, "web", 1, SYN | REDIRECT, 443, 12.1)
+    note(log, "web", 1, SYN | REDIRECT, 443, 12.2)
+    assert only(log) == Connection("web", CLIENT, 40001, 443, 8002, "b", 12.0, 12.0, How.FIN)
+    note(log, "web", 1, FIN | ACK, 8002, 12.3, by="" if by else "b")
+    assert only(log) == Connection("web", CLIENT, 40001, 443, 8002, "b", 12.0, 12.3, How.FIN)
+    counts = {Copy.UNOPENED: 1, Copy.OPENED: 1, Copy.REPEATED: 1, Copy.CLOSED: 1, Copy.CONFIRMED: 1}
+    assert log.counts == counts
+
+
+@pytest.mark.parametrize(("port", "later"), [(443, REORDER_SECONDS + 0.1), (80, 0.1)])
+def test_a_connection_that_opens_after_an_end_is_another_one(port: int, later: float) -> None:
+    """It comes too late, or is to another application."""
+    log = ConnectionLog()
+    note(log, "web", 1, FIN | ACK, 8002, 12.0)
+    note(log, "web", 1, SYN | REDIRECT, port, 12.0 + later)
+    assert [(each.opened_on, each.continued_on) for each in log.latest(9)] == [(port, None), (None, 8002)]
 
 
 def test_a_clients_port_is_used_again() -> None:
