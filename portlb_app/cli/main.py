@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from portlb_app import __version__
+from portlb_app.cli import attach
 from portlb_app.controller import flags
 
 if TYPE_CHECKING:
@@ -104,6 +105,16 @@ def _parser() -> argparse.ArgumentParser:
     tables.add_argument("-o", "--output", type=Path, required=True, metavar="DIR", help="directory, made if absent")
     tables.set_defaults(run=_compile)
 
+    bridges = commands.add_parser(
+        "attach",
+        help="print the ovs-vsctl commands that attach every switch",
+        description="Print the ovs-vsctl commands that make a bridge for every switch of a configuration and attach it "
+        "to the controller. They may be run again.",
+    )
+    bridges.add_argument("config", type=Path, metavar="lb.yaml", help="the configuration (docs/config.md)")
+    attach.add_flags(bridges)
+    bridges.set_defaults(run=_attach)
+
     controller = commands.add_parser(
         "controller",
         help="run the OpenFlow controller and its REST interface",
@@ -186,6 +197,13 @@ def _compile(options: argparse.Namespace) -> int:
         (options.output / f"{name}.groups").write_text(groups_text(name, state), encoding="utf-8")
         (options.output / f"{name}.flows").write_text(flows_text(name, state), encoding="utf-8")
         print(f"{name}: {len(state.flows)} flows, {len(state.groups)} groups, {len(state.meters)} meters")
+    return 0
+
+
+def _attach(options: argparse.Namespace) -> int:
+    if options.ssl and not options.controller.startswith("ssl:"):
+        raise _WrongInput("portlb: --ssl needs a --controller that begins with ssl:")
+    print(*attach.lines(_load(options.config), options.controller, options.ssl), sep="\n")
     return 0
 
 
