@@ -76,13 +76,22 @@ def _run(words: list[str]) -> int:
     """Do what a command line says. What only one command needs is imported when it is asked for."""
     if words[:1] == ["agent"]:
         return _agent(words)
-    parser = _parser()
-    options = parser.parse_args(words)
+    options = _parser(agent=False)[0].parse_args(words)
     code: int = options.run(options)
     return code
 
 
-def _parser() -> argparse.ArgumentParser:
+def whole_parser() -> argparse.ArgumentParser:
+    """The parser with all of `portlb agent`, which takes a while to import; the man page and the completion are its."""
+    from portlb_app.agent import cli as agent_cli
+
+    parser, commands = _parser(agent=True)
+    agent_cli.register(commands)
+    return parser
+
+
+def _parser(agent: bool) -> tuple[argparse.ArgumentParser, argparse._SubParsersAction[argparse.ArgumentParser]]:
+    """The parser and its commands; those of `agent` are missing, and also its name if they will be added."""
     parser = argparse.ArgumentParser(prog="portlb", description="A stateless layer-4 load balancer for Open vSwitch.")
     parser.add_argument("--version", action="version", version=f"portlb {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
@@ -126,18 +135,16 @@ def _parser() -> argparse.ArgumentParser:
     flags.add(controller)
     controller.set_defaults(run=_controller)
 
-    commands.add_parser("agent", help="run or inspect a host agent")
-    return parser
+    if not agent:
+        commands.add_parser("agent", help="run or inspect a host agent")
+    return parser, commands
 
 
 def _agent(words: list[str]) -> int:
     """`portlb agent …`."""
-    from portlb_app.agent import cli as agent_cli
     from portlb_app.agent.errors import AgentError
 
-    parser = argparse.ArgumentParser(prog="portlb")
-    agent_cli.register(parser.add_subparsers(required=True, metavar="COMMAND"))
-    options = parser.parse_args(words)
+    options = whole_parser().parse_args(words)
     try:
         code: int = options.run(options)
     except AgentError as error:
