@@ -127,7 +127,7 @@ class View:
 
 def respond(request: Request, view: View) -> Response | Proposal:
     """The answer to a request, or what it proposes (whose answer `answer` makes, later)."""
-    if not _is_this_machine(request.host):
+    if not is_this_machine(request.host):
         return failure(403, f"the Host header {request.host!r} does not name this machine")
     methods = _METHODS.get(request.path)
     if methods is None:
@@ -205,7 +205,7 @@ def _outdated(view: View) -> Response:
     return Response(412, _json({"error": text, "etag": etag(view.text)}), headers=_tagged(view))
 
 
-def _is_this_machine(host: str) -> bool:
+def is_this_machine(host: str) -> bool:
     """Whether a Host header names loopback: a page's name may lead here, an address of loopback is nobody's name."""
     name, colon, port = host.rpartition(":")
     name = (name if colon and port.isascii() and port.isdigit() else host).lower()

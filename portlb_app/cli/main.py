@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from portlb_app import __version__
+from portlb_app.cli import attach
 from portlb_app.controller import flags
 
 if TYPE_CHECKING:
@@ -75,13 +76,22 @@ def _run(words: list[str]) -> int:
     """Do what a command line says. What only one command needs is imported when it is asked for."""
     if words[:1] == ["agent"]:
         return _agent(words)
-    parser = _parser()
-    options = parser.parse_args(words)
+    options = _parser(agent=False)[0].parse_args(words)
     code: int = options.run(options)
     return code
 
 
-def _parser() -> argparse.ArgumentParser:
+def whole_parser() -> argparse.ArgumentParser:
+    """The parser with all of `portlb agent`, which takes a while to import; the man page and the completion are its."""
+    from portlb_app.agent import cli as agent_cli
+
+    parser, commands = _parser(agent=True)
+    agent_cli.register(commands)
+    return parser
+
+
+def _parser(agent: bool) -> tuple[argparse.ArgumentParser, argparse._SubParsersAction[argparse.ArgumentParser]]:
+    """The parser and its commands; those of `agent` are missing, and also its name if they will be added."""
     parser = argparse.ArgumentParser(prog="portlb", description="A stateless layer-4 load balancer for Open vSwitch.")
     parser.add_argument("--version", action="version", version=f"portlb {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
@@ -104,6 +114,16 @@ def _parser() -> argparse.ArgumentParser:
     tables.add_argument("-o", "--output", type=Path, required=True, metavar="DIR", help="directory, made if absent")
     tables.set_defaults(run=_compile)
 
+    bridges = commands.add_parser(
+        "attach",
+        help="print the ovs-vsctl commands that attach every switch",
+        description="Print the ovs-vsctl commands that make a bridge for every switch of a configuration and attach it "
+        "to the controller. They may be run again.",
+    )
+    bridges.add_argument("config", type=Path, metavar="lb.yaml", help="the configuration (docs/config.md)")
+    attach.add_flags(bridges)
+    bridges.set_defaults(run=_attach)
+
     controller = commands.add_parser(
         "controller",
         help="run the OpenFlow controller and its REST interface",
@@ -115,18 +135,16 @@ def _parser() -> argparse.ArgumentParser:
     flags.add(controller)
     controller.set_defaults(run=_controller)
 
-    commands.add_parser("agent", help="run or inspect a host agent")
-    return parser
+    if not agent:
+        commands.add_parser("agent", help="run or inspect a host agent")
+    return parser, commands
 
 
 def _agent(words: list[str]) -> int:
     """`portlb agent …`."""
-    from portlb_app.agent import cli as agent_cli
     from portlb_app.agent.errors import AgentError
 
-    parser = argparse.ArgumentParser(prog="portlb")
-    agent_cli.register(parser.add_subparsers(required=True, metavar="COMMAND"))
-    options = parser.parse_args(words)
+    options = whole_parser().parse_args(words)
     try:
         code: int = options.run(options)
     except AgentError as error:
@@ -186,6 +204,13 @@ def _compile(options: argparse.Namespace) -> int:
         (options.output / f"{name}.groups").write_text(groups_text(name, state), encoding="utf-8")
         (options.output / f"{name}.flows").write_text(flows_text(name, state), encoding="utf-8")
         print(f"{name}: {len(state.flows)} flows, {len(state.groups)} groups, {len(state.meters)} meters")
+    return 0
+
+
+def _attach(options: argparse.Namespace) -> int:
+    if options.ssl and not options.controller.startswith("ssl:"):
+        raise _WrongInput("portlb: --ssl needs a --controller that begins with ssl:")
+    print(*attach.lines(_load(options.config), options.controller, options.ssl), sep="\n")
     return 0
 
 

@@ -11,6 +11,7 @@ import ipaddress
 
 OPENFLOW_PORT = 6653
 REST_PORT = 8080
+APPS_PORT = 8081
 RESYNC = 30.0
 RESYNC_SECONDS = (0.1, 86400.0)
 """The pause between two looks at what a switch holds, in seconds: the default, and the shortest and longest."""
@@ -42,7 +43,7 @@ def add(parser: argparse.ArgumentParser) -> None:
         "--resync-interval", type=_resync, default=RESYNC, metavar="SECONDS",
         help="pause between two looks at what a switch holds (default %(default)g)",
     )  # fmt: skip
-    others = parser.add_argument_group("the REST interface, and the log")
+    others = parser.add_argument_group("the REST interface, applications, and the log")
     others.add_argument(
         "--wsapi-host", type=_host, default="127.0.0.1", metavar="ADDRESS",
         help="address of the REST interface, one of loopback (default %(default)s)",
@@ -50,6 +51,14 @@ def add(parser: argparse.ArgumentParser) -> None:
     others.add_argument(
         "--wsapi-port", type=_port, default=REST_PORT, metavar="PORT",
         help="port of the REST interface (default %(default)s)",
+    )  # fmt: skip
+    others.add_argument(
+        "--app", action="append", default=[], metavar="MODULE",
+        help="load an application of Ryu's beside portlb, such as ryu.app.ofctl_rest; may be repeated",
+    )  # fmt: skip
+    others.add_argument(
+        "--app-port", type=_port, default=APPS_PORT, metavar="PORT",
+        help="port of the REST interface of those applications, at --wsapi-host (default %(default)s)",
     )  # fmt: skip
     others.add_argument("--verbose", action="store_true", help="log what is of use to find a mistake")
     others.add_argument("--log-file", metavar="FILE", help="where to log, instead of standard error")
