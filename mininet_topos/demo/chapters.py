@@ -14,6 +14,8 @@ from portlb_app.config import Legacy, Vip
 from portlb_app.net.packets import CONFIRM, REDIRECT, Segment
 
 CONNECTIONS = 2000
+FLAGS = (("SYN", 0x002), ("ACK", 0x010), ("FIN", 0x001), ("RST", 0x004), ("REDIRECT", REDIRECT), ("CONFIRM", CONFIRM))
+"""The header bits that a reader of the protocol looks for."""
 
 
 def tables(stage: Stage) -> None:
@@ -73,7 +75,8 @@ def _show(story: Story, segments: list[Segment], vip: Vip) -> None:
         ports = f"client:{client} {arrow} vip:{port}"
         option = f" OPT={segment.announced}" if segment.announced else ""
         data = f" {segment.size} bytes" if segment.size else ""
-        story.say(f"  {ports:<28} {segment.flag_names}{option}{data}")
+        flags = " ".join(name for name, bit in FLAGS if segment.flags & bit)
+        story.say(f"  {ports:<28} {flags}{option}{data}")
     if len(segments) > 6:
         story.say(f"  … and {len(segments) - 6} more")
 
@@ -209,7 +212,7 @@ def stateless(stage: Stage) -> None:
         story.say(f"  {name:<30}{before[name]:>8}{after[name]:>8}")
     for name in ("OpenFlow flows", "OpenFlow groups", "conntrack entries"):
         story.claim(before[name] == after[name], f"as many {name} as before")
-    # Per row of the pool at most one flow up and down, and what ARP and the handshake's flags add.
+    # Per slot of the pool at most one flow up and down, and what ARP and the handshake's flags add.
     bound = 1000 * len(stage.switches)
     story.claim(after["datapath flows"] < bound, f"fewer than {bound} datapath flows: not one per connection")
 

@@ -3,3 +3,7 @@
 
 class AgentError(Exception):
     """An agent cannot do what was asked; the message says what to do about it."""
+
+
+class Unreachable(AgentError):
+    """The controller does not answer: asking again may help."""

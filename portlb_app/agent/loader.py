@@ -99,11 +99,11 @@ class Programs:
         with contextlib.closing(Map.copy_of(self._object.map_fd("counters"))) as array:
             return counters.read(array)
 
-    def sweep(self, seconds_ahead: float = 0) -> int:
-        """Remove what has aged; as it will have `seconds_ahead` of now. Return how many connections are open."""
-        now = time.monotonic_ns() + int(seconds_ahead * 1e9) >> _TICK_SHIFT
+    def sweep(self, now: int) -> int:
+        """Remove what has aged as of `now`, monotonic ns. Return how many connections are open."""
+        tick = now >> _TICK_SHIFT
         self._turn += 1
-        context = struct.pack("=48xII", now & 0xFFFFFFFF, self._turn)
+        context = struct.pack("=48xII", tick & 0xFFFFFFFF, self._turn)
         return libbpf.run(self._object.program_fd(f"{self.role}_sweep"), bytes(64), context).verdict
 
     def silent_paths(self) -> list[SilentPath]:

@@ -13,11 +13,10 @@ import time
 from collections.abc import Callable, Mapping
 
 from portlb_app.agent import notify, report
-from portlb_app.agent.errors import AgentError
+from portlb_app.agent.errors import AgentError, Unreachable
 from portlb_app.agent.loader import CONNECTIONS, Agent, Presence, check, words
 from portlb_app.agent.loop import Loop
 from portlb_app.agent.mapping import Address, unpacked_vips
-from portlb_app.agent.source import Unreachable
 from portlb_app.agent.troubles import Troubles
 
 SWEEP_EVERY = 10.0  # seconds
@@ -294,7 +293,7 @@ class _Unit:
 
         def age() -> None:
             nonlocal refused
-            used, total = agent.programs.sweep(), agent.programs.counters()["map_full"]
+            used, total = agent.programs.sweep(time.monotonic_ns()), agent.programs.counters()["map_full"]
             crowded = report.crowded(report.Entries(used, self._connections), total - refused)
             refused = total
             self._troubles.note("connections", crowded)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, ClassVar, Protocol
 from urllib.parse import SplitResult, urlsplit
 
 from portlb_app.agent import trust
-from portlb_app.agent.errors import AgentError
+from portlb_app.agent.errors import AgentError, Unreachable
 from portlb_app.agent.mapping import ServerMapping, mapping_of
 
 if TYPE_CHECKING:
@@ -30,10 +30,6 @@ _ADDRESSES = "say unix:///PATH, https://HOST:PORT, or http://HOST:PORT"
 
 class WrongConfiguration(AgentError):
     """The configuration has mistakes, or does not name the server: asking again helps only once it is corrected."""
-
-
-class Unreachable(AgentError):
-    """The controller did not answer: asking again may help."""
 
 
 class Source(Protocol):

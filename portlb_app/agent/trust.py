@@ -13,7 +13,7 @@ import struct
 from ipaddress import ip_address
 from pathlib import Path
 
-from portlb_app.agent.errors import AgentError
+from portlb_app.agent.errors import AgentError, Unreachable
 from portlb_app.agent.kernel import sock_diag
 
 _UNPRIVILEGED = Path("/proc/sys/net/ipv4/ip_unprivileged_port_start")
@@ -28,7 +28,8 @@ def check_loopback(address: str, port: int, url: str) -> None:
     """Check the far end of a connection to a controller that speaks plain http; Untrusted unless it may answer.
 
     It may on loopback, on a port that only root may open, or if root or the agent's user listens there. (A connection
-    does not tell: of one that its program has closed the kernel knows no user.)
+    does not tell: of one that its program has closed the kernel knows no user.) Unreachable if nobody listens there any
+    more, as while the controller starts again, or if the kernel takes too long to tell.
     """
     host = ip_address(address.partition("%")[0])
     host = getattr(host, "ipv4_mapped", None) or host
@@ -42,9 +43,10 @@ def check_loopback(address: str, port: int, url: str) -> None:
     try:
         listens = sock_diag.listener(host, port)
     except OSError as error:
-        raise Untrusted(f"{url}: the kernel does not tell who listens there: {error}") from error
+        kind = Unreachable if isinstance(error, TimeoutError) else Untrusted
+        raise kind(f"{url}: the kernel does not tell who listens there: {error}") from error
     if listens is None:
-        raise Untrusted(f"{url}: what answered does not listen there any more")
+        raise Unreachable(f"{url}: what answered does not listen there any more")
     if listens.user not in _trusted_users():
         raise Untrusted(f"{url}: a program of user {listens.user} listens there, which is neither root nor the agent's")
 

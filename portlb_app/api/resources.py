@@ -24,7 +24,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from ipaddress import ip_address
 from typing import Any
@@ -37,6 +37,7 @@ from portlb_app.punt.connlog import Connection, ConnectionLog, Copy
 from portlb_app.punt.handlers import Counts, Fate
 from portlb_app.reconcile.events import (
     Ended,
+    LinkStatus,
     Live,
     LostSwitches,
     Mistaken,
@@ -94,10 +95,10 @@ class Proposal:
 
 @dataclass(frozen=True)
 class Response:
-    """One response."""
+    """One response. A long body is made piece by piece: who reads it may do something else in between."""
 
     status: int
-    body: str
+    body: str | Iterator[str]
     content_type: str = "application/json"
     headers: Mapping[str, str] = field(default_factory=dict)
 
@@ -114,7 +115,8 @@ class RefusedConnections:
 class View:
     """What there is to tell: the reconciler's status, the live text, what was refused and what was handed up.
 
-    `epoch` is the Unix time (seconds) at which the clock of the connections' times was 0.
+    `epoch` is the Unix time (seconds) at which the clock of the connections' times was 0. `unsent`: packets that a
+    switch was to send and was not told.
     """
 
     status: Status
@@ -123,6 +125,7 @@ class View:
     punted: Counts = field(default_factory=dict)
     connections: ConnectionLog = field(default_factory=ConnectionLog)
     epoch: float = 0.0
+    unsent: int = 0
 
 
 def respond(request: Request, view: View) -> Response | Proposal:
@@ -137,7 +140,7 @@ def respond(request: Request, view: View) -> Response | Proposal:
         text = _json({"error": f"{request.path} knows {allowed}, not {request.method}"})
         return Response(405, text, headers={"Allow": allowed})
     if request.path == "/v1/status":
-        return Response(200, _json(_status(view)))
+        return Response(200, _pieces(_status(view)))
     if request.path == "/v1/connections":
         return _connections(request.query, view)
     precondition = Precondition(request.if_match, request.if_none_match)
@@ -160,7 +163,7 @@ def answer(outcome: Outcome, view: View) -> Response:
     stays = "the last good configuration stays live"
     match outcome:
         case Live(verified):
-            return Response(200 if verified else 202, _json(_status(view)), headers=_tagged(view))
+            return Response(200 if verified else 202, _pieces(_status(view)), headers=_tagged(view))
         case Outdated():
             return _outdated(view)
         case Mistaken(mistakes):
@@ -187,7 +190,7 @@ def answer(outcome: Outcome, view: View) -> Response:
 
 def sentence(outcome: Outcome, view: View) -> str:
     """What `answer` says about a configuration that did not become live, as one line of a log."""
-    said = json.loads(answer(outcome, view).body)
+    said = json.loads("".join(answer(outcome, view).body))
     return f"{said['error']}; {json.dumps(said['switches'])}" if "switches" in said else str(said["error"])
 
 
@@ -286,17 +289,15 @@ def _status(view: View) -> dict[str, Any]:
         "etag": etag(view.text),
         "configuration": "verified" if view.status.verified else "unverified",
         "problem": view.status.problem or None,
-        "switches": [_switch(switch) for switch in view.status.switches],
-        "links": [
-            {"ends": [str(end) for end in each.link], "up": each.up, "hold_seconds": round(each.hold, 1)}
-            for each in view.status.links
-        ],
+        "switches": map(_switch, view.status.switches),
+        "links": map(_link, view.status.links),
         "unknown_switches": [f"{dpid:#x}" for dpid in view.status.unknown],
         "refused_connections": {
             "count": view.refused.count,
             "last": [{"address": address, "reason": reason} for address, reason in view.refused.last],
         },
         "punted": _punted(view.punted),
+        "unsent": view.unsent,
         "connections": {
             "open": view.connections.open,
             "ended": view.connections.ended,
@@ -309,6 +310,10 @@ def _status(view: View) -> dict[str, Any]:
 def _punted(counts: Counts) -> dict[str, dict[str, int]]:
     """Packets that switches handed up, by reason and fate; every pair is there, 0 or not."""
     return {reason.name.lower(): {fate.value: counts.get((reason, fate), 0) for fate in Fate} for reason in PUNTED}
+
+
+def _link(each: LinkStatus) -> dict[str, Any]:
+    return {"ends": [str(end) for end in each.link], "up": each.up, "hold_seconds": round(each.hold, 1)}
 
 
 def _switch(switch: SwitchStatus) -> dict[str, Any]:
@@ -344,10 +349,26 @@ def _json(value: Mapping[str, Any]) -> str:
 
     Python's `indent` would take five times as long, which others feel in the status of 100 switches.
     """
-    return "{\n" + ",\n".join(f"  {json.dumps(key)}: {_member(each)}" for key, each in value.items()) + "\n}\n"
+    return "".join(_pieces(value))
 
 
-def _member(value: Any) -> str:
-    if not isinstance(value, list) or not any(isinstance(each, dict) for each in value):
-        return json.dumps(value)
-    return "[\n" + ",\n".join(f"    {json.dumps(each)}" for each in value) + "\n  ]"
+def _pieces(value: Mapping[str, Any]) -> Iterator[str]:
+    """The same in pieces, of which none takes long; members that are iterators are lists of objects, made meanwhile."""
+    between = "{\n"
+    for key, each in value.items():
+        yield f"{between}  {json.dumps(key)}: "
+        yield from _member(each)
+        between = ",\n"
+    yield "\n}\n"
+
+
+def _member(value: Any) -> Iterator[str]:
+    is_of_objects = isinstance(value, list) and any(isinstance(each, dict) for each in value)
+    if not is_of_objects and not isinstance(value, Iterator):
+        yield json.dumps(value)
+        return
+    between = "[\n"
+    for each in value:
+        yield f"{between}    {json.dumps(each)}"
+        between = ",\n"
+    yield "[]" if between == "[\n" else "\n  ]"

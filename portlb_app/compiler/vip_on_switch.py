@@ -10,8 +10,14 @@ from portlb_app.compiler.memo import Memo
 from portlb_app.compiler.numbering import ct_marks
 from portlb_app.config import Address, Forwarding, Legacy, RedirectPort, Rewrite, Server, Vip
 from portlb_app.openflow import Meter
-from portlb_app.pipeline import OF_ALL_VIPS, REACHABILITY, Reason, Side
-from portlb_app.selection import rows_among
+from portlb_app.pipeline import (
+    OF_ALL_VIPS,
+    REACHABILITY,
+    Reason,
+    Side,
+    from_side,
+)
+from portlb_app.selection import slots_among
 
 
 @dataclass(frozen=True)
@@ -101,10 +107,10 @@ class VipOnSwitch:
         """Those of some servers of the VIP that these packets can reach."""
         return tuple(name for name in servers if name in self.port_of)
 
-    def rows(self, servers: tuple[str, ...]) -> tuple[str, ...]:
-        """The rows of some servers of the VIP, shared among those that can be reached; empty if none can."""
+    def slots(self, servers: tuple[str, ...]) -> tuple[str, ...]:
+        """The slots of some servers of the VIP, shared among those that can be reached; empty if none can."""
         weights = tuple(self.by_name[name].weight for name in servers)
-        return rows_among(servers, weights, frozenset(self.reachable(servers)))
+        return slots_among(servers, weights, frozenset(self.reachable(servers)))
 
     # ---- packets ----
 
@@ -127,9 +133,9 @@ class VipOnSwitch:
     def from_clients(self) -> Iterator[Mapping[str, int]]:
         """The matches of packets on their way to servers: from the network side, and from links."""
         if self.is_entrance:
-            yield {"reg0": Side.NETWORK}
+            yield from_side(Side.NETWORK)
         if self.ingress_ports - {self.network}:
-            yield {"reg0": Side.LINK, **self.ingress_match}
+            yield {**from_side(Side.LINK), **self.ingress_match}
 
     def meter(self, reason: Reason, port: int = 0) -> int:
         """The number of the meter for what is handed up of this VIP (and port) for a reason.

@@ -6,7 +6,7 @@ path. ``docs/config.md`` is the reference for users.
 - `values`: what the rest of portlb sees.
 - `text`: bounded YAML (or JSON) to plain data.
 - `entries`: the shape of one entry of the file (types, ranges, keys).
-- `file`: all entries of a file; `checks`: the entries against each other; `wiring`: switches and links.
+- `file`: all entries of a file; `checks`: the entries against each other; `topology_checks`: switches and links.
 - `notices`: what is allowed, but may not be wanted.
 - `loading`: from the text to the values.
 """
@@ -24,7 +24,7 @@ from portlb_app.config.values import (
     IcmpRule,
     Legacy,
     Link,
-    Quality,
+    Qos,
     RedirectPort,
     Rewrite,
     Server,
@@ -52,7 +52,7 @@ __all__ = [
     "Link",
     "Notice",
     "Problem",
-    "Quality",
+    "Qos",
     "RedirectPort",
     "Rewrite",
     "Server",

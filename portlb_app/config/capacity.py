@@ -70,7 +70,7 @@ def usage(config: Config) -> dict[str, tuple[int, int]]:
 
 
 def _views(config: Config) -> dict[str, int]:
-    """From how many sides each switch may see different servers, at most (`topology.View`).
+    """How many reachabilities (`topology.Reachability`) each switch has, at most.
 
     With several network sides packets take one spanning tree, and come from as many sides as there are network sides
     beyond; with one they come from neighbours that are nearer to it.
@@ -127,8 +127,8 @@ def _groups(vip: Vip, views: int) -> Iterator[int]:
 
 def _meters(config: Config) -> Iterator[Problem]:
     redirects = [pool for vip in config.vips for pool in vip.redirect_ports]
-    rates = sum(pool.quality.rate is not None for pool in redirects)
-    rates += sum(owned.quality.rate is not None for server in config.servers for owned in server.service_ports)
+    rates = sum(pool.qos.rate is not None for pool in redirects)
+    rates += sum(owned.qos.rate is not None for server in config.servers for owned in server.service_ports)
     signals = sum(pool.signal is Signal.OPTION for pool in redirects)
     for count, what in ((rates, "services have a rate"), (signals, "redirect ports have signal: option")):
         if count > METERS_OF_A_KIND:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 
-from portlb_app.config import icmp, naming, wiring
+from portlb_app.config import icmp, naming, topology_checks
 from portlb_app.config.entries import ServerEntry
 from portlb_app.config.file import File
 from portlb_app.config.values import (
@@ -24,13 +24,13 @@ from portlb_app.config.values import (
     UnknownFragments,
 )
 from portlb_app.net.packets import Address
-from portlb_app.pipeline import ROWS
+from portlb_app.pipeline import SLOTS
 
 
 def check(file: File) -> None:
     """Add to the problems of a file what is wrong between its entries."""
     file.faulty.update(problem.path for problem in file.problems.kept)
-    wiring.check(file)
+    topology_checks.check(file)
     _check_servers(file)
     _check_service_ports(file)
     _check_vips(file)
@@ -143,8 +143,8 @@ def _check_icmp(file: File, name: str, servers: int) -> None:
     if entry.other is IcmpPolicy.ANSWER:
         file.wrong(f"{path}.other", "the switch answers pings only: use echo")
     for key, target in icmp.targets(entry):
-        if target is IcmpPolicy.BALANCE and servers > ROWS:
-            file.wrong(f"{path}.{key}", f"balances over {ROWS} servers at most, and {name} has {servers}")
+        if target is IcmpPolicy.BALANCE and servers > SLOTS:
+            file.wrong(f"{path}.{key}", f"balances over {SLOTS} servers at most, and {name} has {servers}")
         if target is IcmpPolicy.DEFAULT and file.vips[name].default_server is None:
             file.wrong(f"{path}.{key}", "there is no default_server")
         elif not isinstance(target, IcmpPolicy):

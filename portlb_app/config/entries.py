@@ -138,7 +138,7 @@ class Entry(BaseModel):
         return data
 
 
-class QualityEntry(Entry):
+class QosEntry(Entry):
     """``….quality`` of a service port or a redirect port."""
 
     dscp: Annotated[Number, Field(ge=0, le=63)] | None = None
@@ -161,7 +161,7 @@ class RedirectPortEntry(Entry):
     legacy: Legacy | None = None
     signal: Signal | None = None
     pin: PinEntry | None = None
-    quality: QualityEntry | None = None
+    quality: QosEntry | None = None
 
 
 class IcmpEntry(Entry):
@@ -199,7 +199,7 @@ class ServicePortEntry(Entry):
     required = ("port",)
     port: Port | None = None
     application: Port | None = None
-    quality: QualityEntry | None = None
+    quality: QosEntry | None = None
 
 
 class ServerEntry(Entry):

@@ -6,7 +6,7 @@ from typing import Any
 
 from portlb_app.config import capacity, icmp, notices
 from portlb_app.config.checks import check, legacy
-from portlb_app.config.entries import QualityEntry
+from portlb_app.config.entries import QosEntry
 from portlb_app.config.file import File, read_file
 from portlb_app.config.problems import refusal
 from portlb_app.config.text import one_line_hint, parse
@@ -17,7 +17,7 @@ from portlb_app.config.values import (
     Fragments,
     IcmpErrors,
     IcmpPolicy,
-    Quality,
+    Qos,
     RedirectPort,
     Rewrite,
     Server,
@@ -59,11 +59,11 @@ def _need(value: Any) -> Any:
     return value
 
 
-_PLAIN = Quality()
+_PLAIN = Qos()
 
 
-def _quality(entry: QualityEntry | None) -> Quality:
-    return _PLAIN if entry is None else Quality(entry.dscp, entry.queue, entry.rate)
+def _qos(entry: QosEntry | None) -> Qos:
+    return _PLAIN if entry is None else Qos(entry.dscp, entry.queue, entry.rate)
 
 
 def _nothing_wrong(path: str, message: str) -> None:
@@ -77,7 +77,7 @@ def _vip(file: File, name: str) -> Vip:
     for port, pool in sorted(file.redirect_ports[name].items()):
         servers = tuple(sorted(_need(pool.servers)))
         policy = legacy(file, name, port)
-        pools.append(RedirectPort(port, servers, policy, pool.signal or Signal.FLAG, _quality(pool.quality)))
+        pools.append(RedirectPort(port, servers, policy, pool.signal or Signal.FLAG, _qos(pool.quality)))
     rewrite = entry.rewrite or Rewrite.NOTHING
     errors = IcmpErrors.OWNER if rewrite is Rewrite.ADDRESS else IcmpErrors.REPLICATE
     otherwise = "drop" if entry.default_server is None else "default"
@@ -104,7 +104,7 @@ def _vip(file: File, name: str) -> Vip:
 def _server(file: File, name: str) -> Server:
     entry = file.servers[name]
     service_ports = tuple(
-        ServicePort(_need(item.port), _need(item.application or item.port), _quality(item.quality))
+        ServicePort(_need(item.port), _need(item.application or item.port), _qos(item.quality))
         for item in file.service_ports[name].values()
     )
     return Server(

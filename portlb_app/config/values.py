@@ -25,9 +25,9 @@ class Legacy(str, enum.Enum):
     DEFAULT = "default"
     """The default server gets it (E4)."""
     BALANCE = "balance"
-    """The pool's rows decide, without memory: a connection breaks if its row moves (beyond the source)."""
+    """The pool's slots decide, without memory: a connection breaks if its slot moves (beyond the source)."""
     PIN = "pin"
-    """The pool's rows decide once, and the switch remembers, within limits (beyond the source)."""
+    """The pool's slots decide once, and the switch remembers, within limits (beyond the source)."""
     DROP = "drop"
     """Nobody gets it (E4)."""
 
@@ -157,7 +157,7 @@ class Link(NamedTuple):
 
 
 @dataclass(frozen=True, order=True)
-class Quality:
+class Qos:
     """What a service's packets get on their way (row Q1); None: nothing.
 
     `dscp`: their code point (RFC 2474), both ways; `queue`: the queue of the port they leave by, both ways; `rate`:
@@ -175,7 +175,7 @@ class ServicePort:
 
     port: int
     application: int
-    quality: Quality = Quality()
+    qos: Qos = Qos()
 
 
 @dataclass(frozen=True, order=True)
@@ -186,7 +186,7 @@ class RedirectPort:
     servers: tuple[str, ...]
     legacy: Legacy
     signal: Signal = Signal.FLAG
-    quality: Quality = Quality()
+    qos: Qos = Qos()
 
 
 @dataclass(frozen=True)

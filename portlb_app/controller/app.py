@@ -172,6 +172,8 @@ class Controller(app_manager.RyuApp):  # type: ignore[misc]
     def _pass_on(self, send: Send) -> None:
         if desk := self._desks.get(send.dpid):
             desk.send(send)
+        else:
+            self._punt.unsent += 1
 
     def _punted(self, datapath: SwitchChannel, message: bytes) -> None:
         desk = self._desks.get(datapath.id)
@@ -249,7 +251,8 @@ class Controller(app_manager.RyuApp):  # type: ignore[misc]
         """What there is to tell at this moment."""
         status = self._reconciler.status(time.monotonic())
         punt, epoch = self._punt, time.time() - time.monotonic()
-        return resources.View(status, self._reconciler.text, self._door.refused, punt.counts, punt.connections, epoch)
+        counts = punt.counts, punt.connections, epoch, punt.unsent
+        return resources.View(status, self._reconciler.text, self._door.refused, *counts)
 
     def replace(self, proposal: resources.Proposal) -> resources.Response:
         """Make a configuration live and save it."""
@@ -306,7 +309,7 @@ class Controller(app_manager.RyuApp):  # type: ignore[misc]
             elif isinstance(outcome, NotComputed):
                 self._not_reloaded(outcome.reason)
             elif isinstance(outcome, Ended):
-                return
+                pass  # the controller ends, and this with it
             elif isinstance(outcome, Live):
                 _LOG.info("%s is read again and is live", self._file.path)
             else:

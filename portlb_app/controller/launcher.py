@@ -199,11 +199,13 @@ def _serve(file: ConfigFile, text: str, options: argparse.Namespace, received: s
             controller.reload()
         failed = supervision.failures() or tuple("a thread of Ryu's" for thread in threads if thread.dead)
         if failed:
+            supervision.end()
             return _fail(_FAILED, f"{', '.join(failed)} ended; the log says why")
     controller.end()
     deadline = time.monotonic() + END_SECONDS
     while rest.is_waited_for and time.monotonic() < deadline:
         hub.sleep(0.01)
+    supervision.end()
     _LOG.info("ended by a signal; the switches go on as they are")
     return 0
 

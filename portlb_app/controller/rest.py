@@ -7,14 +7,19 @@ used: it answers a path that is not UTF-8 with a trace, and a body without a len
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
+
+import eventlet
 
 from portlb_app.api import resources
 from portlb_app.api.request_head import BadRequest
 from portlb_app.controller.app import Controller
 from portlb_app.controller.http_clients import Listener
 from portlb_app.controller.http_server import phrase, serve
+from portlb_app.runtime.turn import Turn
 
 PROPOSALS = 8
 """Configurations proposed at a time; each holds a connection until it is known what became of it."""
@@ -46,7 +51,7 @@ class Rest:
 
         def application(environ: dict[str, Any], start_response: Callable[..., object]) -> list[bytes]:
             response = self._answer(controller, environ)
-            body = self._encode(response.body)
+            body = self._encode("".join(response.body))  # it is one piece by now
             headers = resources.headers(response)
             if response.status != 304:
                 headers["Content-Length"] = str(len(body))
@@ -68,7 +73,9 @@ class Rest:
             if isinstance(request, resources.Response):
                 return request
             response = resources.respond(request, controller.view)
-            return response if isinstance(response, resources.Response) else self._replace(controller, response)
+            if isinstance(response, resources.Proposal):
+                response = self._replace(controller, response)
+            return replace(response, body=_whole(response.body))
         except Exception:
             _LOG.exception("a request failed")
             return resources.failure(500, "an error of portlb itself; its log says more")
@@ -81,6 +88,21 @@ class Rest:
             return controller.replace(proposal)
         finally:
             self._proposals -= 1
+
+
+def _whole(body: str | Iterator[str]) -> str:
+    """A body; others have their turns while it is made."""
+    if isinstance(body, str):
+        return body
+    turn, parts, began = Turn(), [], time.monotonic()
+    for piece in body:
+        parts.append(piece)
+        now = time.monotonic()
+        if turn.worked(now - began):
+            eventlet.sleep(turn.pause())
+            now = time.monotonic()
+        began = now
+    return "".join(parts)
 
 
 def _request(environ: dict[str, Any]) -> resources.Request | resources.Response:

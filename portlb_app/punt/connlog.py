@@ -143,7 +143,7 @@ class ConnectionLog:
 
     def take(self, local: VipOnSwitch, reason: Reason, in_port: int, frame: bytes, now: float) -> None:
         """Take a copy of what came in on a port of a switch; `local` is the VIP there."""
-        segment = packets.tcp(frame)
+        segment = packets.parse_tcp(frame)
         if segment is None:
             self._counts[Copy.MALFORMED] += 1
             return

@@ -20,7 +20,7 @@ reason          what it is                     who gets it
 
 Every packet but those copies has exactly one `Fate`, and is counted under it; a fragment that waits for its first is
 counted when it waits no more. Nothing is remembered but fragments (`fragments`) and the log: a SYN comes up with the
-row that the switch's hash has chosen, so a repeated one finds the same server (docs/decisions/0012).
+slot that the switch's hash has chosen, so a repeated one finds the same server (docs/decisions/0012).
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from dataclasses import dataclass, replace
 from portlb_app.compiler.delivery import address_in, deliver, egress_actions, output, source_address, without
 from portlb_app.compiler.tables.fragment import ping_target
 from portlb_app.compiler.tables.legacy import to_plain
-from portlb_app.compiler.tables.redirect import to_pool, to_row
+from portlb_app.compiler.tables.redirect import to_pool, to_slot
 from portlb_app.compiler.vip_on_switch import VipOnSwitch
 from portlb_app.compiler.vips_by_switch import VipsBySwitch
 from portlb_app.config import (
@@ -53,7 +53,7 @@ from portlb_app.config import (
 from portlb_app.net import packets
 from portlb_app.openflow import CONTROLLER, Action, Output
 from portlb_app.openflow.limits import LARGEST_FRAME, OUTPUTS
-from portlb_app.pipeline import ACK, COPIED, HANDED_UP, SYN, Family, Reason, family, told_by
+from portlb_app.pipeline import ACK, COPIED, HANDED_UP, SYN, Family, Reason, family, parse_cookie
 from portlb_app.punt import announce
 from portlb_app.punt.connlog import ConnectionLog, Copy
 from portlb_app.punt.fragments import NoRoom, Tracker
@@ -75,7 +75,7 @@ class Fate(str, enum.Enum):
     NO_ROOM = "no_room"
     """A fragment, and too many wait for their first already: nobody got it."""
     QUEUE = "queue"
-    """More came than the controller can judge: nobody got it."""
+    """More came than the controller can judge, or its switch was gone before its turn came: nobody got it."""
     UNSENDABLE = "unsendable"
     """It is too long for a message that says whom it goes to: nobody got it."""
     ABSENT = "absent"
@@ -86,13 +86,13 @@ class Fate(str, enum.Enum):
 class Punted:
     """A packet that was handed up: the cookie of the flow that did it, the OpenFlow port it came in on, all of it.
 
-    `row` is the one its pool's group would choose, where the switch told.
+    `slot` is the one its pool's group would choose, where the switch told.
     """
 
     cookie: int
     in_port: int
     frame: bytes
-    row: int | None = None
+    slot: int | None = None
 
 
 @dataclass(frozen=True)
@@ -152,7 +152,7 @@ _Rewrite = Callable[[bytes, Address], bytes | None]
 
 def reason_of(cookie: int) -> Reason | None:
     """Why a packet with this cookie was handed up; None for a cookie that hands nothing up."""
-    reason, _, _ = told_by(cookie)
+    reason, _, _ = parse_cookie(cookie)
     return reason if reason in HANDED_UP else None
 
 
@@ -166,12 +166,18 @@ class Punt:
     def __init__(self, fits: Callable[[tuple[Action, ...], bytes], bool] = lambda _actions, _frame: True) -> None:
         self._fits = fits
         self.connections = ConnectionLog()
+        self.unsent = 0
+        """Packets that a switch was to send, and was not told: too many waited for that already, or it was gone."""
         self._config: Config | None = None
         self._conditions = AS_CONFIGURED
         self._connected: set[int] = set()
         self._coming: VipsBySwitch | None = None
         self._vips_on_switch: dict[int, tuple[VipOnSwitch, ...]] = {}
         self._sites: dict[tuple[int, int], list[_Site]] = {}
+        self._first_sites: dict[int, tuple[int, _Site]] = {}
+        """By a VIP's number, one of its sites, and the switch that it is at."""
+        self._server_switches: dict[int, dict[str, tuple[int, VipOnSwitch]]] = {}
+        """By a VIP's number, what its sites know of its servers: it changes with the switches that are connected."""
         self._trackers: dict[int, Tracker[_Verdict]] = {}
         self._counts: Counter[tuple[Reason, Fate]] = Counter()
 
@@ -188,12 +194,16 @@ class Punt:
     def connected(self, dpid: int) -> None:
         """A switch is connected, and can be given packets that another one has handed up."""
         self._connected.add(dpid)
-        self._find_sites()
+        self._reach(dpid)
 
     def disconnected(self, dpid: int) -> None:
         """A switch is gone."""
         self._connected.discard(dpid)
-        self._find_sites()
+        for local in self._vips_on_switch.get(dpid, ()):
+            attached_at = self._server_switches[local.number]
+            for server in local.attached:
+                if attached_at.get(server.name, (None,))[0] == dpid:
+                    del attached_at[server.name]
 
     def adopt(self, config: Config, conditions: Conditions = AS_CONFIGURED) -> None:
         """Judge by this configuration from now on, under these conditions.
@@ -221,15 +231,20 @@ class Punt:
         return True
 
     def _find_sites(self) -> None:
-        server_switches: dict[int, dict[str, tuple[int, VipOnSwitch]]] = {}
-        self._sites = {}
+        self._server_switches, self._sites, self._first_sites = {}, {}, {}
         for dpid, here in self._vips_on_switch.items():
             for local in here:
-                attached_at = server_switches.setdefault(local.number, {})
-                self._sites.setdefault((dpid, local.number), []).append(_Site(local, attached_at))
-                if dpid in self._connected:
-                    reachable = (server.name for server in local.attached if server.name in local.port_of)
-                    attached_at.update((name, (dpid, local)) for name in reachable)
+                site = _Site(local, self._server_switches.setdefault(local.number, {}))
+                self._sites.setdefault((dpid, local.number), []).append(site)
+                self._first_sites.setdefault(local.number, (dpid, site))
+            if dpid in self._connected:
+                self._reach(dpid)
+
+    def _reach(self, dpid: int) -> None:
+        """The servers of a connected switch can be given packets."""
+        for local in self._vips_on_switch.get(dpid, ()):
+            reachable = (server.name for server in local.attached if server.name in local.port_of)
+            self._server_switches[local.number].update((name, (dpid, local)) for name in reachable)
 
     def _site(self, dpid: int, number: int, in_port: int) -> _Site | None:
         """The VIP of this number where a packet came in; from a server's connector any reachability will do."""
@@ -254,7 +269,7 @@ class Punt:
 
     def take(self, dpid: int, packet: Punted, now: float) -> tuple[Send, ...]:
         """What the switch `dpid` shall do about a packet it handed up. One with a cookie of nobody is ignored."""
-        reason, number, port = told_by(packet.cookie)
+        reason, number, port = parse_cookie(packet.cookie)
         if reason is None or reason not in HANDED_UP:
             return ()
         if len(packet.frame) > LARGEST_FRAME:
@@ -266,7 +281,7 @@ class Punt:
             self._counts[reason, fate] += 1
             return tuple(Send(dpid, CONTROLLER, (Output(packet.in_port),), report) for report in reports or ())
         if reason is Reason.REFUSED:  # a server's, to any VIP
-            refusal = packets.refusal(packet.frame)
+            refusal = packets.make_refusal(packet.frame)
             self._counts[reason, Fate.DROPPED if refusal is None else Fate.SENT] += 1
             return () if refusal is None else (Send(dpid, CONTROLLER, (Output(packet.in_port),), refusal),)
         if reason is Reason.SERVER_ICMP:  # a router's may be about a server of any VIP
@@ -314,9 +329,9 @@ class Punt:
         """
         self.connections.expire(now)
         for number, tracker in self._trackers.items():
-            found = next(((dpid, sites[0]) for (dpid, vip), sites in self._sites.items() if vip == number), None)
+            found = self._first_sites.get(number)
             for frame in tracker.expire(now):
-                fragment = packets.fragment(frame)
+                fragment = packets.parse_fragment(frame)
                 if fragment is None or found is None:
                     self._counts[Reason.FRAGMENT, Fate.UNKNOWN] += 1
                 else:
@@ -327,7 +342,7 @@ class Punt:
 
     def _fragment(self, dpid: int, site: _Site, packet: Punted, now: float) -> Iterator[Send]:
         """Of several entrances, any may get any fragment of a packet."""
-        fragment = packets.fragment(packet.frame)
+        fragment = packets.parse_fragment(packet.frame)
         if fragment is None or fragment.destination not in site.local.vip.addresses:
             self._counts[Reason.FRAGMENT, Fate.MALFORMED] += 1
             return
@@ -438,7 +453,7 @@ def _icmp_error(site: _Site, frame: bytes) -> _Verdict:
     its pool, and the default server where plain clients get that: all of them see it.
     """
     local = site.local
-    quote = packets.quote(frame)
+    quote = packets.parse_quote(frame)
     if quote is None or quote.receiver not in local.vip.addresses:
         return _MALFORMED
     ip = family(quote.receiver)
@@ -458,7 +473,7 @@ def _icmp_error(site: _Site, frame: bytes) -> _Verdict:
         return _default(site, ip)
     if local.vip.unknown_errors is UnknownErrors.ANY and local.servers:
         names = tuple(server.name for server in local.servers)
-        server = choose(local.rows(names), quote.source, quote.destination, quote.protocol, quote.ports)
+        server = choose(local.slots(names), quote.source, quote.destination, quote.protocol, quote.ports)
         return _to(site, ip, (server,), Fate.UNKNOWN)
     return _UNKNOWN
 
@@ -476,7 +491,7 @@ def _who_answers(local: VipOnSwitch, pool: RedirectPort) -> tuple[str, ...]:
 
 def _server_error(here: Iterable[VipOnSwitch], frame: bytes) -> _Verdict:
     """An error of a server's, or of the router before it, about a client's packet, quoted as it came there (row N1)."""
-    quote = packets.quote(frame)
+    quote = packets.parse_quote(frame)
     if quote is None:
         return _MALFORMED
     ip = family(quote.sender)
@@ -493,7 +508,7 @@ def _server_error(here: Iterable[VipOnSwitch], frame: bytes) -> _Verdict:
 
 def _server_fragment(local: VipOnSwitch, frame: bytes) -> _Verdict:
     """A fragment of a server's (row N1): rewritten here, because the switch would spoil it."""
-    fragment = packets.fragment(frame)
+    fragment = packets.parse_fragment(frame)
     server = None if fragment is None else _at(local, fragment.source)
     if fragment is None or server is None or not _speaks(local, ip := family(fragment.source)):
         return _MALFORMED
@@ -515,14 +530,14 @@ def _at(local: VipOnSwitch, address: Address) -> Server | None:
 
 def _signal(local: VipOnSwitch, port: int, packet: Punted) -> _Verdict:
     """The pool for a client that can be redirected; for a plain one what the port's policy says (rows E2, E3, E4)."""
-    segment, pool = packets.tcp(packet.frame), _pool(local, port)
+    segment, pool = packets.parse_tcp(packet.frame), _pool(local, port)
     if segment is None or segment.dport != port or segment.flags & (SYN | ACK) != SYN:
         return _MALFORMED
     if pool is None or segment.destination not in local.vip.addresses:
         return _UNKNOWN
     ip = family(segment.destination)
-    rows = local.rows(pool.servers)  # none may be left: the tables that handed it up are of before a link went
-    asks = segment.asks_redirect and bool(rows)
+    slots = local.slots(pool.servers)  # none may be left: the tables that handed it up are of before a link went
+    asks = segment.asks_redirect and bool(slots)
     if not asks and pool.legacy is Legacy.DROP:
         return _DROPPED
     if not asks and pool.legacy is not Legacy.BALANCE:
@@ -530,11 +545,11 @@ def _signal(local: VipOnSwitch, port: int, packet: Punted) -> _Verdict:
         actions = to_plain(local, pool, ip)
         reached = pool.legacy is Legacy.PIN or receiver in local.port_of
         return _Verdict((_Delivery(actions),), Fate.SENT) if reached else _ABSENT
-    if not rows:
+    if not slots:
         return _DROPPED
-    if packet.row is None:
+    if packet.slot is None:
         return _Verdict((_Delivery(to_pool(local, pool, ip)),), Fate.SENT)
-    return _Verdict((_Delivery(to_row(local, pool, ip, packet.row)),), Fate.SENT)
+    return _Verdict((_Delivery(to_slot(local, pool, ip, packet.slot)),), Fate.SENT)
 
 
 # ---- fragments -------------------------------------------------------------------------------------------------------
@@ -551,7 +566,7 @@ def _unknown_fragment(site: _Site, ip: Family) -> _Verdict:
 def _first_fragment(site: _Site, first: packets.Fragment) -> _Verdict:
     """What the tables say about a whole packet with these ports (rows U1 to U3, E1 to E6, X4).
 
-    Where a pool decides, the row is one of ours: the switch hashes the ports of whole packets, and can't be asked what
+    Where a pool decides, the slot is one of ours: the switch hashes the ports of whole packets, and can't be asked what
     its hash would be. So fragmented and whole datagrams of one sender to a redirect port may reach different servers;
     and TCP that is no SYN is dropped, unless the pool has one server: any other would reset the connection. So are a
     plain client's SYNs to a pinned port, whose connection's whole packets the switch would remember elsewhere.
@@ -584,7 +599,7 @@ def _by_ports(site: _Site, ip: Family, first: packets.Fragment) -> _Verdict:
     if first.protocol != packets.TCP:
         if owner is not None:
             return _to(site, ip, (owner,))
-        return _default(site, ip) if pool is None else _row(site, ip, pool, first)
+        return _default(site, ip) if pool is None else _slot(site, ip, pool, first)
     redirect = bool(first.flags & packets.REDIRECT)
     if pool is None:
         if owner is not None:
@@ -602,7 +617,7 @@ def _by_ports(site: _Site, ip: Family, first: packets.Fragment) -> _Verdict:
     if not redirect and pool.legacy is Legacy.PIN:
         opening = False  # what the switch remembers is its secret, too
     if opening or len(pool.servers) == 1:
-        return _row(site, ip, pool, first)
+        return _slot(site, ip, pool, first)
     return _UNKNOWN
 
 
@@ -611,8 +626,8 @@ def _ping(site: _Site, ip: Family, first: packets.Fragment) -> _Verdict:
     target = ping_target(site.local, ip)
     match target:
         case IcmpPolicy.BALANCE:
-            rows = site.local.rows(tuple(server.name for server in site.local.every))
-            return _to(site, ip, (choose(rows, first.source, first.destination),)) if rows else _DROPPED
+            slots = site.local.slots(tuple(server.name for server in site.local.every))
+            return _to(site, ip, (choose(slots, first.source, first.destination),)) if slots else _DROPPED
         case IcmpPolicy.DEFAULT:
             return _default(site, ip)
         case IcmpPolicy.DROP:
@@ -621,9 +636,9 @@ def _ping(site: _Site, ip: Family, first: packets.Fragment) -> _Verdict:
             return _to(site, ip, (target,))
 
 
-def _row(site: _Site, ip: Family, pool: RedirectPort, first: packets.Fragment) -> _Verdict:
-    rows = site.local.rows(pool.servers)
-    if not rows:
+def _slot(site: _Site, ip: Family, pool: RedirectPort, first: packets.Fragment) -> _Verdict:
+    slots = site.local.slots(pool.servers)
+    if not slots:
         return _DROPPED
     words = (first.source, first.destination, first.protocol, first.ports)
-    return _to(site, ip, (choose(rows, *words),))
+    return _to(site, ip, (choose(slots, *words),))

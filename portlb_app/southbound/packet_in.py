@@ -8,6 +8,7 @@ sent to it holds up its own desk, whose backlog then overflows.
 from __future__ import annotations
 
 import logging
+import sys
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
@@ -24,7 +25,8 @@ from portlb_app.southbound.channel import SwitchChannel
 TURN = 32
 """Packets judged before others have their turn."""
 OWED = 1024
-"""Packets to send for which nobody waits: fragments whose first did not come."""
+"""Packets that wait to be sent, and were not handed up by this switch just now: what other switches handed up,
+fragments whose first did not come, announcements. One more is not sent, and counted."""
 
 _ADOPTING = hub.Semaphore(1)
 _LOG = logging.getLogger("portlb.punt")
@@ -48,7 +50,7 @@ class Desk:
         self._live = live
         self._elsewhere = elsewhere
         self._backlog: Backlog[bytes] = Backlog()
-        self._owed: deque[Send] = deque(maxlen=OWED)
+        self._owed: deque[Send] = deque()
         self._has_failed = self._closed = False
         self._something = hub.Event()
         self._thread = supervision.spawn(f"what switch {datapath.id:#x} hands up", self._run)
@@ -65,13 +67,20 @@ class Desk:
             self._punt.lost(cookie)
 
     def send(self, send: Send) -> None:
-        """Have the switch send a packet soon."""
-        self._owed.append(send)
-        self._wake()
+        """Have the switch send a packet soon; it is counted and forgotten if too many wait already."""
+        if len(self._owed) < OWED:
+            self._owed.append(send)
+            self._wake()
+        else:
+            self._punt.unsent += 1
 
     def close(self) -> None:
-        """Stop soon; what waits is forgotten. It does not switch to another green thread."""
+        """Stop soon; what waits is counted and forgotten. It does not switch to another green thread."""
         self._closed = True
+        self._punt.unsent += len(self._owed)
+        self._owed.clear()
+        for message in self._backlog.take(sys.maxsize):
+            self._punt.lost(codec.packet_in_cookie(message))
         self._something.set()
 
     def _wake(self) -> None:

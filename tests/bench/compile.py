@@ -79,7 +79,7 @@ def main() -> None:
     largest = parser.parse_args().largest
     print("switches servers  ports     flows  read  ways  compile  µs/flow  again, a link cut")
     for switches in (largest // 10, largest // 5, largest // 2, largest):
-        for remembered in (selection.rows, selection.rows_among):
+        for remembered in (selection.slots, selection.slots_among):
             remembered.cache_clear()
         text = json.dumps(settings(switches, switches * 10, switches * 100))
         read, config = timed(load, text)

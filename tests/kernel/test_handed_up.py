@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from portlb_app.compiler import compile as compile_config
-from portlb_app.compiler.tables.quality import punt_meters
+from portlb_app.compiler.tables.qos import punt_meters
 from portlb_app.config import load
 from portlb_app.pipeline import Reason
 from tests.kernel.machine import boot
@@ -248,7 +248,7 @@ def test_e2_a_syn_goes_where_its_connection_goes_on(seen: Any) -> None:
 
 
 def test_e4_connections_of_a_host_on_the_same_kernel(seen: Any) -> None:
-    """E4: the kernel hashes a socket's packets by a number of the socket's: a SYN's row is that of those after it."""
+    """E4: the kernel hashes a socket's packets by a number of the socket's: a SYN's slot is that of those after it."""
     report = seen[0]["connections"]
     assert "failed" not in report, report["failed"]
     assert all(done["same"] and done["error"] == "" for done in report["transfers"]), report["transfers"]

@@ -33,7 +33,7 @@ VIP_MAC, CLIENT_MAC = 0x020000000064, 0x020000000001
 TCP, UDP, ICMP6 = 6, 17, 58
 SYN, RST, ACK, REDIRECT = 0x002, 0x004, 0x010, 0x800
 NETWORK = 1
-SYNS, ROWS = 1000, 256
+SYNS, SLOTS = 1000, 256
 SIZE = 3000
 """Bytes of data in a datagram that is sent in three fragments."""
 TRANSFER = 300_000
@@ -259,8 +259,8 @@ def the_plan() -> Iterator[dict[str, Any]]:
     yield {"name": "service ports", "frames": hexed(services)}
     yield {"name": "other ports", "frames": hexed(others)}
     yield {"name": "arp", "frames": hexed([(NETWORK, arp_question(VIP[4])), (NETWORK, arp_question(CLIENT[4] + 1))])}
-    yield {"name": "redirect", "frames": hexed(syns(REDIRECT | SYN)), "rows": True}
-    yield {"name": "later packets", "frames": hexed(syns(REDIRECT | ACK)), "rows": True}
+    yield {"name": "redirect", "frames": hexed(syns(REDIRECT | SYN)), "slots": True}
+    yield {"name": "later packets", "frames": hexed(syns(REDIRECT | ACK)), "slots": True}
     for name, tables, rehash in (("kept", None, 0), ("drawn anew", None, 1), ("pinned", "pin", 1)):
         repeats = {"address": _VIP[4], "port": 22, "count": REPEATS, "seconds": 4.0, "txrehash": rehash}
         yield {"name": f"repeated SYNs, {name}", "tables": tables, "hosts": [_CLIENT_HOST], "connects": repeats}
@@ -411,7 +411,7 @@ def test_other_ports(reports: Reports) -> None:
 
 
 def test_redirected_syns_spread_without_a_flow_each(reports: Reports) -> None:
-    """Four servers share 1000 SYNs, later packets find theirs; the datapath has a flow per row, not per client."""
+    """Four servers share 1000 SYNs, later packets find theirs; the datapath has a flow per slot, not per client."""
     servers = {(packet.source, packet.ports[0]): packet.port for packet in arrived(reports["redirect"])}
     assert len(servers) == SYNS
     shares = Counter(servers.values())
@@ -419,7 +419,7 @@ def test_redirected_syns_spread_without_a_flow_each(reports: Reports) -> None:
     assert shares.keys() == {2, 3, 4, 5} and min(shares.values()) > SYNS / 4 * 0.7
     later = {(packet.source, packet.ports[0]): packet.port for packet in arrived(reports["later packets"])}
     assert later == servers
-    assert reports["later packets"]["datapath"] < ROWS + 64
+    assert reports["later packets"]["datapath"] < SLOTS + 64
 
 
 def test_repeated_syns_of_a_host_on_the_same_kernel(reports: Reports) -> None:

@@ -214,7 +214,7 @@ class Balancer(Hosts):
     # ---- what the switches hold ----
 
     def row_packets(self, group: int) -> list[int]:
-        """Packets that every row of a pool's group has sent on `BRIDGE`, the datapath's latest included."""
+        """Packets that every slot of a pool's group has sent on `BRIDGE`, the datapath's latest included."""
         self.switch.appctl("revalidator/purge")
         line = self.switch.ofctl("dump-group-stats", BRIDGE, f"group_id={group}")
         return [int(count) for count in re.findall(r"bucket\d+:packet_count=(\d+)", line)]

@@ -77,7 +77,7 @@ class Peer:
                 frame, (_, _, kind, *_) = self._socket.recvfrom(65536)
             except TimeoutError:
                 return None
-            segment = packets.tcp(frame)
+            segment = packets.parse_tcp(frame)
             if kind == socket.PACKET_OUTGOING or segment is None:
                 continue
             if (segment.source, segment.destination) == (self.its_address, self.address) and which(segment):

@@ -24,10 +24,8 @@ from tests.net.network import (
 from tests.net.world import VIP, World, X, Y, slow_path
 from tests.net.world import world as make_world
 
-SECONDS = 2.0
-"""How long a connection may take where the announced port is silent."""
-REMEMBERED = 0.5
-"""How long the next one may take; without the memory it would take longer than this."""
+SECONDS = 10.0
+"""How long a connection may take where the announced port is silent; without a way back it takes for ever."""
 
 
 @pytest.fixture(params=[4, 6], ids=["IPv4", "IPv6"])
@@ -83,8 +81,7 @@ def test_stateful_firewall(world: World, verdict: str) -> None:
     assert agent_stats(world.server)["stayed"] == 1
 
     with world.network.capture(world.client, "tcp") as segments:
-        took = timed_get(world)
-    assert took < REMEMBERED
+        timed_get(world)
     assert set(world.ports(segments)) == {X}
     assert agent_stats(world.client)["remembered"] == 1
 
@@ -108,9 +105,10 @@ def test_stateful_firewall_and_a_server_that_speaks_first(world: World) -> None:
         "import socket, time; t = time.monotonic(); "
         f"s = socket.create_connection(('{world.vip}', 25), 10); print(s.recv(9).decode(), time.monotonic() - t)"
     )
-    for within in (SECONDS, REMEMBERED):
+    for remembered in (0, 1):
         *said, took = world.client.run(sys.executable, "-c", ask).stdout.split()
-        assert said == ["220", "hello"] and float(took) < within
+        assert said == ["220", "hello"] and float(took) < SECONDS
+        assert agent_stats(world.client)["remembered"] == remembered
 
 
 def test_packets_from_the_announced_port_are_dropped(world: World) -> None:
@@ -119,7 +117,8 @@ def test_packets_from_the_announced_port_are_dropped(world: World) -> None:
     world.agents()
     assert timed_get(world) < SECONDS
     assert agent_stats(world.client)["fallen_back"] == 1
-    assert timed_get(world) < REMEMBERED
+    timed_get(world)
+    assert agent_stats(world.client)["remembered"] == 1
     stats = agent_stats(world.server)
     assert (stats["redirected"], stats["stayed"]) == (1, 2)
 
@@ -129,7 +128,7 @@ def test_option_is_stripped(world: World) -> None:
     middlebox(world, "reset tcp option 253")
     world.agents()
     with world.network.capture(world.client, "tcp") as segments:
-        assert timed_get(world) < REMEMBERED
+        timed_get(world)
     assert segments[1].flags == SYN | ACK | CONFIRM and segments[1].announced is None
     assert set(world.ports(segments)) == {X}
     assert agent_stats(world.client)["unredirected"] == 1
@@ -144,7 +143,7 @@ def test_header_bits_are_cleared(world: World) -> None:
     middlebox(world, f"meta l4proto tcp {CLEAR}")
     world.agents()
     with world.network.capture(world.server, "tcp") as segments:
-        assert timed_get(world) < REMEMBERED
+        timed_get(world)
     assert not any(segment.flags & (REDIRECT | CONFIRM) for segment in segments)
     assert set(world.ports(segments)) == {X}
     assert agent_stats(world.client)["plain"] == 1
@@ -155,7 +154,7 @@ def test_header_bits_are_cleared_but_the_option_asks(world: World) -> None:
     middlebox(world, f"meta l4proto tcp {CLEAR}")
     world.agents("--signal", "option")
     with world.network.capture(world.client, "tcp") as segments:
-        assert timed_get(world) < REMEMBERED
+        timed_get(world)
     assert not any(segment.flags & (REDIRECT | CONFIRM) for segment in segments)
     assert [segment.announced for segment in segments[:3]] == [None, Y, X]
     assert set(world.ports(segments[2:])) == {Y}
@@ -169,7 +168,7 @@ def test_only_the_servers_bits_are_cleared(world: World) -> None:
     """E2: CONFIRM arrives in the option alone, which suffices."""
     middlebox(world, f"tcp sport {X} {CLEAR}")
     world.agents()
-    assert timed_get(world) < REMEMBERED
+    timed_get(world)
     assert agent_stats(world.client)["confirmed"] == 1
 
 

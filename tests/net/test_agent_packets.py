@@ -921,7 +921,7 @@ def test_ageing(server_programs: Programs, before: tuple[Packet, ...], ahead: fl
     for packet in before:
         assert send(server_programs, packet).verdict == PASS
     # the half-open one goes by its own clock (below)
-    server_programs.sweep(seconds_ahead=ahead)
+    server_programs.sweep(time.monotonic_ns() + int(ahead * 1e9))
     after = server_programs.counters()
     swept = {name: value for name, value in after.items() if name in ("swept_closing", "swept_idle") and value}
     assert swept == counters
@@ -934,7 +934,7 @@ def test_ageing_of_half_open_connections(server_programs: Programs, ahead: float
     """E2: half-open connections are remembered for 180 s."""
     for packet in s_answered:
         assert send(server_programs, packet).verdict == PASS
-    server_programs.sweep(seconds_ahead=ahead)
+    server_programs.sweep(time.monotonic_ns() + int(ahead * 1e9))
     assert server_programs.counters()["swept_opening"] == swept
     confirmed = s.synack(X, CONFIRM, options=option(Y))
     assert send(server_programs, s.synack(X)).packet == (s.synack(X) if swept else confirmed).frame
@@ -948,7 +948,7 @@ def test_traffic_keeps_an_entry(server_programs: Programs) -> None:
         assert send(server_programs, packet).verdict == PASS
     time.sleep(10)
     send(server_programs, S_CLOSE[0])
-    server_programs.sweep(seconds_ahead=55)
+    server_programs.sweep(time.monotonic_ns() + 55_000_000_000)
     assert server_programs.counters()["swept_closing"] == 1
     assert send(server_programs, s.from_server(X, ACK)).packet == s.from_server(Y, ACK).frame
 
@@ -959,10 +959,11 @@ def test_ageing_of_a_client_connection_takes_its_alias_along(client_programs: Pr
     opening = (c.syn(X), c.synack(X, CONFIRM, options=option(Y)), c.from_server(Y, ACK))
     for packet in (*opening, c.from_client(X, FIN | ACK), c.from_server(Y, FIN | ACK)):
         assert send(client_programs, packet).verdict == PASS
-    client_programs.sweep(seconds_ahead=30)
+    now = time.monotonic_ns()
+    client_programs.sweep(now + 30_000_000_000)
     assert send(client_programs, c.from_client(X, ACK)).packet == c.from_client(Y, ACK).frame
-    client_programs.sweep(seconds_ahead=70)
-    client_programs.sweep(seconds_ahead=70)  # the alias goes with its entry or, seen first, one sweep later
+    for _ in range(2):  # the alias goes with its entry or, seen first, one sweep later
+        client_programs.sweep(now + 70_000_000_000)
     assert client_programs.counters()["swept_closing"] == 1
     for packet in (c.from_client(X, ACK), c.from_server(Y, ACK)):
         assert send(client_programs, packet).packet == packet.frame
@@ -1012,7 +1013,7 @@ def test_closed_connections_make_room_for_open_ones(client_programs: Programs) -
         assert send(client_programs, packet).verdict == PASS
     for index in range(100_000):
         if index % 10_000 == 0:
-            client_programs.sweep()
+            client_programs.sweep(time.monotonic_ns())
         side = Side(V4, OUT, IN, client=IPv4Address(0x0B000000 + index))
         for packet in (side.syn(X), side.synack(X), side.from_client(X, RST)):
             send(client_programs, packet)

@@ -18,13 +18,15 @@ from typing import NamedTuple
 
 import pytest
 
-from portlb_app.agent import client, loader
+from portlb_app.agent import client, loader, server
 from portlb_app.agent.answer import Answer
+from portlb_app.agent.kernel import libbpf
 from portlb_app.agent.loader import Programs
+from portlb_app.agent.mapping import ServerMapping
 from portlb_app.net.packets import Segment, bare_ack
 from tests.net.network import ACK, CONFIRM, FIN, REDIRECT, RST, SYN, agent_command, agent_stats, end, until
 from tests.net.peer import Peer
-from tests.net.test_agent_packets import MSS, bare_option, option
+from tests.net.test_agent_packets import MSS, bare_option, ethernet, ip, option, tcp_segment
 from tests.net.test_agent_sockets import on
 from tests.net.world import VIPS, World, X, Y, Z
 from tests.net.world import world as make_world
@@ -172,6 +174,94 @@ def test_the_servers_own_reset_says_so(world: World, stack: contextlib.ExitStack
     reset = made.peer.hear(is_reset)
     assert reset.sport == SERVICE and bool(reset.flags & CONFIRM) == (not by_option)
     assert reset.options == bare_option(4)
+
+
+def unconfirmed(world: World, stack: contextlib.ExitStack) -> Served:
+    """A connection whose client has lost its entry before it confirmed the service port, and has asked once more."""
+    made = served(world, stack)
+    made.peer.say(b"ask", its_port=PORT)
+    assert made.program.recv(9) == b"ask"
+    made.peer.forget()
+    made.program.sendall(b"answer")
+    made.peer.hear(lambda segment: segment.size and segment.sport == SERVICE)
+    made.peer.send(RST)
+    return made
+
+
+def test_copies_to_a_client_without_an_entry_end_nothing(world: World, stack: contextlib.ExitStack) -> None:
+    """E7: once the client repeats itself on the port left, a reset of what comes from the other one is no end."""
+    made = unconfirmed(world, stack)
+    made.peer.send(ACK, b"ask", its_port=PORT, seq=made.peer.seq - 3)
+    made.peer.hear(lambda segment: segment.sport == PORT)
+    for _ in range(2):
+        made.peer.send(RST)
+    made.peer.forget()
+    repeated = made.peer.hear(has_data)
+    assert (repeated.sport, repeated.size) == (PORT, 6)
+    made.peer.send(ACK, its_port=PORT, ack=made.peer.ack + 6)
+    made.peer.say(b"more", its_port=PORT, ack=made.peer.ack + 6)
+    assert made.program.recv(9) == b"more"
+
+
+def test_what_has_just_been_sent_may_be_acknowledged(world: World, stack: contextlib.ExitStack) -> None:
+    """E7: a segment leaves before its socket counts it as sent; it may be acknowledged before, and confirm the port."""
+    made = served(world, stack)
+    segment = tcp_segment(
+        made.peer.its_address, made.peer.address, PORT, made.peer.port, ACK, made.peer.ack, made.peer.seq, data=b"news"
+    )
+    frame = ethernet(ip(made.peer.its_address, made.peer.address, 6, segment))
+    mapping = ServerMapping([ip_address(vip) for vip in VIPS.values()], {PORT: SERVICE}, {SERVICE: PORT, 4: PORT})
+    with on(world.server), loader.agents("eth0") as ((_, found),):
+        programs = Programs("server", server.settings(mapping), inherited=found.descriptors())
+        with contextlib.closing(programs):
+            libbpf.run(programs.fd("egress"), frame)
+    made.peer.send(ACK, ack=made.peer.ack + 4)
+    for _ in range(2):
+        made.peer.send(ACK, b"a", its_port=PORT)
+    assert made.answer()[0] == SERVICE
+
+
+def moving(made: Served) -> Helper:
+    """Begin `portlb agent redirect` in place, to port 4, and follow once."""
+    words = ("--interface", "eth0", "--from", f":{SERVICE}", "--to", "4", "--in-place")
+    command = made.world.server.popen_piped(sys.executable, "-m", "portlb_app.agent", "redirect", *words)
+    made.peer.hear(lambda segment: segment.announced == 4)
+    made.peer.its_port = 4
+    made.peer.send(ACK | CONFIRM)
+    return command
+
+
+def test_d8_a_client_that_goes_back_is_told_again(world: World, stack: contextlib.ExitStack) -> None:
+    """D8: what was on its way from the port before has led it back there: it has not followed yet."""
+    made = served(world, stack)
+    made.peer.send(ACK)
+    command = moving(made)
+    made.peer.send(ACK, its_port=SERVICE)
+    made.peer.hear(lambda segment: (segment.sport, segment.announced) == (4, 4))
+    assert command.poll() is None
+    made.peer.send(ACK | CONFIRM)
+    assert command.finish() == "1 connection: 1 followed\n"
+    assert agent_stats(world.server)["server_moved"] == 1
+
+
+@pytest.mark.parametrize("confirmed", [True, False], ids=["confirmed", "not confirmed"])
+def test_d8_a_client_that_has_lost_its_entry_is_told(
+    world: World, stack: contextlib.ExitStack, confirmed: bool
+) -> None:
+    """D8: after a move it knows only the port it opened on; what it sends there is heard, and it is reset there."""
+    made = served(world, stack)
+    made.peer.send(ACK)
+    command = moving(made)
+    if confirmed:
+        made.peer.send(ACK)
+    assert command.finish() == "1 connection: 1 followed\n"
+    made.peer.say(b"ask", its_port=PORT)
+    assert made.program.recv(9) == b"ask"
+    made.peer.forget()
+    made.program.sendall(b"answer")
+    while not is_reset(heard := made.peer.hear(lambda segment: segment.size or is_reset(segment))):
+        made.peer.send(RST, its_port=heard.sport)
+    assert (heard.sport, heard.seq) == (PORT, made.peer.ack)
 
 
 def announce_own(peer: Peer, port: int = P) -> None:

@@ -262,6 +262,18 @@ def test_d8_in_place(world: World) -> None:
     assert (back.returncode, echo.ask()) == (0, "yes")
 
 
+def test_d8_in_place_while_nothing_else_is_sent(world: World) -> None:
+    """D8: an idle connection is moved again and again: what is announced on the last port has been heard there."""
+    world.agents()
+    echo, _ = opened(world)
+    for here, there in ((Y, Z), (Z, Y), (Y, Z)):
+        done = world.redirect("--from", f":{here}", "--to", str(there), "--in-place", "--timeout", "5")
+        assert (done.returncode, done.stdout) == (0, "1 connection: 1 followed\n"), done.stderr
+    assert echo.ask() == "yes"
+    client, server = agent_stats(world.client), agent_stats(world.server)
+    assert (client["moved"], client["refused_announcement"], server["server_moved"]) == (3, 0, 3)
+
+
 @pytest.mark.parametrize("direction", ["down", "up"])
 def test_d8_in_place_during_a_transfer(world: World, direction: str) -> None:
     """D8: five moves during a transfer of 100 MB change no byte."""
@@ -274,13 +286,16 @@ def test_d8_in_place_during_a_transfer(world: World, direction: str) -> None:
         here, there = (Y, Z) if number % 2 == 0 else (Z, Y)
         done = world.redirect("--from", f":{here}", "--to", str(there), "--in-place")
         assert (done.returncode, done.stdout) == (0, "1 connection: 1 followed\n"), done.stderr
+    hosts = (world.client, world.server)
+    (on_client,), (on_server,) = ([each["wire"] for each in world.record(host)] for host in hosts)
+    counted = agent_stats(world.client)
     assert transfer.finish() == wanted
     if direction == "up":
         assert hashlib.md5((world.network.directory / "stored").read_bytes()).hexdigest() == wanted
-    # A kernel answers one probe in half a second (tcp_invalid_ratelimit): a move whose answer is saved is taken back,
-    # and made when it is announced again.
-    client = agent_stats(world.client)
-    assert client["moved"] - client["fallen_back"] == agent_stats(world.server)["server_moved"] == 5
+    # What is on its way from the port before may lead the client back there, and a server that repeats itself may find
+    # the client there: each end counts the moves that it makes, and is told again until both have moved.
+    assert on_client == (Z if (counted["moved"] - counted["fallen_back"]) % 2 else Y)
+    assert on_server == Z and counted["moved"] and agent_stats(world.server)["server_moved"]
 
 
 def test_d8_needs_a_port_of_this_server_for_the_application(world4: World) -> None:
@@ -453,8 +468,8 @@ def test_wrk_goes_on(world4: World) -> None:
     wrk = world4.client.popen(
         "wrk", "-t", "1", "-c", "8", "-d", "4s", world4.url(), stdout=subprocess.PIPE, text=True
     )  # fmt: skip
-    until(lambda: agent_stats(world4.client)["confirmed"] >= 8, "wrk has its connections")
-    time.sleep(0.5)  # one was a trial connection, which is closed by now
+    until(lambda: agent_stats(world4.client)["confirmed"] == 9, "wrk has its connections, after one for trial")
+    until(lambda: sum(each["state"] == "bound" for each in world4.record(world4.server)) == 8, "that one is closed")
     done = world4.redirect("--from", world4.client_address, "--to", str(Z), "--reset")
     assert (done.returncode, done.stdout) == (0, "8 connections: 8 followed\n")
     assert wrk.stdout is not None

@@ -18,8 +18,8 @@ import yaml
 
 from portlb_app.config import Config
 from portlb_app.net.packets import Segment
-from portlb_app.pipeline import ROWS, pool_group, vip_number
-from portlb_app.selection import rows
+from portlb_app.pipeline import SLOTS, pool_group, vip_number
+from portlb_app.selection import slots
 from tests.net.balancer import BRIDGE, Balancer, Connections, Downloads, balancer, changed
 from tests.net.network import ACK, CONFIRM, REDIRECT, ROOT, SYN, Namespace, agent_command, agent_stats, end
 from tests.net.ssh import Login
@@ -188,7 +188,7 @@ def test_a_restarted_switch_breaks_no_redirected_download(fig2: Balancer) -> Non
 
 @DEEP
 def test_e4_plain_clients_keep_their_server_unless_their_row_moved(fig2: Balancer) -> None:
-    """E4 (balance): when pool 22 goes from a, b to a, c, exactly the plain connections whose row moved break."""
+    """E4 (balance): when pool 22 goes from a, b to a, c, exactly the plain connections whose slot moved break."""
     group = pool_group(vip_number("web"), 22, version=4)
     fig2.put(changed(fig2.text, {22: ["a", "b"]}))
     connections = Connections(fig2, fig2.plain)
@@ -197,15 +197,15 @@ def test_e4_plain_clients_keep_their_server_unless_their_row_moved(fig2: Balance
         before = fig2.row_packets(group)
         name = connections.open(22)
         after = fig2.row_packets(group)
-        used = [row for row in range(ROWS) if before[row] != after[row]]
+        used = [slot for slot in range(SLOTS) if before[slot] != after[slot]]
         assert len(used) == 1, "one connection, one row"
         placed.append((name, used[0]))
-    old, new = rows(("a", "b")), rows(("a", "c"))
-    assert [old[row] for _, row in placed] == [name for name, _ in placed]
+    old, new = slots(("a", "b")), slots(("a", "c"))
+    assert [old[slot] for _, slot in placed] == [name for name, _ in placed]
     assert all(connections.ask())
     fig2.put(changed(fig2.text, {22: ["a", "c"]}))
     alive = connections.ask()
-    assert alive == [old[row] == new[row] for _, row in placed]
+    assert alive == [old[slot] == new[slot] for _, slot in placed]
     assert 0 < sum(alive) < len(alive), "both kinds were there"
 
 
@@ -275,7 +275,7 @@ def test_d4_to_a_redirect_port(fig2: Balancer) -> None:
 
 
 def test_e7_a_server_without_an_agent_behind_the_load_balancer() -> None:
-    """E7: a client with the agent gets a plain connection at X, kept on the pool's rows by the REDIRECT bit."""
+    """E7: a client with the agent gets a plain connection at X, kept on the pool's slots by the REDIRECT bit."""
     with balancer(FIG2, agents=frozenset("acd")) as made:
         made.client_agent()
         made.put(changed(FIG2, {22: ["b"]}, p22="drop"))

@@ -212,7 +212,7 @@ def test_e4_a_plain_client_is_dropped_where_the_option_is_read(running: Balancer
 
 
 def test_e7_a_client_that_asks_by_the_option_and_is_not_redirected() -> None:
-    """E7: later packets carry neither bit nor option, and the switch's rows are those the SYN was sent through."""
+    """E7: later packets carry neither bit nor option, and the switch's slots are those the SYN was sent through."""
     with balancer(TRACKED.replace("[a, b]}", "[a, b], signal: option}"), agents=frozenset("cd")) as made:
         client_agent(made.client, [str(made.vip.address)], words=("--signal", "option"))
         with made.network.capture(made.client, "tcp") as seen:
@@ -222,7 +222,7 @@ def test_e7_a_client_that_asks_by_the_option_and_is_not_redirected() -> None:
 
 
 def test_a_repeated_syn_finds_its_server_again(running: Balancer) -> None:
-    """The same SYN ten times: the group's row is a function of the packet, so nothing is remembered."""
+    """The same SYN ten times: the group's slot is a function of the packet, so nothing is remembered."""
     source, vip = ip_address("10.1.0.2"), ip_address("10.0.0.100")
     for sport in range(50000, 50012):
         captures = {name: host for name, host in running.servers.items() if name in "ab"}

@@ -17,7 +17,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from portlb_app.openflow import LOCAL, Flow, Group, Meter, SwitchState, ToGroup, actions_text
-from portlb_app.pipeline import REASSEMBLY_ZONE, ROW_GROUP, Priority
+from portlb_app.pipeline import (
+    CT_MARK,
+    REASSEMBLY_ZONE,
+    SLOT_GROUP,
+    Priority,
+)
 from portlb_app.reconcile.plan import diff
 from tests.ovs.switch import Switch
 
@@ -84,7 +89,7 @@ class Bridge:
         for port, path in self._files.items():
             switch.vsctl("set", "interface", self.port_name(port), f"options:tx_pcap={path}")
         self.command("netdev-dummy/set-admin-state", "up")
-        self.rows: dict[int, Counter[str]] = {}
+        self.slots: dict[int, Counter[str]] = {}
         self._flows: frozenset[Flow] = frozenset()
         self._meters: dict[int, Meter] = {}
 
@@ -130,7 +135,7 @@ class Bridge:
         self.switch.ofctl("replace-flows", self.name, "-", "--bundle", text=flows)
         self.command("revalidator/purge")  # else a datapath flow of the tables before may still forward
         self._flows = state.flows
-        self.rows = _rows(self.switch.dump_groups(self.name))
+        self.slots = _slots(self.switch.dump_groups(self.name))
 
     def change(self, before: SwitchState, after: SwitchState) -> None:
         """Go from one state to another by the steps of a plan, leaving everything else as it is."""
@@ -150,7 +155,7 @@ class Bridge:
         self.switch.ofctl("add-flows", self.name, "-", "--bundle", text="\n".join(lines))
         self.command("revalidator/purge")
         self._flows = after.flows
-        self.rows = _rows(self.switch.dump_groups(self.name))
+        self.slots = _slots(self.switch.dump_groups(self.name))
 
     # ---- traces ----
 
@@ -177,18 +182,18 @@ class Bridge:
         reassembles = rf"^Datapath actions: (check_pkt_len\(.*\),)?ct\(zone={REASSEMBLY_ZONE}\),recirc\(0x[0-9a-f]+\)$"
         if re.search(reassembles, text, re.MULTILINE):
             return Seen(reassembled=True)
-        if re.search(rf"^ +group:{ROW_GROUP}$", text, re.MULTILINE):
+        if re.search(rf"^ +group:{SLOT_GROUP}$", text, re.MULTILINE):
             cookies = re.findall(r"cookie (0x[0-9a-f]+)", text)
             assert re.fullmatch(r"meter\(\d+\)#hash\(l4\(\d+\)\)#recirc\(0x[0-9a-f]+\)", "#".join(actions)), text
             return Seen(cookie=int(cookies[-1], 16))
         actions = [action for action in actions if not action.startswith(("meter(", "set(skb_priority(", "ct(zone="))]
         had = {(f"eth_{end}", mac.hex(":")) for end, mac in (("dst", frame[:6]), ("src", frame[6:12]))}
         if group := re.search(r"^ +group:(\d+)$", text, re.MULTILINE):
-            rows = self.rows[int(group[1])]
+            slots = self.slots[int(group[1])]
             hashed = [action.partition("(")[0] for action in actions] == ["hash", "recirc"]
-            assert hashed if rows else actions in (["drop"], []), text
-            buckets = (_bucket(self._remembered(row, int(group[1])), in_port) for row in rows)
-            return Seen(frozenset((port, changes - had) for port, changes in buckets), chosen=bool(rows))
+            assert hashed if slots else actions in (["drop"], []), text
+            buckets = (_bucket(self._remembered(slot, int(group[1])), in_port) for slot in slots)
+            return Seen(frozenset((port, changes - had) for port, changes in buckets), chosen=bool(slots))
         number = {dp: LOCAL if of == "65534" else int(of) for of, dp in _PORT.findall(self.command("dpif/show"))}
         changed: dict[str, str] = {}
         deliveries = set()
@@ -204,16 +209,16 @@ class Bridge:
                 assert action == "drop", text
         return Seen(frozenset(deliveries), answered=answered)
 
-    def _remembered(self, row: str, group: int) -> str:
+    def _remembered(self, slot: str, group: int) -> str:
         """A bucket's actions; where it has another table remember the connection, what that delivers."""
-        found = re.fullmatch(r"set_field:(0x[0-9a-f]+)->reg1,resubmit\(,(\d+)\)", row)
+        found = re.fullmatch(rf"set_field:(0x[0-9a-f]+)->{CT_MARK},resubmit\(,(\d+)\)", slot)
         if not found:
-            return row
+            return slot
         number, table = int(found[1], 16), int(found[2])
         (decides,) = (
             each for each in self._flows if ToGroup(group) in each.actions and each.priority == Priority.GENERAL
         )
-        wanted = {("reg1", number, None), *decides.match}
+        wanted = {(CT_MARK, number, None), *decides.match}
         (flow,) = (each for each in self._flows if each.table == table and set(each.match) == wanted)
         return actions_text(flow.actions).replace("in_port", "IN_PORT")
 
@@ -260,7 +265,7 @@ def _split(actions: str) -> list[str]:
     return [actions[start:end] for start, end in zip(starts, [*ends, len(actions)], strict=True)]
 
 
-def _rows(groups: list[str]) -> dict[int, Counter[str]]:
+def _slots(groups: list[str]) -> dict[int, Counter[str]]:
     """How many buckets of each group do what; every bucket of a select group weighs the same."""
     result = {}
     for line in groups:

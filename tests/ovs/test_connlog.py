@@ -13,7 +13,7 @@ import pytest
 
 from portlb_app import compiler
 from portlb_app.config import load
-from portlb_app.pipeline import COPIED, LOG, Reason, cookie, metered_reason, vip_number
+from portlb_app.pipeline import COPIED, LOG, Reason, make_cookie, metered_reason, vip_number
 from tests.ovs import switch as ovs
 from tests.ovs.bridge import Bridge
 from tests.ovs.controller import ControllerProcess, wait_for
@@ -138,7 +138,7 @@ def test_c2_only_what_opens_or_closes_is_copied(bridge: Bridge) -> None:
     bridge.install(compiler.compile(config)["s1"])
     number = vip_number("web")
     opening, closing, by_server = (
-        cookie(reason, number) for reason in (Reason.OPENING, Reason.CLOSING, Reason.SERVER_CLOSING)
+        make_cookie(reason, number) for reason in (Reason.OPENING, Reason.CLOSING, Reason.SERVER_CLOSING)
     )
     for more in (0, 0x800, 0x0C8):
         for flags, want in ((SYN, opening), (FIN | ACK, closing), (RST, closing), (RST | ACK, closing)):

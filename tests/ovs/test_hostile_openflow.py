@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from portlb_app.pipeline import Reason, cookie
+from portlb_app.pipeline import Reason, make_cookie
 from tests.ovs import openflow_peer as of
 from tests.ovs.controller import ControllerProcess, wait_for
 from tests.ovs.openflow_peer import (
@@ -261,7 +261,7 @@ def test_silent_and_half_messages_take_nothing_from_others(controller: Controlle
 
 def packet_in(reason: Reason, frame: bytes) -> bytes:
     """A packet a switch hands up, from port 1."""
-    return of.packet_in(cookie(reason, 0), frame)
+    return of.packet_in(make_cookie(reason, 0), frame)
 
 
 FLOODS = {

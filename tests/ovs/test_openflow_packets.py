@@ -10,7 +10,7 @@ from random import Random
 import pytest
 
 from portlb_app.openflow.limits import LARGEST_FRAME
-from portlb_app.pipeline import Reason, cookie, vip_number
+from portlb_app.pipeline import Reason, make_cookie, vip_number
 from tests.ovs.controller import ControllerProcess, wait_for
 from tests.ovs.openflow_peer import PACKET_OUT, Claims, message, packet_in
 from tests.support import wire
@@ -30,7 +30,7 @@ CONFIG = "\n".join(
         ),
     ]
 )
-COOKIE = cookie(Reason.ICMP_ERROR, vip_number("web"))
+COOKIE = make_cookie(Reason.ICMP_ERROR, vip_number("web"))
 
 
 @pytest.fixture(scope="module")

@@ -245,8 +245,8 @@ def test_where_the_rows_decide_no_syn_is_handed_up(
     than any.
     """
     for legacy in ("balance", "pin"):
-        rows = f"signal: option, legacy: {legacy}}}"
-        text = PUNT.replace("{dpid: 1,", f"{{dpid: {0x100 + int(bridge.name[2:])},").replace("signal: option}", rows)
+        setting = f"signal: option, legacy: {legacy}}}"
+        text = PUNT.replace("{dpid: 1,", f"{{dpid: {0x100 + int(bridge.name[2:])},").replace("signal: option}", setting)
         assert controller.request("PUT", "/v1/config?wait=accepted", text)[0] in (200, 202)
         switch.set_controller(bridge.name, controller.target)
         controller.wait_for_state("s1", "synced")
@@ -275,8 +275,8 @@ def test_an_honest_syn_is_served_beside_a_flood(
     switch: ovs.Switch, bridge: Bridge, controller: ControllerProcess
 ) -> None:
     """More SYNs than a meter lets through, and then plain clients': all of them arrive, in whatever time."""
-    rows = "signal: option, legacy: balance}"
-    text = PUNT.replace("{dpid: 1,", f"{{dpid: {0x100 + int(bridge.name[2:])},").replace("signal: option}", rows)
+    setting = "signal: option, legacy: balance}"
+    text = PUNT.replace("{dpid: 1,", f"{{dpid: {0x100 + int(bridge.name[2:])},").replace("signal: option}", setting)
     assert controller.request("PUT", "/v1/config?wait=accepted", text)[0] in (200, 202)
     switch.set_controller(bridge.name, controller.target)
     controller.wait_for_state("s1", "synced")
@@ -325,7 +325,7 @@ def test_a_frame_that_is_too_large_harms_nothing_but_itself(
 
 def test_a_flood_makes_no_datapath_flow_per_packet(bridge: Bridge) -> None:
     """Of 200 clients with ports of their own, a packet each of every kind, IPv4 and IPv6: a flow per kind, and one per
-    row where rows are looked up; nothing of a client is in any.
+    slot where slots are looked up; nothing of a client is in any.
     """
     bridge.install(compile_config(load(PUNT))["s1"])
     random = Random(9)
@@ -349,9 +349,9 @@ def test_a_flood_makes_no_datapath_flow_per_packet(bridge: Bridge) -> None:
         bridge.send(1, frames)
         flows = [line for line in bridge.command("dpctl/dump-flows").splitlines() if "recirc_id" in line]
         assert not [line for line in flows if re.search(r"\(src=(\d+\.\d+\.\d+\.\d+|[0-9a-f:]+)[,)]", line)]
-        rows = [line for line in flows if "dp_hash" in line]
-        assert len(flows) - len(rows) == len(kinds) + 1, "\n".join(flows)
-        assert len(rows) <= 3 * 256
+        hashed = [line for line in flows if "dp_hash" in line]
+        assert len(flows) - len(hashed) == len(kinds) + 1, "\n".join(flows)
+        assert len(hashed) <= 3 * 256
         bridge.command("revalidator/purge")
 
 

@@ -19,7 +19,7 @@ import pytest
 from portlb_app import compiler
 from portlb_app.config import Config, Forwarding, Switch, load
 from portlb_app.openflow import SwitchState
-from portlb_app.pipeline import BY_NUMBER, HANDED_UP, OF_ALL_VIPS, Reason, cookie, vip_number
+from portlb_app.pipeline import BY_NUMBER, HANDED_UP, OF_ALL_VIPS, Reason, make_cookie, vip_number
 from tests.ovs import switch as ovs
 from tests.ovs.bridge import Bridge, Changes, Seen
 from tests.support import generate
@@ -56,7 +56,7 @@ from tests.support.reference import (
 SEED = int(os.environ.get("PORTLB_SEED", "20261124"))
 PAIRS = int(os.environ.get("PORTLB_PAIRS", "3000"))
 PER_CONFIGURATION = 50
-ROWS = 256
+SLOTS = 256
 REASONS = {reason.name.lower(): reason for reason in HANDED_UP}
 
 
@@ -117,8 +117,8 @@ def handed_up(config: Config, packet: Packet, outcome: Punted | Copied) -> int:
     reason = REASONS[outcome.reason]
     port = packet.payload.destination_port if reason is Reason.SIGNAL else 0
     if outcome.vip is None or reason in OF_ALL_VIPS:
-        return cookie(reason)
-    return cookie(reason, vip_number(outcome.vip), port)
+        return make_cookie(reason)
+    return make_cookie(reason, vip_number(outcome.vip), port)
 
 
 def outcomes_by_trace(bridge: Bridge, pairs: int, seed: int) -> Counter[str]:
@@ -163,11 +163,11 @@ def names(config: Config, packet: Packet, outcome: Outcome) -> Iterator[str]:
 
 
 def _check_shares(bridge: Bridge) -> None:
-    """Every pool's group has one row per hash, and its servers' shares differ by one row at most."""
-    for rows in bridge.rows.values():
-        if rows:
-            assert sum(rows.values()) == ROWS
-            assert max(rows.values()) - min(rows.values()) <= 1
+    """Every pool's group has one slot per hash, and its servers' shares differ by one slot at most."""
+    for slots in bridge.slots.values():
+        if slots:
+            assert sum(slots.values()) == SLOTS
+            assert max(slots.values()) - min(slots.values()) <= 1
 
 
 def test_the_switch_means_what_the_reference_means(bridge: Bridge, capsys: pytest.CaptureFixture[str]) -> None:

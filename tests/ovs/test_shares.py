@@ -1,7 +1,7 @@
 """Shares by weight in a tree: real packets through linked switches, however the links are made and whatever they hash.
 
 Twelve servers, weights from 1 to 256, on five switches at three levels. Every server's share of the connections is its
-share of the weights, within 4.5 standard deviations and the one row (of 256) that rows are exact to.
+share of the weights, within 4.5 standard deviations and the one slot (of 256) that slots are exact to.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from portlb_app import compiler
 from portlb_app.config import Config, Connector, load
 from portlb_app.net.packets import REDIRECT, TCP
 from portlb_app.openflow import SwitchState
-from portlb_app.pipeline import ROWS
+from portlb_app.pipeline import SLOTS
 from tests.net.network import SYN
 from tests.ovs.bridge import Bridge
 from tests.ovs.switch import Switch
@@ -125,5 +125,5 @@ def test_every_server_has_its_share(
     assert counts.total() == connections, "all arrive, each once"
     for name, weight in zip(NAMES, WEIGHTS, strict=True):
         share = weight / sum(WEIGHTS)
-        bound = 4.5 * math.sqrt(connections * share * (1 - share)) + connections / ROWS
+        bound = 4.5 * math.sqrt(connections * share * (1 - share)) + connections / SLOTS
         assert abs(counts[name] - connections * share) <= bound, (name, weight, counts)

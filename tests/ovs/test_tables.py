@@ -207,7 +207,7 @@ def test_e4_or_reaches_the_default_server(bridge: Bridge) -> None:
 
 
 def test_e4_or_is_balanced(bridge: Bridge) -> None:
-    """E4, beyond the source: the pool's rows decide, as they do for a client with REDIRECT."""
+    """E4, beyond the source: the pool's slots decide, as they do for a client with REDIRECT."""
     assert pool(bridge, 22, SYN) == "abcd"
     for source_port in range(50000, 50050):
         assert who(bridge, tcp(22, SYN, source_port)) == who(bridge, tcp(22, 0x018, source_port))
@@ -266,7 +266,7 @@ def test_e4_or_is_remembered(bridge: Bridge, rewrite: str) -> None:
 
 
 def test_e4_what_was_not_opened_is_not_remembered(bridge: Bridge, switch: ovs.Switch) -> None:
-    """E4: segments of unknown connections follow the rows and leave nothing behind; a SYN that is repeated, too, stays
+    """E4: segments of unknown connections follow the slots and leave nothing behind; a SYN that is repeated, too, stays
     with the server it is remembered with as long as that is in the pool.
     """
     data = pinned()
@@ -538,7 +538,7 @@ def test_n3_nothing_is_rewritten(bridge: Bridge) -> None:
 
 def test_c1_connections_leave_nothing_in_the_switch(bridge: Bridge, switch: ovs.Switch) -> None:
     """C1: 4000 connections opened, used and closed: the same flows, the same groups, no tracked connection, and in the
-    datapath not even one flow per connection, but one per row of a pool at most.
+    datapath not even one flow per connection, but one per slot of a pool at most.
     """
     before = switch.dump_flows(bridge.name), switch.dump_groups(bridge.name)
     random = Random(4)

@@ -41,7 +41,7 @@ from portlb_app.openflow import (
     match,
     messages,
 )
-from portlb_app.pipeline import COOKIE, METER_MARK, METERS, SELECTION, answer_arp, answer_nd, pool_group
+from portlb_app.pipeline import COOKIE, METER_SIGNATURE, METERS, SELECTION, answer_arp, answer_nd, pool_group
 from portlb_app.punt.handlers import Punted
 from portlb_app.reconcile.plan import Plan, Step, diff
 from portlb_app.southbound import codec
@@ -262,8 +262,8 @@ def every_group() -> Iterator[Group]:
     yield Group(GROUPS + 5, "select", ((SetField("reg1", 1), Resubmit(64)),), Selection("dp_hash", 0))
     yield Group(GROUPS + 3, "select", ((Output(1),), (), (Output(2),)), Selection("dp_hash", 0))
     yield Group(GROUPS + 4, "select", ((Output(1),),), Selection("hash", 1 << 32 | 5))
-    rows = tuple((SetField("eth_dst", row), Output(1 + row % 2)) for row in range(256))
-    yield Group(pool_group(3, 80, version=6), "select", rows, Selection("dp_hash", 0x504C0001))
+    buckets = tuple((SetField("eth_dst", number), Output(1 + number % 2)) for number in range(256))
+    yield Group(pool_group(3, 80, version=6), "select", buckets, Selection("dp_hash", 0x504C0001))
 
 
 def every_meter() -> Iterator[Meter]:
@@ -313,15 +313,15 @@ def test_meters_as_text_are_what_the_wire_sent(switch: Switch, bridge: str, wire
 def test_meters_change_and_leave_after_the_flows_that_use_them(wire: Wire) -> None:
     """Open vSwitch takes no meters in a bundle, and with a meter its flows leave: so the order of a plan is kept."""
     use = flow(1, ToMeter(METER), ToController())
-    meters = frozenset({Meter(METER, 100, METER_MARK), Meter(METER + 1, 5, METER_MARK)})
+    meters = frozenset({Meter(METER, 100, METER_SIGNATURE), Meter(METER + 1, 5, METER_SIGNATURE)})
     first = SwitchState(frozenset({use}), frozenset(), meters)
     assert wire.converge(first) == [] and wire.read() == first
-    changed = replace(first, meters=frozenset({Meter(METER, 200, METER_MARK)}))
+    changed = replace(first, meters=frozenset({Meter(METER, 200, METER_SIGNATURE)}))
     assert wire.converge(changed) == [] and wire.read() == changed
     assert wire.converge(SwitchState()) == [] and wire.read() == SwitchState()
-    error = wire.apply([Step("add", Meter(METER, 100, METER_MARK))])
+    error = wire.apply([Step("add", Meter(METER, 100, METER_SIGNATURE))])
     assert "OFPBFC_MSG_UNSUP" in error[0]
-    (error, *_) = wire.tell([Step("modify", Meter(METER, 100, METER_MARK))])
+    (error, *_) = wire.tell([Step("modify", Meter(METER, 100, METER_SIGNATURE))])
     assert error.startswith("modify meter meter=20480,pktps,") and "OFPMMFC_UNKNOWN_METER" in error
 
 
@@ -350,7 +350,7 @@ def test_groups_and_meters_of_others_stay(switch: Switch, bridge: str, wire: Wir
     switch.ofctl("add-flow", bridge, "cookie=0x99,table=150,actions=group:0x50000001")
     switch.ofctl("add-flow", bridge, f"cookie=0x98,table=150,priority=7,actions=meter:{METER + 1},output:2")
     ours = Group(GROUPS + 1, "select", ((Output(1),),), SELECTION)
-    wanted = SwitchState(groups=frozenset({ours}), meters=frozenset({Meter(METER, 5, METER_MARK)}))
+    wanted = SwitchState(groups=frozenset({ours}), meters=frozenset({Meter(METER, 5, METER_SIGNATURE)}))
     assert wire.converge(wanted) == []
     assert wanted.groups <= wire.read().groups and wanted.meters <= wire.read().meters
     assert wire.converge(SwitchState()) == []
@@ -378,7 +378,7 @@ def test_a_copy_is_handed_up_within_its_meter_and_the_packet_goes_on(switch: Swi
     dropped = metered(wire)[METER + 1]
     assert 20 <= dropped <= 59
     switch.ofctl("del-meter", bridge, f"meter={METER + 1}")
-    foreign = f"meter={METER + 2},pktps,burst,stats,band=type=drop,rate=10000,burst_size={0x4000 + METER_MARK}"
+    foreign = f"meter={METER + 2},pktps,burst,stats,band=type=drop,rate=10000,burst_size={0x4000 + METER_SIGNATURE}"
     switch.ofctl("add-meter", bridge, foreign)
     assert wire.converge(wanted) == [] and wire.read() == wanted
     for _ in range(60):
@@ -413,7 +413,7 @@ def sent_by(switch: Switch, bridge: str, port: int) -> int:
 
 
 def test_a_packet_is_handed_up_and_sent_out(switch: Switch, bridge: str, wire: Wire) -> None:
-    """A packet-in has cookie, port, row and the whole frame, no byte of it can crash the decoder; back it goes."""
+    """A packet-in has cookie, port, slot and the whole frame, no byte of it can crash the decoder; back it goes."""
     up = flow(0, SetField("reg0", 7), SetField("reg1", 42), ToController(), in_port=1)
     assert wire.converge(SwitchState(frozenset({up}))) == []
     switch.vsctl("set", "interface", "w2", f"options:tx_pcap={switch.directory}/w2.pcap")
@@ -425,7 +425,7 @@ def test_a_packet_is_handed_up_and_sent_out(switch: Switch, bridge: str, wire: W
     assert message[1] == ofp.OFPT_PACKET_IN and codec.packet_in_cookie(message) == up.cookie
     packet = codec.packet_in(message)
     assert packet is not None
-    assert packet == Punted(up.cookie, 1, frame, row=41)
+    assert packet == Punted(up.cookie, 1, frame, slot=41)
     for data in damaged(message[:80]):
         codec.packet_in(data + message[80:])
         codec.packet_in_cookie(data)
@@ -591,3 +591,15 @@ def test_a_port_that_contradicts_its_length_is_malformed(length: int) -> None:
             messages.port_status(bytes(16) + data)
         with pytest.raises(messages.Malformed):
             messages.port_descriptions(struct.pack("!BBHIHH4x", 6, 19, 16 + len(data), 1, 13, 0) + data)
+
+
+def test_a_sign_of_life_leads_to_nothing(switch: Switch, bridge: str) -> None:
+    """An echo reply that the switch has not asked for: it answers what comes next, and nothing else."""
+    wire = Wire(str(switch.management(bridge)))
+    try:
+        wire.raw_send(messages.HEADER.pack(messages.VERSION, messages.ECHO_REPLY, messages.HEADER.size, 0))
+        asked = wire.send(parser.OFPBarrierRequest(Wire.datapath))
+        reply = wire.receive()
+        assert (reply.kind, reply.xid) == (messages.BARRIER_REPLY, asked)
+    finally:
+        wire.close()

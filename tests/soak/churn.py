@@ -89,8 +89,8 @@ def run(seconds: float, rate: float, opened: int, room: int = CONNECTIONS) -> in
             oldest.end(clients, servers)
         if now - swept > 10:
             swept = now
-            clients.sweep()
-            servers.sweep()
+            clients.sweep(time.monotonic_ns())
+            servers.sweep(time.monotonic_ns())
     for each in (*live, *kept):
         each.check(clients, servers)
     figures = {name: (clients.counters()[name], servers.counters()[name])

@@ -120,7 +120,7 @@ def run(frames: int, seed: int, seconds: float) -> Figures:
             each.check()
         for role, each in programs.items():
             figures.counters.update({f"{role}.{name}": value for name, value in each.counters().items() if value})
-            each.sweep()
+            each.sweep(time.monotonic_ns())
     finally:
         figures.seconds = time.monotonic() - began
         for each in programs.values():

@@ -21,7 +21,7 @@ from collections.abc import Iterator
 from random import Random
 
 from portlb_app.openflow import messages
-from portlb_app.pipeline import Reason, cookie
+from portlb_app.pipeline import Reason, make_cookie
 from tests.ovs import openflow_peer as of
 
 PATIENCE = 20.0
@@ -44,7 +44,7 @@ def good(dice: Random) -> bytes:
         0: of.GOOD_HELLO,
         1: of.message(1, struct.pack("!HH", dice.randrange(20), dice.randrange(20)) + bytes(64)),
         6: of.features(dice.randrange(5)),
-        10: of.packet_in(cookie(dice.choice((Reason.FRAGMENT, Reason.SIGNAL, Reason.ICMP_ERROR)), 0), frame),
+        10: of.packet_in(make_cookie(dice.choice((Reason.FRAGMENT, Reason.SIGNAL, Reason.ICMP_ERROR)), 0), frame),
         12: of.port_status(port, dice.randrange(4)),
         33: of.message(33, struct.pack("!IHHHH4x", 1, dice.randrange(8), 3, 0, 0)),
     }

@@ -23,7 +23,7 @@ from random import Random
 
 from portlb_app.config import load
 from portlb_app.openflow.limits import LARGEST_FRAME, MESSAGE
-from portlb_app.pipeline import HANDED_UP, ROWS, Reason, cookie
+from portlb_app.pipeline import HANDED_UP, SLOTS, Reason, make_cookie
 from portlb_app.punt.connlog import ENDED, OPEN, PARTIAL
 from portlb_app.punt.fragments import WAITING_BYTES
 from portlb_app.punt.handlers import Punt
@@ -183,8 +183,8 @@ def run(frames: int, seconds: float, seed: int = 1) -> Figures:
             punt.adopt(config, cut if done // (8 * TURNS) % 2 else AS_CONFIGURED)
         for _ in range(TURNS):
             reason, vip, port, frame = source.next()
-            mark = cookie(reason, numbers[vip], port if reason is Reason.SIGNAL else 0)
-            message = packet_in(mark, source.random.randrange(1, 10), source.random.randrange(ROWS + 2), frame)
+            mark = make_cookie(reason, numbers[vip], port if reason is Reason.SIGNAL else 0)
+            message = packet_in(mark, source.random.randrange(1, 10), source.random.randrange(SLOTS + 2), frame)
             at = time.perf_counter()
             packet = codec.packet_in(message)
             assert packet is not None and packet.frame == frame
@@ -212,7 +212,7 @@ def run(frames: int, seconds: float, seed: int = 1) -> Figures:
 
 
 def packet_in(cookie: int, in_port: int, register: int, frame: bytes) -> bytes:
-    """A packet-in message as Open vSwitch sends it (OpenFlow 1.5.1, 7.4.1), with a row in register 1."""
+    """A packet-in message as Open vSwitch sends it (OpenFlow 1.5.1, 7.4.1), with a slot in a register."""
     match = struct.pack("!HHII", 1, 24, 0x80000004, in_port) + struct.pack("!III", 0x80010008, 0, register)
     body = struct.pack("!IHBBQ", 0xFFFFFFFF, len(frame), 1, 0, cookie) + match + bytes(2) + frame
     return struct.pack("!BBHI", 6, 10, min(8 + len(body), MESSAGE), 0) + body

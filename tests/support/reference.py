@@ -382,7 +382,7 @@ def judge(config: Config, switch: Switch, vip: Vip, ip: Ip) -> Outcome:
         pinned = shared is not None and shared.legacy is Legacy.PIN and not ip.tcp_flags & REDIRECT
         opening = ip.tcp_flags & (SYN | ACK) == SYN and not pinned
         if isinstance(outcome, AnyOf) and ip.protocol == TCP and not opening and len(outcome.servers) > 1:
-            return Drop()  # its row is the switch's secret, and every other server would reset the connection
+            return Drop()  # its slot is the switch's secret, and every other server would reset the connection
         return outcome
     if ip.protocol in (ICMP, ICMPV6):  # I2, I3
         for server in servers:

@@ -42,7 +42,7 @@ WORLD = frozenset(
 )
 NUMBERED = (
     *("Goto", "Conntrack", "Flow", "ToGroup", "Group", "ToMeter", "Selection"),
-    *("flow", "goto", "cookie", "pool_group"),
+    *("flow", "goto", "make_cookie", "pool_group"),
 )
 """What is made of numbers that only the pipeline knows."""
 
@@ -123,6 +123,15 @@ def test_numbers_live_in_the_pipeline(path: Path) -> None:
     for node in ast.walk(tree(path)):
         if isinstance(node, ast.Constant) and isinstance(node.value, str):
             assert "goto_table:" not in node.value, f"line {node.lineno}"
+
+
+@pytest.mark.parametrize("path", [path for path in ALL if package(path) != "openflow"], ids=name)
+def test_registers_are_named(path: Path) -> None:
+    """`pipeline.registers` gives each range of bits a name; no other file has a register's number."""
+    if name(path) != "pipeline/registers.py":
+        words = {node.arg for node in ast.walk(tree(path)) if isinstance(node, ast.keyword)}
+        words |= {node.value for node in ast.walk(tree(path)) if isinstance(node, ast.Constant)}
+        assert not words & {f"reg{number}" for number in range(16)}
 
 
 @pytest.mark.parametrize("path", [path for path in ALL if package(path) == "compiler"], ids=name)

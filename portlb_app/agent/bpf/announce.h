@@ -56,7 +56,7 @@ static __always_inline int make_server_announcement(struct __sk_buff *skb, __be1
 	if (!(entry->flags & REDIRECTED))
 		return IMPOSSIBLE;
 	if (flags & OPTION_IN_PLACE) {
-		if (entry->wire == port)
+		if (entry->wire == port && !(entry->flags & MOVING))
 			return FOLLOWED;
 		entry->target = port;
 		set(entry, MOVING);

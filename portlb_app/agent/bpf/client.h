@@ -503,6 +503,15 @@ static __always_inline bool is_early(const struct connection *entry, const struc
 	       moment() - entry->since <= entry->patience;
 }
 
+/* Something of the server's has come from the wire's port. */
+static __always_inline void note_heard(const struct key *key, struct connection *entry)
+{
+	set(entry, HEARD);
+	clear(entry, TRYING);
+	count(COUNT_confirmed);
+	note_confirmed(&key->vip, entry->wire);
+}
+
 /* The server tells the client to go on at another port, in place or with a new connection. */
 static __always_inline int client_announcement(struct __sk_buff *skb, const struct packet *packet,
 					       struct segment *segment, const struct key *key,
@@ -525,6 +534,8 @@ static __always_inline int client_announcement(struct __sk_buff *skb, const stru
 		ask_to_close(key, found->flags & OPTION_RESET);
 		return DROP;
 	}
+	if (entry->state == BOUND && segment->spot == entry->wire && !(entry->flags & HEARD))
+		note_heard(key, entry); /* nothing else may come from there for long */
 	if (found->port != entry->wire) {
 		/* Not before the last port was heard: `before` is then the only one known to work. */
 		if (entry->state == BOUND && !(entry->flags & HEARD))
@@ -599,10 +610,7 @@ static __always_inline bool client_hear(struct __sk_buff *skb, const struct pack
 				set(entry, TRYING);
 				return false;
 			}
-			set(entry, HEARD);
-			clear(entry, TRYING);
-			count(COUNT_confirmed);
-			note_confirmed(&key->vip, entry->wire);
+			note_heard(key, entry);
 		}
 		if (alias && !awaited && !(entry->flags & LEAVING))
 			__sync_fetch_and_or(&alias->flags, HEARD);

@@ -35,7 +35,7 @@ enum flag {
 	BY_OPTION = 1 << 7,   /* server: asked by option alone, so answered by option alone */
 	TRYING = 1 << 8,      /* nothing is heard on the wire's port: packets go to, or come from, `before` too */
 	SETTLED = 1 << 9,     /* server: the client has heard us on the wire's port, or there is but one */
-	MOVING = 1 << 10,     /* server: `target` is announced, a port to go on at in place */
+	MOVING = 1 << 10,     /* server: `target` is, or is to be, announced, a port to go on at in place */
 	LEAVING = 1 << 11,    /* told to close and open again elsewhere */
 	ENDED = 1 << 12,      /* client: the program has been told that the server has closed: see ending.h */
 	FIN_ACKED = 1 << 13,  /* client, ENDED: the server has acknowledged the FIN sent for the program */
@@ -64,7 +64,7 @@ struct connection {
 	__u32 opened;     /* server's spot the SYN named on the wire */
 	__u32 wire;       /* server's spot the connection uses on the wire, or is to use */
 	__u32 before;     /* server's spot used before; of a client's SYN that was steered, the port redirected from */
-	__u32 target;     /* server: port announced in the middle of the connection */
+	__u32 target;     /* server: port announced in the middle of the connection; the wire's if the client left it again */
 	union name name;  /* client: the name of the spot that has one */
 	__be16 client_port; /* client's port on the wire, 0: the program's */
 	union {

@@ -367,7 +367,7 @@ static __always_inline bool server_other_port(struct __sk_buff *skb, const struc
 		return true;
 	}
 	if (segment->spot != entry->before)
-		return false;
+		return segment->spot == entry->opened; /* a client that has lost its entry since knows no other port */
 	if (entry->flags & SETTLED)
 		return true; /* it was on its way when the connection moved */
 	if ((entry->flags & TRYING) && is_answer(skb, segment, key, entry)) {
@@ -387,6 +387,10 @@ static __always_inline bool server_other_port(struct __sk_buff *skb, const struc
 		swap_ports(entry);
 		if (entry->opened == entry->wire)
 			count(COUNT_stayed);
+	} else if (entry->before != entry->opened && !(entry->flags & MOVING)) {
+		/* It has moved in place, and what was on its way to it has led it back: it is to be told again. */
+		entry->target = entry->wire;
+		set(entry, MOVING);
 	}
 	return true;
 }
@@ -452,28 +456,43 @@ static __always_inline void server_follow_client(struct __sk_buff *skb, const st
 
 /*
  * A router refuses packets from a port that it knows no connection to: the client's own reset to an announced port has
- * CONFIRM, always, as it may have heard the port and said nothing since. One that asked by option alone cannot say so.
+ * CONFIRM, always, as it may have heard the port and said nothing since. One that asked by option alone cannot say so,
+ * but its program's resets have ACK. On the port left for the one opened on, such a reset answers a copy sent from
+ * there: by the router, or by the kernel of a client whose agent has lost its entry. The client goes on at the other.
  */
 static __always_inline bool is_middlebox_reset(const struct connection *entry, const struct segment *segment)
 {
-	return entry->state == BOUND && !(entry->flags & (SETTLED | BY_OPTION)) && segment->spot == entry->wire &&
-	       entry->before != entry->wire && !(segment->word & REDIRECT_CONFIRM);
+	if (entry->before == entry->wire)
+		return false;
+	if (entry->state == BOUND)
+		return !(entry->flags & (SETTLED | BY_OPTION)) && segment->spot == entry->wire &&
+		       !(segment->word & REDIRECT_CONFIRM);
+	return segment->spot == entry->before &&
+	       !(segment->word & (entry->flags & BY_OPTION ? TCP_ACK : REDIRECT_CONFIRM));
 }
 
-/* Is this what a kernel says that has no socket for what we have sent? A program's own reset has ACK. */
+/*
+ * Is this what a kernel says that has no socket for what we have sent? A program's own reset has ACK. Of a port that the
+ * connection has left in place it is, too: the client knows neither.
+ */
 static __always_inline bool is_from_nowhere(const struct connection *entry, const struct segment *segment)
 {
 	return (segment->word & (TCP_RST | TCP_ACK)) == TCP_RST && entry->state == BOUND &&
-	       entry->wire != entry->opened && segment->spot == entry->wire && (entry->flags & DOUBTFUL) &&
-	       !naming_of(entry->wire);
+	       segment->spot != entry->opened && (segment->spot == entry->wire || segment->spot == entry->before) &&
+	       (entry->flags & DOUBTFUL) && !naming_of(segment->spot);
 }
 
-/* What it expects next, or something in its window. */
-static __always_inline __u32 expected_by_client(struct __sk_buff *skb, const struct key *key, const struct connection *entry)
+/* What the client may expect next: what it has acknowledged last, or what this host has sent since. */
+static __always_inline struct numbers expected_by_client(struct __sk_buff *skb, const struct key *key,
+							  const struct connection *entry)
 {
 	struct numbers numbers = {};
 
-	return ask_socket(skb, key, SERVER, &numbers) ? numbers.sent : entry->fin_seq;
+	if (!ask_socket(skb, key, SERVER, &numbers)) {
+		numbers.unacknowledged = entry->fin_seq;
+		numbers.sent = entry->flags & AWAY ? entry->sent : entry->fin_seq;
+	}
+	return numbers;
 }
 
 static __noinline int server_ingress_tcp(struct __sk_buff *skb, struct packet *packet)
@@ -518,6 +537,8 @@ static __noinline int server_ingress_tcp(struct __sk_buff *skb, struct packet *p
 	if (segment.sport != client_port_of(entry, key->client_port))
 		server_follow_client(skb, packet, &segment, key, entry);
 	if (segment.spot == entry->wire) {
+		if ((entry->flags & MOVING) && entry->target == entry->wire)
+			clear(entry, MOVING);
 		if (!(entry->flags & SETTLED) && entry->state == BOUND && has_heard(skb, packet, &segment, entry) &&
 		    is_believed(skb, &segment, key, SERVER, entry)) {
 			set(entry, SETTLED);
@@ -543,14 +564,20 @@ static __noinline int server_ingress_tcp(struct __sk_buff *skb, struct packet *p
 	}
 	note_use(entry, &segment);
 	if ((segment.word & TCP_RST) && is_middlebox_reset(entry, &segment)) {
-		set(entry, TRYING);
+		if (entry->state == BOUND)
+			set(entry, TRYING);
+		else
+			clear(entry, TRYING);
 		return DROP;
 	}
 	if (segment.word & (TCP_FIN | TCP_RST))
 		note_remote(skb, key, entry, &segment, SERVER);
-	if (is_from_nowhere(entry, &segment) &&
-	    !reflect(skb, packet, &segment, port_of(entry->opened), expected_by_client(skb, key, entry)))
-		return DROP;
+	if (is_from_nowhere(entry, &segment)) {
+		struct numbers numbers = expected_by_client(skb, key, entry);
+
+		if (!reflect(skb, packet, &segment, port_of(entry->opened), &numbers))
+			return DROP;
+	}
 	if ((entry->flags & AWAY) && (segment.word & TCP_ACK))
 		entry->fin_seq = segment.ack;
 	return rewrite(skb, packet, &segment, key->client_port, key->port, segment.word);

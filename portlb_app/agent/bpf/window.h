@@ -205,7 +205,9 @@ static __always_inline bool in_window(struct __sk_buff *skb, const struct segmen
  * Is this segment the peer's? A reset is at exactly the number that is expected (RFC 5961, 3.2), and nowhere else:
  * elsewhere the kernel challenges it, and the peer that is really gone answers with one that is exact. What the socket
  * has yet to take up (its backlog) makes an exact one look early; then the socket is gone when somebody looks again.
- * Of a connection that is over there is nothing left to protect: the kernel answers as plain TCP would.
+ * Of a connection that is over there is nothing left to protect: the kernel answers as plain TCP would. A segment leaves
+ * before its socket counts it as sent, and on another processor its acknowledgement may come before: while the entry
+ * keeps numbers, it knows.
  */
 static __always_inline bool is_believed(struct __sk_buff *skb, const struct segment *segment, const struct key *key,
 					enum host host, const struct connection *entry)
@@ -214,6 +216,8 @@ static __always_inline bool is_believed(struct __sk_buff *skb, const struct segm
 
 	switch (find_socket(skb, key, host, &numbers)) {
 	case OPEN:
+		if (is_tracked(entry) && entry->sent - numbers.sent <= TRACKED_WINDOW)
+			numbers.sent = entry->sent;
 		return segment->word & TCP_RST ? segment->seq == numbers.received : is_from_peer(segment, &numbers);
 	case BEGINNING:
 	case NOTHING:

@@ -14,9 +14,9 @@ from portlb_app.pipeline import (
     Priority,
     Reason,
     Side,
-    cookie,
     flow,
     goto,
+    make_cookie,
     set_reachability,
     set_side,
     untag,
@@ -24,16 +24,16 @@ from portlb_app.pipeline import (
 
 
 def flows(network: int | None, links: Iterable[int], here: tuple[VipOnSwitch, ...]) -> Iterator[Flow]:
-    """The network side's port, links to other switches, and every connector of a server; other ports are nobody's.
+    """The network side, links to other switches, and servers' connectors; packets from other ports are dropped.
 
-    Servers on the network side itself are told by their MAC addresses (row N5).
+    A server on the network side is recognized by its MAC address (row N5).
     """
     yield flow(
         CLASSIFY,
         Priority.FIRST,
         match(vlan_vid=PRIORITY_TAGGED),
         untag(),
-        cookie(Reason.SIDE),
+        make_cookie(Reason.SIDE),
         "a tag that names a priority and no VLAN: the frame is an untagged one",
     )
     yield flow(
@@ -41,7 +41,7 @@ def flows(network: int | None, links: Iterable[int], here: tuple[VipOnSwitch, ..
         Priority.OVERRIDE,
         match(eth_src=GROUP_MACS),
         (),
-        cookie(Reason.SIDE),
+        make_cookie(Reason.SIDE),
         "from a group's MAC address, which no host has: an answer would go to many; drop",
     )
     by_port = {
@@ -61,7 +61,7 @@ def flows(network: int | None, links: Iterable[int], here: tuple[VipOnSwitch, ..
                     Priority.EXCEPTION,
                     match(in_port=server.connector.port, eth_src=local.mac(server)),
                     (set_side(Side.SERVER), goto(NEIGHBOUR)),
-                    cookie(Reason.SIDE),
+                    make_cookie(Reason.SIDE),
                     "a server on the network side (N5)",
                 )
 
@@ -73,6 +73,6 @@ def _side(port: int, side: Side, reachability: int | None, reason: str) -> Flow:
         Priority.SPECIFIC,
         match(in_port=port),
         (set_side(side), *in_reachability, goto(NEIGHBOUR)),
-        cookie(Reason.SIDE),
+        make_cookie(Reason.SIDE),
         reason,
     )

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from portlb_app.compiler.delivery import deliver
 from portlb_app.compiler.vip_on_switch import VipOnSwitch
 from portlb_app.openflow import IP_TCP, Flow, match
-from portlb_app.pipeline import LABEL, Priority, Reason, cookie, family, flow
+from portlb_app.pipeline import LABEL, Priority, Reason, family, flow, make_cookie
 
 
 def flows(local: VipOnSwitch) -> Iterator[Flow]:
@@ -21,6 +21,6 @@ def flows(local: VipOnSwitch) -> Iterator[Flow]:
                     Priority.SPECIFIC,
                     match(**ip.to(address), ip_proto=IP_TCP, ipv6_label=server.service_label),
                     deliver(local, server.name, ip),
-                    cookie(Reason.NAMED, local.number),
+                    make_cookie(Reason.NAMED, local.number),
                     "a service label: its server (X3)",
                 )

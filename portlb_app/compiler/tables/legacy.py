@@ -1,13 +1,12 @@
 """LEGACY: a client without REDIRECT on a redirect port: the policy of that port decides (rows E3, E4).
 
-Packets other than a SYN follow the pool's rows under ``drop``: a plain client never gets that far, and a connection
-that opened with REDIRECT survives a path that clears the bit later.
+Under ``drop``, packets other than a SYN follow the pool's slots: a plain client never gets that far, and a connection
+opened with REDIRECT survives a path that clears the bit later.
 
 Where a port's signal is ``option``, a SYN without the bit may still ask for REDIRECT by its option, which no switch can
-match: the controller reads it (`punt`), and then either the pool's rows or the policy decide. Under ``balance`` and
-``pin`` the rows decide in both cases, so nothing need be read. On its way up it goes
-through a group that says which row it has, so that the controller can send it where the rows would, and where its
-connection's later packets go.
+match. The controller reads it (`punt`); then the pool's slots or the policy decide. Under ``balance`` and ``pin`` the
+slots decide in both cases, so the controller does not read the SYN. On its way up the SYN passes a group that adds its
+slot. So the controller sends it to the server that also gets the later packets of its connection.
 """
 
 from __future__ import annotations
@@ -15,8 +14,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from portlb_app.compiler.delivery import deliver
-from portlb_app.compiler.tables.pool import row_group
-from portlb_app.compiler.tables.quality import is_read, treat
+from portlb_app.compiler.tables.pool import slot_group
+from portlb_app.compiler.tables.qos import is_option_read, metered_qos_actions
 from portlb_app.compiler.tables.redirect import to_pool
 from portlb_app.compiler.vip_on_switch import VipOnSwitch
 from portlb_app.config import Legacy, RedirectPort
@@ -30,11 +29,11 @@ from portlb_app.pipeline import (
     Family,
     Priority,
     Reason,
-    cookie,
+    ct_lookup,
     family,
     flow,
+    make_cookie,
     punt,
-    recall,
     set_reachability,
 )
 
@@ -53,14 +52,14 @@ def flows(local: VipOnSwitch) -> Iterator[Flow]:
         ip = family(address)
         for pool in local.pools:
             to_port = {**local.ingress_match, **ip.to(address), "ip_proto": IP_TCP, "tcp_dst": pool.port}
-            mark = cookie(Reason.LEGACY, local.number, pool.port)
+            cookie = make_cookie(Reason.LEGACY, local.number, pool.port)
             if reads_option(local, pool):
                 yield flow(
                     LEGACY,
                     Priority.EXCEPTION,
                     match(**to_port, tcp_flags=(SYN, SYN | ACK)),
                     punt(Reason.SIGNAL, local.number),
-                    cookie(Reason.SIGNAL, local.number, pool.port),
+                    make_cookie(Reason.SIGNAL, local.number, pool.port),
                     "a SYN without the bit, on a port where the option says REDIRECT too: the controller reads it",
                 )
                 yield flow(
@@ -68,7 +67,7 @@ def flows(local: VipOnSwitch) -> Iterator[Flow]:
                     Priority.SPECIFIC,
                     match(**to_port),
                     (ToController(),),
-                    cookie(Reason.SIGNAL, local.number, pool.port),
+                    make_cookie(Reason.SIGNAL, local.number, pool.port),
                     "such a SYN, and a register that says which row of the pool it has: up",
                 )
             elif pool.legacy is Legacy.DROP:
@@ -77,28 +76,28 @@ def flows(local: VipOnSwitch) -> Iterator[Flow]:
                     Priority.EXCEPTION,
                     match(**to_port, tcp_flags=(SYN, SYN | ACK)),
                     (),
-                    mark,
+                    cookie,
                     "a plain client on a redirect port: drop (E4)",
                 )
             yield flow(
-                LEGACY, Priority.SPECIFIC, match(**to_port), to_plain(local, pool, ip), mark, _REASONS[pool.legacy]
+                LEGACY, Priority.SPECIFIC, match(**to_port), to_plain(local, pool, ip), cookie, _REASONS[pool.legacy]
             )
 
 
 def groups(local: VipOnSwitch) -> Iterator[Group]:
-    """The group that tells rows, where a SYN is handed up with its row."""
+    """The group that finds slots, where SYNs are handed up."""
     if any(reads_option(local, pool) for pool in local.pools):
-        yield row_group()
+        yield slot_group()
 
 
 def reads_option(local: VipOnSwitch, pool: RedirectPort) -> bool:
-    """Whether the controller reads SYNs without the bit: if it has a server to send those to that ask by the option."""
-    return is_read(pool) and bool(local.reachable(pool.servers))
+    """Whether the controller reads SYNs without the bit: only if a server for them can be reached."""
+    return is_option_read(pool) and bool(local.reachable(pool.servers))
 
 
 def to_plain(local: VipOnSwitch, pool: RedirectPort, ip: Family) -> tuple[Action, ...]:
     """The actions for a plain client's packet to a redirect port; under ``drop``: for one that is no SYN."""
-    treated = treat(local, "redirect", pool.port, pool.quality)
+    treated = metered_qos_actions(local, "redirect", pool.port, pool.qos)
     if pool.legacy is Legacy.OWNER:
         return (*treated, *deliver(local, local.owners[pool.port], ip))
     if pool.legacy is Legacy.DEFAULT:
@@ -107,5 +106,5 @@ def to_plain(local: VipOnSwitch, pool: RedirectPort, ip: Family) -> tuple[Action
     if pool.legacy is Legacy.PIN:
         # Written here as well: the register is empty in a packet that the controller sends.
         known = () if local.reachability is None else (set_reachability(local.reachability),)
-        return (*treated, *known, recall(local.number, PINNED))
+        return (*treated, *known, ct_lookup(local.number, PINNED))
     return to_pool(local, pool, ip)

@@ -1,4 +1,4 @@
-"""PEER: from one server's further address to another's (row N4). What comes here is known to come from such a one."""
+"""PEER: from one server's further address to another's (row N4). Every packet here comes from such an address."""
 
 from __future__ import annotations
 
@@ -14,29 +14,29 @@ from portlb_app.pipeline import (
     PEER,
     Priority,
     Reason,
-    cookie,
     family,
     flow,
+    make_cookie,
 )
 
 
 def flows(local: VipOnSwitch) -> Iterator[Flow]:
-    """IP to each further address, and the questions and answers that find it; what is for no server here goes up."""
+    """IP to each further address, and the questions and answers that find it; other packets leave by the uplink."""
     if local.vip.rewrite is not Rewrite.NOTHING:
         return
-    mark = cookie(Reason.PEER)
+    cookie = make_cookie(Reason.PEER)
     for server in local.servers:
         to_server = (Output(local.port_of[server.name]),)
         for priority, wanted in addressed(server):
-            yield flow(PEER, priority, match(**wanted), to_server, mark, "to a server's further address (N4)")
+            yield flow(PEER, priority, match(**wanted), to_server, cookie, "to a server's further address (N4)")
     if local.is_linked and local.network is None and any(server.addresses for server in local.attached):
         elsewhere = "to a further address that no server here has: another switch's (N4)"
         for eth_type in (ETH_ARP, *(ip.eth_type for ip in FAMILIES.values())):
-            yield flow(PEER, Priority.GENERAL, match(eth_type=eth_type), (Output(local.uplink),), mark, elsewhere)
+            yield flow(PEER, Priority.GENERAL, match(eth_type=eth_type), (Output(local.uplink),), cookie, elsewhere)
 
 
 def addressed(server: Server) -> Iterator[tuple[Priority, dict[str, int | tuple[int, int]]]]:
-    """What is for a server's further addresses, as matches: IP, and the questions and answers that find it."""
+    """The matches of packets to a server's further addresses: IP, and the questions and answers that find it."""
     for own in server.addresses:
         yield Priority.SPECIFIC, {**family(own).to(own)}
         if own.version == 4:

@@ -1,79 +1,85 @@
 """PINNED and PIN: a plain client's connection to a redirect port keeps its server, because conntrack remembers it.
 
-The one place where the switch has memory, for who asks for it (``legacy: pin``). LEGACY has conntrack look at every
-packet; PINNED finds the mark of the server that the connection is remembered with. Where there is none, the pool's
-slots decide, and PIN remembers what they decided, if the packet is a SYN. So is a SYN's decision renewed when the
-server it is remembered with has left the pool: a new connection from an old port is a new connection.
+The only stateful tables; opt-in by ``legacy: pin``. LEGACY sends every packet through conntrack, and PINNED matches the
+mark of the connection's server. A connection without a mark goes to the server of its slot; PIN delivers, and has
+conntrack remember the server if the packet is a SYN. A SYN of a remembered connection whose server has left the pool is
+a new connection from a reused port: it also goes by its slot.
 
-The mark is a server's, and says nothing about where it is: one that moves to another connector keeps its connections,
-and of one that has left the configuration, the pool's slots take over. Only SYNs are remembered, so that a flood fills
-the table with entries that conntrack forgets first.
+A mark names a server, not a place: a server that moves to another connector keeps its connections, and the slots take
+over those of a server that has left the configuration. Conntrack remembers SYNs only, so the entries of a flood are
+those that it forgets first.
 
-Conntrack needs to see both directions, or a connection is half-open for it, and soon forgotten: UPSTREAM and `transit`
-show it what servers send from a pinned port.
+Conntrack must see both directions; otherwise a connection stays half-open for it and is soon forgotten. So UPSTREAM and
+`transit` show it what servers send from a pinned port.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from functools import partial
 
 from portlb_app.compiler.delivery import deliver
 from portlb_app.compiler.tables.pool import group
 from portlb_app.compiler.vip_on_switch import VipOnSwitch
 from portlb_app.config import Legacy, RedirectPort
-from portlb_app.openflow import IP_TCP, Flow, Group, ToGroup, match
+from portlb_app.openflow import IP_TCP, Action, Flow, Group, ToGroup, match
 from portlb_app.pipeline import (
     ACK,
+    CT_MARK,
     PIN,
     PINNED,
     SYN,
     Priority,
     Reason,
-    cookie,
+    ct_commit,
     family,
     flow,
-    look_up,
+    load_ct_mark,
+    make_cookie,
     pin_group,
-    remember,
-    set_slot,
+    resubmit,
 )
 
 
 def flows(local: VipOnSwitch) -> Iterator[Flow]:
-    """Per pinned redirect port and address: a flow for connections not remembered, and a few for each server."""
+    """Per pinned redirect port and address: a flow for unknown connections, and some for each server."""
     for address in local.vip.addresses:
         ip = family(address)
         for pool in pinned(local):
-            mark = cookie(Reason.PIN, local.number, pool.port)
+            cookie = make_cookie(Reason.PIN, local.number, pool.port)
             to_port = {**local.ingress_match, **ip.to(address), "ip_proto": IP_TCP, "tcp_dst": pool.port}
             decide = (ToGroup(pin_group(local.pool_number, pool.port, ip.version)),)
             unknown = "a plain client's connection that is not remembered: the pool's slots"
-            yield flow(PINNED, Priority.GENERAL, match(**to_port), decide, mark, unknown)
+            yield flow(PINNED, Priority.GENERAL, match(**to_port), decide, cookie, unknown)
             opening = {"tcp_flags": (SYN, SYN | ACK)}
             for server in local.servers:
                 remembered = match(**to_port, ct_mark=local.ct_marks[server.name])
                 kept = "a connection that is remembered: its server"
-                yield flow(PINNED, Priority.SPECIFIC, remembered, deliver(local, server.name, ip), mark, kept)
+                yield flow(PINNED, Priority.SPECIFIC, remembered, deliver(local, server.name, ip), cookie, kept)
                 if server.name not in pool.servers:
                     again = match(**to_port, ct_mark=local.ct_marks[server.name], **opening)
                     anew = "a new connection from a port remembered with a server that has left the pool: the slots"
-                    yield flow(PINNED, Priority.EXCEPTION, again, decide, mark, anew)
+                    yield flow(PINNED, Priority.EXCEPTION, again, decide, cookie, anew)
             for name in local.reachable(pool.servers):
-                decided, delivered = {**to_port, "reg1": local.ct_marks[name]}, deliver(local, name, ip)
-                new = (remember(local.number, local.ct_marks[name]), *delivered)
+                decided, delivered = {**to_port, CT_MARK: local.ct_marks[name]}, deliver(local, name, ip)
+                new = (ct_commit(local.number, local.ct_marks[name]), *delivered)
                 reason = "a slot has decided about a new connection: remember it, and deliver"
-                yield flow(PIN, Priority.EXCEPTION, match(**decided, **opening), new, mark, reason)
+                yield flow(PIN, Priority.EXCEPTION, match(**decided, **opening), new, cookie, reason)
                 reason = "a slot has decided about a packet of an unknown connection: deliver"
-                yield flow(PIN, Priority.SPECIFIC, match(**decided), delivered, mark, reason)
+                yield flow(PIN, Priority.SPECIFIC, match(**decided), delivered, cookie, reason)
 
 
 def groups(local: VipOnSwitch) -> Iterator[Group]:
-    """One select group per pinned redirect port and address: a slot names its server, and PIN remembers it."""
+    """One select group per pinned redirect port and address; a slot names its server to PIN."""
     for address in local.vip.addresses:
         ip = family(address)
         for pool in pinned(local):
             number = pin_group(local.pool_number, pool.port, ip.version)
-            yield group(local, number, pool.servers, lambda server: (set_slot(local.ct_marks[server]), look_up(PIN)))
+            yield group(local, number, pool.servers, partial(_to_pin, local.ct_marks))
+
+
+def _to_pin(marks: Mapping[str, int], server: str) -> tuple[Action, ...]:
+    return (load_ct_mark(marks[server]), resubmit(PIN))
 
 
 def pinned(local: VipOnSwitch) -> tuple[RedirectPort, ...]:

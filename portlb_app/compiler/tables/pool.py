@@ -1,4 +1,4 @@
-"""Rows as an OpenFlow group: what all pools have in common."""
+"""Slots as the buckets of an OpenFlow group."""
 
 from __future__ import annotations
 
@@ -6,18 +6,18 @@ from collections.abc import Callable
 
 from portlb_app.compiler.vip_on_switch import VipOnSwitch
 from portlb_app.openflow import Action, Group
-from portlb_app.pipeline import ROW_GROUP, ROWS, SELECTION, tell_row
+from portlb_app.pipeline import SELECTION, SLOT_GROUP, SLOTS, signal_slot
 
 
 def group(
     local: VipOnSwitch, number: int, servers: tuple[str, ...], bucket: Callable[[str], tuple[Action, ...]]
 ) -> Group:
-    """The select group in which every row of these servers does what `bucket` says for its server."""
-    rows = local.rows(servers)
-    buckets = {server: bucket(server) for server in set(rows)}
-    return Group(number, "select", tuple(buckets[server] for server in rows), SELECTION)
+    """The select group with a bucket for each slot of these servers; `bucket` makes the actions for a server."""
+    slots = local.slots(servers)
+    buckets = {server: bucket(server) for server in set(slots)}
+    return Group(number, "select", tuple(buckets[server] for server in slots), SELECTION)
 
 
-def row_group() -> Group:
-    """The select group whose buckets tell which row a packet has: what `group` would hash it to."""
-    return Group(ROW_GROUP, "select", tuple(tell_row(row) for row in range(ROWS)), SELECTION)
+def slot_group() -> Group:
+    """The select group whose buckets hand a SYN up with its slot: the one that any pool's group would choose."""
+    return Group(SLOT_GROUP, "select", tuple(signal_slot(slot) for slot in range(SLOTS)), SELECTION)

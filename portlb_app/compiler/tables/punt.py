@@ -1,11 +1,12 @@
-"""PUNT: what is handed up to the controller, and copies for its log, if a message has room for them.
+"""PUNT: hands packets up to the controller, and copies for its log, if a message has room for them.
 
-Flows that hand up write why, and about which VIP, into a register, look how large the frame is, and look in here. Open
-vSwitch puts the whole of a frame into a message whose length has 16 bits, and lets it wrap: what then follows would be
-read as OpenFlow. A frame that is too large is dropped here, and a meter counts it; a copy's original goes on.
+A flow that hands up writes the reason and the VIP into a register, checks the size of the frame, and resubmits to this
+table. Open vSwitch puts the whole frame into a message whose length has 16 bits, and lets it wrap; the controller would
+read the rest as OpenFlow. So a frame that is too large is dropped here, and a meter counts it. The original of a copy
+goes on.
 
-A meter for every reason and VIP comes before the controller. Open vSwitch has no "else" for a packet that a meter
-refuses. So what a table can decide is never handed up, such as a plain SYN under ``balance``.
+Every reason and VIP has a meter. Open vSwitch has no "else" for a packet that a meter refuses, so a packet that a table
+can decide about is never handed up, such as a plain SYN under ``balance``.
 """
 
 from __future__ import annotations
@@ -23,14 +24,15 @@ from portlb_app.pipeline import (
     HANDED_UP,
     OF_ALL_VIPS,
     PUNT,
-    ROW_GROUP,
+    PUNT_KEY,
+    SLOT_GROUP,
     TOO_LARGE,
     TOO_LARGE_METER,
     Priority,
     Reason,
-    cookie,
     family,
     flow,
+    make_cookie,
     punt_key,
 )
 
@@ -38,34 +40,35 @@ _UP, _COPY = "up to the controller, as far as its meter lets", "a copy to the co
 
 
 def flows(local: VipOnSwitch) -> Iterator[Flow]:
-    """One flow for each reason for which something of the VIP may be handed up; for SYNs one for each port."""
+    """One flow for each reason that the VIP has to hand packets up; for SYNs one for each port."""
     reasons = tuple(_reasons(local))
     for reason in reasons:
         number = 0 if reason in OF_ALL_VIPS else local.number
         up = _up(local, reason)
         why = _COPY if reason in COPIED else _UP
-        yield _flow(match(reg3=punt_key(reason, number)), up, cookie(reason, number), why)
+        yield _flow(match(**{PUNT_KEY: punt_key(reason, number)}), up, make_cookie(reason, number), why)
     signals = [pool for pool in local.pools if reads_option(local, pool)]
     for pool in signals:
         for version in {address.version for address in local.vip.addresses}:
-            key = punt_key(Reason.SIGNAL, local.number)
-            segment = match(reg3=key, eth_type=FAMILIES[version].eth_type, ip_proto=IP_TCP, tcp_dst=pool.port)
-            up = (ToMeter(local.meter(Reason.SIGNAL, pool.port)), ToGroup(ROW_GROUP))
-            yield _flow(segment, up, cookie(Reason.SIGNAL, local.number, pool.port), "a SYN, with the row it has: up")
+            key = {PUNT_KEY: punt_key(Reason.SIGNAL, local.number)}
+            segment = match(**key, eth_type=FAMILIES[version].eth_type, ip_proto=IP_TCP, tcp_dst=pool.port)
+            up = (ToMeter(local.meter(Reason.SIGNAL, pool.port)), ToGroup(SLOT_GROUP))
+            cookie = make_cookie(Reason.SIGNAL, local.number, pool.port)
+            yield _flow(segment, up, cookie, "a SYN, with the row it has: up")
     if reasons or signals:
         bit = 1 << TOO_LARGE
         yield flow(
             PUNT,
             Priority.EXCEPTION,
-            match(reg3=(bit, bit)),
+            match(**{PUNT_KEY: (bit, bit)}),
             (ToMeter(TOO_LARGE_METER.number),),
-            cookie(Reason.TOO_LARGE),
+            make_cookie(Reason.TOO_LARGE),
             "no message to the controller has room for it: count it, and drop",
         )
 
 
-def _flow(wanted: Match, actions: tuple[Action, ...], mark: int, reason: str) -> Flow:
-    return flow(PUNT, Priority.SPECIFIC, wanted, actions, mark, reason)
+def _flow(wanted: Match, actions: tuple[Action, ...], cookie: int, reason: str) -> Flow:
+    return flow(PUNT, Priority.SPECIFIC, wanted, actions, cookie, reason)
 
 
 def _up(local: VipOnSwitch, reason: Reason) -> tuple[Action, ...]:
@@ -74,7 +77,7 @@ def _up(local: VipOnSwitch, reason: Reason) -> tuple[Action, ...]:
 
 
 def _reasons(local: VipOnSwitch) -> Iterator[Reason]:
-    """Why packets of the VIP are handed up, SYNs apart."""
+    """The reasons for which packets of the VIP are handed up, except SYNs."""
     vip = local.vip
     is_tracked = vip.fragments is Fragments.TRACK and local.datapath is Forwarding.USERSPACE
     families = map(family, vip.addresses)

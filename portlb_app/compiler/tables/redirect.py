@@ -1,7 +1,8 @@
-"""REDIRECT: a redirect port's pool decides, by the rows of its group (rows U2, E2).
+"""REDIRECT: a packet to a redirect port goes to the server of its slot in the port's pool (rows U2, E2).
 
-TCP comes here with the REDIRECT bit: a client that can be redirected. It sets the bit on its SYN and, where the server
-did not redirect it, on every packet of the connection: those stay on the rows whatever LEGACY does with plain clients.
+For TCP this needs the REDIRECT bit. A client that can be redirected sets it on its SYN and, if the server did not
+redirect it, on every packet of the connection. So these packets stay with their slot, whatever LEGACY does with plain
+clients.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from functools import partial
 
 from portlb_app.compiler.delivery import deliver
 from portlb_app.compiler.tables.pool import group
-from portlb_app.compiler.tables.quality import treat
+from portlb_app.compiler.tables.qos import metered_qos_actions
 from portlb_app.compiler.vip_on_switch import VipOnSwitch
 from portlb_app.config import Address, DefaultFor, RedirectPort
 from portlb_app.openflow import IP_SCTP, IP_TCP, IP_UDP, Action, Flow, Group, ToGroup, match
@@ -21,15 +22,15 @@ from portlb_app.pipeline import (
     Family,
     Priority,
     Reason,
-    cookie,
     family,
     flow,
+    make_cookie,
     pool_group,
 )
 
 
 def flows(local: VipOnSwitch) -> Iterator[Flow]:
-    """One flow per redirect port, transport and address, and one for what such clients may not have."""
+    """One flow per redirect port, transport and address, and one for ports that such clients may not use."""
     for address in local.vip.addresses:
         yield from _to_pools(local, address)
         if local.vip.default_for is not DefaultFor.UNKNOWN_PORTS:
@@ -38,7 +39,7 @@ def flows(local: VipOnSwitch) -> Iterator[Flow]:
                 Priority.GENERAL,
                 match(**family(address).to(address), ip_proto=IP_TCP, tcp_flags=(REDIRECT_BIT, REDIRECT_BIT)),
                 (),
-                cookie(Reason.DEFAULT, local.number),
+                make_cookie(Reason.DEFAULT, local.number),
                 "an unknown port, and the default server is for clients without REDIRECT only: drop (E5)",
             )
 
@@ -47,13 +48,13 @@ def _to_pools(local: VipOnSwitch, address: Address) -> Iterator[Flow]:
     ip = family(address)
     to_address = {**local.ingress_match, **ip.to(address)}
     for pool in local.pools:
-        mark = cookie(Reason.REDIRECT, local.number, pool.port)
+        cookie = make_cookie(Reason.REDIRECT, local.number, pool.port)
         yield flow(
             REDIRECT,
             Priority.SPECIFIC,
             match(**to_address, ip_proto=IP_TCP, tcp_dst=pool.port, tcp_flags=(REDIRECT_BIT, REDIRECT_BIT)),
             to_pool(local, pool, ip),
-            mark,
+            cookie,
             "a client that can be redirected, on a redirect port: any server of the pool (E2)",
         )
         yield flow(
@@ -61,7 +62,7 @@ def _to_pools(local: VipOnSwitch, address: Address) -> Iterator[Flow]:
             Priority.SPECIFIC,
             match(**to_address, ip_proto=IP_UDP, udp_dst=pool.port),
             to_pool(local, pool, ip),
-            mark,
+            cookie,
             "UDP to a redirect port: any server of the pool (U2)",
         )
         yield flow(
@@ -69,13 +70,13 @@ def _to_pools(local: VipOnSwitch, address: Address) -> Iterator[Flow]:
             Priority.SPECIFIC,
             match(**to_address, ip_proto=IP_SCTP, sctp_dst=pool.port),
             to_pool(local, pool, ip),
-            mark,
+            cookie,
             "SCTP to a redirect port: the server of the pool whose row the association has (X4)",
         )
 
 
 def groups(local: VipOnSwitch) -> Iterator[Group]:
-    """One select group per redirect port and version of IP: its rows as buckets of equal weight."""
+    """One select group per redirect port and version of IP: a bucket of equal weight for each slot."""
     for address in local.vip.addresses:
         ip = family(address)
         for pool in local.pools:
@@ -84,11 +85,12 @@ def groups(local: VipOnSwitch) -> Iterator[Group]:
 
 
 def to_pool(local: VipOnSwitch, pool: RedirectPort, ip: Family) -> tuple[Action, ...]:
-    """The actions that let the pool's rows decide."""
+    """The actions that send a packet to the server of its slot."""
     by_rows = ToGroup(pool_group(local.pool_number, pool.port, ip.version))
-    return (*treat(local, "redirect", pool.port, pool.quality), by_rows)
+    return (*metered_qos_actions(local, "redirect", pool.port, pool.qos), by_rows)
 
 
-def to_row(local: VipOnSwitch, pool: RedirectPort, ip: Family, row: int) -> tuple[Action, ...]:
-    """The actions of one of these rows (from 0), for a packet whose row is known; the pool must have a server."""
-    return (*treat(local, "redirect", pool.port, pool.quality), *deliver(local, local.rows(pool.servers)[row], ip))
+def to_slot(local: VipOnSwitch, pool: RedirectPort, ip: Family, slot: int) -> tuple[Action, ...]:
+    """The actions for a packet whose slot (from 0) is known; the pool must have a server."""
+    server = local.slots(pool.servers)[slot]
+    return (*metered_qos_actions(local, "redirect", pool.port, pool.qos), *deliver(local, server, ip))

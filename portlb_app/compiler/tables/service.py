@@ -1,11 +1,11 @@
 """SERVICE: a service port names its server, for TCP, UDP and SCTP alike (rows U1, E1, D1, X4).
 
-So does a service address, or a service MAC address, and then no port is looked at (rows X1, X2). Whether a service
-label does (row X3) is for LABEL to say: a look-up by the label makes a datapath flow per label, and every connection
-has one. So only packets with CONFIRM go there, which agents set as long as they go by a label.
+So does a service address or a service MAC address, whatever the port (rows X1, X2). LABEL matches service labels (row
+X3): a lookup with the label makes a datapath flow per label, and every connection has one. So only packets with CONFIRM
+go there; agents set CONFIRM for as long as they use a label.
 
-A port that is a redirect port too belongs to its owner only for plain TCP clients, which LEGACY decides (row E3); UDP
-and SCTP have no REDIRECT bit, and there a service port comes first, as the source has it.
+A service port that is also a redirect port belongs to its owner only for plain TCP clients, which LEGACY decides (row
+E3). UDP and SCTP have no REDIRECT bit; for them a service port comes first, as the source has it.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from portlb_app.compiler.delivery import deliver, deliver_as_named, output
-from portlb_app.compiler.tables.quality import treat
+from portlb_app.compiler.tables.qos import metered_qos_actions
 from portlb_app.compiler.vip_on_switch import VipOnSwitch
 from portlb_app.config import Address
 from portlb_app.openflow import IP_TCP, Action, Flow, match
@@ -25,16 +25,17 @@ from portlb_app.pipeline import (
     TRANSPORTS,
     Priority,
     Reason,
-    cookie,
     family,
     flow,
     goto,
+    make_cookie,
 )
 
 
 def flows(local: VipOnSwitch) -> Iterator[Flow]:
-    """One flow per service port, transport and address, at an entrance also for servers that cannot be reached; one per
-    other name of a server.
+    """One flow per service port, transport and address, and one per service address, MAC address and label.
+
+    At an entrance the ports of servers that cannot be reached have flows, too, which drop.
     """
     shared = {pool.port for pool in local.vip.redirect_ports}
     for address in local.vip.addresses:
@@ -46,7 +47,7 @@ def flows(local: VipOnSwitch) -> Iterator[Flow]:
                 (
                     owned.port,
                     owned.port in shared,
-                    (*treat(local, "service", owned.port, owned.quality), *delivered) if delivered else (),
+                    (*metered_qos_actions(local, "service", owned.port, owned.qos), *delivered) if delivered else (),
                 )
                 for owned in server.service_ports
             )
@@ -54,7 +55,7 @@ def flows(local: VipOnSwitch) -> Iterator[Flow]:
 
 
 def _owned(number: int, vip: Address, ports: tuple[tuple[int, bool, tuple[Action, ...]], ...]) -> tuple[Flow, ...]:
-    """The flows of one server: its service ports, each with whether it is shared, and what is done with packets."""
+    """The flows of one server. `ports`: each service port, whether it is also a redirect port, and the actions."""
     ip = family(vip)
     return tuple(
         flow(
@@ -62,7 +63,7 @@ def _owned(number: int, vip: Address, ports: tuple[tuple[int, bool, tuple[Action
             Priority.SPECIFIC,
             match(**ip.to(vip), ip_proto=protocol, **{f"{name}_dst": port}),
             actions,
-            cookie(Reason.SERVICE, number, port),
+            make_cookie(Reason.SERVICE, number, port),
             "a service port: its one owner gets it (U1, E1, D1, X4)",
         )
         for port, is_shared, actions in ports
@@ -72,7 +73,7 @@ def _owned(number: int, vip: Address, ports: tuple[tuple[int, bool, tuple[Action
 
 
 def _named(local: VipOnSwitch, vip: Address) -> Iterator[Flow]:
-    ip, mark = family(vip), cookie(Reason.NAMED, local.number)
+    ip, cookie = family(vip), make_cookie(Reason.NAMED, local.number)
     for server in local.servers:
         for address in server.service_addresses:
             if address.version == ip.version:
@@ -81,7 +82,7 @@ def _named(local: VipOnSwitch, vip: Address) -> Iterator[Flow]:
                     Priority.SPECIFIC,
                     match(**ip.to(address)),
                     deliver_as_named(local, server.name, ip),
-                    mark,
+                    cookie,
                     "a service address: its server (X1)",
                 )
         if server.service_mac is not None:
@@ -90,7 +91,7 @@ def _named(local: VipOnSwitch, vip: Address) -> Iterator[Flow]:
                 Priority.OVERRIDE,  # whatever the port
                 match(eth_dst=server.service_mac, **ip.to(vip), ip_proto=IP_TCP),
                 (output(local, server.name),),
-                mark,
+                cookie,
                 "a service MAC address: its server (X2)",
             )
     if ip.version == 6 and any(server.service_label is not None for server in local.servers):
@@ -99,6 +100,6 @@ def _named(local: VipOnSwitch, vip: Address) -> Iterator[Flow]:
             Priority.GENERAL,
             match(**ip.to(vip), ip_proto=IP_TCP, tcp_flags=(CONFIRM_BIT, CONFIRM_BIT | SYN)),
             (goto(LABEL),),
-            mark,
+            cookie,
             "a connection that may go by a service label (X3)",
         )

@@ -8,7 +8,7 @@ from ryu.ofproto import ofproto_v1_5 as ofp
 
 from portlb_app.openflow import Action
 from portlb_app.openflow.messages import LONGEST, PACKET_IN_HEAD, VERSION
-from portlb_app.pipeline import row_told
+from portlb_app.pipeline import parse_slot
 from portlb_app.punt.handlers import Punted
 from portlb_app.southbound.codec.actions import encode_actions
 
@@ -69,4 +69,4 @@ def packet_in(message: bytes) -> Punted | None:
         elif header == _XREG0 and at + 12 <= end:
             (register,) = struct.unpack_from("!I", message, at + 8)
         at += 4 + (header & 0xFF)
-    return None if port is None else Punted(cookie, port, frame, row_told(register))
+    return None if port is None else Punted(cookie, port, frame, parse_slot(register))

@@ -347,7 +347,7 @@ def step(wanted: dict[str, Any]) -> dict[str, Any]:
         be_silent(host["port"])
     if "meter" in wanted:
         report["meters"] = ofctl("meter-stats")
-    if "rows" in wanted:
+    if "slots" in wanted:
         report["datapath"] = len(datapath_flows())
     return report
 

@@ -9,15 +9,15 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from portlb_app.agent import source, trust
-from portlb_app.agent.errors import AgentError
-from portlb_app.agent.source import Controller, File, Unreachable, WrongConfiguration
+from portlb_app.agent.errors import AgentError, Unreachable
+from portlb_app.agent.source import Controller, File, WrongConfiguration
 from portlb_app.agent.trust import Untrusted
 
 ROOT = Path(__file__).parents[3]
@@ -224,7 +224,7 @@ def test_a_port_that_anybody_may_open(monkeypatch: pytest.MonkeyPatch, tmp_path:
     start.write_text("1024\n", encoding="ascii")
     trust.check_loopback("127.0.0.1", 80, "http://127.0.0.1:80")
     start.write_text("80\n", encoding="ascii")
-    with pytest.raises(Untrusted, match="does not listen there any more"):
+    with pytest.raises(Unreachable, match="does not listen there any more"):
         trust.check_loopback("::ffff:127.0.0.1", 80, "http://127.0.0.1:80")
     assert asked == [80]
 
@@ -240,12 +240,36 @@ def test_whose_program_listens(monkeypatch: pytest.MonkeyPatch) -> None:
         assert Controller(url, "a", insecure=True).mapping().answers
 
 
+def test_a_controller_that_starts_again_meanwhile(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that has answered and listens no more is no stranger: it may be asked again. Nor is a kernel that is slow."""
+    with peer(http(FIG2)) as (url, _):
+        for answer in (lambda *_: None, failing(TimeoutError("timed out"))):
+            with monkeypatch.context() as patched:
+                patched.setattr(trust.sock_diag, "listener", answer)
+                with pytest.raises(Unreachable, match="listen"):
+                    Controller(url, "a").mapping()
+        with monkeypatch.context() as patched:
+            patched.setattr(trust.sock_diag, "listener", failing(PermissionError("not permitted")))
+            with pytest.raises(Untrusted, match="does not tell who listens there: not permitted"):
+                Controller(url, "a").mapping()
+        assert Controller(url, "a").mapping().answers
+
+
+def failing(error: Exception) -> Callable[..., object]:
+    """A function that only raises this."""
+
+    def fail(*_: object) -> object:
+        raise error
+
+    return fail
+
+
 def test_plain_http_from_another_host() -> None:
     with pytest.raises(Untrusted, match="anybody on the way.*--insecure-http"):
         trust.check_loopback("192.0.2.1", 8080, "http://lb:8080")
     for address in ("127.0.0.1", "::1", "::ffff:127.0.0.1"):
         trust.check_loopback(address, 1023, "http://lb:1023")
-        with pytest.raises(Untrusted, match="does not listen there"):
+        with pytest.raises(Unreachable, match="does not listen there"):
             trust.check_loopback(address, 65535, "http://lb:65535")
 
 

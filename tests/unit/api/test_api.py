@@ -65,6 +65,7 @@ VIEW = View(
     "the: text\n",
     RefusedConnections(12, (("192.0.2.1:5", "no hello"),)),
     {(Reason.ICMP_ERROR, Fate.SENT): 3, (Reason.FRAGMENT, Fate.QUEUE): 8},
+    unsent=5,
 )
 
 
@@ -75,7 +76,7 @@ def ask(method: str, path: str, body: bytes = b"", host: str = "localhost:8080")
 def reply(method: str, path: str, body: bytes = b"", host: str = "localhost:8080") -> Response:
     response = ask(method, path, body, host)
     assert isinstance(response, Response)
-    return response
+    return replace(response, body="".join(response.body))
 
 
 def test_status_tells_everything() -> None:
@@ -124,6 +125,7 @@ def test_status_tells_everything() -> None:
             reason: {fate.value: 0 for fate in Fate} | known
             for reason, known in (("icmp_error", {"sent": 3}), ("fragment", {"queue": 8}), *others)
         },
+        "unsent": 5,
         "connections": {"open": 0, "ended": 0, "counts": {copy.value: 0 for copy in Copy}, "lost": LOST},
     }
 
@@ -137,7 +139,7 @@ def connections(query: str = "") -> Response:
     view = replace(VIEW, connections=log, epoch=1_000_000.0)
     response = respond(Request("GET", "/v1/connections", "localhost", query=query), view)
     assert isinstance(response, Response)
-    return response
+    return replace(response, body="".join(response.body))
 
 
 def test_connections_newest_first() -> None:
@@ -246,13 +248,13 @@ def test_another_name_is_refused(host: str) -> None:
 
 def test_what_became_of_a_proposal() -> None:
     assert answer(Live(), VIEW).status == 200
-    assert json.loads(answer(Live(), VIEW).body)["generation"] == 3
+    assert json.loads("".join(answer(Live(), VIEW).body))["generation"] == 3
     refused = answer(RefusedBySwitches({"s1": ("full",)}), VIEW)
-    assert (refused.status, json.loads(refused.body)["switches"]) == (409, {"s1": ["full"]})
+    assert (refused.status, json.loads("".join(refused.body))["switches"]) == (409, {"s1": ["full"]})
     late = answer(TimedOut(("s1",)), VIEW)
-    assert (late.status, json.loads(late.body)["switches"]) == (504, ["s1"])
+    assert (late.status, json.loads("".join(late.body))["switches"]) == (504, ["s1"])
     lost = answer(LostSwitches(("s1",)), VIEW)
-    assert (lost.status, json.loads(lost.body)["switches"]) == (504, ["s1"])
+    assert (lost.status, json.loads("".join(lost.body))["switches"]) == (504, ["s1"])
     assert answer(Live(verified=False), VIEW).status == 202
     assert answer(NoSwitch(), VIEW).status == answer(Busy(), VIEW).status == 409
     assert answer(NotComputed("out of memory"), VIEW).status == 503

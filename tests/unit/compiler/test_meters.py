@@ -5,7 +5,7 @@ from __future__ import annotations
 from random import Random
 
 from portlb_app.compiler import compile as compile_config
-from portlb_app.compiler.tables.quality import punt_meters
+from portlb_app.compiler.tables.qos import punt_meters
 from portlb_app.config import load
 from portlb_app.openflow import CopyToController, Output, ToMeter
 from portlb_app.pipeline import (
@@ -17,7 +17,7 @@ from portlb_app.pipeline import (
     Reason,
     is_ours,
     metered_reason,
-    told_by,
+    parse_cookie,
 )
 from tests.support import generate
 
@@ -46,7 +46,8 @@ def test_what_is_copied_to_all_servers_has_a_meter_of_its_vip() -> None:
         if BY_NUMBER[flow.table] in (ICMP, FRAGMENT) and sum(isinstance(each, Output) for each in flow.actions) > 1:
             metered = flow.actions[0]
             assert isinstance(metered, ToMeter), flow
-            found.setdefault((BY_NUMBER[flow.table].name, numbers[told_by(flow.cookie)[1]]), set()).add(metered.meter)
+            _, vip, _ = parse_cookie(flow.cookie)
+            found.setdefault((BY_NUMBER[flow.table].name, numbers[vip]), set()).add(metered.meter)
     assert sorted(found) == [("FRAGMENT", "one"), ("FRAGMENT", "two"), ("ICMP", "one"), ("ICMP", "two")]
     assert all(len(meters) == 1 for meters in found.values())
     assert len(set.union(*found.values())) == 4, "none is shared"

@@ -23,7 +23,7 @@ from portlb_app.openflow.limits import (
     METERS_OF_A_KIND,
     OUTPUTS,
 )
-from portlb_app.pipeline import METER_MARK, UPSTREAM, Reason, is_our_meter, rate_meter, told_by
+from portlb_app.pipeline import METER_SIGNATURE, UPSTREAM, Reason, is_our_meter, parse_cookie, rate_meter
 from tests.support import generate, trees
 
 
@@ -111,7 +111,8 @@ def test_more_flows_than_can_be_read_back_are_refused(data: dict[str, Any]) -> N
 def test_what_is_remembered_is_tcp() -> None:
     """A server answers from a pinned port whose pool it has left, by TCP, and not by UDP or SCTP."""
     (state,) = compile_config(load(json.dumps(settings(50, 0, range(1, 101), 1, legacy="pin")))).values()
-    own = [flow for flow in state.flows if flow.table == UPSTREAM.number and told_by(flow.cookie)[0] is Reason.OWN_PORT]
+    upstream = [flow for flow in state.flows if flow.table == UPSTREAM.number]
+    own = [flow for flow in upstream if parse_cookie(flow.cookie)[0] is Reason.OWN_PORT]
     assert len(own) == 50 * 100 + 2 * 100
 
 
@@ -132,7 +133,7 @@ def test_the_largest_packet_passes_every_rate(rate: int) -> None:
     """64 kB are 524 kbit; numbers stay within 32 bits."""
     meter: Meter = rate_meter(0, rate)
     assert meter.burst * 1000 >= 65535 * 8 and meter.burst >= rate // 10
-    assert meter.burst % 256 == METER_MARK and meter.burst < 1 << 32
+    assert meter.burst % 256 == METER_SIGNATURE and meter.burst < 1 << 32
 
 
 def test_vips_with_one_number_are_refused() -> None:

@@ -250,9 +250,9 @@ def test_flows_of_any_kind_have_an_order() -> None:
 
 
 def test_a_group_as_text() -> None:
-    """A select group's rows weigh 1 each; an all group has no weights."""
-    rows = Group(0x50000014, "select", ((Output(2),), (Output(3),)), Selection("dp_hash", 0x504C0000))
-    assert str(rows) == (
+    """A select group's slots weigh 1 each; an all group has no weights."""
+    group = Group(0x50000014, "select", ((Output(2),), (Output(3),)), Selection("dp_hash", 0x504C0000))
+    assert str(group) == (
         "group_id=1342177300,type=select,selection_method=dp_hash,selection_method_param=1347158016,"
         "bucket=bucket_id:0,weight:1,actions=output:2,bucket=bucket_id:1,weight:1,actions=output:3"
     )

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from portlb_app.pipeline import COPIED, Reason, cookie, vip_number
+from portlb_app.pipeline import COPIED, Reason, make_cookie, vip_number
 from portlb_app.punt.backlog import BACKLOG, Backlog
 from portlb_app.punt.connlog import (
     ENDED_SECONDS,
@@ -347,11 +347,11 @@ def test_copies_go_to_the_log_and_nowhere_else() -> None:
     """By their cookies: nothing is sent, nothing else is counted, and what is lost before is counted here."""
     punt, number = Punt(), vip_number("web")
     punt.adopt(CONFIG)
-    opening = cookie(Reason.OPENING, number)
+    opening = make_cookie(Reason.OPENING, number)
     assert punt.take(1, Punted(opening, 1, segment(CLIENT, VIPS["web"], 40000, 443, SYN)), 1.0) == ()
     assert punt.take(9, Punted(opening, 1, segment(CLIENT, VIPS["web"], 40000, 443, SYN)), 1.0) == ()
     punt.lost(opening)
-    punt.unreadable(cookie(Reason.SERVER_CLOSING, number))
+    punt.unreadable(make_cookie(Reason.SERVER_CLOSING, number))
     assert punt.connections.counts == {Copy.OPENED: 1, Copy.MALFORMED: 2, Copy.QUEUE: 1}
     assert not punt.counts
     assert list(punt.expire(2 * OPEN_SECONDS)) == []

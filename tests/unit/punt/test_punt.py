@@ -32,32 +32,24 @@ from portlb_app.pipeline import (
     COOKIE,
     FAMILIES,
     PUNT,
+    PUNT_KEY,
     PUNTED,
-    ROW_GROUP,
-    ROWS,
     SIGNAL,
+    SLOT,
+    SLOT_GROUP,
+    SLOTS,
     TOO_LARGE,
     Reason,
-    cookie,
+    load_slot,
+    make_cookie,
     metered_reason,
-    row_told,
-    tell_row,
+    parse_slot,
     vip_number,
 )
-from portlb_app.punt.backlog import (
-    BACKLOG,
-    GATHER_MOST_SECONDS,
-    GATHER_SECONDS,
-    REST_MOST_SECONDS,
-    REST_OF_UNKNOWN,
-    TURN_SECONDS,
-    Backlog,
-    Gathering,
-    Turn,
-)
+from portlb_app.punt.backlog import BACKLOG, GATHER_MOST_SECONDS, GATHER_SECONDS, Backlog, Gathering
 from portlb_app.punt.fragments import WAIT_SECONDS
 from portlb_app.punt.handlers import Fate, Punt, Punted, Send, reason_of
-from portlb_app.selection import rows
+from portlb_app.selection import slots
 from portlb_app.topology.conditions import Conditions
 from tests.support import generate, reference, trees, wire
 from tests.support.reference import (
@@ -84,14 +76,14 @@ LATER = bytes(64)
 def handed_up(config: Config, vip: Vip, reason: str, in_port: int, frame: bytes, port: int = 0) -> Punted:
     """A packet as the switch hands it up."""
     number = vip_number(vip.name)
-    return Punted(cookie(REASONS[reason], number, port), in_port, frame)
+    return Punted(make_cookie(REASONS[reason], number, port), in_port, frame)
 
 
 def looked_up(state: SwitchState, actions: tuple[Action, ...], ip: Ip) -> tuple[Action, ...]:
     """The same actions, those of the table the packet is looked up in, too, in place of that."""
     if not isinstance(actions[-1], (Resubmit, Conntrack)):
         return actions
-    registers = [("reg1", action.value, None) for action in actions if isinstance(action, SetField)]
+    registers = [(SLOT, action.value, None) for action in actions if isinstance(action, SetField)]
     address = FAMILIES[ip.destination.version].destination
     to = {("tcp_dst", ip.destination_port, None), (address, int(ip.destination), None)}
     (found,) = (
@@ -109,8 +101,8 @@ def receivers(state: SwitchState, actions: tuple[Action, ...], ip: Ip) -> tuple[
     groups = [state.group_by_number[action.group] for action in actions if isinstance(action, ToGroup)]
     if groups:
         (group,) = groups
-        rows = [action for bucket in group.buckets for action in looked_up(state, bucket, ip)]
-        return frozenset(action.port for action in rows if isinstance(action, Output)), True
+        leaves = [action for bucket in group.buckets for action in looked_up(state, bucket, ip)]
+        return frozenset(action.port for action in leaves if isinstance(action, Output)), True
     assert all(isinstance(action, (Output, SetField)) for action in actions)
     return frozenset(action.port for action in actions if isinstance(action, Output)), False
 
@@ -150,7 +142,7 @@ def agrees(config: Config, state: SwitchState, sends: tuple[Send, ...], outcome:
 
 def later_fragment(frame: bytes) -> bytes:
     """A fragment that follows the first one in a frame, and ends the packet."""
-    first = packets.fragment(frame)
+    first = packets.parse_fragment(frame)
     assert first is not None
     where = (first.identifier, first.size, False)
     family = first.source.version
@@ -167,10 +159,10 @@ def rewritten(config: Config, vip: Vip, packet: Packet, reason: str, sends: tupl
     if reason == "icmp_error" and ip.quoted is not None and ip.quoted[0] != ip.destination:
         return all(send.frame == frame for send in sends)
     if reason == "icmp_error":
-        quotes = [packets.quote(send.frame) for send in sends]
+        quotes = [packets.parse_quote(send.frame) for send in sends]
         return all(quote is not None and quote.source in own and quote.receiver == ip.destination for quote in quotes)
     if ip.protocol in (ICMP, ICMPV6):  # what `generate` puts into it depends on its addresses
-        pieces = [packets.fragment(send.frame) for send in sends]
+        pieces = [packets.parse_fragment(send.frame) for send in sends]
         return all(piece is not None and piece.destination in own for piece in pieces)
     possible = {
         framed(replace(packet, payload=replace(ip, destination=address)))
@@ -201,7 +193,7 @@ def test_random_packets_get_what_the_reference_says() -> None:
                 if not isinstance(outcome, reference.Punted) or not isinstance(packet.payload, Ip):
                     continue
                 if outcome.reason == "refused":
-                    up = Punted(cookie(Reason.REFUSED), packet.in_port, framed(packet))
+                    up = Punted(make_cookie(Reason.REFUSED), packet.in_port, framed(packet))
                     refused = [(send.dpid, send.actions) for send in punt.take(switch.dpid, up, 0.0)]
                     assert refused in ([], [(switch.dpid, (Output(packet.in_port),))])
                     seen[outcome.reason, str(bool(refused))] += 1
@@ -314,9 +306,9 @@ def _leaves(send: Send, switch: Switch, in_port: int, vip: Vip, ip: Ip, named: s
     out = send.actions[-1]
     port_is_right = out == Output(IN_PORT if in_port == switch.network else switch.network)
     if ip.fragment != "no":
-        fragment = packets.fragment(send.frame)
+        fragment = packets.parse_fragment(send.frame)
         return port_is_right and fragment is not None and fragment.source in vip.addresses
-    quote = packets.quote(send.frame)
+    quote = packets.parse_quote(send.frame)
     is_named = ip.quoted is not None and ip.quoted[1] in named  # as it was on the wire
     return port_is_right and quote is not None and (is_named or quote.destination in vip.addresses)
 
@@ -326,7 +318,7 @@ def test_what_is_handed_up_has_a_meter() -> None:
     tried = 0
     for number in range(60):
         for state in compile_config(generate.configuration(Random(f"meter/{number}"))).values():
-            up = [flow for flow in state.flows if {ToController(), ToGroup(ROW_GROUP)} & set(flow.actions)]
+            up = [flow for flow in state.flows if {ToController(), ToGroup(SLOT_GROUP)} & set(flow.actions)]
             for flow in up:
                 reason = reason_of(flow.cookie)
                 assert reason is not None
@@ -337,10 +329,10 @@ def test_what_is_handed_up_has_a_meter() -> None:
                 meter = state.meter_by_number[flow.actions[0].meter]  # type: ignore[union-attr]
                 assert metered_reason(meter.number) is reason and meter.rate == PUNTED[reason].rate
             punted = [flow for flow in state.flows if flow.table == PUNT.number]
-            keys = {value for flow in punted for name, value, mask in flow.match if name == "reg3" and mask is None}
+            keys = {value for flow in punted for name, value, mask in flow.match if name == PUNT_KEY and mask is None}
             for flow in state.flows:
                 for position, action in enumerate(flow.actions):
-                    if isinstance(action, SetField) and action.name == "reg3":
+                    if isinstance(action, SetField) and action.name == PUNT_KEY:
                         assert action.value in keys
                         assert flow.actions[position + 1 :][:2] == (
                             CheckLarger(LARGEST_FRAME, TOO_LARGE),
@@ -461,7 +453,7 @@ def syn(port: int, options: bytes = b"", flags: int = SYN) -> bytes:
 
 
 def test_a_syn_that_asks_by_its_option_goes_through_the_pool() -> None:
-    """Through its group, so that the row is the one the switch would choose; an option of anybody else does not ask."""
+    """Through its group, so that it has the slot the switch would choose; an option of another kind does not ask."""
     desk = Desk()
     assert desk.who("signal", syn(20, generate.ASKS), 20) == "G"
     assert desk.who("signal", syn(21, generate.ASKS), 21) == "G"
@@ -471,21 +463,21 @@ def test_a_syn_that_asks_by_its_option_goes_through_the_pool() -> None:
 
 
 def test_a_syn_goes_where_the_row_that_came_up_with_it_says() -> None:
-    """And a plain one, where plain clients follow the rows; not where somebody else gets them."""
+    """And a plain one, where plain clients follow the slots; not where somebody else gets them."""
     for port, names in ((20, ("a", "b", "c")), (21, ("a", "b"))):
         desk = Desk(("legacy: drop", "legacy: balance"))
         vip = desk.config.vips[0]
-        for row in range(ROWS):
+        for slot in range(SLOTS):
             for options in (generate.ASKS, b""):
                 up = handed_up(desk.config, vip, "signal", 1, syn(port, options), port)
-                (send,) = desk.punt.take(1, replace(up, row=row), 0)
-                wanted = rows(names)[row] if options or port == 20 else "a"
+                (send,) = desk.punt.take(1, replace(up, slot=slot), 0)
+                wanted = slots(names)[slot] if options or port == 20 else "a"
                 assert send.actions == (Output({"a": 2, "b": 3, "c": 4}[wanted]),)
 
 
 def test_a_row_that_is_none_is_none() -> None:
-    assert [row_told(register) for register in (0, 1, ROWS, ROWS + 1, 1 << 31)] == [None, 0, ROWS - 1, None, None]
-    assert [tell_row(row)[0] for row in (0, ROWS - 1)] == [SetField("reg1", 1), SetField("reg1", ROWS)]
+    assert [parse_slot(register) for register in (0, 1, SLOTS, SLOTS + 1, 1 << 31)] == [None, 0, SLOTS - 1, None, None]
+    assert [load_slot(slot) for slot in (0, SLOTS - 1)] == [SetField(SLOT, 1), SetField(SLOT, SLOTS)]
 
 
 def test_a_syn_that_does_not_ask_is_a_plain_clients() -> None:
@@ -579,9 +571,9 @@ def test_what_nobody_configured_is_dropped_and_counted() -> None:
     desk = Desk()
     up = handed_up(desk.config, desk.config.vips[0], "icmp_error", 1, error(1))
     assert desk.punt.take(2, up, 0) == ()
-    assert desk.punt.take(1, replace(up, cookie=cookie(Reason.ICMP_ERROR, 1)), 0) == ()
+    assert desk.punt.take(1, replace(up, cookie=make_cookie(Reason.ICMP_ERROR, 1)), 0) == ()
     assert desk.counted("icmp_error") == {"unknown": 2}
-    for number in (0, COOKIE, cookie(Reason.SERVICE, 1), 0xFF << 40 | COOKIE, (1 << 64) - 1):
+    for number in (0, COOKIE, make_cookie(Reason.SERVICE, 1), 0xFF << 40 | COOKIE, (1 << 64) - 1):
         assert desk.punt.take(1, replace(up, cookie=number), 0) == ()
         desk.punt.lost(number)
         desk.punt.unreadable(number)
@@ -637,22 +629,6 @@ def test_what_is_handed_up_is_gathered() -> None:
     assert [pause(came) for came in (0, 1, 3, 0)] == [0.0, GATHER_SECONDS, 3 * GATHER_SECONDS, 0.0]
     assert pause(200) == GATHER_MOST_SECONDS
     assert pause(5, more=True) == pause(5, awaited=True) == pause(0) == 0.0
-
-
-def test_a_turn_ends_however_short_the_reads_are() -> None:
-    """The work of many short reads is added up; a switch that is not configured rests in proportion to it."""
-    turn = Turn()
-    for _ in range(3):
-        reads = 0
-        while not turn.worked(TURN_SECONDS / 8):
-            reads += 1
-        assert reads == 8
-        assert turn.pause(is_configured=True) == 0.0
-    turn.worked(2 * TURN_SECONDS)
-    assert turn.pause(is_configured=False) == 2 * TURN_SECONDS * REST_OF_UNKNOWN
-    assert turn.worked(1.0)
-    assert turn.pause(is_configured=False) == REST_MOST_SECONDS
-    assert not turn.worked(TURN_SECONDS / 2)
 
 
 def test_any_bytes_are_survived() -> None:

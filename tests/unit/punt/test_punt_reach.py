@@ -6,13 +6,14 @@ import json
 import struct
 from dataclasses import replace
 from ipaddress import IPv4Address, IPv6Address
+from random import Random
 
 import pytest
 
 from portlb_app.config import Config, load
 from portlb_app.openflow import Output
 from portlb_app.openflow.limits import LARGEST_FRAME, MESSAGE, OUTPUTS
-from portlb_app.pipeline import ROWS, Reason, cookie, vip_number
+from portlb_app.pipeline import SLOTS, Reason, make_cookie, vip_number
 from portlb_app.punt.handlers import Fate, Punt, Punted
 from portlb_app.topology.conditions import Conditions
 from tests.support import wire
@@ -52,9 +53,9 @@ def first_fragment(protocol: int, payload: bytes) -> bytes:
     return wire.ethernet(4, packet[:6] + b"\x20\x00" + packet[8:])
 
 
-def handed_up(config: Config, reason: Reason, frame: bytes, port: int = 0, row: int | None = None) -> Punted:
+def handed_up(config: Config, reason: Reason, frame: bytes, port: int = 0, slot: int | None = None) -> Punted:
     """A packet as the first switch hands it up."""
-    return Punted(cookie(reason, vip_number("web"), port), 1, frame, row)
+    return Punted(make_cookie(reason, vip_number("web"), port), 1, frame, slot)
 
 
 @pytest.mark.parametrize("protocol", [TCP, UDP])
@@ -67,13 +68,13 @@ def test_a_fragment_to_a_pool_that_cannot_be_reached_is_dropped(protocol: int) -
     assert punt.counts == {(Reason.FRAGMENT, Fate.DROPPED): 1}
 
 
-@pytest.mark.parametrize("row", [None, 0, ROWS - 1])
+@pytest.mark.parametrize("slot", [None, 0, SLOTS - 1])
 @pytest.mark.parametrize("legacy", ["balance", "pin", "owner", "drop"])
-def test_a_syn_to_a_pool_that_cannot_be_reached_is_sent_to_nobody(legacy: str, row: int | None) -> None:
-    """Also with the row of the tables before the link went; a switch never does nothing with a packet that was sent."""
+def test_a_syn_to_a_pool_that_cannot_be_reached_is_sent_to_nobody(legacy: str, slot: int | None) -> None:
+    """Also with a slot of the tables before the link went; no packet is sent without an action."""
     config, punt = cut(legacy)
     frame = wire.ethernet(4, wire.ip(CLIENT, VIP, TCP, wire.tcp_segment(CLIENT, VIP, 40000, 80, b"", SYN)))
-    sends = punt.take(1, handed_up(config, Reason.SIGNAL, frame, 80, row), 0.0)
+    sends = punt.take(1, handed_up(config, Reason.SIGNAL, frame, 80, slot), 0.0)
     assert all(send.actions for send in sends)
     fate = {"owner": Fate.ABSENT, "pin": Fate.SENT}.get(legacy, Fate.DROPPED)
     assert punt.counts == {(Reason.SIGNAL, fate): 1}
@@ -147,12 +148,12 @@ servers:
     quoted = wire.ip(client, server, UDP, bytes(16))
     error = wire.icmp_error(server, client, 1, quoted)
     frame = wire.ethernet(6, wire.ip(server, client, 58, error))
-    assert punt.take(1, Punted(cookie(Reason.SERVER_ICMP), 2, frame), 0.0) == ()
+    assert punt.take(1, Punted(make_cookie(Reason.SERVER_ICMP), 2, frame), 0.0) == ()
     assert punt.counts == {(Reason.SERVER_ICMP, Fate.MALFORMED): 1}
 
 
 def test_what_is_handed_up_by_tables_of_before_is_survived() -> None:
-    """A configuration without the port, the family or the policy: every reason, port and row."""
+    """A configuration without the port, the family or the policy: every reason, port and slot."""
     config, punt = cut()
     vip = config.vips[0]
     for changed in (
@@ -167,5 +168,37 @@ def test_what_is_handed_up_by_tables_of_before_is_survived() -> None:
                 wire.ethernet(4, wire.ip(CLIENT, VIP, TCP, wire.tcp_segment(CLIENT, VIP, 40000, 80, b"", SYN))),
                 b"",
             ):
-                punt.take(1, handed_up(config, reason, frame, 80, ROWS - 1), 0.0)
+                punt.take(1, handed_up(config, reason, frame, 80, SLOTS - 1), 0.0)
     list(punt.expire(1e9))
+
+
+def test_what_is_reached_follows_the_switches_that_are_connected() -> None:
+    """Whatever the order in which they come and go, and configurations change: as if all of it were found anew."""
+    dice = Random(7)
+    texts = [TEXT, TEXT.replace("s2:3", "s1:4"), TEXT.replace("s1:3", "s2:5")]
+    texts = [text.replace("LEGACY", "balance").replace("POLICY", "balance").replace("OWNED", "") for text in texts]
+    configs = [load(text) for text in texts]
+    punt, there, config = Punt(), set[int](), configs[0]
+    punt.adopt(config)
+    for _ in range(300):
+        dpid = dice.choice((1, 2, 3))
+        if dice.random() < 0.1:
+            config = dice.choice(configs)
+            punt.adopt(config)
+        elif dice.random() < 0.5:
+            there.add(dpid)
+            punt.connected(dpid)
+        else:
+            there.discard(dpid)
+            punt.disconnected(dpid)
+        anew = Punt()
+        for each in there:
+            anew.connected(each)
+        anew.adopt(config)
+        assert reached(punt) == reached(anew)
+
+
+def reached(punt: Punt) -> dict[int, dict[str, int]]:
+    """By a VIP's number, each server's switch."""
+    found = punt._server_switches.items()
+    return {number: {name: dpid for name, (dpid, _) in servers.items()} for number, servers in found}

@@ -16,7 +16,6 @@ from portlb_app.openflow import Flow, Group, Meter, Output, SwitchState, ToMeter
 from portlb_app.pipeline import COOKIE
 from portlb_app.reconcile.plan import Plan, Step, diff
 from portlb_app.reconcile.tables import (
-    Blame,
     Compiled,
     Entries,
     Kind,
@@ -103,7 +102,7 @@ def test_drift_is_what_is_not_as_it_was_left(tables: Tables) -> None:
 def test_what_is_removed_and_was_not_told_is_named(tables: Tables) -> None:
     """At first whatever is too much; later what came since; never what a plan of ours has left for the end."""
     ours = Group(pipeline.GROUPS + 3, "select", (), pipeline.SELECTION)
-    foreign, mark = Group(pipeline.GROUPS + 4, "select", ()), pipeline.METER_MARK
+    foreign, mark = Group(pipeline.GROUPS + 4, "select", ()), pipeline.METER_SIGNATURE
     meters = frozenset({Meter(pipeline.METERS + 1, 1, mark), Meter(pipeline.METERS + 2, 1, mark + 1)})
     seen = SwitchState(state(1, 2, 3, 7).flows, frozenset({ours, foreign}), meters)
     found = tables.see(A, seen)
@@ -142,12 +141,13 @@ def test_links_that_do_not_work_are_compiled_for(tables: Tables) -> None:
 def test_what_is_refused_is_told_as_text_and_meters_leave_doubt(tables: Tables) -> None:
     read(tables)
     tables.prepare(A, ("add",))
-    assert tables.refused(A, [0]) == Blame(("add flow " + str(flow(1)),), True)
+    assert tables.refused(A, [0]) == ("add flow " + str(flow(1)),)
+    assert tables.told(A), "what it holds is known"
     metered = SwitchState(frozenset({Flow(0, 1, match(in_port=1), (ToMeter(5), Output(9)), COOKIE)}))
     switch = tables._switches[A]
     switch.plan = diff(SwitchState(), SwitchState(metered.flows, meters=frozenset({Meter(5, 1, 1)})))
     assert tables.prepare(A, ("add",)) == Parts(1, 1, 0)
-    assert not tables.refused(A, []).known
+    assert tables.refused(A, []) == ()
     with pytest.raises(Unknown):
         tables.told(A)
 
@@ -237,9 +237,9 @@ ARRIVAL = """
 import gc, pickle, socket, threading, warnings
 warnings.simplefilter("ignore")
 from portlb_app.southbound import tables_worker
-from portlb_app.config import Quality
+from portlb_app.config import Qos
 
-data = pickle.dumps([Quality(dscp=number) for number in range(20_000)], pickle.HIGHEST_PROTOCOL)
+data = pickle.dumps([Qos(dscp=number) for number in range(20_000)], pickle.HIGHEST_PROTOCOL)
 one, other = socket.socketpair()
 writer = threading.Thread(target=other.sendall, args=(len(data).to_bytes(8, "big") + data,))
 writer.start()

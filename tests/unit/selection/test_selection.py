@@ -1,4 +1,4 @@
-"""Rows of a pool: fair, the same whatever the order, and few of them move when the pool changes."""
+"""Slots of a pool: fair, the same whatever the order, and few of them move when the pool changes."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from portlb_app.pipeline import ROWS
-from portlb_app.selection import rows, rows_among
+from portlb_app import selection
+from portlb_app.pipeline import SLOTS
+from portlb_app.selection import slots, slots_among
 
 NAMES = st.lists(
-    st.text("abcdefghijklmnopqrstuvwxyz0123456789-", min_size=1, max_size=8), min_size=1, max_size=ROWS, unique=True
+    st.text("abcdefghijklmnopqrstuvwxyz0123456789-", min_size=1, max_size=8), min_size=1, max_size=SLOTS, unique=True
 )
 
 
@@ -22,16 +23,16 @@ def pool(size: int) -> tuple[str, ...]:
 
 
 def moved(before: tuple[str, ...], after: tuple[str, ...]) -> int:
-    """How many rows another server has afterwards."""
-    return sum(old != new for old, new in zip(rows(before), rows(after), strict=True))
+    """How many slots another server has afterwards."""
+    return sum(old != new for old, new in zip(slots(before), slots(after), strict=True))
 
 
 @settings(max_examples=40, deadline=None)
 @given(NAMES)
-def test_shares_are_equal_to_within_one_row(names: list[str]) -> None:
+def test_shares_are_equal_to_within_one_slot(names: list[str]) -> None:
     """Every server has its share, at any size of the pool and with any names."""
-    shares = Counter(rows(tuple(names)))
-    assert sum(shares.values()) == ROWS == 256
+    shares = Counter(slots(tuple(names)))
+    assert sum(shares.values()) == SLOTS == 256
     assert set(shares) == set(names)
     assert max(shares.values()) - min(shares.values()) <= 1
 
@@ -39,13 +40,13 @@ def test_shares_are_equal_to_within_one_row(names: list[str]) -> None:
 @settings(max_examples=20, deadline=None)
 @given(NAMES.flatmap(lambda names: st.tuples(st.just(names), st.permutations(names))))
 def test_order_means_nothing(both: tuple[list[str], list[str]]) -> None:
-    """The file's order, or a switch's, changes no row."""
-    assert rows(tuple(both[0])) == rows(tuple(both[1]))
+    """The file's order, or a switch's, changes no slot."""
+    assert slots(tuple(both[0])) == slots(tuple(both[1]))
 
 
-def test_rows_stay_the_same_for_ever() -> None:
+def test_slots_stay_the_same_for_ever() -> None:
     """They are part of what an upgrade or another switch must agree on: connections stand on them."""
-    assert "".join(rows(("a", "b", "c", "d"))[:32]) == "cddcaacbadcadbcbbcccabbcbdbacdad"
+    assert "".join(slots(("a", "b", "c", "d"))[:32]) == "cddcaacbadcadbcbbcccabbcbdbacdad"
 
 
 @pytest.mark.parametrize(
@@ -55,9 +56,9 @@ def test_rows_stay_the_same_for_ever() -> None:
 def test_a_changed_pool_moves_little_more_than_it_must(
     size: int, least: float, average: float, worst: int, joins: int
 ) -> None:
-    """Rows that move when one server leaves, and when one joins: measured, and held to that.
+    """Slots that move when one server leaves, and when one joins: measured, and held to that.
 
-    The least possible when one leaves is 256/n, its own rows. With 4 servers 70 move on average and 72 at worst,
+    The least possible when one leaves is 256/n, its own slots. With 4 servers 70 move on average and 72 at worst,
     against 64; with 12, 30 and 32 against 21; with 50, 17 and 21 against 5.
     """
     names = pool(size)
@@ -67,26 +68,36 @@ def test_a_changed_pool_moves_little_more_than_it_must(
     assert moved(names, (*names, "new")) <= joins
 
 
-def test_who_leaves_and_comes_back_has_its_rows_again() -> None:
-    """Rows are a function of the pool's names, not of its past."""
-    before = rows(pool(4))
-    rows(pool(3))
-    assert rows(pool(4)) == before
+def test_a_server_that_leaves_and_comes_back_has_its_slots_again() -> None:
+    """Slots are a function of the pool's names, not of its past: computed anew they are the same."""
+    forget()
+    before = slots(pool(4))
+    forget()
+    others = [slots(pool(3)), slots(("new", *pool(4))), slots_among(pool(4), (1, 2, 3, 4), frozenset(pool(2)))]
+    again = slots(pool(4))
+    assert again is not before, "computed, not remembered"
+    assert again == before and before not in others
+
+
+def forget() -> None:
+    """Empty the module's caches."""
+    for cached in (slots, slots_among, selection._scores):
+        cached.cache_clear()
 
 
 def test_limits() -> None:
-    """No server, no rows; one server, all of them; one more than there are rows, or one twice, is an error."""
-    assert rows(()) == ()
-    assert rows(("a",)) == ("a",) * ROWS
-    assert set(Counter(rows(pool(ROWS))).values()) == {1}
+    """No server, no slots; one server, all of them; one more than there are slots, or one twice, is an error."""
+    assert slots(()) == ()
+    assert slots(("a",)) == ("a",) * SLOTS
+    assert set(Counter(slots(pool(SLOTS))).values()) == {1}
     with pytest.raises(ValueError, match="at most 256"):
-        rows(pool(ROWS + 1))
+        slots(pool(SLOTS + 1))
     with pytest.raises(ValueError, match="each once"):
-        rows(("a", "b", "a"))
+        slots(("a", "b", "a"))
     with pytest.raises(ValueError, match="a weight"):
-        rows(("a", "b"), (1,))
+        slots(("a", "b"), (1,))
     with pytest.raises(ValueError, match="a weight"):
-        rows(("a", "b"), (1, 0))
+        slots(("a", "b"), (1, 0))
 
 
 WEIGHED = st.dictionaries(st.text("abcdefgh", min_size=1, max_size=4), st.integers(1, 256), min_size=1, max_size=40)
@@ -95,28 +106,28 @@ WEIGHED = st.dictionaries(st.text("abcdefgh", min_size=1, max_size=4), st.intege
 @settings(max_examples=60, deadline=None)
 @given(WEIGHED)
 def test_shares_follow_weights(weights: dict[str, int]) -> None:
-    """To within one row of the exact share, but that everybody has at least one: those are taken from all others."""
-    shares = Counter(rows(tuple(weights), tuple(weights.values())))
+    """To within one slot of the exact share, but that everybody has at least one: those are taken from all others."""
+    shares = Counter(slots(tuple(weights), tuple(weights.values())))
     total = sum(weights.values())
-    small = sum(1 for weight in weights.values() if weight * ROWS < total)
-    assert sum(shares.values()) == ROWS and set(shares) == set(weights)
+    small = sum(1 for weight in weights.values() if weight * SLOTS < total)
+    assert sum(shares.values()) == SLOTS and set(shares) == set(weights)
     for server, weight in weights.items():
-        exact = ROWS * weight / total
+        exact = SLOTS * weight / total
         assert exact - 1 - small < shares[server] < exact + 1 or shares[server] == 1, (server, exact, shares)
 
 
 @settings(max_examples=60, deadline=None)
 @given(WEIGHED, st.data())
-def test_who_can_be_reached_keeps_its_rows(weights: dict[str, int], data: st.DataObject) -> None:
-    """A switch with some of the servers agrees with a switch with all of them about every row of theirs."""
+def test_a_reachable_server_keeps_its_slots(weights: dict[str, int], data: st.DataObject) -> None:
+    """A switch with some of the servers agrees with a switch with all of them about every slot of theirs."""
     some = frozenset(data.draw(st.sets(st.sampled_from(sorted(weights)), min_size=1)))
     servers, given_weights = tuple(weights), tuple(weights.values())
-    every, among = rows(servers, given_weights), rows_among(servers, given_weights, some)
+    every, among = slots(servers, given_weights), slots_among(servers, given_weights, some)
     assert all(here == there for here, there in zip(among, every, strict=True) if there in some)
     alone = {server: weights[server] for server in servers if server in some}
-    assert Counter(among) == Counter(rows(tuple(alone), tuple(alone.values()))), "and each has its share"
+    assert Counter(among) == Counter(slots(tuple(alone), tuple(alone.values()))), "and each has its share"
 
 
-def test_nobody_can_be_reached() -> None:
-    """Then there are no rows."""
-    assert rows_among(("a", "b"), (1, 1), frozenset()) == ()
+def test_no_server_can_be_reached() -> None:
+    """Then there are no slots."""
+    assert slots_among(("a", "b"), (1, 1), frozenset()) == ()

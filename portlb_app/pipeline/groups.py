@@ -1,0 +1,58 @@
+"""The numbers of our groups, and how they hash."""
+
+from __future__ import annotations
+
+import hashlib
+from functools import lru_cache
+
+from portlb_app.openflow import Selection
+from portlb_app.pipeline.reasons import VIP_NUMBERS
+
+GROUPS = 0x5 << 28
+"""Bits 28-31 of the number of every group of ours."""
+_GROUP_NUMBERS = (1 << 28) - 1
+SLOT_GROUP = GROUPS | _GROUP_NUMBERS
+"""The group that finds the slot of a packet. All pools number their slots alike, so one group does for all of them."""
+
+SELECTION = Selection("dp_hash", 0x504C0000)
+"""How a pool's group hashes.
+
+The datapath hash makes no flow per connection; algorithm 0 covers addresses and ports in user space (ofproto/group,
+"selection_method_param"). All switches hash alike, so that switches on one path choose the same slot; their slots agree
+(`selection.slots_among`).
+"""
+
+
+def pool_number(vip: int, reachability: int) -> int:
+    """What the numbers of a VIP's groups for a reachability are made from; for the first it is the VIP's own number."""
+    return vip + reachability * VIP_NUMBERS
+
+
+def pool_group(vip: int, port: int, version: int) -> int:
+    """The group of a redirect port's pool, one for each version of IP: a hash of the VIP's number, plus the port.
+
+    So the groups of one VIP never collide, and none depends on another VIP. A configuration in which groups of two VIPs
+    collide is refused (`config.capacity`).
+    """
+    return GROUPS | (_first_group("pool", vip, version) + port) % _GROUP_NUMBERS
+
+
+def pin_group(vip: int, port: int, version: int) -> int:
+    """The group with the same slots whose buckets name the server that PIN has conntrack remember."""
+    return GROUPS | (_first_group("pin", vip, version) + port) % _GROUP_NUMBERS
+
+
+def icmp_group(vip: int, version: int) -> int:
+    """The group that spreads a VIP's ICMP over all of its servers: that of port 0, which no pool has."""
+    return pool_group(vip, 0, version)
+
+
+@lru_cache(maxsize=65536)
+def _first_group(kind: str, vip: int, version: int) -> int:
+    digest = hashlib.blake2b(f"{kind} {vip} {version}".encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "big") % _GROUP_NUMBERS
+
+
+def is_our_group(number: int) -> bool:
+    """Whether a group in a switch may be ours, by its number."""
+    return number >> 28 == GROUPS >> 28

@@ -1,0 +1,103 @@
+"""The numbers and rates of our meters."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from types import MappingProxyType
+
+from portlb_app.openflow import Meter
+from portlb_app.openflow.limits import METERS_OF_A_KIND
+from portlb_app.pipeline.reasons import Reason
+
+METERS = 0x5000
+"""The first number of a meter of ours. A switch numbers its meters from 1, and may have only 65,535."""
+_REASONS = (
+    Reason.ICMP_ERROR,
+    Reason.FRAGMENT,
+    Reason.SIGNAL,
+    Reason.SERVER_ICMP,
+    Reason.SERVER_FRAGMENT,
+    Reason.OPENING,
+    Reason.CLOSING,
+    Reason.SERVER_CLOSING,
+    Reason.QUERY,
+    Reason.REFUSED,
+)
+"""The kinds of meters in the order of their numbers, `METERS_OF_A_KIND` each, behind the meters of services' rates."""
+METER_SIGNATURE = 0x4C
+"""The low byte of the burst of every meter of ours. Meters have no cookie; this tells ours from foreign ones."""
+
+
+def _burst(least: int) -> int:
+    """The smallest burst with the signature that is not less."""
+    return least + (METER_SIGNATURE - least) % 0x100
+
+
+def _meters(*rates: tuple[Reason, int, int]) -> Mapping[Reason, Meter]:
+    return MappingProxyType(
+        {
+            reason: Meter(METERS + (_REASONS.index(reason) + 1) * METERS_OF_A_KIND, rate, _burst(burst))
+            for reason, rate, burst in rates
+        }
+    )
+
+
+PUNTED = _meters(
+    (Reason.ICMP_ERROR, 500, 100),
+    (Reason.FRAGMENT, 1000, 500),
+    (Reason.SIGNAL, 1000, 250),
+    (Reason.SERVER_ICMP, 200, 50),
+    (Reason.SERVER_FRAGMENT, 1000, 500),
+    (Reason.QUERY, 10, 10),
+    (Reason.REFUSED, 200, 50),
+)
+"""The reasons for which a packet is handed up, each with its meter of index 0 (packets a second, burst).
+
+Every reason and VIP has a meter of its own (SYNs: every reason, VIP and port), so that a flood of one starves no other.
+All meters of one VIP together let through less than a controller can judge (tests/bench/punt.py)."""
+COPIED = _meters(
+    (Reason.OPENING, 1000, 250),
+    (Reason.CLOSING, 1000, 250),
+    (Reason.SERVER_CLOSING, 1000, 250),
+)
+"""The same for packets of which only a copy is handed up, for the log of connections (row C2)."""
+OF_ALL_VIPS = frozenset({Reason.SERVER_ICMP, Reason.QUERY, Reason.REFUSED})
+"""The reasons with one meter for all VIPs, because the packet may be about any of them."""
+HANDED_UP: Mapping[Reason, Meter] = MappingProxyType({**PUNTED, **COPIED})
+"""All reasons for which a packet or a copy is handed up."""
+
+
+def punt_meter(reason: Reason, index: int) -> Meter:
+    """The meter of a reason for the VIP (and port) that has this index, from 0."""
+    return replace(HANDED_UP[reason], number=HANDED_UP[reason].number + index)
+
+
+TOO_LARGE_METER = Meter(HANDED_UP[Reason.QUERY].number, 1, _burst(1))
+"""Counts frames that are too large to be handed up; they are dropped behind it. (The counter of the flow that hands up
+counts the others as well.) Its number is free: queries have one meter in all, at another index."""
+
+
+def metered_reason(number: int) -> Reason | None:
+    """The reason for which packets of this meter are handed up, or not (TOO_LARGE); None for a service's rate, or a
+    foreign meter.
+    """
+    if number == TOO_LARGE_METER.number:
+        return Reason.TOO_LARGE
+    kind = (number - METERS) // METERS_OF_A_KIND
+    return _REASONS[kind - 1] if 1 <= kind <= len(_REASONS) else None
+
+
+LARGEST_BURST_KBIT = 525
+"""64 kB: the largest datagram, and the largest packet that a network card or kernel assembles. The meter of a rate must
+let one through, or it would never arrive: Open vSwitch drops whatever exceeds a full bucket."""
+
+
+def rate_meter(index: int, rate: int) -> Meter:
+    """The meter of a service's rate, in kbit/s: a tenth of a second may come at once, and always the largest packet."""
+    return Meter(METERS + index, rate, _burst(max(rate // 10, LARGEST_BURST_KBIT)), "kbps")
+
+
+def is_our_meter(number: int) -> bool:
+    """Whether a meter in a switch may be ours, by its number."""
+    return 0 <= number - METERS < (len(_REASONS) + 1) * METERS_OF_A_KIND

@@ -1,0 +1,77 @@
+"""What tables tell each other about a packet: Open vSwitch's registers, each range of bits under a name of its own.
+
+Three values share a register: no packet has two of them at once::
+
+    name           bits         written by                     read by
+    SIDE           reg0         CLASSIFY                       NEIGHBOUR to ADVERTISE, LOG
+    CT_MARK        reg1         the buckets of a pinned pool   PIN
+    SLOT           reg1         the buckets of `SLOT_GROUP`    the controller, in the packet-in message
+    ND_VALUE       reg1         ADVERTISE                      the next action
+    REACHABILITY   reg2         CLASSIFY, LEGACY               NEIGHBOUR to SIGNAL
+    PUNT_KEY       reg3, 0-30   flows that hand up             PUNT
+    TOO_LARGE      reg3, 31     flows that hand up             PUNT
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping
+
+from portlb_app.openflow import SetField
+
+SIDE = "reg0"
+"""The side of the load balancer that a packet came in from (`Side`)."""
+CT_MARK = "reg1"
+"""The conntrack mark of the server that a slot names."""
+SLOT = "reg1"
+"""The slot a SYN has, plus one; 0 means none."""
+ND_VALUE = "reg1"
+"""A constant on its way into a field of neighbour discovery that cannot be set directly."""
+REACHABILITY = "reg2"
+"""The number of the reachability (`topology.Reachability`) of the port a packet came in by."""
+PUNT_KEY = "reg3"
+"""Why a packet is handed up, and about which VIP: reason (bits 24-30), number of the VIP (bits 0-23)."""
+TOO_LARGE = 31
+"""The bit beside the key that says that a frame is too large to be handed up."""
+
+SLOTS = 256
+"""Buckets of a pool's group. More would make Open vSwitch hash every connection in user space."""
+
+
+class Side(enum.IntEnum):
+    """A side of the load balancer."""
+
+    NETWORK = 1
+    SERVER = 2
+    LINK = 3
+    """Another switch of the same load balancer."""
+
+
+def from_side(side: Side) -> Mapping[str, int]:
+    """The match of packets that came in from a side."""
+    return {SIDE: side}
+
+
+def set_side(side: Side) -> SetField:
+    """The action that keeps the side for the rest of the walk."""
+    return SetField(SIDE, int(side))
+
+
+def set_reachability(number: int) -> SetField:
+    """The action that keeps the number of the ingress port's reachability for the rest of the walk."""
+    return SetField(REACHABILITY, number)
+
+
+def load_ct_mark(mark: int) -> SetField:
+    """The action by which a slot of a pinned pool names its server to PIN."""
+    return SetField(CT_MARK, mark)
+
+
+def load_slot(slot: int) -> SetField:
+    """The action that puts a slot (from 0) into the packet-in message."""
+    return SetField(SLOT, slot + 1)
+
+
+def parse_slot(register: int) -> int | None:
+    """The slot in a packet-in message; None if it has none."""
+    return register - 1 if 1 <= register <= SLOTS else None
