@@ -21,14 +21,14 @@ FILES = ("FILE", "LB.YAML", "lb.yaml")
 def texts() -> dict[str, str]:
     """What belongs into packaging/, by the name of the file."""
     sys.path.insert(0, str(ROOT))
-    from portlb_app.cli.main import whole_parser
+    from portlb_app.cli import command
 
     surroundings = {"COLUMNS": "100", "SOURCE_DATE_EPOCH": "0"}
     with mock.patch.dict(os.environ, surroundings), mock.patch.object(sys, "argv", ["portlb"]):
-        page = Manpage(whole_parser())
+        page = Manpage(command.parser())
         page.description = "stateless layer-4 load balancer for Open vSwitch"
         page.manual = "portlb"
-        parser = whole_parser()
+        parser = command.parser()
         for action in actions(parser):
             if action.metavar in FILES:
                 action.complete = shtab.FILE  # type: ignore[attr-defined]

@@ -1,4 +1,4 @@
-"""`portlb attach`: the commands that make a bridge of Open vSwitch a switch of a configuration."""
+"""``portlb attach``: the commands that make a bridge of Open vSwitch a switch of a configuration."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from ipaddress import ip_address
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from portlb_app.config import Config, Switch
+from portlb_app.cli.configuration import load_file
+from portlb_app.cli.output import Commands, WrongInput
+from portlb_app.config import Config, Forwarding, Switch
 
 TARGET = "tcp:127.0.0.1:6653"
 PORT = 6653
@@ -22,8 +22,15 @@ BRIDGE_NAME = 15
 _TARGET = re.compile(r"(tcp|ssl):(\[[0-9a-fA-F:.]+\]|[0-9.]+)(?::([0-9]{1,5}))?")
 
 
-def add_flags(parser: argparse.ArgumentParser) -> None:
-    """Add the flags of `portlb attach`."""
+def register(commands: Commands[argparse.ArgumentParser], help_line: str) -> None:
+    """Add the subcommand's parser."""
+    parser = commands.add_parser(
+        "attach",
+        help=help_line,
+        description="Print the ovs-vsctl commands that make a bridge for every switch of a configuration and attach it "
+        "to the controller. They may be run again.",
+    )
+    parser.add_argument("config", type=Path, metavar="lb.yaml", help="the configuration (docs/config.md)")
     parser.add_argument(
         "--controller", type=target, default=TARGET, metavar="TARGET",
         help="where the switches find the controller, tcp: or ssl:, ADDRESS[:PORT] (default %(default)s)",
@@ -32,6 +39,14 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         "--ssl", nargs=3, type=file_of_switch, metavar=("KEY", "CERTIFICATE", "AUTHORITY"),
         help="files on the switch's machine: its key, its certificate, and the authority of the controller's",
     )  # fmt: skip
+
+
+def run(options: argparse.Namespace) -> int:
+    """Print the commands."""
+    if options.ssl and not options.controller.startswith("ssl:"):
+        raise WrongInput("portlb: --ssl needs a --controller that begins with ssl:")
+    print(*lines(load_file(options.config), options.controller, options.ssl), sep="\n")
+    return 0
 
 
 def target(text: str) -> str:
@@ -62,7 +77,7 @@ def lines(config: Config, controller: str, files: Sequence[str] | None) -> Itera
     """
     for switch in config.switches:
         bridge = bridge_name(switch.name)
-        kind = "system" if switch.datapath.value == "kernel" else "netdev"
+        kind = "system" if switch.datapath is Forwarding.KERNEL else "netdev"
         yield f"# switch {switch.name}"
         yield (
             f"ovs-vsctl --may-exist add-br {bridge} -- set bridge {bridge} "

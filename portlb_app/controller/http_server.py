@@ -15,7 +15,7 @@ from typing import Any
 
 import eventlet.wsgi
 
-from portlb_app.api import request_head, resources
+from portlb_app.api import messages, request_head
 from portlb_app.api.request_head import BadRequest
 from portlb_app.controller.http_clients import CLIENTS, Client, Gone, Listener, Phase
 from portlb_app.runtime.turn import Turn
@@ -117,8 +117,8 @@ class Protocol(eventlet.wsgi.HttpProtocol):  # type: ignore[misc]
             self.rfile.close()
 
     def _refuse(self, status: int, text: str) -> None:
-        response = resources.failure(status, text)
-        head = "".join(f"{name}: {value}\r\n" for name, value in resources.headers(response).items())
+        response = messages.failure(status, text)
+        head = "".join(f"{name}: {value}\r\n" for name, value in messages.headers(response).items())
         body = "".join(response.body).encode()
         self._client.wait_for(Phase.ANSWER)
         self.wfile.write(

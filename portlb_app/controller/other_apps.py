@@ -22,7 +22,7 @@ from ryu.controller import ofp_event
 from ryu.ofproto import ofproto_v1_5 as ofp
 from ryu.ofproto import ofproto_v1_5_parser as parser
 
-from portlb_app.api.resources import is_this_machine
+from portlb_app.api.routes import is_this_machine
 from portlb_app.openflow import messages
 from portlb_app.runtime import accept, supervision
 

@@ -33,7 +33,7 @@ from ryu.ofproto import ofproto_v1_5_parser as parser
 
 from portlb_app.openflow import messages
 from portlb_app.openflow.messages import Malformed, Port
-from portlb_app.punt.backlog import Gathering
+from portlb_app.punt.read_batcher import ReadBatcher
 from portlb_app.runtime.turn import READ_SECONDS, REST_OF_UNKNOWN, Turn
 from portlb_app.southbound import tls
 from portlb_app.southbound.refusals import address_text
@@ -80,12 +80,12 @@ class SwitchChannel(Datapath):  # type: ignore[misc]
         self._listener = listener
         self._is_ready = is_ready
         self.awaited: Collection[int] = ()
-        """The xids of requests for whose answers somebody waits: meanwhile nothing is gathered."""
+        """The xids of requests for whose answers somebody waits: meanwhile no read waits for more packets."""
         self.is_held_back: Callable[[], bool] = lambda: False
         """Whether so much waits of what the switch has told that nothing more is to be read from it."""
         self._early = HANDSHAKE_MESSAGES
         self._asked = 0
-        self._gathering = Gathering()
+        self._batcher = ReadBatcher()
         self._turn = Turn()
         self._dropped = self._is_admitted = False
         self._unanswered = 0
@@ -128,7 +128,7 @@ class SwitchChannel(Datapath):  # type: ignore[misc]
         data = b""
         while not self.is_over():
             data = self._take_messages(data)
-            if pause := self._gathering.pause(more=len(data) >= READ_BYTES, awaited=bool(self.awaited)):
+            if pause := self._batcher.pause(more=len(data) >= READ_BYTES, awaited=bool(self.awaited)):
                 hub.sleep(pause)
             self._hold_back()
             try:
@@ -212,7 +212,7 @@ class SwitchChannel(Datapath):  # type: ignore[misc]
     def _packet_in(self, message: bytes) -> None:
         if self._is_configured:
             messages.check_packet_in(message)
-            self._gathering.came()
+            self._batcher.add()
             self._listener.on_packet(self, message)
 
     def _port_status(self, message: bytes) -> None:

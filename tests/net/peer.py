@@ -12,9 +12,9 @@ from ipaddress import ip_address
 
 from portlb_app.net import packets
 from portlb_app.net.packets import Segment
+from tests.net.frames import ethernet, ip, tcp_segment
+from tests.net.inside import on
 from tests.net.network import ACK, PATIENCE, Namespace
-from tests.net.test_agent_packets import ethernet, ip, tcp_segment
-from tests.net.test_agent_sockets import on
 
 MASK = 0xFFFFFFFF
 """Of a sequence number."""

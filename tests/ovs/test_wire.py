@@ -42,7 +42,7 @@ from portlb_app.openflow import (
     messages,
 )
 from portlb_app.pipeline import COOKIE, METER_SIGNATURE, METERS, SELECTION, answer_arp, answer_nd, pool_group
-from portlb_app.punt.handlers import Punted
+from portlb_app.punt.packet import PacketIn
 from portlb_app.reconcile.plan import Plan, Step, diff
 from portlb_app.southbound import codec
 from tests.ovs.switch import Switch
@@ -425,7 +425,7 @@ def test_a_packet_is_handed_up_and_sent_out(switch: Switch, bridge: str, wire: W
     assert message[1] == ofp.OFPT_PACKET_IN and codec.packet_in_cookie(message) == up.cookie
     packet = codec.packet_in(message)
     assert packet is not None
-    assert packet == Punted(up.cookie, 1, frame, slot=41)
+    assert packet == PacketIn(up.cookie, 1, frame, slot=41)
     for data in damaged(message[:80]):
         codec.packet_in(data + message[80:])
         codec.packet_in_cookie(data)

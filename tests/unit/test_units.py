@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from portlb_app.cli.main import whole_parser
+from portlb_app.cli import command as portlb
 
 ROOT = Path(__file__).parents[2]
 UNIT = ROOT / "packaging/systemd/portlb-controller.service"
@@ -34,5 +34,5 @@ def test_its_command_is_one() -> None:
     command = re.search(r"^ExecStart=portlb (.*) \$ARGUMENTS$", text, re.MULTILINE)
     example = re.search(r'^#   ARGUMENTS="(.*)"$', text, re.MULTILINE)
     assert command and example
-    options = whole_parser().parse_args([*command[1].split(), *example[1].split()])
+    options = portlb.parser().parse_args([*command[1].split(), *example[1].split()])
     assert options.config == Path("/etc/portlb/lb.yaml")

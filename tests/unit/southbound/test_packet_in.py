@@ -1,4 +1,4 @@
-"""A desk counts what it does not send. In a process of its own: Ryu patches Python."""
+"""A worker counts what it does not send. In a process of its own: Ryu patches Python."""
 
 from __future__ import annotations
 
@@ -11,12 +11,13 @@ eventlet.wsgi.ALREADY_HANDLED = object()
 import ryu.base.app_manager
 from ryu.lib import hub
 from portlb_app.runtime import supervision
-from portlb_app.punt.backlog import BACKLOG
+from portlb_app.punt.bounded_queue import CAPACITY
 from portlb_app.reconcile.events import Configuration
 from portlb_app.openflow import Output
 from portlb_app.pipeline import Reason, make_cookie
-from portlb_app.punt.handlers import Punt, Send
-from portlb_app.southbound.packet_in import OWED, Desk
+from portlb_app.punt.handlers import Punt
+from portlb_app.punt.packet import Send
+from portlb_app.southbound.packet_in import SENDS, PacketInWorker
 from tests.ovs.openflow_peer import packet_in
 
 class Channel:
@@ -27,15 +28,15 @@ class Channel:
             hub.sleep(3600)  # the switch takes nothing more
 
 channel, punt = Channel(), Punt()
-desk = Desk(channel, punt, lambda: Configuration(""), print)
-for reason, count in ((Reason.FRAGMENT, BACKLOG + 5), (Reason.OPENING, BACKLOG + 6)):
+worker = PacketInWorker(channel, punt, lambda: Configuration(""), print)
+for reason, count in ((Reason.FRAGMENT, CAPACITY + 5), (Reason.OPENING, CAPACITY + 6)):
     for _ in range(count):
-        desk.put(packet_in(make_cookie(reason, 0), bytes(60)))
-for _ in range(OWED + 7):
-    desk.send(Send(1, 1, (Output(1),), bytes(60)))
+        worker.put(packet_in(make_cookie(reason, 0), bytes(60)))
+for _ in range(SENDS + 7):
+    worker.send(Send(1, 1, (Output(1),), bytes(60)))
 print(punt.unsent, punt.counts, dict(punt.connections.counts))
 hub.sleep(0.01)
-desk.close()
+worker.close()
 print(punt.unsent, sum(punt.counts.values()), sum(punt.connections.counts.values()), *supervision.failures())
 """
 
@@ -45,5 +46,6 @@ def test_what_is_not_sent_or_judged_is_counted() -> None:
     done = subprocess.run([sys.executable, "-W", "ignore", "-c", PROGRAM], capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
     first, last = done.stdout.splitlines()
-    assert first.startswith("7 {(<Reason.FRAGMENT") and "Fate.QUEUE" in first and "5}" in first and ": 6}" in first
+    assert first.startswith("7 {(<Reason.FRAGMENT") and "Disposition.QUEUE" in first
+    assert "5}" in first and ": 6}" in first
     assert last == "967 261 262", "64 were sent, every packet is counted once"
