@@ -4,7 +4,7 @@
  */
 #pragma once
 
-#include "rename.h"
+#include "readdress.h"
 
 /* <linux/icmp.h> needs the C library's headers, which the BPF target does not have. */
 struct icmp_header {
@@ -26,15 +26,15 @@ struct quote {
 	__be16 sport;
 	__be16 dport;
 	__u32 seq;
-	__u32 spot;   /* the server's, as far as its port and address tell */
-	bool service; /* it is a service address that stands where a VIP is looked for */
-	__u32 ports;  /* offset of the quoted source port in the frame */
-	bool refused; /* destination unreachable for another reason than the packet's size */
+	__u32 endpoint; /* the server's, as far as its port and address tell */
+	bool service;   /* it is a service address that stands where a VIP is looked for */
+	__u32 ports;    /* offset of the quoted source port in the frame */
+	bool refused;   /* destination unreachable for another reason than the packet's size */
 };
 
 static __always_inline bool read_quoted_ip4(struct __sk_buff *skb, struct packet *packet, struct quote *quote,
-					    const volatile struct vips *vips,
-					    const volatile struct services *services, enum side side)
+					    const volatile struct vips *vips, const volatile struct services *services,
+					    enum side side)
 {
 	__u32 at = packet->payload + sizeof(struct icmp_header);
 	struct iphdr ip;
@@ -56,8 +56,8 @@ static __always_inline bool read_quoted_ip4(struct __sk_buff *skb, struct packet
 }
 
 static __always_inline bool read_quoted_ip6(struct __sk_buff *skb, struct packet *packet, struct quote *quote,
-					    const volatile struct vips *vips,
-					    const volatile struct services *services, enum side side)
+					    const volatile struct vips *vips, const volatile struct services *services,
+					    enum side side)
 {
 	__u32 at = packet->payload + sizeof(struct icmp_header);
 	struct ipv6hdr ip;
@@ -113,7 +113,8 @@ static __always_inline bool read_quote(struct __sk_buff *skb, struct packet *pac
 			return false;
 		quote->refused = icmp.type == ICMPV6_DEST_UNREACH;
 	} else {
-		if (icmp.type != ICMP_DEST_UNREACH && icmp.type != ICMP_TIME_EXCEEDED && icmp.type != ICMP_PARAMETERPROB)
+		if (icmp.type != ICMP_DEST_UNREACH && icmp.type != ICMP_TIME_EXCEEDED &&
+		    icmp.type != ICMP_PARAMETERPROB)
 			return false;
 		quote->refused = icmp.type == ICMP_DEST_UNREACH && icmp.code != ICMP_FRAG_NEEDED;
 	}
@@ -133,7 +134,7 @@ static __always_inline bool read_quote(struct __sk_buff *skb, struct packet *pac
 	quote->seq = (__u32)bpf_ntohs(ports[2]) << 16 | bpf_ntohs(ports[3]);
 	packet->key.client_port = side == TO_VIP ? quote->sport : quote->dport;
 	packet->key.port = side == TO_VIP ? quote->dport : quote->sport;
-	quote->spot = spot_of(packet->key.port, quote->service ? NAME_ADDRESS : NAME_NONE);
+	quote->endpoint = endpoint_of(packet->key.port, quote->service ? LOCATOR_ADDRESS : LOCATOR_NONE);
 	return true;
 }
 
@@ -153,14 +154,14 @@ static __always_inline bool replace_quoted_address(struct __sk_buff *skb, const 
 		sum = bpf_csum_diff(old.word, sizeof(old), new.word, sizeof(new), 0);
 		if (sum < 0 || bpf_skb_store_bytes(skb, at, &new, sizeof(new), 0) ||
 		    bpf_l4_csum_replace(skb, packet->payload + offsetof(struct icmp_header, checksum), 0, sum, 0))
-			return failed_to_rename();
+			return failed_to_rewrite();
 		count(COUNT_icmp_translated);
 		return true;
 	}
 	at = quoted + (end == SOURCE ? offsetof(struct iphdr, saddr) : offsetof(struct iphdr, daddr));
 	if (bpf_skb_store_bytes(skb, at, &new.word[3], 4, 0) ||
 	    bpf_l3_csum_replace(skb, quoted + offsetof(struct iphdr, check), old.word[3], new.word[3], 4))
-		return failed_to_rename();
+		return failed_to_rewrite();
 	count(COUNT_icmp_translated);
 	return true;
 }

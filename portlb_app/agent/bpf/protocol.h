@@ -24,7 +24,7 @@
 #define OPTION_LENGTH_ADDRESS6 14
 #define OPTION_LENGTH_LABEL 10
 #define OPTION_LENGTH_MAX 14
-#define OPTION_LENGTH_NAME 16 /* padded */
+#define OPTION_LENGTH_LOCATOR 16 /* padded */
 #define LABEL_MASK 0xfffff
 #define OPTION_EXID 0x5250
 #define OPTION_TYPE_NONE 0

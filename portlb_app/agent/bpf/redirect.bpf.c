@@ -4,20 +4,27 @@
  * A client loads client_egress and client_ingress, a server the other two; a host that is both loads all four. Each
  * program decides in the order: not ours (leave at once), ICMP error, TCP segment of a connection.
  */
-#include "announce.h"
+#include "client/announce.h"
+#include "client/egress.h"
+#include "client/icmp.h"
+#include "client/ingress.h"
+#include "server/announce.h"
+#include "server/egress.h"
+#include "server/icmp.h"
+#include "server/ingress.h"
 #include "sweep.h"
 
-#define HOOK(role, direction, services, side)                                      \
-	SEC("tc")                                                                  \
-	int role##_##direction(struct __sk_buff *skb)                              \
-	{                                                                          \
-		struct packet packet;                                              \
-                                                                                   \
-		if (!read_ip(skb, &packet, &role##_settings.vips, services, side)) \
-			return PASS;                                               \
-		if (packet.protocol == IPPROTO_TCP)                                \
-			return role##_##direction##_tcp(skb, &packet);             \
-		return role##_##direction##_icmp(skb, &packet);                    \
+#define HOOK(role, direction, services, side)                                                                          \
+	SEC("tc")                                                                                                      \
+	int role##_##direction(struct __sk_buff *skb)                                                                  \
+	{                                                                                                              \
+		struct packet packet;                                                                                  \
+                                                                                                                       \
+		if (!read_ip(skb, &packet, &role##_settings.vips, services, side))                                     \
+			return PASS;                                                                                   \
+		if (packet.protocol == IPPROTO_TCP)                                                                    \
+			return role##_##direction##_tcp(skb, &packet);                                                 \
+		return role##_##direction##_icmp(skb, &packet);                                                        \
 	}
 
 HOOK(client, egress, NULL, TO_VIP)
@@ -72,7 +79,7 @@ int probe(struct __sk_buff *skb)
 const volatile struct {
 	enum state state;
 	enum flag flag;
-	enum answer answer;
+	enum call_result call_result;
 } vocabulary SEC(".rodata.vocabulary");
 
 char LICENSE[] SEC("license") = "Apache-2.0";

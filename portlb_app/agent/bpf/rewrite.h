@@ -80,7 +80,7 @@ failed:
 }
 
 /*
- * rewrite(), and append REDIRECT_OPT. Only for segments it fits(): a data segment never grows, so neither the MSS nor
+ * rewrite(), and append REDIRECT_OPT. Only for segments it fits: a data segment never grows, so neither the MSS nor
  * segmentation offload is affected.
  */
 static __always_inline int rewrite_with(struct __sk_buff *skb, const struct packet *packet, struct segment *segment,
@@ -95,7 +95,7 @@ static __always_inline int rewrite_with(struct __sk_buff *skb, const struct pack
 	place = readable(skb, end, length);
 	if (!place)
 		goto failed;
-	for (__u32 i = 0; i < OPTION_LENGTH_NAME / 2; i++) {
+	for (__u32 i = 0; i < OPTION_LENGTH_LOCATOR / 2; i++) {
 		if (i < length / 2)
 			place[i] = option->words[i];
 	}
@@ -118,7 +118,7 @@ static __always_inline int rewrite_with(struct __sk_buff *skb, const struct pack
 	if (!tcp)
 		goto failed;
 	sum = write_header(tcp, segment, sport, dport, word + (length / 4 << 12));
-	for (__u32 i = 0; i < OPTION_LENGTH_NAME / 2; i++)
+	for (__u32 i = 0; i < OPTION_LENGTH_LOCATOR / 2; i++)
 		sum += i < length / 2 ? option->words[i] : 0;
 	if (bpf_l4_csum_replace(skb, packet->payload + CHECKSUM_AT, 0, sum, 0) ||
 	    bpf_l4_csum_replace(skb, packet->payload + CHECKSUM_AT, bpf_htons(segment_length),

@@ -8,8 +8,8 @@
  */
 #pragma once
 
-#include "client.h"
-#include "server.h"
+#include "server/half_open.h"
+#include "table.h"
 
 #define TURNS 16
 
@@ -45,7 +45,7 @@ static long sweep_one(void *map, struct key *map_key, struct connection *entry, 
 		sweep->open++;
 		if (idle <= CLOSING_AGE)
 			return 0;
-		if (entry->flags & AWAY) {
+		if (entry->flags & SOCKET_ELSEWHERE) {
 			if (idle <= IDLE_AGE)
 				return 0;
 			why = COUNT_swept_idle;
@@ -70,13 +70,13 @@ static long sweep_alias(void *map, struct key *key, struct alias *alias, struct 
 	return 0;
 }
 
-static long sweep_bucket(void *map, __u32 *index, struct half *bucket, struct sweep *sweep)
+static long sweep_bucket(void *map, __u32 *index, struct half_open_slot *bucket, struct sweep *sweep)
 {
 	for (int i = 0; i < BUCKET_SIZE; i++) {
 		struct connection *half = &bucket[i].connection;
 
 		if (half->state && age(half, sweep->now) > OPENING_AGE) {
-			forget_half(half);
+			forget_half_open(half);
 			count(COUNT_swept_opening);
 		}
 	}
@@ -88,7 +88,7 @@ static __always_inline int sweep_tables(struct __sk_buff *skb, enum host host)
 {
 	struct sweep sweep = {.skb = skb, .now = skb->cb[0], .turn = skb->cb[1], .host = host};
 
-	note_tick(bpf_ktime_get_ns() >> TICK_SHIFT);
+	set_coarse_tick(bpf_ktime_get_ns() >> TICK_SHIFT);
 	bpf_for_each_map_elem(&connections, sweep_one, &sweep, 0);
 	bpf_for_each_map_elem(&aliases, sweep_alias, &sweep, 0);
 	if (host == SERVER)

@@ -1,5 +1,5 @@
 /*
- * What a client knows of the path to a VIP, for each kind of name: does it let announced spots of the kind through?
+ * What a client knows of the path to a VIP, for each kind of name: does it let announced endpoints of the kind through?
  *
  * A connection that has fallen back is evidence that it does not; one that was heard, that it does. Where none was heard
  * lately, one that fell back is enough. Else it takes several, seconds apart, with none heard between: a busy client has
@@ -8,15 +8,15 @@
  */
 #pragma once
 
-#include "maps.h"
+#include "../maps.h"
 
 struct path_key {
 	struct address vip;
-	__u32 naming;
+	__u32 kind;
 };
 
 struct path {
-	__u32 silent_until; /* tick until which announced spots are not followed; 0: they are */
+	__u32 silent_until; /* tick until which announced endpoints are not followed; 0: they are */
 	__u32 confirmed;    /* tick at which one was heard last, rounded; 0: never */
 	__u32 fallen_back;  /* tick of the last connection that counts as evidence */
 	__u16 evidence;     /* pieces of it since one was heard */
@@ -36,10 +36,10 @@ struct {
 	__type(value, struct path);
 } paths SEC(".maps");
 
-/* May a connection that begins not follow to a spot? Once the time is over, the one that asks first may. */
-static __always_inline bool is_path_silent(const struct address *vip, __u32 spot)
+/* May a connection that begins not follow to an endpoint? Once the time is over, the one that asks first may. */
+static __always_inline bool is_path_silent(const struct address *vip, __u32 endpoint)
 {
-	const struct path_key key = {.vip = *vip, .naming = naming_of(spot)};
+	const struct path_key key = {.vip = *vip, .kind = kind_of(endpoint)};
 	struct path *path = bpf_map_lookup_elem(&paths, &key);
 	__u32 until, now;
 
@@ -52,10 +52,10 @@ static __always_inline bool is_path_silent(const struct address *vip, __u32 spot
 	return __sync_val_compare_and_swap(&path->silent_until, until, now + EVIDENCE_APART) != until;
 }
 
-static __always_inline void note_confirmed(const struct address *vip, __u32 spot)
+static __always_inline void note_path_confirmed(const struct address *vip, __u32 endpoint)
 {
-	const struct path_key key = {.vip = *vip, .naming = naming_of(spot)};
-	struct path *path = bpf_map_lookup_elem(&paths, &key), fresh = {.confirmed = lately};
+	const struct path_key key = {.vip = *vip, .kind = kind_of(endpoint)};
+	struct path *path = bpf_map_lookup_elem(&paths, &key), fresh = {.confirmed = coarse_tick};
 
 	if (!path) {
 		bpf_map_update_elem(&paths, &key, &fresh, BPF_ANY);
@@ -69,9 +69,9 @@ static __always_inline void note_confirmed(const struct address *vip, __u32 spot
 		path->confirmed = fresh.confirmed;
 }
 
-static __always_inline void note_fallen_back(const struct address *vip, __u32 spot)
+static __always_inline void note_path_fallen_back(const struct address *vip, __u32 endpoint)
 {
-	const struct path_key key = {.vip = *vip, .naming = naming_of(spot)};
+	const struct path_key key = {.vip = *vip, .kind = kind_of(endpoint)};
 	struct path *path = bpf_map_lookup_elem(&paths, &key), fresh = {};
 	__u32 now = tick(), doubled;
 

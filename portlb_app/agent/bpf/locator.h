@@ -1,8 +1,8 @@
 /*
  * What names a server on the wire beside its port: an IP address, a MAC address, a flow label (rows X1, X2, X3).
  *
- * Where a connection is met on the wire is one number, its spot: the port, and in the upper half what kind of name goes
- * with it. A spot without a name is equal to its port, so ports alone, which is what nearly all connections go by, cost
+ * Where a connection is met on the wire is one number, its endpoint: the port, and in the upper half what kind of name goes
+ * with it. An endpoint without a name is equal to its port, so ports alone, which is what nearly all connections go by, cost
  * nothing; and where the connection was before, is now and may go next is compared in one go.
  */
 #pragma once
@@ -15,27 +15,27 @@ struct address {
 	__be32 word[4];
 };
 
-enum naming { NAME_NONE, NAME_ADDRESS, NAME_MAC, NAME_LABEL };
+enum locator_kind { LOCATOR_NONE, LOCATOR_ADDRESS, LOCATOR_MAC, LOCATOR_LABEL };
 
-union name {
+union locator {
 	struct address address;
 	__u8 mac[6];
 	__be32 label; /* 20 bits */
 };
 
-static __always_inline __be16 port_of(__u32 spot)
+static __always_inline __be16 port_of(__u32 endpoint)
 {
-	return spot;
+	return endpoint;
 }
 
-static __always_inline enum naming naming_of(__u32 spot)
+static __always_inline enum locator_kind kind_of(__u32 endpoint)
 {
-	return spot >> 16;
+	return endpoint >> 16;
 }
 
-static __always_inline __u32 spot_of(__be16 port, enum naming naming)
+static __always_inline __u32 endpoint_of(__be16 port, enum locator_kind kind)
 {
-	return (__u32)naming << 16 | port;
+	return (__u32)kind << 16 | port;
 }
 
 static __always_inline bool same_address(const struct address *one, const struct address *other)
@@ -53,14 +53,14 @@ static __always_inline bool same_mac(const __u8 *one, const __u8 *other)
 	return !differences;
 }
 
-static __always_inline bool same_name(enum naming naming, const union name *one, const union name *other)
+static __always_inline bool same_locator(enum locator_kind kind, const union locator *one, const union locator *other)
 {
-	switch (naming) {
-	case NAME_ADDRESS:
+	switch (kind) {
+	case LOCATOR_ADDRESS:
 		return same_address(&one->address, &other->address);
-	case NAME_MAC:
+	case LOCATOR_MAC:
 		return same_mac(one->mac, other->mac);
-	case NAME_LABEL:
+	case LOCATOR_LABEL:
 		return one->label == other->label;
 	default:
 		return true;

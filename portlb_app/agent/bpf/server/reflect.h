@@ -9,8 +9,8 @@
  */
 #pragma once
 
-#include "rename.h"
-#include "table.h"
+#include "../readdress.h"
+#include "../table.h"
 
 /* Exchange what comes from where and goes to where: of no consequence for any checksum. */
 static __noinline bool swap_ends(struct __sk_buff *skb, const struct packet *packet)

@@ -4,7 +4,8 @@
  */
 #pragma once
 
-#include "packet.h"
+#include "scratch.h"
+#include "tcp.h"
 
 /*
  * How far a sequence number may lie from the next expected one, in bytes: an announcement is sent with the number last
@@ -25,11 +26,11 @@
 enum host { CLIENT, SERVER };
 
 /* What this network namespace has for a connection. */
-enum found {
-	NOTHING,  /* no socket: the program is elsewhere, or gone */
-	BEGINNING, /* one that opens it, or a listening one that would */
-	OPEN,     /* the connection's */
-	OVER,     /* what is left of it: TIME-WAIT */
+enum socket_state {
+	SOCKET_NONE,    /* no socket: the program is elsewhere, or gone */
+	SOCKET_OPENING, /* one that opens it, or a listening one that would */
+	SOCKET_OPEN,    /* the connection's */
+	SOCKET_OVER,    /* what is left of it: TIME-WAIT */
 };
 
 /* Numbers of the socket of an established connection. */
@@ -39,77 +40,13 @@ struct numbers {
 	__u32 sent;           /* next sequence number to send */
 };
 
-/*
- * Room that programs need for a moment, and that their stacks have not: 512 bytes with all that they call. Nothing
- * interrupts a program for another one, but that a clone sent on its way passes client_egress within it.
- */
-struct closed {
-	struct key key;
-	__u32 at; /* tick */
-};
-
-/* What the process is to close. `reset`: by RST, not by FIN. */
-struct closure {
-	struct key key;
-	__u32 reset;
-};
-
-struct scratch {
-	struct bpf_sock_tuple tuple;
-	struct key received; /* of the connection that a packet received belongs to */
-	struct key alias_key;
-	struct key owner;
-	struct alias alias;
-	struct closed head;
-	struct closed last;
-	struct closure closure;
-	struct connection fresh;
-	__u32 copying; /* a copy is passing server_egress, which lets it through */
-};
-
-struct {
-	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-	__uint(max_entries, 1);
-	__type(key, __u32);
-	__type(value, struct scratch);
-} scratches SEC(".maps");
-
-static __always_inline struct scratch *use_scratch(void)
-{
-	__u32 zero = 0;
-
-	return bpf_map_lookup_elem(&scratches, &zero);
-}
-
-/*
- * Send a copy as it stands, past this agent's own server_egress. By a note beside the packet: its mark is the host's, for
- * routing and filters.
- */
-static __always_inline void send_copy(struct __sk_buff *skb)
-{
-	struct scratch *scratch = use_scratch();
-
-	if (!scratch)
-		return;
-	scratch->copying = 1;
-	bpf_clone_redirect(skb, skb->ifindex, 0);
-	scratch->copying = 0;
-}
-
-static __always_inline bool is_copy(void)
-{
-	struct scratch *scratch = use_scratch();
-
-	return scratch && scratch->copying;
-}
-
 static __always_inline bool is_mapped(const struct address *address)
 {
 	return address->word[0] == 0 && address->word[1] == 0 && address->word[2] == bpf_htonl(0xffff);
 }
 
 /*
- * Ask the kernel for the socket behind a program's connection; `numbers` are filled in if it is OPEN. Not inlined, so
+ * Ask the kernel for the socket behind a program's connection; `numbers` are filled in if it is SOCKET_OPEN. Not inlined, so
  * that the verifier looks at it once.
  */
 __noinline int find_socket(struct __sk_buff *skb, const struct key *key, __u32 host, struct numbers *numbers)
@@ -117,13 +54,13 @@ __noinline int find_socket(struct __sk_buff *skb, const struct key *key, __u32 h
 	const struct address *remote, *local;
 	__be16 remote_port, local_port;
 	struct scratch *scratch = use_scratch();
-	enum found found = BEGINNING;
+	enum socket_state found = SOCKET_OPENING;
 	struct bpf_sock_tuple *tuple;
 	struct bpf_tcp_sock *tcp;
 	struct bpf_sock *socket;
 
 	if (!key || !numbers || !scratch)
-		return NOTHING;
+		return SOCKET_NONE;
 	remote = host == CLIENT ? &key->vip : &key->client;
 	local = host == CLIENT ? &key->client : &key->vip;
 	remote_port = host == CLIENT ? key->port : key->client_port;
@@ -143,7 +80,7 @@ __noinline int find_socket(struct __sk_buff *skb, const struct key *key, __u32 h
 		socket = bpf_skc_lookup_tcp(skb, tuple, sizeof(tuple->ipv6), BPF_F_CURRENT_NETNS, 0);
 	}
 	if (!socket)
-		return NOTHING;
+		return SOCKET_NONE;
 	switch (socket->state) {
 	case TCP_STATE_LISTEN:
 	case TCP_STATE_SYN_SENT:
@@ -152,16 +89,16 @@ __noinline int find_socket(struct __sk_buff *skb, const struct key *key, __u32 h
 		break;
 	case TCP_STATE_TIME_WAIT:
 	case TCP_STATE_CLOSE:
-		found = OVER;
+		found = SOCKET_OVER;
 		break;
 	default:
-		found = OVER;
+		found = SOCKET_OVER;
 		tcp = bpf_tcp_sock(socket);
 		if (tcp) {
 			numbers->received = tcp->rcv_nxt;
 			numbers->unacknowledged = tcp->snd_una;
 			numbers->sent = tcp->snd_nxt;
-			found = OPEN;
+			found = SOCKET_OPEN;
 		}
 	}
 	bpf_sk_release(socket);
@@ -171,7 +108,7 @@ __noinline int find_socket(struct __sk_buff *skb, const struct key *key, __u32 h
 static __always_inline bool ask_socket(struct __sk_buff *skb, const struct key *key, enum host host,
 				       struct numbers *numbers)
 {
-	return find_socket(skb, key, host, numbers) == OPEN;
+	return find_socket(skb, key, host, numbers) == SOCKET_OPEN;
 }
 
 /*
@@ -180,16 +117,14 @@ static __always_inline bool ask_socket(struct __sk_buff *skb, const struct key *
  */
 static __always_inline bool is_from_peer(const struct segment *segment, const struct numbers *numbers)
 {
-	return (segment->word & TCP_ACK) &&
-	       segment->seq - numbers->received + IN_FLIGHT_MAX <= 2 * IN_FLIGHT_MAX &&
+	return (segment->word & TCP_ACK) && segment->seq - numbers->received + IN_FLIGHT_MAX <= 2 * IN_FLIGHT_MAX &&
 	       segment->ack - numbers->unacknowledged <= numbers->sent - numbers->unacknowledged;
 }
 
 /* The same by an entry's own numbers. */
-static __always_inline bool may_be_from_peer(const struct segment *segment, const struct connection *entry)
+static __always_inline bool is_near_entry_numbers(const struct segment *segment, const struct connection *entry)
 {
-	return (segment->word & TCP_ACK) &&
-	       segment->seq - entry->received + TRACKED_WINDOW <= 2 * TRACKED_WINDOW &&
+	return (segment->word & TCP_ACK) && segment->seq - entry->received + TRACKED_WINDOW <= 2 * TRACKED_WINDOW &&
 	       entry->sent - segment->ack <= TRACKED_WINDOW;
 }
 
@@ -204,26 +139,26 @@ static __always_inline bool in_window(struct __sk_buff *skb, const struct segmen
 /*
  * Is this segment the peer's? A reset is at exactly the number that is expected (RFC 5961, 3.2), and nowhere else:
  * elsewhere the kernel challenges it, and the peer that is really gone answers with one that is exact. What the socket
- * has yet to take up (its backlog) makes an exact one look early; then the socket is gone when somebody looks again.
+ * has yet to take up (its backlog) makes an exact one look early; then the socket is gone when the kernel looks again.
  * Of a connection that is over there is nothing left to protect: the kernel answers as plain TCP would. A segment leaves
  * before its socket counts it as sent, and on another processor its acknowledgement may come before: while the entry
  * keeps numbers, it knows.
  */
-static __always_inline bool is_believed(struct __sk_buff *skb, const struct segment *segment, const struct key *key,
-					enum host host, const struct connection *entry)
+static __always_inline bool is_acceptable(struct __sk_buff *skb, const struct segment *segment, const struct key *key,
+					  enum host host, const struct connection *entry)
 {
 	struct numbers numbers = {};
 
 	switch (find_socket(skb, key, host, &numbers)) {
-	case OPEN:
+	case SOCKET_OPEN:
 		if (is_tracked(entry) && entry->sent - numbers.sent <= TRACKED_WINDOW)
 			numbers.sent = entry->sent;
 		return segment->word & TCP_RST ? segment->seq == numbers.received : is_from_peer(segment, &numbers);
-	case BEGINNING:
-	case NOTHING:
+	case SOCKET_OPENING:
+	case SOCKET_NONE:
 		if (is_tracked(entry))
-			return segment->word & TCP_RST ? segment->seq == entry->received :
-							 may_be_from_peer(segment, entry);
+			return segment->word & TCP_RST ? segment->seq == entry->received
+						       : is_near_entry_numbers(segment, entry);
 		return true;
 	default:
 		return true;

@@ -4,8 +4,8 @@
  */
 #pragma once
 
-#include "rewrite.h"
-#include "window.h"
+#include "../rewrite.h"
+#include "../socket.h"
 
 #define STEER_SLOTS 4
 #define STEER_AGE TICKS(60)
