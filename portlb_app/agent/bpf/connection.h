@@ -1,8 +1,8 @@
 /*
  * What an agent remembers of a connection.
  *
- * Ports and addresses are in network byte order everywhere, sequence numbers in host byte order. "The wire's endpoint" is
- * the endpoint of the server that the connection uses, or is about to use, on the wire (`wire`).
+ * Ports and addresses are in network byte order everywhere, sequence numbers in host byte order. "The wire's endpoint"
+ * (`wire`) is the server's endpoint that the connection uses, or is about to use, on the wire.
  */
 #pragma once
 
@@ -85,7 +85,7 @@ struct connection {
 	union locator locator; /* client: of that endpoint which has one */
 	__be16 client_port;    /* client's port on the wire, 0: the program's */
 	union {
-		__u16 syn_data;       /* client: bytes of data in the SYN (Fast Open) that its SYN/ACK may acknowledge */
+		__u16 syn_data;       /* client: data in the SYN (Fast Open), which its SYN/ACK may acknowledge */
 		__be16 client_target; /* once a client port was announced: the other port of the client in use */
 	};
 	__u16 silence_limit; /* client: moments an announced endpoint may be silent */

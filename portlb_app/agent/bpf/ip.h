@@ -45,14 +45,14 @@ static __always_inline bool read_ip4(struct __sk_buff *skb, struct packet *packe
 
 struct extension {
 	__u8 next;
-	__u8 length;   /* of most: units of 8 bytes beyond the first */
+	__u8 length;   /* units of 8 bytes beyond the first, in most headers */
 	__be16 offset; /* of a fragment header */
 };
 
 /*
- * Step over hop-by-hop and destination options, and the header of a packet that is its only fragment (RFC 6946), to
- * the transport header. False: something else stands in between, such as IPsec, which no port of ours may be
- * changed under, or a routing header, which makes the destination another one.
+ * Step over hop-by-hop options, destination options and the fragment header of an unfragmented packet (RFC 6946) to the
+ * transport header. False: another header is in between. Under IPsec a port must not change; a routing header has
+ * another destination.
  */
 static __always_inline bool walk_extensions(struct __sk_buff *skb, struct packet *packet, __u8 next)
 {
@@ -124,14 +124,14 @@ static __always_inline bool is_tag(__be16 protocol)
 }
 
 /*
- * A tag with VLAN number 0 tells a priority and no VLAN (IEEE 802.1Q, 9.6): Linux takes the frame for an untagged one.
- * A tag within the frame becomes one beside it, so that all headers are where they are without; on the wire it is the
- * same. False: a frame of a VLAN, or with a second tag.
+ * VLAN number 0 means a priority and no VLAN (IEEE 802.1Q, 9.6): Linux treats such a frame as untagged. Move a tag out
+ * of the frame, so that headers are at their usual offsets; the frame on the wire stays the same. False: a frame of a
+ * VLAN, or with a second tag.
  */
 static __always_inline bool is_untagged(struct __sk_buff *skb)
 {
 	struct {
-		__be16 number; /* behind three bits of priority and one of eligibility to be dropped */
+		__be16 number; /* behind three bits of priority and one of drop eligibility */
 		__be16 protocol;
 	} tag;
 	__be16 protocol = skb->protocol;
@@ -147,9 +147,9 @@ static __always_inline bool is_untagged(struct __sk_buff *skb)
 }
 
 /*
- * False: nothing an agent looks at. That is every packet but TCP segments whose `side` is a VIP (or, unless `services`
- * is NULL, a service address), and ICMP messages, of which any router sends errors. (Frames of a VLAN: an agent is
- * attached to the VLAN's own interface.)
+ * Read the headers of packets an agent handles: TCP segments whose `side` is a VIP (or a service address, unless
+ * `services` is NULL), and ICMP messages, because any router may send errors. False for all others. An agent is
+ * attached to a VLAN's own interface, so it skips tagged frames.
  */
 static __always_inline bool read_ip(struct __sk_buff *skb, struct packet *packet, const volatile struct vips *vips,
 				    const volatile struct services *services, enum side side)

@@ -1,9 +1,9 @@
 /*
- * What names a server on the wire beside its port: an IP address, a MAC address, a flow label (rows X1, X2, X3).
+ * A locator identifies a server on the wire beside its port: an IP address, a MAC address or a flow label (rows X1, X2,
+ * X3).
  *
- * Where a connection is met on the wire is one number, its endpoint: the port, and in the upper half what kind of name goes
- * with it. An endpoint without a name is equal to its port, so ports alone, which is what nearly all connections go by, cost
- * nothing; and where the connection was before, is now and may go next is compared in one go.
+ * An endpoint is a port and the kind of locator that goes with it, in one number. Without a locator it equals the port.
+ * Most connections have none, so locators cost them nothing, and one comparison tells two endpoints apart.
  */
 #pragma once
 

@@ -1,4 +1,4 @@
-/* What an agent remembers: one entry per connection, one counter per way to succeed or fail. */
+/* The maps of connections, aliases and counters. */
 #pragma once
 
 #include <linux/bpf.h>
@@ -14,8 +14,8 @@
 #define CONNECTIONS_MAX 65536
 
 /*
- * What is open, and for a while what is closed: see table.h. A change of meaning that keeps type and sizes must rename
- * the map, so that an upgrade does not misread the entries it inherits.
+ * Open connections, and closed ones for a while: table.h. If a field gets another meaning with the same type and size,
+ * rename the map, so that an upgrade does not misread inherited entries.
  */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
@@ -55,7 +55,7 @@ static __always_inline void count(enum counter which)
 #define IDLE_AGE TICKS(5ULL * 24 * 3600)
 #define TOUCH_EVERY 8
 
-/* Not a write per packet: that would bounce the entry's cache line between processors. */
+/* Writes rarely: a write per packet would bounce the entry's cache line between processors. */
 static __always_inline void touch(struct connection *entry)
 {
 	__u32 now = coarse_tick;
@@ -64,14 +64,14 @@ static __always_inline void touch(struct connection *entry)
 		entry->last_used = now;
 }
 
-/* Are the numbers of the program's segments noted in the entry? Nobody else knows them of a socket that is elsewhere. */
+/* Does the entry keep the numbers of the program's segments? It must if the socket is in another network namespace. */
 static __always_inline bool is_tracked(const struct connection *entry)
 {
 	return (entry->flags & SOCKET_ELSEWHERE) ||
 	       (entry->state != PLAIN && !(entry->flags & (CONFIRMED | CLIENT_CONFIRMED)));
 }
 
-/* Ticks since the entry was used; never negative, the sweeping process may read its clock a little earlier. */
+/* Ticks since the entry was used. Never negative: the sweep may read its clock a little earlier. */
 static __always_inline __u32 age(const struct connection *entry, __u32 now)
 {
 	__s32 ticks = now - entry->last_used;
@@ -94,7 +94,7 @@ static __always_inline bool is_closing(const struct connection *entry)
 	return (entry->flags & RESET_SEEN) || (entry->flags & (FIN_LOCAL | FIN_REMOTE)) == (FIN_LOCAL | FIN_REMOTE);
 }
 
-/* A connection whose port numbers another one must not take over. */
+/* May no other connection take over the port numbers of this one? */
 static __always_inline bool is_live(const struct connection *entry)
 {
 	return entry->state != OPENING && !is_closing(entry) && age(entry, tick()) <= CLOSING_AGE;
@@ -106,7 +106,9 @@ static __always_inline __be16 client_port_of(const struct connection *entry, __b
 	return entry->client_port ? entry->client_port : port;
 }
 
-/* Make the key of a connection that by which packets from an endpoint come in; `name` is the endpoint's, if it has one. */
+/*
+ * Make the key of a connection the key by which packets from an endpoint arrive. `locator` is the endpoint's, if any.
+ */
 static __always_inline void move_key(struct key *key, const union locator *locator, __be16 client_port, __u32 endpoint)
 {
 	key->port = port_of(endpoint);
@@ -130,7 +132,10 @@ static __always_inline bool leads_to(const struct alias *alias, const struct key
 	return alias->port == key->port && alias->client_port == key->client_port;
 }
 
-/* The connection an alias leads to; `key` becomes the connection's. None if it has been replaced or has aged away. */
+/*
+ * Return the connection an alias leads to, and make `key` the connection's. NULL if the connection was replaced or
+ * aged.
+ */
 static __always_inline struct connection *follow(struct key *key, const struct alias *alias)
 {
 	__be16 client_port = key->client_port;

@@ -1,15 +1,15 @@
-/* REDIRECT_OPT (docs/protocol.md, "On the wire"): made, and found. */
+/* REDIRECT_OPT (docs/protocol.md, "On the wire"): composing and parsing. */
 #pragma once
 
 #include "tcp.h"
 
-/* REDIRECT_OPT as it is written: padding (kind 1), and the option itself at the end; `length` in bytes. */
+/* REDIRECT_OPT as it is written: padding (kind 1), then the option; `length` in bytes. */
 struct option {
 	__be16 words[OPTION_LENGTH_LOCATOR / 2];
 	__u32 length;
 };
 
-/* One that names a port; port 0 makes one of type "none". */
+/* Compose an option with a port; port 0 makes type "none". */
 static __always_inline struct option make_option(__u8 flags, __be16 port)
 {
 	if (port)
@@ -39,7 +39,7 @@ static __always_inline __be16 half_of(__be32 word, int half)
 	return bpf_htons(bpf_ntohl(word) >> (half ? 0 : 16));
 }
 
-/* One that gives a name. */
+/* Compose an option with a locator. */
 static __always_inline struct option make_locator_option(__u8 flags, bool v6, enum locator_kind kind,
 							 const union locator *locator)
 {
@@ -102,17 +102,17 @@ struct announcement {
 	__u8 flags;
 	bool bad;
 	enum locator_kind kind;
-	bool v6; /* the address is an IPv6 one, of which `name` has the last half */
+	bool v6; /* `locator` has the last half of an IPv6 address */
 	union locator locator;
 };
 
-/* The endpoint an option names to who opened on a port, 0 if none. */
+/* Return the endpoint that an option announces to a client that opened on a port, 0 if none. */
 static __always_inline __u32 announced_endpoint(const struct announcement *found, __be16 opened)
 {
 	return found->kind ? endpoint_of(opened, found->kind) : found->port;
 }
 
-/* Read an option, `size` bytes long. */
+/* Parse an option of `size` bytes. */
 static __always_inline void read_value(struct announcement *found, __u8 size, const __u8 *option)
 {
 	__u8 type = option[4] & 0xf;
@@ -148,8 +148,8 @@ static __always_inline void read_value(struct announcement *found, __u8 size, co
 }
 
 /*
- * Find REDIRECT_OPT in the options from offset `at` to offset `end` of the frame: at most 40 steps of at least one byte.
- * Not inlined, so that the verifier looks at it once, and not once for each way that leads here.
+ * Find REDIRECT_OPT between the offsets `at` and `end` of the frame, in at most 40 steps of at least one byte. Not
+ * inlined: so the verifier checks it once.
  */
 __noinline int find_option(struct __sk_buff *skb, __u32 at, __u32 end, struct announcement *found)
 {
@@ -188,7 +188,7 @@ __noinline int find_option(struct __sk_buff *skb, __u32 at, __u32 end, struct an
 #define OPTION_KIND_MD5 19
 #define OPTION_KIND_AO 29
 
-/* Do the options have a signature, of the whole segment, ports and header bits included? */
+/* Do the options have a signature? It covers the whole segment with its ports and header bits. */
 __noinline int find_signature(struct __sk_buff *skb, __u32 at, __u32 end)
 {
 	__u8 option[2] = {};
@@ -220,8 +220,8 @@ static __always_inline struct announcement read_option(struct __sk_buff *skb, co
 }
 
 /*
- * An announcement in the middle of a connection: the header bits may have been cleared on the way, so it is told by
- * its shape, which is no other segment's: 8 bytes of options and no data.
+ * Does the segment have the shape of an announcement in the middle of a connection: 8 bytes of options and no data? No
+ * other segment has. Header bits cannot tell, because a path may clear them.
  */
 static __always_inline bool may_announce(const struct segment *segment)
 {

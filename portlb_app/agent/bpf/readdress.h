@@ -1,9 +1,12 @@
-/* Giving a packet the name of its server, or the VIP's address again: addresses with every checksum that covers them. */
+/*
+ * Writes a server's locator into a packet, or the VIP's address back, and corrects every checksum that covers an
+ * address.
+ */
 #pragma once
 
 #include "rewrite.h"
 
-/* Which of a packet's two ends: the one it comes from, or the one it goes to. */
+/* The end of a packet. */
 enum end { SOURCE, DESTINATION };
 
 static __always_inline struct address mapped(__be32 v4)
@@ -20,7 +23,7 @@ static __always_inline bool failed_to_rewrite(void)
 	return false;
 }
 
-/* The checksum above IP that covers addresses, as an offset in the frame; 0: none does. */
+/* Return the offset in the frame of the transport checksum that covers addresses, 0 if none does. */
 static __always_inline __u32 covering_checksum(const struct packet *packet)
 {
 	if (packet->protocol == IPPROTO_TCP)
@@ -29,8 +32,8 @@ static __always_inline __u32 covering_checksum(const struct packet *packet)
 }
 
 /*
- * Replace an address. In IPv6 it changes the sum that a card may have made of the whole packet and no other field makes
- * up for it, unlike in IPv4 its header's checksum: hence BPF_F_RECOMPUTE_CSUM.
+ * Replace an address. In IPv6 it changes the sum over the whole packet that a card may have made; in IPv4 the header's
+ * checksum makes up for it. Hence BPF_F_RECOMPUTE_CSUM.
  */
 static __always_inline bool replace_address(struct __sk_buff *skb, const struct packet *packet, enum end end,
 					    const struct address *from, const struct address *to)
@@ -102,7 +105,7 @@ static __always_inline bool put_mac(struct __sk_buff *skb, enum end end, const _
 	return true;
 }
 
-/* Give a packet that has the VIP's address the name that belongs to an endpoint, if one does. False: drop it. */
+/* Write the locator of an endpoint, if it has one, into a packet that has the VIP's address. False: drop the packet. */
 static __always_inline bool put_locator(struct __sk_buff *skb, const struct packet *packet, enum end end,
 					__u32 endpoint, const union locator *locator)
 {
@@ -118,7 +121,7 @@ static __always_inline bool put_locator(struct __sk_buff *skb, const struct pack
 	}
 }
 
-/* The reverse of put_locator(); `mac` is the address that was there before. */
+/* The reverse of put_locator(). `mac` is the former MAC address. */
 static __always_inline bool remove_locator(struct __sk_buff *skb, const struct packet *packet, enum end end,
 					   __u32 endpoint, const union locator *locator, const __u8 *mac)
 {

@@ -4,15 +4,15 @@
 #include "maps.h"
 
 /*
- * Room that programs need for a moment, and that their stacks have not: 512 bytes with all that they call. Nothing
- * interrupts a program for another one, but that a clone sent on its way passes client_egress within it.
+ * Memory beside the stack: a program and all functions it calls share 512 bytes. No program interrupts another one on
+ * the same processor; a clone that is sent passes client_egress within the program that sends it.
  */
 struct closed {
 	struct key key;
 	__u32 at; /* tick */
 };
 
-/* What the process is to close. `reset`: by RST, not by FIN. */
+/* A connection that the process is to close: by RST if `reset`, else by FIN. */
 struct closure {
 	struct key key;
 	__u32 reset;
@@ -20,7 +20,7 @@ struct closure {
 
 struct scratch {
 	struct bpf_sock_tuple tuple;
-	struct key received; /* of the connection that a packet received belongs to */
+	struct key received; /* of the connection that a received packet belongs to */
 	struct key alias_key;
 	struct key owner;
 	struct alias alias;
@@ -28,7 +28,7 @@ struct scratch {
 	struct closed last;
 	struct closure closure;
 	struct connection fresh;
-	__u32 copying; /* a copy is passing server_egress, which lets it through */
+	__u32 copying; /* a copy is passing server_egress, which must not change it */
 };
 
 struct {
@@ -46,8 +46,8 @@ static __always_inline struct scratch *use_scratch(void)
 }
 
 /*
- * Send a copy as it stands, past this agent's own server_egress. By a note beside the packet: its mark is the host's, for
- * routing and filters.
+ * Send a copy past this agent's own server_egress. The mark cannot tell the copy: it belongs to the host's routing and
+ * filters.
  */
 static __always_inline void send_copy(struct __sk_buff *skb)
 {

@@ -1,6 +1,6 @@
 /*
- * What the connection's own socket says about a segment: only the socket sees all of the connection's numbers. Where it
- * is in another network namespace (a container or a virtual machine behind this host), the entry keeps numbers instead.
+ * What the connection's own socket says about a segment. Only the socket sees all of the connection's numbers. If it is
+ * in another network namespace (a container or virtual machine behind this host), the entry keeps numbers instead.
  */
 #pragma once
 
@@ -8,11 +8,11 @@
 #include "tcp.h"
 
 /*
- * How far a sequence number may lie from the next expected one, in bytes: an announcement is sent with the number last
- * acknowledged to its sender, so what is in flight lies between. The acknowledgement number has no such slack.
+ * Distance in bytes that a sequence number may have from the next expected one. An announcement carries the number last
+ * acknowledged to its sender, so the data in flight lies between. The acknowledgement number has no such tolerance.
  */
 #define IN_FLIGHT_MAX (1 << 25)
-/* The same, and for acknowledgements too, where only the entry's own numbers are known. */
+/* The same where only the entry's numbers are known; for acknowledgements, too. */
 #define TRACKED_WINDOW (1 << 20)
 
 #define TCP_STATE_SYN_SENT 2
@@ -22,18 +22,18 @@
 #define TCP_STATE_LISTEN 10
 #define TCP_STATE_NEW_SYN_RECV 12
 
-/* The host at whose socket a question is asked. */
+/* The role whose socket is looked up. */
 enum host { CLIENT, SERVER };
 
-/* What this network namespace has for a connection. */
+/* The socket of a connection in this network namespace. */
 enum socket_state {
-	SOCKET_NONE,    /* no socket: the program is elsewhere, or gone */
-	SOCKET_OPENING, /* one that opens it, or a listening one that would */
-	SOCKET_OPEN,    /* the connection's */
-	SOCKET_OVER,    /* what is left of it: TIME-WAIT */
+	SOCKET_NONE,    /* the program is elsewhere, or gone */
+	SOCKET_OPENING, /* it opens the connection, or listens for it */
+	SOCKET_OPEN,    /* it is the connection's */
+	SOCKET_OVER,    /* TIME-WAIT is left of it */
 };
 
-/* Numbers of the socket of an established connection. */
+/* Numbers of an open connection's socket. */
 struct numbers {
 	__u32 received;       /* next sequence number expected */
 	__u32 unacknowledged; /* lowest sequence number sent and not acknowledged */
@@ -46,8 +46,8 @@ static __always_inline bool is_mapped(const struct address *address)
 }
 
 /*
- * Ask the kernel for the socket behind a program's connection; `numbers` are filled in if it is SOCKET_OPEN. Not inlined, so
- * that the verifier looks at it once.
+ * Look up the socket of a program's connection; fill in `numbers` if it is SOCKET_OPEN. Not inlined: so the verifier
+ * checks it once.
  */
 __noinline int find_socket(struct __sk_buff *skb, const struct key *key, __u32 host, struct numbers *numbers)
 {
@@ -112,8 +112,8 @@ static __always_inline bool ask_socket(struct __sk_buff *skb, const struct key *
 }
 
 /*
- * Could the peer have sent this segment? A blind attacker meets the sequence number and an acknowledgement of something
- * sent and not yet acknowledged once in 2^38 attempts.
+ * Could the peer have sent this segment? A blind attacker guesses the sequence number and an acknowledgement of
+ * unacknowledged data once in 2^38 attempts.
  */
 static __always_inline bool is_from_peer(const struct segment *segment, const struct numbers *numbers)
 {
@@ -137,12 +137,13 @@ static __always_inline bool in_window(struct __sk_buff *skb, const struct segmen
 }
 
 /*
- * Is this segment the peer's? A reset is at exactly the number that is expected (RFC 5961, 3.2), and nowhere else:
- * elsewhere the kernel challenges it, and the peer that is really gone answers with one that is exact. What the socket
- * has yet to take up (its backlog) makes an exact one look early; then the socket is gone when the kernel looks again.
- * Of a connection that is over there is nothing left to protect: the kernel answers as plain TCP would. A segment leaves
- * before its socket counts it as sent, and on another processor its acknowledgement may come before: while the entry
- * keeps numbers, it knows.
+ * Is this segment the peer's?
+ *
+ * A reset counts only at exactly the expected number (RFC 5961, 3.2). The kernel challenges any other, and a peer that
+ * has no connection answers with an exact one. While the socket has data in its backlog, an exact reset looks early;
+ * the socket is gone at the next look-up. A closed connection needs no protection: the kernel answers as plain TCP
+ * does. A segment leaves before its socket counts it as sent, and another processor may receive its acknowledgement
+ * first; the entry knows, while it keeps numbers.
  */
 static __always_inline bool is_acceptable(struct __sk_buff *skb, const struct segment *segment, const struct key *key,
 					  enum host host, const struct connection *entry)
@@ -165,7 +166,7 @@ static __always_inline bool is_acceptable(struct __sk_buff *skb, const struct se
 	}
 }
 
-/* Note what this host's program has sent, and what it expects, where the socket may be elsewhere. */
+/* Note what this host's program has sent and what it expects, where the entry keeps numbers. */
 static __always_inline void note_numbers(struct connection *entry, const struct segment *segment)
 {
 	__u32 next = segment->seq + segment->data + !!(segment->word & (TCP_SYN | TCP_FIN));

@@ -1,20 +1,20 @@
 /*
- * Who is in the table of connections, and who goes.
+ * Admission to the table of connections, and removal.
  *
- * A connection that is closed is listed, in the order of closing, and goes 60 s later: late repeats of its last segments
- * are still translated meanwhile. Each connection that begins looks at the head of the list, so the list is as short as
- * it can be without a timer; where the table is full, those at the head go at once. The list has a quarter of the
- * table's places, so three quarters are always for connections that are open. Nothing that is open is ever thrown out:
- * where even that does not help, a connection begins plainly, and is counted.
+ * A closed connection joins a list in the order of closing and is removed 60 s later; meanwhile late copies of its last
+ * segments are still translated. Each new connection checks the head of the list, so the list stays short without a
+ * timer. If the table is full, the head of the list is removed at once. The list has a quarter of the table's places,
+ * so three quarters are always left for open connections. An open connection is never removed for want of room: the new
+ * one then opens plainly, and is counted.
  *
- * Nothing is deleted while its socket is there, whatever has been heard of its end.
+ * An entry stays as long as its socket exists, whatever segments have ended the connection.
  */
 #pragma once
 
 #include "socket.h"
 
-#define RETIRED_PER_OPEN 2  /* closed connections looked at by each that begins */
-#define RETIRED_WHEN_FULL 8 /* where the table is full */
+#define RETIRED_PER_OPEN 2  /* closed connections checked by each new one */
+#define RETIRED_WHEN_FULL 8 /* if the table is full */
 #define FULL_FOR TICKS(2)
 
 volatile __u32 full_at SEC(".data.clock") = 0; /* tick at which there was no room; 0: never */
@@ -22,12 +22,12 @@ volatile __u32 full_at SEC(".data.clock") = 0; /* tick at which there was no roo
 struct {
 	__uint(type, BPF_MAP_TYPE_QUEUE);
 	__uint(max_entries, CONNECTIONS_MAX / 4);
-	__uint(value_size, sizeof(struct closed)); /* the kernel keeps no types for queues, so none are compared */
+	__uint(value_size, sizeof(struct closed)); /* the kernel keeps no types for queues */
 } closed SEC(".maps");
 
 /*
- * Who claims an entry may delete it or put another in its place; the other processor lets it be. So the sweep cannot
- * delete, by its key, what a new connection on the same ports has just put there.
+ * The processor that claims an entry may delete or replace it; others leave it alone. So the sweep cannot delete, by
+ * its key, the entry that a new connection on the same ports has just added.
  */
 static __always_inline bool claim(__u32 *flags)
 {
@@ -51,7 +51,7 @@ static __always_inline void delete_alias(const struct key *key, const union loca
 		bpf_map_delete_elem(&aliases, alias_key);
 }
 
-/* What has led to a connection from an endpoint it has left, or leaves for good. */
+/* Delete the aliases that lead to a connection from an endpoint it has left. */
 static __always_inline void delete_aliases(const struct key *key, const struct connection *entry, __u32 endpoint,
 					   enum host host)
 {
@@ -63,7 +63,7 @@ static __always_inline void delete_aliases(const struct key *key, const struct c
 		delete_alias(key, &entry->locator, entry->client_target, endpoint);
 }
 
-/* Delete a connection with all that leads to it. False: another processor is at it. */
+/* Delete a connection with its aliases. False: another processor has claimed it. */
 static __noinline bool forget(const struct key *key, struct connection *entry, enum host host)
 {
 	if (!claim(&entry->flags))
@@ -80,7 +80,10 @@ static __noinline bool forget(const struct key *key, struct connection *entry, e
 	return true;
 }
 
-/* Has a closed connection its socket still? On a server SOCKET_OPENING is a listening socket, or the next connection's. */
+/*
+ * Does a closed connection still have its socket? On a server SOCKET_OPENING means a listening socket, or the next
+ * connection's.
+ */
 static __always_inline bool has_socket(struct __sk_buff *skb, const struct key *key, enum host host)
 {
 	struct numbers numbers = {};
@@ -89,7 +92,7 @@ static __always_inline bool has_socket(struct __sk_buff *skb, const struct key *
 	return found == SOCKET_OPEN || (host == CLIENT && found == SOCKET_OPENING);
 }
 
-/* A closed connection at the head of the list: it goes, or is listed again, or it has come to life again. */
+/* Remove the closed connection at the head of the list, list it again, or find that it is open again. */
 static __always_inline void retire(struct __sk_buff *skb, enum host host, struct closed *head, __u32 now,
 				   bool table_full)
 {
@@ -147,7 +150,7 @@ static __noinline int list_closed(struct __sk_buff *skb, const struct key *key, 
 	return 0;
 }
 
-/* A segment that may have ended the connection has passed. */
+/* Call after a segment that may have ended the connection. */
 static __always_inline void note_closed(struct __sk_buff *skb, const struct key *key, struct connection *entry,
 					enum host host)
 {
@@ -155,7 +158,7 @@ static __always_inline void note_closed(struct __sk_buff *skb, const struct key 
 		list_closed(skb, key, host);
 }
 
-/* Note what a segment sent by this host's program says about the connection's life. */
+/* Note what a segment of this host's program says about the connection's end. */
 static __always_inline void note_local(struct __sk_buff *skb, const struct key *key, struct connection *entry,
 				       const struct segment *segment, enum host host)
 {
@@ -171,7 +174,7 @@ static __always_inline void note_local(struct __sk_buff *skb, const struct key *
 		note_closed(skb, key, entry, host);
 }
 
-/* Note what a FIN or a reset received says; the kernel judges it by itself. */
+/* Note what a received FIN or reset says. The kernel judges it by itself. */
 static __always_inline void note_remote(struct __sk_buff *skb, const struct key *key, struct connection *entry,
 					const struct segment *segment, enum host host)
 {
@@ -182,8 +185,8 @@ static __always_inline void note_remote(struct __sk_buff *skb, const struct key 
 }
 
 /*
- * Remember a connection instead of `old`, the one that has its place, if that is not NULL. False: there is no room, or
- * another processor is about to delete the old one; counted.
+ * Remember a connection, in the place of `old` unless that is NULL. False, and counted: there is no room, or another
+ * processor has claimed the old one.
  */
 static __always_inline bool remember(struct __sk_buff *skb, const struct key *key, const struct connection *fresh,
 				     struct connection *old, enum host host)
@@ -203,7 +206,7 @@ static __always_inline bool remember(struct __sk_buff *skb, const struct key *ke
 	return false;
 }
 
-/* Has a connection lately not been remembered for want of room? */
+/* Was there no room for a connection a moment ago? */
 static __always_inline bool is_table_full(void)
 {
 	return full_at && tick() - full_at < FULL_FOR;

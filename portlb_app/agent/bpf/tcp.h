@@ -5,7 +5,7 @@
 
 #include "ip.h"
 
-/* False: passed untouched, counted. */
+/* Read a TCP header and the key. False: the packet passes untouched and is counted. */
 static __always_inline bool read_tcp(struct __sk_buff *skb, struct packet *packet, struct segment *segment,
 				     enum side side)
 {
@@ -54,7 +54,7 @@ static __always_inline bool is_pure_ack(const struct segment *segment)
 	return segment->data == 0 && (segment->word & (TCP_SYN | TCP_ACK | TCP_RST | TCP_FIN)) == TCP_ACK;
 }
 
-/* The last packets of a connection are told to the tick: its age is counted from them. */
+/* FIN and RST set the time exactly: the age of a closed connection counts from them. */
 static __always_inline void note_use(struct connection *entry, const struct segment *segment)
 {
 	if (segment->word & (TCP_FIN | TCP_RST))

@@ -7,7 +7,7 @@
 
 #define VIPS_MAX 16
 
-/* An agent's addresses. Constants, so that the verifier leaves of the loops below what these addresses need. */
+/* An agent's VIPs. They are constants, so that the verifier cuts the loops below to the addresses in use. */
 struct vips {
 	__be32 v4[VIPS_MAX];
 	struct address v6[VIPS_MAX];
@@ -18,8 +18,8 @@ struct vips {
 #define SERVICES_MAX 16
 
 /*
- * Networks that service addresses are of (row X1): on a client those that a redirect may name addresses of, on a server
- * its own addresses, whole. Constants, too.
+ * Networks of service addresses (row X1), constants too. Client: networks that a redirect may name. Server: its own
+ * addresses, with full masks.
  */
 struct services {
 	struct {

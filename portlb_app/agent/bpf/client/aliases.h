@@ -1,12 +1,12 @@
 /*
- * Aliases: where the wire uses other ports than the program, an alias keyed by the wire's ports leads a received packet
- * to its connection.
+ * Aliases. Where the wire uses other ports than the program, an alias keyed by the wire's ports leads a received packet
+ * to its connection, so a data packet of a redirected connection costs one look-up in either direction.
  */
 #pragma once
 
 #include "../table.h"
 
-/* Does a connection use the port numbers it has on the wire? One that is merely silent has its socket. */
+/* Does a connection use its port numbers on the wire? A silent one does as long as it has its socket. */
 static __always_inline bool is_used(struct __sk_buff *skb, const struct key *key, const struct connection *entry)
 {
 	return entry->state == OPENING || is_live(entry) || (!is_closing(entry) && has_socket(skb, key, CLIENT));
@@ -32,8 +32,8 @@ static __always_inline bool free_alias(struct __sk_buff *skb, const struct key *
 }
 
 /*
- * Let packets from endpoint `wire` of the server, whose name is `name` if it has one, reach the connection behind `key`.
- * False: counted, they cannot.
+ * Let packets from the server's endpoint `wire` reach the connection behind `key`. `locator` is the endpoint's, if it
+ * has one. False: it cannot; counted.
  */
 static __noinline bool add_alias(struct __sk_buff *skb, const struct key *key, const union locator *locator,
 				 __be16 client_port, __u32 wire)
@@ -66,7 +66,7 @@ static __noinline bool add_alias(struct __sk_buff *skb, const struct key *key, c
 	return true;
 }
 
-/* The same at each port that the server may know as the client's. */
+/* The same for each port that the server may know as the client's. */
 static __always_inline bool add_aliases(struct __sk_buff *skb, const struct key *key, const struct connection *entry,
 					__u32 wire)
 {
@@ -80,7 +80,7 @@ static __always_inline bool add_aliases(struct __sk_buff *skb, const struct key 
 	return add_alias(skb, key, locator, target, wire) && (!now || add_alias(skb, key, locator, now, wire));
 }
 
-/* Have packets from a port left looked at one by one again. */
+/* From now on, check each packet from a former port against the connection. */
 static __always_inline void recheck_alias(const struct key *key, const struct connection *entry, __be16 client_port)
 {
 	struct key alias_key = *key;

@@ -7,8 +7,8 @@
 #include "settings.h"
 
 /*
- * The client's own port (row D9). With OPTION_CONFIRM among the flags the frame does not announce the port but is sent
- * from it, with CONFIRM, as the third packet of a connection is: the server answers it there.
+ * Announce the client's port, or, with OPTION_CONFIRM, send a probe from it with CONFIRM, like the third packet of a
+ * connection: the server answers there.
  */
 static __always_inline int make_client_announcement(struct __sk_buff *skb, __be16 port, __u8 flags)
 {

@@ -1,19 +1,18 @@
 /*
- * The end of a connection that the program is to open again elsewhere (row D5).
+ * Closing a connection that the program is to open elsewhere (row D5).
  *
- * The agent's process has the kernel hear a FIN that the server never sent: the program reads the end of the stream,
- * as when a server closes an idle connection, which is what programs that keep connections are ready for. From then on
- * the kernel is one sequence number ahead of the server. Towards the server the agent sends the FIN for the program at
- * once, and answers for it until it closes, so that the server sees an orderly close (RFC 9293, 3.6) however long the
- * program takes:
+ * The agent's process injects a FIN that the server never sent. The program reads the end of the stream, as when a
+ * server closes an idle connection; programs that keep connections handle that. From then on the kernel is one sequence
+ * number ahead of the server. The agent sends the FIN to the server for the program at once, and answers for the
+ * program until it closes. So the server sees an orderly close (RFC 9293, 3.6) however long the program takes:
  *
  *   server's numbers        end_seq                server_seq: next expected, rises with what it sends
- *   kernel expects          end_seq + 1            all its life: it has heard the FIN
+ *   kernel expects          end_seq + 1            for good: it has received the FIN
  *   client's numbers        fin_seq: the FIN's     the kernel's own FIN, if the program closes, has the same
  *
- * The numbers must be final: what a program writes on another processor has passed client_egress a moment before the
- * socket counts it. So the connection is first CLOSE_ARMED; then the process looks at the socket, which takes the socket's
- * lock; and then the connection is ended if the numbers are the same, and nothing has passed.
+ * The numbers must be final. What a program writes on another processor passes client_egress a moment before the socket
+ * counts it. So there are three steps: CLOSE_ARMED; the process looks at the socket, which takes the socket's lock;
+ * then the FIN is injected if the numbers are the same and no packet has passed.
  */
 #pragma once
 
@@ -22,18 +21,18 @@
 #include "settings.h"
 #include "steer.h"
 
-/* On the frame that ends the program's stream, so that client_ingress lets it through. */
+/* Marks the injected FIN, so that client_ingress lets it pass. */
 #define ENDING_MARK 0x52500001
 
-/* Something is about to pass on a connection that is CLOSE_ARMED or FIN_INJECTED. True: it is FIN_INJECTED, watching is over anyhow. */
+/* A packet passes: disarm the close. True: the FIN is injected already. */
 static __always_inline bool cancel_close(struct connection *entry)
 {
 	return __sync_fetch_and_and(&entry->flags, ~CLOSE_ARMED) & FIN_INJECTED;
 }
 
 /*
- * What the kernel sends on an FIN_INJECTED connection; `bits` are the header bits it needs to keep to its server, `reset_bit` the
- * one that a reset has besides.
+ * Rewrite what the kernel sends after the injected FIN. `bits`: header bits that keep it with its server; `reset_bit`:
+ * the bit that a reset has besides.
  */
 static __always_inline int ended_egress(struct __sk_buff *skb, const struct packet *packet, struct segment *segment,
 					struct connection *entry, __be16 sport, __u16 bits, __u16 reset_bit)
@@ -43,7 +42,9 @@ static __always_inline int ended_egress(struct __sk_buff *skb, const struct pack
 
 	note_use(entry, segment);
 	if (segment->data) {
-		/* A request the server must not see: the program is to ask elsewhere. Its socket is past saving. */
+		/*
+		 * A request that the server must not see: the program is to ask elsewhere. The socket cannot be saved.
+		 */
 		ask_to_close(&packet->key, true);
 		return DROP;
 	}
@@ -51,7 +52,7 @@ static __always_inline int ended_egress(struct __sk_buff *skb, const struct pack
 		set(entry, PROGRAM_CLOSED);
 	if ((entry->flags & (PROGRAM_CLOSED | PEER_STILL_SENDING | FIN_REMOTE)) ==
 	    (PROGRAM_CLOSED | PEER_STILL_SENDING)) {
-		/* Nobody is there to read what the server sends: what a host says for a closed program (RFC 9293, 3.6). */
+		/* The program has closed and reads nothing: reset, as its host would (RFC 9293, 3.6). */
 		seq++;
 		word |= TCP_RST | (entry->state == BOUND ? reset_bit : 0);
 		set(entry, RESET_SEEN);
@@ -69,22 +70,24 @@ static __always_inline int ended_egress(struct __sk_buff *skb, const struct pack
 	return rewrite(skb, packet, segment, sport, port_of(entry->wire), word);
 }
 
-/* What the server sends on one. */
+/* Rewrite what the server sends after the injected FIN. */
 static __always_inline int ended_ingress(struct __sk_buff *skb, const struct packet *packet, struct segment *segment,
 					 const struct key *key, struct connection *entry)
 {
 	bool fin = segment->word & TCP_FIN;
 	__u32 next = segment->seq + segment->data + fin, seq = entry->end_seq + 1, ack = segment->ack;
-	__u32 already = entry->server_seq - segment->seq; /* bytes of the segment that have been received before */
+	__u32 already = entry->server_seq - segment->seq; /* bytes of the segment that were received before */
 
 	note_use(entry, segment);
-	if (already <=
-	    segment->data + fin) { /* in order, and nothing is missing: who does not know the numbers fails */
+	if (already <= segment->data + fin) { /* in order, and nothing is missing: a forger fails here */
 		entry->server_seq = next;
 		if (fin)
 			set(entry, FIN_REMOTE);
 	}
-	/* It has had its chance to close; more data, or a probe (of the byte received last), says that it does not. */
+	/*
+	 * The server could have closed. More data, or a probe (of the last received byte), shows that it goes on
+	 * sending.
+	 */
 	if ((entry->flags & FIN_ACKED) && !fin && (segment->data ? already <= segment->data : already == 1))
 		set(entry, PEER_STILL_SENDING);
 	if (segment->ack == entry->fin_seq + 1)
@@ -92,12 +95,14 @@ static __always_inline int ended_ingress(struct __sk_buff *skb, const struct pac
 	if (segment->word & TCP_RST) {
 		if (already == 0)
 			set(entry, RESET_SEEN);
-		seq = entry->end_seq + 1 - already; /* the kernel judges a reset by its number, as ever */
+		seq = entry->end_seq + 1 - already; /* the kernel judges a reset by its number */
 	} else {
 		/* The kernel has sent no FIN that could be acknowledged, unless the program has closed. */
 		if (!(entry->flags & PROGRAM_CLOSED))
 			ack = entry->fin_seq;
-		/* As something it has already received it is answered, and not looked at (RFC 9293, 3.10.7.4). */
+		/*
+		 * The kernel answers a segment that it has already received, and does not read it (RFC 9293, 3.10.7.4).
+		 */
 		if (segment->data || fin || already == 1)
 			seq = entry->end_seq - segment->data;
 	}
@@ -109,7 +114,7 @@ static __always_inline int ended_ingress(struct __sk_buff *skb, const struct pac
 	return rewrite(skb, packet, segment, key->port, key->client_port, segment->word & ~TCP_FIN);
 }
 
-/* Tell the program behind a frame to it, on interface cb[0], that the server has closed, in two calls: see ending.h. */
+/* Inject a FIN into the program behind a frame to it, on interface cb[0], in two calls: see above. */
 static __always_inline int end_program(struct __sk_buff *skb, __u32 interface)
 {
 	struct connection *entry;

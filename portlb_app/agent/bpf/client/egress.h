@@ -7,8 +7,8 @@
 #include "syn.h"
 
 /*
- * Has the port announced last been silent for so long that the one before should be tried as well? Nobody answers a
- * mere acknowledgement, so it is silent only from the first data, or FIN, on.
+ * Has the announced endpoint been silent for so long that the one before is to be tried as well? An acknowledgement
+ * gets no answer, so silence counts from the first data or FIN.
  */
 static __always_inline bool is_silent(struct connection *entry, const struct segment *segment)
 {
@@ -29,7 +29,10 @@ static __always_inline bool is_silent(struct connection *entry, const struct seg
 	return true;
 }
 
-/* The program's packet, made one to the server by its name, gets another endpoint's name instead; `mac`: it had that. */
+/*
+ * Replace the locator of endpoint `from` in a packet by that of endpoint `to`. `mac` is the packet's original MAC
+ * address.
+ */
 static __always_inline bool client_replace_locator(struct __sk_buff *skb, const struct packet *packet,
 						   const struct connection *entry, const __u8 *mac, __u32 from,
 						   __u32 to)
@@ -40,8 +43,8 @@ static __always_inline bool client_replace_locator(struct __sk_buff *skb, const 
 }
 
 /*
- * Nothing has come from the announced port: the packet goes there once more, and to the port before. The server
- * answers from the one on which it was reached first, which decides (client_check_source()).
+ * The announced endpoint is silent: send the packet there and to the endpoint before. The server answers from the one
+ * it was reached at first, which decides (client_check_source()).
  */
 static __always_inline int client_try_both(struct __sk_buff *skb, const struct packet *packet, struct segment *segment,
 					   struct connection *entry, __be16 sport, const __u8 *mac)
@@ -67,7 +70,7 @@ static __always_inline int client_try_both(struct __sk_buff *skb, const struct p
 	return rewrite(skb, packet, segment, sport, port_of(entry->before), word);
 }
 
-/* Does a packet have the connection's name already? Then it is what client_try_both() has sent on its way. */
+/* Does a packet already have the connection's locator? Then it is a copy that client_try_both() has sent. */
 static __always_inline bool client_has_locator(struct __sk_buff *skb, const struct packet *packet,
 					       const struct connection *entry)
 {
@@ -112,13 +115,15 @@ static __noinline int client_egress_tcp(struct __sk_buff *skb, struct packet *pa
 	word = segment.word;
 
 	/*
-	 * Not bound: REDIRECT on every packet, because the switch decides per packet on (port, REDIRECT). So the
-	 * connection stays on the pool's rows, whatever the policy for plain clients is.
+	 * Not bound: set REDIRECT on every packet, because the switch decides per packet on (port, REDIRECT). So the
+	 * connection stays with its pool, whatever the policy for plain clients is.
 	 */
 	if (entry->state != BOUND)
 		return rewrite(skb, packet, &segment, sport, port_of(entry->wire), word | redirect_bit());
 
-	/* Step 3: CONFIRM, with the option where it fits, until the server is heard from the wire's port. */
+	/*
+	 * Step 3: CONFIRM, and the option where there is room, until the server has answered from the wire's endpoint.
+	 */
 	if (!(entry->flags & CONFIRMED)) {
 		if (is_silent(entry, &segment))
 			return client_try_both(skb, packet, &segment, entry, sport, mac);
@@ -131,6 +136,6 @@ static __noinline int client_egress_tcp(struct __sk_buff *skb, struct packet *pa
 		}
 	}
 	if (word & TCP_RST)
-		word |= confirm_bit(); /* a router's, for a port it knows no connection to, has none: see server.h */
+		word |= confirm_bit(); /* tells it from a router's reset, which has none: server/resets.h */
 	return rewrite(skb, packet, &segment, sport, port_of(entry->wire), word | label_bits(entry));
 }

@@ -6,8 +6,8 @@
 #include "settings.h"
 
 /*
- * Is a packet that an error quotes one that was sent and not acknowledged (RFC 5927, 4.1)? Of a connection that has not
- * been heard from its port, the entry knows all that was sent.
+ * Does an error quote a packet that is not acknowledged yet (RFC 5927, 4.1)? As long as the endpoint is not confirmed,
+ * the entry knows everything that was sent.
  */
 static __always_inline bool is_in_flight(struct __sk_buff *skb, const struct key *key, const struct connection *entry,
 					 __u32 seq)
@@ -19,7 +19,7 @@ static __always_inline bool is_in_flight(struct __sk_buff *skb, const struct key
 	return seq - (entry->client_seq + 1) <= entry->sent - (entry->client_seq + 1);
 }
 
-/* An error about a packet this host sent: it quotes the ports of the wire, the program knows its own. */
+/* An error about a packet this host sent. It quotes the ports of the wire; the program needs its own. */
 static __noinline int client_ingress_icmp(struct __sk_buff *skb, struct packet *packet)
 {
 	struct connection *entry;
@@ -48,7 +48,7 @@ static __noinline int client_ingress_icmp(struct __sk_buff *skb, struct packet *
 	return rewrite_quote(skb, packet, &quote, alias->client_port, alias->port);
 }
 
-/* An error this host sends about a packet it received: it quotes the program's ports, the wire has others. */
+/* An error this host sends about a packet it received. It quotes the program's ports; the wire needs its own. */
 static __noinline int client_egress_icmp(struct __sk_buff *skb, struct packet *packet)
 {
 	struct connection *entry;

@@ -6,7 +6,7 @@
 #include "source.h"
 #include "synack.h"
 
-/* What came from a service address comes from the VIP, as the program knows it. */
+/* Replace a service address by the VIP, which the program knows. */
 static __always_inline bool client_restore(struct __sk_buff *skb, const struct packet *packet,
 					   const struct address *vip)
 {

@@ -25,14 +25,14 @@ static __always_inline int client_announcement(struct __sk_buff *skb, const stru
 			set(entry, LEAVING);
 			count(COUNT_reopen);
 		}
-		/* Repeated with each announcement: the process may not have been there to hear of the first. */
+		/* Repeat it for each announcement: the process may have missed the first. */
 		ask_to_close(key, found->flags & OPTION_RESET);
 		return DROP;
 	}
 	if (entry->state == BOUND && segment->endpoint == entry->wire && !(entry->flags & CONFIRMED))
 		note_endpoint_confirmed(key, entry); /* nothing else may come from there for long */
 	if (found->port != entry->wire) {
-		/* Not before the last port was heard: `before` is then the only one known to work. */
+		/* Wait for the last port to be confirmed: until then `before` is the only one known to work. */
 		if (entry->state == BOUND && !(entry->flags & CONFIRMED))
 			goto refused;
 		if (!add_aliases(skb, key, entry, found->port))

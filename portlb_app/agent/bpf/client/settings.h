@@ -8,16 +8,16 @@
 const volatile struct {
 	struct vips vips;
 	struct services services;
-	/* MAC addresses that a redirect may name (row X2), by their first bits; as the low 48 of 64. */
+	/* MAC addresses that a redirect may name (row X2), by their first bits; the low 48 bits of 64. */
 	struct {
 		__u64 address;
 		__u64 mask;
 	} macs[MACS_MAX];
 	__u32 macs_count;
-	__u32 by_option; /* ask for redirects by option alone, for paths that clear the header bits */
+	__u32 by_option; /* ask for redirects by the option alone, for paths that clear the header bits */
 } client_settings SEC(".rodata.client");
 
-/* Header bits that say to the switch, packet by packet, that the pool's rows decide. */
+/* The header bits tell the switch, packet by packet, that the pool decides. */
 static __always_inline __u16 redirect_bit(void)
 {
 	return client_settings.by_option ? 0 : REDIRECT;
@@ -29,8 +29,8 @@ static __always_inline __u16 confirm_bit(void)
 }
 
 /*
- * Header bits of a client's packet to a service label. By CONFIRM the switch knows that the label is one, and as that bit
- * cannot go when the server is heard, the other one comes.
+ * Header bits of a client's packet to a service label. CONFIRM tells the switch that the label is one and so stays on
+ * every packet. REDIRECT beside it says that the endpoint is confirmed.
  */
 static __always_inline __u16 label_bits(const struct connection *entry)
 {
@@ -54,8 +54,9 @@ static __always_inline bool may_follow_mac(const __u8 *mac)
 }
 
 /*
- * May a redirect name this? A port or a label leads to the same VIP, whoever announces it; an address or a MAC address
- * could lead anywhere, so this host's administrator says which are services'. An IPv6 address becomes a whole one.
+ * May a redirect name this locator? A port or a label leads to the same VIP, whichever host announces it. An address or
+ * a MAC address could lead anywhere, so the administrator of this host lists those of services. Completes an IPv6
+ * address.
  */
 static __always_inline bool may_follow(const struct packet *packet, const struct key *key, struct announcement *found)
 {

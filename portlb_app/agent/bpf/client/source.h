@@ -5,7 +5,7 @@
 #include "../table.h"
 #include "paths.h"
 
-/* The server keeps to the port before: go back to it, and spare the next connections the wait. */
+/* The server stays with the endpoint before: go back to it, and note the path for the next connections. */
 static __always_inline void fall_back(const struct key *key, struct connection *entry)
 {
 	__u32 silent = entry->wire;
@@ -23,8 +23,8 @@ static __always_inline void fall_back(const struct key *key, struct connection *
 }
 
 /*
- * Has a server sent this before it could know that the client goes on elsewhere? It may where the SYN had data (RFC 7413):
- * what acknowledges that, and no more, may have left before the third packet came.
+ * Did the server send this before it could know where the client goes on? It may have if the SYN had data (RFC 7413):
+ * what acknowledges that data and no more may have left before the third packet arrived.
  */
 static __always_inline bool acknowledges_syn_data_only(const struct connection *entry, const struct segment *segment)
 {
@@ -33,7 +33,7 @@ static __always_inline bool acknowledges_syn_data_only(const struct connection *
 	       moment() - entry->timer_started <= entry->silence_limit;
 }
 
-/* Something of the server's has come from the wire's port. */
+/* A packet of the server has arrived from the wire's endpoint. */
 static __always_inline void note_endpoint_confirmed(const struct key *key, struct connection *entry)
 {
 	set(entry, CONFIRMED);
@@ -42,7 +42,7 @@ static __always_inline void note_endpoint_confirmed(const struct key *key, struc
 	note_path_confirmed(&key->vip, entry->wire);
 }
 
-/* The server's endpoint that a packet comes from. */
+/* Return the server's endpoint that a packet comes from. */
 static __always_inline __u32 source_endpoint(struct __sk_buff *skb, const struct packet *packet,
 					     const struct segment *segment, const struct connection *entry)
 {
@@ -58,14 +58,14 @@ static __always_inline __u32 source_endpoint(struct __sk_buff *skb, const struct
 	}
 }
 
-/* CONFIRM, by header bit or, on paths that clear it, by option. */
+/* Has a segment CONFIRM, by header bit or, on paths that clear it, by option? */
 static __always_inline bool has_confirm(struct __sk_buff *skb, const struct packet *packet,
 					const struct segment *segment)
 {
 	return (segment->word & REDIRECT_CONFIRM) || (read_option(skb, packet, segment).flags & OPTION_CONFIRM);
 }
 
-/* The first packets from a port, and the last: what they say of the connection. False: drop the packet. */
+/* Update the connection by the endpoint a packet comes from, and by its FIN or RST. False: drop the packet. */
 static __always_inline bool client_check_source(struct __sk_buff *skb, const struct packet *packet,
 						const struct segment *segment, const struct key *key,
 						struct connection *entry, struct alias *alias)
@@ -76,7 +76,7 @@ static __always_inline bool client_check_source(struct __sk_buff *skb, const str
 
 	if (awaited) {
 		if (reset && !has_confirm(skb, packet, segment))
-			return false; /* a middlebox's: the connection is well where it is */
+			return false; /* a middlebox's: the connection works where it is */
 		if (in_window(skb, segment, key, CLIENT)) {
 			entry->client_target = entry->client_port ? entry->client_port : key->client_port;
 			entry->client_port = packet->key.client_port;
@@ -88,7 +88,7 @@ static __always_inline bool client_check_source(struct __sk_buff *skb, const str
 	if (entry->state == BOUND && endpoint == entry->wire) {
 		if (!(entry->flags & CONFIRMED)) {
 			if (reset && entry->before != entry->wire && !has_confirm(skb, packet, segment)) {
-				/* A middlebox refuses a port it knows no connection to: a server's own reset has CONFIRM. */
+				/* A middlebox refuses a port it does not know. A server's own reset has CONFIRM. */
 				set(entry, SENDING_TO_BOTH);
 				return false;
 			}
@@ -107,7 +107,7 @@ static __always_inline bool client_check_source(struct __sk_buff *skb, const str
 			count(COUNT_repaired);
 		else if (((entry->flags & SENDING_TO_BOTH) || segment->data || (segment->word & TCP_FIN)) &&
 			 !acknowledges_syn_data_only(entry, segment))
-			fall_back(key, entry); /* the server is heard there: it tries both, or knows of no other port */
+			fall_back(key, entry); /* the server sends from both, or knows no other port */
 	}
 	/* While opening, a reset counts only if it answers the SYN. */
 	if (reset && entry->state == OPENING && segment->ack - (entry->client_seq + 1) > entry->syn_data)

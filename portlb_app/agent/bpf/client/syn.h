@@ -6,9 +6,9 @@
 #include "settings.h"
 #include "steer.h"
 
-#define STEERED_SYNS 2 /* SYNs sent to a port redirected to before the program's own is asked */
+#define STEERED_SYNS 2 /* SYNs sent to the port of a redirect before the program's own port is tried */
 
-/* Step 1: the SYN leaves with REDIRECT. A repeated one keeps its entry, another one replaces it. */
+/* Step 1: send the SYN with REDIRECT. A repeated SYN keeps its entry, a new one replaces it. */
 static __always_inline int client_syn(struct __sk_buff *skb, const struct packet *packet, struct segment *segment,
 				      struct connection *entry)
 {
@@ -16,7 +16,7 @@ static __always_inline int client_syn(struct __sk_buff *skb, const struct packet
 	__be16 opened = key->port, from = 0;
 	__u16 word = segment->word | redirect_bit();
 
-	if (is_signed(skb, packet, segment)) { /* RFC 2385, RFC 5925: what is changed on the way is refused */
+	if (is_signed(skb, packet, segment)) { /* RFC 2385, RFC 5925: the receiver refuses a changed segment */
 		if (entry)
 			forget(key, entry, CLIENT);
 		count(COUNT_signed);
@@ -59,7 +59,7 @@ static __always_inline int client_syn(struct __sk_buff *skb, const struct packet
 		}
 		fresh->opened = fresh->wire = key->port;
 		if (!remember(skb, key, fresh, entry, CLIENT))
-			return PASS; /* without an entry nobody could follow the answer: open plainly */
+			return PASS; /* without an entry the answer could not be followed: open plainly */
 		if (take_steer(key, &opened, &from)) {
 			entry = bpf_map_lookup_elem(&connections, key);
 			if (entry && add_alias(skb, key, &fresh->locator, key->client_port, opened)) {

@@ -7,13 +7,13 @@
 #include "settings.h"
 
 /*
- * How long an announced port may be silent before its packets go to the port left, too: at least this, plus twice the
- * time the SYN/ACK took. The kernel repeats its first data after 200 ms, and the server its SYN/ACK after 1 s.
+ * Time for which an announced endpoint may be silent before packets go to the one before, too: this, plus twice the
+ * time the SYN/ACK took. The kernel repeats its first data after 200 ms, the server its SYN/ACK after 1 s.
  */
 #define SILENCE_LIMIT_MIN MOMENTS(300)
 #define SILENCE_EXTRA_MAX MOMENTS(1500)
 
-/* Bind the connection behind `key` to what its first SYN/ACK says (step 2). */
+/* Bind the connection behind `key` to what its first SYN/ACK announces. */
 static __always_inline void bind(struct __sk_buff *skb, const struct key *key, struct connection *entry,
 				 const struct segment *segment, const struct announcement *found, bool confirm)
 {
@@ -68,7 +68,7 @@ static __always_inline int client_synack(struct __sk_buff *skb, const struct pac
 		return DROP;
 	}
 	if (entry->state == OPENING && segment->endpoint == entry->opened) {
-		/* Two may come at once on two processors, of different servers even: one binds. */
+		/* Two SYN/ACKs, even of different servers, may arrive at once on two processors: one binds. */
 		if (__sync_fetch_and_or(&entry->flags, SYNACK_TAKEN) & SYNACK_TAKEN) {
 			count(COUNT_second_synack);
 			return DROP;
@@ -78,8 +78,9 @@ static __always_inline int client_synack(struct __sk_buff *skb, const struct pac
 		bind(skb, key, entry, segment, &found, confirm);
 	} else {
 		/*
-		 * The same one again means that the third ACK was lost: the kernel must see it, to repeat that ACK. So
-		 * does one that announces nothing any more, from a server whose agent has lost the half-open connection.
+		 * The same SYN/ACK again means that the third packet was lost: the kernel must see it, to repeat that
+		 * packet. It must also see one that announces nothing any more, from a server whose agent has lost the
+		 * half-open connection.
 		 */
 		__u32 announced = !(entry->flags & ANNOUNCED) ? 0 : entry->state == BOUND ? entry->wire : entry->before;
 		__u32 now = confirm ? announced_endpoint(&found, port_of(entry->opened)) : 0;
@@ -91,7 +92,7 @@ static __always_inline int client_synack(struct __sk_buff *skb, const struct pac
 			count(COUNT_second_synack);
 			return DROP;
 		}
-		/* That late it is no answer to a repeated SYN: the ACK was lost, or is not let through. */
+		/* So late it answers no repeated SYN: the third packet was lost, or the path drops it. */
 		if (entry->state == BOUND && !(entry->flags & (CONFIRMED | AWAITING_REPLY)) &&
 		    moment() - entry->timer_started > entry->silence_limit)
 			set(entry, SENDING_TO_BOTH);

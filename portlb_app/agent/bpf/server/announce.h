@@ -28,7 +28,7 @@ static __always_inline int make_server_announcement(struct __sk_buff *skb, __be1
 	} else {
 		set(entry, LEAVING);
 	}
-	/* As the program's own, which the host's firewall knows: server_egress makes it the wire's. */
+	/* With the program's ports, which the host's firewall knows. server_egress makes them the wire's. */
 	return make_probe(skb, &packet, &segment, SERVER, segment.sport, segment.dport, REDIRECT,
 			  OPTION_REDIRECT | flags, port);
 }

@@ -5,8 +5,8 @@
 #include "../table.h"
 
 /*
- * The client announces another port of its own (row D9). Nothing is sent there before something has come from there: an
- * address translator may have made it another one.
+ * The client announces another port of its own. Send nothing there before a packet comes from there: an address
+ * translator may have changed the port.
  */
 static __always_inline void server_announcement(struct __sk_buff *skb, const struct packet *packet,
 						const struct segment *segment, const struct key *key,
@@ -49,8 +49,8 @@ static __always_inline void server_announcement(struct __sk_buff *skb, const str
 }
 
 /*
- * The client has sent from another of its ports than before: there it is answered from now on. Until it has heard that,
- * it goes on sending from the one before, too, which brings the answers back there.
+ * The client sends from another of its ports than before: answer there from now on. Until the client has received that,
+ * it also sends from the port before, which brings the answers back there.
  */
 static __always_inline void server_follow_client(struct __sk_buff *skb, const struct packet *packet,
 						 const struct segment *segment, const struct key *key,
@@ -58,8 +58,7 @@ static __always_inline void server_follow_client(struct __sk_buff *skb, const st
 {
 	if (!in_window(skb, segment, key, SERVER))
 		return;
-	entry->client_target =
-		client_port_of(entry, key->client_port); /* the one left: its alias goes with the next announcement */
+	entry->client_target = client_port_of(entry, key->client_port); /* its alias goes with the next announcement */
 	entry->client_port = segment->sport == key->client_port ? 0 : segment->sport;
 	clear(entry, CLIENT_CONFIRMED);
 }

@@ -4,7 +4,7 @@
 #include "handshake.h"
 #include "locator.h"
 
-/* Step 2: the SYN/ACK leaves from the port the SYN named, with CONFIRM, and names the port to continue on. */
+/* Step 2: send the SYN/ACK from the port the SYN named, with CONFIRM and the endpoint to continue at. */
 static __always_inline int server_synack(struct __sk_buff *skb, const struct packet *packet, struct segment *segment,
 					 struct connection *entry)
 {
@@ -46,8 +46,8 @@ static __always_inline int server_synack(struct __sk_buff *skb, const struct pac
 }
 
 /*
- * Is this segment about the SYN that was noted? It is once that has been answered; before, only what answers it is.
- * Anything else belongs to a connection that the kernel has had all along and that no entry is needed for.
+ * Does this segment concern the half-open connection? Before the SYN/ACK, only what answers the SYN does; other
+ * segments belong to a connection that the kernel already had and that needs no entry.
  */
 static __always_inline bool concerns_half_open(const struct connection *half, const struct segment *segment)
 {
@@ -56,14 +56,14 @@ static __always_inline bool concerns_half_open(const struct connection *half, co
 }
 
 /*
- * Does the program repeat what it has sent from a port that the client has not confirmed? Then perhaps the path lets
- * nothing through from there, and a client that only listens cannot know.
+ * Does the program repeat data from an endpoint that the client has not confirmed? Then the path may drop what comes
+ * from there, and a client that only receives cannot know.
  */
 static __always_inline bool is_unconfirmed_repeat(const struct connection *entry, const struct segment *segment)
 {
 	__u32 next = segment->seq + segment->data + !!(segment->word & TCP_FIN);
 
-	/* The client that moves to another port of its own has heard ours; at its new port it knows of no other. */
+	/* A client that moves to another port of its own has confirmed ours; at its new port it knows of no other. */
 	if ((entry->flags & CLIENT_PORT_MOVING) && entry->client_port)
 		return false;
 	return entry->state == BOUND && !(entry->flags & (CLIENT_CONFIRMED | SENDING_TO_BOTH)) &&
@@ -72,8 +72,8 @@ static __always_inline bool is_unconfirmed_repeat(const struct connection *entry
 }
 
 /*
- * The packet leaves from the wire's port, and from the one before: where the client hears it, it stays. From the wire's
- * first, so that a client that hears both stays there.
+ * Send the packet from the wire's endpoint and from the one before. The client stays where it receives one; the wire's
+ * is first, so a client that receives both stays there.
  */
 static __always_inline int server_try_both(struct __sk_buff *skb, const struct packet *packet, struct segment *segment,
 					   struct connection *entry, __be16 dport)
@@ -124,7 +124,7 @@ static __noinline int server_egress_tcp(struct __sk_buff *skb, struct packet *pa
 		}
 		note_use(entry, &segment);
 		note_numbers(entry, &segment);
-		if (segment.word & TCP_FIN) /* of one whose SYN had data (RFC 7413) */
+		if (segment.word & TCP_FIN) /* of a connection whose SYN had data (RFC 7413) */
 			set(entry, FIN_LOCAL);
 	}
 	if (is_synack(&segment))
@@ -139,7 +139,7 @@ static __noinline int server_egress_tcp(struct __sk_buff *skb, struct packet *pa
 		return server_try_both(skb, packet, &segment, entry, dport);
 	if (!server_put_locator(skb, packet, endpoint))
 		return DROP;
-	/* A client that has not heard this port takes a reset from it for a middlebox's, unless it is told. */
+	/* A client that has not confirmed this endpoint takes a bare reset for a middlebox's: add CONFIRM. */
 	if ((word & TCP_RST) && entry->state == BOUND && !(entry->flags & CLIENT_CONFIRMED)) {
 		if (!(entry->flags & OPTION_ONLY))
 			word |= REDIRECT_CONFIRM;

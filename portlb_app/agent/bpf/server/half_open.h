@@ -9,12 +9,12 @@
 #define OPENING_MAX 16384
 
 /*
- * Half-open connections: buckets of an array, because putting one into a map and taking it out costs ten times as
- * much. A full bucket gives up its oldest place. Which bucket is a secret, so that no flood can be aimed at one.
+ * Buckets of an array: adding to a map and removing costs ten times as much. A full bucket gives up its oldest place.
+ * The hash has a secret seed, so that no flood can be aimed at one bucket.
  */
 struct half_open_slot {
 	struct key key;
-	struct connection connection; /* state 0: a free place */
+	struct connection connection; /* state 0: the place is free */
 };
 
 #define BUCKET_SIZE 4
@@ -39,7 +39,7 @@ static __always_inline bool same_key(const struct key *one, const struct key *ot
 	const __u32 *a = (const __u32 *)one, *b = (const __u32 *)other;
 	__u32 differences = 0;
 
-	if (a[8] != b[8] || a[3] != b[3]) /* the ports, and the end of the client's address */
+	if (a[8] != b[8] || a[3] != b[3]) /* the ports, and the end of the client's address, differ most often */
 		return false;
 	for (int i = 0; i < 8; i++)
 		differences |= a[i] ^ b[i];
@@ -52,7 +52,7 @@ static __always_inline __u64 mix(__u64 hash, __u64 word)
 	return hash ^ hash >> 32;
 }
 
-/* The places a half-open connection can be in. */
+/* Return the bucket of a half-open connection. */
 static __always_inline struct half_open_slot *bucket_of(const struct key *key)
 {
 	const __u32 *words = (const __u32 *)key;
@@ -86,7 +86,7 @@ static __always_inline void forget_half_open(struct connection *half)
 	half->state = 0;
 }
 
-/* Remember one, instead of an older one of the same key. */
+/* Remember a half-open connection, in the place of an older one with the same key. */
 static __always_inline void remember_half_open(const struct key *key, const struct connection *fresh)
 {
 	struct half_open_slot *bucket = bucket_of(key), *place = bucket;
@@ -104,7 +104,7 @@ static __always_inline void remember_half_open(const struct key *key, const stru
 		    (!each->connection.state || (__s32)(each->connection.last_used - place->connection.last_used) < 0))
 			place = each;
 	}
-	forget_half_open(&place->connection); /* no packet on another processor may find it half written */
+	forget_half_open(&place->connection); /* no packet on another processor may find a half-written place */
 	barrier();
 	place->key = *key;
 	barrier();

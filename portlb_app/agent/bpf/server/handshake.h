@@ -1,4 +1,9 @@
-/* A connection to this server opens: SYN, the segment that completes the handshake, and entries that were lost. */
+/*
+ * A connection opens: its SYN, the segment that completes the handshake, and the entry that is rebuilt if it was lost.
+ *
+ * The key has the application's port A, which both directions reach with one look-up: packets received through the
+ * static table of service ports, packets sent directly. The entry has the port that the wire uses.
+ */
 #pragma once
 
 #include "../rewrite.h"
@@ -10,13 +15,13 @@
 /* Bytes a client may have sent with, and before, the segment that completes the handshake. */
 #define FIRST_WINDOW (1 << 20)
 
-/* The endpoint the connection uses on the wire now. */
+/* Return the endpoint the connection uses on the wire now. */
 static __always_inline __u32 current_endpoint(const struct connection *entry)
 {
 	return entry->state == OPENING ? entry->opened : entry->wire;
 }
 
-/* SYN: note what to answer. Without REDIRECT, and where nothing is translated, nothing needs remembering. */
+/* Note what to announce in the SYN/ACK. A SYN without REDIRECT to a port that is not translated needs no entry. */
 static __always_inline int server_syn(struct __sk_buff *skb, const struct packet *packet, struct segment *segment,
 				      const struct key *key, struct connection *entry)
 {
@@ -27,7 +32,7 @@ static __always_inline int server_syn(struct __sk_buff *skb, const struct packet
 	enum socket_state found;
 	__u32 answer;
 
-	if (is_signed(skb, packet, segment)) { /* RFC 2385, RFC 5925: what is changed on the way is refused */
+	if (is_signed(skb, packet, segment)) { /* RFC 2385, RFC 5925: the receiver refuses a changed segment */
 		if (entry)
 			forget(key, entry, SERVER);
 		half = find_half_open(key);
@@ -38,7 +43,7 @@ static __always_inline int server_syn(struct __sk_buff *skb, const struct packet
 	}
 	answer = redirect && !is_table_full() ? announcement_for(packet, segment) : 0;
 	if (entry) {
-		/* The kernel has such a connection: it challenges the SYN (RFC 5961, 4), and nothing is forgotten for it. */
+		/* The kernel has such a connection and challenges the SYN (RFC 5961, 4): keep the entry. */
 		found = find_socket(skb, key, SERVER, &numbers);
 		if (found == SOCKET_OPEN || (entry->client_seq == segment->seq && !is_closing(entry)))
 			return rewrite(skb, packet, segment, key->client_port, key->port, segment->word);
@@ -81,9 +86,9 @@ static __always_inline int server_syn(struct __sk_buff *skb, const struct packet
 }
 
 /*
- * The segment that completes the handshake decides where the connection goes on: at the announced port (step 3), or,
- * if the client could not follow, at the one it opened on. Only who has seen the SYN/ACK can complete it; any other
- * segment changes nothing. False: the segment is on neither port.
+ * The segment that completes the handshake decides where the connection goes on: at the announced endpoint (step 3),
+ * or, if the client could not follow, at the one it opened on. Only a client that has received the SYN/ACK can complete
+ * the handshake; any other segment changes nothing. False: the segment is at neither endpoint.
  */
 static __always_inline bool server_complete_handshake(struct __sk_buff *skb, const struct key *key,
 						      struct connection *half, const struct segment *segment)
@@ -132,16 +137,16 @@ static __always_inline bool server_complete_handshake(struct __sk_buff *skb, con
 }
 
 /*
- * The static table stands in for a lost entry, so that replies leave from the right port: if this host has the socket,
- * and the segment is one its peer can have sent. Without a socket the kernel may still know the connection by a SYN
- * cookie; then the client's next segment finds the socket. Where it was opened is the application's port, if that is
- * the one for which this service port is announced. CONFIRM says that the client has not heard the service port yet.
+ * Rebuild a lost entry from the static table, so that answers leave from the right port, if this host has the socket
+ * and its peer can have sent the segment. A connection that the kernel knows only by a SYN cookie has its socket at the
+ * client's next segment. The connection opened on the application's port if this service port is announced for that.
+ * CONFIRM says that the client has not confirmed the service port yet.
  */
 static __always_inline void server_rebuild(struct __sk_buff *skb, const struct segment *segment, const struct key *key)
 {
 	struct scratch *scratch = use_scratch();
 	__u32 opened = server_settings.announced_ports[key->port] == segment->endpoint ? key->port : segment->endpoint;
-	bool heard = opened == segment->endpoint || !(segment->word & REDIRECT_CONFIRM);
+	bool confirmed = opened == segment->endpoint || !(segment->word & REDIRECT_CONFIRM);
 	struct numbers numbers = {};
 
 	if (!scratch)
@@ -160,7 +165,7 @@ static __always_inline void server_rebuild(struct __sk_buff *skb, const struct s
 		.wire = segment->endpoint,
 		.before = opened,
 		.state = BOUND,
-		.flags = REDIRECT_REQUESTED | (heard ? CLIENT_CONFIRMED : 0) |
+		.flags = REDIRECT_REQUESTED | (confirmed ? CLIENT_CONFIRMED : 0) |
 			 (segment->word & TCP_FIN ? FIN_REMOTE : 0),
 	};
 	if (remember(skb, key, &scratch->fresh, NULL, SERVER))

@@ -5,7 +5,7 @@
 #include "handshake.h"
 #include "locator.h"
 
-/* An error about a packet this host sent: it quotes the ports of the wire, the program knows its own. */
+/* An error about a packet this host sent. It quotes the ports of the wire; the program needs its own. */
 static __noinline int server_ingress_icmp(struct __sk_buff *skb, struct packet *packet)
 {
 	struct quote quote;
@@ -35,7 +35,7 @@ static __noinline int server_ingress_icmp(struct __sk_buff *skb, struct packet *
 	return rewrite_quote(skb, packet, &quote, packet->key.port, client_port);
 }
 
-/* An error this host sends about a packet it received: it quotes the program's ports, the wire has others. */
+/* An error this host sends about a packet it received. It quotes the program's ports; the wire needs its own. */
 static __noinline int server_egress_icmp(struct __sk_buff *skb, struct packet *packet)
 {
 	struct connection *entry;

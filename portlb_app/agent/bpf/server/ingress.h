@@ -25,7 +25,7 @@ static __noinline int server_ingress_tcp(struct __sk_buff *skb, struct packet *p
 	if (alias) {
 		entry = follow(key, alias);
 		if (!entry || (is_syn(&segment) && entry->client_port != segment.sport)) {
-			/* A port the client once moved to or might have, now another connection's. */
+			/* A port that the client once announced now belongs to another connection. */
 			key->client_port = segment.sport;
 			if (claim(&alias->flags))
 				bpf_map_delete_elem(&aliases, key);
@@ -66,14 +66,14 @@ static __noinline int server_ingress_tcp(struct __sk_buff *skb, struct packet *p
 		count(COUNT_wrong_port);
 		return DROP;
 	} else if (is_closing(entry)) {
-		note_orphan(key, &segment); /* a reset is to be heard where this came from */
+		note_orphan(key, &segment); /* a reset must leave from where this came */
 	}
 	if (may_announce(&segment)) {
 		struct announcement found = read_option(skb, packet, &segment);
 
 		if (found.flags & OPTION_REDIRECT) {
 			server_announcement(skb, packet, &segment, key, entry, &found);
-			return DROP; /* unanswered: answers are rationed (RFC 5961, 10), and the new port's counts */
+			return DROP; /* unanswered: answers are rationed (RFC 5961, 10); the new port needs one */
 		}
 	}
 	note_use(entry, &segment);

@@ -4,7 +4,7 @@
 #include "../readdress.h"
 #include "settings.h"
 
-/* This server's own name of a kind. */
+/* Return this server's own locator of a kind. */
 static __always_inline union locator own_locator(const struct packet *packet, enum locator_kind kind)
 {
 	union locator locator = {};
@@ -31,7 +31,7 @@ static __always_inline union locator own_locator(const struct packet *packet, en
 	return locator;
 }
 
-/* The VIP that this server's service address stands for. */
+/* Return the VIP that this server's service address stands for. */
 static __always_inline struct address own_vip(const struct packet *packet)
 {
 	struct address vip;
@@ -41,7 +41,7 @@ static __always_inline struct address own_vip(const struct packet *packet)
 	return vip;
 }
 
-/* What a program's packet leaves with. */
+/* Write the locator of an endpoint into a program's packet. */
 static __always_inline bool server_put_locator(struct __sk_buff *skb, const struct packet *packet, __u32 endpoint)
 {
 	union locator locator;
@@ -52,7 +52,7 @@ static __always_inline bool server_put_locator(struct __sk_buff *skb, const stru
 	return put_locator(skb, packet, SOURCE, endpoint, &locator);
 }
 
-/* What names this server in a packet it gets is noted in the segment's endpoint, and becomes what its kernel knows. */
+/* Note this server's locator in the segment's endpoint, and replace it by what the kernel knows. */
 static __always_inline bool server_take_locator(struct __sk_buff *skb, struct packet *packet, struct segment *segment)
 {
 	union locator locator;

@@ -4,9 +4,9 @@
 #include "../socket.h"
 
 /*
- * What came to a service port and belongs to no connection is handed to the kernel at the application's port, which
- * answers it by a reset (RFC 9293, 3.10.7.1) whose number is the one acknowledged. By that it is known again, and
- * leaves from where the segment went, for nobody listens to the application's port there.
+ * The kernel gets a segment to a service port without a connection at the application's port. It answers with a reset
+ * (RFC 9293, 3.10.7.1) that has the acknowledged number as its own. By that number the agent knows the reset, and sends
+ * it from the port the segment came to; the client expects nothing from the application's port.
  */
 struct orphan {
 	__u32 endpoint;
@@ -29,8 +29,8 @@ static __always_inline void note_orphan(const struct key *key, const struct segm
 }
 
 /*
- * The endpoint that a segment without a connection is to be sent from, 0 if as it stands: it is the reset described above,
- * or TIME-WAIT's challenge of a SYN that uses the same ports again, which has come to another of the application's.
+ * Return the endpoint to send a segment without a connection from, 0 if from its own port. The segment is the reset
+ * described above, or TIME-WAIT's challenge of a SYN that reuses the ports and came to another port of the application.
  */
 static __always_inline __u32 orphan_endpoint(struct __sk_buff *skb, const struct key *key,
 					     const struct segment *segment, const struct connection *half)

@@ -4,9 +4,9 @@
 #include "../option.h"
 #include "../table.h"
 
-#define REPEATS_TO_GO_BACK 2 /* of one segment on the port left: they show that the client does not hear the new one */
+#define REPEATS_TO_GO_BACK 2 /* of a segment at the port left: the new one does not reach the client */
 
-/* Make the port before the connection's again, or the other way round. */
+/* Exchange the wire's endpoint and the one before. */
 static __always_inline void swap_ports(struct connection *entry)
 {
 	__u32 left = entry->wire;
@@ -18,8 +18,9 @@ static __always_inline void swap_ports(struct connection *entry)
 }
 
 /*
- * Has the client heard us at the endpoint it sends to? Then it leaves out CONFIRM, or, where that has to stay, adds REDIRECT;
- * who asked by option alone leaves out the option, which only acknowledgements could have.
+ * Does the segment say that the client receives what comes from the endpoint it sends to? Such a segment has no
+ * CONFIRM. To a label, where CONFIRM stays, it has REDIRECT. A client that uses the option alone leaves out the option;
+ * only acknowledgements could have it.
  */
 static __always_inline bool confirms_endpoint(struct __sk_buff *skb, const struct packet *packet,
 					      const struct segment *segment, const struct connection *entry)
@@ -39,9 +40,9 @@ static __always_inline bool confirms_endpoint(struct __sk_buff *skb, const struc
 }
 
 /*
- * A client that does not hear the wire's port repeats itself on the port left, too: the first of what it has sent that
- * is not acknowledged. Several segments at once say nothing, nor do acknowledgements, which all have one number; nor does
- * one that this host has not acknowledged: its kernel has no room for it, whichever port it comes to.
+ * A client that receives nothing from the wire's endpoint repeats its first unacknowledged segment at the endpoint
+ * left, too. Several different segments at once say nothing, nor do acknowledgements, which all have one number, nor a
+ * segment that this host has not acknowledged: its kernel has no room for it at any port.
  */
 static __always_inline bool is_repeated(const struct segment *segment, struct connection *entry)
 {
@@ -59,8 +60,8 @@ static __always_inline bool is_repeated(const struct segment *segment, struct co
 }
 
 /*
- * Does a segment on the port left answer what was sent from both? A client that hears neither repeats itself on both, too,
- * so only what acknowledges something new does.
+ * Does a segment at the endpoint left acknowledge something new, that was sent from both? A client that receives
+ * neither repeats old segments at both.
  */
 static __always_inline bool acknowledges_new(struct __sk_buff *skb, const struct segment *segment,
 					     const struct key *key, const struct connection *entry)
@@ -71,7 +72,7 @@ static __always_inline bool acknowledges_new(struct __sk_buff *skb, const struct
 	return (__s32)(segment->ack - acknowledged) > 0;
 }
 
-/* A segment on another port than the connection's. False: drop it. */
+/* A segment at another endpoint than the connection's. False: drop it. */
 static __always_inline bool server_other_port(struct __sk_buff *skb, const struct packet *packet,
 					      const struct segment *segment, const struct key *key,
 					      struct connection *entry)
@@ -91,7 +92,7 @@ static __always_inline bool server_other_port(struct __sk_buff *skb, const struc
 	}
 	if (segment->endpoint != entry->before)
 		return segment->endpoint ==
-		       entry->opened; /* a client that has lost its entry since knows no other port */
+		       entry->opened; /* a client that has lost its entry knows no other port */
 	if (entry->flags & CLIENT_CONFIRMED)
 		return true; /* it was on its way when the connection moved */
 	if ((entry->flags & SENDING_TO_BOTH) && acknowledges_new(skb, segment, key, entry)) {
@@ -102,7 +103,7 @@ static __always_inline bool server_other_port(struct __sk_buff *skb, const struc
 		return true;
 	}
 	if (entry->state == PLAIN) {
-		/* A client that sends to the announced port without CONFIRM has heard us there. */
+		/* A client that sends to the announced endpoint without CONFIRM has confirmed it. */
 		if (confirms_endpoint(skb, packet, segment, entry)) {
 			swap_ports(entry);
 			set(entry, CLIENT_CONFIRMED);
@@ -112,7 +113,7 @@ static __always_inline bool server_other_port(struct __sk_buff *skb, const struc
 		if (entry->opened == entry->wire)
 			count(COUNT_stayed);
 	} else if (entry->before != entry->opened && !(entry->flags & SERVER_PORT_MOVING)) {
-		/* It has moved in place, and what was on its way to it has led it back: it is to be told again. */
+		/* The client had moved in place, and data on its way has led it back: announce again. */
 		entry->target = entry->wire;
 		set(entry, SERVER_PORT_MOVING);
 	}

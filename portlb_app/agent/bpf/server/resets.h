@@ -1,13 +1,14 @@
-/* Resets that do not come from the client's program. */
+/* Resets that the client's program did not send. */
 #pragma once
 
 #include "../socket.h"
 
 /*
- * A router refuses packets from a port that it knows no connection to: the client's own reset to an announced port has
- * CONFIRM, always, as it may have heard the port and said nothing since. One that asked by option alone cannot say so,
- * but its program's resets have ACK. On the port left for the one opened on, such a reset answers a copy sent from
- * there: by the router, or by the kernel of a client whose agent has lost its entry. The client goes on at the other.
+ * Is this reset a router's, which refuses packets to or from a port it does not know?
+ *
+ * The client's own reset to an announced port always has CONFIRM. A client that uses the option alone has no bits, but
+ * its program's resets have ACK. At the port left for the one opened on, such a reset answers a copy sent from there:
+ * by the router, or by the kernel of a client whose agent has lost its entry. The client goes on at the other port.
  */
 static __always_inline bool is_middlebox_reset(const struct connection *entry, const struct segment *segment)
 {
@@ -21,8 +22,8 @@ static __always_inline bool is_middlebox_reset(const struct connection *entry, c
 }
 
 /*
- * Is this what a kernel says that has no socket for what we have sent? A program's own reset has ACK. Of a port that the
- * connection has left in place it is, too: the client knows neither.
+ * Does this reset come from a kernel without a socket for what we have sent? A program's own reset has ACK. The same
+ * holds at a port that the connection has left in place: the client knows neither.
  */
 static __always_inline bool is_reset_without_socket(const struct connection *entry, const struct segment *segment)
 {
@@ -32,7 +33,7 @@ static __always_inline bool is_reset_without_socket(const struct connection *ent
 	       (entry->flags & RESET_SEEN) && !kind_of(segment->endpoint);
 }
 
-/* What the client may expect next: what it has acknowledged last, or what this host has sent since. */
+/* Return what the client may expect next: what it has acknowledged last, and what this host has sent since. */
 static __always_inline struct numbers expected_by_client(struct __sk_buff *skb, const struct key *key,
 							 const struct connection *entry)
 {
