@@ -2,6 +2,6 @@
 
 import sys
 
-from portlb_app.cli.main import main
+from portlb_app.cli import main
 
 sys.exit(main())

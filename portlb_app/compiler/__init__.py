@@ -87,7 +87,7 @@ def compile(  # noqa: A001
     graph = topology.of(config, conditions.links_down)
     rates, meters = qos.meters(config), qos.punt_meters(config)
     ends = {end for link in config.links for end in link}
-    names = refuse.names(config)
+    vip_addresses = refuse.vip_addresses(config)
 
     def here(switch: Switch) -> Iterator[VipOnSwitch]:
         for local in vips_on_switch(config, graph, switch):
@@ -98,16 +98,16 @@ def compile(  # noqa: A001
         return sorted(end.port for end in ends if end.switch == switch.name)
 
     return {
-        switch.name: _switch(switch, links(switch), tuple(here(switch)), names[switch.name])
+        switch.name: _switch(switch, links(switch), tuple(here(switch)), vip_addresses[switch.name])
         for switch in config.switches
     }
 
 
 def _switch(
-    switch: Switch, links: Iterable[int], here: tuple[VipOnSwitch, ...], names: tuple[refuse.Name, ...]
+    switch: Switch, links: Iterable[int], here: tuple[VipOnSwitch, ...], vip_addresses: tuple[refuse.VipAddress, ...]
 ) -> SwitchState:
     flows = set(classify.flows(switch.network, links, here))
-    flows.update(refuse.flows(names, here))
+    flows.update(refuse.flows(vip_addresses, here))
     if switch.network is not None:
         flows.update(management.flows(switch.network, switch.addresses))
     on_the_way = tuple(local for local in here if local.is_on_the_way)

@@ -1,7 +1,7 @@
-"""Flows that were made before from the same values: most of a large network stays as it is when something changes.
+"""A cache of flows: after a change, most flows of a large network are the same as before.
 
-What a function makes is remembered under the function and everything it is given, so nothing else can matter. It also
-stays the same object, which makes comparing what a switch shall hold with what it held before a matter of identity.
+The key is the function and all of its arguments, so a cached result is always right. Equal results are the same object,
+so that comparing a switch's new flows with its old ones is mostly a matter of identity.
 """
 
 from __future__ import annotations
@@ -13,18 +13,18 @@ from portlb_app.openflow import Flow
 
 
 class Memo:
-    """What was made in this compilation and the one before: no more than what their tables have in any case."""
+    """The flows of this compilation and the one before; those are in their tables in any case."""
 
     def __init__(self) -> None:
         self._now: dict[Hashable, tuple[Flow, ...]] = {}
         self._before: dict[Hashable, tuple[Flow, ...]] = {}
 
     def begin(self) -> None:
-        """A compilation begins. What the one before it did not need is forgotten."""
+        """Begin a compilation, and forget what the last one did not use."""
         self._now, self._before = {}, self._now
 
     def get(self, make: Callable[..., tuple[Flow, ...]], *values: Any) -> tuple[Flow, ...]:
-        """What `make` makes of values, which are hashable."""
+        """The result of ``make(*values)``; the values are hashable."""
         key = (make, *values)
         known = self._now.get(key)
         if known is None:

@@ -246,6 +246,10 @@ class Vip:
         """The first of its addresses."""
         return self.addresses[0]
 
+    def pool_on(self, port: int) -> RedirectPort | None:
+        """The pool of a redirect port; None if the port is none."""
+        return next((pool for pool in self.redirect_ports if pool.port == port), None)
+
 
 @dataclass(frozen=True)
 class Switch:

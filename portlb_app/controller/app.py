@@ -18,13 +18,14 @@ from ryu.controller import ofp_event
 from ryu.controller.handler import DEAD_DISPATCHER, MAIN_DISPATCHER, set_ev_cls
 from ryu.lib import hub
 
-from portlb_app.api import resources
+from portlb_app.api import configuration, messages
+from portlb_app.api.snapshot import Snapshot
 from portlb_app.config import Config
 from portlb_app.config.etag import ANY, Precondition
-from portlb_app.openflow import messages
-from portlb_app.openflow.messages import ErrorMessage, Reply
+from portlb_app.openflow.messages import VERSION, ErrorMessage, Reply
 from portlb_app.punt.announce import Announcer, Held
-from portlb_app.punt.handlers import Punt, Send
+from portlb_app.punt.handlers import Punt
+from portlb_app.punt.packet import Send
 from portlb_app.reconcile.events import (
     Answer,
     Apply,
@@ -56,12 +57,14 @@ from portlb_app.runtime.files import Files, Pending, Slow
 from portlb_app.southbound import codec
 from portlb_app.southbound.channel import SwitchChannel
 from portlb_app.southbound.listener import OpenFlowListener
-from portlb_app.southbound.packet_in import Desk
+from portlb_app.southbound.packet_in import PacketInWorker
 from portlb_app.southbound.session import SwitchSession
 from portlb_app.southbound.tables_process import Lost, TablesProcess
 from portlb_app.store.file import ConfigFile, Staged, StoreError
 
 TICK_SECONDS = 0.25
+PUT_SECONDS = 15.0
+"""How long the switches have for a new configuration."""
 PORT_SECONDS = 0.02
 """How long other ports' news are waited for: a switch that dies takes several links along, and each change costs all
 tables anew."""
@@ -82,7 +85,7 @@ def log_notices(config: Config) -> None:
 class Controller(app_manager.RyuApp):  # type: ignore[misc]
     """portlb's Ryu application. `door` is where switches come in, `file` what a new configuration is saved in."""
 
-    OFP_VERSIONS = [messages.VERSION]
+    OFP_VERSIONS = [VERSION]
 
     def __init__(
         self, reconciler: Reconciler, tables: TablesProcess, file: ConfigFile, files: Files, door: OpenFlowListener
@@ -100,7 +103,7 @@ class Controller(app_manager.RyuApp):  # type: ignore[misc]
         self._is_ending = False
         self._punt = Punt(codec.fits)
         self._announcer = Announcer()
-        self._desks: dict[int, Desk] = {}
+        self._workers: dict[int, PacketInWorker] = {}
         self._news: set[int] = set()
         tables.on_lost = lambda reason: self._step(TablesLost(reason))
         door.on_packet = self._punted
@@ -137,25 +140,25 @@ class Controller(app_manager.RyuApp):  # type: ignore[misc]
         Everything is changed and told before the old one is ended: that lets others run.
         """
         dpid = datapath.id
-        desk = self._desks.pop(dpid, None)
+        worker = self._workers.pop(dpid, None)
         self._sessions[dpid] = SwitchSession(datapath, self._tables, self._step)
-        self._desks[dpid] = Desk(datapath, self._punt, lambda: self._reconciler.live, self._pass_on)
+        self._workers[dpid] = PacketInWorker(datapath, self._punt, lambda: self._reconciler.live, self._pass_on)
         self._punt.connected(dpid)
         self._step(SwitchConnected(dpid, dict(datapath.ports)))
-        if known and desk:
+        if known and worker:
             known.datapath.drop(f"switch {dpid:#x} connected again")
             known.close()
-            desk.close()
+            worker.close()
 
     def _disconnected(self, session: SwitchSession) -> None:
         """Everything is changed and told before its threads are ended: that lets others run."""
         dpid = session.datapath.id
         del self._sessions[dpid]
-        desk = self._desks.pop(dpid)
+        worker = self._workers.pop(dpid)
         self._punt.disconnected(dpid)
         self._step(SwitchDisconnected(dpid))
         session.close()
-        desk.close()
+        worker.close()
 
     # ---- the reconciler ----
 
@@ -170,13 +173,15 @@ class Controller(app_manager.RyuApp):  # type: ignore[misc]
                 self._pass_on(Send(said.dpid, said.in_port, said.actions, said.frame))
 
     def _pass_on(self, send: Send) -> None:
-        if desk := self._desks.get(send.dpid):
-            desk.send(send)
+        if worker := self._workers.get(send.dpid):
+            worker.send(send)
+        else:
+            self._punt.unsent += 1
 
     def _punted(self, datapath: SwitchChannel, message: bytes) -> None:
-        desk = self._desks.get(datapath.id)
-        if desk and desk.datapath is datapath:
-            desk.put(message)
+        worker = self._workers.get(datapath.id)
+        if worker and worker.datapath is datapath:
+            worker.put(message)
 
     def _port_news(self, datapath: SwitchChannel) -> None:
         known = self._sessions.get(datapath.id)
@@ -240,37 +245,38 @@ class Controller(app_manager.RyuApp):  # type: ignore[misc]
         return outcome
 
     def _proposed(self, text: str, precondition: Precondition, unverified: bool) -> ConfigProposed:
-        return ConfigProposed(next(self._tickets), text, resources.PUT_SECONDS, unverified, precondition)
+        return ConfigProposed(next(self._tickets), text, PUT_SECONDS, unverified, precondition)
 
     # ---- what REST and signals ask for ----
 
     @property
-    def view(self) -> resources.View:
-        """What there is to tell at this moment."""
+    def snapshot(self) -> Snapshot:
+        """What the REST interface tells about at this moment."""
         status = self._reconciler.status(time.monotonic())
         punt, epoch = self._punt, time.time() - time.monotonic()
-        return resources.View(status, self._reconciler.text, self._door.refused, punt.counts, punt.connections, epoch)
+        counts = punt.counts, punt.connections, epoch, punt.unsent
+        return Snapshot(status, self._reconciler.text, self._door.refused, *counts)
 
-    def replace(self, proposal: resources.Proposal) -> resources.Response:
+    def replace(self, proposal: messages.Proposal) -> messages.Response:
         """Make a configuration live and save it."""
         saving: list[Pending[None]] = []
         if self._is_ending:
-            return resources.failure(503, "the controller ends; nothing was changed")
+            return messages.failure(503, "the controller ends; nothing was changed")
         try:
             staged = self._files.start(lambda: self._file.stage(proposal.text), Staged.discard).wait()
         except (StoreError, Slow) as error:
-            return resources.failure(500, f"{error}; nothing was changed")
+            return messages.failure(500, f"{error}; nothing was changed")
         proposed = self._proposed(proposal.text, proposal.precondition, proposal.unverified)
         outcome = self._outcome(proposed, lambda: saving.append(self._files.start(staged.commit)))
         try:
             for each in saving or [self._files.start(staged.discard)]:
                 each.wait()
         except StoreError as error:
-            return resources.failure(500, f"the configuration is live, but not saved: {error}")
+            return messages.failure(500, f"the configuration is live, but not saved: {error}")
         except Slow as error:
             if saving:
-                return resources.failure(500, f"the configuration is live; whether it is saved is not known: {error}")
-        return resources.answer(outcome, self.view)
+                return messages.failure(500, f"the configuration is live; whether it is saved is not known: {error}")
+        return configuration.outcome_response(outcome, self.snapshot)
 
     def end(self) -> None:
         """Answer everybody who waits for what becomes of a configuration: that will not be known any more."""
@@ -306,11 +312,11 @@ class Controller(app_manager.RyuApp):  # type: ignore[misc]
             elif isinstance(outcome, NotComputed):
                 self._not_reloaded(outcome.reason)
             elif isinstance(outcome, Ended):
-                return
+                pass  # the controller ends, and this with it
             elif isinstance(outcome, Live):
                 _LOG.info("%s is read again and is live", self._file.path)
             else:
-                _LOG.error("%s is read again: %s", self._file.path, resources.sentence(outcome, self.view))
+                _LOG.error("%s is read again: %s", self._file.path, configuration.outcome_text(outcome, self.snapshot))
 
     def _not_reloaded(self, why: object) -> None:
         _LOG.error("%s is not reloaded, the last good configuration stays live:\n%s", self._file.path, why)

@@ -15,12 +15,15 @@ from typing import Any
 
 import eventlet.wsgi
 
-from portlb_app.api import request_head, resources
+from portlb_app.api import messages, request_head
 from portlb_app.api.request_head import BadRequest
 from portlb_app.controller.http_clients import CLIENTS, Client, Gone, Listener, Phase
+from portlb_app.runtime.turn import Turn
 
 LINGER_BYTES = 8 << 20
 """How much is still read from a client that was answered before it had sent all."""
+CHUNK_SECONDS = 0.000002
+"""What it costs to read a chunk, which may be one byte. A fast client is never waited for, and 4 MiB are 4 million."""
 
 
 def serve(listener: Listener, application: Callable[..., Any]) -> None:
@@ -97,8 +100,9 @@ class Protocol(eventlet.wsgi.HttpProtocol):  # type: ignore[misc]
         environ: dict[str, Any] = super().get_environ()
         known = environ["wsgi.input"]
         is_chunked, length = known.chunked_input, known.content_length
-        body = Body(self.rfile, length, self.connection, known.wfile, known.wfile_line, is_chunked)
-        body.listener, body.client = self._listener, self._client
+        told_to_go_on = None if self.request_version == "HTTP/1.0" else known.wfile  # RFC 9110, 10.1.1
+        body = Body(self.rfile, length, self.connection, told_to_go_on, known.wfile_line, is_chunked)
+        body.listener, body.client, body.turn = self._listener, self._client, Turn()
         environ["wsgi.input"] = environ["eventlet.input"] = body
         environ["portlb.client"] = self._client
         self._client.sends_more = is_chunked or bool(length)
@@ -113,9 +117,9 @@ class Protocol(eventlet.wsgi.HttpProtocol):  # type: ignore[misc]
             self.rfile.close()
 
     def _refuse(self, status: int, text: str) -> None:
-        response = resources.failure(status, text)
-        head = "".join(f"{name}: {value}\r\n" for name, value in resources.headers(response).items())
-        body = response.body.encode()
+        response = messages.failure(status, text)
+        head = "".join(f"{name}: {value}\r\n" for name, value in messages.headers(response).items())
+        body = "".join(response.body).encode()
         self._client.wait_for(Phase.ANSWER)
         self.wfile.write(
             f"HTTP/1.1 {status} {phrase(status)}\r\n{head}Content-Length: {len(body)}\r\n"
@@ -139,6 +143,7 @@ class Body(eventlet.wsgi.Input):  # type: ignore[misc]
     listener: Listener
     client: Client
     chunk_length: int
+    turn: Turn
 
     def read(self, length: int | None = None) -> bytes:
         """At most so many bytes, or all."""
@@ -162,9 +167,11 @@ class Body(eventlet.wsgi.Input):  # type: ignore[misc]
         if self.should_send_hundred_continue:
             self.send_hundred_continue_response()
             self.is_hundred_continue_response_sent = True
-        parts: list[bytes] = []
+        found = bytearray()
         left = length
         while self.chunk_length != 0 and left != 0:
+            if self.turn.worked(CHUNK_SECONDS):
+                eventlet.sleep(self.turn.pause())
             if self.chunk_length < 0:
                 self.chunk_length, self.position = self._next_chunk(rfile), 0
                 continue
@@ -172,14 +179,14 @@ class Body(eventlet.wsgi.Input):  # type: ignore[misc]
             data = rfile.read(missing if left is None else min(missing, left))
             if not data:
                 raise BadRequest(400, "the body ends in the middle of a chunk")
-            parts.append(data)
+            found += data
             self.position += len(data)
             left = None if left is None else left - len(data)
             if self.position == self.chunk_length:
                 if rfile.read(2) != b"\r\n":
                     raise BadRequest(400, "a chunk is longer than it says")
                 self.chunk_length = -1
-        return b"".join(parts)
+        return bytes(found)
 
     def _next_chunk(self, rfile: Any) -> int:
         size = request_head.chunk_size(rfile.readline(request_head.MAX_CHUNK_LINE))

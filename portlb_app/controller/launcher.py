@@ -1,13 +1,12 @@
-"""Starts the controller: what has to happen before Ryu is imported, its flags, its ports, and the signals.
+"""Starts the controller: prepares Ryu, opens the ports and the log, and handles signals.
 
 Ryu 4.34 is the last release. On a current eventlet it needs one name that was removed (`ALREADY_HANDLED`), and like
-``ryu-manager`` it needs the standard library patched first; so nothing else here or in ``ryu_*.py`` may be imported
-before `run`. Ryu's own listener, its second port 6633 and its REST server on all addresses are not used.
+``ryu-manager`` it needs the standard library patched first; so no module that imports Ryu is imported before `run`.
+Ryu's own listener, its second port 6633 and its REST server on all addresses are not used.
 """
 
 from __future__ import annotations
 
-import argparse
 import gc
 import logging
 import resource
@@ -20,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from portlb_app.config.problems import printable
-from portlb_app.controller import flags
+from portlb_app.controller.settings import Settings, is_loopback
 from portlb_app.reconcile.events import Configuration
 from portlb_app.reconcile.reconciler import Reconciler
 from portlb_app.runtime.log_writer import LogWriter
@@ -45,15 +44,13 @@ _FAILED = 1
 _WRONG_INPUT = 2
 
 
-def run(path: Path, options: argparse.Namespace) -> int:
+def run(path: Path, settings: Settings) -> int:
     """Run the controller for the configuration in `path` until SIGTERM or SIGINT; SIGHUP reads the file again.
 
-    `options` are what `flags` adds. The exit code is returned: 0 after a signal, 1 if a port is taken, 2 for flags that
-    do not fit together. ConfigError, OSError and UnicodeDecodeError are about the file, OSError also about the log.
+    The exit code is returned: 0 after a signal, 1 if a port is taken, 2 if a certificate or key cannot be used.
+    ConfigError, OSError and UnicodeDecodeError are about the file, OSError also about the log.
     """
-    if problem := flags.complete(options):
-        return _fail(_WRONG_INPUT, problem)
-    _begin_log(options)
+    _begin_log(settings)
     received: set[int] = set()
     signal.signal(signal.SIGHUP, lambda caught, _: received.add(caught))  # until all is ready, it would end the process
     file = ConfigFile(path)
@@ -62,23 +59,27 @@ def run(path: Path, options: argparse.Namespace) -> int:
     _prepare_ryu()
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(most, DESCRIPTORS) if most >= 0 else DESCRIPTORS, most))
-    return _serve(file, text, options, received)
+    return _serve(file, text, settings, received)
 
 
 class _Line(logging.Formatter):
-    """A line of the log, with its time; what does not print is written as Python writes it."""
+    """A line of the log. What does not print is written as Python writes it."""
 
     def format(self, record: logging.LogRecord) -> str:
         """The record's text."""
         return "\n".join(map(printable, super().format(record).split("\n")))
 
 
-def _begin_log(options: argparse.Namespace) -> None:
-    """Log to standard error or a file, which may be moved away and is made anew then; OSError."""
-    handler = LogWriter(Path(options.log_file) if options.log_file else None)
-    handler.setFormatter(_Line("%(asctime)s %(levelname)s %(name)s: %(message)s"))
-    logging.basicConfig(level=logging.DEBUG if options.verbose else logging.INFO, handlers=[handler])
-    if not options.verbose:
+def _begin_log(settings: Settings) -> None:
+    """Log to standard error or a file, which may be moved away and is made anew then; OSError.
+
+    Each line has its time, unless it goes to systemd's journal, which adds the time itself.
+    """
+    handler = LogWriter(settings.log_file)
+    time_of_line = "" if handler.is_journal else "%(asctime)s "
+    handler.setFormatter(_Line(f"{time_of_line}%(levelname)s %(name)s: %(message)s"))
+    logging.basicConfig(level=logging.DEBUG if settings.is_verbose else logging.INFO, handlers=[handler])
+    if not settings.is_verbose:
         logging.getLogger("ryu.base.app_manager").setLevel(logging.WARNING)  # which parts it starts is no news
 
 
@@ -105,22 +106,24 @@ def _configure_ryu() -> None:
     cfg.CONF(args=[], project="ryu", default_config_files=[], default_config_dirs=[], use_env=False)
 
 
-def _tls(options: argparse.Namespace) -> ssl.SSLContext | None:
+def _tls(settings: Settings) -> ssl.SSLContext | None:
     """How connections are encrypted; OSError for a key or certificate that can't be used."""
     from portlb_app.southbound import tls
 
-    return tls.context(options.ctl_cert, options.ctl_privkey, options.ca_certs) if options.ctl_cert else None
+    if settings.certificate is None or settings.key is None:
+        return None
+    return tls.context(settings.certificate, settings.key, settings.authorities)
 
 
-def _renew_tls(listener: OpenFlowListener, options: argparse.Namespace, files: Files) -> None:
+def _renew_tls(listener: OpenFlowListener, settings: Settings, files: Files) -> None:
     """Read certificates and keys again, for connections from now on; those that can't be used change nothing."""
     try:
-        listener.tls = files.start(lambda: _tls(options)).wait()
+        listener.tls = files.start(lambda: _tls(settings)).wait()
     except OSError as error:
         _LOG.error("--ctl-cert, --ctl-privkey or --ca-certs are not read again, the ones before stay: %s", error)
 
 
-def _serve(file: ConfigFile, text: str, options: argparse.Namespace, received: set[int]) -> int:
+def _serve(file: ConfigFile, text: str, settings: Settings, received: set[int]) -> int:
     from ryu.base.app_manager import AppManager
     from ryu.controller import ofp_handler
     from ryu.lib import hub
@@ -132,20 +135,19 @@ def _serve(file: ConfigFile, text: str, options: argparse.Namespace, received: s
     from portlb_app.southbound import tables_process
     from portlb_app.southbound.listener import OpenFlowListener
 
-    host = options.ofp_listen_host
-    port = options.ofp_ssl_listen_port if options.ctl_cert else options.ofp_tcp_listen_port
+    host, port = settings.openflow_host, settings.openflow_port
     try:
-        tls = _tls(options)
+        tls = _tls(settings)
     except OSError as error:
         return _fail(_WRONG_INPUT, f"--ctl-cert, --ctl-privkey or --ca-certs: {error}")
     try:
-        door = OpenFlowListener(host, port, tls, options.ctl_cert_binds_dpid)
+        door = OpenFlowListener(host, port, tls, settings.certificate_binds_dpid)
     except OSError as error:
         return _fail(_FAILED, f"cannot listen for switches on {host} port {port}: {error.strerror}")
     try:
-        rest = Rest(options.wsapi_host, options.wsapi_port)
+        rest = Rest(settings.rest_host, settings.rest_port)
     except OSError as error:
-        return _fail(_FAILED, f"cannot listen on {options.wsapi_host} port {options.wsapi_port}: {error.strerror}")
+        return _fail(_FAILED, f"cannot listen on {settings.rest_host} port {settings.rest_port}: {error.strerror}")
 
     tables = tables_process.start()
     try:
@@ -156,7 +158,7 @@ def _serve(file: ConfigFile, text: str, options: argparse.Namespace, received: s
     ofp_handler.OpenFlowController = lambda: door
     manager = AppManager.get_instance()
     manager.load_apps(["ryu.controller.ofp_handler"])
-    reconciler = Reconciler(Configuration(text, config), compiled, options.resync_interval)
+    reconciler = Reconciler(Configuration(text, config), compiled, settings.resync_seconds)
     files = Files()
     controller = manager.instantiate(Controller, reconciler, tables, file, files, door)
     supervision.spawn_forever("the REST interface", rest.serve, controller)
@@ -164,11 +166,11 @@ def _serve(file: ConfigFile, text: str, options: argparse.Namespace, received: s
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda caught, _: received.add(caught))
-    if not options.ca_certs and not flags.is_loopback(host):
+    if not settings.authorities and not is_loopback(host):
         _LOG.warning("whoever reaches %s port %d can claim to be a switch: see --ca-certs", host, door.port)
     gc.collect()
     gc.freeze()  # what is there now stays, and looking through all of it takes 70 ms, in which no switch is answered
-    ready = f"ready: OpenFlow on {host} port {door.port}, REST on {options.wsapi_host} port {rest.port}"
+    ready = f"ready: OpenFlow on {host} port {door.port}, REST on {settings.rest_host} port {rest.port}"
     try:
         print(ready, flush=True)
     except OSError as error:
@@ -177,16 +179,18 @@ def _serve(file: ConfigFile, text: str, options: argparse.Namespace, received: s
         hub.sleep(SIGNAL_SECONDS)
         if signal.SIGHUP in received:
             received.discard(signal.SIGHUP)
-            if options.ctl_cert:
-                supervision.spawn("who reads certificates again", _renew_tls, door, options, files)
+            if settings.certificate:
+                supervision.spawn("who reads certificates again", _renew_tls, door, settings, files)
             controller.reload()
         failed = supervision.failures() or tuple("a thread of Ryu's" for thread in threads if thread.dead)
         if failed:
+            supervision.end()
             return _fail(_FAILED, f"{', '.join(failed)} ended; the log says why")
     controller.end()
     deadline = time.monotonic() + END_SECONDS
     while rest.is_waited_for and time.monotonic() < deadline:
         hub.sleep(0.01)
+    supervision.end()
     _LOG.info("ended by a signal; the switches go on as they are")
     return 0
 

@@ -7,14 +7,20 @@ used: it answers a path that is not UTF-8 with a trace, and a body without a len
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
-from portlb_app.api import resources
+import eventlet
+
+from portlb_app.api import messages
 from portlb_app.api.request_head import BadRequest
+from portlb_app.api.routes import respond
 from portlb_app.controller.app import Controller
 from portlb_app.controller.http_clients import Listener
 from portlb_app.controller.http_server import phrase, serve
+from portlb_app.runtime.turn import Turn
 
 PROPOSALS = 8
 """Configurations proposed at a time; each holds a connection until it is known what became of it."""
@@ -46,8 +52,8 @@ class Rest:
 
         def application(environ: dict[str, Any], start_response: Callable[..., object]) -> list[bytes]:
             response = self._answer(controller, environ)
-            body = self._encode(response.body)
-            headers = resources.headers(response)
+            body = self._encode(_whole(response.body))
+            headers = messages.headers(response)
             if response.status != 304:
                 headers["Content-Length"] = str(len(body))
             start_response(f"{response.status} {phrase(response.status)}", list(headers.items()))
@@ -61,21 +67,23 @@ class Rest:
             self._encoded = text, text.encode()
         return self._encoded[1]
 
-    def _answer(self, controller: Controller, environ: dict[str, Any]) -> resources.Response:
+    def _answer(self, controller: Controller, environ: dict[str, Any]) -> messages.Response:
         """The answer to one request (PEP 3333), JSON whatever happens."""
         try:
             request = _request(environ)
-            if isinstance(request, resources.Response):
+            if isinstance(request, messages.Response):
                 return request
-            response = resources.respond(request, controller.view)
-            return response if isinstance(response, resources.Response) else self._replace(controller, response)
+            response = respond(request, controller.snapshot)
+            if isinstance(response, messages.Proposal):
+                response = self._replace(controller, response)
+            return replace(response, body=_whole(response.body))
         except Exception:
             _LOG.exception("a request failed")
-            return resources.failure(500, "an error of portlb itself; its log says more")
+            return messages.failure(500, "an error of portlb itself; its log says more")
 
-    def _replace(self, controller: Controller, proposal: resources.Proposal) -> resources.Response:
+    def _replace(self, controller: Controller, proposal: messages.Proposal) -> messages.Response:
         if self._proposals >= PROPOSALS:
-            return resources.failure(503, f"{PROPOSALS} configurations wait already; nothing was changed")
+            return messages.failure(503, f"{PROPOSALS} configurations wait already; nothing was changed")
         self._proposals += 1
         try:
             return controller.replace(proposal)
@@ -83,21 +91,36 @@ class Rest:
             self._proposals -= 1
 
 
-def _request(environ: dict[str, Any]) -> resources.Request | resources.Response:
+def _whole(body: str | Iterator[str]) -> str:
+    """A body; others have their turns while it is made."""
+    if isinstance(body, str):
+        return body
+    turn, parts, began = Turn(), [], time.monotonic()
+    for piece in body:
+        parts.append(piece)
+        now = time.monotonic()
+        if turn.worked(now - began):
+            eventlet.sleep(turn.pause())
+            now = time.monotonic()
+        began = now
+    return "".join(parts)
+
+
+def _request(environ: dict[str, Any]) -> messages.Request | messages.Response:
     """The request, or the answer to one that cannot be read."""
     method = environ["REQUEST_METHOD"]
-    if int(environ.get("CONTENT_LENGTH") or 0) > resources.MAX_BODY:
-        return resources.failure(413, f"a configuration has at most {resources.MAX_BODY} bytes")
+    if int(environ.get("CONTENT_LENGTH") or 0) > messages.MAX_BODY:
+        return messages.failure(413, f"a configuration has at most {messages.MAX_BODY} bytes")
     if method == "PUT" and environ.get("HTTP_CONTENT_ENCODING", "identity").lower() != "identity":
-        return resources.failure(415, "a configuration comes as it is, without Content-Encoding; nothing was changed")
+        return messages.failure(415, "a configuration comes as it is, without Content-Encoding; nothing was changed")
     if method == "PUT" and "HTTP_CONTENT_RANGE" in environ:
-        return resources.failure(400, "a configuration is replaced whole: no Content-Range; nothing was changed")
+        return messages.failure(400, "a configuration is replaced whole: no Content-Range; nothing was changed")
     try:
-        body = environ["wsgi.input"].read(resources.MAX_BODY + 1) if method == "PUT" else b""
+        body = environ["wsgi.input"].read(messages.MAX_BODY + 1) if method == "PUT" else b""
     except BadRequest as bad:
-        return resources.failure(bad.status, f"{bad.text}; nothing was changed")
+        return messages.failure(bad.status, f"{bad.text}; nothing was changed")
     except OSError as error:
-        return resources.failure(400, f"the connection is lost: {error}; nothing was changed")
+        return messages.failure(400, f"the connection is lost: {error}; nothing was changed")
     host, query = environ.get("HTTP_HOST", ""), environ.get("QUERY_STRING", "")
     conditions = (environ.get(f"HTTP_{name}") for name in ("ORIGIN", "IF_MATCH", "IF_NONE_MATCH"))
-    return resources.Request(method, environ["PATH_INFO"], host, body, query, *conditions)
+    return messages.Request(method, environ["PATH_INFO"], host, body, query, *conditions)

@@ -31,7 +31,7 @@ class ToGroup:
 
 @dataclass(frozen=True, order=True)
 class ToMeter:
-    """Drop the packet if it is more than a meter lets through; else go on with the next action."""
+    """Drop the packet if it exceeds a meter; else go on with the next action."""
 
     meter: int
 
@@ -41,7 +41,7 @@ class ToMeter:
 
 @dataclass(frozen=True, order=True)
 class PopVlan:
-    """Take the outermost VLAN tag off (OpenFlow 1.5.1, 7.2.6.6)."""
+    """Remove the outermost VLAN tag (OpenFlow 1.5.1, 7.2.6.6)."""
 
     def __str__(self) -> str:
         return "pop_vlan"
@@ -49,7 +49,7 @@ class PopVlan:
 
 @dataclass(frozen=True, order=True)
 class SetQueue:
-    """Send the packet, where it goes out, through this queue of the port (OpenFlow 1.5.1, 7.2.6.4)."""
+    """Use this queue of the port that the packet leaves by (OpenFlow 1.5.1, 7.2.6.4)."""
 
     queue: int
 
@@ -67,7 +67,7 @@ class ToController:
 
 @dataclass(frozen=True, order=True)
 class CopyToController:
-    """Hand a copy of the whole packet up to the controller, if a meter lets it through; the packet itself goes on.
+    """Hand a copy of the whole packet up to the controller, unless it exceeds a meter; the packet itself goes on.
 
     Open vSwitch only (ovs-actions(7), "controller", ``meter_id``).
     """
@@ -80,7 +80,7 @@ class CopyToController:
 
 @dataclass(frozen=True, order=True)
 class CheckLarger:
-    """Set a bit of reg3 if the frame has more than so many bytes, without a VLAN tag; clear it if not.
+    """Set a bit of reg3 if the frame has more than `size` bytes, not counting a VLAN tag; else clear it.
 
     Open vSwitch only (ovs-actions(7), "check_pkt_larger"), from 2.12 on.
     """
@@ -105,7 +105,7 @@ class SetField:
 
 @dataclass(frozen=True, order=True)
 class CopyField:
-    """Copy a field over another of the same width, or as many of its low bits as a narrower one has."""
+    """Copy a field to another of the same width, or its low bits to a narrower one."""
 
     source: str
     target: str
@@ -132,11 +132,11 @@ class Goto:
 
 @dataclass(frozen=True)
 class Conntrack:
-    """Have conntrack look at a packet (ovs-actions(7), "ct").
+    """Send a packet through conntrack (ovs-actions(7), "ct").
 
-    With a `table` the packet continues there, with the mark of its connection in ``ct_mark``, and whole if it came in
-    fragments (kernel datapath only); always the last action then. With a `mark` the connection is remembered with that
-    mark, anew if the packet goes against the direction in which it was known. With neither, conntrack only sees it.
+    With a `table`, the packet continues there, with its connection's mark in ``ct_mark``, and reassembled if it came in
+    fragments (kernel datapath only); this is the last action. With a `mark`, conntrack remembers the connection with
+    that mark, as a new one if it knows it in the opposite direction. With neither, conntrack only sees the packet.
     """
 
     zone: int
@@ -153,7 +153,7 @@ class Conntrack:
 
 @dataclass(frozen=True, order=True)
 class Resubmit:
-    """Look the packet up in a table as well, then go on here (ovs-actions(7)); a bucket can do it, and not `Goto`."""
+    """Also look the packet up in a table, then go on here (ovs-actions(7)). Buckets can do this, but not `Goto`."""
 
     table: int
 
@@ -163,7 +163,7 @@ class Resubmit:
 
 @dataclass(frozen=True, order=True)
 class Opaque:
-    """Something read from a switch that no flow of ours contains."""
+    """An action read from a switch that no flow of ours has."""
 
     text: str
 

@@ -17,13 +17,13 @@ IP_ICMPV6 = 58
 IP_SCTP = 132
 
 IN_PORT = 0xFFFFFFF8
-"""The reserved port that means "back where the packet came from" (OpenFlow 1.5.1, 7.2.1.1)."""
+"""The reserved port for "the port the packet came in by" (OpenFlow 1.5.1, 7.2.1.1)."""
 CONTROLLER = 0xFFFFFFFD
-"""The reserved port that means "to the controller" (OpenFlow 1.5.1, 7.2.1.1)."""
+"""The reserved port for "the controller" (OpenFlow 1.5.1, 7.2.1.1)."""
 LOCAL = 0xFFFFFFFE
-"""The reserved port that is the bridge's own interface on its host (OpenFlow 1.5.1, 7.2.1.1)."""
+"""The reserved port for the bridge's own interface on its host (OpenFlow 1.5.1, 7.2.1.1)."""
 WHOLE_PACKET = 0xFFFF
-"""How many bytes of a packet go to the controller: all, and the switch keeps none (OFPCML_NO_BUFFER)."""
+"""How many bytes of a packet go to the controller: all of them, and the switch keeps none (OFPCML_NO_BUFFER)."""
 
 
 class Kind(enum.Enum):
@@ -88,4 +88,4 @@ FIELDS: Mapping[str, Field] = MappingProxyType(
         "arp_tha": Field(Kind.MAC, 48),
     }
 )
-"""Every field the pipeline may use, in the order they are written; names as in ovs-fields(7)."""
+"""Every field that the pipeline may use, in the order of their text; names as in ovs-fields(7)."""

@@ -13,7 +13,7 @@ FlowKey = tuple[int, int, Match]
 
 @dataclass(frozen=True)
 class Flow:
-    """One OpenFlow flow. ``reason`` says in a sentence why it exists; it is a comment and never compared."""
+    """One OpenFlow flow. ``reason`` says in a sentence why it exists; it is never compared."""
 
     table: int
     priority: int
@@ -23,7 +23,7 @@ class Flow:
     reason: str = field(default="", compare=False)
 
     def __hash__(self) -> int:
-        """Worked out once: a flow of a large network is in some sets, one after the other."""
+        """Computed once: in a large network, a flow becomes a member of several sets."""
         known: int | None = self.__dict__.get("_hash")
         if known is None:
             known = hash((self.table, self.priority, self.match, self.actions, self.cookie))
@@ -31,12 +31,12 @@ class Flow:
         return known
 
     def __getstate__(self) -> dict[str, object]:
-        """Without the hash: another process has other hashes of text."""
+        """All but the hash, because another process hashes text in another way."""
         return {name: value for name, value in self.__dict__.items() if name != "_hash"}
 
     @property
     def key(self) -> FlowKey:
-        """What identifies a flow in a switch (OpenFlow 1.5.1, 5.2)."""
+        """What identifies a flow in a switch."""
         return (self.table, self.priority, self.match)
 
     def __str__(self) -> str:

@@ -10,7 +10,7 @@ from portlb_app.openflow.actions import Action, actions_text
 
 @dataclass(frozen=True)
 class Selection:
-    """How a select group hashes: the method, and its parameter (low 32 bits: basis; high 32: algorithm)."""
+    """How a select group hashes: method and parameter (low 32 bits: basis; high 32 bits: algorithm)."""
 
     method: str
     parameter: int

@@ -39,7 +39,7 @@ _FRAG_MASKED = {(1, 1): "yes", (0, 2): "not_later"}
 
 @dataclass(frozen=True)
 class Match:
-    """What packets a flow is for: (field, value, mask) in the order of `FIELDS`; mask None means all bits.
+    """The packets a flow is for: (field, value, mask) in the order of `FIELDS`; mask None means all bits.
 
     ``opaque`` holds what was read from a switch and is no field of ours.
     """
@@ -55,7 +55,7 @@ class Match:
 
     @property
     def rank(self) -> tuple[list[tuple[str, int, int]], str]:
-        """What matches are sorted by; a field without a mask comes before the same one with a mask."""
+        """The sort key of a match; a field without a mask comes before the same field with one."""
         return [(name, value, -1 if mask is None else mask) for name, value, mask in self.fields], self.opaque
 
     def __str__(self) -> str:
@@ -81,7 +81,7 @@ class Match:
 
 
 def match(**fields: int | IPv4Address | IPv6Address | tuple[int, int]) -> Match:
-    """A match from keywords; a tuple is (value, mask). KeyError or ValueError for what is no field or doesn't fit."""
+    """A match from keywords; a tuple is (value, mask). KeyError for an unknown field, ValueError for a misfit."""
     entries: list[tuple[str, int, int | None]] = []
     for name, full in _in_order(tuple(fields)):
         given = fields[name]
@@ -96,5 +96,5 @@ def match(**fields: int | IPv4Address | IPv6Address | tuple[int, int]) -> Match:
 
 @lru_cache(maxsize=1024)
 def _in_order(names: tuple[str, ...]) -> tuple[tuple[str, int], ...]:
-    """Fields in the order of `FIELDS`, each with its mask of all bits. Matches have few combinations of fields."""
+    """The fields in the order of `FIELDS`, each with its full mask. (There are few combinations of fields.)"""
     return tuple((name, (1 << FIELDS[name].bits) - 1) for name in sorted(names, key=_ORDER.__getitem__))

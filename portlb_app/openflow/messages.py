@@ -1,8 +1,8 @@
-"""What a switch says, read from the bytes of its messages. Pure.
+"""Bounds-checked parsers of a switch's messages. Pure.
 
-Every length is checked before it is used, and every byte is looked at a fixed number of times: the longest message
-(64 kB of port descriptions) takes about 2 ms. Only what is expected has a reader; everything else that a switch may say
-is skipped by its length. Ryu's parsers are not used for it: they believe lengths, and some never end (CVE-2024-28732).
+Every length is checked before it is used, and every byte is read a fixed number of times: the longest message (64 kB of
+port descriptions) takes about 2 ms. Only expected messages have a parser; all others are skipped by their length. Ryu's
+parsers trust lengths, and some never end (CVE-2024-28732), so they are not used.
 
 Numbers of sections are those of the OpenFlow switch specification 1.5.1.
 """
@@ -17,7 +17,7 @@ VERSION = 6
 HELLO, ERROR, ECHO_REQUEST, ECHO_REPLY, FEATURES_REPLY = 0, 1, 2, 3, 6
 PACKET_IN, PORT_STATUS, MULTIPART_REPLY, BARRIER_REPLY, BUNDLE_CONTROL = 10, 12, 19, 21, 33
 ANSWERS = frozenset({ERROR, MULTIPART_REPLY, BARRIER_REPLY, BUNDLE_CONTROL})
-"""What answers a request; one that is awaited is read, all others are skipped."""
+"""Types of answers to requests. An answer that is awaited is parsed, all others are skipped."""
 FROM_SWITCH = ANSWERS | {HELLO, ECHO_REQUEST, ECHO_REPLY, 4, FEATURES_REPLY, 8, PACKET_IN, 11, PORT_STATUS} | {25, 27}
 FROM_SWITCH |= {30, 31, 32, 35}
 """Types of messages that a switch may send (7.1.1): also experimenter, configuration, flow removed, role and
@@ -31,8 +31,8 @@ HELLO_FAILED, EXPERIMENTER = 0, 0xFFFF
 HELLO_BYTES = 1024
 HELLO_ELEMENTS = 16
 ETHERNET_BYTES = 22
-"""A frame of two VLAN tags and nothing else. None that a port takes is shorter, and what is left of one whose length
-wrapped is: ports have an MTU of at most 65,535."""
+"""The shortest frame a port accepts: two VLAN tags and no payload. The rest of a frame whose length has wrapped is
+shorter, because ports have an MTU of at most 65,535."""
 
 HEADER = struct.Struct("!BBHI")
 """struct ofp_header (7.1.1): version, type, length, xid."""
@@ -43,14 +43,14 @@ _WRAPPED = (
 
 
 class Malformed(Exception):
-    """Bytes from a switch that contradict themselves; str() says where."""
+    """Bytes from a switch that are inconsistent; str() says where."""
 
 
 # ---- headers ---------------------------------------------------------------------------------------------------------
 
 
 def check_first_header(version: int, kind: int, length: int) -> None:
-    """Check the header that a connection begins with; Malformed if it is no hello's."""
+    """Check the first header of a connection; Malformed if it is not a hello's."""
     if (version, kind) == (0x16, 3):
         raise Malformed("it speaks TLS, but the controller has no --ctl-cert (OpenFlow version 0x16)")
     if kind != HELLO or version > 0x20:
@@ -60,7 +60,7 @@ def check_first_header(version: int, kind: int, length: int) -> None:
 
 
 def check_header(version: int, kind: int, length: int) -> None:
-    """Check the header of a later message; Malformed for one that no switch sends."""
+    """Check the header of a later message; Malformed for a message that no switch sends."""
     if length < HEADER.size:
         raise Malformed(f"a message says it has {length} bytes")
     if version != VERSION:
@@ -76,7 +76,7 @@ def check_header(version: int, kind: int, length: int) -> None:
 
 
 def offered_versions(hello: bytes) -> frozenset[int]:
-    """The OpenFlow versions (0x06 is 1.5) a hello message offers (7.5.1); Malformed if it contradicts itself."""
+    """The OpenFlow versions (0x06 is 1.5) that a hello message offers (7.5.1); Malformed if it is inconsistent."""
     offset = HEADER.size
     for _ in range(HELLO_ELEMENTS):
         if offset >= len(hello):
@@ -105,7 +105,7 @@ def features(message: bytes) -> tuple[int, int]:
 
 
 def echo_reply(request: bytes) -> bytes:
-    """The answer to an echo request (7.5.2): the same, but for its type."""
+    """The answer to an echo request (7.5.2): the same message with another type."""
     return request[:1] + bytes([ECHO_REPLY]) + request[2:]
 
 
@@ -114,7 +114,7 @@ def echo_reply(request: bytes) -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class ErrorMessage:
-    """An error (7.5.4). Of one that an experimenter defines, `code` is the experimenter's own type."""
+    """An error (7.5.4). In an error that an experimenter defines, `code` is the experimenter's own type."""
 
     xid: int
     type: int
@@ -124,7 +124,7 @@ class ErrorMessage:
 
     @property
     def text(self) -> str:
-        """What it quotes, as printable text of at most 100 characters."""
+        """The bytes it quotes, at most 100, as printable text."""
         return repr(self.data[:100].decode("ascii", "backslashreplace"))
 
 
@@ -137,7 +137,7 @@ class RawEntry:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """Another answer. `flags` is a multipart reply's, 0 for all others; `data` is the whole message."""
+    """Any other answer. `flags` are those of a multipart reply, else 0; `data` is the whole message."""
 
     kind: int
     xid: int
@@ -146,12 +146,12 @@ class Reply:
 
     @property
     def body(self) -> Iterator[RawEntry]:
-        """The entries of a multipart reply, cut off when asked for; Malformed where a length is wrong."""
+        """The entries of a multipart reply, one at a time; Malformed at a wrong length."""
         return _entries(self.data) if self.kind == MULTIPART_REPLY else iter(())
 
 
 def answer(message: bytes) -> ErrorMessage | Reply:
-    """Read a message of one of the types `ANSWERS`; Malformed if it is cut off."""
+    """Parse a message of one of the types `ANSWERS`; Malformed if it is cut off."""
     _, kind, length, xid = HEADER.unpack_from(message)
     if kind == ERROR:
         if length < 12:
@@ -167,7 +167,7 @@ def answer(message: bytes) -> ErrorMessage | Reply:
 
 
 _ENTRY = {FLOW_DESC: (0, 24), GROUP_DESC: (0, 16), METER_DESC: (0, 8), METER_STATS: (4, 40)}
-"""Where in an entry of a multipart reply its length is, and the shortest there can be (7.3.5.2, 10, 13, 14)."""
+"""The offset of the length in an entry of a multipart reply, and the shortest length (7.3.5.2, 10, 13, 14)."""
 
 
 def _entries(message: bytes) -> Iterator[RawEntry]:
@@ -187,14 +187,14 @@ def _entries(message: bytes) -> Iterator[RawEntry]:
 # ---- ports -----------------------------------------------------------------------------------------------------------
 
 _PORT = struct.Struct("!IH10x16sII")
-"""struct ofp_port (7.2.1): number, length, what the port is called, how it is set, how it is; properties follow."""
+"""struct ofp_port (7.2.1): number, length, name, configuration, state; properties follow."""
 _PORT_DOWN = _LINK_DOWN = 1
 _REMOVED = 1
 
 
 @dataclass(frozen=True, slots=True)
 class Port:
-    """What matters of a port's description: its OpenFlow number, its interface, and whether packets can pass."""
+    """A port: its OpenFlow number, its interface, and whether packets can pass."""
 
     number: int
     name: str = ""
@@ -203,12 +203,12 @@ class Port:
 
     @property
     def up(self) -> bool:
-        """Packets can pass."""
+        """Whether packets can pass."""
         return self.is_enabled and self.has_carrier
 
 
 def _port(message: bytes, offset: int) -> tuple[Port, int]:
-    """The port described at `offset`, and the length of that; what its properties say is not looked at."""
+    """The port described at `offset`, and the length of the description. Properties are skipped."""
     if len(message) - offset < _PORT.size:
         raise Malformed("a port's description is cut off")
     number, length, name, config, state = _PORT.unpack_from(message, offset)
@@ -219,7 +219,7 @@ def _port(message: bytes, offset: int) -> tuple[Port, int]:
 
 
 def port_descriptions(message: bytes) -> tuple[list[Port], bool]:
-    """The ports of a port description reply (7.3.5.7), and whether more messages follow; Malformed."""
+    """The ports of a port description reply (7.3.5.7), and whether more messages follow; Malformed if inconsistent."""
     if len(message) < 16:
         raise Malformed("a multipart reply is cut off")
     kind, flags = struct.unpack_from("!HH", message, 8)
@@ -234,7 +234,7 @@ def port_descriptions(message: bytes) -> tuple[list[Port], bool]:
 
 
 def port_status(message: bytes) -> tuple[Port, bool]:
-    """The port that a port status message (7.4.3) is about, and whether it is there; Malformed."""
+    """The port of a port status message (7.4.3), and whether it exists; Malformed if it is cut off."""
     port, _ = _port(message, 16)
     return port, message[8] != _REMOVED
 
@@ -246,10 +246,10 @@ PACKET_IN_HEAD = struct.Struct("!8xIHBBQ")
 
 
 def check_packet_in(message: bytes) -> None:
-    """Malformed if the message does not hold what it says, so that what follows it is no message.
+    """Check that a packet-in message is consistent; Malformed if not, because the bytes behind it are no message then.
 
-    A packet-in longer than 65,535 bytes wraps its own length, and its frame's: the rest of the frame, made by whoever
-    sent it, would be read as messages of the switch (seen on Open vSwitch 3.1).
+    In a packet-in of more than 65,535 bytes, its own length and its frame's wrap. The rest of the frame, whose bytes
+    its sender chose, would be parsed as messages of the switch (seen on Open vSwitch 3.1).
     """
     head = PACKET_IN_HEAD.size
     if len(message) < head + 4:

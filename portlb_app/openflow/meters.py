@@ -8,10 +8,10 @@ from typing import Literal
 
 @dataclass(frozen=True)
 class Meter:
-    """One OpenFlow meter: what exceeds `rate`, after a burst of `burst`, is dropped.
+    """One OpenFlow meter: it drops packets that exceed `rate`, after a burst of `burst`.
 
-    In packets a second and packets (``pktps``), or in kilobits a second and kilobits (``kbps``). ``opaque`` holds what
-    was read from a switch and is no meter of ours.
+    The units are packets a second and packets (``pktps``), or kilobits a second and kilobits (``kbps``). ``opaque``
+    holds what was read from a switch and is no meter of ours.
     """
 
     number: int

@@ -1,8 +1,8 @@
 """Actions that only Open vSwitch has, as bytes: `Resubmit`, `Conntrack`, `CopyToController` and `CheckLarger`.
 
 The layouts are those of Open vSwitch's ``lib/ofp-actions.c`` (struct nx_action_resubmit, nx_action_conntrack,
-nx_action_controller2, nx_action_check_pkt_larger), seen on the wire of version 3.1. What a switch says is read back
-only if it is exactly what `encode` makes; the decoder reads within the bytes it was given.
+nx_action_controller2, nx_action_check_pkt_larger), seen on the wire of version 3.1. `decode` reads only within the
+bytes it is given, and accepts only what `encode` makes.
 """
 
 from __future__ import annotations
@@ -26,17 +26,17 @@ _SET_MARK = struct.Struct("!HHII4x")
 """OFPAT_SET_FIELD (OpenFlow 1.5.1, 7.2.6.7), its length, the header of NXM_NX_CT_MARK, the mark."""
 _SET_MARK_HEAD = (25, 16, 0x0001D604)
 _CONTROLLER = struct.Struct("!6xHHI")
-"""One property, its type, length and value; those that are left out have the values we want (all bytes, reason
+"""One property: type, length and value. The properties that are missing have the values we want (all bytes, reason
 "action", controller 0)."""
 _METER_PROPERTY = 5
 _CHECK_LARGER = 49
 _CHECK = struct.Struct("!HHI6x")
-"""The size, the first bit of the field that gets the answer, the field's header (NXM_NX_REG3, one bit)."""
+"""The size, the bit of the field that gets the result, and the field's header (NXM_NX_REG3, one bit)."""
 _REG3 = 0x00010604
 
 
 def encode(action: Resubmit | Conntrack | CopyToController | CheckLarger) -> bytes:
-    """The action as it stands in a message, a multiple of 8 bytes."""
+    """The bytes of an action in a message, a multiple of 8."""
     if isinstance(action, Resubmit):
         return _HEAD.pack(EXPERIMENTER, 16, _VENDOR, _RESUBMIT_TABLE) + _RESUBMIT.pack(_IN_PORT, action.table)
     if isinstance(action, CheckLarger):
@@ -53,7 +53,7 @@ def encode(action: Resubmit | Conntrack | CopyToController | CheckLarger) -> byt
 
 
 def decode(whole: bytes) -> Resubmit | Conntrack | CopyToController | CheckLarger | None:
-    """The action these bytes are, from their type to their padding; None if they are none that `encode` makes."""
+    """The action in these bytes, from type to padding; None if `encode` makes no such bytes."""
     if len(whole) < _HEAD.size:
         return None
     kind, length, vendor, subtype = _HEAD.unpack_from(whole)

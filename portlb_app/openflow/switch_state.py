@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
-from portlb_app.openflow.flows import Flow, FlowKey
+from portlb_app.openflow.flows import Flow
 from portlb_app.openflow.groups import Group
 from portlb_app.openflow.meters import Meter
 
@@ -18,11 +18,6 @@ class SwitchState:
     flows: frozenset[Flow] = frozenset()
     groups: frozenset[Group] = frozenset()
     meters: frozenset[Meter] = frozenset()
-
-    @cached_property
-    def flow_by_key(self) -> Mapping[FlowKey, Flow]:
-        """Flows by table, priority and match."""
-        return {flow.key: flow for flow in self.flows}
 
     @cached_property
     def group_by_number(self) -> Mapping[int, Group]:

@@ -135,7 +135,7 @@ def announcements(claim: Claim) -> Iterator[bytes]:
 
 def answers(here: Iterable[VipOnSwitch], in_port: int, frame: bytes) -> list[bytes] | None:
     """The reports that answer a querier at a switch with these VIPs; None if the frame is no query that counts."""
-    query = packets.mld_query(frame)
+    query = packets.parse_mld_query(frame)
     if query is None:
         return None
     groups: dict[int, set[IPv6Address]] = {}

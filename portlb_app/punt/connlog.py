@@ -22,17 +22,15 @@ Time is an argument: seconds of any monotonic clock.
 
 from __future__ import annotations
 
-import enum
 import heapq
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 
 from portlb_app.compiler.vip_on_switch import VipOnSwitch
 from portlb_app.config import Address
 from portlb_app.net import packets
 from portlb_app.pipeline import ACK, FIN, RST, SYN, Reason
-from portlb_app.punt.records import Client, How, Record, Records, Side
+from portlb_app.punt.records import Client, Connection, EndReason, Record, Records, Side, TcpEvent
 
 OPEN = 16384
 """Records without an end."""
@@ -53,51 +51,6 @@ LINGER_SECONDS = 60.0
 """How long after both sides closed, or one reset, a further FIN or RST is still about that connection."""
 
 
-class Copy(str, enum.Enum):
-    """What became of a copy, or of a record; all are counted."""
-
-    OPENED = "opened"
-    """A SYN: a new record."""
-    CLOSED = "closed"
-    """The first FIN of a connection."""
-    CONFIRMED = "confirmed"
-    """The FIN of its other side."""
-    RESET = "reset"
-    """A RST of a connection that no side had reset and not both had closed."""
-    UNOPENED = "unopened"
-    """A FIN or RST of a connection whose SYN is not known: a new record. Counted as closed or reset, too."""
-    REPEATED = "repeated"
-    """It says what is known already."""
-    UNKNOWN = "unknown"
-    """A record got no end in time, or its client opened anew."""
-    FORGOTTEN = "forgotten"
-    """A record had to go before its time, to make room."""
-    MALFORMED = "malformed"
-    """It is cut off, or not what the switch says it is."""
-    QUEUE = "queue"
-    """It was lost in the controller: more came than it can look at."""
-
-
-@dataclass(frozen=True)
-class Connection:
-    """One record. None is what is not known.
-
-    `opened_on` is the port of the SYN, `continued_on` that of the end: another one where the client was redirected.
-    `opened` and `closed` are times; `closed` is that of the last side's FIN, as far as seen. `how` is None for a
-    connection that has not ended.
-    """
-
-    vip: str
-    client: Address
-    client_port: int
-    opened_on: int | None
-    continued_on: int | None
-    server: str | None
-    opened: float | None
-    closed: float | None
-    how: How | None
-
-
 class ConnectionLog:
     """The records of all VIPs, within bounds (numbers of records), and counts of what became of copies."""
 
@@ -113,10 +66,10 @@ class ConnectionLog:
         self._open, self._ended, self._partial = (
             Records(most, most_of_one) for most in (most_open, most_ended, most_partial)
         )
-        self._counts: Counter[Copy] = Counter()
+        self._counts: Counter[TcpEvent] = Counter()
 
     @property
-    def counts(self) -> Mapping[Copy, int]:
+    def counts(self) -> Mapping[TcpEvent, int]:
         """How many copies or records, by what became of them."""
         return dict(self._counts)
 
@@ -130,7 +83,7 @@ class ConnectionLog:
         """Records with an end."""
         return len(self._ended) + len(self._partial)
 
-    def count(self, what: Copy) -> None:
+    def count(self, what: TcpEvent) -> None:
         """Count a copy that is not looked at."""
         self._counts[what] += 1
 
@@ -139,13 +92,13 @@ class ConnectionLog:
         records: Iterable[Record] = reversed((*self._ended, *self._partial, *self._open))  # ties: the later first
         if vip is not None:
             records = (record for record in records if record.client.vip == vip)
-        return [_told(record) for record in heapq.nlargest(most, records, key=lambda record: record.last)]
+        return [_connection(record) for record in heapq.nlargest(most, records, key=lambda record: record.last)]
 
     def take(self, local: VipOnSwitch, reason: Reason, in_port: int, frame: bytes, now: float) -> None:
         """Take a copy of what came in on a port of a switch; `local` is the VIP there."""
-        segment = packets.tcp(frame)
+        segment = packets.parse_tcp(frame)
         if segment is None:
-            self._counts[Copy.MALFORMED] += 1
+            self._counts[TcpEvent.MALFORMED] += 1
             return
         flags, addresses = segment.flags & (SYN | FIN | RST | ACK), {*local.vip.addresses, *local.named}
         if reason is Reason.OPENING and flags == SYN and segment.destination in addresses:
@@ -159,12 +112,12 @@ class ConnectionLog:
             server = _named(local, segment.source) or _attached(local, in_port) or _owner(local, segment.sport)
             self._ends(self._ending(local, client, segment.sport, now), Side.SERVER, segment.sport, server, flags, now)
         else:
-            self._counts[Copy.MALFORMED] += 1
+            self._counts[TcpEvent.MALFORMED] += 1
 
     def expire(self, now: float) -> None:
         """End records that are too old to wait for their end, and forget those that ended too long ago."""
         while (oldest := self._open.oldest) is not None and oldest.since <= now - OPEN_SECONDS:
-            self._end(oldest, How.UNKNOWN, now)
+            self._end(oldest, EndReason.UNKNOWN, now)
         for kind in (self._ended, self._partial):
             while (oldest := kind.oldest) is not None and oldest.since <= now - ENDED_SECONDS:
                 kind.discard(oldest)
@@ -174,11 +127,11 @@ class ConnectionLog:
         client = Client(local.vip.name, segment.source, segment.sport)
         known = self._latest.get(client, {}).get(segment.dport)
         if known is not None and (known.first_number, known.opened_on) == (segment.seq, segment.dport):
-            self._counts[Copy.REPEATED] += 1
+            self._counts[TcpEvent.REPEATED] += 1
             return
         if known is not None and known.how is None:
-            self._end(known, How.UNKNOWN, now)
-        self._counts[Copy.OPENED] += 1
+            self._end(known, EndReason.UNKNOWN, now)
+        self._counts[TcpEvent.OPENED] += 1
         overtaken = self._overtaken(local, client, segment.dport, now)
         if overtaken is not None:
             overtaken.opened, overtaken.opened_on, overtaken.first_number = overtaken.closed, segment.dport, segment.seq
@@ -212,41 +165,41 @@ class ConnectionLog:
             record = None if each is None else known.get(each)
             if record is not None and not (record.is_over and record.last < now - LINGER_SECONDS):
                 return record
-        self._counts[Copy.UNOPENED] += 1
+        self._counts[TcpEvent.UNOPENED] += 1
         return Record(client, now, now)
 
     def _ends(self, record: Record, side: Side, port: int, server: str | None, flags: int, now: float) -> None:
         is_reset = bool(flags & RST)
         if record.is_over or (side in record.ended_by and not is_reset):
-            self._counts[Copy.REPEATED] += 1
+            self._counts[TcpEvent.REPEATED] += 1
             return
-        how = How.RESET if is_reset else How.FIN
-        first = Copy.CONFIRMED if record.ended_by else Copy.CLOSED
-        self._counts[Copy.RESET if is_reset else first] += 1
+        how = EndReason.RESET if is_reset else EndReason.FIN
+        first = TcpEvent.CONFIRMED if record.ended_by else TcpEvent.CLOSED
+        self._counts[TcpEvent.RESET if is_reset else first] += 1
         if record.continued_on not in (port, record.opened_on):
             self._forget_port(record, record.continued_on)
         record.continued_on, record.closed, record.last = port, now, now
         self._latest.setdefault(record.client, {})[port] = record
         record.server = server or record.server
         record.ended_by |= side
-        if record.how in (None, How.UNKNOWN):
+        if record.how in (None, EndReason.UNKNOWN):
             self._end(record, how, now)
         record.how = how
 
-    def _end(self, record: Record, how: How, now: float) -> None:
+    def _end(self, record: Record, how: EndReason, now: float) -> None:
         """Put a record among those with an end; one that was given up may yet get its own."""
-        if how is How.UNKNOWN:
-            self._counts[Copy.UNKNOWN] += 1
+        if how is EndReason.UNKNOWN:
+            self._counts[TcpEvent.UNKNOWN] += 1
         self._open.discard(record)
         self._partial.discard(record)
         record.how, record.since = how, now
-        is_whole = how is not How.UNKNOWN and record.opened is not None
+        is_whole = how is not EndReason.UNKNOWN and record.opened is not None
         self._put(self._ended if is_whole else self._partial, record)
 
     def _put(self, kind: Records, record: Record) -> None:
         gone = kind.add(record)
         if gone is not None:
-            self._counts[Copy.FORGOTTEN] += 1
+            self._counts[TcpEvent.FORGOTTEN] += 1
             self._forget(gone)
 
     def _forget(self, record: Record) -> None:
@@ -261,7 +214,7 @@ class ConnectionLog:
                 del self._latest[record.client]
 
 
-def _told(record: Record) -> Connection:
+def _connection(record: Record) -> Connection:
     return Connection(
         *record.client,
         opened_on=record.opened_on,

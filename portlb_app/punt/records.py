@@ -1,4 +1,4 @@
-"""What the log of connections keeps: records, within bounds for all and for each source.
+"""The log's values: what a copy of a segment says, and records, within bounds for all and for each source.
 
 A source is an IPv4 address, or an IPv6 network of 64 bits, whose host has all of its addresses.
 """
@@ -14,13 +14,58 @@ from typing import NamedTuple
 from portlb_app.config import Address
 
 
-class How(str, enum.Enum):
+class EndReason(str, enum.Enum):
     """How a connection ended."""
 
     FIN = "fin"
     RESET = "reset"
     UNKNOWN = "unknown"
     """Nothing of its end was seen."""
+
+
+class TcpEvent(str, enum.Enum):
+    """What became of a copy, or of a record; all are counted."""
+
+    OPENED = "opened"
+    """A SYN: a new record."""
+    CLOSED = "closed"
+    """The first FIN of a connection."""
+    CONFIRMED = "confirmed"
+    """The FIN of its other side."""
+    RESET = "reset"
+    """A RST of a connection that no side had reset and not both had closed."""
+    UNOPENED = "unopened"
+    """A FIN or RST of a connection whose SYN is not known: a new record. Counted as closed or reset, too."""
+    REPEATED = "repeated"
+    """It says what is known already."""
+    UNKNOWN = "unknown"
+    """A record got no end in time, or its client opened anew."""
+    FORGOTTEN = "forgotten"
+    """A record had to go before its time, to make room."""
+    MALFORMED = "malformed"
+    """It is cut off, or not what the switch says it is."""
+    QUEUE = "queue"
+    """It was lost in the controller: more came than it can look at."""
+
+
+@dataclass(frozen=True)
+class Connection:
+    """One record. None is what is not known.
+
+    `opened_on` is the port of the SYN, `continued_on` that of the end: another one where the client was redirected.
+    `opened` and `closed` are times; `closed` is that of the last side's FIN, as far as seen. `how` is None for a
+    connection that has not ended.
+    """
+
+    vip: str
+    client: Address
+    client_port: int
+    opened_on: int | None
+    continued_on: int | None
+    server: str | None
+    opened: float | None
+    closed: float | None
+    how: EndReason | None
 
 
 class Client(NamedTuple):
@@ -66,13 +111,13 @@ class Record:
     server: str | None = None
     opened: float | None = None
     closed: float | None = None
-    how: How | None = None
+    how: EndReason | None = None
     ended_by: Side = NEITHER
 
     @property
     def is_over(self) -> bool:
         """Whether nothing more can come of it but repetitions."""
-        return self.how is How.RESET or self.ended_by is BOTH
+        return self.how is EndReason.RESET or self.ended_by is BOTH
 
 
 class Records:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Literal
@@ -84,6 +84,17 @@ class LinkStatus:
 
 
 @dataclass(frozen=True)
+class LinkStatuses:
+    """The status of every link, made when it is asked for: there may be thousands. `holds`: of those that are down."""
+
+    links: tuple[Link, ...] = ()
+    holds: Mapping[Link, float] = field(default_factory=dict)
+
+    def __iter__(self) -> Iterator[LinkStatus]:
+        return (LinkStatus(link, link not in self.holds, self.holds.get(link, 0.0)) for link in self.links)
+
+
+@dataclass(frozen=True)
 class Status:
     """Everything. `generation` counts configurations that became live; `unknown` are connected but not configured.
 
@@ -94,7 +105,7 @@ class Status:
     generation: int
     switches: tuple[SwitchStatus, ...]
     unknown: tuple[int, ...]
-    links: tuple[LinkStatus, ...] = ()
+    links: Iterable[LinkStatus] = ()
     verified: bool = True
     problem: str = ""
 
@@ -147,12 +158,11 @@ class Applied:
 class Refused:
     """The answer to ReadState or Apply of a switch that would not. One line per error.
 
-    Nothing of a bundle is in it. `known`: what it holds is still known.
+    Nothing of a bundle is in it.
     """
 
     dpid: int
     errors: tuple[str, ...]
-    known: bool = True
 
 
 @dataclass(frozen=True)

@@ -63,6 +63,7 @@ from typing import Literal
 
 import networkx as nx
 
+from portlb_app.config import Config, Link
 from portlb_app.openflow.messages import Port
 from portlb_app.reconcile.events import (
     Answer,
@@ -77,7 +78,7 @@ from portlb_app.reconcile.events import (
     Forget,
     GoalCompiled,
     Interrupted,
-    LinkStatus,
+    LinkStatuses,
     Live,
     Load,
     Loaded,
@@ -107,7 +108,7 @@ from portlb_app.reconcile.ports import PortProblem, Ports
 from portlb_app.reconcile.tables import Compiled, Mistakes, Steps, Target
 from portlb_app.reconcile.trial import Trial
 from portlb_app.topology.conditions import AS_CONFIGURED, Conditions
-from portlb_app.topology.links import HEARING, Links
+from portlb_app.topology.links import HEARING, End, Links
 
 INTERVAL = 30.0
 """Seconds from the end of a switch's round to the next one by the timer."""
@@ -215,6 +216,7 @@ class Reconciler:
         self._ports.adopt(live.config)
         self._parts = _parts((live,), AS_CONFIGURED)
         self._links_known_at = math.inf
+        self._ends_of: tuple[tuple[Config, Config], Mapping[Link, tuple[End, End]]] | None = None
         self._commands: list[Command] = []
         self._now = 0.0
 
@@ -267,7 +269,6 @@ class Reconciler:
 
     def status(self, now: float) -> Status:
         """What a user may know about every switch and link at time `now`."""
-        down = self._conditions.links_down
         return Status(
             generation=self._generation,
             switches=tuple(
@@ -277,9 +278,8 @@ class Reconciler:
             unknown=tuple(
                 sorted(dpid for dpid, switch in self._switches.items() if switch.connected and not self._knows(dpid))
             ),
-            links=tuple(
-                LinkStatus(link, link not in down, self._links.hold(link, now) if link in down else 0.0)
-                for link in self._live.config.links
+            links=LinkStatuses(
+                self._live.config.links, {link: self._links.hold(link, now) for link in self._conditions.links_down}
             ),
             verified=self._verified,
             problem=self._problem,
@@ -410,7 +410,7 @@ class Reconciler:
         if self._knows(event.dpid):
             self._log("info", f"{self._name(event.dpid)} is connected")
             if self._trial:
-                self._trial.joined(event.dpid)
+                self._trial.joined(event.dpid, self._now, self._goal.targets.get(event.dpid, NO_TARGET).entries)
         else:
             self._log("warning", f"switch {event.dpid:#x} is not in the configuration and left alone")
 
@@ -504,7 +504,7 @@ class Reconciler:
             switch.plan, switch.told = None, ""
 
     def _tick(self, _: Tick) -> None:
-        if self._trial and self._trial.is_over(self._now):
+        if self._trial and self._trial.is_over(self._now, self._compiling is not None):
             waiting = [self._name(each.dpid) for each in self._lacking() if not self._trial.excuses(each.dpid)]
             if waiting:
                 self._withdraw(TimedOut(tuple(sorted(waiting)), self._trial.seconds))
@@ -518,9 +518,10 @@ class Reconciler:
 
     def _judge_links(self) -> None:
         """Find the links that are not to be used; if they are others than before, something else is wanted."""
-        known_at = self._now if self._links.all_heard(self._live.ends) else self._now + HEARING
-        self._links_known_at = min(self._links_known_at, known_at)
-        links, before = {**self._live.ends, **self._wanted.ends}, self._conditions.links_down
+        if self._now < self._links_known_at:
+            known_at = self._now if self._links.all_heard(self._live.ends) else self._now + HEARING
+            self._links_known_at = min(self._links_known_at, known_at)
+        links, before = self._ends(), self._conditions.links_down
         down = self._links.judge(links, self._now)
         for link in sorted(down - before):
             hold = self._links.hold(link, self._now)
@@ -532,6 +533,13 @@ class Reconciler:
         self._live = self._live.under(self._conditions)
         if self._trial and self._trial.configuration:
             self._trial.configuration = self._trial.configuration.under(self._conditions)
+
+    def _ends(self) -> Mapping[Link, tuple[End, End]]:
+        """Both ends of every link that is or shall be: the same object until the configurations are others."""
+        configs = self._live.config, self._wanted.config
+        if self._ends_of is None or any(one is not other for one, other in zip(configs, self._ends_of[0], strict=True)):
+            self._ends_of = configs, {**self._live.ends, **self._wanted.ends}
+        return self._ends_of[1]
 
     def _judge_ports(self) -> None:
         """Log what is wrong with the ports of the live configuration, once a change."""
@@ -677,11 +685,18 @@ class Reconciler:
             self._trial.configuration = Configuration(self._trial.text, event.loaded)
 
     def _begin_trial(self, plans: Mapping[int, Steps]) -> None:
-        """The proposal is the goal now: whoever is connected has a say in it, but for who is in error already."""
+        """The proposal is the goal now: whoever is connected has a say in it, but for who is in error already.
+
+        If it was the goal before, for other links, there is other work.
+        """
         trial = self._trial
-        if trial is None or trial.configuration is None or trial.has_begun or not self._goal.is_for(self._wanted):
+        if trial is None or trial.configuration is None or not self._goal.is_for(self._wanted):
             return
         members = self._members()
+        if trial.has_begun:
+            voters = [switch.dpid for switch in members if trial.counts(switch.dpid)]
+            trial.compiled_anew(self._now, *self._work(voters, plans))
+            return
         if not any(switch.dpid in self._goal.targets for switch in members) and not trial.unverified:
             self._withdraw(NoSwitch())
             return
@@ -689,12 +704,16 @@ class Reconciler:
         if len(excused) == len(members):
             excused = set()
         voters = [switch.dpid for switch in members if switch.dpid not in excused]
+        trial.begin(voters, excused, self._now, *self._work(voters, plans))
+
+    def _work(self, dpids: Iterable[int], plans: Mapping[int, Steps]) -> tuple[int, int]:
+        """How many messages these switches must be told, and how many entries read from them, to have the goal."""
         messages = entries = 0
-        for dpid in voters:
+        for dpid in dpids:
             target = self._goal.targets.get(dpid, NO_TARGET)
             messages += plans[dpid].count if dpid in plans else target.entries
             entries += target.entries
-        trial.begin(voters, excused, self._now, messages, entries)
+        return messages, entries
 
     def _is_needed(self, switch: _Switch, plans: Mapping[int, Steps]) -> bool:
         """Whether the proposal changes switches that links join to this one, which is in error."""

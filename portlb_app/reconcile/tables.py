@@ -148,14 +148,6 @@ class Parts:
     after: int
 
 
-@dataclass(frozen=True)
-class Blame:
-    """Steps that a switch refused, as text. `known`: what it holds is still known."""
-
-    steps: tuple[str, ...]
-    known: bool
-
-
 class Unreadable(Exception):
     """A switch tells what cannot be; str() says what."""
 
@@ -335,14 +327,16 @@ class Tables:
             return Told(Steps.of(switch.plan), self._goal)
         return Told(self._planned(dpid, switch, switch.held), self._goal)
 
-    def refused(self, dpid: int, numbers: Iterable[int]) -> Blame:
-        """A switch refused the steps of these numbers, so all of the bundle; meters are in none."""
+    def refused(self, dpid: int, numbers: Iterable[int]) -> tuple[str, ...]:
+        """A switch refused the steps of these numbers, so all of the bundle; the steps as text.
+
+        Meters are in no bundle: with some among the steps, what it holds is not known any more.
+        """
         switch = self._known(dpid)
         steps = switch.sent.steps
         if switch.sent.before or switch.sent.after:
             switch.held = None
-        texts = tuple(_text(steps[number]) for number in numbers if number < len(steps))
-        return Blame(texts, switch.held is not None)
+        return tuple(_text(steps[number]) for number in numbers if number < len(steps))
 
     def _known(self, dpid: int) -> _Switch:
         if dpid not in self._switches:

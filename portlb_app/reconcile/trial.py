@@ -3,8 +3,9 @@
 The deadline follows from the work: `patience` seconds, one more for every `MESSAGES_A_SECOND` changes that switches
 must be told, and for every `ENTRIES_A_SECOND` entries that are read back from them. Open vSwitch takes ten times as
 many on a machine of its own. On one that is busy all of it takes longer: so each switch that takes or tells something
-extends the deadline to `patience` seconds from then, up to `LONGEST`. A trial ends in bounded time, and one that goes
-on is not given up.
+extends the deadline to `patience` seconds from then, up to `LONGEST`. A switch that connects meanwhile has that long as
+well, and longer for its own work; so has each one for what remains when a link changes and the tables are compiled
+anew. Until they are, nothing can be done. A trial ends in bounded time, and one that goes on is not given up.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ class Trial:
         self.seconds = self._patience = proposed.patience
         self._began = 0.0
         self._deadline = math.inf
+        self._longest = LONGEST
         self._voters: set[int] = set()
         self._excused: Collection[int] = ()
 
@@ -42,19 +44,31 @@ class Trial:
     ) -> None:
         """From now on: who has a say, who has none, and how much there is to tell and to read."""
         self._voters, self._excused = set(voters), excused
-        self.seconds += messages / MESSAGES_A_SECOND + entries / ENTRIES_A_SECOND
+        self.seconds += _work(messages, entries)
         self._began, self._deadline = now, now + self.seconds
+        self._longest = max(self._longest, self.seconds)
 
     def progressed(self, dpid: int, now: float) -> None:
         """A switch has taken or told something. If it has a say, what is left has time again."""
-        if self.has_begun and self.counts(dpid) and now + self._patience > self._deadline:
-            self.seconds = max(self.seconds, min(now + self._patience - self._began, LONGEST))
-            self._deadline = self._began + self.seconds
+        if self.has_begun and self.counts(dpid):
+            self._extend(now + self._patience)
 
-    def joined(self, dpid: int) -> None:
-        """A switch connects: it has a say, too, from the trial's begin on."""
-        if self.has_begun and dpid not in self._excused:
+    def joined(self, dpid: int, now: float, entries: int) -> None:
+        """A switch connects: it has a say, too, from the trial's begin on, and time for all that it shall hold."""
+        if self.has_begun and dpid not in self._excused and dpid not in self._voters:
             self._voters.add(dpid)
+            work = _work(entries, entries)
+            self._longest += work
+            self._extend(now + self._patience + work)
+
+    def compiled_anew(self, now: float, messages: int, entries: int) -> None:
+        """There is so much to tell and to read from now on, because other links work than before."""
+        if self.has_begun:
+            self._extend(now + self._patience + _work(messages, entries))
+
+    def _extend(self, until: float) -> None:
+        self.seconds = max(self.seconds, min(until - self._began, self._longest))
+        self._deadline = self._began + self.seconds
 
     def counts(self, dpid: int) -> bool:
         """Whether what becomes of this switch decides."""
@@ -64,6 +78,11 @@ class Trial:
         """Whether nobody waits for it."""
         return dpid in self._excused
 
-    def is_over(self, now: float) -> bool:
-        """Whether its time is up. How long compiling may take is decided where it is done."""
-        return now >= self._deadline
+    def is_over(self, now: float, is_compiling: bool = False) -> bool:
+        """Whether its time is up. Where tables are compiled, no switch is waited for, but not for ever."""
+        return now >= (self._began + self._longest if is_compiling and self.has_begun else self._deadline)
+
+
+def _work(messages: int, entries: int) -> float:
+    """Seconds for so many messages to switches, and for so many entries that are read from them."""
+    return messages / MESSAGES_A_SECOND + entries / ENTRIES_A_SECOND

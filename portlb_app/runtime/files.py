@@ -7,6 +7,7 @@ it to the thread, which does one after the other, and others have their turn unt
 from __future__ import annotations
 
 import errno
+import logging
 import queue
 import threading
 import time
@@ -20,6 +21,7 @@ FILE_SECONDS = 10.0
 FIRST_LOOK, LAST_LOOK = 0.0005, 0.05
 """Seconds between two looks whether a call is done: a tenth of the time that it took so far, within these."""
 
+_LOG = logging.getLogger("portlb")
 Result = TypeVar("Result")
 
 
@@ -48,7 +50,10 @@ class Pending(Generic[Result]):
         with self._lock:
             self._is_done = True
         if self._is_given_up and self._error is None:
-            self._too_late(self._result)  # type: ignore[arg-type]
+            try:
+                self._too_late(self._result)  # type: ignore[arg-type]
+            except Exception:  # else no other call would ever be made
+                _LOG.exception("what came too late cannot be undone")
 
     def wait(self) -> Result:
         """What the call returns or raises; Slow if that takes too long."""

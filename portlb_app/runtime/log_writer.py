@@ -35,6 +35,14 @@ class LogWriter(logging.Handler):
         self._lost = 0
         threading.Thread(target=self._run, name="log", daemon=True).start()
 
+    @property
+    def is_journal(self) -> bool:
+        """Whether the records go to systemd's journal (JOURNAL_STREAM, systemd.exec(5)), which knows their time."""
+        if self._file or self._handle is None:
+            return False
+        stream = os.fstat(self._handle)
+        return os.environ.get("JOURNAL_STREAM") == f"{stream.st_dev}:{stream.st_ino}"
+
     def emit(self, record: logging.LogRecord) -> None:
         """Have a record written soon."""
         try:

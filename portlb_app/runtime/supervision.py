@@ -18,6 +18,7 @@ from ryu.lib import hub
 
 _LOG = logging.getLogger("portlb")
 _failures: list[str] = []
+_ending: list[bool] = []
 
 
 def failures() -> tuple[str, ...]:
@@ -28,6 +29,11 @@ def failures() -> tuple[str, ...]:
 def fail(name: str) -> None:
     """End the controller because of `name`, which the log has said more about."""
     _failures.append(name)
+
+
+def end() -> None:
+    """The controller ends, and its green threads with it: none is missed from now on."""
+    _ending.append(True)
 
 
 def spawn(name: str, function: Callable[..., object], *arguments: Any) -> Any:
@@ -41,7 +47,7 @@ def spawn_after(seconds: float, name: str, function: Callable[..., object], *arg
 
 
 def spawn_forever(name: str, function: Callable[..., object], *arguments: Any) -> Any:
-    """Start a green thread that never ends."""
+    """Start a green thread that never ends, and that nobody ends."""
     return hub.spawn(_run_forever, name, function, arguments)
 
 
@@ -50,7 +56,9 @@ def watched(name: str) -> Iterator[None]:
     """What runs inside is a part of the controller in somebody else's thread; an error in it is raised, too."""
     try:
         yield
-    except Exception:
+    except hub.TaskExit:  # somebody ends it, who knows why
+        raise
+    except BaseException:  # a time-out of eventlet's is no Exception
         _LOG.exception("%s failed", name)
         fail(name)
         raise
@@ -62,6 +70,11 @@ def _run(name: str, function: Callable[..., object], arguments: tuple[Any, ...])
 
 
 def _run_forever(name: str, function: Callable[..., object], arguments: tuple[Any, ...]) -> None:
-    _run(name, function, arguments)
-    _LOG.error("%s has ended", name)
-    fail(name)
+    how = "has been ended"
+    try:
+        _run(name, function, arguments)
+        how = "has ended"
+    finally:
+        if not _ending and name not in _failures:  # else the log has said more
+            _LOG.error("%s %s", name, how)
+            fail(name)

@@ -1,13 +1,14 @@
-"""Who gets a new connection: a pool becomes a table of `pipeline.SLOTS` slots, each naming a server.
+"""Which server a new connection gets: a pool has `pipeline.SLOTS` slots, and each slot names a server.
 
-The slots are a pure function of the pool's names and weights, so every restart and every switch computes the same ones.
-Shares are exact to one slot, and a changed pool moves little more than the slots it must: greedy rendezvous hashing
-(Thaler and Ravishankar, "Using name-based mappings to increase hit rates", 1998) with a quota per server by its weight.
-Every (slot, server) pair has a score; pairs are taken from the lowest on, as long as the slot is free and the server's
-quota is not used up.
+The slots depend only on the names and weights in the pool, so every restart and every switch computes the same ones.
+Shares are exact to one slot, and a change of the pool moves few slots more than it must. The method is greedy
+rendezvous hashing (Thaler and Ravishankar, "Using name-based mappings to increase hit rates", 1998) with a quota for
+each server by its weight: every pair of slot and server has a score, and the pairs are taken in the order of their
+scores, as long as the slot is free and the server's quota is not used up.
 
-Moved slots when one of n servers leaves, against the least possible (256/n), in one simulation (a few more or less with
-other names): n=4 68 against 64, n=12 31 against 21, n=50 17 against 5. Maglev's filling moved more at each of these.
+Slots that move when one of n servers leaves, against the least possible (256/n), in one simulation (other names give
+slightly different figures): n=4 68 against 64, n=12 31 against 21, n=50 17 against 5. Maglev's filling moved more at
+each of these.
 """
 
 from __future__ import annotations
@@ -33,18 +34,18 @@ def _scores(server: str) -> array[int]:
 
 
 def _quotas(weights: Mapping[str, int]) -> dict[str, int]:
-    """Slots for each server, in proportion to the weights by Webster's method, but one at least.
+    """The number of slots of each server: at least one, else in proportion to the weights by Webster's method.
 
-    A divisor method: what a server gets among some of the others is never less than what it gets among all.
+    As with every divisor method, a server that competes with fewer others never gets fewer slots.
     """
     quotas = dict.fromkeys(weights, 1)
     ranked = sorted(weights, key=lambda server: _score("quota", server))
-    turns = [(3 / weights[server], rank, server) for rank, server in enumerate(ranked)]
-    heapq.heapify(turns)
+    next_shares = [(3 / weights[server], rank, server) for rank, server in enumerate(ranked)]
+    heapq.heapify(next_shares)
     for _ in range(SLOTS - len(weights)):
-        _, rank, server = turns[0]
+        _, rank, server = next_shares[0]
         quotas[server] += 1
-        heapq.heapreplace(turns, ((2 * quotas[server] + 1) / weights[server], rank, server))
+        heapq.heapreplace(next_shares, ((2 * quotas[server] + 1) / weights[server], rank, server))
     return quotas
 
 
@@ -52,8 +53,8 @@ def _quotas(weights: Mapping[str, int]) -> dict[str, int]:
 def slots(servers: tuple[str, ...], weights: tuple[int, ...] = ()) -> tuple[str, ...]:
     """The slots of a pool: `SLOTS` names, each server's share exact to one slot; empty for an empty pool.
 
-    No weights: all the same. The order of the servers does not matter. ValueError for more servers than slots, a name
-    given twice, or weights that are not one for each and positive.
+    Without weights all are equal. The order of the servers does not matter. ValueError for more servers than slots, a
+    name that occurs twice, or weights that are not one per server and positive.
     """
     if not servers:
         return ()
@@ -62,44 +63,44 @@ def slots(servers: tuple[str, ...], weights: tuple[int, ...] = ()) -> tuple[str,
         raise ValueError(f"a pool has at most {SLOTS} servers, each once")
     if len(weights) != len(servers) or min(weights) < 1:
         raise ValueError("every server has a weight of 1 at least")
-    left = _quotas(dict(zip(servers, weights, strict=True)))
+    free = _quotas(dict(zip(servers, weights, strict=True)))
     pairs = ((_scores(server)[slot], slot, server) for server in servers for slot in range(SLOTS))
     result: dict[int, str] = {}
     for _, slot, server in sorted(pairs):
-        if left[server] and slot not in result:
+        if free[server] and slot not in result:
             result[slot] = server
-            left[server] -= 1
+            free[server] -= 1
     return tuple(result[slot] for slot in range(SLOTS))
 
 
 @lru_cache(maxsize=8192)
 def slots_among(servers: tuple[str, ...], weights: tuple[int, ...], some: frozenset[str]) -> tuple[str, ...]:
-    """The slots of a pool where only some of its servers can be reached: their own ones stay theirs.
+    """The slots of a pool of which only `some` servers can be reached: these keep their own slots.
 
-    The slots of the others are shared out, so that each has its share by its weight. Switches that see a packet one
-    after the other, and hash alike, so agree on its server; those that do not hash alike share fairly all the same.
+    They share the slots of the others by weight. So switches on one path that hash alike agree on a packet's server;
+    switches that hash in different ways still share fairly.
     """
     here = {server: weight for server, weight in zip(servers, weights, strict=True) if server in some}
     if not here:
         return ()
     result = [server if server in here else None for server in slots(servers, weights)]
-    left = _quotas(here)
+    free = _quotas(here)
     for kept in result:
         if kept is not None:
-            left[kept] -= 1
-    wanting = {server: _scores(server) for server, more in left.items() if more}
+            free[kept] -= 1
+    candidates = {server: _scores(server) for server, more in free.items() if more}
     for slot in (slot for slot, kept in enumerate(result) if kept is None):
-        server = min(wanting, key=lambda each: (wanting[each][slot], each))
+        server = min(candidates, key=lambda each: (candidates[each][slot], each))
         result[slot] = server
-        left[server] -= 1
-        if not left[server]:
-            del wanting[server]
+        free[server] -= 1
+        if not free[server]:
+            del candidates[server]
     return tuple(server for server in result if server is not None)
 
 
 def choose(slots: tuple[str, ...], *words: object) -> str:
-    """The server of the slot that a hash of `words` names; there must be slots.
+    """The server of the slot that a hash of `words` chooses; there must be slots.
 
-    For packets the switch cannot hash by their ports; not the slot it would choose by its own hash.
+    For packets that the switch cannot hash by their ports. The switch's own hash would choose another slot.
     """
     return slots[_score("choose", *words) % len(slots)]

@@ -33,7 +33,8 @@ from ryu.ofproto import ofproto_v1_5_parser as parser
 
 from portlb_app.openflow import messages
 from portlb_app.openflow.messages import Malformed, Port
-from portlb_app.punt.backlog import READ_SECONDS, Gathering, Turn
+from portlb_app.punt.read_batcher import ReadBatcher
+from portlb_app.runtime.turn import READ_SECONDS, REST_OF_UNKNOWN, Turn
 from portlb_app.southbound import tls
 from portlb_app.southbound.refusals import address_text
 
@@ -45,6 +46,10 @@ HANDSHAKE_MESSAGES = 256
 PORTS, PORTS_UNKNOWN = 1 << 16, 1 << 10
 """Ports of a configured switch (Open vSwitch numbers at most 65,280), and of another one."""
 READ_BYTES = 1 << 16
+HELD_SECONDS = 0.01
+"""How often it is looked whether a switch that is held back may go on."""
+ALIVE_SECONDS = 2.0
+"""How often a switch that is held back is told that the controller is there: its own questions are not read."""
 
 _LOG = logging.getLogger("portlb.guard")
 
@@ -74,10 +79,12 @@ class SwitchChannel(Datapath):  # type: ignore[misc]
         self._listener = listener
         self._is_ready = is_ready
         self.awaited: Collection[int] = ()
-        """The xids of requests for whose answers somebody waits: meanwhile nothing is gathered."""
+        """The xids of requests for whose answers somebody waits: meanwhile no read waits for more packets."""
+        self.is_held_back: Callable[[], bool] = lambda: False
+        """Whether so much waits of what the switch has told that nothing more is to be read from it."""
         self._early = HANDSHAKE_MESSAGES
         self._asked = 0
-        self._gathering = Gathering()
+        self._batcher = ReadBatcher()
         self._turn = Turn()
         self._dropped = self._is_admitted = False
         self._unanswered = 0
@@ -120,8 +127,9 @@ class SwitchChannel(Datapath):  # type: ignore[misc]
         data = b""
         while not self.is_over():
             data = self._take_messages(data)
-            if pause := self._gathering.pause(more=len(data) >= READ_BYTES, awaited=bool(self.awaited)):
+            if pause := self._batcher.pause(more=len(data) >= READ_BYTES, awaited=bool(self.awaited)):
                 hub.sleep(pause)
+            self._hold_back()
             try:
                 more = tls.receive(self.socket, READ_BYTES)
             except TimeoutError:
@@ -131,6 +139,19 @@ class SwitchChannel(Datapath):  # type: ignore[misc]
             self._unanswered = 0
             self._worked(READ_SECONDS)
             data += more
+
+    def _hold_back(self) -> None:
+        """Wait while what the switch has told waits.
+
+        Its echo requests are behind that. Open vSwitch takes any message for a sign of life, so it gets answers that it
+        has not asked for (7.5.3), which lead to nothing.
+        """
+        said = time.monotonic()
+        while self.is_held_back() and not self.is_over():
+            hub.sleep(HELD_SECONDS)
+            if time.monotonic() - said > ALIVE_SECONDS:
+                said = time.monotonic()
+                self.send(messages.HEADER.pack(messages.VERSION, messages.ECHO_REPLY, messages.HEADER.size, 0))
 
     def _take_messages(self, data: bytes) -> bytes:
         """Take the whole messages that `data` begins with; what is left of it."""
@@ -156,7 +177,7 @@ class SwitchChannel(Datapath):  # type: ignore[misc]
         """So much time went into this connection. Whether that was its turn, and others have had theirs since."""
         is_over = self._turn.worked(seconds)
         if is_over:
-            hub.sleep(self._turn.pause(self._is_configured))
+            hub.sleep(self._turn.pause(0 if self._is_configured else REST_OF_UNKNOWN))
         return is_over
 
     @property
@@ -187,7 +208,7 @@ class SwitchChannel(Datapath):  # type: ignore[misc]
     def _packet_in(self, message: bytes) -> None:
         if self._is_configured:
             messages.check_packet_in(message)
-            self._gathering.came()
+            self._batcher.add()
             self._listener.on_packet(self, message)
 
     def _port_status(self, message: bytes) -> None:

@@ -22,7 +22,7 @@ import eventlet
 from eventlet.greenio import GreenSocket
 from ryu.lib import hub
 
-from portlb_app.api.resources import RefusedConnections
+from portlb_app.api.snapshot import RefusedConnections
 from portlb_app.openflow.messages import ErrorMessage, Reply
 from portlb_app.runtime import accept
 from portlb_app.southbound import tls

@@ -19,7 +19,7 @@ from collections import OrderedDict, deque
 from dataclasses import dataclass
 from typing import Any
 
-from portlb_app.api.resources import RefusedConnections
+from portlb_app.api.snapshot import RefusedConnections
 
 GRACE = 8
 FORGIVE_SECONDS = 4.0

@@ -5,7 +5,7 @@ unread. A session runs in a green thread of its own. Everything else happens bet
 switches, so nothing here needs a lock.
 
 Time-outs follow from what was asked: a switch has `ANSWER_SECONDS` to answer, and longer for more messages. All that it
-holds must come at `READ_RATE` bytes a second at least.
+holds must come at `READ_RATE` bytes a second at least, and within `READ_SECONDS`.
 """
 
 from __future__ import annotations
@@ -25,10 +25,12 @@ from portlb_app.openflow import messages
 from portlb_app.openflow.limits import READ_BYTES, READ_MESSAGES
 from portlb_app.openflow.messages import ErrorMessage, Malformed, Reply
 from portlb_app.reconcile.events import Applied, Apply, Event, Interrupted, ReadState, Refused, StateRead
-from portlb_app.reconcile.tables import Blame, Kind, Parts, Unknown, Unreadable
+from portlb_app.reconcile.tables import Kind, Parts, Unknown, Unreadable
 from portlb_app.runtime import supervision
 from portlb_app.southbound import codec
 from portlb_app.southbound.channel import SwitchChannel
+from portlb_app.southbound.inbox import Inbox
+from portlb_app.southbound.places import Places
 from portlb_app.southbound.tables_process import Lost, TablesProcess
 
 ANSWER_SECONDS = 10.0
@@ -40,10 +42,12 @@ MESSAGES_A_SECOND = 100
 AT_A_TIME = 16
 """Switches that are read, and switches that are told something, at a time. Many may be bridges of one Open vSwitch,
 which deals with them one after the other: each would wait for all, and be taken for silent."""
+PLACE_SECONDS = 10.0
+"""A switch that takes longer gives its place to another one: it may say little for as long as it likes."""
 READ_RATE = 100_000
 """Bytes a second; see above."""
-INBOX = 2048
-"""Answers that wait to be read; each has at most 64 kB."""
+READ_SECONDS = 120.0
+"""How long a switch has to tell all that it holds; what the process with the tables needs for it does not count."""
 FORWARDED = 4
 """Answers that are handed on at a time: 256 kB, a few milliseconds' work."""
 STEPS = 1000
@@ -57,7 +61,7 @@ _KINDS: tuple[tuple[Kind, Callable[[Any], Any], str], ...] = (
     ("meters", codec.meters_request, "its meters"),
     ("metered", codec.meter_stats_request, "what its meters dropped"),
 )
-_READING, _TELLING = hub.Semaphore(AT_A_TIME), hub.Semaphore(AT_A_TIME)
+_READING, _TELLING = Places(AT_A_TIME, PLACE_SECONDS), Places(AT_A_TIME, PLACE_SECONDS)
 _LOG = logging.getLogger("portlb")
 
 
@@ -77,7 +81,9 @@ class SwitchSession:
         self._tables = tables
         self._report = report
         self._commands = hub.Queue()
-        self._inbox = hub.Queue(INBOX)
+        self._inbox = Inbox()
+        datapath.is_held_back = lambda: self._inbox.is_full
+        self._read_began = 0.0
         datapath.awaited = self._awaited = set[int]()
         self._bundles = itertools.count(1)
         self._sent: list[tuple[int, int, int]] = []
@@ -96,8 +102,6 @@ class SwitchSession:
         if number is not None:  # nobody waits for anything else that is said about a step
             if isinstance(message, ErrorMessage) and len(self._errors) < ERRORS:
                 self._errors.append((number, codec.error_name(message)))
-        elif self._inbox.full():
-            self.datapath.drop("it answers faster than anybody can read")
         else:
             self._inbox.put(message)
 
@@ -111,7 +115,7 @@ class SwitchSession:
             command = self._commands.get()
             event: Event
             try:
-                with _READING if isinstance(command, ReadState) else _TELLING:
+                with (_READING if isinstance(command, ReadState) else _TELLING).taken():
                     event = self._read() if isinstance(command, ReadState) else self._apply(command)
             except _Refused as refused:
                 event = Refused(dpid, (str(refused),))
@@ -123,6 +127,7 @@ class SwitchSession:
             finally:
                 self._awaited.clear()
                 self._sent.clear()
+                self._inbox.clear()
             self._report(event)
 
     # ---- questions and answers ----
@@ -144,7 +149,7 @@ class SwitchSession:
         seconds = ANSWER_SECONDS + extra
         for _ in range(LOOKS):
             try:
-                return self._inbox.get(timeout=seconds / LOOKS)
+                return self._inbox.get(seconds / LOOKS)
             except hub.QueueEmpty:
                 pass
         raise _Silent(f"no answer within {seconds:.0f} s")
@@ -154,6 +159,7 @@ class SwitchSession:
     def _read(self) -> StateRead:
         dpid = self.datapath.id
         self._tables.call("begin", dpid)
+        self._read_began = time.monotonic()
         number = 0
         for kind, request, what in _KINDS:
             if kind == "metered" and not number:  # it has no meters
@@ -180,12 +186,15 @@ class SwitchSession:
                 raise Malformed(f"{what} take more than {READ_MESSAGES} messages or {READ_BYTES >> 20} MiB")
             if time.monotonic() - began > ANSWER_SECONDS + length / READ_RATE and self._inbox.empty():
                 raise _Silent(f"{what} come too slowly: {length} bytes in {time.monotonic() - began:.0f} s")
+            if time.monotonic() - self._read_began > READ_SECONDS:
+                raise _Silent(f"it takes more than {READ_SECONDS:g} s to tell what it holds")
             waiting.append(reply.data)
             more = bool(reply.flags & messages.MORE)
             if len(waiting) >= FORWARDED or not more:
                 before = time.monotonic()
                 yield waiting
-                began += time.monotonic() - before  # that was not the switch's time
+                not_its = time.monotonic() - before
+                began, self._read_began = began + not_its, self._read_began + not_its
                 waiting = []
                 hub.sleep(0)
         self._awaited.discard(xid)
@@ -211,14 +220,13 @@ class SwitchSession:
             if not self._errors:
                 self._outside(after, parts.after)
         except _Refused as refused:
-            whole: Blame = self._tables.call("refused", dpid, [])
-            return Refused(dpid, (str(refused),), whole.known)
+            self._tables.call("refused", dpid, [])
+            return Refused(dpid, (str(refused),))
         if not self._errors:
             return Applied(dpid, self._tables.call("told", dpid))
         found = tuple(self._errors)  # a switch may go on to refuse while it is asked what that was about
-        blame: Blame = self._tables.call("refused", dpid, [number for number, _ in found])
-        errors = (f"{step}: {error}" for step, (_, error) in zip(blame.steps, found, strict=True))
-        return Refused(dpid, tuple(errors), blame.known)
+        steps: tuple[str, ...] = self._tables.call("refused", dpid, [number for number, _ in found])
+        return Refused(dpid, tuple(f"{step}: {error}" for step, (_, error) in zip(steps, found, strict=True)))
 
     def _messages(self, first: int, number: int, bundle: int | None = None) -> list[bytes]:
         """So many messages from the first on, in chunks. What is refused of them is known from now on."""
@@ -254,7 +262,7 @@ class SwitchSession:
         if chunks:
             for chunk in chunks:
                 self._send(chunk)
-            self._done(self._ask(parser.OFPBarrierRequest(self.datapath)), number, "wait for")
+            self._done(self._ask(parser.OFPBarrierRequest(self.datapath)), number, "wait for a barrier")
 
     def _bundle(self, chunks: list[bytes], bundle: int, number: int) -> None:
         """One atomic, ordered bundle. It is closed before it is committed, so that every step is known to be in it."""
@@ -276,14 +284,17 @@ class SwitchSession:
             _LOG.debug("%s", refused)
 
     def _control(self, bundle: int, request: int, number: int, what: str) -> None:
-        self._done(self._ask(codec.bundle_control(self.datapath, bundle, request)), number, what)
+        self._done(self._ask(codec.bundle_control(self.datapath, bundle, request)), number, f"{what} a bundle")
 
     def _done(self, xid: int, number: int, what: str) -> None:
-        """Wait for the answer with this xid, which comes after so many messages were dealt with."""
+        """Wait for the answer with this xid, which comes after so many messages were dealt with.
+
+        `what` that answer says the switch has done, or _Refused.
+        """
         while True:
             answer = self._next(number / MESSAGES_A_SECOND)
             if answer.xid == xid:
                 self._awaited.discard(xid)
                 if isinstance(answer, ErrorMessage):
-                    raise _Refused(f"cannot {what} a bundle: {codec.error_name(answer)}")
+                    raise _Refused(f"cannot {what}: {codec.error_name(answer)}")
                 return

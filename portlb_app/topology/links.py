@@ -1,13 +1,13 @@
-"""Which links between switches work, from what switches say about their ports.
+"""Which links between switches work, as the switches report it about their ports.
 
-A link is down as soon as a switch says that its end is down or not there. A switch that is not connected says nothing:
-its packets may well go on, so the other end decides, and a link nobody speaks of works. Only at the start, before both
-ends had the time to speak (`HEARING`), should nobody act on that.
+A link is down as soon as a switch reports that its end is down or missing. A switch that is not connected reports
+nothing: its packets may well go on, so the other end decides, and a link without any report works. Only just after the
+start, before both ends have had time to report (`HEARING`), must nothing follow from that.
 
-A link that comes back must stay up for a while before it is used again: one that flaps then costs one change for a
-spell, not two for every flap. The more often it went down lately, the longer: each time counts one, and what is counted
-is halved with every `HALF_LIFE`; the hold doubles with each, up to `MAX_HOLD`. So a link that goes down every few
-seconds is left alone until it has found its peace, and one that was cut once in a day comes back at once.
+A link that comes back must stay up for a while (the hold) before it is used again, so that a flapping link costs one
+change for a while, not two for every flap. The hold grows with the number of times the link went down, which is halved
+with every `HALF_LIFE`: it doubles with each, up to `MAX_HOLD`. So a link that goes down every few seconds stays unused
+until it is stable, and a link that was cut once in a day comes back at once.
 
 Time is an argument: seconds of any monotonic clock.
 """
@@ -20,17 +20,18 @@ from dataclasses import dataclass
 from portlb_app.config import Link
 
 HOLD = 1.0
-"""Seconds a link is up before it is used again: longer than a carrier bounces while both ends agree on a speed."""
+"""The shortest hold, in seconds: longer than a carrier bounces while both ends negotiate a speed."""
 HOLD_UNHEARD = 15.0
-"""The same where only one end says so. The other switch may have just started, and have no tables until it reaches the
-controller: Open vSwitch tries every 8 s at the longest, unless it is told otherwise (``max_backoff``)."""
+"""The shortest hold where only one end reports. The other switch may have just started, and has no tables until it
+reaches the controller; Open vSwitch tries at least every 8 s, unless ``max_backoff`` says otherwise."""
 
 MAX_HOLD = 60.0
+"""The longest hold, in seconds."""
 HALF_LIFE = 60.0
-"""Seconds: the longest hold, and how fast it is forgotten that a link went down."""
+"""The seconds in which the number of downs is halved."""
 
 HEARING = 10.0
-"""Seconds after the start in which switches that can reach the controller have done so (see `HOLD_UNHEARD`)."""
+"""Seconds after the start within which switches that can reach the controller have connected (see `HOLD_UNHEARD`)."""
 
 End = tuple[int, int]
 """A datapath id and an OpenFlow port."""
@@ -38,62 +39,89 @@ End = tuple[int, int]
 
 @dataclass
 class _Downs:
-    """How often a link went down lately: `count` at the time `at`. `is_down`: it is, as its ends say."""
+    """The decaying number of downs of a link: `count` at the time `at`. `is_down` is what the ends report now."""
 
     count: float = 0.0
     at: float = 0.0
     is_down: bool = False
 
-    def now(self, now: float) -> float:
-        """What is left of the count."""
+    def decayed(self, now: float) -> float:
+        """The count, decayed to the time `now`."""
         return float(self.count * 0.5 ** ((now - self.at) / HALF_LIFE))
 
-    def say(self, is_down: bool, now: float) -> None:
-        """Its ends say whether it is down."""
+    def report(self, is_down: bool, now: float) -> None:
+        """The ends report whether the link is down."""
         if is_down and not self.is_down:
-            self.count, self.at = self.now(now) + 1, now
+            self.count, self.at = self.decayed(now) + 1, now
         self.is_down = is_down
 
 
 class Links:
-    """What was said last about every port, and since when links are up again."""
+    """The last report about every port, and since when links are up again."""
 
     def __init__(self) -> None:
         self.down: frozenset[Link] = frozenset()
-        """The links that are not to be used, as last judged."""
+        """The links that must not be used, as of the last `judge`."""
         self._up: dict[int, frozenset[int]] = {}
+        self._links: Mapping[Link, tuple[End, End]] = {}
+        self._by_switch: dict[int, set[Link]] = {}
+        self._changed: set[int] = set()
+        """The switches that have reported since the last `judge`."""
         self._since: dict[Link, float] = {}
         self._downs: dict[Link, _Downs] = {}
 
     def see(self, dpid: int, up: frozenset[int]) -> None:
-        """A switch says that of its OpenFlow ports these are there, and up."""
+        """A switch reports that these of its OpenFlow ports exist and are up."""
         self._up[dpid] = up
+        self._changed.add(dpid)
 
     def forget(self, dpid: int) -> None:
-        """A switch does not say anything any more."""
+        """Forget the report of a switch that is disconnected."""
         self._up.pop(dpid, None)
+        self._changed.add(dpid)
 
     def all_heard(self, links: Mapping[Link, tuple[End, End]]) -> bool:
-        """Whether the switches at both ends of each of these links say something."""
+        """Whether the switches at both ends of all these links have reported."""
         return all(dpid in self._up for ends in links.values() for dpid, _ in ends)
 
     def judge(self, links: Mapping[Link, tuple[End, End]], now: float) -> frozenset[Link]:
-        """Which of these links are not to be used at time `now`; all others are forgotten."""
-        self._since = {link: since for link, since in self._since.items() if link in links}
-        self._downs = {link: downs for link, downs in self._downs.items() if link in links}
-        self.down = frozenset(link for link, ends in links.items() if not self._usable(link, ends, now))
+        """The links, of these, that must not be used at time `now`. All other links are forgotten.
+
+        For the same object as in the last call, only some links are checked: those about which a switch has reported
+        since, and those that are down or were lately. A large network has thousands of links, and every event asks.
+        """
+        if links is not self._links:
+            self._adopt(links)
+            checked = set(links)
+        else:
+            checked = {link for dpid in self._changed for link in self._by_switch.get(dpid, ())}
+            checked |= self.down | self._downs.keys()
+        self._changed.clear()
+        if checked:
+            down = (self.down - checked) | {link for link in checked if not self._usable(link, links[link], now)}
+            if down != self.down:
+                self.down = frozenset(down)
         return self.down
 
+    def _adopt(self, links: Mapping[Link, tuple[End, End]]) -> None:
+        self._since = {link: since for link, since in self._since.items() if link in links}
+        self._downs = {link: downs for link, downs in self._downs.items() if link in links}
+        self.down = self.down.intersection(links)
+        self._links, self._by_switch = links, {}
+        for link, ends in links.items():
+            for dpid, _ in ends:
+                self._by_switch.setdefault(dpid, set()).add(link)
+
     def hold(self, link: Link, now: float) -> float:
-        """Seconds for which a link that is up must stay so before it is used again; twice as long with each time."""
+        """The hold of a link, in seconds: how long it must stay up before it is used again."""
         downs = self._downs.get(link)
-        return min(MAX_HOLD, HOLD * 2.0 ** max(0.0, downs.now(now) - 1)) if downs else HOLD
+        return min(MAX_HOLD, HOLD * 2.0 ** max(0.0, downs.decayed(now) - 1)) if downs else HOLD
 
     def _usable(self, link: Link, ends: tuple[End, End], now: float) -> bool:
         heard = [port in self._up[dpid] for dpid, port in ends if dpid in self._up]
         is_down = not all(heard)
         if is_down or link in self._downs:
-            self._downs.setdefault(link, _Downs()).say(is_down, now)
+            self._downs.setdefault(link, _Downs()).report(is_down, now)
         if is_down:
             self._since.pop(link, None)
             return False

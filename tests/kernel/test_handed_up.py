@@ -19,8 +19,7 @@ from portlb_app.compiler import compile as compile_config
 from portlb_app.compiler.tables.qos import punt_meters
 from portlb_app.config import load
 from portlb_app.pipeline import Reason
-from tests.kernel.machine import boot
-from tests.kernel.test_kernel import (
+from tests.kernel.frames import (
     ACK,
     CLIENT_MAC,
     FAR,
@@ -35,6 +34,7 @@ from tests.kernel.test_kernel import (
     hexed,
     segment,
 )
+from tests.kernel.machine import boot
 from tests.ovs.controller import ControllerProcess
 from tests.support import wire
 from tests.support.generate import ASKS

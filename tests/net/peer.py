@@ -12,9 +12,9 @@ from ipaddress import ip_address
 
 from portlb_app.net import packets
 from portlb_app.net.packets import Segment
+from tests.net.frames import ethernet, ip, tcp_segment
+from tests.net.inside import on
 from tests.net.network import ACK, PATIENCE, Namespace
-from tests.net.test_agent_packets import ethernet, ip, tcp_segment
-from tests.net.test_agent_sockets import on
 
 MASK = 0xFFFFFFFF
 """Of a sequence number."""
@@ -77,7 +77,7 @@ class Peer:
                 frame, (_, _, kind, *_) = self._socket.recvfrom(65536)
             except TimeoutError:
                 return None
-            segment = packets.tcp(frame)
+            segment = packets.parse_tcp(frame)
             if kind == socket.PACKET_OUTGOING or segment is None:
                 continue
             if (segment.source, segment.destination) == (self.its_address, self.address) and which(segment):

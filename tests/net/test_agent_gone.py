@@ -15,10 +15,10 @@ import pytest
 
 from portlb_app.agent import loader
 from portlb_app.agent.loader import Agent
+from tests.net.inside import on
 from tests.net.network import ACK, RST, Namespace, agent_stats, until
+from tests.net.one_sided import opened, served
 from tests.net.peer import Peer
-from tests.net.test_agent_peer import opened, served
-from tests.net.test_agent_sockets import on
 from tests.net.world import World, Y
 from tests.net.world import world as make_world
 

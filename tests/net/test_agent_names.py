@@ -6,7 +6,6 @@ As `test_agent_packets`, whose hosts, ports and packets these are: every frame i
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
 from dataclasses import dataclass
 from ipaddress import ip_address, ip_network
 
@@ -16,8 +15,8 @@ from portlb_app.agent import client, server
 from portlb_app.agent.loader import Programs
 from portlb_app.agent.locator import mac_prefix
 from portlb_app.agent.mapping import ServerMapping
-from tests.net.network import ACK, CONFIRM, REDIRECT, RST
-from tests.net.test_agent_packets import (
+from tests.net.cases import Case, check
+from tests.net.frames import (
     CONFIRM_FLAG,
     DROP,
     FAMILIES,
@@ -29,16 +28,16 @@ from tests.net.test_agent_packets import (
     TIMESTAMPS,
     VIPS,
     Address,
-    Case,
     Family,
     Packet,
     Side,
     bare_option,
-    check,
     icmp_error,
     option,
     quote,
 )
+from tests.net.network import ACK, CONFIRM, REDIRECT, RST
+from tests.net.programs import Loaded
 
 X = 22  # the redirect port; its application listens there
 MAC, LABEL = bytes.fromhex("02000000010b"), 0x12345
@@ -108,18 +107,16 @@ def named(request: pytest.FixtureRequest) -> Named:
 
 
 @pytest.fixture
-def client_programs() -> Iterator[Programs]:
+def client_programs(loaded: Loaded) -> Programs:
     """A client that may follow to all of them."""
-    programs = Programs("client", client.settings(VIPS, services=SERVICES, macs=MACS))
-    yield programs
-    programs.close()
+    return loaded("client", client.settings(VIPS, services=SERVICES, macs=MACS))
 
 
 BY_ADDRESS, (BY_LABEL,) = KINDS[::2][:2], KINDS[-1:]
 
 
 @pytest.fixture
-def server_programs(named: Named) -> Iterator[Programs]:
+def server_programs(loaded: Loaded, named: Named) -> Programs:
     """A server that has a name of one kind."""
     family = named.family
     addresses = {SERVICE[family.version]: family.vip} if named.kind == "address" else {}
@@ -130,9 +127,7 @@ def server_programs(named: Named) -> Iterator[Programs]:
         service_mac=int.from_bytes(MAC, "big") if named.kind == "mac" else None,
         service_label=LABEL if named.kind == "label" else None,
     )
-    programs = Programs("server", server.settings(mapping))
-    yield programs
-    programs.close()
+    return loaded("server", server.settings(mapping))
 
 
 # --- the client -------------------------------------------------------------------------------------------------------
@@ -197,9 +192,9 @@ def test_x3_a_label_has_twenty_bits_and_is_not_zero(client_programs: Programs) -
     check(client_programs, Case("over IPv4", synack, counters=counters, before=(c.syn(X),)))
 
 
-def test_x1_x2_without_permission_nothing_is_followed(named: Named) -> None:
+def test_x1_x2_without_permission_nothing_is_followed(loaded: Loaded, named: Named) -> None:
     """X1 X2: a client that was not told which addresses are services' stays at the VIP; a label needs no permission."""
-    programs = Programs("client", client.settings(VIPS))
+    programs = loaded("client", client.settings(VIPS))
     c = Side(named.family, OUT, IN)
     synack = c.synack(X, CONFIRM, options=named.option())
     is_label = named.kind == "label"
@@ -207,7 +202,6 @@ def test_x1_x2_without_permission_nothing_is_followed(named: Named) -> None:
     check(programs, Case("SYN/ACK", synack, counters=counters, before=(c.syn(X),)))
     if not is_label:
         check(programs, Case("stays", c.from_client(X, ACK), c.from_client(X, ACK | REDIRECT)))
-    programs.close()
 
 
 def test_x1_errors_quote_the_service_address(client_programs: Programs) -> None:

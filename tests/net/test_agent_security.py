@@ -11,8 +11,8 @@ from ipaddress import ip_address
 import pytest
 
 from portlb_app.agent import versions
+from tests.net.frames import ethernet, ip, option, tcp_segment
 from tests.net.network import ACK, CONFIRM, REDIRECT, ROOT, SYN, Namespace, agent_stats, until
-from tests.net.test_agent_packets import ethernet, ip, option, tcp_segment
 from tests.net.world import World, X, Y, Z
 from tests.net.world import world as make_world
 from tests.support.helper import Helper

@@ -12,7 +12,7 @@ import pytest
 from portlb_app.agent import server
 from portlb_app.agent.mapping import ServerMapping, unpacked_vips
 from tests.net.network import Namespace, agent_command, agent_stats, end, until
-from tests.net.test_agent_service import CLIENT, WAYS, Idle, Service, fast, programs
+from tests.net.service import CLIENT, WAYS, Idle, Service, fast, programs
 from tests.net.world import VIP, World, X, Y, Z
 from tests.net.world import world as made_world
 

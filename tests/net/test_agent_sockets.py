@@ -7,7 +7,6 @@ says: its end is a FIN, ConnectionResetError is an RST.
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import errno
 import os
 import random
@@ -26,13 +25,13 @@ from portlb_app.agent.errors import AgentError
 from portlb_app.agent.kernel import sock_diag
 from portlb_app.agent.kernel.sock_diag import Tcp
 from portlb_app.agent.sockets import is_quiet
+from tests.net.inside import on
 from tests.net.network import ROOT, Namespace, Network, until
 
 ABORTED, RESET = "ConnectionAbortedError", "ConnectionResetError"
 ONE = Tcp(IPv4Address("10.0.0.1"), 1, IPv4Address("10.0.0.2"), 2)
 QUIET = 0.05  # seconds without data after which an answer counts as over
 SETTLED = 0.15  # seconds in which delayed ACKs are sent, and the last data becomes old enough
-_LIBC = ctypes.CDLL(None)
 
 
 def quiet(connections: Iterable[Tcp]) -> set[Tcp]:
@@ -47,17 +46,6 @@ def destroy(connections: Iterable[Tcp]) -> set[Tcp]:
     look = sockets.destroy(connections)
     assert not look.failures
     return look.chosen
-
-
-@contextlib.contextmanager
-def on(host: Namespace) -> Iterator[None]:
-    """Have this thread in the network namespace of a host."""
-    with open("/proc/thread-self/ns/net") as home, open(f"/run/netns/{host.name}") as there:
-        assert _LIBC.setns(there.fileno(), 0) == 0
-        try:
-            yield
-        finally:
-            assert _LIBC.setns(home.fileno(), 0) == 0
 
 
 CASES = {  # where the server listens, where the client connects to and what it is bound to

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 
 import pytest
 
@@ -11,41 +10,23 @@ from portlb_app.agent import client, server
 from portlb_app.agent.kernel.maps import Map
 from portlb_app.agent.loader import Programs
 from portlb_app.agent.paths import silent
+from tests.net.frames import IN, ISN, MAPPING, OUT, PASS, SERVER_ISN, V4, VIPS, Packet, Side, X, Y, option
 from tests.net.network import ACK, CONFIRM, FIN, REDIRECT, RST
-from tests.net.test_agent_packets import (
-    IN,
-    ISN,
-    MAPPING,
-    OUT,
-    PASS,
-    SERVER_ISN,
-    V4,
-    VIPS,
-    Packet,
-    Side,
-    X,
-    Y,
-    option,
-    send,
-)
+from tests.net.programs import Loaded, send
 
 SIZE = 256
 
 
 @pytest.fixture
-def clients() -> Iterator[Programs]:
+def clients(loaded: Loaded) -> Programs:
     """A client's programs with a small table."""
-    programs = Programs("client", client.settings(VIPS), SIZE)
-    yield programs
-    programs.close()
+    return loaded("client", client.settings(VIPS), SIZE)
 
 
 @pytest.fixture
-def servers() -> Iterator[Programs]:
+def servers(loaded: Loaded) -> Programs:
     """A server's programs with a small table."""
-    programs = Programs("server", server.settings(MAPPING), SIZE)
-    yield programs
-    programs.close()
+    return loaded("server", server.settings(MAPPING), SIZE)
 
 
 def client_side(number: int) -> Side:

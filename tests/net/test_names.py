@@ -16,7 +16,7 @@ import yaml
 from portlb_app.net.packets import Address, Segment, options
 from tests.net.balancer import Balancer, Connections, balancer
 from tests.net.network import CONFIRM, REDIRECT, SYN, Namespace, agent_command, agent_stats, client_agent, end
-from tests.net.test_modes import BOTH, SIZE, example, frames, nobody_got_a_wrong_checksum, packets
+from tests.net.seen import BOTH, SIZE, example, frames, nobody_got_a_wrong_checksum, packets
 
 X = 80
 FOLLOWS = ("--service-address", "10.0.0.96/28", "--service-address", "fd00::/64")

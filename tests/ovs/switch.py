@@ -205,3 +205,12 @@ def _is_ready(path: Path) -> bool:
         return True
     with socket.socket(socket.AF_UNIX) as connection:
         return connection.connect_ex(str(path)) == 0
+
+
+def changes_sent(switch: Switch) -> int:
+    """How many messages that change something the switch has logged."""
+    log = (switch.directory / "ovs-vswitchd.log").read_text()
+    return sum(
+        "received: " in line and any(word in line for word in ("OFPT_FLOW_MOD", "OFPT_GROUP_MOD", "OFPT_BUNDLE"))
+        for line in log.splitlines()
+    )

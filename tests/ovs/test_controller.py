@@ -18,7 +18,7 @@ import pytest
 from portlb_app.openflow import SwitchState
 from portlb_app.pipeline import COOKIE, SELECTION, SERVICE, TABLES, pool_group
 from tests.ovs.controller import ControllerProcess, free_port, wait_for
-from tests.ovs.switch import Switch
+from tests.ovs.switch import Switch, changes_sent
 from tests.support.reconciling import Whole
 
 FIG2 = (Path(__file__).parents[2] / "flows/fig2/lb.yaml").read_text()
@@ -133,15 +133,6 @@ def test_heals_what_somebody_changed_and_leaves_alone_what_is_not_ours(
     wait_for("a later look", lambda: (controller.switch("s1")["read_age_seconds"] or 1e9) < time.monotonic() - healed)
     assert controller.switch("s1")["drift"] == drift, "what is healed is not drift"
     assert "somebody changed" in controller.log.read_text()
-
-
-def changes_sent(switch: Switch) -> int:
-    """How many messages that change something the switch has logged."""
-    log = (switch.directory / "ovs-vswitchd.log").read_text()
-    return sum(
-        "received: " in line and any(word in line for word in ("OFPT_FLOW_MOD", "OFPT_GROUP_MOD", "OFPT_BUNDLE"))
-        for line in log.splitlines()
-    )
 
 
 def test_a_killed_controller_comes_back_with_what_was_put_and_sends_nothing(

@@ -13,8 +13,7 @@ from portlb_app.openflow import SwitchState
 from portlb_app.reconcile.reconciler import DRAIN
 from portlb_app.topology.links import HOLD
 from tests.ovs.controller import ControllerProcess, wait_for
-from tests.ovs.switch import Switch
-from tests.ovs.test_controller import changes_sent
+from tests.ovs.switch import Switch, changes_sent
 from tests.support.reconciling import Whole
 
 TEXT = (Path(__file__).parents[2] / "flows/leafspine/lb.yaml").read_text()

@@ -207,11 +207,11 @@ def test_where_it_listens_is_told_by_flags_alone(tmp_path: Path, flags: tuple[st
     (tmp_path / ".ryu/ryu.conf.d").mkdir(parents=True)
     (tmp_path / ".ryu/ryu.conf.d/x.conf").write_text("[DEFAULT]\nofp_listen_host = 192.0.2.99\nwsapi_port = 19999\n")
     program = (
-        "import argparse; from portlb_app.controller import flags, launcher; launcher._prepare_ryu(); "
-        "from ryu import cfg; "
-        f"parser = argparse.ArgumentParser(); flags.add(parser); options = parser.parse_args({list(flags)!r}); "
-        "assert flags.complete(options) is None and cfg.CONF.ofp_listen_host != '192.0.2.99'; "
-        "print(options.ofp_listen_host, options.wsapi_port)"
+        "import argparse; from portlb_app.cli import controller; from portlb_app.controller import launcher; "
+        "launcher._prepare_ryu(); from ryu import cfg; assert cfg.CONF.ofp_listen_host != '192.0.2.99'; "
+        "parser = argparse.ArgumentParser(); controller.register(parser.add_subparsers(), ''); "
+        f"settings = controller.settings(parser.parse_args(['controller', 'lb.yaml', *{list(flags)!r}])); "
+        "print(settings.openflow_host, settings.rest_port)"
     )
     environment = {"HOME": str(tmp_path), "PYTHONPATH": str(Path(__file__).parents[2]), "OS_DEFAULT__WSAPI_PORT": "7"}
     command = [sys.executable, "-W", "ignore", "-c", program]

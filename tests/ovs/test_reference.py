@@ -7,7 +7,7 @@ PORTLB_SEED=n repeats or varies the draw, PORTLB_PAIRS=n makes it longer.
 from __future__ import annotations
 
 import os
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 from ipaddress import IPv4Address, IPv6Address
@@ -17,13 +17,13 @@ from random import Random
 import pytest
 
 from portlb_app import compiler
-from portlb_app.config import Config, Forwarding, Switch, load
+from portlb_app.config import Config, Forwarding, load
 from portlb_app.openflow import SwitchState
-from portlb_app.pipeline import BY_NUMBER, HANDED_UP, OF_ALL_VIPS, Reason, make_cookie, vip_number
+from portlb_app.pipeline import BY_NUMBER
 from tests.ovs import switch as ovs
-from tests.ovs.bridge import Bridge, Changes, Seen
+from tests.ovs.bridge import Bridge
+from tests.ovs.terms import arriving, expected, handed_up, masks, settled
 from tests.support import generate
-from tests.support.generate import mac_text
 from tests.support.reference import (
     ADVERTISEMENT,
     CONFIRM,
@@ -36,11 +36,9 @@ from tests.support.reference import (
     Answer,
     AnyOf,
     Arp,
-    Copied,
     Drop,
     Ip,
     Nd,
-    OneOf,
     Outcome,
     Packet,
     Punted,
@@ -50,14 +48,12 @@ from tests.support.reference import (
     ToNetwork,
     copied,
     deliver,
-    received,
 )
 
 SEED = int(os.environ.get("PORTLB_SEED", "20261124"))
 PAIRS = int(os.environ.get("PORTLB_PAIRS", "3000"))
 PER_CONFIGURATION = 50
 SLOTS = 256
-REASONS = {reason.name.lower(): reason for reason in HANDED_UP}
 
 
 @pytest.fixture(scope="module")
@@ -66,59 +62,6 @@ def bridge(switch: ovs.Switch) -> Iterator[Bridge]:
     bridge = Bridge(switch, generate.CONNECTORS)
     yield bridge
     bridge.close()
-
-
-def changes(before: Packet, after: Packet) -> Changes:
-    """What of a packet's addresses is rewritten."""
-    found = {(f"eth_{end}", mac_text(getattr(after, f"eth_{end}"))) for end in ("src", "dst")}
-    found -= {(f"eth_{end}", mac_text(getattr(before, f"eth_{end}"))) for end in ("src", "dst")}
-    if isinstance(before.payload, Ip) and isinstance(after.payload, Ip):
-        for end, name in (("ip_src", "source"), ("ip_dst", "destination")):
-            if getattr(before.payload, name) != getattr(after.payload, name):
-                found.add((end, str(getattr(after.payload, name))))
-    return frozenset(found)
-
-
-def arriving(config: Config, switch: Switch, packet: Packet, outcome: Outcome) -> list[tuple[int, Packet]]:
-    """What arrives where of a packet: ports of a switch, and what it looks like there."""
-    of_several = (AnyOf, OneOf, All)
-    servers = {To: lambda: {outcome.server}, **dict.fromkeys(of_several, lambda: outcome.servers)}
-    if isinstance(outcome, ToNetwork):
-        return [(switch.network, outcome.packet)]
-    if isinstance(outcome, ToHost):
-        return [(LOCAL, packet)]
-    by_name = config.server_by_name
-    names = servers[type(outcome)]() if type(outcome) in servers else ()
-    return [(by_name[name].connector.port, received(config, by_name[name], packet)) for name in names]
-
-
-def expected(config: Config, packet: Packet, switch: Switch, outcome: Outcome) -> Seen:
-    """An outcome in a switch's terms."""
-    if isinstance(outcome, Answer):
-        return Seen(answered=True)
-    if isinstance(outcome, Reassembled):
-        return Seen(reassembled=True)
-    if isinstance(outcome, Punted):
-        return Seen(cookie=handed_up(config, packet, outcome))
-    arrivals = arriving(config, switch, packet, outcome)
-    deliveries = frozenset((port, changes(packet, after)) for port, after in arrivals)
-    return Seen(deliveries, chosen=type(outcome) is AnyOf)
-
-
-def settled(want: Seen, seen: Seen, outcome: Outcome) -> Seen:
-    """What is wanted, where which of several servers it is does not matter: the one that was seen."""
-    is_one = isinstance(outcome, OneOf) and len(seen.deliveries) == 1 and seen.deliveries <= want.deliveries
-    return replace(want, deliveries=seen.deliveries) if is_one else want
-
-
-def handed_up(config: Config, packet: Packet, outcome: Punted | Copied) -> int:
-    """The cookie that tells the controller why."""
-    assert isinstance(packet.payload, Ip)
-    reason = REASONS[outcome.reason]
-    port = packet.payload.destination_port if reason is Reason.SIGNAL else 0
-    if outcome.vip is None or reason in OF_ALL_VIPS:
-        return make_cookie(reason)
-    return make_cookie(reason, vip_number(outcome.vip), port)
 
 
 def outcomes_by_trace(bridge: Bridge, pairs: int, seed: int) -> Counter[str]:
@@ -352,23 +295,6 @@ def test_what_the_switch_holds_is_what_was_compiled(bridge: Bridge, switch: ovs.
             first = state.ordered_flows[0]
             other = SwitchState(state.flows - {first} | {replace(first, actions=())})
             assert switch.diff_flows(bridge.name, compiler.flows_text(name, other)) != ""
-
-
-def masks(switch: ovs.Switch, bridge: Bridge) -> dict[str, set[str]]:
-    """The distinct masks of each table of a switch: what its classifier has to try, one after the other."""
-    result = defaultdict(set)
-    for line in switch.dump_flows(bridge.name):
-        words = line.partition(" actions=")[0].replace(",", " ").split()
-        table = next((word for word in words if word.startswith("table=")), "table=0")
-        shapes = []
-        for word in words:
-            name, _, value = word.partition("=")
-            if name in ("tcp", "udp", "icmp"):
-                shapes.append("ip protocol")
-            elif name not in ("cookie", "table", "priority"):
-                shapes.append(name + (value if value.startswith(("+", "-")) else value.partition("/")[2]))
-        result[table].add(" ".join(shapes))
-    return dict(result)
 
 
 def test_look_ups_do_not_get_slower_with_servers_and_ports(bridge: Bridge, switch: ovs.Switch) -> None:

@@ -6,6 +6,7 @@ import os
 import re
 import resource
 import socket
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -159,6 +160,63 @@ def test_curls_way_of_sending_much(controller: ControllerProcess, crowd: ExitSta
     connection.sendall(text)
     assert connection.recv(1 << 16).startswith(b"HTTP/1.1 202 Accepted\r\n")
     assert controller.request("PUT", "/v1/config?wait=accepted", LARGE)[0] == 202
+
+
+def test_an_old_client_is_sent_nothing_before_the_answer(controller: ControllerProcess, crowd: ExitStack) -> None:
+    """HTTP/1.0 knows no 100 Continue: its expectation is ignored (RFC 9110, 10.1.1)."""
+    text = FIG2.encode()
+    head = PUT.replace(b"config HTTP/1.1", b"config?wait=accepted HTTP/1.0") + b"Expect: 100-continue\r\n"
+    (connection,) = connect(controller, crowd, 1, head + b"Content-Length: %d\r\n\r\n" % len(text) + text)
+    assert connection.recv(1 << 16).startswith(b"HTTP/1.1 202 Accepted\r\n")
+    assert controller.request("PUT", "/v1/config?wait=accepted", LARGE)[0] == 202
+
+
+@pytest.mark.parametrize(
+    ("field", "status"),
+    [
+        (b"Content-Encoding: gzip", b"415 Unsupported Media Type"),
+        (b"content-encoding: GZIP, identity", b"415 Unsupported Media Type"),
+        (b"Content-Encoding: identity, identity", b"415 Unsupported Media Type"),
+        (b"Content-Encoding:", b"415 Unsupported Media Type"),
+        (b"Content-Encoding: identity\r\nContent-Encoding: gzip", b"415 Unsupported Media Type"),
+        (b"Content-Encoding: Identity", b"202 Accepted"),
+        (b"Content-Range: bytes 0-9/20", b"400 Bad Request"),
+        (b"content-range: bytes */20", b"400 Bad Request"),
+        (b"Content-Range:", b"400 Bad Request"),
+    ],
+)
+@pytest.mark.parametrize("expect", [b"", b"Expect: 100-continue\r\n"], ids=["sent", "asked before"])
+def test_a_part_or_another_form_of_a_configuration_is_not_taken_for_it(
+    controller: ControllerProcess, crowd: ExitStack, field: bytes, status: bytes, expect: bytes
+) -> None:
+    """Whether the body is there already, or the client asks before it sends it: then it is not asked to."""
+    before = controller.status()["generation"]
+    text = controller.request("GET", "/v1/config")[1].encode()
+    head = PUT.replace(b"config", b"config?wait=accepted") + field + b"\r\n" + expect
+    (connection,) = connect(controller, crowd, 1, head + b"Content-Length: %d\r\n\r\n" % len(text))
+    if not expect:
+        connection.sendall(text)
+    answer = connection.recv(1 << 16)
+    if status == b"202 Accepted" and expect:
+        assert answer == b"HTTP/1.1 100 Continue\r\n\r\n"
+        connection.sendall(text)
+        answer = connection.recv(1 << 16)
+    assert answer.startswith(b"HTTP/1.1 " + status + b"\r\n"), answer[:100]
+    assert controller.status()["generation"] == before + (status == b"202 Accepted")
+
+
+def test_a_body_of_tiny_chunks_holds_up_nobody(controller: ControllerProcess, crowd: ExitStack) -> None:
+    """A client that sends all the time is never waited for; others have their turns all the same."""
+    chunks = b"1\r\n#\r\n" * 1_200_000 + b"0\r\n\r\n"
+    (connection,) = connect(controller, crowd, 1, PUT + b"Transfer-Encoding: chunked\r\n\r\n")
+    sender = threading.Thread(target=connection.sendall, args=[chunks])
+    sender.start()
+    taken = []
+    while sender.is_alive():
+        taken.append(honest(controller))
+    sender.join()
+    assert connection.recv(1 << 16).startswith(b"HTTP/1.1 422 ")
+    assert max(taken) < SECONDS and len(taken) > 5, sorted(taken)
 
 
 def test_too_many_open_files_end_nothing(controller: ControllerProcess, crowd: ExitStack) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.soak import crashes, large_network, openflow
+from tests.soak import crashes, large_network, openflow, replies
 
 
 def test_a_network_changes_while_rest_is_asked(capsys: pytest.CaptureFixture[str]) -> None:
@@ -24,3 +24,8 @@ def test_a_controller_outlives_crashes_of_the_switch(capsys: pytest.CaptureFixtu
 def test_damaged_openflow_messages_cost_honest_switches_nothing(capsys: pytest.CaptureFixture[str]) -> None:
     """Some in every state of a connection; whether an honest switch waits is looked at closely in the long form."""
     assert openflow.main("--messages 6000 --delay 2".split()) == 0, capsys.readouterr().out
+
+
+def test_switches_that_tell_much_at_once_wait(capsys: pytest.CaptureFixture[str]) -> None:
+    """Memory is bounded, whatever they tell while nothing takes it."""
+    assert replies.main("--switches 24 --seconds 4".split()) == 0, capsys.readouterr().out

@@ -148,6 +148,26 @@ def test_who_waits_for_a_trial_is_answered_when_the_controller_ends(config: Path
     assert config.read_text() == TEXT
 
 
+def test_a_controller_that_is_told_to_end_says_of_no_part_that_it_died(config: Path) -> None:
+    """The file is read again, and on trial, when SIGTERM comes: what waits for that ends rightly."""
+    controller = ControllerProcess(config)
+    peer = Claims(controller.openflow_port)
+    try:
+        peer.connect_as(1)
+        peer.answer_read()
+        config.write_text(CHANGED)
+        controller.process.send_signal(signal.SIGHUP)
+        other = {"If-Match": '"none"'}  # so that this proposal never is on trial itself
+        wait_for("it is on trial", lambda: controller.request("PUT", "/v1/config", TEXT, **other)[0] == 409)
+        assert controller.close() == 0
+    finally:
+        peer.close()
+        controller.close()
+    log = controller.log.read_text()
+    assert "a configuration is on trial" in log and "ended by a signal" in log
+    assert " ERROR " not in log and "Traceback" not in log, log
+
+
 @pytest.mark.parametrize("dpid", [1, 7], ids=["configured", "unknown"])
 def test_a_switch_that_comes_and_goes_waits(config: Path, dpid: int) -> None:
     """Its lines in the log, and the work for it, have an end; another switch of its host is served."""

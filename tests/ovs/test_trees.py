@@ -18,7 +18,7 @@ from portlb_app import compiler
 from portlb_app.config import Config, Connector, load
 from tests.ovs import switch as ovs
 from tests.ovs.bridge import Bridge, Changes, Seen
-from tests.ovs.test_reference import expected, handed_up, masks, settled
+from tests.ovs.terms import expected, handed_up, masks, settled
 from tests.support import generate, trees
 from tests.support.generate import mac_text
 from tests.support.reference import (

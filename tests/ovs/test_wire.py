@@ -42,7 +42,7 @@ from portlb_app.openflow import (
     messages,
 )
 from portlb_app.pipeline import COOKIE, METER_SIGNATURE, METERS, SELECTION, answer_arp, answer_nd, pool_group
-from portlb_app.punt.handlers import Punted
+from portlb_app.punt.packet import PacketIn
 from portlb_app.reconcile.plan import Plan, Step, diff
 from portlb_app.southbound import codec
 from tests.ovs.switch import Switch
@@ -425,7 +425,7 @@ def test_a_packet_is_handed_up_and_sent_out(switch: Switch, bridge: str, wire: W
     assert message[1] == ofp.OFPT_PACKET_IN and codec.packet_in_cookie(message) == up.cookie
     packet = codec.packet_in(message)
     assert packet is not None
-    assert packet == Punted(up.cookie, 1, frame, slot=41)
+    assert packet == PacketIn(up.cookie, 1, frame, slot=41)
     for data in damaged(message[:80]):
         codec.packet_in(data + message[80:])
         codec.packet_in_cookie(data)
@@ -591,3 +591,15 @@ def test_a_port_that_contradicts_its_length_is_malformed(length: int) -> None:
             messages.port_status(bytes(16) + data)
         with pytest.raises(messages.Malformed):
             messages.port_descriptions(struct.pack("!BBHIHH4x", 6, 19, 16 + len(data), 1, 13, 0) + data)
+
+
+def test_a_sign_of_life_leads_to_nothing(switch: Switch, bridge: str) -> None:
+    """An echo reply that the switch has not asked for: it answers what comes next, and nothing else."""
+    wire = Wire(str(switch.management(bridge)))
+    try:
+        wire.raw_send(messages.HEADER.pack(messages.VERSION, messages.ECHO_REPLY, messages.HEADER.size, 0))
+        asked = wire.send(parser.OFPBarrierRequest(Wire.datapath))
+        reply = wire.receive()
+        assert (reply.kind, reply.xid) == (messages.BARRIER_REPLY, asked)
+    finally:
+        wire.close()

@@ -19,8 +19,9 @@ from ipaddress import IPv4Address
 
 from portlb_app.agent import client, server
 from portlb_app.agent.loader import CONNECTIONS, Programs
+from tests.net.frames import IN, MAPPING, OUT, PASS, V4, VIPS, Packet, Side, X, Y, option
 from tests.net.network import ACK, CONFIRM, FIN, REDIRECT
-from tests.net.test_agent_packets import IN, MAPPING, OUT, PASS, V4, VIPS, Packet, Side, X, Y, option, send
+from tests.net.programs import send
 
 FIRST = 0x0B000000  # clients' addresses
 

@@ -21,8 +21,12 @@ from dataclasses import dataclass, field
 from portlb_app.agent import client, server
 from portlb_app.agent.kernel import libbpf
 from portlb_app.agent.loader import Programs
-from tests.net import test_agent_packets as packets
+from tests.net import frames as packets
+from tests.net.client_cases import client_cases
 from tests.net.network import ACK, CONFIRM, REDIRECT
+from tests.net.permitted import assert_only_permitted_changes
+from tests.net.programs import send
+from tests.net.server_cases import server_cases
 
 HONEST_EVERY = 1000
 HONEST_PORT = 61000  # no frame of the packet tests has it, and a mutation would have to guess it
@@ -61,7 +65,7 @@ class Honest:
                        s.from_client(y, ACK))),
         ):  # fmt: skip
             for packet in before:
-                assert packets.send(programs, packet).verdict == packets.PASS
+                assert send(programs, packet).verdict == packets.PASS
 
     def check(self) -> None:
         """Data in both directions is translated in both roles."""
@@ -72,7 +76,7 @@ class Honest:
             (self._servers, s.from_client(y, ACK, data=b"odd"), s.from_client(x, ACK, data=b"odd")),
             (self._servers, s.from_server(x, ACK, data=b"odd"), s.from_server(y, ACK, data=b"odd")),
         ):
-            result = packets.send(programs, packet)
+            result = send(programs, packet)
             assert (result.verdict, result.packet) == (packets.PASS, wanted.frame), packet.hook
 
 
@@ -130,7 +134,7 @@ def run(frames: int, seed: int, seconds: float) -> Figures:
 
 def _seeds(programs: dict[str, Programs]) -> list[tuple[str, packets.Packet]]:
     found: list[tuple[str, packets.Packet]] = []
-    for role, cases in zip(programs, (packets.client_cases, packets.server_cases), strict=True):
+    for role, cases in zip(programs, (client_cases, server_cases), strict=True):
         for family in packets.FAMILIES:
             found += [(role, each) for case in cases(family) for each in (*case.before, case.packet)]
     return found
@@ -149,7 +153,7 @@ def _one(programs: Programs, hook: str, frame: bytes, figures: Figures) -> None:
     assert frame[12:14] in (b"\x08\x00", b"\x86\xdd") and any(vip.packed in frame for vip in packets.VIPS), frame.hex()
     if _end(result.packet) == _end(frame) + 8:  # an option has been put where a trailer was
         frame = frame[: _end(frame)]
-    packets.assert_only_permitted_changes(frame, result.packet)
+    assert_only_permitted_changes(frame, result.packet)
     figures.changed += 1
 
 

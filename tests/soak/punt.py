@@ -25,7 +25,7 @@ from portlb_app.config import load
 from portlb_app.openflow.limits import LARGEST_FRAME, MESSAGE
 from portlb_app.pipeline import HANDED_UP, SLOTS, Reason, make_cookie
 from portlb_app.punt.connlog import ENDED, OPEN, PARTIAL
-from portlb_app.punt.fragments import WAITING_BYTES
+from portlb_app.punt.fragment_tracker import WAITING_BYTES
 from portlb_app.punt.handlers import Punt
 from portlb_app.topology.conditions import AS_CONFIGURED, Conditions
 from tests.support import wire

@@ -192,8 +192,9 @@ class Loop:
                 expected = switch and switch.in_flight == "apply"
                 return events.Applied(dpid, self.tables.told(dpid)) if expected else None
             case Refused(dpid, errors):
-                known = not switch or switch.in_flight != "apply" or self.tables.refused(dpid, ()).known
-                return events.Refused(dpid, errors, known)
+                if switch and switch.in_flight == "apply":
+                    self.tables.refused(dpid, ())
+                return events.Refused(dpid, errors)
         return fed
 
     def _carried_out(self, commands: Iterable[events.Command], now: float) -> list[Wants]:

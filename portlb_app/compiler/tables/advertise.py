@@ -1,12 +1,12 @@
-"""ADVERTISE: what a neighbour solicitation that was turned around lacks to be the switch's advertisement.
+"""ADVERTISE: completes the advertisement that NEIGHBOUR has made of a neighbour solicitation.
 
-A table of its own, because only a flow that matches an advertisement may set its option's address; and Open vSwitch
-changes an option's type before its address, so as a solicitation's it would not be found any more (seen in 3.1).
+This is a table of its own, because only a flow that matches an advertisement may set the address in its option. (Open
+vSwitch, seen in 3.1, changes the option's type before its address, and then does not find the solicitation's any more.)
 
-Who probes for an address (RFC 4862, 5.4) has none to be answered at: on the network side all hosts get the answer, or
-the VIP's address would be taken for free. A server that probes has the VIP's address itself. Sources, and the hop
-limit, which tells a question from beyond a router, are looked at here: in NEIGHBOUR the datapath would make a flow for
-every one of them.
+A host that probes for an address (RFC 4862, 5.4) has no address to be answered at. On the network side, all hosts get
+the answer; without it the host would take the VIP's address. A server that probes has the VIP's address itself: no
+answer. This table matches sources and hop limits (a question from beyond a router has less than 255): in NEIGHBOUR,
+each of them would be a datapath flow.
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ from portlb_app.pipeline import (
 )
 
 _TURNED = {"eth_type": FAMILIES[6].eth_type, "ip_proto": IP_ICMPV6, "icmpv6_type": ND_ADVERTISE}
-"""A solicitation that NEIGHBOUR has turned around."""
+"""What NEIGHBOUR has made of a solicitation."""
 
 
 def flows(local: VipOnSwitch) -> Iterator[Flow]:
-    """One flow per IPv6 address, service addresses among them, and two for who has no address yet."""
+    """One flow per IPv6 address, with service addresses, and two for hosts without an address."""
     if any(address.version == 6 for address in local.vip.addresses):
         yield from probes()
     for address in (*local.vip.addresses, *local.named):
@@ -45,7 +45,7 @@ def flows(local: VipOnSwitch) -> Iterator[Flow]:
 
 
 def answer(address: IPv6Address, mac: int, vip: int) -> Flow:
-    """The flow that completes the advertisement of an address of a VIP, by its number."""
+    """Complete the advertisement of an address of a VIP, by its number."""
     return flow(
         ADVERTISE,
         Priority.SPECIFIC,
@@ -57,7 +57,7 @@ def answer(address: IPv6Address, mac: int, vip: int) -> Flow:
 
 
 def probes() -> Iterator[Flow]:
-    """The flows for who has no address yet."""
+    """The flows for hosts without an address."""
     cookie = make_cookie(Reason.NEIGHBOUR_DISCOVERY)
     yield flow(
         ADVERTISE,

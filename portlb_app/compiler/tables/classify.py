@@ -24,9 +24,9 @@ from portlb_app.pipeline import (
 
 
 def flows(network: int | None, links: Iterable[int], here: tuple[VipOnSwitch, ...]) -> Iterator[Flow]:
-    """The network side's port, links to other switches, and every connector of a server; other ports are nobody's.
+    """The network side, links to other switches, and servers' connectors; packets from other ports are dropped.
 
-    Servers on the network side itself are told by their MAC addresses (row N5).
+    A server on the network side is recognized by its MAC address (row N5).
     """
     yield flow(
         CLASSIFY,

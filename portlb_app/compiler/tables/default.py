@@ -1,7 +1,7 @@
-"""DEFAULT: what no other table judged goes to the default server, if there is one (rows U3, E5, E6).
+"""DEFAULT: packets that no other table has judged go to the default server, if there is one (rows U3, E5, E6).
 
-Where it is for plain clients only, REDIRECT has already dropped the others; fragments skip that, so that no packet is
-delivered in part.
+Where the default server is for plain clients only, REDIRECT has already dropped the others' packets. Fragments do not
+pass REDIRECT, so that no packet is delivered in part.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from portlb_app.pipeline import DEFAULT, Priority, Reason, family, flow, make_co
 
 
 def flows(local: VipOnSwitch) -> Iterator[Flow]:
-    """Nothing without a default server."""
+    """One flow per address; none without a default server."""
     vip = local.vip
     if vip.default_server is None or not (local.is_entrance or vip.default_server in local.port_of):
         return

@@ -1,8 +1,8 @@
-"""FRAGMENT: a fragment shows no port (all but the first have none), so no later table can judge it (rows F1, F2, F3).
+"""FRAGMENT: a fragment shows no port (only the first has one), so no later table can judge it (rows F1, F2, F3).
 
-Under ``track`` somebody has to remember what the first one's ports said. The kernel datapath can: conntrack puts the
-packet together, and the walk goes on with a whole one, which is cut up again where it leaves. The userspace datapath
-cannot (its conntrack shows the ports of first fragments only), so there the controller does (`punt`).
+Under ``track`` the first fragment's ports decide for all. On the kernel datapath conntrack reassembles the packet, the
+following tables see it whole, and it is cut up again where it leaves. The userspace datapath cannot do that (its
+conntrack shows the ports of first fragments only); there the controller does (`punt`).
 """
 
 from __future__ import annotations
@@ -38,9 +38,9 @@ _REASONS = {
 
 
 def flows(local: VipOnSwitch) -> Iterator[Flow]:
-    """What the VIP says about fragments; those of ICMP go where pings go.
+    """The VIP's policy for fragments; fragments of ICMP go where pings go.
 
-    Of IPv6 Open vSwitch shows no protocol of later fragments (it is 44 to its flows).
+    Open vSwitch does not show the protocol of a later IPv6 fragment (a flow sees 44).
     """
     for address in local.vip.addresses:
         ip = family(address)
@@ -69,10 +69,10 @@ def _is_reassembled(local: VipOnSwitch) -> bool:
 
 
 def ping_target(local: VipOnSwitch, ip: Family) -> IcmpPolicy | str:
-    """Who gets pings that come in fragments: a server's name, or a policy other than "answer".
+    """The receiver of pings that come in fragments: a server's name, or a policy other than "answer".
 
-    A switch cannot answer them: it would write a type into later fragments, too, which have none. The default server
-    answers in its place, or else any server, which all have the VIP's address.
+    The switch cannot answer them: it would also write an ICMP type into later fragments, which have none. The default
+    server answers instead, or else any server: all of them have the VIP's address.
     """
     types = {rule.type: rule.target for rule in local.vip.icmp_types if rule.version == ip.version}
     target = types.get(ip.echo, local.vip.icmp_rest)
@@ -84,7 +84,7 @@ def ping_target(local: VipOnSwitch, ip: Family) -> IcmpPolicy | str:
 def is_handed_up(local: VipOnSwitch, ip: Family) -> bool:
     """Whether the controller judges fragments of a family.
 
-    It does of IPv6 also where all but pings are dropped: which are a ping's, only their first one says.
+    It also judges those of IPv6 where all but pings are dropped: only the first fragment says whether it is a ping.
     """
     if local.vip.fragments is Fragments.TRACK:
         return not _is_reassembled(local)
@@ -93,7 +93,7 @@ def is_handed_up(local: VipOnSwitch, ip: Family) -> bool:
 
 
 def _ping(local: VipOnSwitch, ip: Family) -> tuple[Action, ...]:
-    """A group is no way to balance them: it hashes a first fragment otherwise than those that follow."""
+    """No group: it would hash a first fragment in another way than the later ones, and split the ping."""
     if spoils_fragments(local, ip):
         return punt(Reason.FRAGMENT, local.number) if local.vip.fragments is Fragments.TRACK else ()
     target = ping_target(local, ip)
@@ -118,5 +118,5 @@ def _target(local: VipOnSwitch, ip: Family) -> tuple[Action, ...]:
         return ()
     if local.vip.fragments is Fragments.DEFAULT:
         return (goto(DEFAULT),)
-    metered = ToMeter(local.meter(Reason.FRAGMENT))  # every fragment becomes as many as there are servers
+    metered = ToMeter(local.meter(Reason.FRAGMENT))  # one fragment becomes as many as there are servers
     return (metered, *replicate(local, ip)) if local.servers else ()

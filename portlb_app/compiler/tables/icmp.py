@@ -1,7 +1,7 @@
-"""ICMP: errors about a server's packets, to whom the VIP says (rows I2, I3); all other ICMP by its type (rows I1, E6).
+"""ICMP: errors about servers' packets by the VIP's policy (rows I2, I3), all other ICMP by its type (rows I1, E6).
 
-OpenFlow cannot match what an error quotes. Under ``replicate`` every server gets a copy: a host checks it against
-its own sockets (RFC 5927, 4), so a copy for the wrong host is harmless. Under ``owner`` the controller reads the quote.
+OpenFlow cannot match what an error quotes. Under ``replicate`` every server gets a copy; a host checks it against its
+own sockets (RFC 5927, 4), so a copy for the wrong host is harmless. Under ``owner`` the controller reads the quote.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _REASONS = {
 
 
 def flows(local: VipOnSwitch) -> Iterator[Flow]:
-    """What the VIP says about errors, about other types, and about the rest."""
+    """The VIP's policies for errors, for single types, and for all other ICMP."""
     for address in local.vip.addresses:
         ip = family(address)
         for icmp_type in ip.errors:
@@ -72,7 +72,7 @@ def flows(local: VipOnSwitch) -> Iterator[Flow]:
 
 
 def groups(local: VipOnSwitch) -> Iterator[Group]:
-    """One select group per address, where ICMP is balanced: slots of all servers."""
+    """One select group of all servers per address, where ICMP is balanced."""
     names = tuple(server.name for server in local.every)
     for address in local.vip.addresses:
         ip = family(address)
@@ -81,7 +81,7 @@ def groups(local: VipOnSwitch) -> Iterator[Group]:
 
 
 def icmp_targets(vip: Vip, ip: Family) -> set[IcmpPolicy | str]:
-    """Everybody who gets ICMP of some type."""
+    """All receivers of ICMP of a family, over all types."""
     return {rule.target for rule in vip.icmp_types if rule.version == ip.version} | {vip.icmp_rest}
 
 
@@ -104,7 +104,7 @@ def _target(local: VipOnSwitch, ip: Family) -> tuple[Action, ...]:
     match local.vip.icmp_errors:
         case IcmpErrors.OWNER:
             return punt(Reason.ICMP_ERROR, local.number)
-        case IcmpErrors.REPLICATE:  # every packet becomes as many as there are servers
+        case IcmpErrors.REPLICATE:  # one packet becomes as many as there are servers
             return (ToMeter(local.meter(Reason.ICMP_ERROR)), *replicate(local, ip)) if local.servers else ()
         case IcmpErrors.DEFAULT:
             return (goto(DEFAULT),)

@@ -1,13 +1,12 @@
 """LEGACY: a client without REDIRECT on a redirect port: the policy of that port decides (rows E3, E4).
 
-Packets other than a SYN follow the pool's slots under ``drop``: a plain client never gets that far, and a connection
-that opened with REDIRECT survives a path that clears the bit later.
+Under ``drop``, packets other than a SYN follow the pool's slots: a plain client never gets that far, and a connection
+opened with REDIRECT survives a path that clears the bit later.
 
 Where a port's signal is ``option``, a SYN without the bit may still ask for REDIRECT by its option, which no switch can
-match: the controller reads it (`punt`), and then either the pool's slots or the policy decide. Under ``balance`` and
-``pin`` the slots decide in both cases, so nothing need be read. On its way up it goes
-through a group that says which slot it has, so that the controller can send it where the slots would, and where its
-connection's later packets go.
+match. The controller reads it (`punt`); then the pool's slots or the policy decide. Under ``balance`` and ``pin`` the
+slots decide in both cases, so the controller does not read the SYN. On its way up the SYN passes a group that adds its
+slot. So the controller sends it to the server that also gets the later packets of its connection.
 """
 
 from __future__ import annotations
@@ -86,13 +85,13 @@ def flows(local: VipOnSwitch) -> Iterator[Flow]:
 
 
 def groups(local: VipOnSwitch) -> Iterator[Group]:
-    """The group that tells slots, where a SYN is handed up with its slot."""
+    """The group that finds slots, where SYNs are handed up."""
     if any(reads_option(local, pool) for pool in local.pools):
         yield slot_group()
 
 
 def reads_option(local: VipOnSwitch, pool: RedirectPort) -> bool:
-    """Whether the controller reads SYNs without the bit: if it has a server to send those to that ask by the option."""
+    """Whether the controller reads SYNs without the bit: only if a server for them can be reached."""
     return is_option_read(pool) and bool(local.reachable(pool.servers))
 
 

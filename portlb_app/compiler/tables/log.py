@@ -1,10 +1,10 @@
-"""LOG: copies of what opens and closes connections go to the controller, which writes the log of them (row C2).
+"""LOG: the controller gets a copy of each segment that opens or closes a connection, for its log (row C2).
 
-NEIGHBOUR looks in here with what clients send to a VIP that has a log, UPSTREAM with what it lets a server send as such
-a VIP, already as the VIP. The packet itself goes on as if this table were not there; PUNT makes the copy.
+NEIGHBOUR looks up clients' packets to a VIP with a log here; UPSTREAM looks up what a server sends as such a VIP, after
+rewriting. PUNT makes the copy, and the packet itself goes on unchanged.
 
-What opens or closes is told by four flags; all flows ask for the same four, so a look here is one more mask. Other
-combinations of them are no segments of TCP's (RFC 9293, 3.10.7).
+Four flags decide whether a segment opens or closes. All flows match these four, so the table has one mask. TCP has no
+other combinations of them (RFC 9293, 3.10.7).
 """
 
 from __future__ import annotations
@@ -36,23 +36,24 @@ _WHOLE = 0
 
 
 def flows(local: VipOnSwitch) -> Iterator[Flow]:
-    """Nothing for a VIP without a log."""
+    """The flows for opening and closing segments; none for a VIP without a log."""
     if not local.vip.log:
         return
     for address in (*local.vip.addresses, *local.named):
         ip = family(address)
-        down = {**from_side(Side.NETWORK), **ip.to(address), "ip_proto": IP_TCP, "ip_frag": _WHOLE}
-        up = {**from_side(Side.SERVER), **ip.by(address), "ip_proto": IP_TCP, "ip_frag": _WHOLE}
-        kinds = [(down, SYN, Reason.OPENING, "a client opens a connection: a copy for the log (C2)")]
+        to_vip = {**from_side(Side.NETWORK), **ip.to(address), "ip_proto": IP_TCP, "ip_frag": _WHOLE}
+        from_vip = {**from_side(Side.SERVER), **ip.by(address), "ip_proto": IP_TCP, "ip_frag": _WHOLE}
+        kinds = [(to_vip, SYN, Reason.OPENING, "a client opens a connection: a copy for the log (C2)")]
         for flags in _ENDS:
-            kinds.append((down, flags, Reason.CLOSING, "a client closes a connection: a copy for the log (C2)"))
-            kinds.append((up, flags, Reason.SERVER_CLOSING, "a server closes a connection: a copy for the log (C2)"))
+            kinds.append((to_vip, flags, Reason.CLOSING, "a client closes a connection: a copy for the log (C2)"))
+            of_server = "a server closes a connection: a copy for the log (C2)"
+            kinds.append((from_vip, flags, Reason.SERVER_CLOSING, of_server))
         for fields, flags, reason, why in kinds:
             segment = match(**fields, tcp_flags=(flags, _FLAGS))
             cookie = make_cookie(reason, local.number)
             yield flow(LOG, Priority.SPECIFIC, segment, punt(reason, local.number), cookie, why)
 
 
-def seen(local: VipOnSwitch, actions: tuple[Action, ...]) -> tuple[Action, ...]:
-    """Actions with a look into LOG before the last of them, if the VIP has a log."""
+def logged(local: VipOnSwitch, actions: tuple[Action, ...]) -> tuple[Action, ...]:
+    """The actions with a lookup in LOG before the last one, if the VIP has a log."""
     return (*actions[:-1], resubmit(LOG), actions[-1]) if local.vip.log else actions

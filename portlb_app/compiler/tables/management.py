@@ -1,7 +1,7 @@
-"""The load balancer's own addresses: an administrator logs in to its host like to a server (row A1).
+"""The load balancer's own addresses: an administrator logs in to its host as to a server (row A1).
 
-Flows of CLASSIFY and NEIGHBOUR. They lead to the bridge's own interface and nowhere else; what its host sends goes to
-the network as it is.
+Flows of CLASSIFY and NEIGHBOUR. Packets to these addresses go to the bridge's own interface only; the host's packets
+leave by the network side unchanged.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ from portlb_app.pipeline import (
 
 
 def flows(network: int, addresses: tuple[Address, ...]) -> Iterator[Flow]:
-    """Nothing for a switch without addresses."""
+    """The flows for a switch with addresses of its own; none without."""
     cookie, reason = make_cookie(Reason.MANAGEMENT), "the load balancer's own address: its host (A1)"
     if addresses:
-        from_host, up = match(in_port=LOCAL), (Output(network),)
-        yield flow(CLASSIFY, Priority.SPECIFIC, from_host, up, cookie, "from the load balancer's own host")
+        from_host, to_network = match(in_port=LOCAL), (Output(network),)
+        yield flow(CLASSIFY, Priority.SPECIFIC, from_host, to_network, cookie, "from the load balancer's own host")
     for address in addresses:
         ip, from_network = family(address), from_side(Side.NETWORK)
         questions = [match(**from_network, eth_type=ETH_ARP, arp_tpa=address)] if ip.version == 4 else []

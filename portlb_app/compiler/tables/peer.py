@@ -1,4 +1,4 @@
-"""PEER: from one server's further address to another's (row N4). What comes here is known to come from such a one."""
+"""PEER: from one server's further address to another's (row N4). Every packet here comes from such an address."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from portlb_app.pipeline import (
 
 
 def flows(local: VipOnSwitch) -> Iterator[Flow]:
-    """IP to each further address, and the questions and answers that find it; what is for no server here goes up."""
+    """IP to each further address, and the questions and answers that find it; other packets leave by the uplink."""
     if local.vip.rewrite is not Rewrite.NOTHING:
         return
     cookie = make_cookie(Reason.PEER)
@@ -36,7 +36,7 @@ def flows(local: VipOnSwitch) -> Iterator[Flow]:
 
 
 def addressed(server: Server) -> Iterator[tuple[Priority, dict[str, int | tuple[int, int]]]]:
-    """What is for a server's further addresses, as matches: IP, and the questions and answers that find it."""
+    """The matches of packets to a server's further addresses: IP, and the questions and answers that find it."""
     for own in server.addresses:
         yield Priority.SPECIFIC, {**family(own).to(own)}
         if own.version == 4:

@@ -1,16 +1,16 @@
 """PINNED and PIN: a plain client's connection to a redirect port keeps its server, because conntrack remembers it.
 
-The one place where the switch has memory, for who asks for it (``legacy: pin``). LEGACY has conntrack look at every
-packet; PINNED finds the mark of the server that the connection is remembered with. Where there is none, the pool's
-slots decide, and PIN remembers what they decided, if the packet is a SYN. So is a SYN's decision renewed when the
-server it is remembered with has left the pool: a new connection from an old port is a new connection.
+The only stateful tables; opt-in by ``legacy: pin``. LEGACY sends every packet through conntrack, and PINNED matches the
+mark of the connection's server. A connection without a mark goes to the server of its slot; PIN delivers, and has
+conntrack remember the server if the packet is a SYN. A SYN of a remembered connection whose server has left the pool is
+a new connection from a reused port: it also goes by its slot.
 
-The mark is a server's, and says nothing about where it is: one that moves to another connector keeps its connections,
-and of one that has left the configuration, the pool's slots take over. Only SYNs are remembered, so that a flood fills
-the table with entries that conntrack forgets first.
+A mark names a server, not a place: a server that moves to another connector keeps its connections, and the slots take
+over those of a server that has left the configuration. Conntrack remembers SYNs only, so the entries of a flood are
+those that it forgets first.
 
-Conntrack needs to see both directions, or a connection is half-open for it, and soon forgotten: UPSTREAM and `transit`
-show it what servers send from a pinned port.
+Conntrack must see both directions; otherwise a connection stays half-open for it and is soon forgotten. So UPSTREAM and
+`transit` show it what servers send from a pinned port.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ from portlb_app.pipeline import (
 
 
 def flows(local: VipOnSwitch) -> Iterator[Flow]:
-    """Per pinned redirect port and address: a flow for connections not remembered, and a few for each server."""
+    """Per pinned redirect port and address: a flow for unknown connections, and some for each server."""
     for address in local.vip.addresses:
         ip = family(address)
         for pool in pinned(local):
@@ -70,7 +70,7 @@ def flows(local: VipOnSwitch) -> Iterator[Flow]:
 
 
 def groups(local: VipOnSwitch) -> Iterator[Group]:
-    """One select group per pinned redirect port and address: a slot names its server, and PIN remembers it."""
+    """One select group per pinned redirect port and address; a slot names its server to PIN."""
     for address in local.vip.addresses:
         ip = family(address)
         for pool in pinned(local):

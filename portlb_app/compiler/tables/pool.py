@@ -1,4 +1,4 @@
-"""Slots as an OpenFlow group: what all pools have in common."""
+"""Slots as the buckets of an OpenFlow group."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from portlb_app.pipeline import SELECTION, SLOT_GROUP, SLOTS, signal_slot
 def group(
     local: VipOnSwitch, number: int, servers: tuple[str, ...], bucket: Callable[[str], tuple[Action, ...]]
 ) -> Group:
-    """The select group in which every slot of these servers does what `bucket` says for its server."""
+    """The select group with a bucket for each slot of these servers; `bucket` makes the actions for a server."""
     slots = local.slots(servers)
     buckets = {server: bucket(server) for server in set(slots)}
     return Group(number, "select", tuple(buckets[server] for server in slots), SELECTION)
 
 
 def slot_group() -> Group:
-    """The select group whose buckets tell which slot a packet has: what `group` would hash it to."""
+    """The select group whose buckets hand a SYN up with its slot: the one that any pool's group would choose."""
     return Group(SLOT_GROUP, "select", tuple(signal_slot(slot) for slot in range(SLOTS)), SELECTION)

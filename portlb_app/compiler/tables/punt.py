@@ -1,11 +1,12 @@
-"""PUNT: what is handed up to the controller, and copies for its log, if a message has room for them.
+"""PUNT: hands packets up to the controller, and copies for its log, if a message has room for them.
 
-Flows that hand up write why, and about which VIP, into a register, look how large the frame is, and look in here. Open
-vSwitch puts the whole of a frame into a message whose length has 16 bits, and lets it wrap: what then follows would be
-read as OpenFlow. A frame that is too large is dropped here, and a meter counts it; a copy's original goes on.
+A flow that hands up writes the reason and the VIP into a register, checks the size of the frame, and resubmits to this
+table. Open vSwitch puts the whole frame into a message whose length has 16 bits, and lets it wrap; the controller would
+read the rest as OpenFlow. So a frame that is too large is dropped here, and a meter counts it. The original of a copy
+goes on.
 
-A meter for every reason and VIP comes before the controller. Open vSwitch has no "else" for a packet that a meter
-refuses. So what a table can decide is never handed up, such as a plain SYN under ``balance``.
+Every reason and VIP has a meter. Open vSwitch has no "else" for a packet that a meter refuses, so a packet that a table
+can decide about is never handed up, such as a plain SYN under ``balance``.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ _UP, _COPY = "up to the controller, as far as its meter lets", "a copy to the co
 
 
 def flows(local: VipOnSwitch) -> Iterator[Flow]:
-    """One flow for each reason for which something of the VIP may be handed up; for SYNs one for each port."""
+    """One flow for each reason that the VIP has to hand packets up; for SYNs one for each port."""
     reasons = tuple(_reasons(local))
     for reason in reasons:
         number = 0 if reason in OF_ALL_VIPS else local.number
@@ -76,7 +77,7 @@ def _up(local: VipOnSwitch, reason: Reason) -> tuple[Action, ...]:
 
 
 def _reasons(local: VipOnSwitch) -> Iterator[Reason]:
-    """Why packets of the VIP are handed up, SYNs apart."""
+    """The reasons for which packets of the VIP are handed up, except SYNs."""
     vip = local.vip
     is_tracked = vip.fragments is Fragments.TRACK and local.datapath is Forwarding.USERSPACE
     families = map(family, vip.addresses)

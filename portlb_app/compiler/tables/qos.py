@@ -1,7 +1,7 @@
-"""Quality of service: what a service's packets get on their way (row Q1).
+"""Quality of service: DSCP, queue and rate of a service's packets (row Q1).
 
-A client's packet passes the service's meter, if it has a rate, and is marked; a server's is marked. Queues are those of
-the port a packet leaves by, as somebody has set them up; Open vSwitch's userspace datapath has none.
+DSCP and queue apply to both directions, the rate to clients' packets. The administrator sets up the queues of the port
+that a packet leaves by; Open vSwitch's userspace datapath has none.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ Service = tuple[str, int]
 
 
 def metered_qos_actions(local: VipOnSwitch, kind: Kind, port: int, qos: Qos) -> tuple[Action, ...]:
-    """The actions for a client's packet of a service, before it is delivered."""
+    """The meter, DSCP and queue of a client's packet, before it is delivered."""
     meter = local.rates.get((kind, port))
     metered = () if meter is None else (ToMeter(meter.number),)
     return (*metered, *qos_actions(qos))
 
 
 def qos_actions(qos: Qos) -> tuple[Action, ...]:
-    """The actions that mark a packet of a service, either way."""
+    """The DSCP and queue of a packet, in either direction."""
     actions: list[Action] = []
     if qos.dscp is not None:
         actions.append(SetField("ip_dscp", qos.dscp))
@@ -39,10 +39,7 @@ def qos_actions(qos: Qos) -> tuple[Action, ...]:
 
 
 def meters(config: Config) -> dict[str, dict[Service, Meter]]:
-    """The meters of all services with a rate, by VIP.
-
-    A number is made from the service, so that it stays when others go.
-    """
+    """The meters of all services with a rate, by VIP, kind of port and port."""
     found: dict[str, dict[Service, Meter]] = {}
     rates = {(vip, kind, port): rate for vip, kind, port, rate in rates_of(config)}
     for (vip, kind, port), index in meter_indexes(rates).items():
@@ -51,7 +48,7 @@ def meters(config: Config) -> dict[str, dict[Service, Meter]]:
 
 
 def punt_meters(config: Config) -> dict[tuple[Reason, str, int], Meter]:
-    """The meters of what may be handed up, by reason, VIP and port (0 but for SYNs); one is of what is too large."""
+    """The meters of packets handed up, by reason, VIP and port (0 except for SYNs), and of frames too large for it."""
     names = [(vip.name, 0) for vip in config.vips]
     ports = [(vip.name, pool.port) for vip in config.vips for pool in vip.redirect_ports if is_option_read(pool)]
     found = {(Reason.TOO_LARGE, "", 0): TOO_LARGE_METER}
@@ -62,7 +59,7 @@ def punt_meters(config: Config) -> dict[tuple[Reason, str, int], Meter]:
 
 
 def is_option_read(pool: RedirectPort) -> bool:
-    """Whether the controller reads SYNs without the bit: not where the pool's slots decide, whatever it finds."""
+    """Whether the controller reads SYNs without the bit: not where the pool's slots decide in any case."""
     return pool.signal is Signal.OPTION and pool.legacy not in (Legacy.BALANCE, Legacy.PIN)
 
 
@@ -87,7 +84,7 @@ def meter_indexes(keys: Iterable[Key]) -> dict[Key, int]:
 
 
 def rates_of(config: Config) -> Iterator[tuple[str, Kind, int, int]]:
-    """VIP, kind of port, port, and rate."""
+    """The VIP, kind of port, port and rate of every service with a rate."""
     for vip in config.vips:
         for pool in vip.redirect_ports:
             if pool.qos.rate is not None:

@@ -1,7 +1,8 @@
-"""REDIRECT: a redirect port's pool decides, by the slots of its group (rows U2, E2).
+"""REDIRECT: a packet to a redirect port goes to the server of its slot in the port's pool (rows U2, E2).
 
-TCP comes here with the REDIRECT bit: a client that can be redirected. It sets the bit on its SYN and, where the server
-did not redirect it, on every packet of the connection: those stay on the slots whatever LEGACY does with plain clients.
+For TCP this needs the REDIRECT bit. A client that can be redirected sets it on its SYN and, if the server did not
+redirect it, on every packet of the connection. So these packets stay with their slot, whatever LEGACY does with plain
+clients.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from portlb_app.pipeline import (
 
 
 def flows(local: VipOnSwitch) -> Iterator[Flow]:
-    """One flow per redirect port, transport and address, and one for what such clients may not have."""
+    """One flow per redirect port, transport and address, and one for ports that such clients may not use."""
     for address in local.vip.addresses:
         yield from _to_pools(local, address)
         if local.vip.default_for is not DefaultFor.UNKNOWN_PORTS:
@@ -75,7 +76,7 @@ def _to_pools(local: VipOnSwitch, address: Address) -> Iterator[Flow]:
 
 
 def groups(local: VipOnSwitch) -> Iterator[Group]:
-    """One select group per redirect port and version of IP: its slots as buckets of equal weight."""
+    """One select group per redirect port and version of IP: a bucket of equal weight for each slot."""
     for address in local.vip.addresses:
         ip = family(address)
         for pool in local.pools:
@@ -84,12 +85,12 @@ def groups(local: VipOnSwitch) -> Iterator[Group]:
 
 
 def to_pool(local: VipOnSwitch, pool: RedirectPort, ip: Family) -> tuple[Action, ...]:
-    """The actions that let the pool's slots decide."""
+    """The actions that send a packet to the server of its slot."""
     by_rows = ToGroup(pool_group(local.pool_number, pool.port, ip.version))
     return (*metered_qos_actions(local, "redirect", pool.port, pool.qos), by_rows)
 
 
 def to_slot(local: VipOnSwitch, pool: RedirectPort, ip: Family, slot: int) -> tuple[Action, ...]:
-    """The actions of one of these slots (from 0), for a packet whose slot is known; the pool must have a server."""
+    """The actions for a packet whose slot (from 0) is known; the pool must have a server."""
     server = local.slots(pool.servers)[slot]
     return (*metered_qos_actions(local, "redirect", pool.port, pool.qos), *deliver(local, server, ip))

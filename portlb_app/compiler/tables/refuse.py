@@ -1,9 +1,9 @@
-"""A server that connects to a VIP of its switch, its own or another, is refused at once.
+"""Refuses a server's connection to a VIP of its own load balancer at once.
 
-Flows of NEIGHBOUR. Such a connection cannot be carried: servers that share the VIP's address ask as the VIP, and
-nothing in an answer tells which of them asked; and where addresses are rewritten, the answer would not come by the
-switch. So the switch answers who asks for the VIP's MAC address, and the controller refuses what follows (`punt`);
-without either the server would wait for minutes.
+Flows of NEIGHBOUR. The switch cannot carry such a connection. Servers that share the VIP's address connect as the VIP,
+and nothing in an answer says which of them it is for; where addresses are rewritten, the answer would not pass the
+switch. So the switch answers the question for the VIP's MAC address, and the controller refuses what follows (`punt`).
+Without the two, the server would wait for minutes.
 """
 
 from __future__ import annotations
@@ -33,37 +33,37 @@ from portlb_app.pipeline import (
 
 
 @dataclass(frozen=True)
-class Name:
-    """An address of a VIP (a service address is one, too), the VIP's MAC address and number."""
+class VipAddress:
+    """An address of a VIP (also a service address), and the VIP's MAC address and number."""
 
     address: Address
     mac: int
     vip: int
 
 
-def names(config: Config) -> Mapping[str, tuple[Name, ...]]:
-    """For each switch the addresses of the load balancer that it is a part of, with the switches it is linked with.
+def vip_addresses(config: Config) -> Mapping[str, tuple[VipAddress, ...]]:
+    """By switch, the addresses of all VIPs of its load balancer, which is the switch and all it is linked with.
 
     Switches without links between them are load balancers of their own, which reach each other by the network.
     """
     graph: nx.Graph[str] = nx.Graph()
     graph.add_nodes_from(switch.name for switch in config.switches)
     graph.add_edges_from((one.switch, other.switch) for one, other in config.links)
-    of_vip: dict[str, tuple[set[str], tuple[Name, ...]]] = {}
+    of_vip: dict[str, tuple[set[str], tuple[VipAddress, ...]]] = {}
     for vip in config.vips:
         servers = config.servers_of(vip)
         known = (*vip.addresses, *(address for server in servers for address in server.service_addresses))
         server_switches = {server.connector.switch for server in servers}
-        of_vip[vip.name] = server_switches, tuple(Name(address, vip.mac, vip.number) for address in known)
-    found: dict[str, tuple[Name, ...]] = {}
+        of_vip[vip.name] = server_switches, tuple(VipAddress(address, vip.mac, vip.number) for address in known)
+    found: dict[str, tuple[VipAddress, ...]] = {}
     for part in nx.connected_components(graph):
         here = (known for server_switches, known in of_vip.values() if not server_switches or server_switches & part)
         found.update(dict.fromkeys(part, tuple(name for known in here for name in known)))
     return found
 
 
-def flows(known: tuple[Name, ...], here: tuple[VipOnSwitch, ...]) -> Iterator[Flow]:
-    """Nothing for a switch without servers."""
+def flows(known: tuple[VipAddress, ...], here: tuple[VipOnSwitch, ...]) -> Iterator[Flow]:
+    """The flows for a switch with servers; none without."""
     if not any(local.attached for local in here):
         return
     for name in known:
@@ -79,11 +79,11 @@ def flows(known: tuple[Name, ...], here: tuple[VipOnSwitch, ...]) -> Iterator[Fl
             "a server that talks to a VIP: the controller refuses it",
         )
     for local in here:
-        yield from _its_own(local)
+        yield from _probes(local)
 
 
-def _its_own(local: VipOnSwitch) -> Iterator[Flow]:
-    """A host is not told that an address of its own is elsewhere: it may be looking whether it is free (RFC 5227)."""
+def _probes(local: VipOnSwitch) -> Iterator[Flow]:
+    """A server that asks for its own address gets no answer: it probes whether the address is free (RFC 5227)."""
     cookie, shared = make_cookie(Reason.SERVER_ARP, local.number), local.vip.rewrite is not Rewrite.ADDRESS
     for server in local.attached:
         source = {**from_side(Side.SERVER), "in_port": server.connector.port, "eth_src": local.mac(server)}

@@ -1,11 +1,11 @@
 """SERVICE: a service port names its server, for TCP, UDP and SCTP alike (rows U1, E1, D1, X4).
 
-So does a service address, or a service MAC address, and then no port is looked at (rows X1, X2). Whether a service
-label does (row X3) is for LABEL to say: a look-up by the label makes a datapath flow per label, and every connection
-has one. So only packets with CONFIRM go there, which agents set as long as they go by a label.
+So does a service address or a service MAC address, whatever the port (rows X1, X2). LABEL matches service labels (row
+X3): a lookup with the label makes a datapath flow per label, and every connection has one. So only packets with CONFIRM
+go there; agents set CONFIRM for as long as they use a label.
 
-A port that is a redirect port too belongs to its owner only for plain TCP clients, which LEGACY decides (row E3); UDP
-and SCTP have no REDIRECT bit, and there a service port comes first, as the source has it.
+A service port that is also a redirect port belongs to its owner only for plain TCP clients, which LEGACY decides (row
+E3). UDP and SCTP have no REDIRECT bit; for them a service port comes first, as the source has it.
 """
 
 from __future__ import annotations
@@ -33,8 +33,9 @@ from portlb_app.pipeline import (
 
 
 def flows(local: VipOnSwitch) -> Iterator[Flow]:
-    """One flow per service port, transport and address, at an entrance also for servers that cannot be reached; one per
-    other name of a server.
+    """One flow per service port, transport and address, and one per service address, MAC address and label.
+
+    At an entrance the ports of servers that cannot be reached have flows, too, which drop.
     """
     shared = {pool.port for pool in local.vip.redirect_ports}
     for address in local.vip.addresses:
@@ -54,7 +55,7 @@ def flows(local: VipOnSwitch) -> Iterator[Flow]:
 
 
 def _owned(number: int, vip: Address, ports: tuple[tuple[int, bool, tuple[Action, ...]], ...]) -> tuple[Flow, ...]:
-    """The flows of one server: its service ports, each with whether it is shared, and what is done with packets."""
+    """The flows of one server. `ports`: each service port, whether it is also a redirect port, and the actions."""
     ip = family(vip)
     return tuple(
         flow(

@@ -1,12 +1,12 @@
-"""Between switches: what comes over a link from another switch of ours goes on as it is (rows T1 to T3).
+"""Between switches: a packet that comes over a link goes on unchanged (rows T1 to T3).
 
-Flows of NEIGHBOUR. On its way up a packet is known by its source MAC address, which the server's own switch has checked
-or written: the VIP's, or a server's that speaks by addresses of its own. So none with such an address may come from the
-network side. A server's further address (row N4) is looked for on the way up, and at an entrance at last; a packet for
-one that nobody has ends there.
+Flows of NEIGHBOUR. An upstream packet has a source MAC address that the server's own switch has checked or written: the
+VIP's, or that of a server with addresses of its own. So no packet with such a source may come in from the network side.
+Every switch on the way up looks for a server's further address (row N4); the entrance drops a packet to one that no
+server has.
 
-Packets on their way down meet the same tables as at an entrance, but for what an entrance does once and for all:
-answers to who asks for the VIP, the log, services' rates.
+Downstream packets pass the same tables as at an entrance. Only an entrance answers questions for the VIP, logs, and
+meters services' rates.
 """
 
 from __future__ import annotations
@@ -32,25 +32,25 @@ from portlb_app.pipeline import (
 
 
 def flows(local: VipOnSwitch) -> Iterator[Flow]:
-    """Nothing where there is but one switch."""
+    """The flows for packets over links; none for a single switch."""
     if not local.is_linked:
         return
-    is_peers = local.vip.rewrite is Rewrite.NOTHING
+    has_peers = local.vip.rewrite is Rewrite.NOTHING
     if local.is_entrance:
-        yield _forged(local.vip.mac)
+        yield _drop_forged(local.vip.mac)
         for mac in (mac for server in local.every if server not in local.attached for mac in _macs(server)):
-            yield _forged(mac)
+            yield _drop_forged(mac)
     if local.transit_upstream:
-        yield _up(local.vip.mac, Priority.FIRST, local.uplink)
+        yield _upstream(local.vip.mac, Priority.FIRST, local.uplink)
         yield from _tracked(local)
     for server in local.transit_upstream:
         if server.service_mac is not None:
-            yield _up(server.service_mac, Priority.FIRST, local.uplink)
-        if server.mac is not None and not is_peers:
-            yield _up(server.mac, Priority.FIRST, local.uplink)
+            yield _upstream(server.service_mac, Priority.FIRST, local.uplink)
+        if server.mac is not None and not has_peers:
+            yield _upstream(server.mac, Priority.FIRST, local.uplink)
         elif server.mac is not None:
-            yield _up(server.mac, Priority.EXCEPTION, None if local.network is not None else local.uplink)
-    for server in local.servers if is_peers else ():
+            yield _upstream(server.mac, Priority.EXCEPTION, None if local.network is not None else local.uplink)
+    for server in local.servers if has_peers else ():
         for _, wanted in addressed(server):
             yield flow(
                 NEIGHBOUR,
@@ -67,7 +67,7 @@ def _macs(server: Server) -> Iterator[int]:
     yield from (mac for mac in (server.mac, server.service_mac) if mac is not None)
 
 
-def _up(mac: int, priority: Priority, port: int | None) -> Flow:
+def _upstream(mac: int, priority: Priority, port: int | None) -> Flow:
     actions = () if port is None else (Output(port),)
     reason = "from a server below, on its way up" if actions else "from a further address to one that nobody has: drop"
     source = match(**from_side(Side.LINK), eth_src=mac)
@@ -75,7 +75,7 @@ def _up(mac: int, priority: Priority, port: int | None) -> Flow:
 
 
 def _tracked(local: VipOnSwitch) -> Iterator[Flow]:
-    """What conntrack has to see where connections are remembered (`pin`): TCP of the VIP's on its way up."""
+    """Conntrack must see the VIP's upstream TCP, where it remembers connections (`pin`)."""
     for address in local.vip.addresses if pinned(local) else ():
         source = match(**from_side(Side.LINK), eth_src=local.vip.mac, **family(address).by(address), ip_proto=IP_TCP)
         actions = (ct_track(local.number), Output(local.uplink))
@@ -83,7 +83,7 @@ def _tracked(local: VipOnSwitch) -> Iterator[Flow]:
         yield flow(NEIGHBOUR, Priority.TRACKED, source, actions, make_cookie(Reason.TRANSIT, local.number), reason)
 
 
-def _forged(mac: int) -> Flow:
+def _drop_forged(mac: int) -> Flow:
     reason = "from the network, as if a server had sent it: what another entrance sent, or a forger: drop"
     source = match(**from_side(Side.NETWORK), eth_src=mac)
     return flow(NEIGHBOUR, Priority.FIRST, source, (), make_cookie(Reason.TRANSIT), reason)

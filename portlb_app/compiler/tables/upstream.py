@@ -1,13 +1,13 @@
-"""UPSTREAM: from the servers to the network, as the VIP, if it is theirs to send.
+"""UPSTREAM: from servers to the network, as the VIP, for packets that the server is allowed to send.
 
-A server may only send as its VIP (or as itself, where that is rewritten), with the MAC address it has, from ports it
-owns (service ports), shares (redirect ports of its pools) or answers for (a redirect port whose plain clients it
-gets). The default server may use every port that nobody has. From its service address a server may send what it likes,
-and from its service MAC address TCP from those ports (rows X1, X2). Fragments show no port, so they pass from every
-server of the VIP.
+A server may only send as its VIP (or as itself, if that is rewritten), with its MAC address, from ports it owns
+(service ports), shares (redirect ports of its pools) or answers for (a redirect port whose plain clients it gets). The
+default server may also use every port that no server has. From its service address a server may send anything, and from
+its service MAC address TCP from the ports above (rows X1, X2). Fragments show no port, so all fragments of the VIP's
+servers pass.
 
-Where addresses are rewritten, two things are more than the switch can rewrite, and go by way of the controller
-(`punt`): ICMP errors, which quote an address the client never saw, and IPv4 fragments (`Place.spoils_fragments`).
+Where addresses are rewritten, the switch cannot rewrite two kinds of packets, and the controller does (`punt`): ICMP
+errors, which quote an address that the client never saw, and IPv4 fragments (`delivery.spoils_fragments`).
 """
 
 from __future__ import annotations
@@ -46,19 +46,19 @@ from portlb_app.pipeline import (
 
 
 def flows(local: VipOnSwitch) -> Iterator[Flow]:
-    """Per server and address its ports, its ICMP and its fragments; for the default server the ports of nobody."""
+    """Per server and address: ports, ICMP and fragments; for the default server also the ports that no server has."""
     for address in local.vip.addresses:
         ip = family(address)
         for server in local.attached:
             if local.is_one_armed(server) and local.vip.gateway is None:
-                continue  # it answers its clients itself
+                continue  # answers its clients directly
             yield from _from_server(local, server, ip)
             yield from _as_named(local, server, ip)
             if server.name == local.vip.default_server:
-                yield from _foreign(local, server, ip)
+                yield from _drop_foreign(local, server, ip)
     for server in local.attached:
         if local.vip.rewrite is Rewrite.NOTHING:
-            yield from _to_peers(local, server)
+            yield from _server_to_server(local, server)
 
 
 def _from_server(local: VipOnSwitch, server: Server, ip: Family) -> Iterator[Flow]:
@@ -68,15 +68,15 @@ def _from_server(local: VipOnSwitch, server: Server, ip: Family) -> Iterator[Flo
         **ip.by(source_address(local, server, ip)),
     }
     if local.is_one_armed(server):
-        source["eth_dst"] = local.vip.mac  # and not what a learning switch floods
-    up = log.seen(local, egress_actions(local, server, ip))
-    followed = (*up[:-1], ct_track(local.number), up[-1])
+        source["eth_dst"] = local.vip.mac  # not what a learning switch floods
+    up = log.logged(local, egress_actions(local, server, ip))
+    tracked = (*up[:-1], ct_track(local.number), up[-1])
     pinned_ports = {pool.port for pool in pinned(local)}
     owned = {each.port: each.qos for each in server.service_ports}
     any_transport = _ports(local, server)
     answering = tuple(
         (
-            *(port, (*qos_actions(shared), *(followed if port in pinned_ports else up))),
+            *(port, (*qos_actions(shared), *(tracked if port in pinned_ports else up))),
             (*qos_actions(owned.get(port, shared)), *up) if port in any_transport else None,  # as on the way down
         )
         for port, shared in (any_transport | _tcp_ports(local, server)).items()
@@ -130,7 +130,7 @@ def _from_ports(
     source: tuple[tuple[str, int], ...],
     ports: tuple[tuple[int, tuple[Action, ...], tuple[Action, ...] | None], ...],
 ) -> tuple[Flow, ...]:
-    """The ports of one server, each with what is done with TCP, and with other transports (None: it has only TCP)."""
+    """The flows of one server. `ports`: each port, the actions for TCP, and for other transports (None: only TCP)."""
     return tuple(
         flow(
             UPSTREAM,
@@ -147,7 +147,7 @@ def _from_ports(
 
 
 def _as_named(local: VipOnSwitch, server: Server, ip: Family) -> Iterator[Flow]:
-    """From what names a server beside its ports, and nobody else."""
+    """Packets from a server's service address and service MAC address."""
     source = {"in_port": server.connector.port}
     if local.is_one_armed(server):
         source["eth_dst"] = local.vip.mac
@@ -158,14 +158,14 @@ def _as_named(local: VipOnSwitch, server: Server, ip: Family) -> Iterator[Flow]:
                 UPSTREAM,
                 Priority.EXCEPTION,
                 match(**source, eth_src=local.mac(server), **ip.by(address)),
-                log.seen(local, egress_actions_as_named(local, server, ip)),
+                log.logged(local, egress_actions_as_named(local, server, ip)),
                 cookie,
                 "a server answers from its service address (X1)",
             )
     if server.service_mac is None:
         return
     source |= {"eth_src": server.service_mac, **ip.by(source_address(local, server, ip))}
-    up = log.seen(local, without(egress_actions(local, server, ip), "eth_src"))
+    up = log.logged(local, without(egress_actions(local, server, ip), "eth_src"))
     for port in _ports(local, server) | _tcp_ports(local, server):
         yield flow(
             UPSTREAM,
@@ -178,7 +178,7 @@ def _as_named(local: VipOnSwitch, server: Server, ip: Family) -> Iterator[Flow]:
 
 
 def _router_errors(source: dict[str, int], ip: Family) -> Iterator[Flow]:
-    """A router before servers, of one VIP or of several, may report errors about clients' packets to them (N1)."""
+    """A router before servers, of one VIP or of several, may report errors about clients' packets (row N1)."""
     for icmp_type in ip.errors:
         yield flow(
             UPSTREAM,
@@ -196,8 +196,8 @@ def _fragments(local: VipOnSwitch, ip: Family, up: tuple[Action, ...]) -> tuple[
     return punt(Reason.SERVER_FRAGMENT, local.number) if local.vip.fragments is Fragments.TRACK else ()
 
 
-def _foreign(local: VipOnSwitch, default: Server, ip: Family) -> Iterator[Flow]:
-    """What the default server may not answer from, though it may from the ports of nobody."""
+def _drop_foreign(local: VipOnSwitch, default: Server, ip: Family) -> Iterator[Flow]:
+    """The default server may not answer from other servers' ports."""
     source = ip.by(source_address(local, default, ip))
     for port in set(local.owners) | {pool.port for pool in local.vip.redirect_ports}:
         for name, protocol in TRANSPORTS:
@@ -211,7 +211,7 @@ def _foreign(local: VipOnSwitch, default: Server, ip: Family) -> Iterator[Flow]:
             )
 
 
-def _to_peers(local: VipOnSwitch, server: Server) -> Iterator[Flow]:
+def _server_to_server(local: VipOnSwitch, server: Server) -> Iterator[Flow]:
     for own in server.addresses:
         assert server.mac is not None, "a configuration without one was refused"
         yield flow(
@@ -225,17 +225,17 @@ def _to_peers(local: VipOnSwitch, server: Server) -> Iterator[Flow]:
 
 
 def _ports(local: VipOnSwitch, server: Server) -> dict[int, Qos]:
-    """The ports a server answers from, each as the shared one if it is owned and shared."""
+    """The ports a server answers from, with their QoS; that of the redirect port if it is a service port, too."""
     ports = {owned.port: owned.qos for owned in server.service_ports}
     ports.update({pool.port: pool.qos for pool in local.vip.redirect_ports if server.name in pool.servers})
     return ports
 
 
 def _tcp_ports(local: VipOnSwitch, server: Server) -> dict[int, Qos]:
-    """The shared ports from which it answers TCP, too, without being in their pools.
+    """The redirect ports from which a server answers TCP without being in their pools.
 
-    It may be the default server for plain clients; and a connection may outlive its server's time in the pool where it
-    is remembered, or named by a MAC address or label.
+    It may be the default server for plain clients. A connection that conntrack remembers, or that has a service MAC
+    address or label, also outlives its server's time in the pool.
     """
     is_named = server.service_mac is not None or server.service_label is not None
     is_default = server.name == local.vip.default_server

@@ -9,7 +9,7 @@ from ryu.ofproto import ofproto_v1_5 as ofp
 from portlb_app.openflow import Action
 from portlb_app.openflow.messages import LONGEST, PACKET_IN_HEAD, VERSION
 from portlb_app.pipeline import parse_slot
-from portlb_app.punt.handlers import Punted
+from portlb_app.punt.packet import PacketIn
 from portlb_app.southbound.codec.actions import encode_actions
 
 _IN_PORT = 0x8000 << 16 | 4
@@ -45,10 +45,10 @@ def packet_in_cookie(message: bytes) -> int:
     return int.from_bytes(message[16:24], "big") if len(message) >= 24 else 0
 
 
-def packet_in(message: bytes) -> Punted | None:
+def packet_in(message: bytes) -> PacketIn | None:
     """What a packet-in message (with its header) hands up; None if it is cut off, buffered, or names no port.
 
-    The frame may be only the beginning of what the switch received. The row of its pool is in the lower half of the
+    The frame may be only the beginning of what the switch received. The slot of its pool is in the lower half of the
     first 64-bit packet register (7.2.3.11), reg1, which Open vSwitch sends if one half is not 0.
     """
     if len(message) < PACKET_IN_HEAD.size + 4:
@@ -69,4 +69,4 @@ def packet_in(message: bytes) -> Punted | None:
         elif header == _XREG0 and at + 12 <= end:
             (register,) = struct.unpack_from("!I", message, at + 8)
         at += 4 + (header & 0xFF)
-    return None if port is None else Punted(cookie, port, frame, parse_slot(register))
+    return None if port is None else PacketIn(cookie, port, frame, parse_slot(register))

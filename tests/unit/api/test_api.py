@@ -8,23 +8,16 @@ from pathlib import Path
 
 import pytest
 
-from portlb_app.api.resources import (
-    MAX_BODY,
-    Proposal,
-    RefusedConnections,
-    Request,
-    Response,
-    View,
-    answer,
-    failure,
-    headers,
-    respond,
-)
+from portlb_app.api.configuration import outcome_response
+from portlb_app.api.messages import MAX_BODY, Proposal, Request, Response, failure, headers
+from portlb_app.api.routes import respond
+from portlb_app.api.snapshot import RefusedConnections, Snapshot
 from portlb_app.config import Connector, Link, Problem
 from portlb_app.config.etag import Precondition, etag
 from portlb_app.pipeline import HANDED_UP, Reason
-from portlb_app.punt.connlog import ConnectionLog, Copy
-from portlb_app.punt.handlers import Fate
+from portlb_app.punt.connlog import ConnectionLog
+from portlb_app.punt.disposition import Disposition
+from portlb_app.punt.records import TcpEvent
 from portlb_app.reconcile.events import (
     Answer,
     Busy,
@@ -49,7 +42,7 @@ from tests.support.reference import ACK, FIN, SYN
 FIG2 = (Path(__file__).parents[3] / "flows/fig2/lb.yaml").read_text()
 LOST = {"metered": 9, "queue": 0, "forgotten": 0}
 OPENING = HANDED_UP[Reason.OPENING].number
-VIEW = View(
+SNAPSHOT = Snapshot(
     Status(
         3,
         (
@@ -64,18 +57,19 @@ VIEW = View(
     ),
     "the: text\n",
     RefusedConnections(12, (("192.0.2.1:5", "no hello"),)),
-    {(Reason.ICMP_ERROR, Fate.SENT): 3, (Reason.FRAGMENT, Fate.QUEUE): 8},
+    {(Reason.ICMP_ERROR, Disposition.SENT): 3, (Reason.FRAGMENT, Disposition.QUEUE): 8},
+    unsent=5,
 )
 
 
 def ask(method: str, path: str, body: bytes = b"", host: str = "localhost:8080") -> Response | Proposal:
-    return respond(Request(method, path, host, body), VIEW)
+    return respond(Request(method, path, host, body), SNAPSHOT)
 
 
 def reply(method: str, path: str, body: bytes = b"", host: str = "localhost:8080") -> Response:
     response = ask(method, path, body, host)
     assert isinstance(response, Response)
-    return response
+    return replace(response, body="".join(response.body))
 
 
 def test_status_tells_everything() -> None:
@@ -121,10 +115,11 @@ def test_status_tells_everything() -> None:
         "unknown_switches": ["0xabc"],
         "refused_connections": {"count": 12, "last": [{"address": "192.0.2.1:5", "reason": "no hello"}]},
         "punted": {
-            reason: {fate.value: 0 for fate in Fate} | known
+            reason: {fate.value: 0 for fate in Disposition} | known
             for reason, known in (("icmp_error", {"sent": 3}), ("fragment", {"queue": 8}), *others)
         },
-        "connections": {"open": 0, "ended": 0, "counts": {copy.value: 0 for copy in Copy}, "lost": LOST},
+        "unsent": 5,
+        "connections": {"open": 0, "ended": 0, "counts": {copy.value: 0 for copy in TcpEvent}, "lost": LOST},
     }
 
 
@@ -134,10 +129,10 @@ def connections(query: str = "") -> Response:
     for number, vip in enumerate(("web", "dns", "web", "dns", "web")):
         note(log, vip, number, SYN, 80, float(number))
     note(log, "web", 0, FIN | ACK, 8001, 7.25)
-    view = replace(VIEW, connections=log, epoch=1_000_000.0)
-    response = respond(Request("GET", "/v1/connections", "localhost", query=query), view)
+    snapshot = replace(SNAPSHOT, connections=log, epoch=1_000_000.0)
+    response = respond(Request("GET", "/v1/connections", "localhost", query=query), snapshot)
     assert isinstance(response, Response)
-    return response
+    return replace(response, body="".join(response.body))
 
 
 def test_connections_newest_first() -> None:
@@ -198,10 +193,10 @@ def test_a_valid_configuration_is_proposed_as_it_was_sent(body: str) -> None:
 
 def test_a_put_may_want_what_nothing_has_shown_to_work() -> None:
     for query, unverified in (("wait=applied", False), ("wait=accepted", True)):
-        proposed = respond(Request("PUT", "/v1/config", "localhost", FIG2.encode(), query), VIEW)
+        proposed = respond(Request("PUT", "/v1/config", "localhost", FIG2.encode(), query), SNAPSHOT)
         assert isinstance(proposed, Proposal) and proposed.unverified is unverified
     for query in ("wait=none", "accepted", "applied", "wait=wait=accepted", "wait=accepted&wait=applied"):
-        refused = respond(Request("PUT", "/v1/config", "localhost", FIG2.encode(), query), VIEW)
+        refused = respond(Request("PUT", "/v1/config", "localhost", FIG2.encode(), query), SNAPSHOT)
         assert isinstance(refused, Response) and refused.status == 400
 
 
@@ -228,7 +223,8 @@ def test_405_names_the_methods_there_are() -> None:
 
 
 def test_every_mistake_of_a_configuration_has_its_path() -> None:
-    response = answer(Mistaken(Mistakes((Problem("servers.a.connector", "no"), Problem("vips.web", "none")))), VIEW)
+    mistakes = Mistakes((Problem("servers.a.connector", "no"), Problem("vips.web", "none")))
+    response = outcome_response(Mistaken(mistakes), SNAPSHOT)
     errors = json.loads(response.body)["errors"]
     assert (response.status, [error["path"] for error in errors]) == (422, ["servers.a.connector", "vips.web"])
 
@@ -245,17 +241,17 @@ def test_another_name_is_refused(host: str) -> None:
 
 
 def test_what_became_of_a_proposal() -> None:
-    assert answer(Live(), VIEW).status == 200
-    assert json.loads(answer(Live(), VIEW).body)["generation"] == 3
-    refused = answer(RefusedBySwitches({"s1": ("full",)}), VIEW)
-    assert (refused.status, json.loads(refused.body)["switches"]) == (409, {"s1": ["full"]})
-    late = answer(TimedOut(("s1",)), VIEW)
-    assert (late.status, json.loads(late.body)["switches"]) == (504, ["s1"])
-    lost = answer(LostSwitches(("s1",)), VIEW)
-    assert (lost.status, json.loads(lost.body)["switches"]) == (504, ["s1"])
-    assert answer(Live(verified=False), VIEW).status == 202
-    assert answer(NoSwitch(), VIEW).status == answer(Busy(), VIEW).status == 409
-    assert answer(NotComputed("out of memory"), VIEW).status == 503
+    assert outcome_response(Live(), SNAPSHOT).status == 200
+    assert json.loads("".join(outcome_response(Live(), SNAPSHOT).body))["generation"] == 3
+    refused = outcome_response(RefusedBySwitches({"s1": ("full",)}), SNAPSHOT)
+    assert (refused.status, json.loads("".join(refused.body))["switches"]) == (409, {"s1": ["full"]})
+    late = outcome_response(TimedOut(("s1",)), SNAPSHOT)
+    assert (late.status, json.loads("".join(late.body))["switches"]) == (504, ["s1"])
+    lost = outcome_response(LostSwitches(("s1",)), SNAPSHOT)
+    assert (lost.status, json.loads("".join(lost.body))["switches"]) == (504, ["s1"])
+    assert outcome_response(Live(verified=False), SNAPSHOT).status == 202
+    assert outcome_response(NoSwitch(), SNAPSHOT).status == outcome_response(Busy(), SNAPSHOT).status == 409
+    assert outcome_response(NotComputed("out of memory"), SNAPSHOT).status == 503
     assert json.loads(failure(500, 'a "quote"').body) == {"error": 'a "quote"'}
 
 
@@ -284,7 +280,7 @@ def test_no_other_address_is(host: str) -> None:
     ],
 )
 def test_a_page_of_another_origin_changes_nothing(origin: str | None, is_allowed: bool) -> None:
-    response = respond(Request("PUT", "/v1/config", "localhost:8080", FIG2.encode(), origin=origin), VIEW)
+    response = respond(Request("PUT", "/v1/config", "localhost:8080", FIG2.encode(), origin=origin), SNAPSHOT)
     if is_allowed:
         assert isinstance(response, Proposal)
     else:
@@ -304,10 +300,10 @@ def test_no_answer_is_kept_or_taken_for_something_else() -> None:
 def test_an_entity_tag_is_the_texts() -> None:
     assert etag("a") == etag("a") != etag("a\n")
     assert etag("a")[0] == etag("a")[-1] == '"'
-    tag = etag(VIEW.text)
+    tag = etag(SNAPSHOT.text)
     assert reply("GET", "/v1/config").headers["ETag"] == tag
     assert json.loads(reply("GET", "/v1/status").body)["etag"] == tag
-    assert answer(Live(), VIEW).headers["ETag"] == tag
+    assert outcome_response(Live(), SNAPSHOT).headers["ETag"] == tag
 
 
 @pytest.mark.parametrize(
@@ -334,22 +330,22 @@ def test_a_condition_names_the_live_configuration_or_does_not(field: str, names:
 
 
 def test_who_has_it_already_gets_no_text() -> None:
-    for field in (etag(VIEW.text), "W/" + etag(VIEW.text), "*"):
-        response = respond(Request("GET", "/v1/config", "localhost", if_none_match=field), VIEW)
+    for field in (etag(SNAPSHOT.text), "W/" + etag(SNAPSHOT.text), "*"):
+        response = respond(Request("GET", "/v1/config", "localhost", if_none_match=field), SNAPSHOT)
         assert isinstance(response, Response)
-        assert (response.status, response.body, response.headers["ETag"]) == (304, "", etag(VIEW.text))
-    response = respond(Request("GET", "/v1/config", "localhost", if_none_match='"x"'), VIEW)
+        assert (response.status, response.body, response.headers["ETag"]) == (304, "", etag(SNAPSHOT.text))
+    response = respond(Request("GET", "/v1/config", "localhost", if_none_match='"x"'), SNAPSHOT)
     assert isinstance(response, Response) and response.status == 200
 
 
 def test_a_condition_travels_with_the_proposal() -> None:
     """It is about what is live when the proposal's turn has come, which is not known here."""
-    proposal = respond(Request("PUT", "/v1/config", "localhost", FIG2.encode(), if_match='"1"'), VIEW)
+    proposal = respond(Request("PUT", "/v1/config", "localhost", FIG2.encode(), if_match='"1"'), SNAPSHOT)
     assert isinstance(proposal, Proposal)
     assert proposal.precondition == Precondition('"1"')
-    outdated = answer(Outdated(), VIEW)
-    assert (outdated.status, outdated.headers) == (412, {"ETag": etag(VIEW.text)})
-    assert json.loads(outdated.body)["etag"] == etag(VIEW.text)
+    outdated = outcome_response(Outdated(), SNAPSHOT)
+    assert (outdated.status, outdated.headers) == (412, {"ETag": etag(SNAPSHOT.text)})
+    assert json.loads(outdated.body)["etag"] == etag(SNAPSHOT.text)
 
 
 def test_a_condition_is_compared_when_the_proposals_turn_has_come() -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from portlb_app import __version__
-from portlb_app.controller.flags import RESYNC
+from portlb_app.cli.controller import RESYNC
 from portlb_app.reconcile.reconciler import INTERVAL
 
 ROOT = Path(__file__).parents[3]
@@ -45,6 +45,15 @@ def test_only_a_running_agent_needs_libbpf(words: list[str | Path]) -> None:
     assert (done.returncode, done.stderr) == (0, "")
     if words == ["--version"]:
         assert done.stdout == f"portlb {__version__}\n"
+
+
+@pytest.mark.parametrize("words", [["--version"], ["--help"], ["check", str(FIG2)], ["controller", "--help"]])
+def test_only_the_controller_imports_ryu(words: list[str]) -> None:
+    program = (
+        "import sys; from portlb_app.cli import main\ntry: main(sys.argv[1:])\nexcept SystemExit: pass\n"
+        "print([name for name in sys.modules if name.split('.')[0] in ('ryu', 'eventlet')], file=sys.stderr)"
+    )
+    assert portlb(*words, program=program).stderr == "[]\n"
 
 
 def test_the_agent_says_which_library_is_missing() -> None:

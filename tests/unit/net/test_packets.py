@@ -23,7 +23,7 @@ def frame(options: bytes = b"", flags: int = packets.CONFIRM | 0x012, data: byte
 
 def test_a_segment_is_read() -> None:
     """Addresses, ports, the 12 flag bits, the option, and where the data begins."""
-    segment = packets.tcp(frame(b"\x02\x04\x05\xb4" + OPTION, data=b"hello") + b"\0\0ethernet padding")
+    segment = packets.parse_tcp(frame(b"\x02\x04\x05\xb4" + OPTION, data=b"hello") + b"\0\0ethernet padding")
     assert segment is not None
     assert (str(segment.source), segment.sport, str(segment.destination), segment.dport) == (
         *("10.0.0.100", 22),
@@ -51,14 +51,14 @@ def test_a_segment_is_read() -> None:
 )
 def test_what_is_no_announcement(option: bytes) -> None:
     """Malformed options, and well-formed ones of others, announce nothing."""
-    segment = packets.tcp(frame(option))
+    segment = packets.parse_tcp(frame(option))
     assert segment is not None and segment.announced is None
 
 
 @pytest.mark.parametrize("fragment", [0x2000, 0x0001])
 def test_a_fragment_is_no_segment(fragment: int) -> None:
     """A fragment's header may be elsewhere."""
-    assert packets.tcp(frame(fragment=fragment)) is None
+    assert packets.parse_tcp(frame(fragment=fragment)) is None
 
 
 def test_every_cut_and_many_changes_are_survived() -> None:
@@ -72,7 +72,7 @@ def test_every_cut_and_many_changes_are_survived() -> None:
         cases.append(bytes(changed))
     read = 0
     for case in cases:
-        segment = packets.tcp(case)
+        segment = packets.parse_tcp(case)
         if segment is not None:
             read += 1
             assert len(segment.options) <= 40 and len(segment.data) <= segment.size
@@ -94,8 +94,8 @@ def test_a_capture_cut_anywhere_gives_its_whole_packets() -> None:
 def test_a_bare_acknowledgement_is_read_as_what_it_is(source: str, destination: str) -> None:
     """B1: the frame that announcements are made of, in both families; cut anywhere it is no segment."""
     frame = packets.bare_ack(ip_address(source), ip_address(destination), 20, 40000)
-    segment = packets.tcp(frame)
+    segment = packets.parse_tcp(frame)
     assert segment is not None
     assert (str(segment.source), str(segment.destination)) == (source, destination)
     assert (segment.sport, segment.dport, segment.flags, segment.size, segment.options) == (20, 40000, 0x010, 0, b"")
-    assert all(packets.tcp(frame[:length]) is None for length in range(len(frame)))
+    assert all(packets.parse_tcp(frame[:length]) is None for length in range(len(frame)))

@@ -34,7 +34,7 @@ def about(
 
 
 def ports_of(frame: bytes) -> tuple[int, int] | None:
-    quote = packets.quote(frame)
+    quote = packets.parse_quote(frame)
     return quote.ports if quote else None
 
 
@@ -46,8 +46,8 @@ def test_eight_bytes_of_the_quoted_transport_suffice(family: int, protocol: int)
     head = {4: 20, 6: 40}[family]
     assert ports_of(about(family, protocol, transport, quoted=head + 8)) == (443, 40000)
     for less in range(head + 8):
-        assert packets.quote(about(family, protocol, transport, quoted=less)) is None
-    quote = packets.quote(about(family, protocol, transport))
+        assert packets.parse_quote(about(family, protocol, transport, quoted=less)) is None
+    quote = packets.parse_quote(about(family, protocol, transport))
     assert quote == packets.Quote(ROUTER[family], VIP[family], VIP[family], CLIENT[family], protocol, (443, 40000))
 
 
@@ -56,7 +56,7 @@ def test_every_type_of_error_and_no_other(family: int) -> None:
     """RFC 792 and RFC 4443: what quotes a packet."""
     errors = {4: {3, 11, 12}, 6: {1, 2, 3, 4}}[family]
     transport = struct.pack("!HHI", 443, 40000, 7)
-    assert {kind for kind in range(256) if packets.quote(about(family, TCP, transport, kind))} == errors
+    assert {kind for kind in range(256) if packets.parse_quote(about(family, TCP, transport, kind))} == errors
 
 
 def test_ip_options_in_both_headers() -> None:
@@ -74,15 +74,16 @@ def test_extension_headers_in_both_packets() -> None:
         frame = ethernet(6, ip(ROUTER[6], VIP[6], ICMP6, error, extensions=EXTENSIONS[:count]))
         assert ports_of(frame) == (53, 4000)
     many = ip(VIP[6], CLIENT[6], UDP, transport, extensions=EXTENSIONS[1:2] * 9)
-    assert packets.quote(ethernet(6, ip(ROUTER[6], VIP[6], ICMP6, icmp_error(ROUTER[6], VIP[6], 2, many)))) is None
+    error = icmp_error(ROUTER[6], VIP[6], 2, many)
+    assert packets.parse_quote(ethernet(6, ip(ROUTER[6], VIP[6], ICMP6, error))) is None
 
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_an_error_about_an_error_is_none(family: int) -> None:
     """Nobody may send one, so nobody is told; about an echo it may be, which has no ports."""
     protocol, error, echo = {4: (ICMP, 3, 0), 6: (ICMP6, 1, 129)}[family]
-    assert packets.quote(about(family, protocol, bytes([error]) + bytes(7))) is None
-    quote = packets.quote(about(family, protocol, bytes([echo]) + bytes(7)))
+    assert packets.parse_quote(about(family, protocol, bytes([error]) + bytes(7))) is None
+    quote = packets.parse_quote(about(family, protocol, bytes([echo]) + bytes(7)))
     assert quote is not None and quote.ports is None
 
 
@@ -92,7 +93,7 @@ def test_a_quoted_fragment() -> None:
         packet = bytearray(ip(VIP[4], CLIENT[4], UDP, struct.pack("!HHI", 53, 4000, 0)))
         packet[6:8] = offset.to_bytes(2, "big")
         frame = ethernet(4, ip(ROUTER[4], VIP[4], ICMP, icmp_error(ROUTER[4], VIP[4], 3, bytes(packet))))
-        quote = packets.quote(frame)
+        quote = packets.parse_quote(frame)
         assert quote is not None and quote.ports == ports
 
 
@@ -121,7 +122,7 @@ def test_a_requoted_error_with_little_of_the_packet() -> None:
         frame = about(4, protocol, transport)
         changed = packets.requote(frame, source=OWN[4])
         assert changed is not None
-        quote = packets.quote(changed)
+        quote = packets.parse_quote(changed)
         assert quote is not None and quote.source == OWN[4] and quote.destination == CLIENT[4]
         assert checksum(changed[42:62]) == 0, "the quoted header"
         assert checksum(changed[34:]) == 0, "the error"
@@ -145,7 +146,7 @@ def fragments(family: int, protocol: int, transport: bytes, size: int, identifie
 def test_fragments_are_read(family: int, protocol: int) -> None:
     """Key, place, size and whether more follow; ports (and TCP's flags) of the first."""
     transport = struct.pack("!HHIIHHHH", 40000, 443, 1, 2, 5 << 12 | 0x802, 0, 0, 0) + bytes(4000)
-    read = [packets.fragment(frame + bytes(3)) for frame in fragments(family, protocol, transport, 1480)]
+    read = [packets.parse_fragment(frame + bytes(3)) for frame in fragments(family, protocol, transport, 1480)]
     assert all(read)
     assert len({each.key for each in read if each}) == 1
     assert [(each.offset, each.size, each.more) for each in read if each] == [
@@ -162,7 +163,7 @@ def test_what_is_no_fragment_a_host_would_take(family: int) -> None:
     """A whole packet, an empty fragment, one beyond 64 kB, a middle one of odd size, a first one without its ports."""
 
     def read(protocol: int, data: bytes, where: tuple[int, int, bool] | None) -> object:
-        return packets.fragment(ethernet(family, ip(CLIENT[family], VIP[family], protocol, data, fragment=where)))
+        return packets.parse_fragment(ethernet(family, ip(CLIENT[family], VIP[family], protocol, data, fragment=where)))
 
     assert read(UDP, bytes(8), None) is None
     assert read(UDP, b"", (1, 8, True)) is None
@@ -172,13 +173,13 @@ def test_what_is_no_fragment_a_host_would_take(family: int) -> None:
     assert read(TCP, bytes(8), (1, 0, True)) is None, "flags are missing"
     assert read(UDP, bytes(8), (1, 0, True)) is not None
     frame = ethernet(family, ip(CLIENT[family], VIP[family], UDP, bytes(64), fragment=(1, 64, True)))
-    assert all(packets.fragment(frame[:length]) is None for length in range(len(frame)))
+    assert all(packets.parse_fragment(frame[:length]) is None for length in range(len(frame)))
 
 
 def test_an_atomic_fragment_is_a_whole_packet() -> None:
     """IPv6: a fragment header that divides nothing (RFC 6946)."""
     frame = ethernet(6, ip(CLIENT[6], VIP[6], UDP, bytes(8), fragment=(1, 0, False)))
-    assert packets.fragment(frame) is None
+    assert packets.parse_fragment(frame) is None
 
 
 SEEDS = [
@@ -215,7 +216,7 @@ def test_every_cut_and_many_changes_are_survived(frame: bytes) -> None:
 
 
 def survive(frame: bytes) -> None:
-    quote, fragment = packets.quote(frame), packets.fragment(frame)
+    quote, fragment = packets.parse_quote(frame), packets.parse_fragment(frame)
     assert quote is None or fragment is None
     if fragment:
         assert 0 < fragment.size <= len(frame) and fragment.offset + fragment.size <= 0xFFFF
@@ -223,7 +224,7 @@ def survive(frame: bytes) -> None:
     changed = packets.requote(frame, source=OWN[family], destination=OWN[family])
     assert (changed is None) == (quote is None)
     if changed is not None:
-        again = packets.quote(changed)
+        again = packets.parse_quote(changed)
         assert again is not None and (again.source, again.destination) == (OWN[family], OWN[family])
         assert len(changed) == len(frame)
 

@@ -11,18 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from portlb_app.pipeline import COPIED, Reason, make_cookie, vip_number
-from portlb_app.punt.backlog import BACKLOG, Backlog
-from portlb_app.punt.connlog import (
-    ENDED_SECONDS,
-    LINGER_SECONDS,
-    OPEN_SECONDS,
-    REORDER_SECONDS,
-    Connection,
-    ConnectionLog,
-    Copy,
-    How,
-)
-from portlb_app.punt.handlers import Punt, Punted
+from portlb_app.punt.bounded_queue import CAPACITY, BoundedQueue
+from portlb_app.punt.connlog import ENDED_SECONDS, LINGER_SECONDS, OPEN_SECONDS, REORDER_SECONDS, ConnectionLog
+from portlb_app.punt.handlers import Punt
+from portlb_app.punt.packet import PacketIn
+from portlb_app.punt.records import Connection, EndReason, TcpEvent
 from tests.support.copies import CLIENT, CONFIG, PLACES, VIPS, note, segment
 from tests.support.reference import ACK, FIN, REDIRECT, RST, SYN
 
@@ -39,10 +32,10 @@ def test_a_redirected_connection_is_one_record() -> None:
     note(log, "web", 1, SYN | REDIRECT, 443, 10.0)
     assert only(log) == Connection("web", CLIENT, 40001, 443, None, None, 10.0, None, None)
     note(log, "web", 1, FIN | ACK, 8002, 12.5)
-    assert only(log) == Connection("web", CLIENT, 40001, 443, 8002, "b", 10.0, 12.5, How.FIN)
+    assert only(log) == Connection("web", CLIENT, 40001, 443, 8002, "b", 10.0, 12.5, EndReason.FIN)
     note(log, "web", 1, FIN | ACK, 8002, 12.75, by="b")
-    assert only(log) == Connection("web", CLIENT, 40001, 443, 8002, "b", 10.0, 12.75, How.FIN)
-    assert log.counts == {Copy.OPENED: 1, Copy.CLOSED: 1, Copy.CONFIRMED: 1}
+    assert only(log) == Connection("web", CLIENT, 40001, 443, 8002, "b", 10.0, 12.75, EndReason.FIN)
+    assert log.counts == {TcpEvent.OPENED: 1, TcpEvent.CLOSED: 1, TcpEvent.CONFIRMED: 1}
 
 
 @pytest.mark.parametrize(
@@ -61,7 +54,7 @@ def test_a_plain_connections_server(port: int, by: str, server: str | None) -> N
     log = ConnectionLog()
     note(log, "web", 1, SYN, port, 1.0)
     note(log, "web", 1, FIN | ACK, port, 2.0, by=by)
-    assert only(log) == Connection("web", CLIENT, 40001, port, port, server, 1.0, 2.0, How.FIN)
+    assert only(log) == Connection("web", CLIENT, 40001, port, port, server, 1.0, 2.0, EndReason.FIN)
 
 
 def test_x1_a_connection_by_service_address_is_one_record() -> None:
@@ -69,9 +62,9 @@ def test_x1_a_connection_by_service_address_is_one_record() -> None:
     log, name = ConnectionLog(), IPv4Address("10.0.0.102")
     note(log, "web", 1, SYN | REDIRECT, 443, 10.0)
     log.take(PLACES["web"], Reason.CLOSING, 1, segment(CLIENT, name, 40001, 443, FIN | ACK), 11.0)
-    assert only(log) == Connection("web", CLIENT, 40001, 443, 443, "b", 10.0, 11.0, How.FIN)
+    assert only(log) == Connection("web", CLIENT, 40001, 443, 443, "b", 10.0, 11.0, EndReason.FIN)
     log.take(PLACES["web"], Reason.SERVER_CLOSING, 1, segment(name, CLIENT, 443, 40001, FIN | ACK), 12.0)
-    assert only(log).closed == 12.0 and log.counts == {Copy.OPENED: 1, Copy.CLOSED: 1, Copy.CONFIRMED: 1}
+    assert only(log).closed == 12.0 and log.counts == {TcpEvent.OPENED: 1, TcpEvent.CLOSED: 1, TcpEvent.CONFIRMED: 1}
 
 
 def test_it_is_of_a_vip_and_a_family() -> None:
@@ -100,8 +93,8 @@ def test_a_reset(by: str, flags: int) -> None:
     note(log, "web", 1, flags, 8001, 3.0, by=by)
     note(log, "web", 1, RST, 8001, 4.0)
     note(log, "web", 1, FIN | ACK, 8001, 4.0, by="a")
-    assert (only(log).closed, only(log).how) == (3.0, How.RESET)
-    assert log.counts == {Copy.OPENED: 1, Copy.CLOSED: 1, Copy.RESET: 1, Copy.REPEATED: 2}
+    assert (only(log).closed, only(log).how) == (3.0, EndReason.RESET)
+    assert log.counts == {TcpEvent.OPENED: 1, TcpEvent.CLOSED: 1, TcpEvent.RESET: 1, TcpEvent.REPEATED: 2}
 
 
 def test_a_reset_after_both_closed_is_late() -> None:
@@ -110,7 +103,7 @@ def test_a_reset_after_both_closed_is_late() -> None:
     note(log, "web", 1, FIN | ACK, 8001, 2.0, by="a")
     note(log, "web", 1, FIN | ACK, 8001, 3.0)
     note(log, "web", 1, RST, 8001, 4.0)
-    assert (only(log).closed, only(log).how) == (3.0, How.FIN)
+    assert (only(log).closed, only(log).how) == (3.0, EndReason.FIN)
 
 
 def test_a_half_closed_connection_closes_when_the_other_side_does() -> None:
@@ -130,8 +123,8 @@ def test_repeated_segments_change_nothing() -> None:
     for at in (3.0, 4.0):
         note(log, "web", 1, FIN | ACK, 8001, at)
     note(log, "web", 1, SYN, 443, 4.5)
-    assert only(log) == Connection("web", CLIENT, 40001, 443, 8001, "a", 1.0, 3.0, How.FIN)
-    assert log.counts == {Copy.OPENED: 1, Copy.CLOSED: 1, Copy.REPEATED: 3}
+    assert only(log) == Connection("web", CLIENT, 40001, 443, 8001, "a", 1.0, 3.0, EndReason.FIN)
+    assert log.counts == {TcpEvent.OPENED: 1, TcpEvent.CLOSED: 1, TcpEvent.REPEATED: 3}
 
 
 def test_an_end_without_a_beginning_says_so() -> None:
@@ -139,8 +132,8 @@ def test_an_end_without_a_beginning_says_so() -> None:
     log = ConnectionLog()
     note(log, "web", 1, FIN | ACK, 8001, 3.0)
     note(log, "web", 1, FIN | ACK, 8001, 4.0, by="a")
-    assert only(log) == Connection("web", CLIENT, 40001, None, 8001, "a", None, 4.0, How.FIN)
-    assert log.counts == {Copy.UNOPENED: 1, Copy.CLOSED: 1, Copy.CONFIRMED: 1}
+    assert only(log) == Connection("web", CLIENT, 40001, None, 8001, "a", None, 4.0, EndReason.FIN)
+    assert log.counts == {TcpEvent.UNOPENED: 1, TcpEvent.CLOSED: 1, TcpEvent.CONFIRMED: 1}
 
 
 @pytest.mark.parametrize("by", ["", "b"])
@@ -150,10 +143,10 @@ def test_an_end_may_overtake_its_beginning(by: str) -> None:
     note(log, "web", 1, FIN | ACK, 8002, 12.0, by=by)
     note(log, "web", 1, SYN | REDIRECT, 443, 12.1)
     note(log, "web", 1, SYN | REDIRECT, 443, 12.2)
-    assert only(log) == Connection("web", CLIENT, 40001, 443, 8002, "b", 12.0, 12.0, How.FIN)
+    assert only(log) == Connection("web", CLIENT, 40001, 443, 8002, "b", 12.0, 12.0, EndReason.FIN)
     note(log, "web", 1, FIN | ACK, 8002, 12.3, by="" if by else "b")
-    assert only(log) == Connection("web", CLIENT, 40001, 443, 8002, "b", 12.0, 12.3, How.FIN)
-    counts = {Copy.UNOPENED: 1, Copy.OPENED: 1, Copy.REPEATED: 1, Copy.CLOSED: 1, Copy.CONFIRMED: 1}
+    assert only(log) == Connection("web", CLIENT, 40001, 443, 8002, "b", 12.0, 12.3, EndReason.FIN)
+    counts = {TcpEvent.UNOPENED: 1, TcpEvent.OPENED: 1, TcpEvent.REPEATED: 1, TcpEvent.CLOSED: 1, TcpEvent.CONFIRMED: 1}
     assert log.counts == counts
 
 
@@ -171,15 +164,15 @@ def test_a_clients_port_is_used_again() -> None:
     log = ConnectionLog()
     note(log, "web", 1, SYN, 8001, 1.0, number=7)
     note(log, "web", 1, SYN, 8001, 2.0, number=8)
-    assert [(each.opened, each.how) for each in log.latest(9)] == [(2.0, None), (1.0, How.UNKNOWN)]
+    assert [(each.opened, each.how) for each in log.latest(9)] == [(2.0, None), (1.0, EndReason.UNKNOWN)]
     note(log, "web", 1, RST, 8001, 3.0)
     note(log, "web", 1, FIN | ACK, 8001, 3.5 + LINGER_SECONDS)
     assert [(each.opened, each.how) for each in log.latest(9)] == [
-        (None, How.FIN),
-        (2.0, How.RESET),
-        (1.0, How.UNKNOWN),
+        (None, EndReason.FIN),
+        (2.0, EndReason.RESET),
+        (1.0, EndReason.UNKNOWN),
     ]
-    assert log.counts[Copy.UNKNOWN] == 1
+    assert log.counts[TcpEvent.UNKNOWN] == 1
 
 
 def test_what_nothing_ends_ages_out_and_is_forgotten() -> None:
@@ -191,14 +184,14 @@ def test_what_nothing_ends_ages_out_and_is_forgotten() -> None:
     assert log.open == 2
     log.expire(OPEN_SECONDS + 1.0)
     assert (log.open, log.ended) == (1, 1)
-    assert {each.client_port: each.how for each in log.latest(9)} == {40001: How.UNKNOWN, 40002: None}
+    assert {each.client_port: each.how for each in log.latest(9)} == {40001: EndReason.UNKNOWN, 40002: None}
     note(log, "web", 1, FIN | ACK, 8001, OPEN_SECONDS + 2.0)
-    assert {each.client_port: each.how for each in log.latest(9)} == {40001: How.FIN, 40002: None}
+    assert {each.client_port: each.how for each in log.latest(9)} == {40001: EndReason.FIN, 40002: None}
     log.expire(OPEN_SECONDS + ENDED_SECONDS + 2.0)
-    assert [(each.client_port, each.how) for each in log.latest(9)] == [(40002, How.UNKNOWN)]
+    assert [(each.client_port, each.how) for each in log.latest(9)] == [(40002, EndReason.UNKNOWN)]
     log.expire(OPEN_SECONDS + 2 * ENDED_SECONDS + 2.0)
     assert (log.open, log.ended, log.latest(9)) == (0, 0, [])
-    assert log.counts[Copy.UNKNOWN] == 2 and Copy.FORGOTTEN not in log.counts
+    assert log.counts[TcpEvent.UNKNOWN] == 2 and TcpEvent.FORGOTTEN not in log.counts
 
 
 def test_a_flood_of_syns_pushes_out_no_record_that_has_an_end() -> None:
@@ -210,14 +203,14 @@ def test_a_flood_of_syns_pushes_out_no_record_that_has_an_end() -> None:
     for client in range(3, 20003):
         note(log, "web", client, SYN, 443, 4.0)
     assert (log.open, log.ended) == (100, 1)
-    assert log.counts[Copy.FORGOTTEN] == 20001 - 100
-    assert any(each.client_port == 40001 and each.how is How.FIN for each in log.latest(200))
+    assert log.counts[TcpEvent.FORGOTTEN] == 20001 - 100
+    assert any(each.client_port == 40001 and each.how is EndReason.FIN for each in log.latest(200))
     note(log, "web", 2, FIN | ACK, 8002, 5.0)
-    assert log.latest(1) == [Connection("web", CLIENT, 40002, None, 8002, "b", None, 5.0, How.FIN)]
+    assert log.latest(1) == [Connection("web", CLIENT, 40002, None, 8002, "b", None, 5.0, EndReason.FIN)]
     for client in range(3, 19903):
         note(log, "web", client, RST, 443, 6.0)
     assert (log.open, log.ended) == (100, 51)
-    assert any(each.client_port == 40001 and each.how is How.FIN for each in log.latest(200))
+    assert any(each.client_port == 40001 and each.how is EndReason.FIN for each in log.latest(200))
 
 
 def test_syns_of_one_port_push_out_no_record_that_has_an_end() -> None:
@@ -228,7 +221,7 @@ def test_syns_of_one_port_push_out_no_record_that_has_an_end() -> None:
     for number in range(20000):
         note(log, "web", 2, SYN, 443, 3.0, number=number)
     assert (log.open, log.ended) == (1, 51)
-    assert any(each.client_port == 40001 and each.how is How.FIN for each in log.latest(200))
+    assert any(each.client_port == 40001 and each.how is EndReason.FIN for each in log.latest(200))
 
 
 def test_a_source_loses_its_own_oldest() -> None:
@@ -239,7 +232,7 @@ def test_a_source_loses_its_own_oldest() -> None:
     for number in range(100):
         client = IPv6Address((0x20010DB8 << 96) + number)
         log.take(PLACES["web"], Reason.OPENING, 1, segment(client, vip, 40000, 443, SYN), 2.0)
-    assert log.open == 11 and log.counts[Copy.FORGOTTEN] == 90
+    assert log.open == 11 and log.counts[TcpEvent.FORGOTTEN] == 90
     assert log.latest(99)[-1].client == CLIENT
 
 
@@ -253,10 +246,10 @@ def test_two_connections_of_one_client_port_are_two_records() -> None:
     note(log, "web", 1, FIN | ACK, 8001, 5.0)
     note(log, "web", 1, FIN | ACK, 8001, 6.0, by="a")
     assert [(each.opened_on, each.continued_on, each.server, each.how) for each in log.latest(9)] == [
-        (8001, 8001, "a", How.FIN),
-        (80, 80, "a", How.FIN),
+        (8001, 8001, "a", EndReason.FIN),
+        (80, 80, "a", EndReason.FIN),
     ]
-    assert log.counts == {Copy.OPENED: 2, Copy.CLOSED: 2, Copy.CONFIRMED: 2}
+    assert log.counts == {TcpEvent.OPENED: 2, TcpEvent.CLOSED: 2, TcpEvent.CONFIRMED: 2}
 
 
 def test_of_several_the_one_of_its_application_goes_on_there() -> None:
@@ -265,7 +258,7 @@ def test_of_several_the_one_of_its_application_goes_on_there() -> None:
     note(log, "web", 1, SYN, 80, 1.0)
     note(log, "web", 1, SYN, 443, 2.0)
     note(log, "web", 1, FIN | ACK, 8001, 3.0)
-    assert [(each.opened_on, each.how) for each in log.latest(9)] == [(443, How.FIN), (80, None)]
+    assert [(each.opened_on, each.how) for each in log.latest(9)] == [(443, EndReason.FIN), (80, None)]
 
 
 def test_a_full_log_forgets_by_every_name() -> None:
@@ -286,7 +279,10 @@ STEPS = st.tuples(
     st.integers(1, 2),
     st.sampled_from((0.0, 0.5, LINGER_SECONDS + 1, OPEN_SECONDS / 2)),
 )
-OF_A_COPY = (Copy.OPENED, Copy.CLOSED, Copy.CONFIRMED, Copy.RESET, Copy.REPEATED, Copy.MALFORMED)
+OF_A_COPY = (
+    *(TcpEvent.OPENED, TcpEvent.CLOSED, TcpEvent.CONFIRMED),
+    *(TcpEvent.RESET, TcpEvent.REPEATED, TcpEvent.MALFORMED),
+)
 
 
 @settings(deadline=None)
@@ -308,7 +304,7 @@ def test_whatever_comes_it_is_bounded_and_counted(
         ends = [-1.0 if each.closed is None else each.closed for each in records]
         for each, end in zip(records, ends, strict=True):
             assert (each.opened is None) == (each.opened_on is None)
-            assert (each.closed is None) == (each.continued_on is None) == (each.how in (None, How.UNKNOWN))
+            assert (each.closed is None) == (each.continued_on is None) == (each.how in (None, EndReason.UNKNOWN))
             assert each.opened is None or each.closed is None or each.opened <= end <= now
         still_open = Counter((each.vip, each.client_port, each.opened_on) for each in records if each.how is None)
         assert all(count == 1 for count in still_open.values()), "one open record at most between two ports"
@@ -340,7 +336,7 @@ def test_what_is_not_what_the_switch_says_is_counted(reason: Reason, flags: int,
     """Another kind of segment, or another VIP's."""
     log = ConnectionLog()
     log.take(PLACES["web"], reason, 1, segment(CLIENT, IPv4Address(destination), 40000, 80, flags), 0.0)
-    assert log.counts == {Copy.MALFORMED: 1} and not log.latest(9)
+    assert log.counts == {TcpEvent.MALFORMED: 1} and not log.latest(9)
 
 
 def test_copies_go_to_the_log_and_nowhere_else() -> None:
@@ -348,24 +344,24 @@ def test_copies_go_to_the_log_and_nowhere_else() -> None:
     punt, number = Punt(), vip_number("web")
     punt.adopt(CONFIG)
     opening = make_cookie(Reason.OPENING, number)
-    assert punt.take(1, Punted(opening, 1, segment(CLIENT, VIPS["web"], 40000, 443, SYN)), 1.0) == ()
-    assert punt.take(9, Punted(opening, 1, segment(CLIENT, VIPS["web"], 40000, 443, SYN)), 1.0) == ()
-    punt.lost(opening)
-    punt.unreadable(make_cookie(Reason.SERVER_CLOSING, number))
-    assert punt.connections.counts == {Copy.OPENED: 1, Copy.MALFORMED: 2, Copy.QUEUE: 1}
+    assert punt.take(1, PacketIn(opening, 1, segment(CLIENT, VIPS["web"], 40000, 443, SYN)), 1.0) == ()
+    assert punt.take(9, PacketIn(opening, 1, segment(CLIENT, VIPS["web"], 40000, 443, SYN)), 1.0) == ()
+    punt.count_lost(opening)
+    punt.count_unreadable(make_cookie(Reason.SERVER_CLOSING, number))
+    assert punt.connections.counts == {TcpEvent.OPENED: 1, TcpEvent.MALFORMED: 2, TcpEvent.QUEUE: 1}
     assert not punt.counts
     assert list(punt.expire(2 * OPEN_SECONDS)) == []
-    assert punt.connections.latest(1)[0].how is How.UNKNOWN
+    assert punt.connections.latest(1)[0].how is EndReason.UNKNOWN
 
 
 def test_copies_wait_apart() -> None:
     """A flood of SYNs' copies takes no place from an ICMP error, nor from the copy of a FIN."""
-    backlog: Backlog[int] = Backlog()
-    assert sum(backlog.put(Reason.OPENING, number) for number in range(2 * BACKLOG)) == BACKLOG
+    backlog: BoundedQueue[int] = BoundedQueue()
+    assert sum(backlog.put(Reason.OPENING, number) for number in range(2 * CAPACITY)) == CAPACITY
     assert backlog.put(Reason.CLOSING, -1) and backlog.put(Reason.ICMP_ERROR, -2)
     assert set(backlog.take(2)) == {0, -2}
     assert backlog.put(Reason.OPENING, -3), "there is room for one again"
-    assert [*backlog.take(BACKLOG), *backlog.take(9)] == [*range(1, BACKLOG), -1, -3], "in order, whatever the reason"
+    assert [*backlog.take(CAPACITY), *backlog.take(9)] == [*range(1, CAPACITY), -1, -3], "in order, whatever the reason"
 
 
 def test_many_at_a_time_do_not_take_long() -> None:

@@ -10,15 +10,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from portlb_app.net.packets import UDP, Fragment
-from portlb_app.punt import fragments
-from portlb_app.punt.fragments import (
+from portlb_app.punt import fragment_tracker as fragments
+from portlb_app.punt.fragment_tracker import (
     FOLLOW_SECONDS,
     PACKETS,
     PACKETS_PER_SOURCE,
     PIECES,
     WAIT_SECONDS,
+    FragmentTracker,
     NoRoom,
-    Tracker,
 )
 
 VIP = IPv4Address("10.0.0.100")
@@ -40,7 +40,7 @@ class World:
     """A tracker whose verdict on a packet is its destination port; a frame is what it is asserted to be."""
 
     def __init__(self) -> None:
-        self.tracker: Tracker[int] = Tracker()
+        self.tracker: FragmentTracker[int] = FragmentTracker()
 
     def take(self, fragment: Fragment, frame: bytes = b"x", now: float = 0.0) -> tuple[int, list[bytes]] | None:
         return self.tracker.take(fragment, frame, now, lambda first: first.ports[1] if first.ports else 0)

@@ -46,19 +46,12 @@ from portlb_app.pipeline import (
     parse_slot,
     vip_number,
 )
-from portlb_app.punt.backlog import (
-    BACKLOG,
-    GATHER_MOST_SECONDS,
-    GATHER_SECONDS,
-    REST_MOST_SECONDS,
-    REST_OF_UNKNOWN,
-    TURN_SECONDS,
-    Backlog,
-    Gathering,
-    Turn,
-)
-from portlb_app.punt.fragments import WAIT_SECONDS
-from portlb_app.punt.handlers import Fate, Punt, Punted, Send, reason_of
+from portlb_app.punt.bounded_queue import CAPACITY, BoundedQueue
+from portlb_app.punt.disposition import Disposition
+from portlb_app.punt.fragment_tracker import WAIT_SECONDS
+from portlb_app.punt.handlers import Punt, reason_of
+from portlb_app.punt.packet import PacketIn, Send
+from portlb_app.punt.read_batcher import LONGEST_PAUSE_SECONDS, PAUSE_SECONDS, ReadBatcher
 from portlb_app.selection import slots
 from portlb_app.topology.conditions import Conditions
 from tests.support import generate, reference, trees, wire
@@ -83,10 +76,10 @@ REASONS = {reason.name.lower(): reason for reason in PUNTED}
 LATER = bytes(64)
 
 
-def handed_up(config: Config, vip: Vip, reason: str, in_port: int, frame: bytes, port: int = 0) -> Punted:
+def handed_up(config: Config, vip: Vip, reason: str, in_port: int, frame: bytes, port: int = 0) -> PacketIn:
     """A packet as the switch hands it up."""
     number = vip_number(vip.name)
-    return Punted(make_cookie(REASONS[reason], number, port), in_port, frame)
+    return PacketIn(make_cookie(REASONS[reason], number, port), in_port, frame)
 
 
 def looked_up(state: SwitchState, actions: tuple[Action, ...], ip: Ip) -> tuple[Action, ...]:
@@ -152,7 +145,7 @@ def agrees(config: Config, state: SwitchState, sends: tuple[Send, ...], outcome:
 
 def later_fragment(frame: bytes) -> bytes:
     """A fragment that follows the first one in a frame, and ends the packet."""
-    first = packets.fragment(frame)
+    first = packets.parse_fragment(frame)
     assert first is not None
     where = (first.identifier, first.size, False)
     family = first.source.version
@@ -169,10 +162,10 @@ def rewritten(config: Config, vip: Vip, packet: Packet, reason: str, sends: tupl
     if reason == "icmp_error" and ip.quoted is not None and ip.quoted[0] != ip.destination:
         return all(send.frame == frame for send in sends)
     if reason == "icmp_error":
-        quotes = [packets.quote(send.frame) for send in sends]
+        quotes = [packets.parse_quote(send.frame) for send in sends]
         return all(quote is not None and quote.source in own and quote.receiver == ip.destination for quote in quotes)
     if ip.protocol in (ICMP, ICMPV6):  # what `generate` puts into it depends on its addresses
-        pieces = [packets.fragment(send.frame) for send in sends]
+        pieces = [packets.parse_fragment(send.frame) for send in sends]
         return all(piece is not None and piece.destination in own for piece in pieces)
     possible = {
         framed(replace(packet, payload=replace(ip, destination=address)))
@@ -203,7 +196,7 @@ def test_random_packets_get_what_the_reference_says() -> None:
                 if not isinstance(outcome, reference.Punted) or not isinstance(packet.payload, Ip):
                     continue
                 if outcome.reason == "refused":
-                    up = Punted(make_cookie(Reason.REFUSED), packet.in_port, framed(packet))
+                    up = PacketIn(make_cookie(Reason.REFUSED), packet.in_port, framed(packet))
                     refused = [(send.dpid, send.actions) for send in punt.take(switch.dpid, up, 0.0)]
                     assert refused in ([], [(switch.dpid, (Output(packet.in_port),))])
                     seen[outcome.reason, str(bool(refused))] += 1
@@ -304,7 +297,7 @@ def test_a_server_whose_switch_is_away_gets_nothing() -> None:
     assert (send.dpid, send.in_port, send.actions) == (2, CONTROLLER, (Output(3),))
     punt.disconnected(2)
     assert punt.take(1, up, 0.0) == ()
-    assert punt.counts == {(Reason.ICMP_ERROR, Fate.SENT): 1, (Reason.ICMP_ERROR, Fate.ABSENT): 1}
+    assert punt.counts == {(Reason.ICMP_ERROR, Disposition.SENT): 1, (Reason.ICMP_ERROR, Disposition.ABSENT): 1}
     punt.connected(2)
     cut = Conditions(links_down=frozenset(link for link in config.links if link.one.switch == "left"))
     punt.adopt(config, cut)
@@ -316,9 +309,9 @@ def _leaves(send: Send, switch: Switch, in_port: int, vip: Vip, ip: Ip, named: s
     out = send.actions[-1]
     port_is_right = out == Output(IN_PORT if in_port == switch.network else switch.network)
     if ip.fragment != "no":
-        fragment = packets.fragment(send.frame)
+        fragment = packets.parse_fragment(send.frame)
         return port_is_right and fragment is not None and fragment.source in vip.addresses
-    quote = packets.quote(send.frame)
+    quote = packets.parse_quote(send.frame)
     is_named = ip.quoted is not None and ip.quoted[1] in named  # as it was on the wire
     return port_is_right and quote is not None and (is_named or quote.destination in vip.addresses)
 
@@ -585,11 +578,11 @@ def test_what_nobody_configured_is_dropped_and_counted() -> None:
     assert desk.counted("icmp_error") == {"unknown": 2}
     for number in (0, COOKIE, make_cookie(Reason.SERVICE, 1), 0xFF << 40 | COOKIE, (1 << 64) - 1):
         assert desk.punt.take(1, replace(up, cookie=number), 0) == ()
-        desk.punt.lost(number)
-        desk.punt.unreadable(number)
+        desk.punt.count_lost(number)
+        desk.punt.count_unreadable(number)
     assert desk.counted("icmp_error") == {"unknown": 2}
-    desk.punt.lost(up.cookie)
-    desk.punt.unreadable(up.cookie)
+    desk.punt.count_lost(up.cookie)
+    desk.punt.count_unreadable(up.cookie)
     assert desk.counted("icmp_error") == {"unknown": 2, "queue": 1, "malformed": 1}
 
 
@@ -604,57 +597,41 @@ def test_another_configuration_judges_at_once() -> None:
 
 def test_another_configuration_is_adopted_a_few_switches_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
     """Until then the one before judges; one that comes meanwhile begins anew."""
-    monkeypatch.setattr("portlb_app.punt.handlers.SWITCHES_AT_ONCE", 1)
+    monkeypatch.setattr("portlb_app.punt.vip_index.SWITCHES_AT_ONCE", 1)
     text = (Path(__file__).parents[3] / "flows/tree/lb.yaml").read_text()
     before, after, last = (load(text.replace("default_server: d", f"default_server: {each}")) for each in "dcb")
     punt = punt_for(before)
     for config in (after, last):
         assert not punt.adopt_more(config)
     assert [punt.adopt_more(last) for _ in before.switches] == [False, True, True]
-    assert punt._vips_on_switch[1][0].vip.default_server == "b"
+    assert punt._vips.on(1)[0].vip.default_server == "b"
 
 
 def test_a_backlog_is_bounded_and_fair() -> None:
     """A flood of one reason: its own surplus is lost, and the others come up by turns."""
-    backlog: Backlog[int] = Backlog()
-    assert sum(backlog.put(Reason.FRAGMENT, number) for number in range(2 * BACKLOG)) == BACKLOG
+    backlog: BoundedQueue[int] = BoundedQueue()
+    assert sum(backlog.put(Reason.FRAGMENT, number) for number in range(2 * CAPACITY)) == CAPACITY
     assert backlog.put(Reason.ICMP_ERROR, -1) and backlog.put(Reason.SIGNAL, -2)
     taken = backlog.take(8)
     assert set(taken[:3]) == {0, -1, -2} and taken[3:] == [1, 2, 3, 4, 5]
     rest = []
     while more := backlog.take(7):
         rest += more
-    assert rest == list(range(6, BACKLOG))
+    assert rest == list(range(6, CAPACITY))
 
 
 def test_what_is_handed_up_is_gathered() -> None:
     """The longer the more it is, told once; not while an answer is awaited, nor while more waits to be read."""
-    gathering = Gathering()
+    gathering = ReadBatcher()
 
     def pause(came: int, more: bool = False, awaited: bool = False) -> float:
         for _ in range(came):
-            gathering.came()
+            gathering.add()
         return gathering.pause(more, awaited)
 
-    assert [pause(came) for came in (0, 1, 3, 0)] == [0.0, GATHER_SECONDS, 3 * GATHER_SECONDS, 0.0]
-    assert pause(200) == GATHER_MOST_SECONDS
+    assert [pause(came) for came in (0, 1, 3, 0)] == [0.0, PAUSE_SECONDS, 3 * PAUSE_SECONDS, 0.0]
+    assert pause(200) == LONGEST_PAUSE_SECONDS
     assert pause(5, more=True) == pause(5, awaited=True) == pause(0) == 0.0
-
-
-def test_a_turn_ends_however_short_the_reads_are() -> None:
-    """The work of many short reads is added up; a switch that is not configured rests in proportion to it."""
-    turn = Turn()
-    for _ in range(3):
-        reads = 0
-        while not turn.worked(TURN_SECONDS / 8):
-            reads += 1
-        assert reads == 8
-        assert turn.pause(is_configured=True) == 0.0
-    turn.worked(2 * TURN_SECONDS)
-    assert turn.pause(is_configured=False) == 2 * TURN_SECONDS * REST_OF_UNKNOWN
-    assert turn.worked(1.0)
-    assert turn.pause(is_configured=False) == REST_MOST_SECONDS
-    assert not turn.worked(TURN_SECONDS / 2)
 
 
 def test_any_bytes_are_survived() -> None:

@@ -6,6 +6,7 @@ import json
 import struct
 from dataclasses import replace
 from ipaddress import IPv4Address, IPv6Address
+from random import Random
 
 import pytest
 
@@ -13,7 +14,9 @@ from portlb_app.config import Config, load
 from portlb_app.openflow import Output
 from portlb_app.openflow.limits import LARGEST_FRAME, MESSAGE, OUTPUTS
 from portlb_app.pipeline import SLOTS, Reason, make_cookie, vip_number
-from portlb_app.punt.handlers import Fate, Punt, Punted
+from portlb_app.punt.disposition import Disposition
+from portlb_app.punt.handlers import Punt
+from portlb_app.punt.packet import PacketIn
 from portlb_app.topology.conditions import Conditions
 from tests.support import wire
 from tests.support.reference import ICMP, SYN, TCP, UDP
@@ -52,9 +55,9 @@ def first_fragment(protocol: int, payload: bytes) -> bytes:
     return wire.ethernet(4, packet[:6] + b"\x20\x00" + packet[8:])
 
 
-def handed_up(config: Config, reason: Reason, frame: bytes, port: int = 0, slot: int | None = None) -> Punted:
+def handed_up(config: Config, reason: Reason, frame: bytes, port: int = 0, slot: int | None = None) -> PacketIn:
     """A packet as the first switch hands it up."""
-    return Punted(make_cookie(reason, vip_number("web"), port), 1, frame, slot)
+    return PacketIn(make_cookie(reason, vip_number("web"), port), 1, frame, slot)
 
 
 @pytest.mark.parametrize("protocol", [TCP, UDP])
@@ -64,7 +67,7 @@ def test_a_fragment_to_a_pool_that_cannot_be_reached_is_dropped(protocol: int) -
     flags = SYN if protocol == TCP else 0
     payload = struct.pack("!HHIIHHHH", 40000, 80, 1, 0, 5 << 12 | flags, 9, 0, 0) + bytes(20)
     assert punt.take(1, handed_up(config, Reason.FRAGMENT, first_fragment(protocol, payload)), 0.0) == ()
-    assert punt.counts == {(Reason.FRAGMENT, Fate.DROPPED): 1}
+    assert punt.counts == {(Reason.FRAGMENT, Disposition.DROPPED): 1}
 
 
 @pytest.mark.parametrize("slot", [None, 0, SLOTS - 1])
@@ -75,7 +78,7 @@ def test_a_syn_to_a_pool_that_cannot_be_reached_is_sent_to_nobody(legacy: str, s
     frame = wire.ethernet(4, wire.ip(CLIENT, VIP, TCP, wire.tcp_segment(CLIENT, VIP, 40000, 80, b"", SYN)))
     sends = punt.take(1, handed_up(config, Reason.SIGNAL, frame, 80, slot), 0.0)
     assert all(send.actions for send in sends)
-    fate = {"owner": Fate.ABSENT, "pin": Fate.SENT}.get(legacy, Fate.DROPPED)
+    fate = {"owner": Disposition.ABSENT, "pin": Disposition.SENT}.get(legacy, Disposition.DROPPED)
     assert punt.counts == {(Reason.SIGNAL, fate): 1}
 
 
@@ -94,7 +97,7 @@ def test_a_frame_that_is_too_large_is_malformed() -> None:
     config, punt = cut()
     payload = struct.pack("!HHI", 40000, 9, 0) + bytes(LARGEST_FRAME)
     assert punt.take(1, handed_up(config, Reason.FRAGMENT, first_fragment(UDP, payload)), 0.0) == ()
-    assert punt.counts == {(Reason.FRAGMENT, Fate.MALFORMED): 1}
+    assert punt.counts == {(Reason.FRAGMENT, Disposition.MALFORMED): 1}
 
 
 def test_an_error_for_many_servers_goes_in_several_messages() -> None:
@@ -147,8 +150,8 @@ servers:
     quoted = wire.ip(client, server, UDP, bytes(16))
     error = wire.icmp_error(server, client, 1, quoted)
     frame = wire.ethernet(6, wire.ip(server, client, 58, error))
-    assert punt.take(1, Punted(make_cookie(Reason.SERVER_ICMP), 2, frame), 0.0) == ()
-    assert punt.counts == {(Reason.SERVER_ICMP, Fate.MALFORMED): 1}
+    assert punt.take(1, PacketIn(make_cookie(Reason.SERVER_ICMP), 2, frame), 0.0) == ()
+    assert punt.counts == {(Reason.SERVER_ICMP, Disposition.MALFORMED): 1}
 
 
 def test_what_is_handed_up_by_tables_of_before_is_survived() -> None:
@@ -169,3 +172,35 @@ def test_what_is_handed_up_by_tables_of_before_is_survived() -> None:
             ):
                 punt.take(1, handed_up(config, reason, frame, 80, SLOTS - 1), 0.0)
     list(punt.expire(1e9))
+
+
+def test_what_is_reached_follows_the_switches_that_are_connected() -> None:
+    """Whatever the order in which they come and go, and configurations change: as if all of it were found anew."""
+    dice = Random(7)
+    texts = [TEXT, TEXT.replace("s2:3", "s1:4"), TEXT.replace("s1:3", "s2:5")]
+    texts = [text.replace("LEGACY", "balance").replace("POLICY", "balance").replace("OWNED", "") for text in texts]
+    configs = [load(text) for text in texts]
+    punt, there, config = Punt(), set[int](), configs[0]
+    punt.adopt(config)
+    for _ in range(300):
+        dpid = dice.choice((1, 2, 3))
+        if dice.random() < 0.1:
+            config = dice.choice(configs)
+            punt.adopt(config)
+        elif dice.random() < 0.5:
+            there.add(dpid)
+            punt.connected(dpid)
+        else:
+            there.discard(dpid)
+            punt.disconnected(dpid)
+        anew = Punt()
+        for each in there:
+            anew.connected(each)
+        anew.adopt(config)
+        assert reached(punt) == reached(anew)
+
+
+def reached(punt: Punt) -> dict[int, dict[str, int]]:
+    """By a VIP's number, each server's switch."""
+    found = punt._vips._server_switches.items()
+    return {number: {name: dpid for name, (dpid, _) in servers.items()} for number, servers in found}

@@ -409,6 +409,48 @@ def test_a_trial_takes_longer_for_more_to_tell(session: Session) -> None:
     assert session(Tick(), after=0.2) == [Answer(1, TimedOut(("a",)))]
 
 
+def test_a_switch_that_joins_a_trial_has_time_for_what_it_must_be_told(session: Session) -> None:
+    """As much as one that was there from the beginning, from the moment on at which it connects."""
+    session.sync(A)
+    many = SwitchState(frozenset(Flow(0, 1, match(in_port=port), (Output(9),), COOKIE) for port in range(3000)))
+    session.propose(what=configuration("many", a=state(1, 2, 3), b=many))
+    session(SwitchConnected(B), after=14)
+    more = 3000 / MESSAGES_A_SECOND + 3000 / ENTRIES_A_SECOND
+    session(StateRead(A, state(1, 2)))
+    session(Applied(A))
+    session(StateRead(A, state(1, 2, 3)))
+    assert session(Tick(), after=15 + more - 0.1) == []
+    assert session(Tick(), after=0.2)[0] == Answer(1, TimedOut(("b",)))
+
+
+def test_switches_that_join_a_trial_do_not_prolong_it_for_ever() -> None:
+    """One more for each time, and for its own work."""
+    trial = Trial(ConfigProposed(1, "", 15.0))
+    trial.begin({A}, (), 0.0, 0, 0)
+    for number in range(100):
+        trial.joined(100 + number, 10.0 * number, MESSAGES_A_SECOND)
+    work = 1 + MESSAGES_A_SECOND / ENTRIES_A_SECOND
+    assert not trial.is_over(300 + 30 * work)
+    assert trial.is_over(300 + 100 * work)
+    again = Trial(ConfigProposed(1, "", 15.0))
+    again.begin({A}, (), 0.0, 0, 0)
+    for now in range(10):
+        again.joined(B, float(now), 0)
+    assert again.is_over(15) and not again.is_over(14.9), "it joins once"
+
+
+def test_a_trial_waits_for_tables_that_are_compiled_anew() -> None:
+    """A link changes in the middle: no switch is to blame for the time that compiling takes, nor has it for ever."""
+    trial = Trial(ConfigProposed(1, "", 15.0))
+    assert not trial.is_over(1000, is_compiling=True)
+    trial.begin({A}, (), 0.0, 0, 0)
+    assert not trial.is_over(100, is_compiling=True) and trial.is_over(301, is_compiling=True)
+    trial.compiled_anew(100, MESSAGES_A_SECOND, 0)
+    assert trial.is_over(116) and not trial.is_over(115)
+    trial.compiled_anew(299, 0, 0)
+    assert trial.is_over(300)
+
+
 # ---- the tables are elsewhere ----------------------------------------------------------------------------------------
 
 

@@ -16,7 +16,6 @@ from portlb_app.openflow import Flow, Group, Meter, Output, SwitchState, ToMeter
 from portlb_app.pipeline import COOKIE
 from portlb_app.reconcile.plan import Plan, Step, diff
 from portlb_app.reconcile.tables import (
-    Blame,
     Compiled,
     Entries,
     Kind,
@@ -142,12 +141,13 @@ def test_links_that_do_not_work_are_compiled_for(tables: Tables) -> None:
 def test_what_is_refused_is_told_as_text_and_meters_leave_doubt(tables: Tables) -> None:
     read(tables)
     tables.prepare(A, ("add",))
-    assert tables.refused(A, [0]) == Blame(("add flow " + str(flow(1)),), True)
+    assert tables.refused(A, [0]) == ("add flow " + str(flow(1)),)
+    assert tables.told(A), "what it holds is known"
     metered = SwitchState(frozenset({Flow(0, 1, match(in_port=1), (ToMeter(5), Output(9)), COOKIE)}))
     switch = tables._switches[A]
     switch.plan = diff(SwitchState(), SwitchState(metered.flows, meters=frozenset({Meter(5, 1, 1)})))
     assert tables.prepare(A, ("add",)) == Parts(1, 1, 0)
-    assert not tables.refused(A, []).known
+    assert tables.refused(A, []) == ()
     with pytest.raises(Unknown):
         tables.told(A)
 

@@ -31,6 +31,16 @@ except runtime.Slow as error:
 may_end.set()
 runtime.FILE_SECONDS = 10.0
 print(files.start(lambda: list(late)).wait())
+runtime.FILE_SECONDS = 0.05
+may_end.clear()
+never = files.start(lambda: may_end.wait(30), lambda _result: 1 / 0)
+try:
+    never.wait()
+except runtime.Slow:
+    pass
+may_end.set()
+runtime.FILE_SECONDS = 10.0
+print(files.start(lambda: "the next").wait())
 """
 
 
@@ -39,5 +49,6 @@ def test_calls_are_made_aside() -> None:
         [sys.executable, "-W", "ignore", "-c", PROGRAM], capture_output=True, text=True, timeout=60
     )
     assert done.stdout.splitlines() == [
-        *("done 10", "division by zero", "the file system does not answer within 0.05 s", "['late']")
+        *("done 10", "division by zero", "the file system does not answer within 0.05 s", "['late']"),
+        "the next",
     ], done.stderr

@@ -83,3 +83,16 @@ def test_a_file_that_is_moved_away_is_made_anew(log: logging.Logger, tmp_path: P
 def test_a_file_that_cannot_be_opened_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="No such file"):
         LogWriter(tmp_path / "nowhere" / "log")
+
+
+def test_the_journal_is_known_by_the_stream_that_systemd_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """systemd.exec(5): device and inode of the stream. A file is no journal, whatever the environment says."""
+    with (tmp_path / "stream").open("w") as stream:
+        status = os.fstat(stream.fileno())
+        monkeypatch.setattr(log_writer.sys, "__stderr__", stream)
+        assert not LogWriter(None).is_journal
+        monkeypatch.setenv("JOURNAL_STREAM", f"{status.st_dev}:{status.st_ino + 1}")
+        assert not LogWriter(None).is_journal
+        monkeypatch.setenv("JOURNAL_STREAM", f"{status.st_dev}:{status.st_ino}")
+        assert LogWriter(None).is_journal
+        assert not LogWriter(tmp_path / "stream").is_journal

@@ -21,6 +21,9 @@ def waits():
 def fails():
     raise RuntimeError("no")
 
+def too_late():
+    raise eventlet.Timeout(1)
+
 def ends():
     pass
 
@@ -41,7 +44,10 @@ print(*supervision.failures())
         ('supervision.spawn("x", fails)', "", "x"),
         ('supervision.spawn_after(0, "x", fails)', "", "x"),
         ('supervision.spawn_forever("x", waits)', "", ""),
-        ('supervision.spawn_forever("x", waits)', "hub.kill(thread)", ""),
+        ('supervision.spawn("x", too_late)', "", "x"),
+        ('supervision.spawn_forever("x", waits)', "hub.kill(thread)", "x"),
+        ('supervision.spawn_forever("x", waits)', "supervision.end(); hub.kill(thread)", ""),
+        ('supervision.spawn_forever("x", too_late)', "", "x"),
         ('supervision.spawn_forever("x", ends)', "", "x"),
         ('supervision.spawn_forever("x", fails)', "", "x"),
     ],
@@ -64,3 +70,33 @@ def test_no_other_file_starts_threads() -> None:
 def ast_owner(call: object) -> str:
     """What a method is called of, if that has a plain name."""
     return str(getattr(getattr(getattr(call, "func", None), "value", None), "id", ""))
+
+
+RELOAD = """
+import eventlet, eventlet.wsgi
+eventlet.wsgi.ALREADY_HANDLED = object()
+from types import SimpleNamespace
+from ryu.lib import hub
+from portlb_app.runtime import supervision
+from portlb_app.reconcile.events import Ended
+from portlb_app.controller.app import Controller
+
+controller = Controller.__new__(Controller)
+controller._reload, asked = hub.Event(), []
+controller._reconciler = SimpleNamespace(is_busy=False)
+controller._file = SimpleNamespace(read_again=lambda: "a text")
+controller._files = SimpleNamespace(start=lambda function: SimpleNamespace(wait=function))
+controller._proposed = lambda text, *_, **__: text
+controller._outcome = lambda text: asked.append(text) or Ended()
+thread = supervision.spawn_forever("x", controller._reload_when_told)
+for _ in range(2):
+    controller.reload()
+    hub.sleep(0.01)
+print(asked, thread.dead, *supervision.failures())
+"""
+
+
+def test_what_is_on_trial_at_the_end_ends_no_thread() -> None:
+    """A reload whose outcome will not be known any more is no death of what waits for it."""
+    done = subprocess.run([sys.executable, "-W", "ignore", "-c", RELOAD], capture_output=True, text=True, timeout=60)
+    assert (done.stdout.strip(), done.stderr) == ("['a text', 'a text'] False", "")

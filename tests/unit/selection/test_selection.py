@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from portlb_app import selection
 from portlb_app.pipeline import SLOTS
 from portlb_app.selection import slots, slots_among
 
@@ -28,7 +29,7 @@ def moved(before: tuple[str, ...], after: tuple[str, ...]) -> int:
 
 @settings(max_examples=40, deadline=None)
 @given(NAMES)
-def test_shares_are_equal_to_within_one_row(names: list[str]) -> None:
+def test_shares_are_equal_to_within_one_slot(names: list[str]) -> None:
     """Every server has its share, at any size of the pool and with any names."""
     shares = Counter(slots(tuple(names)))
     assert sum(shares.values()) == SLOTS == 256
@@ -43,7 +44,7 @@ def test_order_means_nothing(both: tuple[list[str], list[str]]) -> None:
     assert slots(tuple(both[0])) == slots(tuple(both[1]))
 
 
-def test_rows_stay_the_same_for_ever() -> None:
+def test_slots_stay_the_same_for_ever() -> None:
     """They are part of what an upgrade or another switch must agree on: connections stand on them."""
     assert "".join(slots(("a", "b", "c", "d"))[:32]) == "cddcaacbadcadbcbbcccabbcbdbacdad"
 
@@ -67,11 +68,21 @@ def test_a_changed_pool_moves_little_more_than_it_must(
     assert moved(names, (*names, "new")) <= joins
 
 
-def test_who_leaves_and_comes_back_has_its_rows_again() -> None:
-    """Slots are a function of the pool's names, not of its past."""
+def test_a_server_that_leaves_and_comes_back_has_its_slots_again() -> None:
+    """Slots are a function of the pool's names, not of its past: computed anew they are the same."""
+    forget()
     before = slots(pool(4))
-    slots(pool(3))
-    assert slots(pool(4)) == before
+    forget()
+    others = [slots(pool(3)), slots(("new", *pool(4))), slots_among(pool(4), (1, 2, 3, 4), frozenset(pool(2)))]
+    again = slots(pool(4))
+    assert again is not before, "computed, not remembered"
+    assert again == before and before not in others
+
+
+def forget() -> None:
+    """Empty the module's caches."""
+    for cached in (slots, slots_among, selection._scores):
+        cached.cache_clear()
 
 
 def test_limits() -> None:
@@ -107,7 +118,7 @@ def test_shares_follow_weights(weights: dict[str, int]) -> None:
 
 @settings(max_examples=60, deadline=None)
 @given(WEIGHED, st.data())
-def test_who_can_be_reached_keeps_its_rows(weights: dict[str, int], data: st.DataObject) -> None:
+def test_a_reachable_server_keeps_its_slots(weights: dict[str, int], data: st.DataObject) -> None:
     """A switch with some of the servers agrees with a switch with all of them about every slot of theirs."""
     some = frozenset(data.draw(st.sets(st.sampled_from(sorted(weights)), min_size=1)))
     servers, given_weights = tuple(weights), tuple(weights.values())
@@ -117,6 +128,6 @@ def test_who_can_be_reached_keeps_its_rows(weights: dict[str, int], data: st.Dat
     assert Counter(among) == Counter(slots(tuple(alone), tuple(alone.values()))), "and each has its share"
 
 
-def test_nobody_can_be_reached() -> None:
+def test_no_server_can_be_reached() -> None:
     """Then there are no slots."""
     assert slots_among(("a", "b"), (1, 1), frozenset()) == ()

@@ -19,7 +19,7 @@ from portlb_app.southbound import session as southbound
 from portlb_app.runtime import supervision
 from portlb_app.reconcile.events import Apply
 from portlb_app.openflow.messages import BARRIER_REPLY, BUNDLE_CONTROL, ErrorMessage, Reply
-from portlb_app.reconcile.tables import Blame, Parts
+from portlb_app.reconcile.tables import Parts
 
 BARRIER, BUNDLE = 20, 33
 
@@ -51,7 +51,7 @@ class Tables:
         hub.sleep(0)
         if name == "refused":
             asked_who_is_to_blame()
-            return Blame(("a step",) * len(arguments[1]), False)
+            return ("a step",) * len(arguments[1])
         return self.parts if name == "prepare" else b"\\x06\\x00" + bytes(6)
 
 def answer(kind, xid):
@@ -149,6 +149,21 @@ def answer(kind, xid):
         session.take(error(xid))
 
 run()
-print(told[0].known, tables.calls[-1], told[0].errors[0][:20])
+print(tables.calls[-1], told[0].errors[0][:20])
 """
-    assert played(refused) == "False ('refused', 1, []) cannot open a bundle"
+    assert played(refused) == "('refused', 1, []) cannot open a bundle"
+
+
+def test_what_cannot_be_done_is_named() -> None:
+    """Meters are outside of any bundle, and a barrier follows them."""
+    refused = """
+tables.parts = Parts(2, 0, 0)
+
+def answer(kind, xid):
+    if kind == BARRIER:
+        session.take(error(xid))
+
+run()
+print(told[0].errors[0][:26])
+"""
+    assert played(refused) == "cannot wait for a barrier:"

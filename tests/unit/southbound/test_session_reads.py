@@ -15,6 +15,9 @@ from ryu.lib import hub
 from ryu.ofproto.ofproto_protocol import ProtocolDesc
 from portlb_app.openflow import messages
 from portlb_app.southbound import session as southbound
+from portlb_app.openflow.limits import WAITING_OF_ALL as OF_ALL, WAITING_OF_ONE as OF_ONE
+from portlb_app.southbound.inbox import Inbox, Room
+from portlb_app.southbound.places import Places
 from portlb_app.runtime import supervision
 from portlb_app.reconcile.events import ReadState
 from portlb_app.reconcile.tables import Unreadable
@@ -70,6 +73,57 @@ def honest():
         hub.sleep(0.01)
     print(channel.dropped or [type(each).__name__ for each in reported])
 
+def dripping(channel, session):
+    while not channel.dropped:
+        answer(channel, session, 16, more=True)
+        hub.sleep(0.05)
+
+def until(condition):
+    for _ in range(2000):
+        if condition():
+            return True
+        hub.sleep(0.01)
+
+def crowd():
+    southbound.ANSWER_SECONDS = southbound.READ_SECONDS = 60
+    southbound.READ_MESSAGES = southbound.READ_BYTES = 1 << 20
+    southbound._READING = Places(southbound.AT_A_TIME, 0.2)
+    many = [begin() for _ in range(southbound.AT_A_TIME)]
+    for each in many:
+        supervision.spawn("a peer", dripping, *each)
+    channel, session = begin()
+    for number in range(4):
+        until(lambda: channel.xid > number)
+        answer(channel, session, 16, more=False)
+    until(lambda: reported)
+    print([type(each).__name__ for each in reported], any(channel.dropped for channel, _ in many))
+    southbound.READ_SECONDS = 0
+    until(lambda: all(channel.dropped for channel, _ in many))
+    print({channel.dropped for channel, _ in many})
+
+def held():
+    room, other = Room(), Inbox()
+    one = Inbox(room)
+    while not one.is_full:
+        one.put(messages.Reply(messages.MULTIPART_REPLY, 1, 0, bytes(60000)))
+    print(OF_ONE <= room.taken <= OF_ONE + 70000)
+    more = []
+    while room.taken <= OF_ALL:
+        more.append(Inbox(room))
+        while not more[-1].is_full:
+            more[-1].put(messages.Reply(messages.MULTIPART_REPLY, 1, 0, bytes(60000)))
+    last = Inbox(room)
+    last.put(messages.Reply(messages.MULTIPART_REPLY, 1, 0, bytes(60000)))
+    print(last.is_full, len(more), room.taken <= OF_ALL + 140000)
+    last.put(messages.Reply(messages.MULTIPART_REPLY, 1, 0, bytes(60000)))
+    print(last.is_full)
+    one.clear()
+    print(last.is_full)
+    last.get(0), last.get(0)
+    for each in more:
+        each.clear()
+    print(room.taken, last.empty())
+
 def bad():
     channel, session = begin()
     answer(channel, session, 16, more=False, content=b"bad")
@@ -90,6 +144,12 @@ UNBOUNDED = "its flows take more than 100 messages or 0 MiB"
         pytest.param("endless(1000, 0)", [f"True {UNBOUNDED}"], id="bytes"),
         pytest.param("endless(16, 0.02)", ["True its flows come too slowly"], id="time"),
         pytest.param("honest()", ["['StateRead']"], id="honest"),
+        pytest.param(
+            "crowd()",
+            ["['StateRead'] False", "{'it takes more than 0 s to tell what it holds'}"],
+            id="as many as have places drip",
+        ),
+        pytest.param("held()", ["True", "False 1 True", "True", "False", "0 True"], id="a bound over all switches"),
         pytest.param("bad()", ["read: KeyError: 7 []", "['StateRead']"], id="an error in the job of one switch"),
     ],
 )

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from itertools import combinations
+from random import Random
+
 import pytest
 
 from portlb_app.config import Connector, Link
@@ -105,3 +108,24 @@ def test_a_link_that_is_not_asked_about_is_forgotten(links: Links) -> None:
     assert links.judge({BC: ENDS[BC]}, 1.0) == frozenset()
     links.see(A, frozenset({1}))
     assert links.judge(ENDS, 2.0) == frozenset(), "nobody has used it, so nobody waits"
+
+
+def test_what_nobody_has_said_anything_about_need_not_be_looked_at() -> None:
+    """Judged after every event as one mapping, or as a new one each time, the same links are down at each moment."""
+    dice = Random(11)
+    links = {
+        Link(Connector(f"s{one}", other), Connector(f"s{other}", one)): ((one, other), (other, one))
+        for one, other in combinations(range(6), 2)
+    }
+    some, anew = Links(), Links()
+    now = 0.0
+    for _ in range(3000):
+        now += dice.choice((0.0, 0.25, 0.25, 5.0))
+        dpid, ports = dice.randrange(6), frozenset(port for port in range(6) if dice.random() < 0.95)
+        for each in (some, anew):
+            if dpid == 5 and now % 2 < 1:
+                each.forget(dpid)
+            else:
+                each.see(dpid, ports)
+        assert some.judge(links, now) == anew.judge(dict(links), now)
+        assert all(some.hold(link, now) == anew.hold(link, now) for link in links)

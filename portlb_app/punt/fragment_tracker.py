@@ -78,7 +78,7 @@ class _Packet(Generic[Verdict]):
         return self.total is not None and any(begin == 0 and end >= self.total for begin, end in self.covered)
 
 
-class Tracker(Generic[Verdict]):
+class FragmentTracker(Generic[Verdict]):
     """The memory of one VIP on one switch."""
 
     def __init__(self) -> None:

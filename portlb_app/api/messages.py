@@ -1,0 +1,93 @@
+"""Requests, responses and proposals of the REST interface. Every response but a configuration's text is JSON."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from portlb_app.config.etag import Precondition
+
+MAX_BODY = 4 << 20
+"""Bytes of a configuration; the shell need not read more than one byte beyond."""
+_HEADERS = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
+
+
+@dataclass(frozen=True)
+class Request:
+    """One request. `host` is the Host header, `body` has at most MAX_BODY + 1 bytes, `query` is behind the "?".
+
+    `origin`, `if_match` and `if_none_match` are the header fields, None where they are not given.
+    """
+
+    method: str
+    path: str
+    host: str
+    body: bytes = b""
+    query: str = ""
+    origin: str | None = None
+    if_match: str | None = None
+    if_none_match: str | None = None
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """A configuration's text that is to become live, if the live one then is the one it was made from.
+
+    `unverified`: also if no switch is connected that could show that it works.
+    """
+
+    text: str
+    precondition: Precondition
+    unverified: bool = False
+
+
+@dataclass(frozen=True)
+class Response:
+    """One response. A long body is made piece by piece, so that its reader can do something else in between."""
+
+    status: int
+    body: str | Iterator[str]
+    content_type: str = "application/json"
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+def headers(response: Response) -> dict[str, str]:
+    """All header fields of a response but those about its length."""
+    return {"Content-Type": response.content_type, **_HEADERS, **response.headers}
+
+
+def failure(status: int, text: str) -> Response:
+    """An error with nothing more to say than a sentence."""
+    return Response(status, json_text({"error": text}))
+
+
+def json_text(value: Mapping[str, Any]) -> str:
+    """A JSON object: a line for each member, and for each element of a list of objects.
+
+    Python's `indent` would take five times as long, which others feel in the status of 100 switches.
+    """
+    return "".join(json_pieces(value))
+
+
+def json_pieces(value: Mapping[str, Any]) -> Iterator[str]:
+    """The same in pieces, of which none takes long; members that are iterators are lists of objects, made meanwhile."""
+    between = "{\n"
+    for key, each in value.items():
+        yield f"{between}  {json.dumps(key)}: "
+        yield from _member(each)
+        between = ",\n"
+    yield "\n}\n"
+
+
+def _member(value: Any) -> Iterator[str]:
+    is_of_objects = isinstance(value, list) and any(isinstance(each, dict) for each in value)
+    if not is_of_objects and not isinstance(value, Iterator):
+        yield json.dumps(value)
+        return
+    between = "[\n"
+    for each in value:
+        yield f"{between}    {json.dumps(each)}"
+        between = ",\n"
+    yield "[]" if between == "[\n" else "\n  ]"

@@ -1,0 +1,34 @@
+"""What the REST interface tells about, as it is at one moment."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from portlb_app.punt.connlog import ConnectionLog
+from portlb_app.punt.disposition import Counts
+from portlb_app.reconcile.events import Status
+
+
+@dataclass(frozen=True)
+class RefusedConnections:
+    """OpenFlow connections that were closed because the peer broke a rule: how many, and (address, why) of the last."""
+
+    count: int = 0
+    last: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """The reconciler's status, the live text, what was refused and what was handed up.
+
+    `epoch` is the Unix time (seconds) at which the clock of the connections' times was 0. `unsent`: packets that a
+    switch was to send and was not told.
+    """
+
+    status: Status
+    text: str
+    refused: RefusedConnections
+    punted: Counts = field(default_factory=dict)
+    connections: ConnectionLog = field(default_factory=ConnectionLog)
+    epoch: float = 0.0
+    unsent: int = 0

@@ -1,0 +1,86 @@
+"""``GET /v1/status``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from portlb_app import __version__
+from portlb_app.api.snapshot import Snapshot
+from portlb_app.config.etag import etag
+from portlb_app.pipeline import COPIED, HANDED_UP, PUNTED, Reason, metered_reason
+from portlb_app.punt.disposition import Counts, Disposition
+from portlb_app.punt.records import TcpEvent
+from portlb_app.reconcile.events import LinkStatus, SwitchStatus
+
+
+def status(snapshot: Snapshot) -> dict[str, Any]:
+    """The whole status, for `json_pieces`."""
+    return {
+        "version": __version__,
+        "generation": snapshot.status.generation,
+        "etag": etag(snapshot.text),
+        "configuration": "verified" if snapshot.status.verified else "unverified",
+        "problem": snapshot.status.problem or None,
+        "switches": map(_switch, snapshot.status.switches),
+        "links": map(_link, snapshot.status.links),
+        "unknown_switches": [f"{dpid:#x}" for dpid in snapshot.status.unknown],
+        "refused_connections": {
+            "count": snapshot.refused.count,
+            "last": [{"address": address, "reason": reason} for address, reason in snapshot.refused.last],
+        },
+        "punted": _punted(snapshot.punted),
+        "unsent": snapshot.unsent,
+        "connections": {
+            "open": snapshot.connections.open,
+            "ended": snapshot.connections.ended,
+            "counts": {copy.value: snapshot.connections.counts.get(copy, 0) for copy in TcpEvent},
+            "lost": lost_copies(snapshot),
+        },
+    }
+
+
+def lost_copies(snapshot: Snapshot) -> dict[str, int]:
+    """What the log of connections lacks: copies that a meter or the controller kept back, records that had to go."""
+    counts = snapshot.connections.counts
+    metered = sum(_metered(switch)[reason.name.lower()] for switch in snapshot.status.switches for reason in COPIED)
+    return {"metered": metered, "queue": counts.get(TcpEvent.QUEUE, 0), "forgotten": counts.get(TcpEvent.FORGOTTEN, 0)}
+
+
+def _punted(counts: Counts) -> dict[str, dict[str, int]]:
+    """Packets that switches handed up, by reason and disposition; every pair is there, 0 or not."""
+    return {
+        reason.name.lower(): {disposition.value: counts.get((reason, disposition), 0) for disposition in Disposition}
+        for reason in PUNTED
+    }
+
+
+def _link(link: LinkStatus) -> dict[str, Any]:
+    return {"ends": [str(end) for end in link.link], "up": link.up, "hold_seconds": round(link.hold, 1)}
+
+
+def _switch(switch: SwitchStatus) -> dict[str, Any]:
+    return {
+        "name": switch.name,
+        "dpid": f"{switch.dpid:#x}",
+        "state": switch.state,
+        "flows": switch.flows,
+        "groups": switch.groups,
+        "meters": switch.meters,
+        "metered": _metered(switch),
+        "drift": switch.drift,
+        "errors": list(switch.errors),
+        "ports": [
+            {"number": each.number, "name": each.name or None, "use": each.use, "problem": each.problem}
+            for each in switch.ports
+        ],
+        "read_age_seconds": None if switch.read_age is None else round(switch.read_age, 3),
+    }
+
+
+def _metered(switch: SwitchStatus) -> dict[str, int]:
+    """Packets that a switch kept from being handed up, by reason, of all VIPs together: its meters, or their size."""
+    counts: dict[str, int] = {reason.name.lower(): 0 for reason in (*HANDED_UP, Reason.TOO_LARGE)}
+    for number, dropped in switch.metered.items():
+        if reason := metered_reason(number):
+            counts[reason.name.lower()] += dropped
+    return counts

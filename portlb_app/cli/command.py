@@ -1,0 +1,69 @@
+"""The ``portlb`` command line. Exit codes: 0 done, 1 it could not be done, 2 the input is wrong.
+
+A subcommand is a module of this package with two functions: `register(commands, help_line)` adds its parser, and
+`run(options)` does what was asked for and returns the exit code.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+
+from portlb_app import __version__
+from portlb_app.cli.output import FAILED, WRONG_INPUT, Failed, WrongInput, drop_output, flush, sentence
+
+COMMANDS = {
+    "check": "report every mistake in a configuration, each with its path",
+    "compile": "write the tables of every switch as ovs-ofctl text",
+    "controller": "run the OpenFlow controller and its REST interface",
+    "agent": "run or inspect a host agent",
+}
+"""The subcommands, each with its line of the help."""
+CONTROLLER_LIBRARIES = ("ryu", "eventlet")
+"""Not on hosts that only run agents: the extra `controller` brings them."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line; the exit code is returned, and errors are printed to standard error."""
+    try:
+        code = _run(list(sys.argv[1:] if argv is None else argv))
+        flush()
+        return code
+    except BrokenPipeError:
+        drop_output()  # `portlb … | head` has seen enough: no message
+        return FAILED
+    except WrongInput as error:
+        print(error, file=sys.stderr)
+        return WRONG_INPUT
+    except Failed as error:
+        print(error, file=sys.stderr)
+        return FAILED
+    except (OSError, UnicodeDecodeError) as error:
+        drop_output()
+        print(f"portlb: {sentence(error)}", file=sys.stderr)
+        return FAILED
+    except ImportError as error:
+        if (error.name or "").startswith("portlb_app"):
+            raise
+        hint = " (pip install 'portlb[controller]')" if error.name in CONTROLLER_LIBRARIES else ""
+        print(f"portlb: a library is missing: {error}{hint}", file=sys.stderr)
+        return FAILED
+
+
+def _run(words: list[str]) -> int:
+    """Run the subcommand that a command line names. No other one is imported."""
+    parser = argparse.ArgumentParser(prog="portlb", description="A stateless layer-4 load balancer for Open vSwitch.")
+    parser.add_argument("--version", action="version", version=f"portlb {__version__}")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    command = import_module(f"portlb_app.cli.{words[0]}") if words and words[0] in COMMANDS else None
+    for name, help_line in COMMANDS.items():
+        if command and name == words[0]:
+            command.register(commands, help_line)
+        else:
+            commands.add_parser(name, help=help_line)
+    options = parser.parse_args(words)
+    assert command is not None  # the parser has ended the program
+    code: int = command.run(options)
+    return code

@@ -1,0 +1,37 @@
+"""What the flags of `portlb controller` say."""
+
+from __future__ import annotations
+
+import ipaddress
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How the controller runs. `openflow_host` and `rest_host` are addresses or names; port 0 is any that is free.
+
+    `key`, `certificate` and `authorities` name files; switches connect by TLS if there is a certificate, and show one
+    themselves if there are authorities. `certificate_binds_dpid`: a switch may only claim a datapath id that its
+    certificate names. `log_file`: None for standard error.
+    """
+
+    openflow_host: str
+    openflow_port: int
+    key: str | None
+    certificate: str | None
+    authorities: str | None
+    certificate_binds_dpid: bool
+    resync_seconds: float
+    rest_host: str
+    rest_port: int
+    is_verbose: bool
+    log_file: Path | None
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine reaches an address or name."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

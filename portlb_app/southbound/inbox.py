@@ -1,0 +1,65 @@
+"""Answers of one switch that wait to be read, with a bound over all switches.
+
+Whoever reads them waits for the process with the tables, which may compile for two minutes. Meanwhile switches may tell
+all they hold. So a connection whose inbox is full is not read: TCP makes the switch wait.
+"""
+
+from __future__ import annotations
+
+from ryu.lib import hub
+
+from portlb_app.openflow.limits import WAITING_OF_ALL, WAITING_OF_ONE
+from portlb_app.openflow.messages import ErrorMessage, Reply
+
+AT_LEAST = 64 << 10
+"""Bytes that one switch may have waiting however many others have: so each makes progress."""
+OVERHEAD = 512
+"""Bytes that a message takes beside its own."""
+
+
+class Room:
+    """What is taken of `WAITING_OF_ALL`."""
+
+    def __init__(self) -> None:
+        self.taken = 0
+
+
+ROOM = Room()
+
+
+class Inbox:
+    """Answers in the order in which they came. It takes what it is given: who gives asks `is_full` before it reads."""
+
+    def __init__(self, room: Room = ROOM) -> None:
+        self._room = room
+        self._queue = hub.Queue()
+        self._taken = 0
+
+    @property
+    def is_full(self) -> bool:
+        """Whether nothing more should be read from the switch."""
+        return self._taken > AT_LEAST and (self._taken > WAITING_OF_ONE or self._room.taken > WAITING_OF_ALL)
+
+    def put(self, message: ErrorMessage | Reply) -> None:
+        """An answer arrived."""
+        self._take(len(message.data) + OVERHEAD)
+        self._queue.put(message)
+
+    def get(self, seconds: float) -> ErrorMessage | Reply:
+        """The next answer; hub.QueueEmpty if there is none within so many seconds."""
+        message: ErrorMessage | Reply = self._queue.get(timeout=seconds)
+        self._take(-len(message.data) - OVERHEAD)
+        return message
+
+    def empty(self) -> bool:
+        """Whether none waits."""
+        return bool(self._queue.empty())
+
+    def clear(self) -> None:
+        """Forget what waits."""
+        while not self._queue.empty():
+            self.get(0)
+
+    def _take(self, length: int) -> None:
+        self._taken += length
+        self._room.taken += length

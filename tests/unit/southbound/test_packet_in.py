@@ -1,0 +1,51 @@
+"""A worker counts what it does not send. In a process of its own: Ryu patches Python."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+PROGRAM = """
+import eventlet, eventlet.wsgi
+eventlet.wsgi.ALREADY_HANDLED = object()
+import ryu.base.app_manager
+from ryu.lib import hub
+from portlb_app.runtime import supervision
+from portlb_app.punt.bounded_queue import CAPACITY
+from portlb_app.reconcile.events import Configuration
+from portlb_app.openflow import Output
+from portlb_app.pipeline import Reason, make_cookie
+from portlb_app.punt.handlers import Punt
+from portlb_app.punt.packet import Send
+from portlb_app.southbound.packet_in import SENDS, PacketInWorker
+from tests.ovs.openflow_peer import packet_in
+
+class Channel:
+    id, sent = 1, 0
+    def send(self, data):
+        self.sent += 1
+        if self.sent > 1:
+            hub.sleep(3600)  # the switch takes nothing more
+
+channel, punt = Channel(), Punt()
+worker = PacketInWorker(channel, punt, lambda: Configuration(""), print)
+for reason, count in ((Reason.FRAGMENT, CAPACITY + 5), (Reason.OPENING, CAPACITY + 6)):
+    for _ in range(count):
+        worker.put(packet_in(make_cookie(reason, 0), bytes(60)))
+for _ in range(SENDS + 7):
+    worker.send(Send(1, 1, (Output(1),), bytes(60)))
+print(punt.unsent, punt.counts, dict(punt.connections.counts))
+hub.sleep(0.01)
+worker.close()
+print(punt.unsent, sum(punt.counts.values()), sum(punt.connections.counts.values()), *supervision.failures())
+"""
+
+
+def test_what_is_not_sent_or_judged_is_counted() -> None:
+    """Too many wait, or the connection ends while they do."""
+    done = subprocess.run([sys.executable, "-W", "ignore", "-c", PROGRAM], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    first, last = done.stdout.splitlines()
+    assert first.startswith("7 {(<Reason.FRAGMENT") and "Disposition.QUEUE" in first
+    assert "5}" in first and ": 6}" in first
+    assert last == "967 261 262", "64 were sent, every packet is counted once"

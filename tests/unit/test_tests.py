@@ -1,0 +1,57 @@
+"""Rules of the tests themselves."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests import conftest
+
+TESTS = Path(__file__).parents[1]
+
+
+def imported(tree: ast.AST) -> Iterator[str]:
+    """Every module, and every name of one, that is imported, in full."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield from (f"{node.module or ''}.{alias.name}" for alias in node.names)
+
+
+def of_test_modules(text: str) -> list[str]:
+    """What a file imports from test modules, or of them."""
+    modules = (name.split(".") for name in imported(ast.parse(text)))
+    return [".".join(parts) for parts in modules if any(part.startswith("test_") for part in parts)]
+
+
+def test_nothing_is_imported_from_a_test_module() -> None:
+    """What tests share has a module of its own: beside them, or in tests/support."""
+    found = {str(path.relative_to(TESTS)): of_test_modules(path.read_text()) for path in TESTS.rglob("*.py")}
+    assert {path: names for path, names in found.items() if names} == {}
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "from tests.net.test_modes import example",
+        "from tests.net import test_modes as modes",
+        "import tests.net.test_modes",
+        "from .test_modes import example",
+        "def late():\n    from tests.net import test_modes",
+    ],
+)
+def test_each_way_to_import_one_is_seen(line: str) -> None:
+    """Or the rule above would hold for nothing."""
+    assert of_test_modules(line)
+
+
+def test_the_order_names_files_that_there_are() -> None:
+    """A file that is renamed must not fall out of the lists of tests/conftest.py unnoticed."""
+    named = {*conftest.CLOCK, *conftest.LONGEST} - {"clock"}
+    files = {f"{path.parent.name}/{path.stem}" for path in TESTS.rglob("test_*.py")}
+    assert named <= files
+    assert not {*conftest.CLOCK} & {*conftest.LONGEST}, "these have one place, as the group clock"
