@@ -47,11 +47,18 @@ http {{
 
 def wait_for(condition: Callable[[], object], what: str) -> None:
     """Wait until a condition holds; RuntimeError that names `what` after `SECONDS`."""
+    if not comes_true(condition):
+        raise RuntimeError(f"not within {SECONDS} s: {what}")
+
+
+def comes_true(condition: Callable[[], object]) -> bool:
+    """Wait until a condition holds; whether it does within `SECONDS`."""
     deadline = time.monotonic() + SECONDS
     while not condition():
         if time.monotonic() > deadline:
-            raise RuntimeError(f"not within {SECONDS} s: {what}")
+            return False
         time.sleep(0.05)
+    return True
 
 
 def free_port() -> int:
