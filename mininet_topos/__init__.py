@@ -3,7 +3,7 @@
 import importlib
 import logging
 
-# Once imported, Mininet makes every logger that is made later one of its own class, which is silent below its own level.
+# Once imported, Mininet makes every logger that is made later one of its class, which is silent below its own level.
 _class = logging.getLoggerClass()
 importlib.import_module("mininet.log")
 logging.setLoggerClass(_class)

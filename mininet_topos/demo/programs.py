@@ -21,7 +21,7 @@ from portlb_app.config import Config, Link, Server
 
 SECONDS = 15
 PORTLB = (sys.executable, "-m", "portlb_app.cli")
-DATAGRAMS = (sys.executable, "-m", "mininet_topos.datagrams")
+DATAGRAMS = (sys.executable, "-m", "mininet_topos.demo.datagrams")
 
 _DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
