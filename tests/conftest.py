@@ -12,10 +12,23 @@ import pytest
 from mininet_topos.demo import surroundings
 
 CLOCK = (
-    "net/test_agent_fallback", "net/test_connlog", "net/test_reroute", "net/test_trees", "ovs/test_connlog",
+    "net/test_connlog", "net/test_reroute", "net/test_trees", "ovs/test_connlog",
     "ovs/test_hostile_openflow", "ovs/test_links", "ovs/test_standstill",
 )  # fmt: skip
 """Files whose tests measure time: one at a time."""
+LONGEST = (
+    "clock", "net/test_agent_redirect", "net/test_agent_service", "net/test_agent_peer", "net/test_end_to_end",
+    "net/test_agent_scale", "net/test_agent_fallback", "mininet/test_demo", "net/test_modes", "ovs/test_reference",
+    "net/test_agent_veth", "ovs/test_controller", "net/test_agent_security", "net/test_punt", "net/test_names",
+    "ovs/test_rest", "ovs/test_soak", "ovs/test_openflow_tls", "net/test_soak", "net/test_agent_several",
+)  # fmt: skip
+"""Groups that last long, the longest first. They are begun first, so that the last to end are short ones."""
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Have pytest-xdist begin groups in the order of the tests, not those of many tests first."""
+    if config.pluginmanager.hasplugin("xdist"):
+        config.option.loadscopereorder = False
 
 
 @pytest.hookimpl(tryfirst=True)  # pytest-xdist reads the groups in a hook of the same name
@@ -23,8 +36,14 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     """Tests of a file share what they have made, so they are run by one process (``--dist loadgroup``)."""
     if config.pluginmanager.hasplugin("xdist"):
         for item in items:
-            name = f"{item.path.parent.name}/{item.path.stem}"
-            item.add_marker(pytest.mark.xdist_group("clock" if name in CLOCK else name))
+            item.add_marker(pytest.mark.xdist_group(_group(item)))
+        ranks = {name: rank for rank, name in enumerate(LONGEST)}
+        items.sort(key=lambda item: ranks.get(_group(item), len(ranks)))
+
+
+def _group(item: pytest.Item) -> str:
+    name = f"{item.path.parent.name}/{item.path.stem}"
+    return "clock" if name in CLOCK else name
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:

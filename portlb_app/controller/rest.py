@@ -52,7 +52,7 @@ class Rest:
 
         def application(environ: dict[str, Any], start_response: Callable[..., object]) -> list[bytes]:
             response = self._answer(controller, environ)
-            body = self._encode("".join(response.body))  # it is one piece by now
+            body = self._encode(_whole(response.body))
             headers = messages.headers(response)
             if response.status != 304:
                 headers["Content-Length"] = str(len(body))

@@ -6,7 +6,9 @@ Nothing here depends on pytest. A `Network` owns everything it makes: leaving it
 
 from __future__ import annotations
 
+import argparse
 import contextlib
+import io
 import itertools
 import json
 import os
@@ -22,7 +24,9 @@ from pathlib import Path
 from typing import Any, Self
 
 from mininet_topos.demo.surroundings import INHERITED
+from portlb_app.agent import cli
 from portlb_app.net import packets
+from tests.net.inside import on
 from tests.support.helper import START, Helper
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -289,11 +293,20 @@ def agent_command(host: Namespace, *words: str) -> subprocess.CompletedProcess[s
     return host.run(*_agent(*words), check=False, cwd=ROOT)
 
 
+def agent_json(host: Namespace, *words: str) -> Any:
+    """Return what an agent command says as JSON. It runs in this process: tests look a hundred times, or more."""
+    parser = argparse.ArgumentParser()
+    cli.register(parser.add_subparsers(required=True))
+    arguments = parser.parse_args(["agent", *words, "--format", "json"])
+    with on(host), contextlib.redirect_stdout(io.StringIO()) as said:
+        assert arguments.run(arguments) == 0
+    return json.loads(said.getvalue())
+
+
 def agent_stats(host: Namespace, interface: str = "eth0") -> dict[str, int]:
     """Return the counters of the agents on an interface, added up over their roles."""
-    done = host.run(*_agent("stats", "--interface", interface, "--format", "json"), cwd=ROOT)
     totals: dict[str, int] = {}
-    for counters in json.loads(done.stdout).values():
+    for counters in agent_json(host, "stats", "--interface", interface).values():
         for name, value in counters.items():
             totals[name] = totals.get(name, 0) + value
     return totals

@@ -7,7 +7,6 @@ agents.
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import subprocess
 import sys
@@ -20,6 +19,7 @@ from tests.net.network import (
     Namespace,
     Network,
     agent_command,
+    agent_json,
     client_agent,
     end,
     server_agent,
@@ -99,9 +99,7 @@ class World:
 
     def record(self, host: Namespace) -> list[dict[str, object]]:
         """`portlb agent connections` of a host."""
-        done = agent_command(host, "connections", "--interface", "eth0", "--format", "json")
-        assert done.returncode == 0, done.stderr
-        found: list[dict[str, object]] = json.loads(done.stdout)
+        found: list[dict[str, object]] = agent_json(host, "connections", "--interface", "eth0")
         return found
 
     def store(self, name: str, size: int) -> str:

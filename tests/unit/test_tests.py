@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from tests import conftest
+
 TESTS = Path(__file__).parents[1]
 
 
@@ -45,3 +47,11 @@ def test_nothing_is_imported_from_a_test_module() -> None:
 def test_each_way_to_import_one_is_seen(line: str) -> None:
     """Or the rule above would hold for nothing."""
     assert of_test_modules(line)
+
+
+def test_the_order_names_files_that_there_are() -> None:
+    """A file that is renamed must not fall out of the lists of tests/conftest.py unnoticed."""
+    named = {*conftest.CLOCK, *conftest.LONGEST} - {"clock"}
+    files = {f"{path.parent.name}/{path.stem}" for path in TESTS.rglob("test_*.py")}
+    assert named <= files
+    assert not {*conftest.CLOCK} & {*conftest.LONGEST}, "these have one place, as the group clock"
