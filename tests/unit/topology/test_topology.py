@@ -73,7 +73,7 @@ def test_nobody_turns_back() -> None:
 
 
 def test_reachabilities_hold_for_every_network_side() -> None:
-    """A packet that comes in by a port can have come for everything in that port's view, whoever sent it there."""
+    """A packet that comes in by a port may be for every server of that port's reachability."""
     for _, found in graphs():
         assert found.agrees()
         reaching: dict[tuple[str, int], dict[str, set[str]]] = {}
