@@ -63,3 +63,11 @@ def test_files_that_documents_name_are_there() -> None:
             places = (ROOT / name, ROOT / "portlb_app" / name, path.parent / name)
             if not name.startswith("/") and "NAME" not in name:
                 assert any(place.exists() for place in places), f"{path.name}: {name}"
+
+
+@pytest.mark.parametrize("document", ["CONTRIBUTING.md", "docs/extending.md", "docs/architecture.md"])
+def test_names_of_the_code_are_there(document: str) -> None:
+    """Every name between backticks stands somewhere in the code."""
+    code = "\n".join(path.read_text() for path in sorted(ROOT.glob("portlb_app/**/*.py")))
+    for name in re.findall(r"`([A-Za-z_.]+)`", (ROOT / document).read_text()):
+        assert re.search(rf"\b{re.escape(name.rpartition('.')[2])}\b", code), name
