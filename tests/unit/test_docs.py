@@ -114,6 +114,13 @@ def test_what_works_is_tested_and_the_tests_exist() -> None:
         assert not [test for test in named if not exists(test)], row[0]
 
 
+def test_modules_that_rows_name_are_there() -> None:
+    """Files and packages below portlb_app."""
+    for row in rows():
+        for name in re.findall(r"[a-z_/]+(?:\.py|\.h|/(?= |,|$))", row[3]):
+            assert (ROOT / "portlb_app" / name).exists(), f"{row[0]}: {name}"
+
+
 # ---- flows -----------------------------------------------------------------------------------------------------------
 
 
