@@ -46,6 +46,7 @@ HANDSHAKE_MESSAGES = 256
 PORTS, PORTS_UNKNOWN = 1 << 16, 1 << 10
 """Ports of a configured switch (Open vSwitch numbers at most 65,280), and of another one."""
 READ_BYTES = 1 << 16
+_ECHOES = (messages.ECHO_REQUEST, messages.ECHO_REPLY)
 HELD_SECONDS = 0.01
 """How often it is looked whether a switch that is held back may go on."""
 ALIVE_SECONDS = 2.0
@@ -187,11 +188,14 @@ class SwitchChannel(Datapath):  # type: ignore[misc]
     def _take(self, kind: int, message: bytes) -> None:
         """Take one message, whose header was looked at."""
         if self.state == MAIN_DISPATCHER:
-            if kind == messages.PACKET_IN:
-                self._packet_in(message)
-                return
             if kind in messages.ANSWERS and int.from_bytes(message[4:8], "big") in self.awaited:
                 self._listener.on_answer(self, messages.answer(message))
+                return
+            if kind == messages.PACKET_IN:
+                self._packet_in(message)
+            if self._listener.on_other and kind not in _ECHOES and self._is_configured:
+                self._listener.on_other(self, kind, message)
+            if kind == messages.PACKET_IN:
                 return
         else:
             self._early -= 1

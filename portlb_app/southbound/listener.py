@@ -77,6 +77,8 @@ class OpenFlowListener:
         """Told that a port of a switch whose handshake is done is not as it was; it must not wait."""
         self.on_answer: Callable[[SwitchChannel, ErrorMessage | Reply], None] = lambda _channel, _answer: None
         """Told each answer that a channel's `awaited` names; it must not wait."""
+        self.on_other: Callable[[SwitchChannel, int, bytes], None] | None = None
+        """Told every other message of a configured switch but echoes, by its type; it must not wait."""
 
     @property
     def port(self) -> int:

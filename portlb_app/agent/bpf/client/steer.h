@@ -1,16 +1,19 @@
 /*
  * Redirects with a new connection. The agent's process closes the program's socket, and the program's next connection
- * to the same port is opened where the old one was redirected to.
+ * to the same port opens where the old one was redirected to.
  */
 #pragma once
 
-#include "rewrite.h"
-#include "window.h"
+#include "../rewrite.h"
+#include "../socket.h"
 
 #define STEER_SLOTS 4
 #define STEER_AGE TICKS(60)
 
-/* Where connections of one client address to one port are to be opened next, how often, and from where they come. */
+/*
+ * The ports at which the next connections of one client address to one port are to open, how many at each, and the
+ * ports that redirected them.
+ */
 struct steer {
 	__u32 until; /* tick */
 	struct {
@@ -27,7 +30,7 @@ struct {
 	__type(value, struct steer);
 } steers SEC(".maps");
 
-/* What the process is to close. */
+/* Connections for the process to close. */
 struct {
 	__uint(type, BPF_MAP_TYPE_RINGBUF);
 	__uint(max_entries, 1 << 18);
@@ -61,11 +64,11 @@ static __always_inline void add_steer(const struct key *connection, __be16 to, _
 			return;
 		}
 	}
-	/* More targets at once than slots: one of those already there will do, the load balancer's word is as good. */
+	/* More targets at once than slots: use the first. Any of the load balancer's targets will do. */
 	__sync_fetch_and_add(&steer->slots[0].count, 1);
 }
 
-/* Take one of the redirects that wait for a new connection like this. False: none does. */
+/* Take one of the redirects that wait for such a connection. False: there is none. */
 static __always_inline bool take_steer(const struct key *connection, __be16 *to, __be16 *from)
 {
 	struct key key = *connection;

@@ -1,11 +1,11 @@
-"""What the eBPF programs that the process calls say of a connection: `enum answer` of announce.h, and one more."""
+"""What the eBPF programs that the process calls say of a connection: `enum call_result` of probe.h, and one more."""
 
 from __future__ import annotations
 
 import enum
 
 
-class Answer(enum.IntEnum):
+class CallResult(enum.IntEnum):
     """What became of a connection that was to be announced to, or to be ended."""
 
     MADE = 0
@@ -16,4 +16,4 @@ class Answer(enum.IntEnum):
     BUSY = 5
     TIMED_OUT = 6
     """No program says this: the peer has not followed in time."""
-    LOOK_AGAIN = 7
+    CALL_AGAIN = 7

@@ -1,18 +1,20 @@
 /*
- * A client whose agent has lost its entry knows nothing of the announced port: its kernel answers what comes from there
- * by a reset, which ends the server's side, and its program, which has a socket at the port it opened on, would wait for
- * ever. So such a reset is also sent back, from that port. There it is exact by one of two numbers: what the client has
- * acknowledged last, as it has received nothing since. If its last acknowledgement was lost, the other one is in its
- * window and is challenged (RFC 5961, 3.2); the server's kernel, which knows the connection no more, answers with one that
- * is exact, unless its program is just sending: then it hears the challenge too early and says nothing. A client that has
- * really closed has no socket there either, and no reset is answered.
+ * Resets of a client that has lost its entry.
+ *
+ * A client whose agent has lost its entry does not know the announced port. Its kernel resets what comes from there,
+ * which ends the server's side, while the program waits for ever at the port it opened on. So the agent also sends such
+ * a reset back from that port. The client accepts it at one of two numbers. The first is what the client has
+ * acknowledged last, as it has received nothing since. If that acknowledgement was lost, the second number is in the
+ * client's window and is challenged (RFC 5961, 3.2); the server's kernel, which has no connection any more, answers
+ * with an exact reset, unless the server's program is sending just then. A client that has really closed has no socket
+ * at that port, and answers no reset.
  */
 #pragma once
 
-#include "rename.h"
-#include "table.h"
+#include "../readdress.h"
+#include "../table.h"
 
-/* Exchange what comes from where and goes to where: of no consequence for any checksum. */
+/* Exchange source and destination; no checksum changes. */
 static __noinline bool swap_ends(struct __sk_buff *skb, const struct packet *packet)
 {
 	__u8 macs[2 * ETH_ALEN], swapped[2 * ETH_ALEN];
@@ -45,8 +47,8 @@ static __noinline bool swap_ends(struct __sk_buff *skb, const struct packet *pac
 }
 
 /*
- * Send a reset that was received back, from `port`, with the number that the client has acknowledged last, and with the
- * one that follows all that it was sent. False: the packet is spoilt.
+ * Send a received reset back from `port`, twice: with the number that the client has acknowledged last, and with the
+ * number behind everything sent to it. False: the packet is damaged.
  */
 static __always_inline bool reflect(struct __sk_buff *skb, const struct packet *packet, struct segment *segment,
 				    __be16 port, const struct numbers *numbers)

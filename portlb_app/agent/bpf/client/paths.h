@@ -1,26 +1,27 @@
 /*
- * What a client knows of the path to a VIP, for each kind of name: does it let announced spots of the kind through?
+ * Does the path to a VIP let announced endpoints through? Known for each kind of locator.
  *
- * A connection that has fallen back is evidence that it does not; one that was heard, that it does. Where none was heard
- * lately, one that fell back is enough. Else it takes several, seconds apart, with none heard between: a busy client has
- * many connections in one short stall of the path, and they are one piece of evidence. Of a silent path one connection
- * tries again, after 8 s, then 16 s and so on up to 256 s; the others stay on their ports until that one has been heard.
+ * A connection that has fallen back is evidence against the path, a confirmed one evidence for it. If no connection was
+ * confirmed in the last 300 s, one that fell back is enough. Otherwise it takes three, seconds apart, with none
+ * confirmed in between: many connections of a busy client in one short stall of the path count once. After 8 s, then 16
+ * s and so on up to 256 s, one connection tries a silent path again; the others stay on their ports until that one is
+ * confirmed.
  */
 #pragma once
 
-#include "maps.h"
+#include "../maps.h"
 
 struct path_key {
 	struct address vip;
-	__u32 naming;
+	__u32 kind;
 };
 
 struct path {
-	__u32 silent_until; /* tick until which announced spots are not followed; 0: they are */
-	__u32 confirmed;    /* tick at which one was heard last, rounded; 0: never */
-	__u32 fallen_back;  /* tick of the last connection that counts as evidence */
-	__u16 evidence;     /* pieces of it since one was heard */
-	__u16 tries;        /* times the path has been called silent since */
+	__u32 silent_until; /* tick until which announced endpoints are not followed; 0: they are followed */
+	__u32 confirmed;    /* tick of the last confirmation, rounded; 0: never */
+	__u32 fallen_back;  /* tick of the last connection that counted as evidence */
+	__u16 evidence;     /* pieces of evidence since the last confirmation */
+	__u16 tries;        /* times the path was called silent since then */
 };
 
 #define PATH_MEMORY TICKS(300)
@@ -36,10 +37,10 @@ struct {
 	__type(value, struct path);
 } paths SEC(".maps");
 
-/* May a connection that begins not follow to a spot? Once the time is over, the one that asks first may. */
-static __always_inline bool is_path_silent(const struct address *vip, __u32 spot)
+/* Must a new connection stay off an endpoint? When the time is over, the first connection may try. */
+static __always_inline bool is_path_silent(const struct address *vip, __u32 endpoint)
 {
-	const struct path_key key = {.vip = *vip, .naming = naming_of(spot)};
+	const struct path_key key = {.vip = *vip, .kind = kind_of(endpoint)};
 	struct path *path = bpf_map_lookup_elem(&paths, &key);
 	__u32 until, now;
 
@@ -52,10 +53,10 @@ static __always_inline bool is_path_silent(const struct address *vip, __u32 spot
 	return __sync_val_compare_and_swap(&path->silent_until, until, now + EVIDENCE_APART) != until;
 }
 
-static __always_inline void note_confirmed(const struct address *vip, __u32 spot)
+static __always_inline void note_path_confirmed(const struct address *vip, __u32 endpoint)
 {
-	const struct path_key key = {.vip = *vip, .naming = naming_of(spot)};
-	struct path *path = bpf_map_lookup_elem(&paths, &key), fresh = {.confirmed = lately};
+	const struct path_key key = {.vip = *vip, .kind = kind_of(endpoint)};
+	struct path *path = bpf_map_lookup_elem(&paths, &key), fresh = {.confirmed = coarse_tick};
 
 	if (!path) {
 		bpf_map_update_elem(&paths, &key, &fresh, BPF_ANY);
@@ -69,9 +70,9 @@ static __always_inline void note_confirmed(const struct address *vip, __u32 spot
 		path->confirmed = fresh.confirmed;
 }
 
-static __always_inline void note_fallen_back(const struct address *vip, __u32 spot)
+static __always_inline void note_path_fallen_back(const struct address *vip, __u32 endpoint)
 {
-	const struct path_key key = {.vip = *vip, .naming = naming_of(spot)};
+	const struct path_key key = {.vip = *vip, .kind = kind_of(endpoint)};
 	struct path *path = bpf_map_lookup_elem(&paths, &key), fresh = {};
 	__u32 now = tick(), doubled;
 
@@ -84,7 +85,7 @@ static __always_inline void note_fallen_back(const struct address *vip, __u32 sp
 	if (path->evidence && now - path->fallen_back < EVIDENCE_APART)
 		return;
 	if (path->silent_until && (__s32)(path->silent_until - now) > (__s32)EVIDENCE_APART)
-		return; /* one that had begun before */
+		return; /* a connection that had begun before */
 	path->fallen_back = now;
 	if (path->evidence < PATH_EVIDENCE)
 		path->evidence++;

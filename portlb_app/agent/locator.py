@@ -1,4 +1,4 @@
-"""What names a server on the wire beside its ports: its own names on a server, those that may be followed on a client.
+"""Locators: what identifies a server on the wire beside its port. A server announces its own, a client follows some.
 
 Rows X1, X2, X3; docs/protocol.md, "Other names than ports".
 """
@@ -13,9 +13,9 @@ from ipaddress import IPv4Network, IPv6Network, ip_network
 from portlb_app.agent.errors import AgentError
 
 Network = IPv4Network | IPv6Network
-SERVICES_MAX = 16  # networks of each family, as in packet.h
-MACS_MAX = 16  # as in client.h
-NONE, ADDRESS, MAC, LABEL = range(4)  # as in naming.h
+SERVICES_MAX = 16  # networks of each family, as in vips.h
+MACS_MAX = 16  # as in client/settings.h
+NONE, ADDRESS, MAC, LABEL = range(4)  # as in locator.h
 
 
 def mac_number(text: str) -> int:
@@ -55,7 +55,7 @@ def mac_prefix(text: str) -> MacPrefix:
 
 
 def packed_services(networks: Sequence[Network]) -> bytes:
-    """Return `struct services` of packet.h; AgentError for too many networks."""
+    """Return `struct services` of vips.h; AgentError for too many networks."""
     packed = b""
     counts = []
     for version, size in ((4, 4), (6, 16)):

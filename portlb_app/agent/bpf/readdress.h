@@ -1,9 +1,12 @@
-/* Giving a packet the name of its server, or the VIP's address again: addresses with every checksum that covers them. */
+/*
+ * Writes a server's locator into a packet, or the VIP's address back, and corrects every checksum that covers an
+ * address.
+ */
 #pragma once
 
 #include "rewrite.h"
 
-/* Which of a packet's two ends: the one it comes from, or the one it goes to. */
+/* The end of a packet. */
 enum end { SOURCE, DESTINATION };
 
 static __always_inline struct address mapped(__be32 v4)
@@ -14,13 +17,13 @@ static __always_inline struct address mapped(__be32 v4)
 	return address;
 }
 
-static __always_inline bool failed_to_rename(void)
+static __always_inline bool failed_to_rewrite(void)
 {
 	count(COUNT_rewrite_failed);
 	return false;
 }
 
-/* The checksum above IP that covers addresses, as an offset in the frame; 0: none does. */
+/* Return the offset in the frame of the transport checksum that covers addresses, 0 if none does. */
 static __always_inline __u32 covering_checksum(const struct packet *packet)
 {
 	if (packet->protocol == IPPROTO_TCP)
@@ -29,8 +32,8 @@ static __always_inline __u32 covering_checksum(const struct packet *packet)
 }
 
 /*
- * Replace an address. In IPv6 it changes the sum that a card may have made of the whole packet and no other field makes
- * up for it, unlike in IPv4 its header's checksum: hence BPF_F_RECOMPUTE_CSUM.
+ * Replace an address. In IPv6 it changes the sum over the whole packet that a card may have made; in IPv4 the header's
+ * checksum makes up for it. Hence BPF_F_RECOMPUTE_CSUM.
  */
 static __always_inline bool replace_address(struct __sk_buff *skb, const struct packet *packet, enum end end,
 					    const struct address *from, const struct address *to)
@@ -44,14 +47,14 @@ static __always_inline bool replace_address(struct __sk_buff *skb, const struct 
 		sum = bpf_csum_diff(old.word, sizeof(old), new.word, sizeof(new), 0);
 		if (sum < 0 || (checksum && bpf_l4_csum_replace(skb, checksum, 0, sum, BPF_F_PSEUDO_HDR)) ||
 		    bpf_skb_store_bytes(skb, at, &new, sizeof(new), BPF_F_RECOMPUTE_CSUM))
-			return failed_to_rename();
+			return failed_to_rewrite();
 		return true;
 	}
 	at = ETH_HLEN + (end == SOURCE ? offsetof(struct iphdr, saddr) : offsetof(struct iphdr, daddr));
 	if ((checksum && bpf_l4_csum_replace(skb, checksum, old.word[3], new.word[3], BPF_F_PSEUDO_HDR | 4)) ||
 	    bpf_l3_csum_replace(skb, ETH_HLEN + offsetof(struct iphdr, check), old.word[3], new.word[3], 4) ||
 	    bpf_skb_store_bytes(skb, at, &new.word[3], 4, 0))
-		return failed_to_rename();
+		return failed_to_rewrite();
 	return true;
 }
 
@@ -72,7 +75,7 @@ static __always_inline bool put_label(struct __sk_buff *skb, __be32 label)
 	__be32 *word = label_word(skb);
 
 	if (!word)
-		return failed_to_rename();
+		return failed_to_rewrite();
 	*word = (*word & ~bpf_htonl(LABEL_MASK)) | label;
 	return true;
 }
@@ -96,38 +99,38 @@ static __always_inline bool put_mac(struct __sk_buff *skb, enum end end, const _
 	__u8 *place = mac_of(skb, end);
 
 	if (!place)
-		return failed_to_rename();
+		return failed_to_rewrite();
 	for (int i = 0; i < 6; i++)
 		place[i] = mac[i];
 	return true;
 }
 
-/* Give a packet that has the VIP's address the name that belongs to a spot, if one does. False: drop it. */
-static __always_inline bool put_name(struct __sk_buff *skb, const struct packet *packet, enum end end, __u32 spot,
-				     const union name *name)
+/* Write the locator of an endpoint, if it has one, into a packet that has the VIP's address. False: drop the packet. */
+static __always_inline bool put_locator(struct __sk_buff *skb, const struct packet *packet, enum end end,
+					__u32 endpoint, const union locator *locator)
 {
-	switch (naming_of(spot)) {
-	case NAME_ADDRESS:
-		return replace_address(skb, packet, end, &packet->key.vip, &name->address);
-	case NAME_MAC:
-		return put_mac(skb, end, name->mac);
-	case NAME_LABEL:
-		return put_label(skb, name->label);
+	switch (kind_of(endpoint)) {
+	case LOCATOR_ADDRESS:
+		return replace_address(skb, packet, end, &packet->key.vip, &locator->address);
+	case LOCATOR_MAC:
+		return put_mac(skb, end, locator->mac);
+	case LOCATOR_LABEL:
+		return put_label(skb, locator->label);
 	default:
 		return true;
 	}
 }
 
-/* The reverse of put_name(); `mac` is the address that was there before. */
-static __always_inline bool remove_name(struct __sk_buff *skb, const struct packet *packet, enum end end, __u32 spot,
-					const union name *name, const __u8 *mac)
+/* The reverse of put_locator(). `mac` is the former MAC address. */
+static __always_inline bool remove_locator(struct __sk_buff *skb, const struct packet *packet, enum end end,
+					   __u32 endpoint, const union locator *locator, const __u8 *mac)
 {
-	switch (naming_of(spot)) {
-	case NAME_ADDRESS:
-		return replace_address(skb, packet, end, &name->address, &packet->key.vip);
-	case NAME_MAC:
+	switch (kind_of(endpoint)) {
+	case LOCATOR_ADDRESS:
+		return replace_address(skb, packet, end, &locator->address, &packet->key.vip);
+	case LOCATOR_MAC:
 		return put_mac(skb, end, mac);
-	case NAME_LABEL:
+	case LOCATOR_LABEL:
 		return put_label(skb, 0);
 	default:
 		return true;
