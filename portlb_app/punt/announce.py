@@ -120,7 +120,7 @@ def _claims(here: Iterable[VipOnSwitch]) -> Iterator[Claim]:
         ports = {local.network} if local.is_entrance else set()
         if local.vip.rewrite is Rewrite.ADDRESS:
             ports |= {server.connector.port for server in local.attached}
-        for address in (*local.vip.addresses, *local.named):
+        for address in (*local.vip.addresses, *local.by_service_address):
             yield from (Claim(port, address, local.vip.mac) for port in ports if port is not None)
 
 
@@ -141,7 +141,7 @@ def answers(here: Iterable[VipOnSwitch], in_port: int, frame: bytes) -> list[byt
     groups: dict[int, set[IPv6Address]] = {}
     for local in here:
         if in_port in local.ingress_ports:
-            for address in (*local.vip.addresses, *local.named):
+            for address in (*local.vip.addresses, *local.by_service_address):
                 if isinstance(address, IPv6Address) and int(query.group) in (0, int(solicited_node(address))):
                     groups.setdefault(local.vip.mac, set()).add(solicited_node(address))
     report: Callable[[int, list[IPv6Address]], Iterator[bytes]] = _reports if query.version == 2 else _old_reports

@@ -100,7 +100,7 @@ class ConnectionLog:
         if segment is None:
             self._counts[TcpEvent.MALFORMED] += 1
             return
-        flags, addresses = segment.flags & (SYN | FIN | RST | ACK), {*local.vip.addresses, *local.named}
+        flags, addresses = segment.flags & (SYN | FIN | RST | ACK), {*local.vip.addresses, *local.by_service_address}
         if reason is Reason.OPENING and flags == SYN and segment.destination in addresses:
             self._opens(local, segment, now)
         elif reason is Reason.CLOSING and flags & (FIN | RST) and segment.destination in addresses:
@@ -228,7 +228,7 @@ def _connection(record: Record) -> Connection:
 
 def _named(local: VipOnSwitch, address: Address) -> str | None:
     """The server whose service address this is (row X1)."""
-    server = local.named.get(address)
+    server = local.by_service_address.get(address)
     return None if server is None else server.name
 
 
