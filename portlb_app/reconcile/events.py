@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from portlb_app.config import Config
 from portlb_app.config.etag import ANY, Precondition
 from portlb_app.openflow.messages import Port
-from portlb_app.reconcile.tables import Compiled, Mistakes, Read, Told
+from portlb_app.reconcile.results import Compiled, Mistakes, Read, Remaining
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class Applied:
     """The answer to Apply: the switch has committed all of it."""
 
     dpid: int
-    told: Told
+    remaining: Remaining
 
 
 @dataclass(frozen=True)

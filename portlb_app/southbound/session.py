@@ -26,7 +26,7 @@ from portlb_app.openflow.limits import READ_BYTES, READ_MESSAGES
 from portlb_app.openflow.messages import ErrorMessage, Malformed, Reply
 from portlb_app.reconcile.commands import Apply, ReadState
 from portlb_app.reconcile.events import Applied, Event, Interrupted, Refused, StateRead
-from portlb_app.reconcile.tables import Kind, Parts, Unknown, Unreadable
+from portlb_app.reconcile.results import Kind, MessageCounts, Unknown, Unreadable
 from portlb_app.runtime import supervision
 from portlb_app.southbound import codec
 from portlb_app.southbound.channel import SwitchChannel
@@ -208,23 +208,23 @@ class SwitchSession:
         All messages are fetched before the first is sent: a bundle that waits for more of them may expire.
         """
         dpid = self.datapath.id
-        parts: Parts = self._tables.call("prepare", dpid, command.verbs)
+        counts: MessageCounts = self._tables.call("prepare", dpid, command.verbs)
         self._errors = []
         bundle = next(self._bundles)
-        before = self._messages(0, parts.before)
-        bundled = self._messages(parts.before, parts.bundle, bundle)
-        after = self._messages(parts.before + parts.bundle, parts.after)
+        before = self._messages(0, counts.before)
+        bundled = self._messages(counts.before, counts.bundle, bundle)
+        after = self._messages(counts.before + counts.bundle, counts.after)
         try:
-            self._outside(before, parts.before)
+            self._outside(before, counts.before)
             if not self._errors:
-                self._bundle(bundled, bundle, parts.bundle)
+                self._bundle(bundled, bundle, counts.bundle)
             if not self._errors:
-                self._outside(after, parts.after)
+                self._outside(after, counts.after)
         except _Refused as refused:
             self._tables.call("refused", dpid, [])
             return Refused(dpid, (str(refused),))
         if not self._errors:
-            return Applied(dpid, self._tables.call("told", dpid))
+            return Applied(dpid, self._tables.call("applied", dpid))
         found = tuple(self._errors)  # a switch may go on to refuse while it is asked what that was about
         steps: tuple[str, ...] = self._tables.call("refused", dpid, [number for number, _ in found])
         return Refused(dpid, tuple(f"{step}: {error}" for step, (_, error) in zip(steps, found, strict=True)))

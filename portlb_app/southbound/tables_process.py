@@ -18,7 +18,7 @@ from eventlet.event import Event as Future
 from ryu.lib import hub
 
 from portlb_app.config import Config, ConfigError
-from portlb_app.reconcile.tables import Compiled, Mistakes, Unknown, Unreadable
+from portlb_app.reconcile.results import Compiled, Mistakes, Unknown, Unreadable
 from portlb_app.runtime import supervision
 from portlb_app.southbound import tables_worker
 from portlb_app.topology.conditions import AS_CONFIGURED

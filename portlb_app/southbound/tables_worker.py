@@ -21,12 +21,13 @@ from typing import Any
 from portlb_app.openflow import Flow, Group, Meter, messages
 from portlb_app.openflow.messages import Malformed, Reply
 from portlb_app.reconcile.plan import Step
-from portlb_app.reconcile.tables import Kind, Tables, Unknown, Unreadable
+from portlb_app.reconcile.results import Kind, Unknown, Unreadable
+from portlb_app.reconcile.tables import Tables
 from portlb_app.southbound import codec
 
 MEMORY_BYTES = 4 << 30
 """Address space: a network of 100 switches and 200,000 flows takes an eighth of it."""
-ABOUT_A_SWITCH = frozenset({"begin", "read", "end", "prepare", "encode", "told", "refused"})
+ABOUT_A_SWITCH = frozenset({"begin", "read", "end", "prepare", "encode", "applied", "refused"})
 _PR_SET_PDEATHSIG = 1
 
 

@@ -36,7 +36,7 @@ from portlb_app.reconcile.outcomes import (
     TimedOut,
 )
 from portlb_app.reconcile.plan import apply, diff
-from portlb_app.reconcile.tables import Mistakes
+from portlb_app.reconcile.results import Mistakes
 from portlb_app.reconcile.trial import ENTRIES_A_SECOND, MESSAGES_A_SECOND, Trial
 from tests.support.reconciling import Applied, Apply, Fed, Loop, Propose, Refused, StateRead, Wanted, Wants, Whole
 
