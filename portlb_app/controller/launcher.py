@@ -185,7 +185,7 @@ def _serve(file: ConfigFile, text: str, settings: Settings, received: set[int]) 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda caught, _: received.add(caught))
     if not settings.authorities and not is_loopback(host):
-        _LOG.warning("whoever reaches %s port %d can claim to be a switch: see --ca-certs", host, listener.port)
+        _LOG.warning("any host that reaches %s port %d can claim to be a switch: see --ca-certs", host, listener.port)
     gc.collect()
     gc.freeze()  # what is there now stays, and looking through all of it takes 70 ms, in which no switch is answered
     ready = f"ready: OpenFlow on {host} port {listener.port}, REST on {settings.rest_host} port {rest.port}"

@@ -72,7 +72,7 @@ class Interrupted:
 
 @dataclass(frozen=True)
 class ConfigProposed:
-    """Somebody wants the configuration in this text to be live; `ReportOutcome` carries the same ticket.
+    """The configuration in this text shall become live; `ReportOutcome` carries the same ticket.
 
     The switches have `patience` seconds for it, and more for what they must be told. `unverified`: it is wanted, too,
     if no switch is connected. `precondition` is about the configuration that is live when this one's turn has come, not

@@ -161,7 +161,7 @@ class Rounds:
         """Count what others changed. After a change of ours from a read, a difference is none of theirs."""
         if switch.changed_since_read != "read" and drift:
             switch.drift += drift
-            text = f"somebody changed {drift} of our entries; putting them right"
+            text = f"{drift} of our entries were changed by others; putting them right"
             self._network.log("warning", f"{self._network.name(switch.dpid)}: {text}")
 
     def _log_foreign(self, switch: KnownSwitch, surplus: str, foreign: str) -> None:
@@ -169,7 +169,7 @@ class Rounds:
         if surplus:
             self._network.log("warning", f"{name} has {surplus} that nothing asks for: to be removed")
         if foreign:
-            text = f"{foreign} of somebody else, whose numbers are needed: to be overwritten"
+            text = f"{foreign} of others, whose numbers are needed: to be overwritten"
             self._network.log("warning", f"{name} has {text}")
 
     def _seen_synced(self, switch: KnownSwitch) -> None:

@@ -1,4 +1,4 @@
-"""The process that has the tables: does one job (`tables`) after the other, each told over a socket, and answers it.
+"""The process with the tables: it receives jobs (`tables`) over a socket, and does and answers one after the other.
 
 `tables_process` starts it with the number of a connected socket as its argument; it ends when that is closed. It has a
 bound on its memory. What it holds is large, lives long and has no cycles, so the garbage collector only looks at
@@ -57,7 +57,7 @@ def receive(connection: socket.socket) -> Any:
     """The next value from the other end; EOFError if there is none any more.
 
     The garbage collector would look through a large configuration again and again while it is made, ten times as long
-    as that takes by itself; meanwhile nobody else has a turn.
+    as that takes by itself; meanwhile no other green thread has a turn.
     """
     data = _exactly(connection, int.from_bytes(_exactly(connection, 8), "big"))
     is_collecting = gc.isenabled()
