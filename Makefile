@@ -1,4 +1,4 @@
-.PHONY: demo test test-kernel check lint flows bench soak
+.PHONY: demo test test-kernel check lint flows man bench soak
 PYTHON = .venv/bin/python
 CI = -p no:cacheprovider --timeout 120
 unexport PYTHONPATH PYTHONHOME PYTHONOPTIMIZE PYTHONSTARTUP PYTHONWARNINGS PYTHONIOENCODING
@@ -9,5 +9,6 @@ test-kernel: ; ./scripts/prepare.sh && ./scripts/prepare-kernel.sh && $(PYTHON) 
 check: ; ./scripts/prepare.sh && $(MAKE) --no-print-directory lint && $(PYTHON) -m pytest -q $(CI) -n 2 --dist loadgroup tests/unit
 lint: ; $(PYTHON) -m flake8 && $(PYTHON) -m isort --check-only --quiet . && $(PYTHON) -m mypy
 flows: ; for lb in flows/*/lb.yaml; do $(PYTHON) -m portlb_app.cli compile $$lb -o $$(dirname $$lb); done
+man: ; $(PYTHON) scripts/manual.py
 soak: ; ./scripts/prepare.sh && $(PYTHON) -m tests.soak
 bench: ; ./scripts/prepare.sh && $(PYTHON) -m tests.bench.agents

@@ -24,7 +24,7 @@ def build_objects(directory: Path) -> None:
     need = f"{' and '.join(missing)} must be installed to build it (Debian: make clang libbpf-dev linux-libc-dev)"
     if not objects:
         raise ExecError(f"the agents' eBPF object is not built, and {need}; or take a wheel built elsewhere")
-    newest = max(each.stat().st_mtime_ns for each in directory.iterdir() if each.suffix in (".c", ".h"))
+    newest = max(each.stat().st_mtime_ns for each in directory.rglob("*") if each.suffix in (".c", ".h"))
     if min(each.stat().st_mtime_ns for each in objects) < newest:
         raise ExecError(f"the agents' eBPF object is older than its sources, and {need}")
 

@@ -17,7 +17,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, closing, contextmanager
 
 from portlb_app.agent import loader, versions
-from portlb_app.agent.answer import Answer
+from portlb_app.agent.call_result import CallResult
 from portlb_app.agent.errors import AgentError
 from portlb_app.agent.kernel import libbpf
 from portlb_app.agent.kernel.library import messages
@@ -106,7 +106,7 @@ class Announcer:
         """Return the constants of the agent that has a connection."""
         return self._by_vip[connection.vip].settings
 
-    def announce(self, connection: Record, port: int, how: How) -> Answer:
+    def announce(self, connection: Record, port: int, how: How) -> CallResult:
         """Tell the connection's peer once to go on at `port`; MADE means that it was told."""
         source, sport = connection.vip, connection.port
         destination, dport = connection.client, connection.client_port
@@ -120,21 +120,21 @@ class Announcer:
 
     def _send(
         self, vip: Address, frame: bytes, source: Address, destination: Address, port: int, how: How
-    ) -> Answer:  # fmt: skip
+    ) -> CallResult:  # fmt: skip
         """Make a frame an announcement, and send it; BUSY if the kernel refuses either, which may pass."""
         try:
             result = self._by_vip[vip].make(frame, port, how)
-            answer = Answer(result.verdict)
-            if answer is Answer.MADE:
+            answer = CallResult(result.verdict)
+            if answer is CallResult.MADE:
                 self._senders[source.version].sendto(result.packet[packets.ETHERNET :], (str(destination), 0))
         except OSError as error:
             self.refusals[str(error)] += 1
-            return Answer.BUSY
+            return CallResult.BUSY
         return answer
 
     def until_followed(
         self, connections: Iterable[Record], port: int, how: How, timeout: float
-    ) -> Iterator[tuple[Record, Answer]]:
+    ) -> Iterator[tuple[Record, CallResult]]:
         """Announce until each peer has followed; yield what became of each connection, TIMED_OUT after `timeout` s."""
         pending, wait, told = list(connections), FIRST_WAIT, set()
         deadline = time.monotonic() + timeout
@@ -142,17 +142,17 @@ class Announcer:
             left = []
             for connection in pending:
                 answer = self.announce(connection, port, how)
-                if answer in (Answer.MADE, Answer.BUSY):
+                if answer in (CallResult.MADE, CallResult.BUSY):
                     left.append(connection)
-                    told.update([connection] if answer is Answer.MADE else [])
-                elif answer is Answer.GONE and connection in told and how is not How.IN_PLACE:
-                    yield connection, Answer.FOLLOWED  # closed, and forgotten already
+                    told.update([connection] if answer is CallResult.MADE else [])
+                elif answer is CallResult.GONE and connection in told and how is not How.IN_PLACE:
+                    yield connection, CallResult.FOLLOWED  # closed, and forgotten already
                 else:
                     yield connection, answer
             pending, now = left, time.monotonic()
             if now >= deadline:
                 for connection in pending:
-                    yield connection, Answer.TIMED_OUT
+                    yield connection, CallResult.TIMED_OUT
                 return
             if pending:
                 time.sleep(min(wait * random.uniform(0.8, 1.2), deadline - now))

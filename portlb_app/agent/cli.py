@@ -25,8 +25,8 @@ from portlb_app.agent import (
     server,
 )
 from portlb_app.agent.errors import AgentError
+from portlb_app.agent.locator import MacPrefix, Network, mac_prefix
 from portlb_app.agent.mapping import Address, ServerMapping
-from portlb_app.agent.naming import MacPrefix, Network, mac_prefix
 from portlb_app.agent.source import Controller, File, Fixed, Source, WrongConfiguration
 
 WRONG_INPUT = 2  # exit code
@@ -284,7 +284,7 @@ def _by_hand(arguments: argparse.Namespace) -> ServerMapping:
         tuple(arguments.vip),
         {opened: port for opened, port in arguments.redirect if port is not None},
         dict(arguments.service),
-        named=frozenset(opened for opened, port in arguments.redirect if port is None),
+        locator_ports=frozenset(opened for opened, port in arguments.redirect if port is None),
         service_addresses=stand_for,
         service_mac=arguments.service_mac,
         service_label=arguments.service_label,

@@ -6,8 +6,8 @@ import struct
 from collections.abc import Sequence
 
 from portlb_app.agent.errors import AgentError
+from portlb_app.agent.locator import MacPrefix, Network, packed_macs, packed_services
 from portlb_app.agent.mapping import Address, packed_vips
-from portlb_app.agent.naming import MacPrefix, Network, packed_macs, packed_services
 
 
 def settings(

@@ -7,7 +7,7 @@ import struct
 import time
 
 from portlb_app.agent import sockets
-from portlb_app.agent.answer import Answer
+from portlb_app.agent.call_result import CallResult
 from portlb_app.agent.errors import AgentError
 from portlb_app.agent.kernel import libbpf
 from portlb_app.agent.kernel.sock_diag import Tcp
@@ -43,7 +43,7 @@ class Closing:
         """Close what can be closed at `now` (monotonic seconds); tell whether something is still busy.
 
         By reset where the server asked for it: the program reads ECONNABORTED. Else by FIN, when the connection is
-        quiet: the program reads the end of the stream, as if the server had closed (ending.h). What has no socket in
+        quiet: the program reads the end of the stream, as if the server had closed (close.h). What has no socket in
         this network namespace is not looked at again, before the server announces again; what fails is.
         """
         for data in self._ring.take():
@@ -81,9 +81,9 @@ class Closing:
                 answer = self._end(tcp)
             except OSError as error:
                 look.failures.append(error)
-                answer = Answer.BUSY
-            ended += answer is Answer.MADE
-            if answer in (Answer.BUSY, Answer.LOOK_AGAIN):
+                answer = CallResult.BUSY
+            ended += answer is CallResult.MADE
+            if answer in (CallResult.BUSY, CallResult.CALL_AGAIN):
                 look.chosen.discard(tcp)
         self._drop(self._busy, look)
         return ended
@@ -95,15 +95,15 @@ class Closing:
         if look.failures:
             self._troubles.failed(TOPIC, look.failures[-1], len(look.failures))
 
-    def _end(self, tcp: Tcp) -> Answer:
-        """Close one connection by FIN; BUSY or LOOK_AGAIN: it has become busy.
+    def _end(self, tcp: Tcp) -> CallResult:
+        """Close one connection by FIN; BUSY or CALL_AGAIN: it has become busy.
 
         In two steps: what passes after the first is noticed, and a look at the socket, which takes its lock, waits for
-        what had passed before and was not counted yet. The second ends a connection on which nothing has (ending.h).
+        what had passed before and was not counted yet. The second ends a connection on which nothing has (close.h).
         """
         frame = bare_ack(tcp.remote, tcp.local, tcp.remote_port, tcp.local_port)
         answer = self._agent.end(frame)
-        if answer is Answer.LOOK_AGAIN:
+        if answer is CallResult.CALL_AGAIN:
             sockets.quiet([tcp])
             answer = self._agent.end(frame)
         return answer

@@ -17,7 +17,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from portlb_app.agent import capabilities, counters, hooks, interface, record, server, versions
-from portlb_app.agent.answer import Answer
+from portlb_app.agent.call_result import CallResult
 from portlb_app.agent.errors import AgentError
 from portlb_app.agent.kernel import libbpf
 from portlb_app.agent.kernel.library import messages
@@ -30,11 +30,11 @@ CONNECTIONS = 65536
 
 _SHARED_MAPS = {
     "client": ("connections", "aliases", "closed", "counters", "paths", "steers", "closures", "scratches"),
-    "server": ("connections", "aliases", "closed", "counters", "half_open", "secret", "asked", "scratches"),
+    "server": ("connections", "aliases", "closed", "counters", "half_open", "secret", "orphans", "scratches"),
 }
 _CALLED = {"client": {"client_sweep", "client_end"}, "server": {"server_sweep"}}  # by the process, not by packets
-CLOCK = ".data.lately"
-_TICK_SHIFT = 30  # as in maps.h
+CLOCK = ".data.clock"
+_TICK_SHIFT = 30  # as in clock.h
 
 ROLES = hooks.ROLES
 
@@ -113,9 +113,9 @@ class Programs:
         with contextlib.closing(Map.copy_of(self._object.map_fd("paths"))) as known:
             return silent(known)
 
-    def end(self, frame: bytes, index: int) -> Answer:
+    def end(self, frame: bytes, index: int) -> CallResult:
         """Tell a client's program, on interface `index`, that the server has closed."""
-        return Answer(libbpf.run(self._object.program_fd("client_end"), frame, struct.pack("=48xI", index)).verdict)
+        return CallResult(libbpf.run(self._object.program_fd("client_end"), frame, struct.pack("=48xI", index)).verdict)
 
     def close(self) -> None:
         """Let go of programs and maps; what is attached stays attached."""
@@ -167,7 +167,7 @@ class Agent:
         """Return the file descriptor of a map, the same for as long as the agent lives, whatever is reloaded."""
         return self._maps[name]
 
-    def end(self, frame: bytes) -> Answer:
+    def end(self, frame: bytes) -> CallResult:
         """Tell the program behind a frame to it that the server has closed."""
         return self.programs.end(interface.mac_of(self._name) + frame[6:], self._index)
 

@@ -1,4 +1,4 @@
-"""What one server answers: the static table from which every connection's ports can be told again."""
+"""One server's static table of ports. A lost connection entry is rebuilt from it."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ if TYPE_CHECKING:
 
 
 Address = IPv4Address | IPv6Address
-VIPS_MAX = 16  # of each family, as in packet.h
+VIPS_MAX = 16  # of each family, as in vips.h
 
 
 def packed_vips(vips: Sequence[Address]) -> bytes:
-    """Return `struct vips` of packet.h; AgentError if there are too many addresses of one family, or none at all."""
+    """Return `struct vips` of vips.h; AgentError if there are too many addresses of one family, or none at all."""
     v4 = [vip.packed for vip in vips if vip.version == 4]
     v6 = [vip.packed for vip in vips if vip.version == 6]
     if not vips or max(len(v4), len(v6)) > VIPS_MAX:
@@ -43,53 +43,55 @@ class ServerMapping:
     """One server's ports at its VIPs (docs/protocol.md, "The connection").
 
     `vips`: the addresses it serves, all with the same ports.
-    `answers`: port a client opens on -> service port announced to it (the same port is legal).
+    `announced_ports`: port a client opens on -> service port announced to it (the same port is legal).
     `applications`: service port -> port its application listens on.
-    `named`: ports a client opens on to which a name is announced, in `answers` or not there: a service address of the
-    family if there is one, else, over IPv6, the label, else the MAC address (48 bits). `service_addresses` has those
-    names with the VIP each stands for.
+    `locator_ports`: ports a client opens on to which a locator is announced: the service address of the connection's
+    family if there is one, else, over IPv6, the label, else the MAC address (48 bits). `service_addresses` maps each
+    service address to its VIP.
     Raises AgentError if a port is out of bounds, if an announced port leads to another application, or for a faulty
-    name.
+    locator.
     """
 
     vips: tuple[Address, ...]
-    answers: Mapping[int, int] = field(default_factory=dict)
+    announced_ports: Mapping[int, int] = field(default_factory=dict)
     applications: Mapping[int, int] = field(default_factory=dict)
-    named: frozenset[int] = frozenset()
+    locator_ports: frozenset[int] = frozenset()
     service_addresses: Mapping[Address, Address] = field(default_factory=dict)
     service_mac: int | None = None
     service_label: int | None = None
 
     def __post_init__(self) -> None:
         """Check every port and freeze the tables."""
-        for name in ("answers", "applications"):
+        for name in ("announced_ports", "applications"):
             table = dict(getattr(self, name))
             for key, value in table.items():
                 for port in (key, value):
                     if not 1 <= port <= 65535:
                         raise AgentError(f"{name} {key}={value}: a port is a number from 1 to 65535, not {port}")
             object.__setattr__(self, name, MappingProxyType(table))
-        for opened, announced in self.answers.items():
+        for opened, announced in self.announced_ports.items():
             if announced not in self.applications:
-                raise AgentError(f"answers {opened}={announced}: {announced} is none of this server's service ports")
+                raise AgentError(f"redirect {opened}={announced}: {announced} is none of this server's service ports")
             if self.application_of(opened) != self.application_of(announced):
                 raise AgentError(
-                    f"answers {opened}={announced}: port {opened} is answered by the application on "
+                    f"redirect {opened}={announced}: port {opened} is answered by the application on "
                     f"{self.application_of(opened)}, service port {announced} by the one on "
                     f"{self.application_of(announced)}; both must be the same"
                 )
-        self._check_names()
+        self._check_locators()
 
-    def _check_names(self) -> None:
+    def _check_locators(self) -> None:
         object.__setattr__(self, "service_addresses", MappingProxyType(dict(self.service_addresses)))
-        for port in self.named:
+        for port in self.locator_ports:
             if not 1 <= port <= 65535:
                 raise AgentError(f"a port is a number from 1 to 65535, not {port}")
-            if port in self.answers:
-                raise AgentError(f"port {port} is answered by service port {self.answers[port]}, and by a name as well")
-        if self.named and not self.service_addresses and self.service_mac is None and self.service_label is None:
-            port = min(self.named)
-            raise AgentError(f"port {port} has nothing to announce: no service address, MAC address or label")
+            if port in self.announced_ports:
+                announced = self.announced_ports[port]
+                raise AgentError(f"port {port} announces service port {announced} and a locator: choose one")
+        has_locator = self.service_addresses or self.service_mac is not None or self.service_label is not None
+        if self.locator_ports and not has_locator:
+            port = min(self.locator_ports)
+            raise AgentError(f"port {port} has nothing to announce: give a service address, MAC address or label")
         if len({address.version for address in self.service_addresses}) < len(self.service_addresses):
             raise AgentError("a server has one service address of each family at most")
         for address, vip in self.service_addresses.items():
@@ -119,17 +121,17 @@ def mapping_of(config: Config, name: str) -> ServerMapping:
         raise AgentError(f"there is no server {name} in the configuration; it has {', '.join(config.server_by_name)}")
     vip = next(vip for vip in config.vips if vip.name == server.vip)
     legacy = {pool.port: pool.legacy for pool in vip.redirect_ports}
-    answers: dict[int, int] = {}
+    announced_ports: dict[int, int] = {}
     for owned in server.service_ports:
         if owned.application in legacy and legacy.get(owned.port, Legacy.OWNER) is Legacy.OWNER:
-            answers.setdefault(owned.application, owned.port)
+            announced_ports.setdefault(owned.application, owned.port)
     own = server.addresses if vip.rewrite is Rewrite.ADDRESS else vip.addresses
-    is_named = bool(server.service_addresses) or server.service_mac is not None or server.service_label is not None
+    has_locator = bool(server.service_addresses) or server.service_mac is not None or server.service_label is not None
     return ServerMapping(
         own,
-        answers,
+        announced_ports,
         {owned.port: owned.application for owned in server.service_ports},
-        named=frozenset(legacy) - answers.keys() if is_named else frozenset(),
+        locator_ports=frozenset(legacy) - announced_ports.keys() if has_locator else frozenset(),
         service_addresses={
             address: next(each for each in own if each.version == address.version)
             for address in server.service_addresses

@@ -7,11 +7,11 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from portlb_app.agent.kernel.maps import Map
+from portlb_app.agent.locator import ADDRESS, LABEL, MAC
 from portlb_app.agent.mapping import Address
-from portlb_app.agent.naming import ADDRESS, LABEL, MAC
 from portlb_app.agent.record import unpack_address
 
-_KEY, _VALUE = struct.Struct("=16sI"), struct.Struct("=IIIHH")  # struct path_key and struct path in paths.h
+_KEY, _VALUE = struct.Struct("=16sI"), struct.Struct("=IIIHH")  # struct path_key and struct path in client/paths.h
 _WORDS = {ADDRESS: "addresses", MAC: "MAC addresses", LABEL: "labels"}
 
 
@@ -36,6 +36,6 @@ def silent(paths: Map) -> list[SilentPath]:
 
 def _silent(entries: Iterable[tuple[bytes, bytes]]) -> Iterator[SilentPath]:
     for key, value in entries:
-        vip, naming = _KEY.unpack(key)
+        vip, kind = _KEY.unpack(key)
         if _VALUE.unpack(value)[0]:
-            yield SilentPath(unpack_address(vip), _WORDS.get(naming, "ports"))
+            yield SilentPath(unpack_address(vip), _WORDS.get(kind, "ports"))

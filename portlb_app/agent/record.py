@@ -12,11 +12,11 @@ from ipaddress import IPv6Address
 
 from portlb_app.agent.kernel.btf import Field, Types
 from portlb_app.agent.kernel.maps import Map
+from portlb_app.agent.locator import ADDRESS, LABEL, MAC, NONE
 from portlb_app.agent.mapping import Address
-from portlb_app.agent.naming import ADDRESS, LABEL, MAC, NONE
 from portlb_app.agent.versions import Version
 
-KEY_SIZE = 36  # struct key in maps.h
+KEY_SIZE = 36  # struct key in connection.h
 _KEY = struct.Struct("!16s16sHH")
 _STATES = {"OPENING": "opening", "PLAIN": "plain", "BOUND": "bound"}
 _TICK = (1 << 30) / 1e9  # seconds
@@ -120,7 +120,7 @@ class Reader:
     def is_over(self, value: bytes) -> bool:
         """Tell whether a connection is closed: by FIN both ways, or by a reset."""
         flags, both = self.number(value, "flags"), self._flags["FIN_LOCAL"] | self._flags["FIN_REMOTE"]
-        return bool(flags & self._flags["DOUBTFUL"]) or flags & both == both
+        return bool(flags & self._flags["RESET_SEEN"]) or flags & both == both
 
     def read(self, key: bytes, value: bytes, now: float) -> Record:
         """Return the connection of an entry as of `now` (monotonic seconds)."""
@@ -135,13 +135,13 @@ class Reader:
             port=port,
             opened=_port(self.number(value, "opened")),
             wire=_port(wire),
-            name=_name(wire >> 16, self._bytes(value, "name")),
+            name=_locator(wire >> 16, self._bytes(value, "locator")),
             client_wire=int.from_bytes(self._bytes(value, "client_port"), "big") or client_port,
             state="closing" if self.is_over(value) else _STATES.get(state, state),
             leaving=is_set["LEAVING"],
-            moving=is_set["MOVING"],
+            moving=is_set["SERVER_PORT_MOVING"],
             target=_port(self.number(value, "target")),
-            idle=max(0.0, now - self.number(value, "seen") * _TICK),
+            idle=max(0.0, now - self.number(value, "last_used") * _TICK),
         )
 
     def _bytes(self, value: bytes, name: str) -> bytes:
@@ -149,15 +149,15 @@ class Reader:
         return value[field.offset : field.offset + field.size]
 
 
-def _port(spot: int) -> int:
-    """Return the port of a spot (naming.h)."""
-    return socket.ntohs(spot & 0xFFFF)
+def _port(endpoint: int) -> int:
+    """Return the port of an endpoint (locator.h)."""
+    return socket.ntohs(endpoint & 0xFFFF)
 
 
-def _name(naming: int, name: bytes) -> str:
-    """Return the name of a spot: a server's own names are not in its entries."""
-    if naming == NONE or not any(name):
-        return {NONE: "", ADDRESS: "address", MAC: "MAC address", LABEL: "label"}.get(naming, str(naming))
-    if naming == ADDRESS:
-        return str(unpack_address(name))
-    return name[:6].hex(":") if naming == MAC else f"label {int.from_bytes(name[:4], 'big'):#x}"
+def _locator(kind: int, locator: bytes) -> str:
+    """Return a locator in words; a server's entries have the kind only."""
+    if kind == NONE or not any(locator):
+        return {NONE: "", ADDRESS: "address", MAC: "MAC address", LABEL: "label"}.get(kind, str(kind))
+    if kind == ADDRESS:
+        return str(unpack_address(locator))
+    return locator[:6].hex(":") if kind == MAC else f"label {int.from_bytes(locator[:4], 'big'):#x}"

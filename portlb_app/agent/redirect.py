@@ -15,7 +15,7 @@ from pathlib import Path
 
 from portlb_app.agent import sockets
 from portlb_app.agent.announcer import Announcer, How, announcer
-from portlb_app.agent.answer import Answer
+from portlb_app.agent.call_result import CallResult
 from portlb_app.agent.errors import AgentError
 from portlb_app.agent.kernel.sock_diag import Tcp
 from portlb_app.agent.mapping import Address
@@ -26,11 +26,11 @@ TIMEOUT = 30.0
 """Seconds a peer has to follow (row D7)."""
 
 _WORDS = {
-    Answer.FOLLOWED: "followed",
-    Answer.GONE: "closed before",
-    Answer.NO_SOCKET: "without a socket in this network namespace",
-    Answer.IMPOSSIBLE: "impossible (no agent at the other end, or the port is in use)",
-    Answer.TIMED_OUT: "timed out",
+    CallResult.FOLLOWED: "followed",
+    CallResult.GONE: "closed before",
+    CallResult.NO_SOCKET: "without a socket in this network namespace",
+    CallResult.IMPOSSIBLE: "impossible (no agent at the other end, or the port is in use)",
+    CallResult.TIMED_OUT: "timed out",
 }
 
 
@@ -79,7 +79,7 @@ def selection(text: str) -> Selection:
 class Outcome:
     """What became of the connections, by what is known of each."""
 
-    counts: Counter[Answer] = field(default_factory=Counter)
+    counts: Counter[CallResult] = field(default_factory=Counter)
     refusals: Counter[str] = field(default_factory=Counter)
     """What the kernel refused on the way, each of which was tried again."""
     not_reset: Counter[str] = field(default_factory=Counter)
@@ -88,7 +88,7 @@ class Outcome:
     @property
     def complete(self) -> bool:
         """Whether every connection that was still there has followed."""
-        return not set(self.counts) - {Answer.FOLLOWED, Answer.GONE}
+        return not set(self.counts) - {CallResult.FOLLOWED, CallResult.GONE}
 
     def __str__(self) -> str:
         number = self.counts.total()
@@ -121,7 +121,7 @@ def redirect(name: str, wanted: Selection, port: int, how: How, timeout: float =
             _check_in_place(made, port, chosen)
         for connection, answer in made.until_followed(chosen, port, how, timeout):
             outcome.counts[answer] += 1
-            if answer is Answer.TIMED_OUT and how is not How.IN_PLACE:
+            if answer is CallResult.TIMED_OUT and how is not How.IN_PLACE:
                 outcome.reset(connection)
         outcome.refusals = made.refusals
     return outcome

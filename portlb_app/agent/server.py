@@ -6,22 +6,22 @@ import struct
 import sys
 from collections.abc import Iterator
 
+from portlb_app.agent.locator import ADDRESS, LABEL, MAC, NONE, packed_services, whole
 from portlb_app.agent.mapping import ServerMapping, packed_vips
-from portlb_app.agent.naming import ADDRESS, LABEL, MAC, NONE, packed_services, whole
 from portlb_app.agent.record import pack_address
 
 
 def settings(mapping: ServerMapping) -> bytes:
     """Return the server programs' constants: tables indexed by a port as it stands in the packet."""
-    answers, applications = bytearray(2 * 65536), bytearray(2 * 65536)
-    for opened, announced in mapping.answers.items():
-        _set(answers, opened, announced)
+    announced_ports, applications = bytearray(2 * 65536), bytearray(2 * 65536)
+    for opened, announced in mapping.announced_ports.items():
+        _set(announced_ports, opened, announced)
     for port, application in mapping.applications.items():
         _set(applications, port, application)
-    return packed_vips(mapping.vips) + _names(mapping) + _named(mapping) + answers + applications
+    return packed_vips(mapping.vips) + _locators(mapping) + _announces_locator(mapping) + announced_ports + applications
 
 
-def _names(mapping: ServerMapping) -> bytes:
+def _locators(mapping: ServerMapping) -> bytes:
     own = {address.version: (address, vip) for address, vip in mapping.service_addresses.items()}
     packed = packed_services([whole(address) for address in mapping.service_addresses])
     announced = []
@@ -34,9 +34,9 @@ def _names(mapping: ServerMapping) -> bytes:
     return packed + label.to_bytes(4, "big") + mac.to_bytes(6, "big") + bytes(announced)
 
 
-def _named(mapping: ServerMapping) -> bytes:
+def _announces_locator(mapping: ServerMapping) -> bytes:
     table = bytearray(65536)
-    for port in mapping.named:
+    for port in mapping.locator_ports:
         table[int.from_bytes(port.to_bytes(2, "big"), sys.byteorder)] = 1
     return bytes(table)
 

@@ -35,7 +35,7 @@ _METHODS = {"/v1/status": ("GET",), "/v1/connections": ("GET",), "/v1/config": (
 
 def respond(request: Request, snapshot: Snapshot) -> Response | Proposal:
     """The answer to a request, or what it proposes (`configuration.outcome_response` answers it later)."""
-    if not _is_this_machine(request.host):
+    if not is_this_machine(request.host):
         return failure(403, f"the Host header {request.host!r} does not name this machine")
     methods = _METHODS.get(request.path)
     if methods is None:
@@ -51,8 +51,8 @@ def respond(request: Request, snapshot: Snapshot) -> Response | Proposal:
     return configuration.read(request, snapshot) if request.method == "GET" else configuration.propose(request)
 
 
-def _is_this_machine(host: str) -> bool:
-    """Whether a Host header names loopback: a page's name may lead here, an address of loopback is nobody's name."""
+def is_this_machine(host: str) -> bool:
+    """Whether a Host header names loopback: a web page's name may lead here, but no name is an address of loopback."""
     name, colon, port = host.rpartition(":")
     name = (name if colon and port.isascii() and port.isdigit() else host).lower()
     if name == "localhost":

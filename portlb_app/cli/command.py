@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from importlib import import_module
+from types import ModuleType
 
 from portlb_app import __version__
 from portlb_app.cli.output import FAILED, WRONG_INPUT, Failed, WrongInput, drop_output, flush, sentence
@@ -17,6 +18,7 @@ from portlb_app.cli.output import FAILED, WRONG_INPUT, Failed, WrongInput, drop_
 COMMANDS = {
     "check": "report every mistake in a configuration, each with its path",
     "compile": "write the tables of every switch as ovs-ofctl text",
+    "attach": "print the ovs-vsctl commands that attach every switch",
     "controller": "run the OpenFlow controller and its REST interface",
     "agent": "run or inspect a host agent",
 }
@@ -54,16 +56,25 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run(words: list[str]) -> int:
     """Run the subcommand that a command line names. No other one is imported."""
-    parser = argparse.ArgumentParser(prog="portlb", description="A stateless layer-4 load balancer for Open vSwitch.")
-    parser.add_argument("--version", action="version", version=f"portlb {__version__}")
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    command = import_module(f"portlb_app.cli.{words[0]}") if words and words[0] in COMMANDS else None
-    for name, help_line in COMMANDS.items():
-        if command and name == words[0]:
-            command.register(commands, help_line)
-        else:
-            commands.add_parser(name, help=help_line)
-    options = parser.parse_args(words)
+    command = _module(words[0]) if words and words[0] in COMMANDS else None
+    options = parser(words[:1]).parse_args(words)
     assert command is not None  # the parser has ended the program
     code: int = command.run(options)
     return code
+
+
+def parser(whole: Collection[str] = COMMANDS) -> argparse.ArgumentParser:
+    """The parser, with the flags of these subcommands only; of the others it has the names."""
+    found = argparse.ArgumentParser(prog="portlb", description="A stateless layer-4 load balancer for Open vSwitch.")
+    found.add_argument("--version", action="version", version=f"portlb {__version__}")
+    commands = found.add_subparsers(required=True, metavar="COMMAND")
+    for name, help_line in COMMANDS.items():
+        if name in whole:
+            _module(name).register(commands, help_line)
+        else:
+            commands.add_parser(name, help=help_line)
+    return found
+
+
+def _module(name: str) -> ModuleType:
+    return import_module(f"portlb_app.cli.{name}")

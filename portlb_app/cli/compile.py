@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
 
 from portlb_app import compiler
-from portlb_app.cli.output import Commands, WrongInput
-from portlb_app.config import Config, ConfigError, load
-from portlb_app.store.file import read_text
+from portlb_app.cli.configuration import load_file
+from portlb_app.cli.output import Commands
 
 
 def register(commands: Commands[argparse.ArgumentParser], help_line: str) -> None:
@@ -25,7 +23,7 @@ def register(commands: Commands[argparse.ArgumentParser], help_line: str) -> Non
 
 def run(options: argparse.Namespace) -> int:
     """Compile a configuration and write its tables."""
-    states = compiler.compile(_load(options.config))
+    states = compiler.compile(load_file(options.config))
     options.output.mkdir(parents=True, exist_ok=True)
     for name, state in states.items():
         (options.output / f"{name}.meters").write_text(compiler.meters_text(name, state), encoding="utf-8")
@@ -33,13 +31,3 @@ def run(options: argparse.Namespace) -> int:
         (options.output / f"{name}.flows").write_text(compiler.flows_text(name, state), encoding="utf-8")
         print(f"{name}: {len(state.flows)} flows, {len(state.groups)} groups, {len(state.meters)} meters")
     return 0
-
-
-def _load(path: Path) -> Config:
-    try:
-        config = load(read_text(path))
-    except ConfigError as error:
-        raise WrongInput(error) from error
-    for notice in config.notices:
-        print(f"notice: {notice}", file=sys.stderr)
-    return config

@@ -15,12 +15,13 @@ import ssl
 import sys
 import time
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from portlb_app.config.problems import printable
 from portlb_app.controller.settings import Settings, is_loopback
-from portlb_app.reconcile.events import Configuration
+from portlb_app.reconcile.configuration import Configuration
 from portlb_app.reconcile.reconciler import Reconciler
 from portlb_app.runtime.log_writer import LogWriter
 from portlb_app.store.file import ConfigFile
@@ -56,7 +57,7 @@ def run(path: Path, settings: Settings) -> int:
     file = ConfigFile(path)
     file.remove_left_over()
     text = file.read()
-    _prepare_ryu()
+    _prepare_ryu(settings.apps)
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(most, DESCRIPTORS) if most >= 0 else DESCRIPTORS, most))
     return _serve(file, text, settings, received)
@@ -83,7 +84,7 @@ def _begin_log(settings: Settings) -> None:
         logging.getLogger("ryu.base.app_manager").setLevel(logging.WARNING)  # which parts it starts is no news
 
 
-def _prepare_ryu() -> None:
+def _prepare_ryu(apps: Sequence[str]) -> None:
     """Patch the standard library but for threads: there is one, and patching them would replace locks made earlier."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # eventlet's advice not to begin with it
@@ -92,15 +93,19 @@ def _prepare_ryu() -> None:
 
     eventlet.monkey_patch(thread=False)
     eventlet.wsgi.ALREADY_HANDLED = object()
-    _configure_ryu()
+    _configure_ryu(apps)
 
 
-def _configure_ryu() -> None:
+def _configure_ryu(apps: Sequence[str]) -> None:
     """Give Ryu's options values, and let it look for none: not in flags, files or the environment."""
     from ryu import cfg
     from ryu.base import app_manager
 
     del app_manager  # imported for the options it and what it imports register
+    if apps:
+        from portlb_app.controller import other_apps
+
+        other_apps.register_options(apps)
     cfg.CONF.set_default("echo_request_interval", ECHO_SECONDS)
     cfg.CONF.set_default("maximum_unreplied_echo_requests", UNANSWERED_ECHOES)
     cfg.CONF(args=[], project="ryu", default_config_files=[], default_config_dirs=[], use_env=False)
@@ -128,7 +133,8 @@ def _serve(file: ConfigFile, text: str, settings: Settings, received: set[int]) 
     from ryu.controller import ofp_handler
     from ryu.lib import hub
 
-    from portlb_app.controller.app import Controller, log_notices
+    from portlb_app.controller.app import Controller
+    from portlb_app.controller.proposals import log_notices
     from portlb_app.controller.rest import Rest
     from portlb_app.runtime import supervision
     from portlb_app.runtime.files import Files
@@ -141,7 +147,7 @@ def _serve(file: ConfigFile, text: str, settings: Settings, received: set[int]) 
     except OSError as error:
         return _fail(_WRONG_INPUT, f"--ctl-cert, --ctl-privkey or --ca-certs: {error}")
     try:
-        door = OpenFlowListener(host, port, tls, settings.certificate_binds_dpid)
+        listener = OpenFlowListener(host, port, tls, settings.certificate_binds_dpid)
     except OSError as error:
         return _fail(_FAILED, f"cannot listen for switches on {host} port {port}: {error.strerror}")
     try:
@@ -149,28 +155,40 @@ def _serve(file: ConfigFile, text: str, settings: Settings, received: set[int]) 
     except OSError as error:
         return _fail(_FAILED, f"cannot listen on {settings.rest_host} port {settings.rest_port}: {error.strerror}")
 
+    ofp_handler.OpenFlowController = lambda: listener
+    manager = AppManager.get_instance()
+    manager.load_apps(["ryu.controller.ofp_handler"])
+    if settings.apps:
+        from portlb_app.controller import other_apps
+
+        try:
+            other_apps.load(settings.apps, manager)
+            other_apps.begin(manager, listener, settings.rest_host, settings.apps_port)
+        except other_apps.NoApplication as error:
+            return _fail(_WRONG_INPUT, str(error))
+        except OSError as error:
+            return _fail(_FAILED, f"cannot listen on {settings.rest_host} port {settings.apps_port}: {error.strerror}")
+
     tables = tables_process.start()
     try:
         config, compiled = tables.first(text)
     except tables_process.Lost as error:
         return _fail(_FAILED, f"the configuration cannot be compiled: {error}")
     log_notices(config)
-    ofp_handler.OpenFlowController = lambda: door
-    manager = AppManager.get_instance()
-    manager.load_apps(["ryu.controller.ofp_handler"])
     reconciler = Reconciler(Configuration(text, config), compiled, settings.resync_seconds)
     files = Files()
-    controller = manager.instantiate(Controller, reconciler, tables, file, files, door)
+    controller = manager.instantiate(Controller, reconciler, tables, file, files, listener)
     supervision.spawn_forever("the REST interface", rest.serve, controller)
-    threads = [*manager.instantiate_apps(), *(each for app in manager.applications.values() for each in app.threads)]
+    threads = manager.instantiate_apps(**manager.contexts)
+    threads += (each for app in manager.applications.values() for each in app.threads)
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda caught, _: received.add(caught))
     if not settings.authorities and not is_loopback(host):
-        _LOG.warning("whoever reaches %s port %d can claim to be a switch: see --ca-certs", host, door.port)
+        _LOG.warning("any host that reaches %s port %d can claim to be a switch: see --ca-certs", host, listener.port)
     gc.collect()
     gc.freeze()  # what is there now stays, and looking through all of it takes 70 ms, in which no switch is answered
-    ready = f"ready: OpenFlow on {host} port {door.port}, REST on {settings.rest_host} port {rest.port}"
+    ready = f"ready: OpenFlow on {host} port {listener.port}, REST on {settings.rest_host} port {rest.port}"
     try:
         print(ready, flush=True)
     except OSError as error:
@@ -180,13 +198,13 @@ def _serve(file: ConfigFile, text: str, settings: Settings, received: set[int]) 
         if signal.SIGHUP in received:
             received.discard(signal.SIGHUP)
             if settings.certificate:
-                supervision.spawn("who reads certificates again", _renew_tls, door, settings, files)
-            controller.reload()
+                supervision.spawn("reading certificates again", _renew_tls, listener, settings, files)
+            controller.proposals.reload()
         failed = supervision.failures() or tuple("a thread of Ryu's" for thread in threads if thread.dead)
         if failed:
             supervision.end()
             return _fail(_FAILED, f"{', '.join(failed)} ended; the log says why")
-    controller.end()
+    controller.proposals.end()
     deadline = time.monotonic() + END_SECONDS
     while rest.is_waited_for and time.monotonic() < deadline:
         hub.sleep(0.01)

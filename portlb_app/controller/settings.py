@@ -13,7 +13,8 @@ class Settings:
 
     `key`, `certificate` and `authorities` name files; switches connect by TLS if there is a certificate, and show one
     themselves if there are authorities. `certificate_binds_dpid`: a switch may only claim a datapath id that its
-    certificate names. `log_file`: None for standard error.
+    certificate names. `apps` are modules of other applications, whose REST interface is on `apps_port`. `log_file`:
+    None for standard error.
     """
 
     openflow_host: str
@@ -25,6 +26,8 @@ class Settings:
     resync_seconds: float
     rest_host: str
     rest_port: int
+    apps: tuple[str, ...]
+    apps_port: int
     is_verbose: bool
     log_file: Path | None
 

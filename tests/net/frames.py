@@ -39,7 +39,7 @@ SAME = 22  # announced as itself
 SECOND_Y = 5  # a second service port of X's application
 MAPPING = ServerMapping(
     VIPS,
-    answers={X: Y, BEHIND: BEHIND_Y, SAME: SAME},
+    announced_ports={X: Y, BEHIND: BEHIND_Y, SAME: SAME},
     applications={Y: X, SECOND_Y: X, OWN: OWN, BEHIND: APPLICATION, BEHIND_Y: APPLICATION, SAME: SAME},
 )
 ISN, SERVER_ISN = 1000, 5000

@@ -13,8 +13,8 @@ import pytest
 
 from portlb_app.agent import client, server
 from portlb_app.agent.loader import Programs
+from portlb_app.agent.locator import mac_prefix
 from portlb_app.agent.mapping import ServerMapping
-from portlb_app.agent.naming import mac_prefix
 from tests.net.cases import Case, check
 from tests.net.frames import (
     CONFIRM_FLAG,
@@ -122,7 +122,7 @@ def server_programs(loaded: Loaded, named: Named) -> Programs:
     addresses = {SERVICE[family.version]: family.vip} if named.kind == "address" else {}
     mapping = ServerMapping(
         VIPS,
-        named=frozenset({X}),
+        locator_ports=frozenset({X}),
         service_addresses=addresses,
         service_mac=int.from_bytes(MAC, "big") if named.kind == "mac" else None,
         service_label=LABEL if named.kind == "label" else None,

@@ -18,7 +18,7 @@ from ipaddress import ip_address
 import pytest
 
 from portlb_app.agent import client, loader, server
-from portlb_app.agent.answer import Answer
+from portlb_app.agent.call_result import CallResult
 from portlb_app.agent.kernel import libbpf
 from portlb_app.agent.loader import Programs
 from portlb_app.agent.mapping import ServerMapping
@@ -386,20 +386,20 @@ def test_what_passes_while_a_connection_is_ended(world: World, stack: contextlib
             loaded = Programs("client", settings, inherited=found.descriptors())
             programs = stack.enter_context(contextlib.closing(loaded))
 
-        def step() -> Answer:
+        def step() -> CallResult:
             with on(world.client):
                 return programs.end(frame, index)
 
-        assert step() is Answer.LOOK_AGAIN
+        assert step() is CallResult.CALL_AGAIN
         assert made.send() == (made.local, Y)  # passes
-        assert step() is Answer.BUSY
+        assert step() is CallResult.BUSY
         made.peer.send(ACK)
         time.sleep(0.1)
-        assert step() is Answer.LOOK_AGAIN
+        assert step() is CallResult.CALL_AGAIN
         made.peer.say(b"answer")
         assert made.program.recv(9) == b"answer"
-        assert step() is Answer.LOOK_AGAIN
-        assert step() is Answer.MADE
+        assert step() is CallResult.CALL_AGAIN
+        assert step() is CallResult.MADE
     fin = made.peer.hear(lambda segment: segment.flags & FIN)
     assert (fin.seq, fin.ack) == (made.peer.ack, made.peer.seq)
     assert made.program.recv(9) == b""

@@ -238,7 +238,7 @@ def test_nothing_is_pinned_and_nobody_else_may_look(world: World) -> None:
 
 
 def test_documented_sizes() -> None:
-    """docs/agents.md states what an entry takes; it is the sizes of maps.h that it is computed from."""
+    """docs/agents.md states what an entry takes; it is the sizes of the object that it is computed from."""
     text = (ROOT / "docs" / "agents.md").read_text(encoding="utf-8")
     layouts = versions.this_version().layouts
     for name in ("connections", "aliases"):

@@ -1,10 +1,10 @@
 /*
- * ICMP errors quote the packet that caused them as it was on the wire, so the ports in the quote are translated in the
- * same sense as on packets; without it path MTU discovery dies (RFC 1191, RFC 8201, RFC 5508 section 4).
+ * ICMP errors quote a packet as it was on the wire. The quoted ports and addresses are translated like those of
+ * packets; otherwise path MTU discovery fails (RFC 1191, RFC 8201, RFC 5508 section 4).
  */
 #pragma once
 
-#include "rename.h"
+#include "readdress.h"
 
 /* <linux/icmp.h> needs the C library's headers, which the BPF target does not have. */
 struct icmp_header {
@@ -19,22 +19,22 @@ struct icmp_header {
 #define ICMP_TIME_EXCEEDED 11
 #define ICMP_PARAMETERPROB 12
 #define ICMPV6_DEST_UNREACH 1
-#define ICMPV6_PARAMETERPROB 4 /* types 1 to 4 are the errors; 2 is packet too big */
+#define ICMPV6_PARAMETERPROB 4 /* types 1 to 4 are errors; 2 is packet too big */
 
 /* The TCP packet an ICMP error quotes. */
 struct quote {
 	__be16 sport;
 	__be16 dport;
 	__u32 seq;
-	__u32 spot;   /* the server's, as far as its port and address tell */
-	bool service; /* it is a service address that stands where a VIP is looked for */
-	__u32 ports;  /* offset of the quoted source port in the frame */
-	bool refused; /* destination unreachable for another reason than the packet's size */
+	__u32 endpoint; /* the server's, from its port and address */
+	bool service;   /* a service address stands where a VIP is expected */
+	__u32 ports;    /* offset of the quoted source port in the frame */
+	bool refused;   /* destination unreachable, but not for the packet's size */
 };
 
 static __always_inline bool read_quoted_ip4(struct __sk_buff *skb, struct packet *packet, struct quote *quote,
-					    const volatile struct vips *vips,
-					    const volatile struct services *services, enum side side)
+					    const volatile struct vips *vips, const volatile struct services *services,
+					    enum side side)
 {
 	__u32 at = packet->payload + sizeof(struct icmp_header);
 	struct iphdr ip;
@@ -56,8 +56,8 @@ static __always_inline bool read_quoted_ip4(struct __sk_buff *skb, struct packet
 }
 
 static __always_inline bool read_quoted_ip6(struct __sk_buff *skb, struct packet *packet, struct quote *quote,
-					    const volatile struct vips *vips,
-					    const volatile struct services *services, enum side side)
+					    const volatile struct vips *vips, const volatile struct services *services,
+					    enum side side)
 {
 	__u32 at = packet->payload + sizeof(struct icmp_header);
 	struct ipv6hdr ip;
@@ -98,13 +98,16 @@ static __always_inline bool read_quoted_ip6(struct __sk_buff *skb, struct packet
 	return false;
 }
 
-/* False: not an error about a TCP packet whose `side` is a VIP, or a service address. Else packet->key is that packet's. */
+/*
+ * Read an error about a TCP packet whose `side` is a VIP or a service address, and set packet->key to that packet's.
+ * False: the packet is something else.
+ */
 static __always_inline bool read_quote(struct __sk_buff *skb, struct packet *packet, struct quote *quote,
 				       const volatile struct vips *vips, const volatile struct services *services,
 				       enum side side)
 {
 	struct icmp_header icmp;
-	__be16 ports[4]; /* 8 bytes are all that RFC 792 promises */
+	__be16 ports[4]; /* RFC 792 promises 8 bytes */
 
 	if (bpf_skb_load_bytes(skb, packet->payload, &icmp, sizeof(icmp)))
 		return false;
@@ -113,7 +116,8 @@ static __always_inline bool read_quote(struct __sk_buff *skb, struct packet *pac
 			return false;
 		quote->refused = icmp.type == ICMPV6_DEST_UNREACH;
 	} else {
-		if (icmp.type != ICMP_DEST_UNREACH && icmp.type != ICMP_TIME_EXCEEDED && icmp.type != ICMP_PARAMETERPROB)
+		if (icmp.type != ICMP_DEST_UNREACH && icmp.type != ICMP_TIME_EXCEEDED &&
+		    icmp.type != ICMP_PARAMETERPROB)
 			return false;
 		quote->refused = icmp.type == ICMP_DEST_UNREACH && icmp.code != ICMP_FRAG_NEEDED;
 	}
@@ -133,13 +137,13 @@ static __always_inline bool read_quote(struct __sk_buff *skb, struct packet *pac
 	quote->seq = (__u32)bpf_ntohs(ports[2]) << 16 | bpf_ntohs(ports[3]);
 	packet->key.client_port = side == TO_VIP ? quote->sport : quote->dport;
 	packet->key.port = side == TO_VIP ? quote->dport : quote->sport;
-	quote->spot = spot_of(packet->key.port, quote->service ? NAME_ADDRESS : NAME_NONE);
+	quote->endpoint = endpoint_of(packet->key.port, quote->service ? LOCATOR_ADDRESS : LOCATOR_NONE);
 	return true;
 }
 
 /*
- * Replace an address in the quoted header. In IPv4 that header's checksum makes up for it, so that the error's own stays
- * right.
+ * Replace an address in the quoted header. In IPv4 the quoted header's checksum makes up for it, so the error's own
+ * stays right.
  */
 static __always_inline bool replace_quoted_address(struct __sk_buff *skb, const struct packet *packet, enum end end,
 						   const struct address *from, const struct address *to)
@@ -153,22 +157,19 @@ static __always_inline bool replace_quoted_address(struct __sk_buff *skb, const 
 		sum = bpf_csum_diff(old.word, sizeof(old), new.word, sizeof(new), 0);
 		if (sum < 0 || bpf_skb_store_bytes(skb, at, &new, sizeof(new), 0) ||
 		    bpf_l4_csum_replace(skb, packet->payload + offsetof(struct icmp_header, checksum), 0, sum, 0))
-			return failed_to_rename();
+			return failed_to_rewrite();
 		count(COUNT_icmp_translated);
 		return true;
 	}
 	at = quoted + (end == SOURCE ? offsetof(struct iphdr, saddr) : offsetof(struct iphdr, daddr));
 	if (bpf_skb_store_bytes(skb, at, &new.word[3], 4, 0) ||
 	    bpf_l3_csum_replace(skb, quoted + offsetof(struct iphdr, check), old.word[3], new.word[3], 4))
-		return failed_to_rename();
+		return failed_to_rewrite();
 	count(COUNT_icmp_translated);
 	return true;
 }
 
-/*
- * Replace the quoted ports. The quoted TCP checksum is left alone: receivers do not verify it, and mostly it is not
- * quoted at all.
- */
+/* Replace the quoted ports. The quoted TCP checksum stays: receivers do not verify it, and mostly it is not quoted. */
 static __always_inline int rewrite_quote(struct __sk_buff *skb, const struct packet *packet, const struct quote *quote,
 					 __be16 sport, __be16 dport)
 {

@@ -1,35 +1,37 @@
-/* REDIRECT_OPT (docs/protocol.md, "On the wire"): made, and found. */
+/* REDIRECT_OPT (docs/protocol.md, "On the wire"): composing and parsing. */
 #pragma once
 
-#include "packet.h"
+#include "tcp.h"
 
-/* REDIRECT_OPT as it is written: padding (kind 1), and the option itself at the end; `length` in bytes. */
+/* REDIRECT_OPT as it is written: padding (kind 1), then the option; `length` in bytes. */
 struct option {
-	__be16 words[OPTION_LENGTH_NAME / 2];
+	__be16 words[OPTION_LENGTH_LOCATOR / 2];
 	__u32 length;
 };
 
-/* One that names a port; port 0 makes one of type "none". */
+/* Compose an option with a port; port 0 makes type "none". */
 static __always_inline struct option make_option(__u8 flags, __be16 port)
 {
 	if (port)
 		return (struct option){{
-			bpf_htons(OPTION_KIND << 8 | OPTION_LENGTH),
-			bpf_htons(OPTION_EXID),
-			bpf_htons((flags << 4 | OPTION_TYPE_PORT) << 8),
-			port,
-		}, OPTION_LENGTH};
+					       bpf_htons(OPTION_KIND << 8 | OPTION_LENGTH),
+					       bpf_htons(OPTION_EXID),
+					       bpf_htons((flags << 4 | OPTION_TYPE_PORT) << 8),
+					       port,
+				       },
+				       OPTION_LENGTH};
 	return (struct option){{
-		bpf_htons(1 << 8 | 1),
-		bpf_htons(OPTION_KIND << 8 | OPTION_LENGTH_NONE),
-		bpf_htons(OPTION_EXID),
-		bpf_htons((flags << 4 | OPTION_TYPE_NONE) << 8),
-	}, OPTION_LENGTH};
+				       bpf_htons(1 << 8 | 1),
+				       bpf_htons(OPTION_KIND << 8 | OPTION_LENGTH_NONE),
+				       bpf_htons(OPTION_EXID),
+				       bpf_htons((flags << 4 | OPTION_TYPE_NONE) << 8),
+			       },
+			       OPTION_LENGTH};
 }
 
 #define PADDING bpf_htons(1 << 8 | 1)
-#define OPTION_HEAD(type, flags)                                                   \
-	bpf_htons(OPTION_KIND << 8 | OPTION_LENGTH_##type), bpf_htons(OPTION_EXID), \
+#define OPTION_HEAD(type, flags)                                                                                       \
+	bpf_htons(OPTION_KIND << 8 | OPTION_LENGTH_##type), bpf_htons(OPTION_EXID),                                    \
 		bpf_htons(((flags) << 4 | OPTION_TYPE_##type) << 8)
 
 static __always_inline __be16 half_of(__be32 word, int half)
@@ -37,59 +39,80 @@ static __always_inline __be16 half_of(__be32 word, int half)
 	return bpf_htons(bpf_ntohl(word) >> (half ? 0 : 16));
 }
 
-/* One that gives a name. */
-static __always_inline struct option make_name_option(__u8 flags, bool v6, enum naming naming, const union name *name)
+/* Compose an option with a locator. */
+static __always_inline struct option make_locator_option(__u8 flags, bool v6, enum locator_kind kind,
+							 const union locator *locator)
 {
-	const __be32 *word = name->address.word;
-	const __u8 *mac = name->mac;
+	const __be32 *word = locator->address.word;
+	const __u8 *mac = locator->mac;
 
-	if (naming == NAME_MAC)
+	if (kind == LOCATOR_MAC)
 		return (struct option){{
-			PADDING, PADDING, OPTION_HEAD(MAC, flags),
-			bpf_htons(mac[0] << 8 | mac[1]), bpf_htons(mac[2] << 8 | mac[3]), bpf_htons(mac[4] << 8 | mac[5]),
-		}, OPTION_LENGTH_NAME};
-	if (naming == NAME_LABEL)
+					       PADDING,
+					       PADDING,
+					       OPTION_HEAD(MAC, flags),
+					       bpf_htons(mac[0] << 8 | mac[1]),
+					       bpf_htons(mac[2] << 8 | mac[3]),
+					       bpf_htons(mac[4] << 8 | mac[5]),
+				       },
+				       OPTION_LENGTH_LOCATOR};
+	if (kind == LOCATOR_LABEL)
 		return (struct option){{
-			PADDING, PADDING, PADDING, OPTION_HEAD(LABEL, flags),
-			half_of(name->label, 0), half_of(name->label, 1),
-		}, OPTION_LENGTH_NAME};
+					       PADDING,
+					       PADDING,
+					       PADDING,
+					       OPTION_HEAD(LABEL, flags),
+					       half_of(locator->label, 0),
+					       half_of(locator->label, 1),
+				       },
+				       OPTION_LENGTH_LOCATOR};
 	if (v6)
 		return (struct option){{
-			PADDING, OPTION_HEAD(ADDRESS6, flags),
-			half_of(word[2], 0), half_of(word[2], 1), half_of(word[3], 0), half_of(word[3], 1),
-		}, OPTION_LENGTH_NAME};
+					       PADDING,
+					       OPTION_HEAD(ADDRESS6, flags),
+					       half_of(word[2], 0),
+					       half_of(word[2], 1),
+					       half_of(word[3], 0),
+					       half_of(word[3], 1),
+				       },
+				       OPTION_LENGTH_LOCATOR};
 	return (struct option){{
-		PADDING, PADDING, PADDING, OPTION_HEAD(ADDRESS4, flags),
-		half_of(word[3], 0), half_of(word[3], 1),
-	}, OPTION_LENGTH_NAME};
+				       PADDING,
+				       PADDING,
+				       PADDING,
+				       OPTION_HEAD(ADDRESS4, flags),
+				       half_of(word[3], 0),
+				       half_of(word[3], 1),
+			       },
+			       OPTION_LENGTH_LOCATOR};
 }
 
-static __always_inline bool fits(const struct packet *packet, const struct segment *segment, __u32 length)
+static __always_inline bool has_room_for(const struct packet *packet, const struct segment *segment, __u32 length)
 {
 	return segment->data == 0 && packet->end && (segment->word >> 12) * 4 + length <= TCP_HEADER_MAX;
 }
 
 static __always_inline bool has_room(const struct packet *packet, const struct segment *segment)
 {
-	return fits(packet, segment, OPTION_LENGTH);
+	return has_room_for(packet, segment, OPTION_LENGTH);
 }
 
 struct announcement {
 	__be16 port; /* 0: none */
 	__u8 flags;
 	bool bad;
-	enum naming naming;
-	bool v6; /* the address is an IPv6 one, of which `name` has the last half */
-	union name name;
+	enum locator_kind kind;
+	bool v6; /* `locator` has the last half of an IPv6 address */
+	union locator locator;
 };
 
-/* The spot an option names to who opened on a port, 0 if none. */
-static __always_inline __u32 announced_spot(const struct announcement *found, __be16 opened)
+/* Return the endpoint that an option announces to a client that opened on a port, 0 if none. */
+static __always_inline __u32 announced_endpoint(const struct announcement *found, __be16 opened)
 {
-	return found->naming ? spot_of(opened, found->naming) : found->port;
+	return found->kind ? endpoint_of(opened, found->kind) : found->port;
 }
 
-/* Read an option, `size` bytes long. */
+/* Parse an option of `size` bytes. */
 static __always_inline void read_value(struct announcement *found, __u8 size, const __u8 *option)
 {
 	__u8 type = option[4] & 0xf;
@@ -104,20 +127,20 @@ static __always_inline void read_value(struct announcement *found, __u8 size, co
 	if (type == OPTION_TYPE_PORT && size == OPTION_LENGTH && (option[6] | option[7])) {
 		found->port = bpf_htons(option[6] << 8 | option[7]);
 	} else if (type == OPTION_TYPE_ADDRESS4 && size == OPTION_LENGTH_ADDRESS4) {
-		found->naming = NAME_ADDRESS;
-		found->name.address = (struct address){{0, 0, bpf_htonl(0xffff), words[0]}};
+		found->kind = LOCATOR_ADDRESS;
+		found->locator.address = (struct address){{0, 0, bpf_htonl(0xffff), words[0]}};
 	} else if (type == OPTION_TYPE_ADDRESS6 && size == OPTION_LENGTH_ADDRESS6) {
-		found->naming = NAME_ADDRESS;
-		found->name.address = (struct address){{0, 0, words[0], words[1]}};
+		found->kind = LOCATOR_ADDRESS;
+		found->locator.address = (struct address){{0, 0, words[0], words[1]}};
 		found->v6 = true;
 	} else if (type == OPTION_TYPE_MAC && size == OPTION_LENGTH_MAC) {
-		found->naming = NAME_MAC;
+		found->kind = LOCATOR_MAC;
 		for (int i = 0; i < 6; i++)
-			found->name.mac[i] = option[6 + i];
+			found->locator.mac[i] = option[6 + i];
 	} else if (type == OPTION_TYPE_LABEL && size == OPTION_LENGTH_LABEL && words[0] &&
 		   !(words[0] & ~bpf_htonl(LABEL_MASK))) {
-		found->naming = NAME_LABEL;
-		found->name.label = words[0];
+		found->kind = LOCATOR_LABEL;
+		found->locator.label = words[0];
 	} else {
 		found->flags = 0;
 		found->bad = true;
@@ -125,8 +148,8 @@ static __always_inline void read_value(struct announcement *found, __u8 size, co
 }
 
 /*
- * Find REDIRECT_OPT in the options from offset `at` to offset `end` of the frame: at most 40 steps of at least one byte.
- * Not inlined, so that the verifier looks at it once, and not once for each way that leads here.
+ * Find REDIRECT_OPT between the offsets `at` and `end` of the frame, in at most 40 steps of at least one byte. Not
+ * inlined: so the verifier checks it once.
  */
 __noinline int find_option(struct __sk_buff *skb, __u32 at, __u32 end, struct announcement *found)
 {
@@ -138,7 +161,7 @@ __noinline int find_option(struct __sk_buff *skb, __u32 at, __u32 end, struct an
 		__u32 size;
 
 		if (at >= end || bpf_skb_load_bytes(skb, at, option, at + 1 < end ? 2 : 1) || option[0] == 0)
-			return 0; /* end of options */
+			return 0;     /* end of options */
 		if (option[0] == 1) { /* padding */
 			at++;
 			continue;
@@ -165,7 +188,7 @@ __noinline int find_option(struct __sk_buff *skb, __u32 at, __u32 end, struct an
 #define OPTION_KIND_MD5 19
 #define OPTION_KIND_AO 29
 
-/* Do the options have a signature, of the whole segment, ports and header bits included? */
+/* Do the options have a signature? It covers the whole segment with its ports and header bits. */
 __noinline int find_signature(struct __sk_buff *skb, __u32 at, __u32 end)
 {
 	__u8 option[2] = {};
@@ -182,8 +205,7 @@ __noinline int find_signature(struct __sk_buff *skb, __u32 at, __u32 end)
 	return 0;
 }
 
-static __always_inline bool is_signed(struct __sk_buff *skb, const struct packet *packet,
-				      const struct segment *segment)
+static __always_inline bool is_signed(struct __sk_buff *skb, const struct packet *packet, const struct segment *segment)
 {
 	return find_signature(skb, packet->payload + TCP_HEADER, packet->payload + (segment->word >> 12) * 4);
 }
@@ -198,8 +220,8 @@ static __always_inline struct announcement read_option(struct __sk_buff *skb, co
 }
 
 /*
- * An announcement in the middle of a connection: the header bits may have been cleared on the way, so it is told by
- * its shape, which is no other segment's: 8 bytes of options and no data.
+ * Does the segment have the shape of an announcement in the middle of a connection: 8 bytes of options and no data? No
+ * other segment has. Header bits cannot tell, because a path may clear them.
  */
 static __always_inline bool may_announce(const struct segment *segment)
 {

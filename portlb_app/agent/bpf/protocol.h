@@ -11,10 +11,9 @@
 #define REDIRECT_CONFIRM 0x400
 
 /*
- * REDIRECT_OPT: kind, length, ExID (RFC 6994), flags and type (4 bits each), reserved, value. Type "none" has no value
- * and is 6 bytes long, here behind two bytes of padding; type "port" has a port and is 8 bytes long. It stands last. The
- * other types, which name a server otherwise, are padded to 16 bytes: that much room a SYN/ACK of Linux has, and not more
- * than 20.
+ * REDIRECT_OPT: kind, length, ExID (RFC 6994), flags and type (4 bits each), reserved, value. It is the last option.
+ * Type "none" has no value: 6 bytes, here behind two bytes of padding. Type "port" has 8 bytes. The types with a
+ * locator are padded to 16 bytes; a SYN/ACK of Linux has room for 16 to 20.
  */
 #define OPTION_KIND 253
 #define OPTION_LENGTH 8
@@ -24,24 +23,24 @@
 #define OPTION_LENGTH_ADDRESS6 14
 #define OPTION_LENGTH_LABEL 10
 #define OPTION_LENGTH_MAX 14
-#define OPTION_LENGTH_NAME 16 /* padded */
+#define OPTION_LENGTH_LOCATOR 16 /* padded */
 #define LABEL_MASK 0xfffff
 #define OPTION_EXID 0x5250
 #define OPTION_TYPE_NONE 0
 #define OPTION_TYPE_PORT 1
 #define OPTION_TYPE_ADDRESS4 2
 #define OPTION_TYPE_MAC 3
-#define OPTION_TYPE_ADDRESS6 4 /* its last 64 bits: the first are the VIP's */
+#define OPTION_TYPE_ADDRESS6 4 /* the last 64 bits; the first 64 are the VIP's */
 #define OPTION_TYPE_LABEL 5
 
-#define OPTION_REDIRECT 0x8 /* asks for, or announces, a redirect */
+#define OPTION_REDIRECT 0x8 /* asks for a redirect, or announces one */
 #define OPTION_CONFIRM 0x4
 #define OPTION_RESET 0x2    /* announcement: leave the old connection by RST instead of FIN */
-#define OPTION_IN_PLACE 0x1 /* announcement: go on at the named port without a new handshake */
+#define OPTION_IN_PLACE 0x1 /* announcement: go on at the announced port without a new handshake */
 
 #define TCP_HEADER 20
 #define TCP_HEADER_MAX 60
 #define TCP_OPTIONS_MAX 40
 
-/* An announcement in the middle of a connection has no data and no other option, so only such headers are searched. */
+/* An announcement in the middle of a connection has no data and no other option. */
 #define ANNOUNCEMENT_HEADER (TCP_HEADER + OPTION_LENGTH)

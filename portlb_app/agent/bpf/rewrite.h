@@ -1,9 +1,9 @@
-/* Changing TCP segments: ports, header bits, and REDIRECT_OPT at their end. */
+/* Changes TCP segments: ports, header bits, numbers, and REDIRECT_OPT. */
 #pragma once
 
 #include "option.h"
 
-/* One's complement difference of one 16-bit word, to be summed with others: RFC 1624. */
+/* One's complement difference of one 16-bit word, to be summed with others (RFC 1624). */
 static __always_inline __u32 difference(__u16 old, __u16 new)
 {
 	return (__u16)~old + new;
@@ -20,7 +20,7 @@ static __always_inline __u16 fold(__u32 sum)
 #define SEQ_AT offsetof(struct tcphdr, seq)
 #define ACK_AT offsetof(struct tcphdr, ack_seq)
 
-/* Give the segment another sequence or acknowledgement number, in host byte order. */
+/* Change the sequence or acknowledgement number, given in host byte order. */
 static __always_inline bool replace_number(struct __sk_buff *skb, const struct packet *packet, __u32 at, __u32 from,
 					   __u32 to)
 {
@@ -37,8 +37,8 @@ static __always_inline bool replace_number(struct __sk_buff *skb, const struct p
 }
 
 /*
- * Write ports and header bits; the checksum is the caller's to correct, by the sum returned. Direct writes: a helper
- * costs three times as much. The kernel makes the header this host's own before a program that has any is run.
+ * Write ports and header bits, and return the sum by which the caller corrects the checksum. Writes directly: a helper
+ * costs three times as much. The kernel unshares the header before such a program runs.
  */
 static __always_inline __u32 write_header(struct tcphdr *tcp, struct segment *segment, __be16 sport, __be16 dport,
 					  __u16 word)
@@ -56,8 +56,8 @@ static __always_inline __u32 write_header(struct tcphdr *tcp, struct segment *se
 }
 
 /*
- * Give the segment other ports and header bits. bpf_l4_csum_replace without BPF_F_PSEUDO_HDR leaves the checksum alone
- * where the kernel or the card has yet to compute it, which only the helper can tell.
+ * Give the segment other ports and header bits. Without BPF_F_PSEUDO_HDR, bpf_l4_csum_replace leaves a checksum alone
+ * that the kernel or the card computes later; only the helper knows.
  */
 static __always_inline int rewrite(struct __sk_buff *skb, const struct packet *packet, struct segment *segment,
 				   __be16 sport, __be16 dport, __u16 word)
@@ -80,8 +80,8 @@ failed:
 }
 
 /*
- * rewrite(), and append REDIRECT_OPT. Only for segments it fits(): a data segment never grows, so neither the MSS nor
- * segmentation offload is affected.
+ * rewrite(), and append the option, where there is room (has_room_for()). A data segment never grows, so neither the
+ * MSS nor segmentation offload is affected.
  */
 static __always_inline int rewrite_with(struct __sk_buff *skb, const struct packet *packet, struct segment *segment,
 					__be16 sport, __be16 dport, __u16 word, const struct option *option)
@@ -95,7 +95,7 @@ static __always_inline int rewrite_with(struct __sk_buff *skb, const struct pack
 	place = readable(skb, end, length);
 	if (!place)
 		goto failed;
-	for (__u32 i = 0; i < OPTION_LENGTH_NAME / 2; i++) {
+	for (__u32 i = 0; i < OPTION_LENGTH_LOCATOR / 2; i++) {
 		if (i < length / 2)
 			place[i] = option->words[i];
 	}
@@ -118,7 +118,7 @@ static __always_inline int rewrite_with(struct __sk_buff *skb, const struct pack
 	if (!tcp)
 		goto failed;
 	sum = write_header(tcp, segment, sport, dport, word + (length / 4 << 12));
-	for (__u32 i = 0; i < OPTION_LENGTH_NAME / 2; i++)
+	for (__u32 i = 0; i < OPTION_LENGTH_LOCATOR / 2; i++)
 		sum += i < length / 2 ? option->words[i] : 0;
 	if (bpf_l4_csum_replace(skb, packet->payload + CHECKSUM_AT, 0, sum, 0) ||
 	    bpf_l4_csum_replace(skb, packet->payload + CHECKSUM_AT, bpf_htons(segment_length),

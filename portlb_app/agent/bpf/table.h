@@ -1,40 +1,41 @@
 /*
- * Who is in the table of connections, and who goes.
+ * Admission to the table of connections, and removal.
  *
- * A connection that is closed is listed, in the order of closing, and goes 60 s later: late copies of its last segments
- * are still translated meanwhile. Each connection that begins looks at the head of the list, so the list is as short as
- * it can be without a timer; where the table is full, those at the head go at once. The list has a quarter of the
- * table's places, so three quarters are always for connections that are open. Nothing that is open is ever thrown out:
- * where even that does not help, a connection begins plainly, and is counted.
+ * A closed connection joins a list in the order of closing and is removed 60 s later; meanwhile late copies of its last
+ * segments are still translated. Each new connection checks the head of the list, so the list stays short without a
+ * timer. If the table is full, the head of the list is removed at once. The list has a quarter of the table's places,
+ * so three quarters are always left for open connections. An open connection is never removed for want of room: the new
+ * one then opens plainly, and is counted.
  *
- * Nothing is deleted while its socket is there, whatever has been heard of its end.
+ * An entry stays as long as its socket exists, whatever segments have ended the connection.
  */
 #pragma once
 
-#include "window.h"
+#include "socket.h"
 
-#define LOOK_AT 2         /* closed connections looked at by each that begins */
-#define LOOK_AT_PRESSED 8 /* where the table is full */
+#define RETIRED_PER_OPEN 2  /* closed connections checked by each new one */
+#define RETIRED_WHEN_FULL 8 /* if the table is full */
 #define FULL_FOR TICKS(2)
 
-volatile __u32 full_at SEC(".data.lately") = 0; /* tick at which there was no room; 0: never */
+volatile __u32 full_at SEC(".data.clock") = 0; /* tick at which there was no room; 0: never */
 
 struct {
 	__uint(type, BPF_MAP_TYPE_QUEUE);
 	__uint(max_entries, CONNECTIONS_MAX / 4);
-	__uint(value_size, sizeof(struct closed)); /* the kernel keeps no types for queues, so none are compared */
+	__uint(value_size, sizeof(struct closed)); /* the kernel keeps no types for queues */
 } closed SEC(".maps");
 
 /*
- * Who claims an entry may delete it or put another in its place; the other processor lets it be. So the sweep cannot
- * delete, by its key, what a new connection on the same ports has just put there.
+ * The processor that claims an entry may delete or replace it; others leave it alone. So the sweep cannot delete, by
+ * its key, the entry that a new connection on the same ports has just added.
  */
 static __always_inline bool claim(__u32 *flags)
 {
 	return !(__sync_fetch_and_or(flags, CLAIMED) & CLAIMED);
 }
 
-static __always_inline void delete_alias(const struct key *key, const union name *name, __be16 client_port, __u32 spot)
+static __always_inline void delete_alias(const struct key *key, const union locator *locator, __be16 client_port,
+					 __u32 endpoint)
 {
 	struct scratch *scratch = use_scratch();
 	struct key *alias_key;
@@ -44,25 +45,25 @@ static __always_inline void delete_alias(const struct key *key, const union name
 		return;
 	alias_key = &scratch->alias_key;
 	*alias_key = *key;
-	move_key(alias_key, name, client_port, spot);
+	move_key(alias_key, locator, client_port, endpoint);
 	alias = bpf_map_lookup_elem(&aliases, alias_key);
 	if (alias && leads_to(alias, key) && claim(&alias->flags))
 		bpf_map_delete_elem(&aliases, alias_key);
 }
 
-/* What has led to a connection from a spot it has left, or leaves for good. */
-static __always_inline void delete_aliases(const struct key *key, const struct connection *entry, __u32 spot,
+/* Delete the aliases that lead to a connection from an endpoint it has left. */
+static __always_inline void delete_aliases(const struct key *key, const struct connection *entry, __u32 endpoint,
 					   enum host host)
 {
 	if (host == CLIENT)
-		delete_alias(key, &entry->name, key->client_port, spot);
+		delete_alias(key, &entry->locator, key->client_port, endpoint);
 	if (entry->client_port)
-		delete_alias(key, &entry->name, entry->client_port, spot);
-	if (entry->client_port || (entry->flags & OWN_MOVING))
-		delete_alias(key, &entry->name, entry->client_target, spot);
+		delete_alias(key, &entry->locator, entry->client_port, endpoint);
+	if (entry->client_port || (entry->flags & CLIENT_PORT_MOVING))
+		delete_alias(key, &entry->locator, entry->client_target, endpoint);
 }
 
-/* Delete a connection with all that leads to it. False: another processor is at it. */
+/* Delete a connection with its aliases. False: another processor has claimed it. */
 static __noinline bool forget(const struct key *key, struct connection *entry, enum host host)
 {
 	if (!claim(&entry->flags))
@@ -70,7 +71,7 @@ static __noinline bool forget(const struct key *key, struct connection *entry, e
 	if (host == SERVER) {
 		delete_aliases(key, entry, key->port, host);
 	} else {
-		if (entry->wire != key->port || entry->client_port || (entry->flags & OWN_MOVING))
+		if (entry->wire != key->port || entry->client_port || (entry->flags & CLIENT_PORT_MOVING))
 			delete_aliases(key, entry, entry->wire, host);
 		if (entry->before && entry->before != key->port && entry->before != entry->wire)
 			delete_aliases(key, entry, entry->before, host);
@@ -79,51 +80,55 @@ static __noinline bool forget(const struct key *key, struct connection *entry, e
 	return true;
 }
 
-/* Has a closed connection its socket still? On a server BEGINNING is a listening socket, or the next connection's. */
+/*
+ * Does a closed connection still have its socket? On a server SOCKET_OPENING means a listening socket, or the next
+ * connection's.
+ */
 static __always_inline bool has_socket(struct __sk_buff *skb, const struct key *key, enum host host)
 {
 	struct numbers numbers = {};
-	enum found found = find_socket(skb, key, host, &numbers);
+	enum socket_state found = find_socket(skb, key, host, &numbers);
 
-	return found == OPEN || (host == CLIENT && found == BEGINNING);
+	return found == SOCKET_OPEN || (host == CLIENT && found == SOCKET_OPENING);
 }
 
-/* A closed connection at the head of the list: it goes, or is listed again, or it has come to life again. */
-static __always_inline void retire(struct __sk_buff *skb, enum host host, struct closed *head, __u32 now, bool pressed)
+/* Remove the closed connection at the head of the list, list it again, or find that it is open again. */
+static __always_inline void retire(struct __sk_buff *skb, enum host host, struct closed *head, __u32 now,
+				   bool table_full)
 {
 	struct connection *entry = bpf_map_lookup_elem(&connections, &head->key);
 
-	if (!entry || !(entry->flags & LISTED))
+	if (!entry || !(entry->flags & IN_CLOSED_LIST))
 		return;
 	if (!is_closing(entry)) {
-		clear(entry, LISTED);
+		clear(entry, IN_CLOSED_LIST);
 		return;
 	}
-	if ((!pressed && age(entry, now) <= CLOSING_AGE) || has_socket(skb, &head->key, host)) {
+	if ((!table_full && age(entry, now) <= CLOSING_AGE) || has_socket(skb, &head->key, host)) {
 		head->at = now;
 		if (bpf_map_push_elem(&closed, head, 0))
-			clear(entry, LISTED);
+			clear(entry, IN_CLOSED_LIST);
 		return;
 	}
 	if (forget(&head->key, entry, host))
-		count(pressed ? COUNT_made_room : COUNT_swept_closing);
+		count(table_full ? COUNT_made_room : COUNT_swept_closing);
 }
 
 static __noinline int retire_some(struct __sk_buff *skb, __u32 host, __u32 most)
 {
 	struct scratch *scratch = use_scratch();
-	bool pressed = most > LOOK_AT;
+	bool table_full = most > RETIRED_PER_OPEN;
 	__u32 now = tick();
 	struct closed *head;
 
 	if (!scratch)
 		return 0;
 	head = &scratch->head;
-	for (__u32 i = 0; i < LOOK_AT_PRESSED && i < most; i++) {
-		if (bpf_map_peek_elem(&closed, head) || (!pressed && (__s32)(now - head->at - CLOSING_AGE) <= 0) ||
+	for (__u32 i = 0; i < RETIRED_WHEN_FULL && i < most; i++) {
+		if (bpf_map_peek_elem(&closed, head) || (!table_full && (__s32)(now - head->at - CLOSING_AGE) <= 0) ||
 		    bpf_map_pop_elem(&closed, head))
 			break;
-		retire(skb, host, head, now, pressed);
+		retire(skb, host, head, now, table_full);
 	}
 	return 0;
 }
@@ -145,43 +150,43 @@ static __noinline int list_closed(struct __sk_buff *skb, const struct key *key, 
 	return 0;
 }
 
-/* A segment that may have ended the connection has passed. */
+/* Call after a segment that may have ended the connection. */
 static __always_inline void note_closed(struct __sk_buff *skb, const struct key *key, struct connection *entry,
 					enum host host)
 {
-	if (is_closing(entry) && !(__sync_fetch_and_or(&entry->flags, LISTED) & LISTED))
+	if (is_closing(entry) && !(__sync_fetch_and_or(&entry->flags, IN_CLOSED_LIST) & IN_CLOSED_LIST))
 		list_closed(skb, key, host);
 }
 
-/* Note what a segment sent by this host's program says about the connection's life. */
+/* Note what a segment of this host's program says about the connection's end. */
 static __always_inline void note_local(struct __sk_buff *skb, const struct key *key, struct connection *entry,
 				       const struct segment *segment, enum host host)
 {
 	note_use(entry, segment);
 	note_numbers(entry, segment);
 	if (segment->word & TCP_RST)
-		set(entry, DOUBTFUL);
-	else if (entry->flags & DOUBTFUL)
-		clear(entry, DOUBTFUL); /* the reset was forged */
+		set(entry, RESET_SEEN);
+	else if (entry->flags & RESET_SEEN)
+		clear(entry, RESET_SEEN); /* the reset was forged */
 	if (segment->word & TCP_FIN)
 		set(entry, FIN_LOCAL);
 	if (segment->word & (TCP_FIN | TCP_RST))
 		note_closed(skb, key, entry, host);
 }
 
-/* Note what a FIN or a reset received says; the kernel judges it by itself. */
+/* Note what a received FIN or reset says. The kernel judges it by itself. */
 static __always_inline void note_remote(struct __sk_buff *skb, const struct key *key, struct connection *entry,
 					const struct segment *segment, enum host host)
 {
-	if (!is_believed(skb, segment, key, host, entry))
+	if (!is_acceptable(skb, segment, key, host, entry))
 		return;
-	set(entry, segment->word & TCP_RST ? DOUBTFUL : FIN_REMOTE);
+	set(entry, segment->word & TCP_RST ? RESET_SEEN : FIN_REMOTE);
 	note_closed(skb, key, entry, host);
 }
 
 /*
- * Remember a connection instead of `old`, the one that has its place, if that is not NULL. False: there is no room, or
- * another processor is about to delete the old one; counted.
+ * Remember a connection, in the place of `old` unless that is NULL. False, and counted: there is no room, or another
+ * processor has claimed the old one.
  */
 static __always_inline bool remember(struct __sk_buff *skb, const struct key *key, const struct connection *fresh,
 				     struct connection *old, enum host host)
@@ -190,10 +195,10 @@ static __always_inline bool remember(struct __sk_buff *skb, const struct key *ke
 		count(COUNT_map_full);
 		return false;
 	}
-	retire_some(skb, host, LOOK_AT);
+	retire_some(skb, host, RETIRED_PER_OPEN);
 	if (!bpf_map_update_elem(&connections, key, fresh, BPF_ANY))
 		return true;
-	retire_some(skb, host, LOOK_AT_PRESSED);
+	retire_some(skb, host, RETIRED_WHEN_FULL);
 	if (!bpf_map_update_elem(&connections, key, fresh, BPF_ANY))
 		return true;
 	full_at = tick();
@@ -201,8 +206,8 @@ static __always_inline bool remember(struct __sk_buff *skb, const struct key *ke
 	return false;
 }
 
-/* Has a connection lately not been remembered for want of room? */
-static __always_inline bool is_full(void)
+/* Was there no room for a connection a moment ago? */
+static __always_inline bool is_table_full(void)
 {
 	return full_at && tick() - full_at < FULL_FOR;
 }

@@ -11,7 +11,7 @@ import struct
 import pytest
 
 from portlb_app.agent import versions
-from portlb_app.agent.answer import Answer
+from portlb_app.agent.call_result import CallResult
 from portlb_app.agent.kernel import libbpf
 from portlb_app.agent.kernel.btf import Types, WrongTypes
 from portlb_app.agent.kernel.library import library
@@ -29,15 +29,15 @@ def own_types() -> bytes:
 
 
 def test_enumerations_are_those_of_the_source() -> None:
-    """Names and numbers of states, flags and answers come out of the object file."""
+    """Names and numbers of states, flags and results come out of the object file."""
     types = versions.this_version().types
-    text = (SOURCE / "maps.h").read_text(encoding="utf-8")
+    text = (SOURCE / "connection.h").read_text(encoding="utf-8")
     (flags,) = re.findall(r"^enum flag \{(.*?)^\};", text, re.S | re.M)
     written = {name: 1 << int(bit) for name, bit in re.findall(r"(\w+) = 1 << (\d+)", flags)}
     assert len(written) > 10 and types.values("flag") == written
     assert types.values("state")["OPENING"] == 1
-    answers = types.values("answer")
-    assert len(answers) > 5 and {name: int(Answer[name]) for name in answers} == answers
+    results = types.values("call_result")
+    assert len(results) > 5 and {name: int(CallResult[name]) for name in results} == results
     assert types.values("no such one") == {}
 
 

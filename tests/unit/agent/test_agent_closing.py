@@ -11,7 +11,7 @@ from ipaddress import ip_address
 import pytest
 
 from portlb_app.agent import closing, sockets
-from portlb_app.agent.answer import Answer
+from portlb_app.agent.call_result import CallResult
 from portlb_app.agent.closing import PATIENCE, Closing
 from portlb_app.agent.errors import AgentError
 from portlb_app.agent.kernel.sock_diag import Tcp
@@ -31,7 +31,7 @@ class Host:
         self.announced: list[bytes] = []
         self.asked: list[tuple[str, set[Tcp]]] = []
         self.looks: list[Look | AgentError] = []
-        self.answers: list[Answer | OSError] = []
+        self.answers: list[CallResult | OSError] = []
         self.said: list[str] = []
         for name in ("quiet", "destroy"):
             monkeypatch.setattr(sockets, name, self.look(name))
@@ -56,7 +56,7 @@ class Host:
 
         return looked
 
-    def end(self, frame: bytes) -> Answer:
+    def end(self, frame: bytes) -> CallResult:
         answer = self.answers.pop(0)
         if isinstance(answer, OSError):
             raise answer
@@ -93,7 +93,7 @@ def test_a_request_that_fails_is_made_again(host: Host) -> None:
     """It is counted and told once, and the others are closed meanwhile."""
     host.announce(ONE, OTHER)
     host.looks = [look({OTHER}, None, NO_MEMORY), look(None, None, NO_MEMORY), look({ONE})]
-    host.answers = [Answer.MADE, Answer.MADE]
+    host.answers = [CallResult.MADE, CallResult.MADE]
     assert host.closing.work(0) and host.closing.work(0.1) and not host.closing.work(0.2)
     assert [asked for _, asked in host.asked] == [{ONE, OTHER}, {ONE}, {ONE}]
     assert len(host.said) == 1 and "no buffer space" in host.said[0] and "tried again" in host.said[0]
@@ -104,7 +104,7 @@ def test_a_request_that_fails_is_made_again(host: Host) -> None:
 def test_a_program_that_cannot_be_run_is_run_again(host: Host, error: OSError) -> None:
     host.announce(ONE)
     host.looks = [look({ONE}), look({ONE})]
-    host.answers = [error, Answer.MADE]
+    host.answers = [error, CallResult.MADE]
     assert host.closing.work(0) and not host.closing.work(0.1)
     assert host.troubles.count(closing.TOPIC) == 1
 

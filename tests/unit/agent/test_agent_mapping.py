@@ -11,8 +11,8 @@ import pytest
 
 from portlb_app.agent import client
 from portlb_app.agent.errors import AgentError
+from portlb_app.agent.locator import MacPrefix, mac_prefix
 from portlb_app.agent.mapping import ServerMapping, mapping_of
-from portlb_app.agent.naming import MacPrefix, mac_prefix
 from portlb_app.config import load
 
 FIG2 = (Path(__file__).parents[3] / "flows/fig2/lb.yaml").read_text()
@@ -22,7 +22,7 @@ def test_a_server_announces_the_service_ports_behind_redirect_ports() -> None:
     """E2: 20 and 22 are answered by 1 and 5; 9 is a service port of its own (E1)."""
     mapping = mapping_of(load(FIG2), "a")
     assert [str(vip) for vip in mapping.vips] == ["10.0.0.100"]
-    assert dict(mapping.answers) == {20: 1, 22: 5}
+    assert dict(mapping.announced_ports) == {20: 1, 22: 5}
     assert dict(mapping.applications) == {1: 20, 5: 22, 9: 9}
 
 
@@ -37,7 +37,7 @@ def test_a_shared_service_port_is_announced_only_where_plain_packets_reach_its_o
         f"20: {{servers: [a]}}, 21: {{servers: [a], legacy: {policy}}}}}}}}}\n"
         "servers: {a: {vip: web, connector: s1:2, service_ports: [{port: 21, application: 20}]}}\n"
     )
-    assert dict(mapping_of(config, "a").answers) == announced
+    assert dict(mapping_of(config, "a").announced_ports) == announced
 
 
 def test_a_server_nobody_configured_is_an_error() -> None:
@@ -61,18 +61,21 @@ servers:
 def test_a_name_is_announced_where_there_is_no_service_port() -> None:
     """X1, X2, X3: port 20 has one on a; a's service addresses stand for the addresses a itself has."""
     a, b, c = (mapping_of(load(NAMED), name) for name in "abc")
-    assert (dict(a.answers), a.named) == ({20: 1}, {21})
+    assert (dict(a.announced_ports), a.locator_ports) == ({20: 1}, {21})
     stand_for = {"10.0.0.101": "10.1.0.1", "fd00::101": "fd01::1"}
     assert {str(name): str(own) for name, own in a.service_addresses.items()} == stand_for
-    assert (b.named, b.service_label, b.service_mac, dict(b.service_addresses)) == ({20, 21}, 7, None, {})
-    assert c.named == frozenset()
+    assert (b.locator_ports, b.service_label, b.service_mac, dict(b.service_addresses)) == ({20, 21}, 7, None, {})
+    assert c.locator_ports == frozenset()
 
 
 V4, V6, NAME = ip_address("10.0.0.100"), ip_address("fd00::100"), ip_address("10.0.0.101")
 BAD_NAMES: list[tuple[dict[str, Any], str]] = [
-    ({"named": frozenset({0}), "service_mac": 1}, "a port is a number from 1 to 65535, not 0"),
-    ({"named": frozenset({20})}, "port 20 has nothing to announce"),
-    ({"named": frozenset({9}), "answers": {9: 9}, "applications": {9: 9}, "service_mac": 1}, "and by a name as well"),
+    ({"locator_ports": frozenset({0}), "service_mac": 1}, "a port is a number from 1 to 65535, not 0"),
+    ({"locator_ports": frozenset({20})}, "port 20 has nothing to announce"),
+    (
+        {"locator_ports": frozenset({9}), "announced_ports": {9: 9}, "applications": {9: 9}, "service_mac": 1},
+        "and a locator: choose one",
+    ),
     ({"service_addresses": {NAME: V4, ip_address("10.0.0.102"): V4}}, "one service address of each family"),
     ({"service_addresses": {NAME: V6}}, "stands for an address served"),
     ({"service_addresses": {V4: V4}}, "stands for an address served"),

@@ -63,7 +63,7 @@ def http(body: bytes, status: str = "200 OK", **headers: object) -> bytes:
 def test_a_controller_says_what_the_configuration_says() -> None:
     """E2: the mapping is the one of the same text in a file; the request is for the live configuration."""
     file = File(str(ROOT / "flows/fig2/lb.yaml"), "a").mapping()
-    assert dict(file.answers) == {20: 1, 22: 5}
+    assert dict(file.announced_ports) == {20: 1, 22: 5}
     with peer(http(FIG2)) as (url, requests):
         assert Controller(url, "a").mapping() == file
         assert Controller(f"{url}/behind/a/proxy/", "a").mapping() == file
@@ -81,7 +81,7 @@ def test_an_answer_cut_short_is_none(chunked: bool) -> None:
     else:
         answer, complete = http(whole, Content_Length=len(whole) + 20), http(whole)
     with peer(complete) as (url, _):
-        assert Controller(url, "a").mapping().answers
+        assert Controller(url, "a").mapping().announced_ports
     with peer(answer) as (url, _), pytest.raises(Unreachable):
         Controller(url, "a").mapping()
     with peer(http(whole, Content_Length=None)) as (url, _), pytest.raises(Unreachable, match="cut short"):
@@ -114,7 +114,7 @@ def test_answers_that_are_no_configuration(answer: bytes, kind: type[AgentError]
 def test_the_largest_answer_is_read() -> None:
     """4 MiB are allowed, as in the REST interface."""
     with peer(http(FIG2 + b"\n" + b"#" * (source.MAX_BYTES - len(FIG2) - 1))) as (url, _):
-        assert Controller(url, "a").mapping().answers == {20: 1, 22: 5}
+        assert Controller(url, "a").mapping().announced_ports == {20: 1, 22: 5}
 
 
 @pytest.mark.parametrize("sends", [[http(FIG2)[:30]], [b"H"] * 100], ids=["silent", "dripping"])
@@ -140,7 +140,7 @@ def test_no_proxy_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever the environment says: a controller is on this host or near it."""
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
     with peer(http(FIG2)) as (url, _):
-        assert Controller(url, "a").mapping().answers
+        assert Controller(url, "a").mapping().announced_ports
 
 
 @pytest.mark.parametrize(
@@ -173,7 +173,7 @@ def test_a_unix_socket(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         thread = threading.Thread(target=serve)
         thread.start()
         asked = Controller(f"unix://{path}", "a")
-        assert dict(asked.mapping().answers) == {20: 1, 22: 5}
+        assert dict(asked.mapping().announced_ports) == {20: 1, 22: 5}
         assert requests[0].startswith(b"GET /v1/config HTTP/1.1\r\nHost: localhost\r\n")
         tmp_path.chmod(0o777)
         with pytest.raises(Untrusted, match="may write there: chmod go-w"):
@@ -232,12 +232,12 @@ def test_a_port_that_anybody_may_open(monkeypatch: pytest.MonkeyPatch, tmp_path:
 def test_whose_program_listens(monkeypatch: pytest.MonkeyPatch) -> None:
     """Over loopback that of root or the agent's user; another's is refused before anything is asked of it."""
     with peer(http(FIG2)) as (url, requests):
-        assert Controller(url, "a").mapping().answers
+        assert Controller(url, "a").mapping().announced_ports
         monkeypatch.setattr(trust, "_trusted_users", lambda: {12345})
         with pytest.raises(Untrusted, match=f"user {os.geteuid()} listens there, which is neither root nor"):
             Controller(url, "a").mapping()
         assert len([each for each in requests if each]) == 1
-        assert Controller(url, "a", insecure=True).mapping().answers
+        assert Controller(url, "a", insecure=True).mapping().announced_ports
 
 
 def test_a_controller_that_starts_again_meanwhile(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -252,7 +252,7 @@ def test_a_controller_that_starts_again_meanwhile(monkeypatch: pytest.MonkeyPatc
             patched.setattr(trust.sock_diag, "listener", failing(PermissionError("not permitted")))
             with pytest.raises(Untrusted, match="does not tell who listens there: not permitted"):
                 Controller(url, "a").mapping()
-        assert Controller(url, "a").mapping().answers
+        assert Controller(url, "a").mapping().announced_ports
 
 
 def failing(error: Exception) -> Callable[..., object]:

@@ -1,0 +1,119 @@
+"""Ryu's other applications beside portlb (`--app`).
+
+They see what portlb does not keep for itself: switches that come and go, and messages of configured switches that
+answer nothing portlb has asked. An application runs in the controller's loop, so one that computes or waits for long
+holds up all; Ryu's own parsers read the messages it is given.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import logging
+import signal
+import traceback
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import eventlet.wsgi
+from ryu.app import wsgi
+from ryu.base import app_manager
+from ryu.controller import ofp_event
+from ryu.ofproto import ofproto_v1_5 as ofp
+from ryu.ofproto import ofproto_v1_5_parser as parser
+
+from portlb_app.api.routes import is_this_machine
+from portlb_app.openflow import messages
+from portlb_app.runtime import accept, supervision
+
+if TYPE_CHECKING:
+    from portlb_app.southbound.channel import SwitchChannel
+    from portlb_app.southbound.listener import OpenFlowListener
+
+_LOG = logging.getLogger("portlb")
+
+PARSE_SECONDS = 0.1
+"""Processor time for one message: some parsers of Ryu's never end, as that of descriptions of groups with buckets."""
+
+Respond = Callable[..., Sequence[bytes]]
+
+
+class _TooLong(Exception):
+    """A parser does not come to its end."""
+
+
+class NoApplication(Exception):
+    """An application cannot be loaded; the message says why."""
+
+
+def register_options(names: Sequence[str]) -> None:
+    """Import applications while Ryu takes options. What is wrong with one is told by `load`."""
+    for name in names:
+        with contextlib.suppress(Exception):
+            importlib.import_module(name)
+
+
+def load(names: Sequence[str], manager: app_manager.AppManager) -> None:
+    """Have Ryu's manager know applications and what they need. NoApplication for the first that cannot be loaded."""
+    for name in names:
+        try:
+            importlib.import_module(name)
+            found = manager.load_app(name)
+        except ImportError as error:
+            raise NoApplication(f"--app {name}: {error}") from error
+        except Exception as error:
+            _LOG.error("--app %s:\n%s", name, traceback.format_exc())
+            raise NoApplication(f"--app {name}: {type(error).__name__}: {error}") from error
+        if found is None:
+            raise NoApplication(f"--app {name}: there is no Ryu application in it")
+        if found.OFP_VERSIONS is not None and messages.VERSION not in found.OFP_VERSIONS:
+            raise NoApplication(f"--app {name}: it does not speak OpenFlow 1.5, as switches do")
+    manager.load_apps(list(names))
+
+
+def begin(manager: app_manager.AppManager, switches: OpenFlowListener, host: str, port: int) -> None:
+    """Make what applications share: events, and a REST interface if one asks for it; OSError if it cannot listen."""
+    signal.signal(signal.SIGVTALRM, _stop_parser)
+    switches.on_other = _pass_on
+    for shared in manager.create_contexts().values():
+        if isinstance(shared, wsgi.WSGIApplication):
+            listener = accept.listen(host, port)
+            supervision.spawn_forever("the REST interface of applications", _serve, listener, shared)
+            _LOG.info("REST of applications on %s port %d", host, listener.getsockname()[1])
+
+
+def _serve(listener: accept.PatientSocket, respond: Respond) -> None:
+    """Answer HTTP requests for ever, under the rules of portlb's own interface on Host and Origin."""
+
+    def checked(environ: dict[str, Any], start_response: Callable[..., Any]) -> Sequence[bytes]:
+        if not is_this_machine(environ.get("HTTP_HOST", "")) or "HTTP_ORIGIN" in environ:
+            start_response("403 Forbidden", [("Content-Type", "text/plain")])
+            return [b"only programs of this machine are answered, and no web page\n"]
+        return respond(environ, start_response)
+
+    eventlet.wsgi.server(listener, checked, log_output=False)
+
+
+def _stop_parser(_number: int, _frame: object) -> None:
+    raise _TooLong(f"more than {PARSE_SECONDS:g} s")
+
+
+def _pass_on(channel: SwitchChannel, kind: int, message: bytes) -> None:
+    """Give a message of a switch to the applications that have asked for its event. One that is behind misses it."""
+    handler = app_manager.lookup_service_brick(ofp_event.NAME)
+    if kind == ofp.OFPT_PACKET_IN and not handler.get_observers(ofp_event.EventOFPPacketIn(None), channel.state):
+        return
+    version, _, length, xid = messages.HEADER.unpack_from(message)
+    try:
+        signal.setitimer(signal.ITIMER_VIRTUAL, PARSE_SECONDS)
+        try:
+            event = ofp_event.ofp_msg_to_ev(parser.msg_parser(channel, version, kind, length, xid, message))
+        finally:
+            signal.setitimer(signal.ITIMER_VIRTUAL, 0)
+    except Exception as error:  # Ryu's parsers raise whatever comes up
+        _LOG.warning("Ryu cannot read a message of switch %#x: %s: %s", channel.id, type(error).__name__, error)
+        return
+    for name in handler.get_observers(event, channel.state):
+        brick = app_manager.lookup_service_brick(name)
+        if brick.events.qsize() < brick.events.maxsize:
+            handler.send_event(name, event, channel.state)
