@@ -16,10 +16,10 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, closing, contextmanager
 
-from portlb_app.agent import loader, versions
+from portlb_app.agent import loader, running, versions
 from portlb_app.agent.call_result import CallResult
 from portlb_app.agent.errors import AgentError
-from portlb_app.agent.kernel import libbpf
+from portlb_app.agent.kernel import object_file, prog
 from portlb_app.agent.kernel.library import messages
 from portlb_app.agent.mapping import Address
 from portlb_app.agent.record import Record
@@ -45,14 +45,14 @@ class How(enum.IntFlag):
 class _Maker:
     """The program that makes announcements, with a running agent's maps and constants."""
 
-    def __init__(self, role: str, agent: loader.Running) -> None:
+    def __init__(self, role: str, agent: running.Running) -> None:
         """Load it; AgentError if the kernel refuses, or the agent is of another version."""
         self.agent = agent
         constants = f".rodata.{role}"
         self.settings = next(agent.constants(role), b"")
         if not self.settings:
             raise AgentError("the running agent's constants cannot be read: it is of another version")
-        self._object = libbpf.Object(str(versions.OBJECT_FILE))
+        self._object = object_file.Object(str(versions.OBJECT_FILE))
         try:
             self._object.keep_only({f"{role}_announce"}, {*agent.maps, constants, loader.CLOCK})
             self._object.set_initial_value(constants, self.settings)
@@ -69,10 +69,10 @@ class _Maker:
         """Let go of it."""
         self._object.close()
 
-    def make(self, frame: bytes, port: int, how: How) -> libbpf.RunResult:
+    def make(self, frame: bytes, port: int, how: How) -> prog.RunResult:
         """Turn a frame into an announcement; OSError if the kernel refuses."""
         target = int.from_bytes(port.to_bytes(2, "big"), sys.byteorder)
-        return libbpf.run(self._program, frame, struct.pack("=48xII", target, how))
+        return prog.run(self._program, frame, struct.pack("=48xII", target, how))
 
 
 class Announcer:
@@ -162,7 +162,7 @@ class Announcer:
 @contextmanager
 def announcer(name: str, role: str) -> Iterator[Announcer]:
     """Yield what announces for the agents of `role` on the interface `name`; AgentError if there is none."""
-    with loader.agents(name) as found, ExitStack() as stack:
+    with running.agents(name) as found, ExitStack() as stack:
         makers = [stack.enter_context(closing(_Maker(role, agent))) for its_role, agent in found if its_role == role]
         if not makers:
             raise AgentError(f"no {role} agent is attached to {name} in this network namespace")

@@ -8,7 +8,7 @@ import time
 from collections.abc import Collection, Mapping
 
 from portlb_app.agent import hooks, interface, versions
-from portlb_app.agent.kernel import libbpf
+from portlb_app.agent.kernel import object_file, prog
 from portlb_app.agent.report import Chain
 
 _EXPERIMENT = 0x88B5  # EtherType, IEEE 802 local experimental: nothing listens to it
@@ -56,15 +56,15 @@ def _probe(name: str, index: int, programs: Mapping[str, int]) -> dict[str, bool
     address = interface.mac_of(name)
     frame = address + address + struct.pack("!H", _EXPERIMENT) + bytes(46)
     found: dict[str, bool] = {}
-    with contextlib.suppress(OSError), contextlib.closing(libbpf.Object(str(versions.OBJECT_FILE))) as opened:
+    with contextlib.suppress(OSError), contextlib.closing(object_file.Object(str(versions.OBJECT_FILE))) as opened:
         opened.keep_only({"probe"}, set())
         opened.load()
-        with libbpf.counted_runs():
+        with prog.counted_runs():
             for direction, prog_id in programs.items():
-                before, until = libbpf.run_count(prog_id), time.monotonic() + _WITHIN
+                before, until = prog.run_count(prog_id), time.monotonic() + _WITHIN
                 for _ in range(_FRAMES):
-                    libbpf.run(opened.program_fd("probe"), frame, struct.pack("=48xII", index, _FLAGS[direction]))
-                while (passed := libbpf.run_count(prog_id) > before) is False and time.monotonic() < until:
+                    prog.run(opened.program_fd("probe"), frame, struct.pack("=48xII", index, _FLAGS[direction]))
+                while (passed := prog.run_count(prog_id) > before) is False and time.monotonic() < until:
                     time.sleep(0.02)
                 found[direction] = passed
     return found

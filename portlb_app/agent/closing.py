@@ -7,11 +7,11 @@ import struct
 import time
 
 from portlb_app.agent import sockets
+from portlb_app.agent.attachment import Agent
 from portlb_app.agent.call_result import CallResult
 from portlb_app.agent.errors import AgentError
-from portlb_app.agent.kernel import libbpf
+from portlb_app.agent.kernel import ring
 from portlb_app.agent.kernel.sock_diag import Tcp
-from portlb_app.agent.loader import Agent
 from portlb_app.agent.loop import Loop
 from portlb_app.agent.record import KEY_SIZE, unpack_address
 from portlb_app.agent.troubles import Troubles
@@ -31,7 +31,7 @@ class Closing:
     def __init__(self, agent: Agent, troubles: Troubles) -> None:
         """Read the ring buffer of a client agent."""
         self._agent, self._troubles = agent, troubles
-        self._ring = libbpf.Ring(agent.map_fd("closures"))
+        self._ring = ring.Ring(agent.map_fd("closures"))
         self._busy: dict[Tcp, float] = {}
         self._to_reset: dict[Tcp, float] = {}
 

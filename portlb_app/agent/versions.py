@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from portlb_app.agent.errors import AgentError
-from portlb_app.agent.kernel import libbpf
+from portlb_app.agent.kernel import object_file
 from portlb_app.agent.kernel.btf import Types, WrongTypes
 from portlb_app.agent.kernel.library import messages
 from portlb_app.agent.kernel.maps import Layout, Map
@@ -57,7 +57,7 @@ def this_version() -> Version:
 def _version(path: str, _: int) -> Version:
     messages()
     try:
-        with contextlib.closing(libbpf.Object(path)) as opened:
+        with contextlib.closing(object_file.Object(path)) as opened:
             return Version({name: opened.layout(name) for name in opened.map_names()}, opened.types)
     except (OSError, WrongTypes) as error:
         raise AgentError(f"{path} cannot be read, build it again: {error}\n{messages()}") from error

@@ -13,12 +13,12 @@ AGENT = ROOT / "portlb_app/agent/bpf"
 _ATTACH = """
 import sys
 from portlb_app.agent import interface
-from portlb_app.agent.kernel import libbpf
-opened = libbpf.Object(sys.argv[1])
+from portlb_app.agent.kernel import object_file, tc
+opened = object_file.Object(sys.argv[1])
 opened.load()
 for words in sys.argv[2:]:
     kind, name, where = words.split()
-    libbpf.attach_tcx(interface.index_of(where), int(kind), opened.program_fd(name), None)
+    tc.attach_tcx(interface.index_of(where), int(kind), opened.program_fd(name), None)
 print("ready", flush=True)
 sys.stdin.read()
 """

@@ -152,7 +152,7 @@ def test_starts_that_would_break_connections_are_refused(world: World) -> None:
 
 KILLED = """
 import os, signal, sys
-from portlb_app.agent import {module}
+from portlb_app.agent{module}
 made, calls = {function}, []
 def killed(*arguments, **named):
     calls.append(1)
@@ -163,10 +163,10 @@ def killed(*arguments, **named):
 import portlb_app.agent.__main__
 """
 POINTS = {
-    "before the maps are used": ("libbpf", "libbpf.Object.reuse", 1),
-    "before the programs are loaded": ("libbpf", "libbpf.Object.load", 1),
-    "before ingress": ("hooks", "hooks.{way}.attach", 1),
-    "between ingress and egress": ("hooks", "hooks.{way}.attach", 2),
+    "before the maps are used": (".kernel import object_file", "object_file.Object.reuse", 1),
+    "before the programs are loaded": (".kernel import object_file", "object_file.Object.load", 1),
+    "before ingress": (" import hooks", "hooks.{way}.attach", 1),
+    "between ingress and egress": (" import hooks", "hooks.{way}.attach", 2),
 }
 
 
