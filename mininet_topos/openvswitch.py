@@ -12,36 +12,34 @@ from pathlib import Path
 
 _SCHEMA = Path("/usr/share/openvswitch/vswitch.ovsschema")
 _SECONDS = 10
+_OFCTL = ("ovs-ofctl", f"--timeout={_SECONDS}", "-O", "OpenFlow15")
 
 
 def vsctl(*words: str) -> str:
-    """ovs-vsctl's output; CalledProcessError if it fails."""
-    return subprocess.run(
-        ("ovs-vsctl", f"--timeout={_SECONDS}", *words), check=True, capture_output=True, text=True
-    ).stdout
+    """ovs-vsctl's output; RuntimeError with what it says if it fails."""
+    return _run("ovs-vsctl", f"--timeout={_SECONDS}", *words)
 
 
 def ofctl(*words: str) -> str:
-    """ovs-ofctl's output in OpenFlow 1.5; CalledProcessError if it fails."""
-    return subprocess.run(
-        ("ovs-ofctl", f"--timeout={_SECONDS}", "-O", "OpenFlow15", *words), check=True, capture_output=True, text=True
-    ).stdout
+    """ovs-ofctl's output in OpenFlow 1.5; RuntimeError with what it says if it fails."""
+    return _run(*_OFCTL, *words)
 
 
 def difference(bridge: str, flows: Path) -> str:
     """How a bridge's flows differ from those in a file, as ovs-ofctl prints it; empty if they do not."""
-    words = ("ovs-ofctl", f"--timeout={_SECONDS}", "-O", "OpenFlow15", "diff-flows", bridge, str(flows))
-    done = subprocess.run(words, capture_output=True, text=True)
-    if done.returncode not in (0, 2):  # 2: they differ
-        raise subprocess.CalledProcessError(done.returncode, words, done.stdout, done.stderr)
-    return done.stdout
+    return _run(*_OFCTL, "diff-flows", bridge, str(flows), good=(0, 2))  # 2: they differ
 
 
 def appctl(*words: str) -> str:
-    """ovs-appctl's output; CalledProcessError if it fails."""
-    return subprocess.run(
-        ("ovs-appctl", f"--timeout={_SECONDS}", *words), check=True, capture_output=True, text=True
-    ).stdout
+    """ovs-appctl's output; RuntimeError with what it says if it fails."""
+    return _run("ovs-appctl", f"--timeout={_SECONDS}", *words)
+
+
+def _run(*words: str, good: tuple[int, ...] = (0,)) -> str:
+    done = subprocess.run(words, capture_output=True, text=True)
+    if done.returncode not in good:
+        raise RuntimeError(f"{' '.join(words)}: exit code {done.returncode}: {done.stderr.strip()}")
+    return done.stdout
 
 
 def datapath() -> str:
@@ -68,7 +66,7 @@ def running(bridges: tuple[str, ...]) -> Iterator[str]:
         os.environ.update(variables)
         stack.callback(lambda: [os.environ.pop(name) for name in variables])
         here = Path(directory)
-        subprocess.run(("ovsdb-tool", "create", str(here / "conf.db"), str(_SCHEMA)), check=True)
+        _run("ovsdb-tool", "create", str(here / "conf.db"), str(_SCHEMA))
         stack.enter_context(_daemon("ovsdb-server", str(here / "conf.db"), f"--remote=punix:{here / 'db.sock'}"))
         _wait_for(here / "db.sock")
         vsctl("--no-wait", "init")

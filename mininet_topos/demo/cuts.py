@@ -63,11 +63,11 @@ def cut_off(stage: Stage) -> None:
         before = downloads.sizes()
         port, owner = next((port, owner) for port, owner in stage.owners.items() if owner.name in beyond)
         code, _ = traffic.curl(stage.client, stage.url(port), seconds=1)
-        story.claim(code != 0, f"service port {port}, {owner.name}'s: no answer")
+        story.claim(code == 28, f"service port {port}, {owner.name}'s: no answer")
         for pool in stage.vip.redirect_ports:
             if beyond.issuperset(pool.servers):
                 code, _ = traffic.curl(stage.client, stage.url(pool.port), seconds=1)
-                story.claim(code != 0, f"redirect port {pool.port}, shared by nobody else: no answer")
+                story.claim(code == 28, f"redirect port {pool.port}, shared by nobody else: no answer")
         counts = many(stage, stage.pool.port, 40)
         said = ", ".join(f"{name} {count}" for name, count in sorted(counts.items()))
         story.claim(

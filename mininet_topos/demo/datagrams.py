@@ -1,4 +1,4 @@
-"""UDP on a host of a demo: ``python -m mininet_topos.datagrams serve NAME PORT…``, ``ask …`` and ``probe …``.
+"""UDP on a host of a demo: ``python -m mininet_topos.demo.datagrams serve NAME PORT…``, ``ask …`` and ``probe …``.
 
 ``serve`` prints "ready" and answers every datagram with its name and what it got. ``ask ADDRESS PORT COUNT`` asks that
 often, each time from another port and up to three times, and prints who answered, a name a line, or "-".

@@ -21,7 +21,7 @@ from portlb_app.config import Config, Link, Server
 
 SECONDS = 15
 PORTLB = (sys.executable, "-m", "portlb_app.cli")
-DATAGRAMS = (sys.executable, "-m", "mininet_topos.datagrams")
+DATAGRAMS = (sys.executable, "-m", "mininet_topos.demo.datagrams")
 
 _DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
@@ -47,11 +47,18 @@ http {{
 
 def wait_for(condition: Callable[[], object], what: str) -> None:
     """Wait until a condition holds; RuntimeError that names `what` after `SECONDS`."""
+    if not comes_true(condition):
+        raise RuntimeError(f"not within {SECONDS} s: {what}")
+
+
+def comes_true(condition: Callable[[], object]) -> bool:
+    """Wait until a condition holds; whether it does within `SECONDS`."""
     deadline = time.monotonic() + SECONDS
     while not condition():
         if time.monotonic() > deadline:
-            raise RuntimeError(f"not within {SECONDS} s: {what}")
+            return False
         time.sleep(0.05)
+    return True
 
 
 def free_port() -> int:

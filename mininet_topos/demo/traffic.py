@@ -103,7 +103,7 @@ class Downloads:
 
 
 def curl(host: Node, url: str, *words: str, seconds: float = 5) -> tuple[int, str]:
-    """curl's exit code and output on a host, for one or many URLs."""
+    """curl's exit code (28: nothing came in `seconds`) and output on a host, for one or many URLs."""
     output, _, code = host.pexec("curl", "--silent", "--max-time", str(seconds), *words, url)
     return code, str(output)
 

@@ -9,7 +9,7 @@ from portlb_app.api.snapshot import Snapshot
 from portlb_app.api.status import status
 from portlb_app.config import Problem
 from portlb_app.config.etag import Precondition, etag
-from portlb_app.reconcile.events import (
+from portlb_app.reconcile.outcomes import (
     Ended,
     Live,
     LostSwitches,

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from portlb_app.punt.connlog import ConnectionLog
 from portlb_app.punt.disposition import Counts
-from portlb_app.reconcile.events import Status
+from portlb_app.reconcile.status import Status
 
 
 @dataclass(frozen=True)

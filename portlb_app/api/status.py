@@ -10,7 +10,7 @@ from portlb_app.config.etag import etag
 from portlb_app.pipeline import COPIED, HANDED_UP, PUNTED, Reason, metered_reason
 from portlb_app.punt.disposition import Counts, Disposition
 from portlb_app.punt.records import TcpEvent
-from portlb_app.reconcile.events import LinkStatus, SwitchStatus
+from portlb_app.reconcile.status import LinkStatus, SwitchStatus
 
 
 def status(snapshot: Snapshot) -> dict[str, Any]:

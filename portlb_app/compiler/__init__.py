@@ -49,8 +49,8 @@ from portlb_app.pipeline import (
 )
 from portlb_app.topology.conditions import AS_CONFIGURED, Conditions
 
-_DOWN = (fragment, icmp, service, label, redirect, legacy, pin, default)
-_TABLES = (neighbour, advertise, *_DOWN, upstream, peer, log, punt)
+_DOWNSTREAM = (fragment, icmp, service, label, redirect, legacy, pin, default)
+_TABLES = (neighbour, advertise, *_DOWNSTREAM, upstream, peer, log, punt)
 _WITH_GROUPS = (redirect, legacy, pin, icmp)
 
 _MISS: dict[str, tuple[str | None, str]] = {
@@ -78,9 +78,9 @@ _MISS: dict[str, tuple[str | None, str]] = {
 def compile(  # noqa: A001
     config: Config, conditions: Conditions = AS_CONFIGURED, memo: Memo | None = None
 ) -> dict[str, SwitchState]:
-    """The desired state of every switch of the configuration, by its name, under these conditions.
+    """The target of every switch of the configuration, by its name, under these conditions.
 
-    With the `memo` of a compilation before, what both have in common is not made again.
+    With the `memo` of an earlier compilation, flows that both have in common are not made again.
     """
     memo = memo or Memo()
     memo.begin()

@@ -26,31 +26,19 @@ from portlb_app.openflow.messages import VERSION, ErrorMessage, Reply
 from portlb_app.punt.announce import Announcer, Held
 from portlb_app.punt.handlers import Punt
 from portlb_app.punt.packet import Send
+from portlb_app.reconcile.commands import Apply, Command, Compile, Forget, Load, Log, ReadState, ReportOutcome
 from portlb_app.reconcile.events import (
-    Answer,
-    Apply,
-    Busy,
-    Command,
-    Compile,
     ConfigProposed,
-    Ended,
     Event,
-    Forget,
     GoalCompiled,
-    Live,
-    Load,
     Loaded,
-    Log,
-    Mistaken,
-    NotComputed,
-    Outcome,
     PortsSeen,
-    ReadState,
     SwitchConnected,
     SwitchDisconnected,
     TablesLost,
     Tick,
 )
+from portlb_app.reconcile.outcomes import Busy, Ended, Live, Mistaken, NotComputed, Outcome
 from portlb_app.reconcile.reconciler import Reconciler
 from portlb_app.runtime import supervision
 from portlb_app.runtime.files import Files, Pending, Slow
@@ -209,7 +197,7 @@ class Controller(app_manager.RyuApp):  # type: ignore[misc]
                 self._tables.tell("forget", dpid)
             case Load() | Compile():
                 supervision.spawn("who waits for what is compiled", self._compute, command)
-            case Answer(ticket, outcome):
+            case ReportOutcome(ticket, outcome):
                 if ended := self._waiting.pop(ticket, None):  # else the controller ends, and nobody waits
                     ended(outcome)
             case Log(level, text):
@@ -279,7 +267,7 @@ class Controller(app_manager.RyuApp):  # type: ignore[misc]
         return configuration.outcome_response(outcome, self.snapshot)
 
     def end(self) -> None:
-        """Answer everybody who waits for what becomes of a configuration: that will not be known any more."""
+        """ReportOutcome everybody who waits for what becomes of a configuration: that will not be known any more."""
         self._is_ending = True
         waiting, self._waiting = self._waiting, {}
         if waiting:

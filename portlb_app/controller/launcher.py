@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 
 from portlb_app.config.problems import printable
 from portlb_app.controller.settings import Settings, is_loopback
-from portlb_app.reconcile.events import Configuration
+from portlb_app.reconcile.configuration import Configuration
 from portlb_app.reconcile.reconciler import Reconciler
 from portlb_app.runtime.log_writer import LogWriter
 from portlb_app.store.file import ConfigFile

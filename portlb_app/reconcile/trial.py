@@ -13,7 +13,8 @@ from __future__ import annotations
 import math
 from collections.abc import Collection
 
-from portlb_app.reconcile.events import ConfigProposed, Configuration
+from portlb_app.reconcile.configuration import Configuration
+from portlb_app.reconcile.events import ConfigProposed
 
 MESSAGES_A_SECOND = 1000
 ENTRIES_A_SECOND = 5000

@@ -18,7 +18,7 @@ from ryu.lib import hub
 from portlb_app.punt.bounded_queue import BoundedQueue
 from portlb_app.punt.handlers import Punt, reason_of
 from portlb_app.punt.packet import Send
-from portlb_app.reconcile.events import Configuration
+from portlb_app.reconcile.configuration import Configuration
 from portlb_app.runtime import supervision
 from portlb_app.southbound import codec
 from portlb_app.southbound.channel import SwitchChannel

@@ -24,7 +24,8 @@ from ryu.ofproto import ofproto_v1_5_parser as parser
 from portlb_app.openflow import messages
 from portlb_app.openflow.limits import READ_BYTES, READ_MESSAGES
 from portlb_app.openflow.messages import ErrorMessage, Malformed, Reply
-from portlb_app.reconcile.events import Applied, Apply, Event, Interrupted, ReadState, Refused, StateRead
+from portlb_app.reconcile.commands import Apply, ReadState
+from portlb_app.reconcile.events import Applied, Event, Interrupted, Refused, StateRead
 from portlb_app.reconcile.tables import Kind, Parts, Unknown, Unreadable
 from portlb_app.runtime import supervision
 from portlb_app.southbound import codec

@@ -23,7 +23,6 @@ import json
 import os
 import re
 import statistics
-import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -88,14 +87,13 @@ def flood(made: Balancer, kind: str, rate: int, seconds: float) -> Iterator[None
         yield
         return
     words = (sys.executable, "-c", _FLOOD, str(rate), str(seconds), str(VIP))
-    process = made.plain.popen(*words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-    assert process.stdin is not None and process.stdout is not None
+    process = made.plain.popen_piped(*words)
+    assert process.stdin is not None
     process.stdin.write("".join(each.hex() + "\n" for each in packets(kind)))
     process.stdin.close()
-    assert process.stdout.readline() == "ready\n"
+    process.wait_ready()
     yield
-    sent = int(process.stdout.readline())
-    process.wait(10)
+    sent = int(process.finish(seconds + 10))
     if sent < 0.9 * rate * seconds:
         print(f"only {sent / seconds:.0f} packets a second of kind {kind}", file=sys.stderr)
 

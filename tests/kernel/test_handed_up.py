@@ -289,4 +289,4 @@ def test_c2_a_flood_of_copies_is_metered_and_the_packets_go_on(seen: Any) -> Non
 def test_all_is_counted(seen: Any) -> None:
     counts = {reason: {fate: n for fate, n in fates.items() if n} for reason, fates in seen[1]["punted"].items()}
     assert counts["icmp_error"] == {"sent": 8} and counts["server_icmp"] == {"sent": 2}
-    assert counts["signal"] == {}, "the rows decide, whatever the option says"
+    assert counts["signal"] == {}, "the slots decide, whatever the option says"

@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from tests.net.network import ROOT
+from tests.support.commands import run
 
 EXAMPLES = {"single": "fig2", "tree": "tree", "leafspine": "leafspine"}
 
@@ -41,6 +42,6 @@ def test_demo(topology: str, tmp_path: Path) -> None:
     assert len([line for line in done.stdout.splitlines() if line.startswith(" ? ")]) > 10, "claims, drawn in ASCII"
     commands = [path.read_bytes() for path in Path("/proc").glob("[0-9]*/cmdline") if path.exists()]
     assert not [command for command in commands if b"portlb-demo-" in command], "every program has ended"
-    left = subprocess.run(("ip", "-brief", "link"), capture_output=True, text=True, check=True).stdout
+    left = run("ip", "-brief", "link").stdout
     switches = yaml.safe_load((ROOT / f"flows/{EXAMPLES[topology]}/lb.yaml").read_text())["switches"]
     assert not [name for name in switches if f"{name}-eth" in left], "the demo cleans up"

@@ -27,6 +27,7 @@ from mininet_topos.demo.surroundings import INHERITED
 from portlb_app.agent import cli
 from portlb_app.net import packets
 from tests.net.inside import on
+from tests.support.commands import run
 from tests.support.helper import START, Helper
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -34,14 +35,6 @@ PATIENCE = 10.0  # seconds until a condition that must come true counts as faile
 
 FIN, SYN, RST, PSH, ACK = 0x001, 0x002, 0x004, 0x008, 0x010
 REDIRECT, CONFIRM = 0x800, 0x400
-
-
-def run(*argv: str, check: bool = True, **options: Any) -> subprocess.CompletedProcess[str]:
-    """Run a command to its end; on failure raise with what it printed."""
-    done = subprocess.run(argv, check=False, capture_output=True, text=True, **options)
-    if check and done.returncode != 0:
-        raise AssertionError(f"{' '.join(argv)}: exit code {done.returncode}\n{done.stdout}{done.stderr}")
-    return done
 
 
 def until(condition: Callable[[], object], what: str, patience: float = PATIENCE) -> None:

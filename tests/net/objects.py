@@ -7,7 +7,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from tests.net.network import ROOT, Namespace, run
+from tests.net.network import ROOT, Namespace
+from tests.support.commands import run
 
 AGENT = ROOT / "portlb_app/agent/bpf"
 _ATTACH = """

@@ -11,16 +11,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.net.network import (
-    ACK,
-    CONFIRM,
-    REDIRECT,
-    RST,
-    SYN,
-    agent_stats,
-    server_agent,
-    until,
-)
+from tests.net.network import ACK, CONFIRM, REDIRECT, RST, SYN, agent_stats, server_agent, until
 from tests.net.world import VIP, World, X, Y, slow_path
 from tests.net.world import world as make_world
 

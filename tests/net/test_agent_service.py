@@ -22,10 +22,11 @@ from pathlib import Path
 import pytest
 
 from portlb_app.agent import counters
-from tests.net.network import ROOT, SYN, Namespace, agent_command, agent_stats, end, run, until
+from tests.net.network import ROOT, SYN, Namespace, agent_command, agent_stats, end, until
 from tests.net.service import CLIENT, FAST, OLD_KERNEL, SERVER, WAYS, Idle, Service, fast, programs
 from tests.net.world import MEGABYTE, OWN, VIP, World, X, Y, Z
 from tests.net.world import world as made_world
+from tests.support.commands import run
 from tests.support.helper import START
 
 UNIT = ROOT / "packaging/systemd/portlb-agent@.service"

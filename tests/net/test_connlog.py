@@ -19,12 +19,15 @@ from tests.support import trees
 FIG2 = (ROOT / "flows/fig2/lb.yaml").read_text()
 LOGGED = FIG2.replace("    default_server: d\n", "    default_server: d\n    log: true\n")
 CLIENT, PLAIN = "10.1.0.2", "10.3.0.2"
+SLACK = 0.1
+"""Seconds by which two clocks may differ: the controller's is read a little before or after."""
 DEEP = pytest.mark.parametrize("running", ["single", "deep"], indirect=True)
 """Whether a test is for a tree of three levels, too; the others are for one switch."""
 FLOOD = """
-import socket, struct, sys, time
-# sends SYNs (IPv4, from many ports and addresses of 10.3.0.0/24) to a port of an address, so many a second
-destination, port, rate, seconds = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), float(sys.argv[4])
+import select, socket, struct, sys, time
+# sends SYNs (IPv4, from many ports and addresses of 10.3.0.0/24) to a port of an address, so many a second, until it is
+# told to stop; then it says how many
+destination, port, rate = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
 raw = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_RAW)
 vip = socket.inet_aton(destination)
 def checksum(data):
@@ -40,12 +43,11 @@ for number in range(40000):
     covered = source + vip + struct.pack("!HH", 6, len(segment)) + segment
     frames.append(head[:10] + checksum(head) + head[12:] + segment[:16] + checksum(covered) + segment[18:])
 start, sent = time.monotonic(), 0
-while (now := time.monotonic() - start) < seconds:
-    while sent < now * rate:
+while not select.select([sys.stdin], [], [], 0.001)[0]:
+    for _ in range(min(int((time.monotonic() - start) * rate) - sent, 1000)):
         raw.sendto(frames[sent % len(frames)], (destination, 0))
         sent += 1
-    time.sleep(0.001)
-print(sent)
+print(sent, flush=True)
 """
 CONNECTION = """
 import socket, struct, sys
@@ -84,7 +86,7 @@ def of(client: str, port: int) -> Callable[[dict[str, Any]], bool]:
 def ended(made: Balancer, client: str, port: int) -> dict[str, Any]:
     """The record of a connection, once both sides' ends had the time to arrive."""
     until(lambda: any(each["how"] for each in records(made, of(client, port))), "the connection is written down")
-    time.sleep(0.3)
+    time.sleep(0.3)  # whether a later end is still on its way cannot be asked
     (record,) = records(made, of(client, port))
     return record
 
@@ -104,7 +106,6 @@ def test_c2_a_redirected_connection_is_opened_on_x_and_continued_on_y(running: B
         before = time.time()
         with running.network.capture(running.client, "tcp") as seen:
             name, port = fetch(running, running.client, running.url(shared))
-        after = time.time()
         record = ended(running, CLIENT, port)
         up = [segment for segment in seen if segment.destination == running.vip.address]
         assert record["opened_on"] == up[0].dport == shared
@@ -112,23 +113,24 @@ def test_c2_a_redirected_connection_is_opened_on_x_and_continued_on_y(running: B
         assert record["server"] == owners[record["continued_on"]] == name
         assert record["vip"] == "web" and record["how"] == "fin"
         assert any(segment.flags & (FIN | ACK) == FIN | ACK for segment in up)
-        assert before - 1 < record["opened"] <= record["closed"] < after + 1
+        assert before - SLACK < record["opened"] <= record["closed"] < time.time() + SLACK
 
 
 @DEEP
 def test_c2_a_plain_connection_is_closed_when_it_is(running: Balancer) -> None:
-    """C2: a client without REDIRECT, held open for three seconds: the closing time is within a second of its FIN."""
+    """C2: a client without REDIRECT, held open for a while: the closing time is that of its FIN, not before it."""
     before = time.time()
     program = (
         "import socket, sys, time; one = socket.create_connection((sys.argv[1], 22), 10); "
-        "print(one.getsockname()[1], flush=True); time.sleep(3); one.close(); print(time.time(), flush=True)"
+        "print(one.getsockname()[1]); time.sleep(1); print(time.time()); one.close()"
     )
     words = running.plain.run(sys.executable, "-c", program, str(running.vip.address)).stdout.split()
     record = ended(running, PLAIN, int(words[0]))
+    seen, closing = time.time(), float(words[1])
     assert (record["opened_on"], record["continued_on"], record["how"]) == (22, 22, "fin")
     assert record["server"] in {"a", "b", "c", "d"}, "the connector of the server's own FIN tells"
-    assert before - 1 < record["opened"] < before + 2
-    assert abs(record["closed"] - float(words[1])) < 1
+    assert before - SLACK < record["opened"] < record["closed"] < seen + SLACK
+    assert closing - SLACK < record["closed"], "until then it is open"
 
 
 def test_c2_a_connection_to_a_service_port(running: Balancer) -> None:
@@ -147,7 +149,7 @@ def test_c2_a_reset(running: Balancer, shared: int) -> None:
     record = ended(running, CLIENT, int(done.stdout))
     assert record["how"] == "reset" and record["opened_on"] == shared
     assert record["server"] in {"a", "b", "c", "d"}
-    assert before - 1 < record["closed"] < time.time() + 1
+    assert before - SLACK < record["closed"] < time.time() + SLACK
 
 
 @DEEP
@@ -173,32 +175,35 @@ def test_c2_what_is_open_has_no_end(running: Balancer) -> None:
 
 
 def test_c2_a_flood_of_syns_is_bounded_and_starves_nothing(running: Balancer) -> None:
-    """C2: 20,000 SYNs a second for six seconds, to a port that drops them: the meter drops their copies and the switch
-    counts how many; the log stays within its bounds; a connection that goes on meanwhile is closed in the log when it
-    is on the wire; the controller answers, and the switch stays synced.
+    """C2: 20,000 SYNs a second, to a port that drops them, until the meter has dropped many of their copies, which the
+    switch counts; the log stays within its bounds; a connection that goes on meanwhile is closed in the log while the
+    flood goes on; the controller answers, and the switch stays synced.
     """
-    status = ask(running, "/v1/status")
-    copies = status["connections"]["counts"]["opened"]
-    words = (sys.executable, "-c", FLOOD, str(running.vip.address), "20", "20000", "6")
-    flood = running.plain.popen_piped(*words)
-    time.sleep(2)
-    names = [fetch(running, running.client, running.url(22)) for _ in range(3)]
-    time.sleep(0.3)
-    ports = {port for _, port in names}
-    closed = [each for each in records(running, lambda each: each["client_port"] in ports) if each["how"] == "fin"]
-    assert {each["client_port"] for each in closed} == ports
-    assert flood.poll() is None, "they were closed while the flood went on"
-    sent = int(flood.finish())
-    assert sent > 60_000, f"this machine sent {sent} SYNs only"
-    until(lambda: ask(running, "/v1/status")["switches"][0]["metered"]["opening"] > 0, "the switch told")
-    time.sleep(2.5)
+    counts, began = ask(running, "/v1/status")["connections"]["counts"], time.monotonic()
+
+    def metered() -> int:
+        count: int = ask(running, "/v1/status")["switches"][0]["metered"]["opening"]
+        return count
+
+    flood = running.plain.popen_piped(sys.executable, "-c", FLOOD, str(running.vip.address), "20", "20000")
+    until(lambda: metered() > 0, "the meter drops copies", 30)
+    ports = {fetch(running, running.client, running.url(22))[1] for _ in range(3)}
+
+    def closed() -> set[int]:
+        found = records(running, lambda each: each["client_port"] in ports and each["how"] == "fin")
+        return {each["client_port"] for each in found}
+
+    until(lambda: closed() == ports, "they are closed while the flood goes on")
+    until(lambda: metered() > OPEN, "more copies are dropped than the log has places", 60)
+    sent = int(flood.tell("stop"))
+    assert flood.wait(10) == 0
     status = ask(running, "/v1/status")
     log, switch = status["connections"], status["switches"][0]
     meter = COPIED[Reason.OPENING]
     assert log["open"] <= OPEN and log["ended"] <= ENDED
-    taken = log["counts"]["opened"] + log["counts"]["repeated"] - copies
-    assert taken <= meter.rate * 10 + meter.burst
-    assert switch["metered"]["opening"] > sent / 4
+    taken = sum(log["counts"][name] - counts[name] for name in ("opened", "repeated"))
+    assert taken <= meter.rate * (time.monotonic() - began) + meter.burst
+    assert OPEN < switch["metered"]["opening"] <= sent
     assert switch["metered"]["closing"] == switch["metered"]["server_closing"] == 0
     assert switch["state"] == "synced"
     assert len(ask(running, "/v1/connections?limit=1000")["connections"]) <= 1000

@@ -35,7 +35,7 @@ def running() -> Iterator[Balancer]:
         made.client_agent()
         for name, host in made.servers.items():
             port = str(made.config.server_by_name[name].service_ports[0].port)
-            host.popen_ready(sys.executable, "-m", "mininet_topos.datagrams", "serve", name, port, cwd=ROOT)
+            host.popen_ready(sys.executable, "-m", "mininet_topos.demo.datagrams", "serve", name, port, cwd=ROOT)
         yield made
 
 
@@ -90,7 +90,7 @@ def settled(made: Balancer, link: Link, up: bool) -> bool:
 @contextlib.contextmanager
 def probe(made: Balancer, port: int) -> Iterator[dict[str, float]]:
     """A datagram every millisecond meanwhile; when the block ends: those sent and lost, and the longest outage."""
-    words = ("-m", "mininet_topos.datagrams", "probe", str(made.address), str(port))
+    words = ("-m", "mininet_topos.demo.datagrams", "probe", str(made.address), str(port))
     process = made.client.popen_ready(sys.executable, *words, cwd=ROOT)
     seen: dict[str, float] = {}
     yield seen

@@ -15,16 +15,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from portlb_app.net.packets import Segment
-from tests.net.network import (
-    Namespace,
-    Network,
-    agent_command,
-    agent_json,
-    client_agent,
-    end,
-    server_agent,
-    web_server,
-)
+from tests.net.network import Namespace, Network, agent_command, agent_json, client_agent, end, server_agent, web_server
 from tests.net.transfer import Transfer
 
 VIPS = {4: "10.0.2.100", 6: "fd00:2::100"}

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import ssl
-import subprocess
 from pathlib import Path
+
+from tests.support.commands import run
 
 
 class Pki:
@@ -36,4 +37,4 @@ class Pki:
     def _openssl(self, *arguments: str | Path) -> None:
         algorithm = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2"]
         command = ["openssl", "req", "-x509", *algorithm, *map(str, arguments)]
-        subprocess.run(command, check=True, capture_output=True, timeout=30)
+        run(*command, timeout=30)

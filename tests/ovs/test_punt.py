@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import subprocess
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -26,6 +25,7 @@ from tests.ovs import switch as ovs
 from tests.ovs.bridge import Bridge
 from tests.ovs.controller import ControllerProcess, wait_for
 from tests.support import generate, wire
+from tests.support.commands import run
 from tests.support.reference import (
     ACK,
     FIN,
@@ -366,7 +366,7 @@ def test_the_files_are_installed_as_they_say(switch: ovs.Switch, bridge: Bridge,
     management = f"unix:{switch.management(bridge.name)}"
     for command in commands:
         words = command.replace(" s1 ", f" {management} ")
-        subprocess.run(["sh", "-ec", words], cwd=scenario, check=True, timeout=30, env=switch.environment)
+        run("sh", "-ec", words, cwd=scenario, timeout=30, env=switch.environment)
     (state,) = compile_config(load(PUNT)).values()
     assert switch.diff_flows(bridge.name, "\n".join(map(str, state.ordered_flows))) == ""
     meters = switch.ofctl("dump-meters", bridge.name)

@@ -13,8 +13,10 @@ from portlb_app.config import Config, Link, Switch, load
 from portlb_app.config.etag import ANY, Precondition
 from portlb_app.openflow import SwitchState
 from portlb_app.openflow.messages import Port
-from portlb_app.reconcile import events
-from portlb_app.reconcile.events import Answer, Log, ReadState
+from portlb_app.reconcile import commands, events
+from portlb_app.reconcile.commands import Log, ReadState, ReportOutcome
+from portlb_app.reconcile.configuration import Configuration
+from portlb_app.reconcile.phases import Phase
 from portlb_app.reconcile.plan import Plan
 from portlb_app.reconcile.reconciler import Reconciler
 from portlb_app.reconcile.tables import Compiled, Tables, Target
@@ -111,7 +113,7 @@ class Apply:
 
 
 Fed = StateRead | Applied | Refused | Propose | events.Event
-Wants = ReadState | Apply | Answer | Log
+Wants = ReadState | Apply | ReportOutcome | Log
 NO_PORTS: Mapping[int, Port] = {}
 
 
@@ -137,11 +139,11 @@ class Loop:
         self._known = {live.text: live}
         self.tables = Tables(_NoCodec(), self._load, self._compile)
         self.slow = False
-        self.waiting: list[events.Load | events.Compile] = []
+        self.waiting: list[commands.Load | commands.Compile] = []
         config = self.tables.load(live.text)
         compiled = self.tables.compile(1, live.text, AS_CONFIGURED, ())
         assert isinstance(config, Config) and isinstance(compiled, Compiled)
-        self.reconciler = Reconciler(events.Configuration(live.text, config), compiled, interval)
+        self.reconciler = Reconciler(Configuration(live.text, config), compiled, interval)
 
     def _load(self, text: str) -> Config:
         """Each time another object, as if it were read; of switches that have tables, and the links between them."""
@@ -158,7 +160,7 @@ class Loop:
         targets = self._known[text].under(conditions).targets
         return {dpid: (Target(len(each.state.flows), each.depth), each.state) for dpid, each in targets.items()}
 
-    def whole(self, configuration: events.Configuration) -> Whole:
+    def whole(self, configuration: Configuration) -> Whole:
         """A configuration of the reconciler, with its tables."""
         return self._known[configuration.text].under(configuration.conditions)
 
@@ -180,41 +182,42 @@ class Loop:
         return wants
 
     def _translated(self, fed: Fed) -> events.Event | None:
-        switch = self.reconciler._switches.get(getattr(fed, "dpid", -1))
+        switch = self.reconciler._network.switches.get(getattr(fed, "dpid", -1))
         match fed:
             case Propose(ticket, what, patience, unverified, precondition):
                 self._known[what.text] = what
                 return events.ConfigProposed(ticket, what.text, patience, unverified, precondition)
             case StateRead(dpid, state, metered):
-                expected = switch and switch.in_flight == "read"
+                expected = switch and switch.phase is Phase.READING
                 return events.StateRead(dpid, self.tables.see(dpid, state, metered)) if expected else None
             case Applied(dpid):
-                expected = switch and switch.in_flight == "apply"
+                expected = switch and switch.phase is Phase.APPLYING
                 return events.Applied(dpid, self.tables.told(dpid)) if expected else None
             case Refused(dpid, errors):
-                if switch and switch.in_flight == "apply":
+                if switch and switch.phase is Phase.APPLYING:
                     self.tables.refused(dpid, ())
                 return events.Refused(dpid, errors)
         return fed
 
-    def _carried_out(self, commands: Iterable[events.Command], now: float) -> list[Wants]:
+    def _carried_out(self, given: Iterable[commands.Command], now: float) -> list[Wants]:
         wants: list[Wants] = []
-        for command in commands:
+        for command in given:
             match command:
-                case events.Load() | events.Compile():
+                case commands.Load() | commands.Compile():
                     self.waiting.append(command)
-                case events.Forget(dpid):
+                case commands.Forget(dpid):
                     self.tables.forget(dpid)
-                case events.Apply(dpid, verbs):
+                case commands.Apply(dpid, verbs):
                     self.tables.prepare(dpid, verbs)
-                    towards = self.whole(self.reconciler._goal.configuration)
-                    wants.append(Apply(dpid, self.tables._switches[dpid].sent, towards, self.reconciler._parts))
+                    network = self.reconciler._network
+                    towards = self.whole(network.goal.configuration)
+                    wants.append(Apply(dpid, self.tables._switches[dpid].sent, towards, network.components))
                 case _:
                     wants.append(command)
         return wants if self.slow else wants + self.compute(now)
 
-    def _computed(self, command: events.Load | events.Compile) -> events.Event:
-        if isinstance(command, events.Load):
+    def _computed(self, command: commands.Load | commands.Compile) -> events.Event:
+        if isinstance(command, commands.Load):
             return events.Loaded(command.ticket, self.tables.load(command.text))
         made = self.tables.compile(command.goal, command.text, command.conditions, command.keep)
         return events.GoalCompiled(command.goal, made)

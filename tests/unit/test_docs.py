@@ -14,7 +14,7 @@ import pytest
 from portlb_app.compiler import compile as compile_config
 from portlb_app.compiler import flows_text, groups_text, meters_text
 from portlb_app.config import load
-from portlb_app.pipeline import TABLES
+from portlb_app.pipeline import TABLES, Reason, registers
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
@@ -50,6 +50,19 @@ def test_quoted_flows_are_the_compilers() -> None:
     quoted = [line for text in blocks("pipeline.md") for line in text.splitlines() if line.startswith("cookie=")]
     assert not [line for line in quoted if line not in compiled]
     assert {int(line.split("table=")[1].split(",")[0]) for line in quoted} == {table.number for table in TABLES}
+
+
+def test_registers_and_reasons_are_the_pipelines() -> None:
+    """Every register has its name and number in pipeline.md; every reason has its number there."""
+    text = (DOCS / "pipeline.md").read_text()
+    table = re.findall(r"^\| (\d) \| ([\w-]+) \| ([A-Z_]+) \|", text, re.MULTILINE)
+    found = {name: f"reg{number}" for number, bits, name in table if name != "TOO_LARGE"}
+    assert found == {
+        name: value for name, value in vars(registers).items() if name.isupper() and str(value).startswith("reg")
+    }
+    assert ("3", str(registers.TOO_LARGE), "TOO_LARGE") in table
+    cookies = text[text.index("## Cookies") : text.index("## Groups")]
+    assert sorted(map(int, re.findall(r"\| (\d+) \| ", cookies))) == sorted(Reason)
 
 
 # ---- config.md, trees.md ---------------------------------------------------------------------------------------------
@@ -99,6 +112,13 @@ def test_what_works_is_tested_and_the_tests_exist() -> None:
         assert row[5] in ("works", "missing"), row
         assert named or row[5] == "missing", f"{row[0]} works, says who?"
         assert not [test for test in named if not exists(test)], row[0]
+
+
+def test_modules_that_rows_name_are_there() -> None:
+    """Files and packages below portlb_app."""
+    for row in rows():
+        for name in re.findall(r"[a-z_/]+(?:\.py|\.h|/(?= |,|$))", row[3]):
+            assert (ROOT / "portlb_app" / name).exists(), f"{row[0]}: {name}"
 
 
 # ---- flows -----------------------------------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -55,3 +56,17 @@ def test_the_order_names_files_that_there_are() -> None:
     files = {f"{path.parent.name}/{path.stem}" for path in TESTS.rglob("test_*.py")}
     assert named <= files
     assert not {*conftest.CLOCK} & {*conftest.LONGEST}, "these have one place, as the group clock"
+
+
+def test_programs_that_are_started_by_name_exist() -> None:
+    """What stands behind `-m` is no import, which a checker of types would see."""
+    sources = [path for top in ("tests", "mininet_topos") for path in (TESTS.parent / top).rglob("*.py")]
+    ours = r"""-m(?:", "| )((?:portlb_app|mininet_topos|tests)(?:\.[a-z_]+)+)\b"""
+    named = {name: path for path in sources for name in re.findall(ours, path.read_text())}
+    assert len(named) > 10
+    assert {name: path for name, path in named.items() if not _is_module(name)} == {}
+
+
+def _is_module(name: str) -> bool:
+    path = TESTS.parent / name.replace(".", "/")
+    return path.with_suffix(".py").exists() or (path / "__main__.py").exists()

@@ -44,17 +44,17 @@ def flows(local: VipOnSwitch) -> Iterator[Flow]:
     reasons = tuple(_reasons(local))
     for reason in reasons:
         number = 0 if reason in OF_ALL_VIPS else local.number
-        up = _up(local, reason)
+        actions = _up(local, reason)
         why = _COPY if reason in COPIED else _UP
-        yield _flow(match(**{PUNT_KEY: punt_key(reason, number)}), up, make_cookie(reason, number), why)
+        yield _flow(match(**{PUNT_KEY: punt_key(reason, number)}), actions, make_cookie(reason, number), why)
     signals = [pool for pool in local.pools if reads_option(local, pool)]
     for pool in signals:
         for version in {address.version for address in local.vip.addresses}:
             key = {PUNT_KEY: punt_key(Reason.SIGNAL, local.number)}
             segment = match(**key, eth_type=FAMILIES[version].eth_type, ip_proto=IP_TCP, tcp_dst=pool.port)
-            up = (ToMeter(local.meter(Reason.SIGNAL, pool.port)), ToGroup(SLOT_GROUP))
+            actions = (ToMeter(local.meter(Reason.SIGNAL, pool.port)), ToGroup(SLOT_GROUP))
             cookie = make_cookie(Reason.SIGNAL, local.number, pool.port)
-            yield _flow(segment, up, cookie, "a SYN, with the row it has: up")
+            yield _flow(segment, actions, cookie, "a SYN, with the row it has: up")
     if reasons or signals:
         bit = 1 << TOO_LARGE
         yield flow(

@@ -58,7 +58,7 @@ def vip_addresses(config: Config) -> Mapping[str, tuple[VipAddress, ...]]:
     found: dict[str, tuple[VipAddress, ...]] = {}
     for part in nx.connected_components(graph):
         here = (known for server_switches, known in of_vip.values() if not server_switches or server_switches & part)
-        found.update(dict.fromkeys(part, tuple(name for known in here for name in known)))
+        found.update(dict.fromkeys(part, tuple(each for known in here for each in known)))
     return found
 
 
@@ -66,14 +66,14 @@ def flows(known: tuple[VipAddress, ...], here: tuple[VipOnSwitch, ...]) -> Itera
     """The flows for a switch with servers; none without."""
     if not any(local.attached for local in here):
         return
-    for name in known:
-        yield from answers(name.address, name.mac, name.vip, from_side(Side.SERVER))
-        if isinstance(name.address, IPv6Address):
-            yield from (advertise.answer(name.address, name.mac, name.vip), *advertise.probes())
+    for each in known:
+        yield from answers(each.address, each.mac, each.vip, from_side(Side.SERVER))
+        if isinstance(each.address, IPv6Address):
+            yield from (advertise.answer(each.address, each.mac, each.vip), *advertise.probes())
         yield flow(
             NEIGHBOUR,
             Priority.NARROW,
-            match(**from_side(Side.SERVER), **family(name.address).to(name.address)),
+            match(**from_side(Side.SERVER), **family(each.address).to(each.address)),
             punt(Reason.REFUSED),
             make_cookie(Reason.REFUSED),
             "a server that talks to a VIP: the controller refuses it",

@@ -69,15 +69,15 @@ def _from_server(local: VipOnSwitch, server: Server, ip: Family) -> Iterator[Flo
     }
     if local.is_one_armed(server):
         source["eth_dst"] = local.vip.mac  # not what a learning switch floods
-    up = log.logged(local, egress_actions(local, server, ip))
-    tracked = (*up[:-1], ct_track(local.number), up[-1])
+    egress = log.logged(local, egress_actions(local, server, ip))
+    tracked = (*egress[:-1], ct_track(local.number), egress[-1])
     pinned_ports = {pool.port for pool in pinned(local)}
     owned = {each.port: each.qos for each in server.service_ports}
     any_transport = _ports(local, server)
     answering = tuple(
         (
-            *(port, (*qos_actions(shared), *(tracked if port in pinned_ports else up))),
-            (*qos_actions(owned.get(port, shared)), *up) if port in any_transport else None,  # as on the way down
+            *(port, (*qos_actions(shared), *(tracked if port in pinned_ports else egress))),
+            (*qos_actions(owned.get(port, shared)), *egress) if port in any_transport else None,  # as downstream
         )
         for port, shared in (any_transport | _tcp_ports(local, server)).items()
     )
@@ -87,7 +87,7 @@ def _from_server(local: VipOnSwitch, server: Server, ip: Family) -> Iterator[Flo
             UPSTREAM,
             Priority.EXCEPTION,
             match(**source, ip_proto=ip.icmp, **{ip.icmp_type: icmp_type}),
-            punt(Reason.SERVER_ICMP) if icmp_type in ip.errors and local.vip.rewrite is Rewrite.ADDRESS else up,
+            punt(Reason.SERVER_ICMP) if icmp_type in ip.errors and local.vip.rewrite is Rewrite.ADDRESS else egress,
             make_cookie(Reason.SERVER_ICMP, local.number),
             "a server's ICMP errors and answers to pings",
         )
@@ -97,7 +97,7 @@ def _from_server(local: VipOnSwitch, server: Server, ip: Family) -> Iterator[Flo
             UPSTREAM,
             Priority.GENERAL,
             match(**source, ip_proto=ip.icmp),
-            up,
+            egress,
             make_cookie(Reason.SERVER_ICMP, local.number),
             "a server that gets ICMP of some type answers it (I1)",
         )
@@ -110,7 +110,7 @@ def _from_server(local: VipOnSwitch, server: Server, ip: Family) -> Iterator[Flo
             UPSTREAM,
             Priority.OVERRIDE,  # a fragment's ICMP type reads as 0
             match(**source, ip_frag=part),
-            _fragments(local, ip, up),
+            _fragments(local, ip, egress),
             make_cookie(Reason.SERVER_FRAGMENT, local.number),
             "a server's fragments: they show no port",
         )
@@ -119,7 +119,7 @@ def _from_server(local: VipOnSwitch, server: Server, ip: Family) -> Iterator[Flo
             UPSTREAM,
             Priority.GENERAL,
             match(**source),
-            up,
+            egress,
             make_cookie(Reason.UNKNOWN_PORT, local.number),
             "the default server answers from ports nobody has",
         )
@@ -165,13 +165,13 @@ def _as_named(local: VipOnSwitch, server: Server, ip: Family) -> Iterator[Flow]:
     if server.service_mac is None:
         return
     source |= {"eth_src": server.service_mac, **ip.by(source_address(local, server, ip))}
-    up = log.logged(local, without(egress_actions(local, server, ip), "eth_src"))
+    egress = log.logged(local, without(egress_actions(local, server, ip), "eth_src"))
     for port in _ports(local, server) | _tcp_ports(local, server):
         yield flow(
             UPSTREAM,
             Priority.EXCEPTION,
             match(**source, ip_proto=IP_TCP, tcp_src=port),
-            up,
+            egress,
             cookie,
             "a server answers from its service MAC address (X2)",
         )
@@ -190,9 +190,9 @@ def _router_errors(source: dict[str, int], ip: Family) -> Iterator[Flow]:
         )
 
 
-def _fragments(local: VipOnSwitch, ip: Family, up: tuple[Action, ...]) -> tuple[Action, ...]:
+def _fragments(local: VipOnSwitch, ip: Family, egress: tuple[Action, ...]) -> tuple[Action, ...]:
     if not spoils_fragments(local, ip):
-        return up
+        return egress
     return punt(Reason.SERVER_FRAGMENT, local.number) if local.vip.fragments is Fragments.TRACK else ()
 
 

@@ -18,10 +18,9 @@ from portlb_app.pipeline import HANDED_UP, Reason
 from portlb_app.punt.connlog import ConnectionLog
 from portlb_app.punt.disposition import Disposition
 from portlb_app.punt.records import TcpEvent
-from portlb_app.reconcile.events import (
-    Answer,
+from portlb_app.reconcile.commands import ReportOutcome
+from portlb_app.reconcile.outcomes import (
     Busy,
-    LinkStatus,
     Live,
     LostSwitches,
     Mistaken,
@@ -29,11 +28,10 @@ from portlb_app.reconcile.events import (
     NotComputed,
     Outdated,
     RefusedBySwitches,
-    Status,
-    SwitchStatus,
     TimedOut,
 )
 from portlb_app.reconcile.ports import PortProblem
+from portlb_app.reconcile.status import LinkStatus, Status, SwitchStatus
 from portlb_app.reconcile.tables import Mistakes
 from tests.support.copies import note
 from tests.support.reconciling import Loop, Propose, Whole
@@ -355,6 +353,6 @@ def test_a_condition_is_compared_when_the_proposals_turn_has_come() -> None:
     made_from = Precondition(etag(live.text))
     for ticket, proposed in enumerate((first, second)):
         commands = loop.handle(Propose(ticket, proposed, unverified=True, precondition=made_from), 1.0)
-        (outcome,) = [command.outcome for command in commands if isinstance(command, Answer)]
+        (outcome,) = [command.outcome for command in commands if isinstance(command, ReportOutcome)]
         assert isinstance(outcome, Outdated) is (proposed is second)
     assert loop.reconciler.text == first.text

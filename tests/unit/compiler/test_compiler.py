@@ -53,7 +53,7 @@ def configuration(seed: int) -> Config:
 
 
 def states(config: Config) -> list[SwitchState]:
-    """What its switches shall hold."""
+    """The targets of its switches."""
     return list(compiler.compile(config).values())
 
 

@@ -1,4 +1,4 @@
-"""What a server is told that connects to a VIP: at once that it gets no answer, in bytes that its kernel believes."""
+"""A server that connects to a VIP is refused at once, in bytes that its kernel accepts."""
 
 from __future__ import annotations
 
@@ -55,8 +55,8 @@ def test_what_came_to_several_or_from_none_is_not_answered(family: int) -> None:
         assert packets.make_refusal(wire.ethernet(family, packet)) is not None
         for group in (0xFFFFFFFFFFFF, 0x01005E000001, 0x333300000001):
             assert packets.make_refusal(wire.ethernet(family, packet, destination=group)) is None
-    nobody = {4: ("0.0.0.0", "127.0.0.1", "224.0.0.1", "255.255.255.255"), 6: ("::", "::1", "ff02::1")}[family]
-    for source in map(ip_address, nobody):
+    no_host = {4: ("0.0.0.0", "127.0.0.1", "224.0.0.1", "255.255.255.255"), 6: ("::", "::1", "ff02::1")}[family]
+    for source in map(ip_address, no_host):
         datagram = wire.udp_datagram(source, vip, 1000, 53, b"")
         assert packets.make_refusal(sent(source, vip, 17, datagram)) is None, source
     first = packets.make_refusal(sent(client, vip, 17, datagram[:24], fragment=(7, 0, True)))

@@ -80,7 +80,7 @@ def test_extension_headers_in_both_packets() -> None:
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_an_error_about_an_error_is_none(family: int) -> None:
-    """Nobody may send one, so nobody is told; about an echo it may be, which has no ports."""
+    """No host may send an error about an error, so none is read; one about an echo is, which has no ports."""
     protocol, error, echo = {4: (ICMP, 3, 0), 6: (ICMP6, 1, 129)}[family]
     assert packets.parse_quote(about(family, protocol, bytes([error]) + bytes(7))) is None
     quote = packets.parse_quote(about(family, protocol, bytes([echo]) + bytes(7)))

@@ -171,7 +171,7 @@ def ofctl(command: str, *files: Path) -> str:
 
 
 def test_every_field_is_tried() -> None:
-    """A field somebody adds appears in the list above."""
+    """A new field must appear in the list above."""
     assert {name for each, _, _ in EVERY_FIELD for name, _, _ in each} == set(FIELDS)
 
 
@@ -241,7 +241,7 @@ def test_the_order_of_keywords_means_nothing() -> None:
 
 
 def test_flows_of_any_kind_have_an_order() -> None:
-    """Also those somebody else changed: with and without a mask, with what is no field of ours."""
+    """Also foreign ones: with and without a mask, with what is no field of ours."""
     values = [match(in_port=1), match(in_port=(1, 0xFF)), match(), Match(opaque="0800"), match(eth_type=0x806)]
     flows = frozenset(Flow(0, 1, value, (), 1) for value in values)
     assert len(SwitchState(flows).ordered_flows) == len(values)

@@ -13,29 +13,29 @@ from portlb_app.config import Problem
 from portlb_app.openflow import Flow, Output, SwitchState, match
 from portlb_app.openflow.messages import Port
 from portlb_app.pipeline import COOKIE
+from portlb_app.reconcile.commands import Log, ReadState, ReportOutcome
+from portlb_app.reconcile.compilation import AGAIN
 from portlb_app.reconcile.events import (
-    Answer,
-    Busy,
     ConfigProposed,
     Interrupted,
-    Live,
     Loaded,
-    Log,
-    LostSwitches,
-    Mistaken,
-    NoSwitch,
-    NotComputed,
     PortsSeen,
-    ReadState,
-    RefusedBySwitches,
     SwitchConnected,
     SwitchDisconnected,
     TablesLost,
     Tick,
+)
+from portlb_app.reconcile.outcomes import (
+    Busy,
+    Live,
+    LostSwitches,
+    Mistaken,
+    NoSwitch,
+    NotComputed,
+    RefusedBySwitches,
     TimedOut,
 )
 from portlb_app.reconcile.plan import apply, diff
-from portlb_app.reconcile.reconciler import AGAIN
 from portlb_app.reconcile.tables import Mistakes
 from portlb_app.reconcile.trial import ENTRIES_A_SECOND, MESSAGES_A_SECOND, Trial
 from tests.support.reconciling import Applied, Apply, Fed, Loop, Propose, Refused, StateRead, Wanted, Wants, Whole
@@ -196,13 +196,13 @@ def test_a_proposal_is_live_when_all_connected_switches_have_it(session: Session
     assert session.reconciler.text == "old"
     session(StateRead(B, state(1)))
     session(Applied(B))
-    assert session(StateRead(B, state(4))) == [Answer(1, Live())]
+    assert session(StateRead(B, state(4))) == [ReportOutcome(1, Live())]
     assert session.reconciler.text == "new"
     assert session.reconciler.status(0).generation == 2
 
 
 def test_absent_switches_do_not_hold_a_proposal_up_and_get_it_later(session: Session) -> None:
-    assert session.propose(unverified=True) == [Answer(1, Live(verified=False))]
+    assert session.propose(unverified=True) == [ReportOutcome(1, Live(verified=False))]
     session(SwitchConnected(A))
     assert session(StateRead(A, state(1, 2))) == [Apply(A, diff(state(1, 2), state(1, 3)))]
 
@@ -216,7 +216,7 @@ def test_a_refused_proposal_goes_back_on_all_switches(session: Session) -> None:
     session(StateRead(A, state(1, 3)))
     session(StateRead(B, state(1)))
     assert session(Refused(B, ("no",))) == [
-        Answer(1, RefusedBySwitches({"b": ("no",)})),
+        ReportOutcome(1, RefusedBySwitches({"b": ("no",)})),
         ReadState(A),
         ReadState(B),
     ]
@@ -234,7 +234,7 @@ def test_a_withdrawn_change_that_was_in_flight_is_undone(session: Session) -> No
     session.propose()
     session(StateRead(A, state(1, 2)))
     session(StateRead(B, state(1)))
-    assert session(Refused(B, ("no",))) == [Answer(1, RefusedBySwitches({"b": ("no",)})), ReadState(B)]
+    assert session(Refused(B, ("no",))) == [ReportOutcome(1, RefusedBySwitches({"b": ("no",)})), ReadState(B)]
     assert session(Applied(A)) == [ReadState(A)]
     assert session.state(A) == "reading", "it had the last good configuration, but not any more"
     assert session(StateRead(A, state(1, 3))) == [Apply(A, diff(state(1, 3), state(1, 2)))]
@@ -258,7 +258,7 @@ def test_a_proposal_has_a_deadline(session: Session) -> None:
     session.propose()
     session(StateRead(A, state(1, 3)))
     assert session(Tick(), after=14) == []
-    assert session(Tick(), after=2) == [Answer(1, TimedOut(("b",))), ReadState(A)]
+    assert session(Tick(), after=2) == [ReportOutcome(1, TimedOut(("b",))), ReadState(A)]
     assert session(StateRead(B, state(1))) == []
     assert session.state(B) == "synced"
 
@@ -273,7 +273,7 @@ def test_a_trial_that_goes_on_is_not_given_up(session: Session) -> None:
     session(Applied(A))
     assert session(Tick(), after=14) == []
     assert session(StateRead(A, state(1, 3))) == []
-    assert session(Tick(), after=16)[0] == Answer(1, TimedOut(("b",)))
+    assert session(Tick(), after=16)[0] == ReportOutcome(1, TimedOut(("b",)))
     trial = Trial(ConfigProposed(1, "", 15.0))
     trial.begin({A}, (), 0.0, 0, 0)
     for now in range(0, 400, 10):
@@ -285,8 +285,8 @@ def test_a_trial_that_goes_on_is_not_given_up(session: Session) -> None:
 def test_a_second_proposal_is_not_tried_before_the_first_is_decided(session: Session) -> None:
     session.sync(A)
     session.propose(1)
-    assert session.propose(2) == [Answer(2, Busy())]
-    assert session(StateRead(A, state(1, 3))) == [Answer(1, Live())]
+    assert session.propose(2) == [ReportOutcome(2, Busy())]
+    assert session(StateRead(A, state(1, 3))) == [ReportOutcome(1, Live())]
     assert session.propose(3, OLD) == [ReadState(A)]
 
 
@@ -295,7 +295,7 @@ def test_a_switch_that_connects_during_a_proposal_takes_part(session: Session) -
     session.propose()
     session(SwitchConnected(B))
     assert session(StateRead(A, state(1, 3))) == []
-    assert session(StateRead(B, state(4))) == [Answer(1, Live())]
+    assert session(StateRead(B, state(4))) == [ReportOutcome(1, Live())]
 
 
 def test_a_switch_that_is_lost_over_a_proposal_withdraws_it(session: Session) -> None:
@@ -304,7 +304,7 @@ def test_a_switch_that_is_lost_over_a_proposal_withdraws_it(session: Session) ->
     session.sync(B)
     session.propose()
     session(StateRead(A, state(1, 3)))
-    assert session(SwitchDisconnected(B)) == [Answer(1, LostSwitches(("b",))), ReadState(A)]
+    assert session(SwitchDisconnected(B)) == [ReportOutcome(1, LostSwitches(("b",))), ReadState(A)]
     assert session(StateRead(A, state(1, 3))) == [Apply(A, diff(state(1, 3), state(1, 2)))]
     assert session.reconciler.text == "old"
 
@@ -312,7 +312,7 @@ def test_a_switch_that_is_lost_over_a_proposal_withdraws_it(session: Session) ->
 def test_a_switch_that_connects_anew_over_a_proposal_was_lost(session: Session) -> None:
     session.sync(A)
     session.propose()
-    assert session(SwitchConnected(A)) == [Answer(1, LostSwitches(("a",))), ReadState(A)]
+    assert session(SwitchConnected(A)) == [ReportOutcome(1, LostSwitches(("a",))), ReadState(A)]
 
 
 def test_a_switch_that_is_lost_before_the_trial_begins_is_absent(session: Session) -> None:
@@ -323,13 +323,13 @@ def test_a_switch_that_is_lost_before_the_trial_begins_is_absent(session: Sessio
     assert session.propose() == []
     session(SwitchDisconnected(B))
     assert session.loop.compute(session.now) == [ReadState(A)]
-    assert session(StateRead(A, state(1, 3))) == [Answer(1, Live())]
+    assert session(StateRead(A, state(1, 3))) == [ReportOutcome(1, Live())]
 
 
 def test_without_a_switch_nothing_shows_that_a_proposal_works(session: Session) -> None:
-    assert session.propose() == [Answer(1, NoSwitch())]
+    assert session.propose() == [ReportOutcome(1, NoSwitch())]
     session(SwitchConnected(STRANGER))
-    assert session.propose(2) == [Answer(2, NoSwitch())]
+    assert session.propose(2) == [ReportOutcome(2, NoSwitch())]
     assert session.reconciler.text == "old"
     session.sync(A)
     assert session.reconciler.status(0).verified
@@ -339,7 +339,7 @@ def test_what_is_wanted_all_the_same_is_unverified_until_a_switch_has_it(session
     session.sync(A)
     assert session.reconciler.status(0).verified
     session(SwitchDisconnected(A))
-    assert session.propose(unverified=True) == [Answer(1, Live(verified=False))]
+    assert session.propose(unverified=True) == [ReportOutcome(1, Live(verified=False))]
     assert not session.reconciler.status(0).verified
     assert session.logs[-1] == "configuration 2 is live, but unverified: no switch is connected that has it"
     session(SwitchConnected(A))
@@ -373,7 +373,7 @@ def test_a_switch_in_error_holds_up_only_itself(session: Session) -> None:
     session(Applied(A))
     assert session(StateRead(A, state(1, 3))) == [], "the other one is tried, too"
     session(StateRead(B, EMPTY))
-    assert session(Refused(B, ("table full",))) == [Answer(1, Live())]
+    assert session(Refused(B, ("table full",))) == [ReportOutcome(1, Live())]
     assert (session.state(A), session.state(B)) == ("synced", "error")
 
 
@@ -385,7 +385,7 @@ def test_nobody_waits_for_a_switch_in_error_longer_than_for_others(session: Sess
     session(Refused(B, ("it cannot be read",)))
     session.propose()
     session(StateRead(A, state(1, 3)))
-    assert session(Tick(), after=16) == [Answer(1, Live())]
+    assert session(Tick(), after=16) == [ReportOutcome(1, Live())]
 
 
 def test_if_all_switches_are_in_error_they_decide(session: Session) -> None:
@@ -396,7 +396,7 @@ def test_if_all_switches_are_in_error_they_decide(session: Session) -> None:
     session.propose()
     session(StateRead(A, EMPTY))
     session(Applied(A))
-    assert session(StateRead(A, state(1, 3))) == [Answer(1, Live())]
+    assert session(StateRead(A, state(1, 3))) == [ReportOutcome(1, Live())]
 
 
 def test_a_trial_takes_longer_for_more_to_tell(session: Session) -> None:
@@ -406,7 +406,7 @@ def test_a_trial_takes_longer_for_more_to_tell(session: Session) -> None:
     more = 2999 / MESSAGES_A_SECOND + 3000 / ENTRIES_A_SECOND
     session(StateRead(A, state(1, 2)))
     assert session(Tick(), after=15 + more - 0.1) == []
-    assert session(Tick(), after=0.2) == [Answer(1, TimedOut(("a",)))]
+    assert session(Tick(), after=0.2) == [ReportOutcome(1, TimedOut(("a",)))]
 
 
 def test_a_switch_that_joins_a_trial_has_time_for_what_it_must_be_told(session: Session) -> None:
@@ -420,7 +420,7 @@ def test_a_switch_that_joins_a_trial_has_time_for_what_it_must_be_told(session: 
     session(Applied(A))
     session(StateRead(A, state(1, 2, 3)))
     assert session(Tick(), after=15 + more - 0.1) == []
-    assert session(Tick(), after=0.2)[0] == Answer(1, TimedOut(("b",)))
+    assert session(Tick(), after=0.2)[0] == ReportOutcome(1, TimedOut(("b",)))
 
 
 def test_switches_that_join_a_trial_do_not_prolong_it_for_ever() -> None:
@@ -458,7 +458,7 @@ def test_while_it_is_compiled_everything_goes_on(session: Session) -> None:
     session.sync(A)
     session.loop.slow = True
     assert session.propose(what=NEW) == []
-    assert session(Propose(2, configuration("other", a=state(5)))) == [Answer(2, Busy())]
+    assert session(Propose(2, configuration("other", a=state(5)))) == [ReportOutcome(2, Busy())]
     assert session(Tick(), after=INTERVAL) == [ReadState(A)]
     assert session(StateRead(A, state(1))) == [Apply(A, diff(state(1), state(1, 2)))], "drift is put right"
     session.loop.slow = False
@@ -466,7 +466,7 @@ def test_while_it_is_compiled_everything_goes_on(session: Session) -> None:
     assert session(Applied(A)) == [ReadState(A)]
     session(StateRead(A, state(1, 2)))
     session(Applied(A))
-    assert session(StateRead(A, state(1, 3))) == [Answer(1, Live())]
+    assert session(StateRead(A, state(1, 3))) == [ReportOutcome(1, Live())]
 
 
 def test_a_lost_process_fails_what_is_compiled_and_everything_is_read_again(session: Session) -> None:
@@ -474,7 +474,7 @@ def test_a_lost_process_fails_what_is_compiled_and_everything_is_read_again(sess
     session.loop.slow = True
     session.propose()
     session.loop.lose()
-    assert session(TablesLost("out of memory")) == [Answer(1, NotComputed("out of memory"))]
+    assert session(TablesLost("out of memory")) == [ReportOutcome(1, NotComputed("out of memory"))]
     assert session.state(A) == "reading"
     session.loop.slow = False
     assert session.loop.compute(session.now) == [ReadState(A)]
@@ -516,7 +516,7 @@ def test_a_trial_begins_with_its_own_tables(session: Session) -> None:
     assert session.loop.compute(session.now) == [ReadState(A)]
     session(StateRead(A, state(1, 2)))
     session(Applied(A))
-    assert session(StateRead(A, state(1, 3))) == [Answer(1, Live())]
+    assert session(StateRead(A, state(1, 3))) == [ReportOutcome(1, Live())]
 
 
 def test_a_text_with_mistakes_is_answered_by_them(session: Session) -> None:
@@ -524,7 +524,7 @@ def test_a_text_with_mistakes_is_answered_by_them(session: Session) -> None:
     mistakes = Mistakes((Problem("vips", "no"),))
     session.loop.slow = True
     session.propose()
-    assert session(Loaded(1, mistakes)) == [Answer(1, Mistaken(mistakes))]
+    assert session(Loaded(1, mistakes)) == [ReportOutcome(1, Mistaken(mistakes))]
     assert session.state(A) == "synced"
 
 
@@ -572,7 +572,7 @@ def test_a_switch_that_is_configured_no_more_is_emptied_then_unknown(session: Se
     session(StateRead(A, state(1, 2)))
     assert session(StateRead(B, state(1))) == [Apply(B, diff(state(1), EMPTY))]
     session(Applied(B))
-    assert session(StateRead(B, EMPTY)) == [Answer(1, Live())]
+    assert session(StateRead(B, EMPTY)) == [ReportOutcome(1, Live())]
     assert session.reconciler.status(0).unknown == (B,)
     assert session(Tick(), after=INTERVAL) == [ReadState(A)]
 
@@ -583,7 +583,8 @@ def test_a_switch_only_a_withdrawn_proposal_named_is_emptied(session: Session) -
     both = Whole("both", {**OLD.targets, STRANGER: Wanted("new", state(7))})
     session.propose(what=both)
     assert session(StateRead(STRANGER, EMPTY)) == [Apply(STRANGER, diff(EMPTY, state(7)))]
-    assert session(Tick(), after=16)[0] == Answer(1, TimedOut(("new",))), "nothing changes for a, so it is not read"
+    timed_out = ReportOutcome(1, TimedOut(("new",)))
+    assert session(Tick(), after=16)[0] == timed_out, "nothing changes for a, so it is not read"
     assert session(Applied(STRANGER)) == [ReadState(STRANGER)]
     assert session(StateRead(STRANGER, state(7))) == [Apply(STRANGER, diff(state(7), EMPTY))]
     session(Applied(STRANGER))
@@ -595,7 +596,7 @@ def test_a_switch_removed_while_it_was_away_is_emptied_when_it_is_back(session: 
     session.sync(A)
     session.sync(B)
     session(SwitchDisconnected(B))
-    assert session.propose(what=configuration("only a", a=state(1, 2))) == [Answer(1, Live())], "a has it"
+    assert session.propose(what=configuration("only a", a=state(1, 2))) == [ReportOutcome(1, Live())], "a has it"
     assert session(SwitchConnected(B)) == [ReadState(B)]
     assert session(StateRead(B, state(1))) == [Apply(B, diff(state(1), EMPTY))]
 
@@ -614,7 +615,7 @@ class World:
 
     def feed(self, event: Fed, after: float = 0.0) -> None:
         for command in self.session(event, after):
-            if isinstance(command, Answer):
+            if isinstance(command, ReportOutcome):
                 assert command.ticket not in self.answers, "answered once"
                 self.answers[command.ticket] = command.outcome
             else:

@@ -15,22 +15,11 @@ from hypothesis import strategies as st
 from portlb_app.config import Config, Connector, Link, Switch
 from portlb_app.openflow import Flow, Meter, Output, SwitchState, match
 from portlb_app.pipeline import COOKIE
-from portlb_app.reconcile.events import (
-    Answer,
-    Live,
-    Log,
-    LostSwitches,
-    Outcome,
-    PortsSeen,
-    ReadState,
-    RefusedBySwitches,
-    SwitchConnected,
-    SwitchDisconnected,
-    Tick,
-    TimedOut,
-)
+from portlb_app.reconcile.commands import Log, ReadState, ReportOutcome
+from portlb_app.reconcile.events import PortsSeen, SwitchConnected, SwitchDisconnected, Tick
+from portlb_app.reconcile.outcomes import Live, LostSwitches, Outcome, RefusedBySwitches, TimedOut
 from portlb_app.reconcile.plan import Plan, Verb, apply, diff
-from portlb_app.reconcile.reconciler import DRAIN
+from portlb_app.reconcile.rollout import DRAIN
 from portlb_app.reconcile.trial import ENTRIES_A_SECOND, MESSAGES_A_SECOND
 from portlb_app.topology.links import HEARING, HOLD
 from tests.support.reconciling import (
@@ -122,7 +111,7 @@ class World:
 
     def _take(self, command: Wants) -> None:
         match command:
-            case Answer(ticket, outcome):
+            case ReportOutcome(ticket, outcome):
                 assert ticket not in self.answers
                 self.answers[ticket] = outcome
             case Log(_, text):
@@ -138,7 +127,7 @@ class World:
 
     @property
     def wanted(self) -> Whole:
-        return self.loop.whole(self.reconciler._wanted)
+        return self.loop.whole(self.reconciler._network.wanted)
 
     @property
     def live(self) -> Whole:
@@ -155,10 +144,10 @@ class World:
 
     def _check_turn(self, command: Apply) -> None:
         """No switch that counts has anything left to do that comes before this."""
-        reconciler, depth = self.reconciler, self.reconciler._depth
+        reconciler, depth = self.reconciler, self.reconciler._network.depth
         for other in self.held:
             same_part = command.parts.get(other) == command.parts.get(command.dpid, -1)
-            if other == command.dpid or not same_part or reconciler._switches[other].errors:
+            if other == command.dpid or not same_part or reconciler._network.switches[other].errors:
                 continue
             for verb in command.plan.verbs:
                 late = [each for each in EARLIER[verb] if each in self.left(other, command.towards).verbs]
@@ -225,7 +214,8 @@ class World:
         steps = 0
         while True:
             ready = sorted(self.in_flight.keys() - set(silent))
-            if not ready and any(self.reconciler._switches[dpid].plan for dpid in self.held.keys() - self.in_flight):
+            switches = self.reconciler._network.switches
+            if not ready and any(switches[dpid].plan for dpid in self.held.keys() - self.in_flight):
                 self.feed(Tick(), after=DRAIN)
                 ready = sorted(self.in_flight.keys() - set(silent))
             if not ready:
@@ -823,7 +813,7 @@ def test_links_of_a_proposal_that_is_gone_are_forgotten_quietly(world: World, fa
     new = Link(Connector("spine1", 9), Connector("spine2", 9))
     assert world.logs[-1] == f"link {new} is down"
     world.feed(Tick(), after=LATE)
-    assert new not in world.reconciler._links.down
+    assert new not in world.reconciler._watch.links.down
     assert not any("works again" in line for line in world.logs)
 
 

@@ -78,7 +78,7 @@ eventlet.wsgi.ALREADY_HANDLED = object()
 from types import SimpleNamespace
 from ryu.lib import hub
 from portlb_app.runtime import supervision
-from portlb_app.reconcile.events import Ended
+from portlb_app.reconcile.outcomes import Ended
 from portlb_app.controller.app import Controller
 
 controller = Controller.__new__(Controller)

@@ -106,7 +106,7 @@ WEIGHED = st.dictionaries(st.text("abcdefgh", min_size=1, max_size=4), st.intege
 @settings(max_examples=60, deadline=None)
 @given(WEIGHED)
 def test_shares_follow_weights(weights: dict[str, int]) -> None:
-    """To within one slot of the exact share, but that everybody has at least one: those are taken from all others."""
+    """To within one slot of the exact share, except that every server has at least one, at the cost of all others."""
     shares = Counter(slots(tuple(weights), tuple(weights.values())))
     total = sum(weights.values())
     small = sum(1 for weight in weights.values() if weight * SLOTS < total)

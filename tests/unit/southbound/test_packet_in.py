@@ -12,7 +12,7 @@ import ryu.base.app_manager
 from ryu.lib import hub
 from portlb_app.runtime import supervision
 from portlb_app.punt.bounded_queue import CAPACITY
-from portlb_app.reconcile.events import Configuration
+from portlb_app.reconcile.configuration import Configuration
 from portlb_app.openflow import Output
 from portlb_app.pipeline import Reason, make_cookie
 from portlb_app.punt.handlers import Punt

@@ -17,7 +17,7 @@ from ryu.lib import hub
 from ryu.ofproto.ofproto_protocol import ProtocolDesc
 from portlb_app.southbound import session as southbound
 from portlb_app.runtime import supervision
-from portlb_app.reconcile.events import Apply
+from portlb_app.reconcile.commands import Apply
 from portlb_app.openflow.messages import BARRIER_REPLY, BUNDLE_CONTROL, ErrorMessage, Reply
 from portlb_app.reconcile.tables import Parts
 

@@ -19,7 +19,7 @@ from portlb_app.openflow.limits import WAITING_OF_ALL as OF_ALL, WAITING_OF_ONE 
 from portlb_app.southbound.inbox import Inbox, Room
 from portlb_app.southbound.places import Places
 from portlb_app.runtime import supervision
-from portlb_app.reconcile.events import ReadState
+from portlb_app.reconcile.commands import ReadState
 from portlb_app.reconcile.tables import Unreadable
 
 southbound.ANSWER_SECONDS, southbound.READ_MESSAGES, southbound.READ_BYTES = 0.3, 100, 10_000

@@ -107,7 +107,7 @@ def test_a_link_that_is_not_asked_about_is_forgotten(links: Links) -> None:
     assert links.judge(ENDS, 0.0) == {AB}
     assert links.judge({BC: ENDS[BC]}, 1.0) == frozenset()
     links.see(A, frozenset({1}))
-    assert links.judge(ENDS, 2.0) == frozenset(), "nobody has used it, so nobody waits"
+    assert links.judge(ENDS, 2.0) == frozenset(), "no packet has used it, so none waits"
 
 
 def test_what_nobody_has_said_anything_about_need_not_be_looked_at() -> None:

@@ -72,8 +72,8 @@ def test_nobody_turns_back() -> None:
                     assert target == name or found.next_hop(name, target) not in reachability.ingress_ports
 
 
-def test_views_hold_for_every_network_side() -> None:
-    """A packet that comes in by a port can have come for everything in that port's view, whoever sent it there."""
+def test_reachabilities_hold_for_every_network_side() -> None:
+    """A packet that comes in by a port may be for every server of that port's reachability."""
     for _, found in graphs():
         assert found.agrees()
         reaching: dict[tuple[str, int], dict[str, set[str]]] = {}
@@ -85,7 +85,7 @@ def test_views_hold_for_every_network_side() -> None:
 
 
 def test_up_leads_to_a_network_side() -> None:
-    """And every switch on the way up knows whose packets come by."""
+    """And every switch on the path knows the servers whose packets pass it."""
     for config, found in graphs():
         across = trees.across(config)
         for server_switch in found.server_switches:
@@ -119,7 +119,7 @@ def settings(links: list[list[str]], roots: str, server_switches: str) -> dict[s
 
 
 CROSSED = settings(
-    # from a, the way to y is a p x y; from b it is b z y; so from b packets that enter x by p are for x only
+    # from a, the path to y is a p x y; from b it is b z y; so from b packets that enter x by p are for x only
     [["a:1", "p:1"], ["b:1", "p:2"], ["p:3", "x:1"], ["x:2", "y:1"], ["b:2", "z:1"], ["z:2", "y:2"]],
     roots="ab",
     server_switches="xy",
@@ -127,7 +127,7 @@ CROSSED = settings(
 
 
 def test_one_tree_where_network_sides_disagree() -> None:
-    """Then all take the ways of one spanning tree."""
+    """Then all take the paths of one spanning tree."""
     config = load(generate.text(CROSSED))
     found = topology.of(config)
     crossed = nx.Graph([(link.one.switch, link.other.switch) for link in config.links])
@@ -153,7 +153,7 @@ def test_the_order_of_links_does_not_matter() -> None:
     assert list(map(one.uplink, "abpqx")) == list(map(other.uplink, "abpqx"))
 
 
-def test_ways_spread_over_equals_and_only_those_move_that_must() -> None:
+def test_paths_spread_over_equals_and_only_those_move_that_must() -> None:
     """One root, 4 middle switches, 40 leaves below all of them: no middle switch has more than half."""
     middle, leaves = "wxyz", [f"l{number}" for number in range(40)]
     ports = {name: iter(range(1, 90)) for name in ("r", *middle, *leaves)}

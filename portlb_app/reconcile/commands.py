@@ -1,0 +1,70 @@
+"""What the reconciler wants done."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Literal
+
+from portlb_app.reconcile.outcomes import Outcome
+from portlb_app.reconcile.plan import Verb
+from portlb_app.topology.conditions import Conditions
+
+
+@dataclass(frozen=True)
+class Load:
+    """Read and check a proposed text; answered by Loaded or TablesLost."""
+
+    ticket: int
+    text: str
+
+
+@dataclass(frozen=True)
+class Compile:
+    """Make this the goal; answered by GoalCompiled or TablesLost. Of other goals only those in `keep` matter."""
+
+    goal: int
+    text: str
+    conditions: Conditions
+    keep: Collection[int]
+
+
+@dataclass(frozen=True)
+class Forget:
+    """What was known of this switch is not true any more."""
+
+    dpid: int
+
+
+@dataclass(frozen=True)
+class ReadState:
+    """Read what the switch holds of ours; answered by StateRead, Refused or Interrupted."""
+
+    dpid: int
+
+
+@dataclass(frozen=True)
+class Apply:
+    """Do these stages of the switch's plan, all or none; answered by Applied, Refused or Interrupted."""
+
+    dpid: int
+    verbs: tuple[Verb, ...]
+
+
+@dataclass(frozen=True)
+class ReportOutcome:
+    """Say what became of the proposal with this ticket."""
+
+    ticket: int
+    outcome: Outcome
+
+
+@dataclass(frozen=True)
+class Log:
+    """Something the operator should be able to read later."""
+
+    level: Literal["info", "warning", "error"]
+    text: str
+
+
+Command = Load | Compile | Forget | ReadState | Apply | ReportOutcome | Log

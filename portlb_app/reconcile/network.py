@@ -1,0 +1,86 @@
+"""What the reconciler knows: configurations, the goal, switches, conditions; and the commands it has yet to give."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from typing import Literal
+
+import networkx as nx
+
+from portlb_app.reconcile.commands import Command, Log
+from portlb_app.reconcile.configuration import Configuration
+from portlb_app.reconcile.goal import NO_TARGET, Goal
+from portlb_app.reconcile.known_switch import KnownSwitch
+from portlb_app.reconcile.tables import Compiled, Target
+from portlb_app.reconcile.trial import Trial
+from portlb_app.topology.conditions import AS_CONFIGURED, Conditions
+
+
+class Network:
+    """One value for all parts of the reconciler. `now` is the time of the event that is being handled."""
+
+    def __init__(self, live: Configuration, compiled: Compiled) -> None:
+        self.live = live
+        self.last_good: Configuration | None = None
+        """What was live and verified before `live`, as long as that is not verified."""
+        self.is_verified = False
+        self.generation = 1
+        self.problem = ""
+        """Why the live configuration cannot be compiled."""
+        self.trial: Trial | None = None
+        self.goal = Goal(compiled.goal, live, compiled.targets)
+        self.is_compiling = False
+        self.switches: dict[int, KnownSwitch] = {}
+        self.conditions = AS_CONFIGURED
+        self.components = components((live,), AS_CONFIGURED)
+        """For every switch with a link, the number of its component."""
+        self.commands: list[Command] = []
+        self.now = 0.0
+
+    @property
+    def wanted(self) -> Configuration:
+        """The proposed configuration, or the live one."""
+        return (self.trial.configuration if self.trial else None) or self.live
+
+    def knows(self, dpid: int) -> bool:
+        """Whether a switch is in the configuration, or holds what is left of one."""
+        switch = self.switches.get(dpid)
+        is_named = dpid in self.wanted.names or dpid in self.live.names
+        return is_named or (switch is not None and switch.holds_ours)
+
+    def members(self) -> list[KnownSwitch]:
+        """The connected switches that it knows."""
+        return [switch for dpid, switch in self.switches.items() if switch.is_connected and self.knows(dpid)]
+
+    def name(self, dpid: int) -> str:
+        """A switch's name, or its datapath id if it has none."""
+        return self.wanted.names.get(dpid) or self.live.names.get(dpid) or f"{dpid:#x}"
+
+    def target(self, dpid: int) -> Target:
+        """What the goal asks of a switch."""
+        return self.goal.targets.get(dpid, NO_TARGET)
+
+    def depth(self, dpid: int) -> float:
+        """Links to the nearest network side. A switch that is not named any more is beyond all others."""
+        target = self.goal.targets.get(dpid)
+        return target.depth if target else math.inf
+
+    def has_goal(self, switch: KnownSwitch) -> bool:
+        """Whether a switch holds what the goal asks of it."""
+        return switch.synced_with == self.goal.number != 0
+
+    def log(self, level: Literal["info", "warning", "error"], text: str) -> None:
+        """Have something logged."""
+        self.commands.append(Log(level, text))
+
+
+def components(configurations: Iterable[Configuration], conditions: Conditions) -> dict[int, int]:
+    """For every switch with a link in one of these, the number of its component: no link that works joins two."""
+    graph: nx.Graph[int] = nx.Graph()
+    for configuration in configurations:
+        for link, ((one, _), (other, _)) in configuration.ends.items():
+            graph.add_nodes_from((one, other))
+            if link not in conditions.links_down:
+                graph.add_edge(one, other)
+    return {dpid: number for number, joined in enumerate(nx.connected_components(graph)) for dpid in joined}

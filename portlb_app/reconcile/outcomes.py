@@ -1,0 +1,75 @@
+"""What becomes of a proposed configuration."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from portlb_app.reconcile.tables import Mistakes
+
+
+@dataclass(frozen=True)
+class Live:
+    """The proposed configuration is live. `verified`: all connected switches have it, else none was connected."""
+
+    verified: bool = True
+
+
+@dataclass(frozen=True)
+class RefusedBySwitches:
+    """Withdrawn: these switches refused, each with its errors. The last good configuration stays live."""
+
+    reasons: Mapping[str, tuple[str, ...]]
+
+
+@dataclass(frozen=True)
+class LostSwitches:
+    """Withdrawn: these switches were connected when the trial began and are not any more. The last good one stays."""
+
+    switches: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class TimedOut:
+    """Withdrawn: these switches did not get there within so many seconds. The last good configuration stays live."""
+
+    waiting: tuple[str, ...]
+    seconds: float = field(default=0.0, compare=False)
+
+
+@dataclass(frozen=True)
+class Mistaken:
+    """Not tried: the text has these mistakes."""
+
+    mistakes: Mistakes
+
+
+@dataclass(frozen=True)
+class NotComputed:
+    """Not tried, or withdrawn: it cannot be compiled, and why."""
+
+    reason: str
+
+
+@dataclass(frozen=True)
+class NoSwitch:
+    """Not tried: no switch is connected that could show that it works."""
+
+
+@dataclass(frozen=True)
+class Outdated:
+    """Not tried: the live configuration is not the one that the proposal was to replace."""
+
+
+@dataclass(frozen=True)
+class Busy:
+    """Not tried: another configuration is on trial."""
+
+
+@dataclass(frozen=True)
+class Ended:
+    """The controller ended before it was known what becomes of it: the file is as it was."""
+
+
+_NotTried = Mistaken | NotComputed | NoSwitch | Busy | Outdated
+Outcome = Live | RefusedBySwitches | LostSwitches | TimedOut | Ended | _NotTried

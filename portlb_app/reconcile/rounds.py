@@ -1,0 +1,200 @@
+"""What the switches do and answer: connections, reads, changes; and how each one's round goes on."""
+
+from __future__ import annotations
+
+from portlb_app.reconcile.commands import Forget
+from portlb_app.reconcile.events import Applied, Interrupted, Refused, StateRead
+from portlb_app.reconcile.known_switch import KnownSwitch
+from portlb_app.reconcile.network import Network
+from portlb_app.reconcile.phases import Change, Phase
+from portlb_app.reconcile.tables import Steps
+from portlb_app.reconcile.trials import Trials
+
+
+class Rounds:
+    """Moves switches through their phases."""
+
+    def __init__(self, network: Network, trials: Trials, interval: float) -> None:
+        self._network = network
+        self._trials = trials
+        self._interval = interval
+
+    def connected(self, dpid: int) -> None:
+        """A switch connects, or a new connection replaces its old one."""
+        network = self._network
+        switch = network.switches.setdefault(dpid, KnownSwitch(dpid))
+        if switch.is_connected:
+            self._trials.lost(dpid)
+        self._reset(switch, Change.CONNECTED)
+        if network.knows(dpid):
+            network.log("info", f"{network.name(dpid)} is connected")
+            self._trials.connected(dpid)
+        else:
+            network.log("warning", f"switch {dpid:#x} is not in the configuration and left alone")
+
+    def disconnected(self, dpid: int) -> None:
+        """A switch is gone."""
+        network = self._network
+        switch = network.switches.get(dpid)
+        if switch is None or not switch.is_connected:
+            return
+        self._reset(switch, Change.DISCONNECTED)
+        network.log("warning", f"{network.name(dpid)} is disconnected")
+        self._trials.lost(dpid)
+        if not network.knows(dpid):
+            del network.switches[dpid]
+
+    def state_read(self, event: StateRead) -> None:
+        """A read is answered."""
+        switch = self._answering(event.dpid, Phase.READING)
+        if switch is None:
+            return
+        read = event.read
+        switch.flows, switch.groups, switch.meters, switch.metered = read.flows, read.groups, read.meters, read.metered
+        switch.last_read = self._network.now
+        self._count_drift(switch, read.drift)
+        is_after_change = switch.changed_since_read == "read" and switch.target == read.goal
+        switch.changed_since_read = ""
+        if read.goal != self._network.goal.number or not self._network.knows(event.dpid):
+            switch.plan = None
+            switch.change(Change.STALE)
+            return
+        switch.plan, switch.target, switch.plan_basis = read.plan, read.goal, "read"
+        self._log_foreign(switch, str(read.surplus), str(read.foreign))
+        if not read.plan:
+            self._seen_synced(switch)
+        elif is_after_change:
+            still = "; ".join(read.plan.first)
+            self._fail(switch, (f"took the change but still needs {read.plan.count} steps: {still}",))
+        else:
+            switch.change(Change.DIFFERENT)
+
+    def applied(self, event: Applied) -> None:
+        """A change is taken."""
+        switch = self._answering(event.dpid, Phase.APPLYING)
+        if switch is None:
+            return
+        if switch.plan is None:
+            switch.change(Change.STALE)
+            return
+        switch.changed_since_read = switch.plan_basis
+        if switch.sent != ("delete",):
+            switch.changed_at = self._network.now
+        switch.change(Change.TOOK_PART if event.told.plan else Change.TOOK_ALL)
+        if event.told.goal != self._network.goal.number:
+            switch.forget_plan()
+        elif switch.target == event.told.goal:
+            switch.plan = event.told.plan
+        else:
+            self.begin(switch, event.told.plan)
+
+    def refused(self, event: Refused) -> None:
+        """A read or a change is refused. A plan that was no read's, or of another goal, says nothing about the goal."""
+        switch = self._answering(event.dpid, Phase.READING)
+        if switch is not None:
+            self._fail(switch, event.errors)
+            return
+        switch = self._answering(event.dpid, Phase.APPLYING)
+        if switch is None:
+            return
+        if switch.target == self._network.goal.number and switch.plan_basis == "read":
+            self._fail(switch, event.errors)
+        else:
+            switch.plan = None
+            switch.change(Change.STALE)
+
+    def interrupted(self, event: Interrupted) -> None:
+        """What the switch holds is not known any more."""
+        switch = self._answering(event.dpid, Phase.READING) or self._answering(event.dpid, Phase.APPLYING)
+        if switch is not None:
+            switch.plan, switch.changed_since_read = None, ""
+            switch.change(Change.STALE)
+
+    def tables_lost(self) -> None:
+        """What every switch holds is not known any more."""
+        for switch in self._network.switches.values():
+            switch.changed_since_read, switch.synced_with = "", 0
+            switch.forget_plan()
+
+    def begin(self, switch: KnownSwitch, plan: Steps | None) -> None:
+        """Begin a round for a new goal, with the plan that follows from what the switch is known to hold.
+
+        Switches that links join are changed by that, and one that nothing changes for stays synced. All others are read
+        before.
+        """
+        is_linked = switch.dpid in self._network.components
+        if plan is None or switch.plan is None or not (is_linked or (not plan and switch.synced_with)):
+            switch.forget_plan()
+            return
+        switch.plan, switch.target, switch.plan_basis = plan, self._network.goal.number, "memory"
+        if switch.changed_since_read:
+            switch.changed_since_read = "memory"
+        if plan:
+            change = Change.REPLANNED
+        else:
+            change = Change.CONFIRM if switch.changed_since_read else Change.UNCHANGED
+        if switch.phase is not Phase.READING:  # else its answer decides
+            switch.change(change)
+        if change is Change.UNCHANGED:
+            self._synced(switch)
+
+    def start_by_timer(self) -> None:
+        """Begin the rounds for which it is time."""
+        for switch in self._network.members():
+            if self._network.now >= switch.next_round and switch.phase in (Phase.SYNCED, Phase.FAILED):
+                switch.change(Change.TIMER)
+
+    def _answering(self, dpid: int, phase: Phase) -> KnownSwitch | None:
+        """The switch whose answer this is; None for an answer that is not awaited any more."""
+        switch = self._network.switches.get(dpid)
+        if switch is None or switch.phase is not phase:
+            return None
+        if self._network.trial:
+            self._network.trial.progressed(dpid, self._network.now)
+        return switch
+
+    def _reset(self, switch: KnownSwitch, change: Change) -> None:
+        switch.reset(change)
+        self._network.commands.append(Forget(switch.dpid))
+
+    def _count_drift(self, switch: KnownSwitch, drift: int) -> None:
+        """Count what others changed. After a change of ours from a read, a difference is none of theirs."""
+        if switch.changed_since_read != "read" and drift:
+            switch.drift += drift
+            text = f"somebody changed {drift} of our entries; putting them right"
+            self._network.log("warning", f"{self._network.name(switch.dpid)}: {text}")
+
+    def _log_foreign(self, switch: KnownSwitch, surplus: str, foreign: str) -> None:
+        name = self._network.name(switch.dpid)
+        if surplus:
+            self._network.log("warning", f"{name} has {surplus} that nothing asks for: to be removed")
+        if foreign:
+            text = f"{foreign} of somebody else, whose numbers are needed: to be overwritten"
+            self._network.log("warning", f"{name} has {text}")
+
+    def _seen_synced(self, switch: KnownSwitch) -> None:
+        if not self._network.has_goal(switch) or switch.errors:
+            counts = f"{switch.flows} flows, {switch.groups} groups"
+            self._network.log("info", f"{self._network.name(switch.dpid)} is synced: {counts}")
+        switch.next_round = self._network.now + self._interval
+        switch.change(Change.EQUAL)
+        self._synced(switch)
+
+    def _synced(self, switch: KnownSwitch) -> None:
+        network = self._network
+        switch.synced_with = network.goal.number
+        switch.holds_ours = switch.dpid in network.goal.targets
+        switch.errors = ()
+        if network.goal.is_of(network.live) and switch.holds_ours:
+            self._trials.verify()
+
+    def _fail(self, switch: KnownSwitch, errors: tuple[str, ...]) -> None:
+        network = self._network
+        if not network.knows(switch.dpid):
+            switch.plan = None
+            switch.change(Change.STALE)
+            return
+        for error in errors:
+            network.log("error", f"{network.name(switch.dpid)}: {error}")
+        switch.fail(errors, network.now + self._interval)
+        self._trials.refused(switch.dpid, errors)

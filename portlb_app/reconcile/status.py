@@ -1,0 +1,117 @@
+"""What there is to tell about the network: the status of switches and links."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from portlb_app.config import Link
+from portlb_app.reconcile.known_switch import KnownSwitch
+from portlb_app.reconcile.network import Network
+from portlb_app.reconcile.ports import PortProblem, Ports
+from portlb_app.topology.links import Links
+
+State = Literal["absent", "reading", "applying", "synced", "error"]
+
+
+@dataclass(frozen=True)
+class SwitchStatus:
+    """One configured switch. Counts are of what was last read; `read_age` is in seconds, None if it never was read.
+
+    `metered`: how many packets each of our meters, by its number, has kept from being handed up since it was made.
+    `ports`: ports of the configuration that are not as they should be; empty while it is not connected.
+    """
+
+    name: str
+    dpid: int
+    state: State
+    flows: int
+    groups: int
+    meters: int
+    drift: int
+    errors: tuple[str, ...]
+    read_age: float | None
+    metered: Mapping[int, int] = field(default_factory=dict)
+    ports: tuple[PortProblem, ...] = ()
+
+
+@dataclass(frozen=True)
+class LinkStatus:
+    """One configured link. `up`: it is used. `hold`: seconds it must stay up before it is used again, if it is not."""
+
+    link: Link
+    up: bool
+    hold: float = 0.0
+
+
+@dataclass(frozen=True)
+class LinkStatuses:
+    """The status of every link, made when it is asked for: there may be thousands. `holds`: of those that are down."""
+
+    links: tuple[Link, ...] = ()
+    holds: Mapping[Link, float] = field(default_factory=dict)
+
+    def __iter__(self) -> Iterator[LinkStatus]:
+        return (LinkStatus(link, link not in self.holds, self.holds.get(link, 0.0)) for link in self.links)
+
+
+@dataclass(frozen=True)
+class Status:
+    """The status. `generation` counts configurations that became live; `unknown` are connected but not configured.
+
+    `verified`: a switch was seen to hold what the live configuration asks of it. `problem`: why switches do not get
+    what the live configuration asks of them, if it cannot be compiled.
+    """
+
+    generation: int
+    switches: tuple[SwitchStatus, ...]
+    unknown: tuple[int, ...]
+    links: Iterable[LinkStatus] = ()
+    verified: bool = True
+    problem: str = ""
+
+
+def make_status(network: Network, links: Links, ports: Ports, now: float) -> Status:
+    """The status at time `now`."""
+    by_name = sorted(network.live.names.items(), key=lambda item: item[1])
+    strangers = (dpid for dpid, each in network.switches.items() if each.is_connected and not network.knows(dpid))
+    return Status(
+        generation=network.generation,
+        switches=tuple(
+            _switch(network, network.switches.get(dpid, KnownSwitch(dpid)), name, ports, now) for dpid, name in by_name
+        ),
+        unknown=tuple(sorted(strangers)),
+        links=LinkStatuses(
+            network.live.config.links, {link: links.hold(link, now) for link in network.conditions.links_down}
+        ),
+        verified=network.is_verified,
+        problem=network.problem,
+    )
+
+
+def _switch(network: Network, switch: KnownSwitch, name: str, ports: Ports, now: float) -> SwitchStatus:
+    return SwitchStatus(
+        name=name,
+        dpid=switch.dpid,
+        state=_state(network, switch),
+        flows=switch.flows,
+        groups=switch.groups,
+        meters=switch.meters,
+        drift=switch.drift,
+        errors=switch.errors,
+        read_age=None if switch.last_read is None else now - switch.last_read,
+        metered=switch.metered,
+        ports=ports.problems(switch.dpid) if switch.is_connected else (),
+    )
+
+
+def _state(network: Network, switch: KnownSwitch) -> State:
+    """The phase as users see it: a synced switch that is read again is synced."""
+    if not switch.is_connected:
+        return "absent"
+    if switch.errors:
+        return "error"
+    if switch.plan:
+        return "applying"
+    return "synced" if network.has_goal(switch) else "reading"

@@ -1,0 +1,86 @@
+"""What switches say about their ports: which links work, and which ports are not as the configuration has them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+from portlb_app.config import Config, Link
+from portlb_app.openflow.messages import Port
+from portlb_app.reconcile.network import Network
+from portlb_app.reconcile.ports import Ports
+from portlb_app.topology.conditions import Conditions
+from portlb_app.topology.links import HEARING, End, Links
+
+LONG_HOLD = 2.0
+"""Seconds: a link that is held down longer is logged with that."""
+
+
+class Watch:
+    """Turns ports into conditions, and logs what changes, once."""
+
+    def __init__(self, network: Network, ports: Ports) -> None:
+        self.links = Links()
+        self._network = network
+        self._ports = ports
+        self._links_known_at = math.inf
+        self._ends: tuple[tuple[Config, Config], Mapping[Link, tuple[End, End]]] | None = None
+
+    @property
+    def are_links_known(self) -> bool:
+        """Whether both ends of every link have said something, or had the time to."""
+        return self._network.now >= self._links_known_at
+
+    def see(self, dpid: int, ports: Mapping[int, Port]) -> None:
+        """A switch has these ports."""
+        self.links.see(dpid, frozenset(number for number, port in ports.items() if port.up))
+        self._ports.see(dpid, ports)
+
+    def forget(self, dpid: int) -> None:
+        """A connection begins or ends."""
+        self.links.forget(dpid)
+        self._ports.forget(dpid)
+
+    def judge_links(self) -> None:
+        """Find the links that are not to be used; if they are others than before, something else is wanted."""
+        network = self._network
+        if not self.are_links_known:
+            known_at = network.now if self.links.all_heard(network.live.ends) else network.now + HEARING
+            self._links_known_at = min(self._links_known_at, known_at)
+        links, before = self._all_ends(), network.conditions.links_down
+        down = self.links.judge(links, network.now)
+        for link in sorted(down - before):
+            hold = self.links.hold(link, network.now)
+            again = f"; it will be used again when it has been up for {hold:.1f} s" if hold > LONG_HOLD else ""
+            network.log("warning", f"link {link} is down{again}")
+        for link in sorted((before - down).intersection(links)):
+            network.log("info", f"link {link} works again")
+        network.conditions = Conditions(links_down=down)
+        network.live = network.live.under(network.conditions)
+        if network.trial and network.trial.configuration:
+            network.trial.configuration = network.trial.configuration.under(network.conditions)
+
+    def judge_ports(self) -> None:
+        """Log what is wrong with the ports of the live configuration, once a change."""
+        network = self._network
+        for dpid in network.live.names:
+            switch = network.switches.get(dpid)
+            if switch is None or not switch.is_connected:
+                continue
+            problems = self._ports.problems(dpid)
+            if problems is switch.problems or problems == switch.problems:
+                continue
+            for problem in problems:
+                if problem not in switch.problems:
+                    network.log("warning", f"{network.name(dpid)}: {problem}")
+            for number in {each.number for each in switch.problems} - {each.number for each in problems}:
+                network.log("info", f"{network.name(dpid)}: port {number} is as it should be")
+            switch.problems = problems
+
+    def _all_ends(self) -> Mapping[Link, tuple[End, End]]:
+        """Both ends of every link that is or shall be: the same object until the configurations are others."""
+        live, wanted = self._network.live, self._network.wanted
+        configs = live.config, wanted.config
+        if self._ends is None or any(one is not other for one, other in zip(configs, self._ends[0], strict=True)):
+            self._ends = configs, {**live.ends, **wanted.ends}
+        return self._ends[1]

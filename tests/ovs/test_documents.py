@@ -1,0 +1,136 @@
+"""What the documents have an operator type, typed: Open vSwitch's commands, and curl's to a controller."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.ovs.controller import ControllerProcess, wait_for
+from tests.ovs.switch import Switch
+from tests.support.documents import ROOT, RUN_BY_OVS, Shown, blocks, shown
+
+FIG2 = ROOT / "flows/fig2/lb.yaml"
+ELSEWHERE = {
+    "set-ssl": "tests/ovs/test_attach.py connects by TLS",
+    "ssl:192.0.2.1": "the same",
+    "8081": "tests/ovs/test_other_apps.py asks applications",
+    "under": "a tunnel needs a real path; tests/net/connectors.py has one",
+    "type=vxlan": "the same",
+}
+"""Commands by a part of them, and what does that instead."""
+COMMANDS = [
+    each
+    for each in shown()
+    if each.program in RUN_BY_OVS and not any(part in each.line for part in ELSEWHERE)
+]
+"""What is run, in the order of the documents."""
+
+
+class Shell:
+    """Runs commands where lb.yaml is that of FIG. 2, and its switch is s1 of a private Open vSwitch."""
+
+    def __init__(self, switch: Switch, directory: Path) -> None:
+        self.directory, self._switch = directory, switch
+        shutil.copy(FIG2, directory / "lb.yaml")
+        shutil.copy(FIG2, directory / "new.yaml")
+        (directory / "flows").symlink_to(ROOT / "flows")
+        self.controller = ControllerProcess(directory / "lb.yaml")
+
+    def run(self, command: str) -> str:
+        """The output of a command, with this controller's ports in place of the usual ones; it must not fail."""
+        for usual, port in ((6653, self.controller.openflow_port), (8080, self.controller.rest_port)):
+            command = command.replace(f"127.0.0.1:{usual}", f"127.0.0.1:{port}")
+        command = command.replace("curl ", "curl --fail --silent --show-error --noproxy '*' ")
+        control = str(self._switch.directory / "vswitchd.ctl")
+        command = command.replace("ovs-appctl ", f"ovs-appctl -t {control} ")
+        done = subprocess.run(
+            ["sh", "-e"], input=command, text=True, capture_output=True, timeout=60, cwd=self.directory,
+            env=self._switch.environment,
+        )  # fmt: skip
+        assert (done.returncode, done.stderr) == (0, ""), command
+        return done.stdout
+
+
+@pytest.fixture(scope="module")
+def shell(switch: Switch, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shell]:
+    """A shell on the controller's machine, which is the switch's, too."""
+    shell = Shell(switch, tmp_path_factory.mktemp("documents"))
+    yield shell
+    switch.vsctl("--if-exists", "del-br", "s1")
+    assert shell.controller.close() == 0
+
+
+def of(program: str, *parts: str) -> list[Shown]:
+    """The commands of operations.md that run a program and have these parts."""
+    found = [each for each in COMMANDS if each.program == program and each.document == "operations.md"]
+    chosen = [each for each in found if all(part in each.line for part in parts)]
+    assert chosen, (program, parts)
+    return chosen
+
+
+def keys(value: Any) -> Any:
+    """The shape of a JSON value: keys, and of lists the first element."""
+    if isinstance(value, dict):
+        return {name: keys(each) for name, each in value.items()}
+    return [keys(value[0])] if isinstance(value, list) and value else type(value) in (dict, list)
+
+
+def test_a_bridge_is_attached_by_hand(shell: Shell) -> None:
+    """The commands of "Attach a bridge": the switch is synced, and has the port that was wished for."""
+    printed = [shell.run(each.line) for each in of("ovs-vsctl") if "is_connected" not in each.line]
+    assert "2\n" in printed
+    shell.controller.wait_for_state("s1", "synced")
+
+
+def test_rest_answers_as_it_is_shown(shell: Shell) -> None:
+    """Every curl: the status has the members of the sample, each configuration is accepted."""
+    for each in of("curl"):
+        printed = shell.run(each.line)
+        if "-X PUT" in each.line:
+            assert json.loads(printed)["generation"] > 1
+    assert (shell.directory / "lb.yaml.now").read_text() == FIG2.read_text()
+    [sample] = [lines for _, lines in blocks() if lines[0] == "{" and any('"generation"' in line for line in lines)]
+    shown_status = json.loads("\n".join(sample))
+    real = json.loads(shell.run("curl http://127.0.0.1:8080/v1/status"))
+    assert real.keys() == shown_status.keys()
+    assert real["switches"][0].keys() == shown_status["switches"][0].keys()
+    assert real["switches"][0]["metered"].keys() == shown_status["switches"][0]["metered"].keys()
+    for part in ("punted", "connections", "refused_connections"):
+        assert keys(real[part]) == keys(shown_status[part]), part
+
+
+def test_the_switch_tells_which_server_gets_a_packet(shell: Shell) -> None:
+    """A SYN to port 1 reaches a's connector; one with REDIRECT to port 22 ends in the pool's group."""
+    [service] = of("ovs-appctl", "ofproto/trace")
+    assert re.search(r"^ +output:2$", shell.run(service.line), re.MULTILINE)
+    [shared] = [each for each in COMMANDS if each.program == "ovs-appctl" and each.document == "pipeline.md"]
+    assert re.search(r"^ +group:\d+$", shell.run(shared.line), re.MULTILINE)
+
+
+def test_what_is_wrong_can_be_asked(shell: Shell) -> None:
+    """Each command of the table of symptoms that asks the switch or the controller is one."""
+    section = (ROOT / "docs/operations.md").read_text().partition("## What is wrong?")[2].partition("## Limits")[0]
+    asked = re.findall(r"`((?:ovs-vsctl|ovs-ofctl|curl) [^`]+)`", section)
+    assert len(asked) > 4
+    for each in asked:
+        assert shell.run(each), each
+
+
+def test_tables_without_a_controller(shell: Shell, switch: Switch) -> None:
+    """The commands of "Without a controller" install what the files have."""
+    switch.vsctl("del-controller", "s1")
+    switch.ofctl("del-flows", "s1")
+    switch.ofctl("del-groups", "s1")
+    switch.ofctl("del-meters", "s1")
+    wait_for("no flows", lambda: "flow_count=0" in switch.ofctl("dump-aggregate", "s1"))
+    for each in (*of("grep"), *of("ovs-ofctl", "add-groups"), *of("ovs-ofctl", "replace-flows")):
+        shell.run(each.line)
+    count = sum(line.startswith("cookie=") for line in FIG2.with_name("s1.flows").read_text().splitlines())
+    assert f"flow_count={count}" in switch.ofctl("dump-aggregate", "s1")
