@@ -1,7 +1,7 @@
-"""Makes and sends announcements for connections that are open (rows D2 to D9).
+"""Announces in open connections (rows D2 to D9).
 
-The eBPF object turns a bare frame of a connection into an announcement; this sends it, again and again until the peer
-has followed or time is up.
+An eBPF program turns a bare frame of a connection into an announcement. The announcer sends it repeatedly until the
+other end has followed or time is up.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class How(enum.IntFlag):
     RESET = 2
     """As CLOSE, at once and by RST."""
     CONFIRM = 4
-    """Not announced: sent from the client's port that has been announced, so that it is answered there."""
+    """No announcement: a probe from the announced port of the client, so that the server answers there."""
 
 
 class _Maker:
@@ -66,7 +66,7 @@ class _Maker:
         self._program = self._object.program_fd(f"{role}_announce")
 
     def close(self) -> None:
-        """Let go of it."""
+        """Close it."""
         self._object.close()
 
     def make(self, frame: bytes, port: int, how: How) -> prog.RunResult:
@@ -89,7 +89,7 @@ class Announcer:
         }
 
     def close(self) -> None:
-        """Let go of the sockets."""
+        """Close the sockets."""
         for sender in self._senders.values():
             sender.close()
 
@@ -107,14 +107,14 @@ class Announcer:
         return self._by_vip[connection.vip].settings
 
     def announce(self, connection: Record, port: int, how: How) -> CallResult:
-        """Tell the connection's peer once to go on at `port`; MADE means that it was told."""
+        """Announce `port` to the other end once; MADE: the announcement is sent."""
         source, sport = connection.vip, connection.port
         destination, dport = connection.client, connection.client_port
         if self._role == "client":
             source, sport, destination, dport = destination, dport, source, sport
         frame = packets.bare_ack(source, destination, sport, dport)
         if self._role == "client":
-            # What comes last decides where the server sends, and the way to the port in use is known.
+            # The segment that comes last decides where the server sends; the port in use is known to work.
             self._send(connection.vip, frame, source, destination, port, How.CONFIRM)
         return self._send(connection.vip, frame, source, destination, port, how)
 
@@ -146,7 +146,7 @@ class Announcer:
                     left.append(connection)
                     told.update([connection] if answer is CallResult.MADE else [])
                 elif answer is CallResult.GONE and connection in told and how is not How.IN_PLACE:
-                    yield connection, CallResult.FOLLOWED  # closed, and forgotten already
+                    yield connection, CallResult.FOLLOWED  # closed, and its entry is gone
                 else:
                     yield connection, answer
             pending, now = left, time.monotonic()

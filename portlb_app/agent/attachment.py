@@ -22,14 +22,14 @@ from portlb_app.agent.running import Running, opened, words
 
 
 class Presence(enum.Enum):
-    """What an agent found at its interface."""
+    """What an agent finds at its interface."""
 
     KEPT = enum.auto()
-    """Both programs, and they are its own."""
+    """Both of its own programs."""
     RESTORED = enum.auto()
-    """Some were gone, or those of a start that ended half-way; now they are there again, with the same connections."""
+    """A program was missing, or a start had ended half-way; both are attached again, with the same connections."""
     SUCCEEDED = enum.auto()
-    """A program of an agent that was started later: the interface is that one's."""
+    """An agent that was started later has taken over."""
 
 
 class Agent:
@@ -44,7 +44,7 @@ class Agent:
         self._name, self._role, self._connections = name, role, connections
         self._index = interface.index_of(name)
         self._ids: dict[str, int] = {}
-        self._half: dict[str, int] = {}  # programs of a successor that had replaced only some at the last look
+        self._half: dict[str, int] = {}  # programs of a successor that had replaced only one at the last look
         self._vips = unpacked_vips(settings)
         with _predecessor(self._index, name, role, settings) as predecessor:
             if difference := versions.this_version().difference(predecessor.maps):
@@ -67,11 +67,11 @@ class Agent:
         return self._maps[name]
 
     def end(self, frame: bytes) -> CallResult:
-        """Tell the program behind a frame to it that the server has closed."""
+        """Inject a FIN into the program behind a frame to it."""
         return self.programs.end(interface.mac_of(self._name) + frame[6:], self._index)
 
     def reload(self, settings: bytes) -> None:
-        """Go on with other constants and the same connections: each program is replaced in one step.
+        """Load other constants and keep the connections: each program is replaced in one step.
 
         AgentError if the kernel refuses; the old ones are then live.
         """
@@ -90,9 +90,9 @@ class Agent:
         self.programs, self._vips = fresh, vips
 
     def stay(self) -> Presence:
-        """See that both programs are attached and ours, and attach again what is gone.
+        """Check that both programs are attached and ours, and attach again what is gone.
 
-        AgentError if the interface is gone, has no room for the programs, or has somebody else's in their place.
+        AgentError if the interface is gone, has no room for the programs, or has other programs in their place.
         """
         try:
             index = interface.index_of(self._name)
@@ -110,19 +110,19 @@ class Agent:
         if others and len(others) == len(found):
             return Presence.SUCCEEDED
         if others and half != others:
-            return Presence.KEPT  # a successor is about to replace the other one, too
+            return Presence.KEPT  # a successor is about to replace the other one
         if len(found) == len(hooks.DIRECTIONS) and not others:
             return Presence.KEPT
         self._attach(self.programs)
         return Presence.RESTORED
 
     def detach(self) -> None:
-        """Remove what is still ours from the interface: a successor's programs stay, and so do other people's."""
+        """Remove this agent's programs from the interface; all others stay."""
         self._remove()
         self.release()
 
     def release(self) -> None:
-        """Let go of programs and maps; what is attached stays attached."""
+        """Close programs and maps; what is attached stays attached."""
         self._ids.clear()
         self.programs.close()
         for fd in self._maps.values():
@@ -145,7 +145,7 @@ class Agent:
 
 @contextlib.contextmanager
 def _predecessor(index: int, name: str, role: str, settings: bytes) -> Iterator[Running]:
-    """Look into the agent that one with these settings is to take over from; without programs and maps if none is.
+    """Open the agent that one with these settings takes over from; without programs and maps if there is none.
 
     AgentError if connections of another VIP, or of another server of the same one, would break.
     """
@@ -158,13 +158,13 @@ def _predecessor(index: int, name: str, role: str, settings: bytes) -> Iterator[
     for each in there:
         if others := each.vips - vips:
             raise AgentError(
-                f"the {role} agent running on {name} is for {words(others)} as well, whose connections would break: "
-                f"start this one for {words(each.vips | vips)}, or end that one first"
+                f"the running {role} agent on {name} also serves {words(others)}; its connections would break: "
+                f"start this one for {words(each.vips | vips)}, or end the running one first"
             )
     if len(there) > 1:
         each_for = " and ".join(f"one for {words(each.vips)}" for each in there)
         raise AgentError(
-            f"{len(there)} {role} agents run on {name}, {each_for}: one can take over from one of them only. Start one "
+            f"{len(there)} {role} agents run on {name}, {each_for}: a new one can take over from one only. Start one "
             "for each, or end the others first"
         )
     with contextlib.ExitStack() as stack:
@@ -178,20 +178,20 @@ def _predecessor(index: int, name: str, role: str, settings: bytes) -> Iterator[
 
 
 def check(name: str, role: str, settings: bytes) -> None:
-    """AgentError if an agent with these settings could not be attached because of another that is."""
+    """AgentError if an attached agent prevents one with these settings."""
     capabilities.require("attaching an agent")
     with _predecessor(interface.index_of(name), name, role, settings):
         pass
 
 
 def _check_same_server(name: str, found: Running, settings: bytes) -> None:
-    """AgentError if no service port of the running agent's is one of these settings'."""
+    """AgentError unless the running agent and these settings have a service port in common."""
     ports = set(server.service_ports(settings))
     for constants in found.constants("server"):
         there = set(server.service_ports(constants))
         if there and ports and not there & ports:
             raise AgentError(
                 f"the server agent running on {name} for {words(found.vips)} has the service ports "
-                f"{', '.join(map(str, sorted(there)))}, and this one none of them: it is for another server, whose "
-                "connections would break. End that one first"
+                f"{', '.join(map(str, sorted(there)))}, and this one has none of them: it is for another "
+                "server. The connections of the running one would break: end it first"
             )

@@ -1,8 +1,8 @@
 """Where an agent's programs are attached to an interface of the current network namespace.
 
-Two ways: tcx (Linux 6.6), a list of programs that the kernel runs one after the other, and the older tc filters of
-cls_bpf on a clsact qdisc, which cost every packet about twice as much. Both hold the programs without a process, both
-replace a program in one step, and a program of either passes packets on to those behind it.
+Two ways: tcx (Linux 6.6) is a list of programs that the kernel runs in order. The older tc filters of cls_bpf on a
+clsact qdisc cost every packet about twice as much. Both hold the programs without a process, replace a program in one
+step, and let a program pass packets to those behind it.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from portlb_app.agent.kernel.library import messages
 from portlb_app.agent.kernel.maps import Map
 from portlb_app.agent.mapping import Address, unpacked_vips
 
-# A client must be able to read answers before it asks for them.
+# Ingress first: a client must handle answers before it asks for them.
 DIRECTIONS = ("ingress", "egress")
 _PRIORITY = 20560
 _HANDLES = {"client": 1, "server": 2}
@@ -49,9 +49,9 @@ class Way(Protocol):
         """Return what agents have attached to an interface in a role, in the order in which it runs."""
 
     def attach(self, index: int, role: str, direction: str, prog_fd: int, own: int | None) -> int:
-        """Attach a program in the place of `own`, or else of one for some of its VIPs, if there is one; return its id.
+        """Attach a program in the place of `own`, or of one for some of its VIPs if there is one; return its id.
 
-        AgentError if the place is somebody else's.
+        AgentError if another program has the place.
         """
 
     def remove(self, index: int, role: str, ids: Mapping[str, int]) -> None:
@@ -59,7 +59,7 @@ class Way(Protocol):
 
 
 class _Tcx:
-    """An agent's programs are known by their names and constants: a list has no places that could be reserved."""
+    """Programs are identified by name and constants: a list has no places to reserve."""
 
     TYPES = {"ingress": tc.TCX_INGRESS, "egress": tc.TCX_EGRESS}
 
@@ -99,7 +99,7 @@ class _Tcx:
 
 
 class _Clsact:
-    """An agent's programs are known by their place, too: priority and handle of the filter."""
+    """Programs are identified by their place, too: priority and handle of the filter."""
 
     _HOOKS = {"ingress": tc.INGRESS, "egress": tc.EGRESS}
 
@@ -128,7 +128,7 @@ class _Clsact:
             if not there and free is None:
                 free = handle
         if free is None:
-            raise AgentError(f"{_AGENTS_MAX} {role} agents are here by tc filters: no more can be")
+            raise AgentError(f"{_AGENTS_MAX} {role} agents are attached by tc filters, which is the most")
         tc.create_clsact(index)
         return tc.attach(index, self._HOOKS[direction], free, _PRIORITY, prog_fd)
 
@@ -185,9 +185,9 @@ def agents(index: int, role: str) -> list[Attached]:
 
 
 def find(index: int, role: str, vips: Collection[Address]) -> tuple[Way, dict[str, int]]:
-    """Return what is attached in a role for some of these VIPs, and which way; if nothing is, the way to attach.
+    """Return what is attached in a role for some of these VIPs, and by which way; if nothing is, the way to attach.
 
-    So an agent takes over from one that was attached by clsact in its place, in one step.
+    So an agent replaces one that was attached by clsact in its place, in one step.
     """
     its = {
         way: {each.direction: each.prog_id for each in way.attached(index, role) if each.vips & frozenset(vips)}
@@ -203,7 +203,7 @@ def tcx_programs(index: int, direction: str) -> list[int]:
 
 
 def foreign_filters(index: int, direction: str) -> list[tuple[bool, str]]:
-    """Return the tc filters in no place of an agent's: whether each runs before one, and what it is."""
+    """Return the tc filters that are no agent's: whether each runs before an agent, and its description."""
     places = {handle for role in ROLES for handle in _handles(role)}
     found: dict[tuple[int, str], bool] = {}
     for each in interface.filters(index, direction):
@@ -230,7 +230,7 @@ def name_of(prog_id: int) -> str:
 
 
 def _program(prog_id: int, role: str, direction: str) -> Program | None:
-    """Return an agent's program, of whatever version: known by its name, and by its constants' name and types."""
+    """Return an agent's program, of any version, identified by its name and its constants' name and types."""
     vips: frozenset[Address] | None = None
     family = 0
     try:

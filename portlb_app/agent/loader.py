@@ -21,7 +21,7 @@ SHARED_MAPS = {
     "client": ("connections", "aliases", "closed", "counters", "paths", "steers", "closures", "scratches"),
     "server": ("connections", "aliases", "closed", "counters", "half_open", "secret", "orphans", "scratches"),
 }
-_CALLED = {"client": {"client_sweep", "client_end"}, "server": {"server_sweep"}}  # by the process, not by packets
+_CALLED = {"client": {"client_sweep", "client_end"}, "server": {"server_sweep"}}  # programs that the process calls
 CLOCK = ".data.clock"
 TICK_SHIFT = 30  # as in clock.h
 
@@ -87,21 +87,21 @@ class Programs:
             return counters.read(array)
 
     def sweep(self, now: int) -> int:
-        """Remove what has aged as of `now`, monotonic ns. Return how many connections are open."""
+        """Remove entries that have aged as of `now` (monotonic ns); return the number of open connections."""
         tick = now >> TICK_SHIFT
         self._turn += 1
         context = struct.pack("=48xII", tick & 0xFFFFFFFF, self._turn)
         return prog.run(self._object.program_fd(f"{self.role}_sweep"), bytes(64), context).verdict
 
     def silent_paths(self) -> list[SilentPath]:
-        """Return the paths that let nothing announced through; a server knows of none."""
+        """Return the silent paths; a server knows none."""
         if self.role != "client":
             return []
         with contextlib.closing(Map.copy_of(self._object.map_fd("paths"))) as known:
             return silent(known)
 
     def end(self, frame: bytes, index: int) -> CallResult:
-        """Tell a client's program, on interface `index`, that the server has closed."""
+        """Inject a FIN into a client's program, on interface `index`."""
         return CallResult(prog.run(self._object.program_fd("client_end"), frame, struct.pack("=48xI", index)).verdict)
 
     def close(self) -> None:

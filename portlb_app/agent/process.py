@@ -1,7 +1,7 @@
 """The foreground process of an agent: the packets never come here.
 
-It attaches the agent and looks after it: ages entries, attaches again what somebody removed, follows its source of
-settings, and says how it goes to the log and to the service manager.
+It attaches the agent and looks after it: ages entries, attaches removed programs again, follows its source of settings,
+and reports to the log and to the service manager.
 """
 
 from __future__ import annotations
@@ -39,9 +39,9 @@ def serve(
 
     Each of `settings`, by a name for the log, returns the constants of programs, AgentError if it cannot. It is asked
     in a thread: at first, on SIGHUP, and `every` so many seconds if that is not None. AgentError if an agent cannot be
-    attached, or if its first settings are wrong rather than Unreachable; then none stays.
+    attached, or if its first settings are wrong (not Unreachable); then none stays attached.
 
-    `may_change` raises AgentError for a change of the settings that comes unasked for, not on SIGHUP, and may not.
+    `may_change` raises AgentError for a change of the settings that is allowed on SIGHUP only.
     `on_attached` is called once with each attached agent, and may have the loop wait for more files and times.
     """
     with Loop() as loop:
@@ -121,13 +121,13 @@ class Unit:
     # ---- settings ----------------------------------------------------------------------------------------------------
 
     def reload(self) -> None:
-        """Ask for settings and take them whatever they change: the administrator wants it."""
+        """Ask for settings and accept any change: the administrator wants it."""
         self._is_told = True
         self.ask()
 
     def ask(self) -> None:
         """Ask for settings."""
-        self._ask_again = self._asking  # the answer on its way may be older than this question
+        self._ask_again = self._asking  # the pending answer may be older than this question
         if not self._asking and not self._over:
             self._asking = True
             self._loop.ask(self._source, self._take)
@@ -166,7 +166,7 @@ class Unit:
             self.ask()
 
     def _in_force(self) -> None:
-        """What was asked for has been answered."""
+        """The settings asked for are in force."""
         if self._ask_again:
             self.ask()
             return
@@ -184,7 +184,7 @@ class Unit:
     # ---- time --------------------------------------------------------------------------------------------------------
 
     def _look_after(self, agent: Agent) -> None:
-        """Begin what is to be done for an attached agent for ever after."""
+        """Schedule the recurring work for an attached agent."""
         counted, counted_at = agent.programs.counters(), time.monotonic()
         refused = counted["map_full"]
 
@@ -223,14 +223,14 @@ class Unit:
             self._on_attached(agent, self._loop, self._troubles)
 
     def _tried(self, topic: str, action: Callable[[], None]) -> None:
-        """Do something that is done again soon: a refused call is counted and told, and ends nothing."""
+        """Do something that is repeated anyway: a refused call is counted and logged, and ends nothing."""
         try:
             action()
         except OSError as error:
             self._troubles.failed(topic, error)
 
     def _stays(self, agent: Agent) -> bool:
-        """See that the agent is attached. False: it cannot be now, or its time is over."""
+        """Keep the agent attached. False: that is impossible now, or a successor has taken over."""
         try:
             presence = agent.stay()
         except AgentError as error:
@@ -240,7 +240,7 @@ class Unit:
         self._troubles.note("attached programs", "")
         if presence is Presence.RESTORED:
             self.say(logging.WARNING, "its programs were gone or replaced by half; attached again, connections kept")
-            self.ask()  # settings that came when it could not be attached
+            self.ask()  # settings may have come while it could not be attached
         if presence is Presence.SUCCEEDED:
             self.say(logging.INFO, "an agent started later has taken over; this one ends")
             self._over = True

@@ -23,7 +23,7 @@ from portlb_app.agent.report import Entries
 class Running:
     """What is attached to an interface in one role: program ids by direction, maps by name.
 
-    `way`: which way it is attached, or is to be if it is not.
+    `way`: how it is attached, or will be.
     """
 
     way: hooks.Way
@@ -58,11 +58,11 @@ class Running:
         return record.Walk(versions.this_version(), self.maps)
 
     def silent_paths(self) -> list[SilentPath]:
-        """Return the paths that let nothing announced through; a server knows of none."""
+        """Return the silent paths; a server knows none."""
         return silent(self.maps["paths"]) if "paths" in self.maps else []
 
     def entries(self) -> dict[str, Entries]:
-        """Count the entries of each map that has connections, those left out that are closed and give way to others."""
+        """Count the entries of each map of connections, but for closed ones, which make room for others."""
         found = {}
         if "connections" in self.maps:
             table, reader = self.maps["connections"], record.reader(versions.this_version(), self.maps)
@@ -81,7 +81,7 @@ class Running:
 
 @contextlib.contextmanager
 def opened(role: str, attached: hooks.Attached) -> Iterator[Running]:
-    """Look into an agent until the block ends."""
+    """Open an agent's maps until the block ends."""
     maps: dict[str, Map] = {}
     try:
         for prog_id in attached.programs.values():
@@ -108,7 +108,7 @@ def words(vips: Iterable[Address]) -> str:
 
 @contextlib.contextmanager
 def agents(name: str, any_version: bool = False) -> Iterator[list[tuple[str, Running]]]:
-    """Look into the agents attached to the interface `name`, with their roles, until the block ends.
+    """Open the agents attached to the interface `name`, with their roles, until the block ends.
 
     AgentError if none is, or, unless `any_version`, if one of another version is.
     """
@@ -132,5 +132,5 @@ def agents(name: str, any_version: bool = False) -> Iterator[list[tuple[str, Run
 
 
 def detach(name: str, role: str, running: Running) -> None:
-    """Remove an agent's programs from the interface `name`, whoever attached them."""
+    """Remove an agent's programs from the interface `name`, whichever process attached them."""
     hooks.remove(running.way, interface.index_of(name), role, running.programs)

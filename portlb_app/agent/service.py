@@ -51,7 +51,7 @@ class Service:
                 unit.say(logging.INFO, "detached; new connections are not redirected until an agent runs here again")
 
     def give_up(self) -> None:
-        """Detach what this process has brought; what it has taken over stays, with its connections."""
+        """Detach the agents this process has started; those it has taken over stay, with their connections."""
         for unit in self._units:
             if not unit.has_taken_over():
                 unit.detach()
@@ -69,7 +69,7 @@ class Service:
             unit.reload()
 
     def settled(self, unit: Unit) -> None:
-        """Say that one has the settings it asked for; when all have, the service manager is told."""
+        """An agent has the settings it asked for. When all have, tell the service manager."""
         self._waited_for.discard(unit)
         if self._waited_for:
             return
@@ -78,11 +78,11 @@ class Service:
             self._is_ready = True
             self._live()
             notify.tell("STATUS=attached")
-            with contextlib.suppress(OSError):  # of a pipe that nobody reads any more
+            with contextlib.suppress(OSError):  # a pipe whose reader has gone
                 print("ready", flush=True)
 
     def succeeded(self, unit: Unit) -> None:
-        """One has been taken over from; when none is left, the process ends."""
+        """A successor has taken over from an agent. When none is left, end the process."""
         self._units.remove(unit)
         if not self._units:
             self._loop.end(0)
@@ -90,7 +90,7 @@ class Service:
             self.settled(unit)
 
     def known(self) -> None:
-        """The first settings of one are known: when all are, and none is in the way of another, all are attached."""
+        """The first settings of an agent are known. When all are, and no two collide, attach all."""
         if all(unit.first or unit.is_attached() for unit in self._units):
             begin = [unit for unit in self._units if not unit.is_attached()]
             for unit in begin:

@@ -1,6 +1,6 @@
-"""What commands and agents must agree on: how entries of the maps are laid out, and what the numbers in them mean.
+"""Commands and agents must agree on the layout of map entries and on the meaning of their numbers.
 
-All of it is read: for this version from the object file, for a running agent from its maps.
+Both are read, for this version from the object file and for a running agent from its maps.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class Version:
     types: Types
 
     def difference(self, maps: Mapping[str, Map]) -> str:
-        """Tell in words what of a running agent's maps this version would misread, "" if nothing."""
+        """Describe what this version would misread in a running agent's maps, "" if nothing."""
         for name, running in maps.items():
             wanted = self.layouts.get(name)
             if wanted is None or not wanted.is_read_alike(running.layout):

@@ -49,7 +49,7 @@ class Object:
             raise OSError(error, f"{path}: {os.strerror(error)}")
 
     def close(self) -> None:
-        """Let go of programs and maps; what is attached stays attached."""
+        """Close programs and maps; what is attached stays attached."""
         library.bpf_object__close(self._object)
 
     def _map(self, name: str) -> int:
@@ -108,7 +108,7 @@ class Object:
         checked(library.bpf_map__reuse_fd(self._map(name), fd), f"reuse of map {name}")
 
     def load(self) -> None:
-        """Hand everything to the kernel, whose verifier may refuse it."""
+        """Load everything into the kernel; its verifier may refuse."""
         checked(library.bpf_object__load(self._object), "load")
 
     def program_fd(self, name: str) -> int:

@@ -14,6 +14,7 @@ import pytest
 
 from portlb_app.agent import notify
 from portlb_app.agent.loop import Loop
+from portlb_app.agent.process import Unit
 from portlb_app.agent.service import Service
 
 
@@ -109,7 +110,7 @@ def test_an_agent_that_is_taken_over_leaves_no_reload_unfinished(monkeypatch: py
     monkeypatch.setattr(notify, "tell", lambda *assignments: told.extend(assignments))
     with Loop() as loop:
         service = Service(loop)
-        one, other = (cast("Unit", Mock()) for _ in range(2))
+        one, other = (cast(Unit, Mock()) for _ in range(2))
         for unit in (one, other):
             service.add(unit)
         service._is_ready = True
