@@ -135,10 +135,10 @@ def test_starts_that_would_break_connections_are_refused(world: World) -> None:
     one = fast(world, world.client, *client_words(VIP, DB))
     fast(world, world.server, *server_words(world, "web-a"))
     idle = Idle(world)
-    refused(world, world.client, client_words(VIP), f"is for {DB} as well", f"start this one for {VIP}, {DB}")
+    refused(world, world.client, client_words(VIP), f"also serves {DB}", f"start this one for {VIP}, {DB}")
     refused(world, world.client, client_words(VIP, "10.0.2.102"), f"start this one for {VIP}, {DB}, 10.0.2.102")
-    refused(world, world.server, server_words(world, "web-b"), "service ports 1, and this one none of them")
-    refused(world, world.server, server_words(world, "db-a", "web-b"), "service ports 1, and this one none of them")
+    refused(world, world.server, server_words(world, "web-b"), "service ports 1, and this one has none of them")
+    refused(world, world.server, server_words(world, "db-a", "web-b"), "service ports 1, and this one has none of them")
     refused(world, world.server, server_words(world, "web-a", "web-b"), f"web-a and web-b are both for {VIP}")
     refused(world, world.server, server_words(world, "web-a", "web-a"), "--server web-a is given twice")
     assert idle.answers() and one.process.poll() is None
