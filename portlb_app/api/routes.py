@@ -52,7 +52,7 @@ def respond(request: Request, snapshot: Snapshot) -> Response | Proposal:
 
 
 def is_this_machine(host: str) -> bool:
-    """Whether a Host header names loopback: a page's name may lead here, an address of loopback is nobody's name."""
+    """Whether a Host header names loopback: a web page's name may lead here, but no name is an address of loopback."""
     name, colon, port = host.rpartition(":")
     name = (name if colon and port.isascii() and port.isdigit() else host).lower()
     if name == "localhost":

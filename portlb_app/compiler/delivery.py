@@ -31,9 +31,9 @@ def deliver_as_named(local: VipOnSwitch, server: str, family: Family) -> tuple[A
 def replicate(local: VipOnSwitch, family: Family) -> tuple[Action, ...]:
     """Bring a packet to every server that can be reached: first over links, before anything is rewritten."""
     if local.vip.rewrite is Rewrite.NOTHING:
-        return tuple(Output(port) for port in sorted({local.port_of[server.name] for server in local.servers}))
+        return tuple(Output(port) for port in sorted(set(local.port_of.values())))
     attached = (action for server in local.attached for action in deliver(local, server.name, family))
-    return (*over_links(local, local.servers), *attached)
+    return (*over_links(local, local.reachable_servers), *attached)
 
 
 def over_links(local: VipOnSwitch, servers: Iterable[Server]) -> tuple[Output, ...]:

@@ -24,7 +24,7 @@ from portlb_app.selection import slots_among
 class VipOnSwitch:
     """A VIP on one switch, for the packets that come in by `ingress_ports`.
 
-    `every`: all servers of the VIP. `port_of`: by server, the OpenFlow port towards it, which is the server's connector
+    `all_servers`: those of the VIP. `port_of`: by server, the OpenFlow port towards it, which is the server's connector
     or a link; a server that these packets cannot reach is not in it. `attached`: the servers whose connector is on this
     switch. `transit_upstream`: the servers of other switches whose packets pass this one on their way to the network.
     `uplink`: the port by which servers' packets leave. `network`: the port of the switch's network side, if it has one.
@@ -36,7 +36,7 @@ class VipOnSwitch:
     """What the numbers of the VIP's groups are made from: one for each reachability."""
     uplink: int
     network: int | None
-    every: tuple[Server, ...]
+    all_servers: tuple[Server, ...]
     attached: tuple[Server, ...]
     transit_upstream: tuple[Server, ...]
     port_of: Mapping[str, int]
@@ -55,14 +55,14 @@ class VipOnSwitch:
     # ---- servers and ports ----
 
     @cached_property
-    def servers(self) -> tuple[Server, ...]:
+    def reachable_servers(self) -> tuple[Server, ...]:
         """The servers that these packets can reach."""
-        return tuple(server for server in self.every if server.name in self.port_of)
+        return tuple(server for server in self.all_servers if server.name in self.port_of)
 
     @cached_property
     def by_name(self) -> Mapping[str, Server]:
         """All servers of the VIP by name."""
-        return {server.name: server for server in self.every}
+        return {server.name: server for server in self.all_servers}
 
     @cached_property
     def attached_names(self) -> frozenset[str]:
@@ -72,22 +72,22 @@ class VipOnSwitch:
     @cached_property
     def owners(self) -> Mapping[int, str]:
         """The owner of each service port of the VIP."""
-        return {owned.port: server.name for server in self.every for owned in server.service_ports}
+        return {owned.port: server.name for server in self.all_servers for owned in server.service_ports}
 
     @cached_property
     def applications(self) -> Mapping[int, int]:
         """By service port, the port on which connections open that are redirected to it."""
-        return {owned.port: owned.application for server in self.every for owned in server.service_ports}
+        return {owned.port: owned.application for server in self.all_servers for owned in server.service_ports}
 
     @cached_property
     def ct_marks(self) -> Mapping[str, int]:
         """By server, the mark with which conntrack remembers the server's connections."""
-        return ct_marks(server.name for server in self.every)
+        return ct_marks(server.name for server in self.all_servers)
 
     @cached_property
-    def named(self) -> Mapping[Address, Server]:
+    def by_service_address(self) -> Mapping[Address, Server]:
         """The servers by their service addresses (row X1)."""
-        return {address: server for server in self.servers for address in server.service_addresses}
+        return {address: server for server in self.reachable_servers for address in server.service_addresses}
 
     @cached_property
     def pools(self) -> tuple[RedirectPort, ...]:

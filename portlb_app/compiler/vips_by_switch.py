@@ -46,7 +46,7 @@ def vips_on_switch(config: Config, topology: Topology, switch: Switch) -> Iterat
                 pool_number=pool_number(vip.number, number),
                 uplink=uplink,
                 network=switch.network,
-                every=servers,
+                all_servers=servers,
                 attached=tuple(server for server in servers if server.connector.switch == here),
                 transit_upstream=passing,
                 port_of=port_of,

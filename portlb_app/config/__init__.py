@@ -12,27 +12,29 @@ path. ``docs/config.md`` is the reference for users.
 """
 
 from portlb_app.config.loading import load
-from portlb_app.config.problems import ConfigError, Notice, Problem
-from portlb_app.config.values import (
-    Config,
-    Connector,
+from portlb_app.config.policies import (
     DefaultFor,
     Forwarding,
     Fragments,
     IcmpErrors,
     IcmpPolicy,
-    IcmpRule,
     Legacy,
+    Rewrite,
+    Signal,
+    UnknownErrors,
+    UnknownFragments,
+)
+from portlb_app.config.problems import ConfigError, Notice, Problem
+from portlb_app.config.values import (
+    Config,
+    Connector,
+    IcmpRule,
     Link,
     Qos,
     RedirectPort,
-    Rewrite,
     Server,
     ServicePort,
-    Signal,
     Switch,
-    UnknownErrors,
-    UnknownFragments,
     Vip,
 )
 from portlb_app.net.packets import Address

@@ -10,18 +10,9 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
+from portlb_app.config.policies import Fragments, IcmpErrors, IcmpPolicy, Legacy, Rewrite, Signal
 from portlb_app.config.problems import Problem
-from portlb_app.config.values import (
-    Config,
-    Fragments,
-    IcmpErrors,
-    IcmpPolicy,
-    Legacy,
-    Rewrite,
-    Server,
-    Signal,
-    Vip,
-)
+from portlb_app.config.values import Config, Server, Vip
 from portlb_app.net.packets import Address
 from portlb_app.openflow.limits import FLOWS, GROUPS, MAX_VIPS, MESSAGE, METERS_OF_A_KIND
 from portlb_app.pipeline import icmp_group, pin_group, pool_group, pool_number
@@ -97,7 +88,7 @@ def _views(config: Config) -> dict[str, int]:
 
 
 def _numbers(config: Config) -> Iterator[Problem]:
-    """VIPs and groups are told by numbers, which depend on nobody else's, so two may meet."""
+    """VIPs and groups have numbers that do not depend on each other, so two may be equal."""
     views = max(_views(config).values(), default=1)
     vips: dict[int, str] = {}
     groups: dict[int, str] = {}

@@ -11,8 +11,7 @@ from collections import Counter
 from portlb_app.config import icmp, naming, topology_checks
 from portlb_app.config.entries import ServerEntry
 from portlb_app.config.file import File
-from portlb_app.config.values import (
-    Connector,
+from portlb_app.config.policies import (
     DefaultFor,
     Fragments,
     IcmpErrors,
@@ -23,6 +22,7 @@ from portlb_app.config.values import (
     UnknownErrors,
     UnknownFragments,
 )
+from portlb_app.config.values import Connector
 from portlb_app.net.packets import Address
 from portlb_app.pipeline import SLOTS
 

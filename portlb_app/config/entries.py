@@ -11,22 +11,21 @@ from typing import Annotated, Any, ClassVar, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
-from portlb_app.config.problems import Problems
-from portlb_app.config.text import below
-from portlb_app.config.values import (
-    Connector,
+from portlb_app.config.policies import (
     DefaultFor,
     Forwarding,
     Fragments,
     IcmpErrors,
     IcmpPolicy,
     Legacy,
-    Link,
     Rewrite,
     Signal,
     UnknownErrors,
     UnknownFragments,
 )
+from portlb_app.config.problems import Problems
+from portlb_app.config.text import below
+from portlb_app.config.values import Connector, Link
 from portlb_app.net.packets import Address
 from portlb_app.openflow import mac_number
 from portlb_app.pipeline import VIP_NUMBERS

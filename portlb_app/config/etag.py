@@ -1,4 +1,4 @@
-"""Which configuration somebody means: an entity tag over its text, and the conditions of a request (RFC 9110, 13.1)."""
+"""Which configuration a request means: an entity tag over its text, and preconditions (RFC 9110, 13.1)."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Precondition:
         return self.none_match is None or not _names(self.none_match, etag(text))
 
     def is_unchanged(self, text: str) -> bool:
-        """Whether somebody who has what If-None-Match names has this text already."""
+        """Whether a client that has what If-None-Match names has this text already."""
         return self.none_match is not None and _names(self.none_match.replace("W/", ""), etag(text))
 
 

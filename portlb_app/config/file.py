@@ -65,7 +65,7 @@ class File:
             self.notices.append(Notice("", "there are more such notices"))
 
     def unknown(self, path: str, section: str, message: str) -> None:
-        """A name that `section` does not have; no mistake of its own if nobody could read the section."""
+        """A name that `section` does not have; no mistake of its own if the section could not be read."""
         if section not in self.unreadable:
             self.wrong(path, message)
 

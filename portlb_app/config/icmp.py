@@ -1,4 +1,4 @@
-"""``vips.NAME.icmp``: who gets ICMP that quotes nothing (row I1)."""
+"""``vips.NAME.icmp``: where ICMP that quotes nothing goes (row I1)."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from portlb_app.config.entries import IcmpEntry
-from portlb_app.config.values import IcmpPolicy, IcmpRule
+from portlb_app.config.policies import IcmpPolicy
+from portlb_app.config.values import IcmpRule
 from portlb_app.pipeline import FAMILIES, ND_ADVERTISE, ND_OTHERS, ND_SOLICIT
 
 Report = Callable[[str, str], None]

@@ -8,26 +8,20 @@ from portlb_app.config import capacity, icmp, notices
 from portlb_app.config.checks import check, legacy
 from portlb_app.config.entries import QosEntry
 from portlb_app.config.file import File, read_file
-from portlb_app.config.problems import refusal
-from portlb_app.config.text import one_line_hint, parse
-from portlb_app.config.values import (
-    Config,
+from portlb_app.config.policies import (
     DefaultFor,
     Forwarding,
     Fragments,
     IcmpErrors,
     IcmpPolicy,
-    Qos,
-    RedirectPort,
     Rewrite,
-    Server,
-    ServicePort,
     Signal,
-    Switch,
     UnknownErrors,
     UnknownFragments,
-    Vip,
 )
+from portlb_app.config.problems import refusal
+from portlb_app.config.text import one_line_hint, parse
+from portlb_app.config.values import Config, Qos, RedirectPort, Server, ServicePort, Switch, Vip
 from portlb_app.pipeline import vip_number
 
 
@@ -37,7 +31,7 @@ def load(text: str) -> Config:
     if not isinstance(data, dict):
         raise refusal("", f"the configuration is a mapping with vips, servers and switches{one_line_hint(text)}")
     file = read_file(data, problems)
-    if not problems.too_many:  # or what is wrong between entries would be told of entries nobody has read
+    if not problems.too_many:  # else relations between entries would be checked that were not read
         check(file)
     problems.raise_any()
     notices.add(file)

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 from portlb_app.config.entries import ServerEntry, VipEntry
 from portlb_app.config.file import File
-from portlb_app.config.values import Rewrite
+from portlb_app.config.policies import Rewrite
 from portlb_app.net.packets import Address
 
 
@@ -61,7 +61,7 @@ def _check_vip(file: File, path: str, entry: ServerEntry, vip: VipEntry) -> None
 
 
 def _addresses(file: File) -> Iterator[tuple[str, Address]]:
-    """Everybody's addresses, with whose they are."""
+    """All addresses of the configuration, each with what has it."""
     for name, server in file.servers.items():
         for address in (*(server.address or ()), *(server.router or ())):
             yield f"server {name}", address
@@ -74,7 +74,7 @@ def _addresses(file: File) -> Iterator[tuple[str, Address]]:
 
 
 def _macs(file: File) -> Iterator[tuple[str, int]]:
-    """Everybody's MAC addresses, with whose they are."""
+    """All MAC addresses of the configuration, each with what has it."""
     for name, server in file.servers.items():
         if server.mac is not None:
             yield f"server {name}", server.mac

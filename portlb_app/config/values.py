@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
-import enum
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import NamedTuple
 
+from portlb_app.config.policies import (
+    DefaultFor,
+    Forwarding,
+    Fragments,
+    IcmpErrors,
+    IcmpPolicy,
+    Legacy,
+    Rewrite,
+    Signal,
+    UnknownErrors,
+    UnknownFragments,
+)
 from portlb_app.config.problems import Notice
 from portlb_app.net.packets import Address
 
@@ -17,123 +28,13 @@ MAX_SERVERS = 1 << 16
 MAX_LINKS = 1 << 16
 
 
-class Legacy(str, enum.Enum):
-    """What happens to a client without REDIRECT that opens on a redirect port (rows E3, E4)."""
-
-    OWNER = "owner"
-    """The server that owns the port as its service port gets it (E3)."""
-    DEFAULT = "default"
-    """The default server gets it (E4)."""
-    BALANCE = "balance"
-    """The pool's slots decide, without memory: a connection breaks if its slot moves (beyond the source)."""
-    PIN = "pin"
-    """The pool's slots decide once, and the switch remembers, within limits (beyond the source)."""
-    DROP = "drop"
-    """Nobody gets it (E4)."""
-
-
-class DefaultFor(str, enum.Enum):
-    """Which packets the default server gets (row E5)."""
-
-    UNKNOWN_PORTS = "unknown_ports"
-    """Every packet to a port nobody has."""
-    PLAIN_UNKNOWN_PORTS = "plain_unknown_ports"
-    """Packets without REDIRECT to a port nobody has."""
-    PLAIN_CLIENTS = "plain_clients"
-    """Packets without REDIRECT to a port nobody has, or to a redirect port that names no policy of its own."""
-
-
-class IcmpErrors(str, enum.Enum):
-    """Who gets an ICMP error about a packet of a server (rows I2, I3)."""
-
-    OWNER = "owner"
-    """The controller reads what the error quotes: the owner of the quoted port gets it."""
-    REPLICATE = "replicate"
-    """Every server gets a copy, and the one that knows the quoted connection acts on it; needs no controller."""
-    DEFAULT = "default"
-    """The default server gets it."""
-    DROP = "drop"
-    """Nobody gets it: path-MTU discovery does not work."""
-
-
-class IcmpPolicy(str, enum.Enum):
-    """Who gets ICMP that quotes nothing, pings above all (row I1)."""
-
-    ANSWER = "answer"
-    """The switch itself answers; pings only."""
-    BALANCE = "balance"
-    """A server of the VIP, by a hash of the packet's addresses."""
-    DEFAULT = "default"
-    """The default server."""
-    DROP = "drop"
-    """Nobody."""
-
-
 @dataclass(frozen=True, order=True)
 class IcmpRule:
-    """Who gets ICMP of one type of one version of IP (RFC 792, RFC 4443): by policy, or a server by its name."""
+    """Where ICMP of one type of one version of IP goes (RFC 792, RFC 4443): by a policy, or to a server by its name."""
 
     version: int
     type: int
     target: IcmpPolicy | str
-
-
-class UnknownErrors(str, enum.Enum):
-    """Who gets an ICMP error about a port nobody has, where the controller reads errors (row I3)."""
-
-    DROP = "drop"
-    DEFAULT = "default"
-    """The default server."""
-    ANY = "any"
-    """One server, chosen by a hash of what is quoted."""
-
-
-class Fragments(str, enum.Enum):
-    """Who gets the fragments of a packet to the VIP (rows F1, F2, F3)."""
-
-    TRACK = "track"
-    """They follow their first: who its ports name gets them all (F1)."""
-    REPLICATE = "replicate"
-    """Every server gets a copy of each; needs no controller (beyond the source)."""
-    DEFAULT = "default"
-    """The default server gets them, whatever their ports (F3)."""
-    DROP = "drop"
-    """Nobody gets them (F3)."""
-
-
-class UnknownFragments(str, enum.Enum):
-    """Who gets a fragment whose first does not come, where fragments are tracked (row F2)."""
-
-    DEFAULT = "default"
-    """The default server."""
-    DROP = "drop"
-
-
-class Signal(str, enum.Enum):
-    """How a SYN on a redirect port says that its client can be redirected."""
-
-    FLAG = "flag"
-    """By the REDIRECT bit of its header: the switch decides alone."""
-    OPTION = "option"
-    """By the bit, or by REDIRECT_OPT alone, for paths that clear the bit: the controller reads SYNs without it."""
-
-
-class Forwarding(str, enum.Enum):
-    """Open vSwitch's datapath below a bridge: where its packets are forwarded."""
-
-    USERSPACE = "userspace"
-    KERNEL = "kernel"
-
-
-class Rewrite(str, enum.Enum):
-    """What the load balancer rewrites in a packet to a VIP's server, and back in the server's packets."""
-
-    NOTHING = "nothing"
-    """All servers share the VIP's IP and MAC address (rows N3, N4)."""
-    MAC = "mac"
-    """Servers share the VIP's IP address; each has a MAC address of its own (row N2)."""
-    ADDRESS = "address"
-    """Each server has an IP address of its own, and may be behind a router (row N1)."""
 
 
 class Connector(NamedTuple):

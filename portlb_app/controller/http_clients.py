@@ -1,4 +1,4 @@
-"""Who is connected to a TCP port, for how long, and who gives way.
+"""The connections to a TCP port: how many, for how long, and which one gives way.
 
 eventlet's servers wait for a silent client as long as the client pleases. A `Listener` counts connections and gives
 each a deadline for what it waits for: the head of a request, its body, and the client's taking the answer. When there
@@ -24,7 +24,7 @@ CLIENTS = 64
 BODIES = 8
 """Requests whose bodies are read at a time; each may hold 4 MiB."""
 SEND_BUFFER = 128 << 10
-"""Bytes of an answer that the kernel takes at once, so that nobody's answer takes long to begin."""
+"""Bytes of an answer that the kernel takes at once, so that no answer takes long to begin."""
 LOGGED_PER_MINUTE = 20
 
 _LOG = logging.getLogger("portlb.rest")
@@ -37,7 +37,7 @@ class Phase(enum.Enum):
     HEAD = enum.auto()
     BODY = enum.auto()
     WORK = enum.auto()
-    """The request is worked on: the one phase that waits for somebody else than the client."""
+    """The request is worked on: the one phase that does not wait for the client."""
     ANSWER = enum.auto()
     """The client takes the answer."""
     LINGER = enum.auto()
@@ -49,7 +49,7 @@ SECONDS = {Phase.HEAD: 5.0, Phase.BODY: 15.0, Phase.ANSWER: 15.0, Phase.LINGER: 
 
 
 class Gone(BaseException):
-    """A connection was cut while its request was read: there is nobody to answer. No error, so nothing answers it."""
+    """A connection was cut while its request was read. It is no Exception, so no handler answers it."""
 
 
 class Client:

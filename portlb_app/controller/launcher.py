@@ -133,7 +133,8 @@ def _serve(file: ConfigFile, text: str, settings: Settings, received: set[int]) 
     from ryu.controller import ofp_handler
     from ryu.lib import hub
 
-    from portlb_app.controller.app import Controller, log_notices
+    from portlb_app.controller.app import Controller
+    from portlb_app.controller.proposals import log_notices
     from portlb_app.controller.rest import Rest
     from portlb_app.runtime import supervision
     from portlb_app.runtime.files import Files
@@ -146,7 +147,7 @@ def _serve(file: ConfigFile, text: str, settings: Settings, received: set[int]) 
     except OSError as error:
         return _fail(_WRONG_INPUT, f"--ctl-cert, --ctl-privkey or --ca-certs: {error}")
     try:
-        door = OpenFlowListener(host, port, tls, settings.certificate_binds_dpid)
+        listener = OpenFlowListener(host, port, tls, settings.certificate_binds_dpid)
     except OSError as error:
         return _fail(_FAILED, f"cannot listen for switches on {host} port {port}: {error.strerror}")
     try:
@@ -154,7 +155,7 @@ def _serve(file: ConfigFile, text: str, settings: Settings, received: set[int]) 
     except OSError as error:
         return _fail(_FAILED, f"cannot listen on {settings.rest_host} port {settings.rest_port}: {error.strerror}")
 
-    ofp_handler.OpenFlowController = lambda: door
+    ofp_handler.OpenFlowController = lambda: listener
     manager = AppManager.get_instance()
     manager.load_apps(["ryu.controller.ofp_handler"])
     if settings.apps:
@@ -162,7 +163,7 @@ def _serve(file: ConfigFile, text: str, settings: Settings, received: set[int]) 
 
         try:
             other_apps.load(settings.apps, manager)
-            other_apps.begin(manager, door, settings.rest_host, settings.apps_port)
+            other_apps.begin(manager, listener, settings.rest_host, settings.apps_port)
         except other_apps.NoApplication as error:
             return _fail(_WRONG_INPUT, str(error))
         except OSError as error:
@@ -176,7 +177,7 @@ def _serve(file: ConfigFile, text: str, settings: Settings, received: set[int]) 
     log_notices(config)
     reconciler = Reconciler(Configuration(text, config), compiled, settings.resync_seconds)
     files = Files()
-    controller = manager.instantiate(Controller, reconciler, tables, file, files, door)
+    controller = manager.instantiate(Controller, reconciler, tables, file, files, listener)
     supervision.spawn_forever("the REST interface", rest.serve, controller)
     threads = manager.instantiate_apps(**manager.contexts)
     threads += (each for app in manager.applications.values() for each in app.threads)
@@ -184,10 +185,10 @@ def _serve(file: ConfigFile, text: str, settings: Settings, received: set[int]) 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda caught, _: received.add(caught))
     if not settings.authorities and not is_loopback(host):
-        _LOG.warning("whoever reaches %s port %d can claim to be a switch: see --ca-certs", host, door.port)
+        _LOG.warning("any host that reaches %s port %d can claim to be a switch: see --ca-certs", host, listener.port)
     gc.collect()
     gc.freeze()  # what is there now stays, and looking through all of it takes 70 ms, in which no switch is answered
-    ready = f"ready: OpenFlow on {host} port {door.port}, REST on {settings.rest_host} port {rest.port}"
+    ready = f"ready: OpenFlow on {host} port {listener.port}, REST on {settings.rest_host} port {rest.port}"
     try:
         print(ready, flush=True)
     except OSError as error:
@@ -197,13 +198,13 @@ def _serve(file: ConfigFile, text: str, settings: Settings, received: set[int]) 
         if signal.SIGHUP in received:
             received.discard(signal.SIGHUP)
             if settings.certificate:
-                supervision.spawn("who reads certificates again", _renew_tls, door, settings, files)
-            controller.reload()
+                supervision.spawn("reading certificates again", _renew_tls, listener, settings, files)
+            controller.proposals.reload()
         failed = supervision.failures() or tuple("a thread of Ryu's" for thread in threads if thread.dead)
         if failed:
             supervision.end()
             return _fail(_FAILED, f"{', '.join(failed)} ended; the log says why")
-    controller.end()
+    controller.proposals.end()
     deadline = time.monotonic() + END_SECONDS
     while rest.is_waited_for and time.monotonic() < deadline:
         hub.sleep(0.01)

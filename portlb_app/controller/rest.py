@@ -44,7 +44,7 @@ class Rest:
 
     @property
     def is_waited_for(self) -> bool:
-        """Whether somebody waits to hear what became of a configuration."""
+        """Whether a client waits for the outcome of a configuration."""
         return self._proposals > 0 or self._listener.is_answering
 
     def serve(self, controller: Controller) -> None:
@@ -62,7 +62,7 @@ class Rest:
         serve(self._listener, application)
 
     def _encode(self, text: str) -> bytes:
-        """A text's bytes, which are the same value for all who read the same configuration slowly."""
+        """A text's bytes: one value for all clients that read the same configuration slowly."""
         if text is not self._encoded[0]:
             self._encoded = text, text.encode()
         return self._encoded[1]
@@ -86,7 +86,7 @@ class Rest:
             return messages.failure(503, f"{PROPOSALS} configurations wait already; nothing was changed")
         self._proposals += 1
         try:
-            return controller.replace(proposal)
+            return controller.proposals.replace(proposal)
         finally:
             self._proposals -= 1
 

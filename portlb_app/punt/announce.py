@@ -1,12 +1,12 @@
-"""What a switch says about its VIPs without being asked, and to routers that ask who listens to which group. Pure.
+"""What a switch announces about its VIPs, and what it answers to multicast listener queries of routers. Pure.
 
 When a VIP appears at a port of a switch, or gets another MAC address, the hosts there still have the old one in their
 tables, for hours perhaps. So it is announced: an ARP request for itself (RFC 5227, 3) or an unsolicited advertisement
 (RFC 4861, 7.2.6), `TIMES` times.
 
-Bridges that snoop on multicast listener discovery (RFC 4541) send neighbour solicitations for an IPv6 VIP only where
-somebody has said that he listens to its solicited-node group. The switch answers solicitations, so it says that: when a
-VIP appears, and when a querier asks (RFC 3810; RFC 2710 for the version before).
+Bridges that snoop on multicast listener discovery (RFC 4541) send neighbour solicitations for an IPv6 VIP only where a
+host has reported that it listens to its solicited-node group. The switch answers solicitations, so it reports that when
+a VIP appears, and when a querier asks (RFC 3810; RFC 2710 for the version before).
 """
 
 from __future__ import annotations
@@ -120,12 +120,12 @@ def _claims(here: Iterable[VipOnSwitch]) -> Iterator[Claim]:
         ports = {local.network} if local.is_entrance else set()
         if local.vip.rewrite is Rewrite.ADDRESS:
             ports |= {server.connector.port for server in local.attached}
-        for address in (*local.vip.addresses, *local.named):
+        for address in (*local.vip.addresses, *local.by_service_address):
             yield from (Claim(port, address, local.vip.mac) for port in ports if port is not None)
 
 
 def announcements(claim: Claim) -> Iterator[bytes]:
-    """The frames that announce an address: one that says where it is, and over IPv6 one that says who listens."""
+    """The frames that announce an address: where it is, and over IPv6 that it listens."""
     if isinstance(claim.address, IPv4Address):
         yield _arp(claim.address, claim.mac)
     else:
@@ -141,7 +141,7 @@ def answers(here: Iterable[VipOnSwitch], in_port: int, frame: bytes) -> list[byt
     groups: dict[int, set[IPv6Address]] = {}
     for local in here:
         if in_port in local.ingress_ports:
-            for address in (*local.vip.addresses, *local.named):
+            for address in (*local.vip.addresses, *local.by_service_address):
                 if isinstance(address, IPv6Address) and int(query.group) in (0, int(solicited_node(address))):
                     groups.setdefault(local.vip.mac, set()).add(solicited_node(address))
     report: Callable[[int, list[IPv6Address]], Iterator[bytes]] = _reports if query.version == 2 else _old_reports
@@ -154,14 +154,14 @@ def solicited_node(address: IPv6Address) -> IPv6Address:
 
 
 def _arp(address: IPv4Address, mac: int) -> bytes:
-    """A request for the sender's own address, to everybody."""
+    """A request for the sender's own address, broadcast."""
     sender = mac.to_bytes(6, "big")
     body = struct.pack("!HHBBH", 1, 0x0800, 6, 4, 1) + sender + address.packed + bytes(6) + address.packed
     return (b"\xff" * 6 + sender + b"\x08\x06" + body).ljust(60, b"\0")
 
 
 def _advertisement(address: IPv6Address, mac: int) -> bytes:
-    """An unsolicited advertisement that overrides what is known, to everybody."""
+    """An unsolicited advertisement to all nodes that overrides what is known."""
     option = b"\x02\x01" + mac.to_bytes(6, "big")
     message = struct.pack("!BBHI", 136, 0, 0, 0x20000000) + address.packed + option
     return _icmp6(mac, address, _ALL_NODES, 255, b"", message)

@@ -8,10 +8,10 @@ opens on port X and goes on as one on a port Y whose application is X. ::
     FIN or RST to Y, or from Y      continued on Y, closed, fin or reset      ├─ one record
     FIN of the other side           the same record, closed now              ─┘
 
-What the log knows is what arrived. A copy may be missing (a meter, a lost packet, a backlog), so an end without a
+What the log knows is what arrived. A copy may be missing (a meter, a lost packet, a full queue), so an end without a
 beginning makes a record that says so, and a record that nothing ends is ended as ``unknown`` when it is old, or when
-its client opens anew. Sequence numbers are not looked at but to tell a repeated SYN from a new one: who can send with a
-client's address can write a wrong end of its connection.
+its client opens anew. Sequence numbers only tell a repeated SYN from a new one: a host that can send with a client's
+address can write a wrong end of its connection.
 
 Bounds: `OPEN` records without an end, `ENDED` ones of which both a beginning and an end were seen, and `PARTIAL` ones
 that lack either; each kind for so many seconds, and `OF_ONE_SOURCE` of one source. The oldest of a kind goes first,
@@ -100,7 +100,7 @@ class ConnectionLog:
         if segment is None:
             self._counts[TcpEvent.MALFORMED] += 1
             return
-        flags, addresses = segment.flags & (SYN | FIN | RST | ACK), {*local.vip.addresses, *local.named}
+        flags, addresses = segment.flags & (SYN | FIN | RST | ACK), {*local.vip.addresses, *local.by_service_address}
         if reason is Reason.OPENING and flags == SYN and segment.destination in addresses:
             self._opens(local, segment, now)
         elif reason is Reason.CLOSING and flags & (FIN | RST) and segment.destination in addresses:
@@ -228,12 +228,12 @@ def _connection(record: Record) -> Connection:
 
 def _named(local: VipOnSwitch, address: Address) -> str | None:
     """The server whose service address this is (row X1)."""
-    server = local.named.get(address)
+    server = local.by_service_address.get(address)
     return None if server is None else server.name
 
 
 def _owner(local: VipOnSwitch, port: int) -> str | None:
-    """The server that owns a port, if nobody shares it."""
+    """The server that owns a port, unless it is shared."""
     shared = any(pool.port == port for pool in local.vip.redirect_ports)
     return None if shared else local.owners.get(port)
 

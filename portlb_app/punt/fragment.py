@@ -142,7 +142,7 @@ def _ping(located: LocatedVip, ip: Family, first: packets.Fragment) -> Verdict:
     target = ping_target(located.local, ip)
     match target:
         case IcmpPolicy.BALANCE:
-            slots = located.local.slots(tuple(server.name for server in located.local.every))
+            slots = located.local.slots(tuple(server.name for server in located.local.all_servers))
             chosen = (choose(slots, first.source, first.destination),) if slots else ()
             return to_servers(located, ip, chosen)
         case IcmpPolicy.DEFAULT:

@@ -7,9 +7,9 @@ there in full is forgotten, because its identifier may be used again at once; so
 Nothing is put together here: fragments pass as they are, overlapping and doubled ones too, and the host decides
 (RFC 791, 3.2; RFC 8200, 4.5). A first fragment with other ports than the one before begins a new packet.
 
-Bounds, against who sends nothing but firsts or nothing but the rest: packets in all, packets per source, bytes and
-fragments that wait. A full source loses its own oldest packet; only when all is full the oldest of all goes. With the
-meter of `pipeline.PUNTED` in the switch (1000 a second) and `FOLLOW_SECONDS`, no flood gets that far.
+Bounds, against floods of nothing but first fragments or nothing but later ones: packets in all, packets per source,
+bytes and fragments that wait. A full source loses its own oldest packet; only when all is full the oldest of all goes.
+With the meter of `pipeline.PUNTED` in the switch (1000 a second) and `FOLLOW_SECONDS`, no flood gets that far.
 
 Time is an argument: seconds of any monotonic clock.
 """
@@ -205,5 +205,5 @@ class FragmentTracker(Generic[Verdict]):
 
 
 def _source(key: FragmentKey) -> int:
-    """Who sends, for the bounds per source: an IPv6 host has a whole network's addresses."""
+    """The source that the bounds per source count: an IPv6 host has a whole network's addresses."""
     return key.source if key.version == 4 else key.source >> 64 | 1 << 64

@@ -24,7 +24,7 @@ def server_error(vips: Iterable[VipOnSwitch], frame: bytes) -> Verdict:
     for local in vips:
         if local.vip.rewrite is not Rewrite.ADDRESS or not _has_address_of(local, ip):
             continue
-        named = local.named.get(quote.destination)  # which no switch rewrites
+        named = local.by_service_address.get(quote.destination)  # which no switch rewrites
         server = named or _server_at(local, quote.destination)
         if server is not None and quote.sender in (*server.addresses, *server.routers):
             return here(egress_actions(local, server, ip), None if named else address_in(local.vip.addresses, ip))

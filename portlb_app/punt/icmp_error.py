@@ -23,7 +23,7 @@ def icmp_error(located: LocatedVip, frame: bytes) -> Verdict:
     if quote is None or quote.receiver not in local.vip.addresses:
         return MALFORMED
     ip = family(quote.receiver)
-    named = local.named.get(quote.source)
+    named = local.by_service_address.get(quote.source)
     if named is not None:  # a client reports about what came from a service address
         return to_service_address(located, named.name, ip)
     if quote.source != quote.receiver:
@@ -33,12 +33,12 @@ def icmp_error(located: LocatedVip, frame: bytes) -> Verdict:
         if owner is not None:
             return to_servers(located, ip, (owner,))
         if pool is not None:
-            labelled = tuple(each.name for each in local.servers if each.service_label == quote.label)
+            labelled = tuple(each.name for each in local.reachable_servers if each.service_label == quote.label)
             return to_servers(located, ip, labelled or _possible_senders(local, pool))
     if local.vip.unknown_errors is UnknownErrors.DEFAULT:
         return to_default(located, ip)
-    if local.vip.unknown_errors is UnknownErrors.ANY and local.servers:
-        names = tuple(server.name for server in local.servers)
+    if local.vip.unknown_errors is UnknownErrors.ANY and local.reachable_servers:
+        names = tuple(server.name for server in local.reachable_servers)
         server = choose(local.slots(names), quote.source, quote.destination, quote.protocol, quote.ports)
         return to_servers(located, ip, (server,), Disposition.UNKNOWN)
     return UNKNOWN
@@ -48,5 +48,5 @@ def _possible_senders(local: VipOnSwitch, pool: RedirectPort) -> tuple[str, ...]
     """The servers that may have sent a packet from a redirect port, and left no other trace in a quote."""
     default = local.vip.default_server
     plain = (default,) if pool.legacy is Legacy.DEFAULT and default is not None else ()
-    by_mac = (server.name for server in local.servers if server.service_mac is not None)
+    by_mac = (server.name for server in local.reachable_servers if server.service_mac is not None)
     return tuple(dict.fromkeys((*pool.servers, *plain, *by_mac)))

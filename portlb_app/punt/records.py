@@ -84,7 +84,7 @@ class Client(NamedTuple):
 
 
 class Side(enum.Flag):
-    """Who has closed a connection."""
+    """The sides that have closed a connection."""
 
     CLIENT = enum.auto()
     SERVER = enum.auto()

@@ -11,8 +11,8 @@ from portlb_app.reconcile.goal import Goal
 from portlb_app.reconcile.network import Network, components
 from portlb_app.reconcile.outcomes import Mistaken, NotComputed, Outcome
 from portlb_app.reconcile.phases import Phase
+from portlb_app.reconcile.results import Mistakes
 from portlb_app.reconcile.rounds import Rounds
-from portlb_app.reconcile.tables import Mistakes
 from portlb_app.reconcile.trials import Trials
 
 AGAIN = 10.0

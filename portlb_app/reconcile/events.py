@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from portlb_app.config import Config
 from portlb_app.config.etag import ANY, Precondition
 from portlb_app.openflow.messages import Port
-from portlb_app.reconcile.tables import Compiled, Mistakes, Read, Told
+from portlb_app.reconcile.results import Compiled, Mistakes, Read, Remaining
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class Applied:
     """The answer to Apply: the switch has committed all of it."""
 
     dpid: int
-    told: Told
+    remaining: Remaining
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ class Interrupted:
 
 @dataclass(frozen=True)
 class ConfigProposed:
-    """Somebody wants the configuration in this text to be live; `ReportOutcome` carries the same ticket.
+    """The configuration in this text shall become live; `ReportOutcome` carries the same ticket.
 
     The switches have `patience` seconds for it, and more for what they must be told. `unverified`: it is wanted, too,
     if no switch is connected. `precondition` is about the configuration that is live when this one's turn has come, not

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from portlb_app.reconcile.configuration import Configuration
-from portlb_app.reconcile.tables import Target
+from portlb_app.reconcile.results import Target
 
 NO_TARGET = Target(0)
 """The target of a switch that a configuration does not name."""

@@ -10,7 +10,7 @@ from typing import Literal
 from portlb_app.reconcile.phases import IN_FLIGHT, TRANSITIONS, Change, Phase
 from portlb_app.reconcile.plan import Verb
 from portlb_app.reconcile.ports import PortProblem
-from portlb_app.reconcile.tables import Steps
+from portlb_app.reconcile.results import Steps
 
 Basis = Literal["read", "memory"]
 """What a plan starts from: what the switch was seen to hold, or what it held then and has taken since."""

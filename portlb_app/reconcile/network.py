@@ -12,7 +12,7 @@ from portlb_app.reconcile.commands import Command, Log
 from portlb_app.reconcile.configuration import Configuration
 from portlb_app.reconcile.goal import NO_TARGET, Goal
 from portlb_app.reconcile.known_switch import KnownSwitch
-from portlb_app.reconcile.tables import Compiled, Target
+from portlb_app.reconcile.results import Compiled, Target
 from portlb_app.reconcile.trial import Trial
 from portlb_app.topology.conditions import AS_CONFIGURED, Conditions
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from portlb_app.reconcile.tables import Mistakes
+from portlb_app.reconcile.results import Mistakes
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ A plan's order is make before break: meters and groups come before the flows tha
 first, so that a packet never meets a ``goto`` into a table that is not ready; then flows leave, then groups, then
 meters (with a meter every flow that uses it leaves, OpenFlow 1.5.1, 6.5). Flows and groups travel in one atomic bundle,
 inside which the order only has to satisfy the switch's checks; meters cannot (Open vSwitch: OFPBFC_MSG_UNSUP), so those
-that come are sent before it and those that leave after it. One that is there too early or too long harms nobody.
+that come are sent before it and those that leave after it. An unused meter is harmless.
 
 A flow that copies within a meter does not leave with it (seen in Open vSwitch 3.1), but copies without limit, and when
 the meter comes back, may count by another one: so a meter that comes adds such flows again.

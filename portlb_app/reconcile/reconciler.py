@@ -68,10 +68,10 @@ from portlb_app.reconcile.events import (
 )
 from portlb_app.reconcile.network import Network
 from portlb_app.reconcile.ports import Ports
+from portlb_app.reconcile.results import Compiled
 from portlb_app.reconcile.rollout import Rollout
 from portlb_app.reconcile.rounds import Rounds
 from portlb_app.reconcile.status import Status, make_status
-from portlb_app.reconcile.tables import Compiled
 from portlb_app.reconcile.trials import Trials
 from portlb_app.reconcile.watch import Watch
 

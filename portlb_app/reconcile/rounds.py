@@ -7,7 +7,7 @@ from portlb_app.reconcile.events import Applied, Interrupted, Refused, StateRead
 from portlb_app.reconcile.known_switch import KnownSwitch
 from portlb_app.reconcile.network import Network
 from portlb_app.reconcile.phases import Change, Phase
-from portlb_app.reconcile.tables import Steps
+from portlb_app.reconcile.results import Steps
 from portlb_app.reconcile.trials import Trials
 
 
@@ -80,13 +80,13 @@ class Rounds:
         switch.changed_since_read = switch.plan_basis
         if switch.sent != ("delete",):
             switch.changed_at = self._network.now
-        switch.change(Change.TOOK_PART if event.told.plan else Change.TOOK_ALL)
-        if event.told.goal != self._network.goal.number:
+        switch.change(Change.TOOK_PART if event.remaining.plan else Change.TOOK_ALL)
+        if event.remaining.goal != self._network.goal.number:
             switch.forget_plan()
-        elif switch.target == event.told.goal:
-            switch.plan = event.told.plan
+        elif switch.target == event.remaining.goal:
+            switch.plan = event.remaining.plan
         else:
-            self.begin(switch, event.told.plan)
+            self.begin(switch, event.remaining.plan)
 
     def refused(self, event: Refused) -> None:
         """A read or a change is refused. A plan that was no read's, or of another goal, says nothing about the goal."""
@@ -161,7 +161,7 @@ class Rounds:
         """Count what others changed. After a change of ours from a read, a difference is none of theirs."""
         if switch.changed_since_read != "read" and drift:
             switch.drift += drift
-            text = f"somebody changed {drift} of our entries; putting them right"
+            text = f"{drift} of our entries were changed by others; putting them right"
             self._network.log("warning", f"{self._network.name(switch.dpid)}: {text}")
 
     def _log_foreign(self, switch: KnownSwitch, surplus: str, foreign: str) -> None:
@@ -169,7 +169,7 @@ class Rounds:
         if surplus:
             self._network.log("warning", f"{name} has {surplus} that nothing asks for: to be removed")
         if foreign:
-            text = f"{foreign} of somebody else, whose numbers are needed: to be overwritten"
+            text = f"{foreign} of others, whose numbers are needed: to be overwritten"
             self._network.log("warning", f"{name} has {text}")
 
     def _seen_synced(self, switch: KnownSwitch) -> None:

@@ -16,144 +16,29 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from typing import Protocol
 
 from portlb_app import compiler, config, topology
 from portlb_app.compiler.memo import Memo
-from portlb_app.config import Config, ConfigError, Problem
+from portlb_app.config import Config, ConfigError
 from portlb_app.openflow import Flow, Group, Meter, SwitchState
 from portlb_app.openflow.limits import FLOWS, GROUPS, METERS, WHILE_CHANGED
 from portlb_app.pipeline import is_ours
 from portlb_app.reconcile.plan import Plan, Step, Verb, apply, diff
+from portlb_app.reconcile.results import (
+    Compiled,
+    Entries,
+    Kind,
+    MessageCounts,
+    Mistakes,
+    Read,
+    Remaining,
+    Steps,
+    Target,
+    Unknown,
+    Unreadable,
+)
 from portlb_app.topology.conditions import Conditions
-
-SHOWN = 3
-"""Steps of a plan that are told as text."""
-SHOWN_NUMBERS = 10
-"""Numbers of groups, and of meters, that are told as text."""
-
-Kind = Literal["flows", "groups", "meters", "metered"]
-"""What a description from a switch is about; ``metered``: how many packets meters have dropped."""
-
-
-# ---- answers ---------------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Mistakes:
-    """A text is no configuration, or one whose tables cannot be."""
-
-    problems: tuple[Problem, ...]
-
-    def __str__(self) -> str:
-        return "\n".join(map(str, self.problems))
-
-
-@dataclass(frozen=True)
-class Steps:
-    """A plan as the loop knows it; empty (false) means converged. `first`: its first steps as text."""
-
-    verbs: tuple[Verb, ...] = ()
-    count: int = 0
-    first: tuple[str, ...] = ()
-
-    def __bool__(self) -> bool:
-        return bool(self.verbs)
-
-    @classmethod
-    def of(cls, plan: Plan) -> Steps:
-        """What there is to know about a plan."""
-        return cls(plan.verbs, len(plan.steps), tuple(str(step)[:200] for step in plan.steps[:SHOWN]))
-
-
-@dataclass(frozen=True)
-class Target:
-    """What one switch shall hold: how many `entries`. `depth`: links from it to the nearest network side."""
-
-    entries: int
-    depth: int = 0
-
-
-@dataclass(frozen=True)
-class Compiled:
-    """A goal. `plans`: what each switch that was read since it connected lacks, by what it should hold by now."""
-
-    goal: int
-    targets: Mapping[int, Target]
-    plans: Mapping[int, Steps] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Entries:
-    """Some entries of a switch: how many flows, and the numbers of groups and meters."""
-
-    flows: int = 0
-    groups: tuple[int, ...] = ()
-    meters: tuple[int, ...] = ()
-
-    def __bool__(self) -> bool:
-        return bool(self.flows or self.groups or self.meters)
-
-    def __str__(self) -> str:
-        words = [f"{self.flows} flow{'s' * (self.flows != 1)}"] if self.flows else []
-        for noun, numbers in (("group", self.groups), ("meter", self.meters)):
-            if numbers:
-                named = ", ".join(map(hex, numbers[:SHOWN_NUMBERS])) + ", …" * (len(numbers) > SHOWN_NUMBERS)
-                words.append(f"{noun}{'s' * (len(numbers) != 1)} {named}")
-        return " and ".join(words)
-
-    @classmethod
-    def of(cls, whats: Sequence[Flow | Group | Meter]) -> Entries:
-        """What there is to know about some entries."""
-        return cls(
-            sum(isinstance(each, Flow) for each in whats),
-            tuple(each.number for each in whats if isinstance(each, Group)),
-            tuple(each.number for each in whats if isinstance(each, Meter)),
-        )
-
-
-@dataclass(frozen=True)
-class Read:
-    """What a switch holds: counts, what of it is not as it was left (`drift`), and the plan to the goal.
-
-    `surplus`: what the plan removes, and the switch was not told since it connected. `foreign`: groups and meters
-    without our mark that the plan overwrites, because it needs their numbers.
-    """
-
-    flows: int
-    groups: int
-    meters: int
-    drift: int
-    plan: Steps
-    goal: int
-    metered: Mapping[int, int] = field(default_factory=dict)
-    surplus: Entries = Entries()
-    foreign: Entries = Entries()
-
-
-@dataclass(frozen=True)
-class Told:
-    """A switch has taken what it was sent: what is left of the plan to the goal."""
-
-    plan: Steps
-    goal: int
-
-
-@dataclass(frozen=True)
-class Parts:
-    """How many messages a stage of a plan has: meters that come, the bundle, meters that leave."""
-
-    before: int
-    bundle: int
-    after: int
-
-
-class Unreadable(Exception):
-    """A switch tells what cannot be; str() says what."""
-
-
-class Unknown(Exception):
-    """Nothing is known of this switch: it must be read first."""
 
 
 class Codec(Protocol):
@@ -164,9 +49,6 @@ class Codec(Protocol):
 
     def encode(self, steps: Sequence[Step], xid: int, bundle: int | None) -> bytes:
         """The messages of steps, with xids from this one on, as they are or as additions to a bundle."""
-
-
-# ---- the jobs --------------------------------------------------------------------------------------------------------
 
 
 def compiled(
@@ -184,13 +66,13 @@ def compiled(
 
 @dataclass
 class _Switch:
-    """`held`: what it holds, as it was read and has taken since. `reading`: what came so far of what it holds.
+    """`known`: what it holds, as it was read and has taken since. `reading`: what came so far of what it holds.
 
     `plan`: what is left so that it holds what the goal asks; `sent`: stages that are on their way, and whether they are
     of that plan (`sent_of_plan`), or of one that was made before.
     """
 
-    held: SwitchState | None = None
+    known: SwitchState | None = None
     plan: Plan = Plan()
     sent: Plan = Plan()
     sent_of_plan: bool = False
@@ -243,8 +125,8 @@ class Tables:
         targets = {dpid: target for dpid, (target, _) in kept[goal].items()}
         plans = {}
         for dpid, switch in self._switches.items():
-            if switch.held is not None:
-                plans[dpid] = self._planned(dpid, switch, switch.held)
+            if switch.known is not None:
+                plans[dpid] = self._planned(dpid, switch, switch.known)
         return Compiled(goal, targets, plans)
 
     def _planned(self, dpid: int, switch: _Switch, held: SwitchState) -> Steps:
@@ -292,40 +174,40 @@ class Tables:
     def see(self, dpid: int, seen: SwitchState, metered: Mapping[int, int] | None = None) -> Read:
         """This is what a switch holds."""
         switch = self._switches.setdefault(dpid, _Switch())
-        before = switch.held
+        before = switch.known
         drift = 0 if before is None else len(diff(seen, before).steps)
-        switch.held = seen
+        switch.known = seen
         plan = self._planned(dpid, switch, seen)
         surplus, foreign = _surplus(switch.plan, before), _foreign(switch.plan, seen)
         if not plan and seen == (desired := self._desired(dpid)):
-            switch.held = desired  # once in memory, and the next plan compares the same objects
+            switch.known = desired  # once in memory, and the next plan compares the same objects
         counts = len(seen.flows), len(seen.groups), len(seen.meters)
         return Read(*counts, drift, plan, self._goal, metered or {}, surplus, foreign)
 
     # ---- what switches are told ----
 
-    def prepare(self, dpid: int, verbs: Collection[Verb]) -> Parts:
+    def prepare(self, dpid: int, verbs: Collection[Verb]) -> MessageCounts:
         """The stages of these verbs are what a switch is told next."""
         switch = self._known(dpid)
         stage = switch.plan.stage(*verbs)
         switch.sent, switch.sent_of_plan = Plan((*stage.before, *stage.bundle, *stage.after)), True
-        return Parts(len(stage.before), len(stage.bundle), len(stage.after))
+        return MessageCounts(len(stage.before), len(stage.bundle), len(stage.after))
 
     def encode(self, dpid: int, first: int, number: int, xid: int, bundle: int | None) -> bytes:
         """So many of its messages from the first on, with xids from this one on."""
         return self._codec.encode(self._known(dpid).sent.steps[first : first + number], xid, bundle)
 
-    def told(self, dpid: int) -> Told:
+    def applied(self, dpid: int) -> Remaining:
         """A switch has taken all of what was prepared."""
         switch = self._known(dpid)
-        if switch.held is None:
+        if switch.known is None:
             raise Unknown
-        switch.held = apply(switch.sent, switch.held)
+        switch.known = apply(switch.sent, switch.known)
         if switch.sent_of_plan:
             done = switch.sent.verbs
             switch.plan = switch.plan.stage(*(verb for verb in switch.plan.verbs if verb not in done))
-            return Told(Steps.of(switch.plan), self._goal)
-        return Told(self._planned(dpid, switch, switch.held), self._goal)
+            return Remaining(Steps.of(switch.plan), self._goal)
+        return Remaining(self._planned(dpid, switch, switch.known), self._goal)
 
     def refused(self, dpid: int, numbers: Iterable[int]) -> tuple[str, ...]:
         """A switch refused the steps of these numbers, so all of the bundle; the steps as text.
@@ -335,7 +217,7 @@ class Tables:
         switch = self._known(dpid)
         steps = switch.sent.steps
         if switch.sent.before or switch.sent.after:
-            switch.held = None
+            switch.known = None
         return tuple(_text(steps[number]) for number in numbers if number < len(steps))
 
     def _known(self, dpid: int) -> _Switch:

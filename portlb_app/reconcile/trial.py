@@ -1,4 +1,4 @@
-"""A proposed configuration on trial: who has a say in it, and how long it may take.
+"""A proposed configuration on trial: which switches have a vote, and how long it may take.
 
 The deadline follows from the work: `patience` seconds, one more for every `MESSAGES_A_SECOND` changes that switches
 must be told, and for every `ENTRIES_A_SECOND` entries that are read back from them. Open vSwitch takes ten times as
@@ -43,19 +43,19 @@ class Trial:
     def begin(
         self, voters: Collection[int], excused: Collection[int], now: float, messages: int, entries: int
     ) -> None:
-        """From now on: who has a say, who has none, and how much there is to tell and to read."""
+        """The trial begins: which switches have a vote, which have none, and how much there is to tell and to read."""
         self._voters, self._excused = set(voters), excused
         self.seconds += _work(messages, entries)
         self._began, self._deadline = now, now + self.seconds
         self._longest = max(self._longest, self.seconds)
 
     def progressed(self, dpid: int, now: float) -> None:
-        """A switch has taken or told something. If it has a say, what is left has time again."""
+        """A switch has taken or told something. If it has a vote, what is left has time again."""
         if self.has_begun and self.counts(dpid):
             self._extend(now + self._patience)
 
     def joined(self, dpid: int, now: float, entries: int) -> None:
-        """A switch connects: it has a say, too, from the trial's begin on, and time for all that it shall hold."""
+        """A switch connects: it has a vote, too, from the trial's begin on, and time for all that it shall hold."""
         if self.has_begun and dpid not in self._excused and dpid not in self._voters:
             self._voters.add(dpid)
             work = _work(entries, entries)
@@ -76,7 +76,7 @@ class Trial:
         return dpid in self._voters
 
     def excuses(self, dpid: int) -> bool:
-        """Whether nobody waits for it."""
+        """Whether the trial does not wait for it."""
         return dpid in self._excused
 
     def is_over(self, now: float, is_compiling: bool = False) -> bool:

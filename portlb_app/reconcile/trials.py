@@ -21,7 +21,7 @@ from portlb_app.reconcile.outcomes import (
     TimedOut,
 )
 from portlb_app.reconcile.ports import Ports
-from portlb_app.reconcile.tables import Mistakes, Steps
+from portlb_app.reconcile.results import Mistakes, Steps
 from portlb_app.reconcile.trial import Trial
 
 

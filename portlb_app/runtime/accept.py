@@ -27,7 +27,7 @@ class PatientSocket(GreenSocket):  # type: ignore[misc]
     """A listening socket whose `accept` waits where the machine has no room for another connection."""
 
     make_room: Callable[[], None] | None = None
-    """Called where a connection cannot be accepted: somebody who can spare a descriptor may close one."""
+    """Called where a connection cannot be accepted: it may close a connection that can be spared."""
     _logged_at = float("-inf")
 
     def accept(self) -> tuple[GreenSocket, Any]:

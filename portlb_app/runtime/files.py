@@ -1,4 +1,4 @@
-"""What is done with files, in a thread of their own: a disk that is slow, or a server that is gone, stops nobody else.
+"""File calls in a thread of their own: a slow disk, or a file server that is gone, does not stop the event loop.
 
 A call into a file system may take as long as it likes, and nothing can end it. So the loop does not make one: it hands
 it to the thread, which does one after the other, and others have their turn until it is done.
@@ -83,7 +83,7 @@ class Files:
     def start(
         self, function: Callable[[], Result], too_late: Callable[[Result], object] = lambda _result: None
     ) -> Pending[Result]:
-        """Have a call made, and go on. What it returns when nobody waits any more goes to `too_late`, in the thread."""
+        """Have a call made, and go on. What it returns after `wait` gave up goes to `too_late`, in the thread."""
         pending = Pending(function, too_late)
         self._calls.put(pending)
         return pending

@@ -1,8 +1,8 @@
 """Starts every green thread of the controller, so that none ends without being noticed.
 
 A green thread that ends by an error leaves the rest running as if all were well: a clock that has stopped looks like a
-network in which nothing happens. So an error that nobody expected ends the controller, and whoever supervises it starts
-it again; the switches go on as they are meanwhile.
+network in which nothing happens. So an unexpected error ends the controller, and its supervisor (systemd) starts
+it again; meanwhile the switches go on as they are.
 
 Threads of one connection that only Ryu knows are not started here: their errors cost that connection.
 """
@@ -47,16 +47,16 @@ def spawn_after(seconds: float, name: str, function: Callable[..., object], *arg
 
 
 def spawn_forever(name: str, function: Callable[..., object], *arguments: Any) -> Any:
-    """Start a green thread that never ends, and that nobody ends."""
+    """Start a green thread that never ends and is never ended."""
     return hub.spawn(_run_forever, name, function, arguments)
 
 
 @contextmanager
 def watched(name: str) -> Iterator[None]:
-    """What runs inside is a part of the controller in somebody else's thread; an error in it is raised, too."""
+    """What runs inside is a part of the controller in a thread of Ryu; an error in it is raised, too."""
     try:
         yield
-    except hub.TaskExit:  # somebody ends it, who knows why
+    except hub.TaskExit:  # it is ended on purpose
         raise
     except BaseException:  # a time-out of eventlet's is no Exception
         _LOG.exception("%s failed", name)

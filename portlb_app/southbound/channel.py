@@ -10,7 +10,7 @@ HANDSHAKE  a hello                                                           end
 CONFIG     echo, the features and the ports that were asked for; an error    is skipped if a switch may send it,
            ends the connection                                               else it ends the connection
 MAIN       echo, what happens to ports, packets handed up, and answers to    the same
-           requests somebody waits for
+           requests that are awaited
 =========  ===============================================================  =======================================
 
 A message is refused by its header, before the rest of it is waited for. After a millisecond of work other connections
@@ -80,7 +80,7 @@ class SwitchChannel(Datapath):  # type: ignore[misc]
         self._listener = listener
         self._is_ready = is_ready
         self.awaited: Collection[int] = ()
-        """The xids of requests for whose answers somebody waits: meanwhile no read waits for more packets."""
+        """The xids of requests whose answers a session awaits: meanwhile no read waits for more packets."""
         self.is_held_back: Callable[[], bool] = lambda: False
         """Whether so much waits of what the switch has told that nothing more is to be read from it."""
         self._early = HANDSHAKE_MESSAGES
@@ -112,7 +112,7 @@ class SwitchChannel(Datapath):  # type: ignore[misc]
     # ---- what is received ----
 
     def _recv_loop(self) -> None:
-        """Read until the end of the connection. Whoever called `serve` closes the socket."""
+        """Read until the end of the connection. The caller of `serve` closes the socket."""
         try:
             self._read()
         except (Refusal, Malformed) as fault:
@@ -296,7 +296,7 @@ class SwitchChannel(Datapath):  # type: ignore[misc]
         while not self.is_over():
             hub.sleep(self.echo_request_interval)
             if self.state != MAIN_DISPATCHER or self.awaited:
-                self._unanswered = 0  # who waits for an answer knows how long it may take
+                self._unanswered = 0  # the session that awaits an answer has its own time-out
                 continue
             if self._unanswered >= self.max_unreplied_echo_requests > 0:
                 self.drop(f"it left {self._unanswered} echo requests unanswered")
@@ -304,5 +304,5 @@ class SwitchChannel(Datapath):  # type: ignore[misc]
             self._unanswered += 1
             try:
                 self.send_msg(parser.OFPEchoRequest(self))
-            except Exception as error:  # else nobody would look any more
+            except Exception as error:  # else this check would end unnoticed
                 self.drop(f"it cannot be asked for an echo: {type(error).__name__}: {error}"[:200])

@@ -1,6 +1,6 @@
 """Answers of one switch that wait to be read, with a bound over all switches.
 
-Whoever reads them waits for the process with the tables, which may compile for two minutes. Meanwhile switches may tell
+A session hands them to the process with the tables, which may compile for two minutes. Meanwhile switches may send
 all they hold. So a connection whose inbox is full is not read: TCP makes the switch wait.
 """
 
@@ -28,7 +28,7 @@ ROOM = Room()
 
 
 class Inbox:
-    """Answers in the order in which they came. It takes what it is given: who gives asks `is_full` before it reads."""
+    """Answers in the order in which they came. It takes every one: the channel stops reading while it `is_full`."""
 
     def __init__(self, room: Room = ROOM) -> None:
         self._room = room

@@ -40,7 +40,7 @@ ECHO_SECONDS = 2.0
 """How long a switch has to answer an echo request while another one claims its datapath id."""
 
 SHORT_SECONDS = 0.5
-"""A connection that ends within this time of its accept was of no use to anybody."""
+"""A connection that ends within this time of its accept was useless."""
 
 _LOG = logging.getLogger("portlb.guard")
 
@@ -70,7 +70,7 @@ class OpenFlowListener:
         self._pending: dict[object, _Pending] = {}
         self._channels: dict[int, SwitchChannel] = {}
         self.is_configured: Callable[[int], bool] = lambda _dpid: True
-        """Whether a datapath id is in the configuration; told by whoever has it."""
+        """Whether a datapath id is in the configuration; set by the application."""
         self.on_packet: Callable[[SwitchChannel, bytes], None] = lambda _channel, _message: None
         """Told every packet-in message (with its header) of a configured switch; it must not wait."""
         self.on_ports: Callable[[SwitchChannel], None] = lambda _channel: None

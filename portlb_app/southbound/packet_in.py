@@ -54,7 +54,7 @@ class PacketInWorker:
         self._sends: deque[Send] = deque()
         self._has_failed = self._closed = False
         self._has_work = hub.Event()
-        self._thread = supervision.spawn(f"what switch {datapath.id:#x} hands up", self._run)
+        self._thread = supervision.spawn(f"the packet-in worker of switch {datapath.id:#x}", self._run)
 
     def put(self, message: bytes) -> None:
         """A packet-in message (with its header) arrived; it is counted and forgotten if too many wait already."""

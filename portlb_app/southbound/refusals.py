@@ -8,7 +8,7 @@ longest an honest switch behind the same address waits once the offences end. Co
 The same holds for a datapath id whose connections end as soon as they are there: each would cost a line of the log and
 the beginning of a read, hundreds of times a second.
 
-The /64 of an IPv6 address is one host: whoever has one address of it has all.
+The /64 of an IPv6 address is one host: a host with one address of it has all.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""What is said to one switch over one connection: one request, its answers, the next request.
+"""A session with one switch over one connection: one request, its answers, the next request.
 
 The process with the tables (`tables_process`) makes the messages and reads the answers; their bytes pass through here
-unread. A session runs in a green thread of its own. Everything else happens between two of its
-switches, so nothing here needs a lock.
+unread. A session runs in a green thread of its own, which others cannot interrupt unless it waits, so nothing here
+needs a lock.
 
 Time-outs follow from what was asked: a switch has `ANSWER_SECONDS` to answer, and longer for more messages. All that it
 holds must come at `READ_RATE` bytes a second at least, and within `READ_SECONDS`.
@@ -26,7 +26,7 @@ from portlb_app.openflow.limits import READ_BYTES, READ_MESSAGES
 from portlb_app.openflow.messages import ErrorMessage, Malformed, Reply
 from portlb_app.reconcile.commands import Apply, ReadState
 from portlb_app.reconcile.events import Applied, Event, Interrupted, Refused, StateRead
-from portlb_app.reconcile.tables import Kind, Parts, Unknown, Unreadable
+from portlb_app.reconcile.results import Kind, MessageCounts, Unknown, Unreadable
 from portlb_app.runtime import supervision
 from portlb_app.southbound import codec
 from portlb_app.southbound.channel import SwitchChannel
@@ -35,7 +35,7 @@ from portlb_app.southbound.places import Places
 from portlb_app.southbound.tables_process import Lost, TablesProcess
 
 ANSWER_SECONDS = 10.0
-"""How long a switch may be silent while it is asked something."""
+"""Timeout for a reply from a switch."""
 LOOKS = 10
 """In so many parts: a controller that was busy itself for one of them has not waited all the time."""
 MESSAGES_A_SECOND = 100
@@ -75,7 +75,7 @@ class _Refused(Exception):
 
 
 class SwitchSession:
-    """What is said to one switch over one connection. A switch that is silent or talks nonsense loses it."""
+    """The requests to one switch over one connection. A switch that is silent or malformed loses its connection."""
 
     def __init__(self, datapath: SwitchChannel, tables: TablesProcess, report: Callable[[Event], None]) -> None:
         self.datapath = datapath
@@ -89,18 +89,18 @@ class SwitchSession:
         self._bundles = itertools.count(1)
         self._sent: list[tuple[int, int, int]] = []
         self._errors: list[tuple[int, str]] = []
-        self._thread = supervision.spawn(f"what is said to switch {datapath.id:#x}", self._run)
+        self._thread = supervision.spawn(f"the session of switch {datapath.id:#x}", self._run)
 
     def do(self, command: ReadState | Apply) -> None:
         """Do this next; the answer is reported."""
         self._commands.put(command)
 
     def take(self, message: ErrorMessage | Reply) -> None:
-        """An answer arrived. One that nobody asked for is ignored; of a step that is refused the first are kept."""
+        """An answer arrived. One that was not asked for is ignored; of refused steps the first errors are kept."""
         if message.xid not in self._awaited:
             return
         number = self._step_of(message.xid)
-        if number is not None:  # nobody waits for anything else that is said about a step
+        if number is not None:  # about a step, only errors matter
             if isinstance(message, ErrorMessage) and len(self._errors) < ERRORS:
                 self._errors.append((number, codec.error_name(message)))
         else:
@@ -208,23 +208,23 @@ class SwitchSession:
         All messages are fetched before the first is sent: a bundle that waits for more of them may expire.
         """
         dpid = self.datapath.id
-        parts: Parts = self._tables.call("prepare", dpid, command.verbs)
+        counts: MessageCounts = self._tables.call("prepare", dpid, command.verbs)
         self._errors = []
         bundle = next(self._bundles)
-        before = self._messages(0, parts.before)
-        bundled = self._messages(parts.before, parts.bundle, bundle)
-        after = self._messages(parts.before + parts.bundle, parts.after)
+        before = self._messages(0, counts.before)
+        bundled = self._messages(counts.before, counts.bundle, bundle)
+        after = self._messages(counts.before + counts.bundle, counts.after)
         try:
-            self._outside(before, parts.before)
+            self._outside(before, counts.before)
             if not self._errors:
-                self._bundle(bundled, bundle, parts.bundle)
+                self._bundle(bundled, bundle, counts.bundle)
             if not self._errors:
-                self._outside(after, parts.after)
+                self._outside(after, counts.after)
         except _Refused as refused:
             self._tables.call("refused", dpid, [])
             return Refused(dpid, (str(refused),))
         if not self._errors:
-            return Applied(dpid, self._tables.call("told", dpid))
+            return Applied(dpid, self._tables.call("applied", dpid))
         found = tuple(self._errors)  # a switch may go on to refuse while it is asked what that was about
         steps: tuple[str, ...] = self._tables.call("refused", dpid, [number for number, _ in found])
         return Refused(dpid, tuple(f"{step}: {error}" for step, (_, error) in zip(steps, found, strict=True)))

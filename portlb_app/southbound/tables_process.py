@@ -1,7 +1,7 @@
-"""The process with the tables, as the loop sees it: jobs go out one at a time, and nobody but who asks waits.
+"""The process with the tables, as the event loop sees it: jobs go out one at a time; only the caller of a job waits.
 
-A job has a time; a process that takes longer, or dies, is killed and another one started, which knows nothing. That is
-told (`on_lost`), and everybody who waits for an answer gets `Lost`.
+A job has a time limit. A process that takes longer, or dies, is killed, and another one is started, which knows
+nothing: `on_lost` is called, and every caller that waits for an answer gets `Lost`.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from eventlet.event import Event as Signal
+from eventlet.event import Event as Future
 from ryu.lib import hub
 
 from portlb_app.config import Config, ConfigError
-from portlb_app.reconcile.tables import Compiled, Mistakes, Unknown, Unreadable
+from portlb_app.reconcile.results import Compiled, Mistakes, Unknown, Unreadable
 from portlb_app.runtime import supervision
 from portlb_app.southbound import tables_worker
 from portlb_app.topology.conditions import AS_CONFIGURED
@@ -44,7 +44,7 @@ class Lost(Exception):
 class _Job:
     name: str
     arguments: tuple[Any, ...]
-    answer: Signal = field(default_factory=Signal)
+    answer: Future = field(default_factory=Future)
     wanted: bool = True
 
 
@@ -53,7 +53,7 @@ class TablesProcess:
 
     def __init__(self) -> None:
         self.on_lost: Callable[[str], None] = lambda _reason: None
-        """Told why a process has ended, before those who wait for its answers."""
+        """Called with the reason when a process has ended, before callers get `Lost`."""
         self._jobs: deque[_Job] = deque()
         self._something = hub.Event()
         self._pause = FIRST_PAUSE
@@ -77,7 +77,7 @@ class TablesProcess:
         try:
             return job.answer.wait()
         finally:
-            job.wanted = False  # who was killed meanwhile wants nothing any more
+            job.wanted = False  # its caller was killed meanwhile
 
     def tell(self, name: str, *arguments: Any) -> None:
         """Have a job done whose answer does not matter."""
@@ -166,5 +166,5 @@ class TablesProcess:
 def start() -> TablesProcess:
     """A process, and the green thread that serves it."""
     tables = TablesProcess()
-    supervision.spawn_forever("who talks with the process with the tables", tables.serve)
+    supervision.spawn_forever("the jobs of the process with the tables", tables.serve)
     return tables

@@ -1,4 +1,4 @@
-"""The process that has the tables: does one job (`tables`) after the other, each told over a socket, and answers it.
+"""The process with the tables: it receives jobs (`tables`) over a socket, and does and answers one after the other.
 
 `tables_process` starts it with the number of a connected socket as its argument; it ends when that is closed. It has a
 bound on its memory. What it holds is large, lives long and has no cycles, so the garbage collector only looks at
@@ -21,12 +21,13 @@ from typing import Any
 from portlb_app.openflow import Flow, Group, Meter, messages
 from portlb_app.openflow.messages import Malformed, Reply
 from portlb_app.reconcile.plan import Step
-from portlb_app.reconcile.tables import Kind, Tables, Unknown, Unreadable
+from portlb_app.reconcile.results import Kind, Unknown, Unreadable
+from portlb_app.reconcile.tables import Tables
 from portlb_app.southbound import codec
 
 MEMORY_BYTES = 4 << 30
 """Address space: a network of 100 switches and 200,000 flows takes an eighth of it."""
-ABOUT_A_SWITCH = frozenset({"begin", "read", "end", "prepare", "encode", "told", "refused"})
+ABOUT_A_SWITCH = frozenset({"begin", "read", "end", "prepare", "encode", "applied", "refused"})
 _PR_SET_PDEATHSIG = 1
 
 
@@ -57,7 +58,7 @@ def receive(connection: socket.socket) -> Any:
     """The next value from the other end; EOFError if there is none any more.
 
     The garbage collector would look through a large configuration again and again while it is made, ten times as long
-    as that takes by itself; meanwhile nobody else has a turn.
+    as that takes by itself; meanwhile no other green thread has a turn.
     """
     data = _exactly(connection, int.from_bytes(_exactly(connection, 8), "big"))
     is_collecting = gc.isenabled()

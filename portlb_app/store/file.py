@@ -69,7 +69,7 @@ class ConfigFile:
         return read_text(self._given)
 
     def read_again(self) -> str:
-        """The same while the controller runs, when nobody would fill a pipe that has taken the file's place."""
+        """The same while the controller runs. It must be a regular file: a pipe could block the read for ever."""
         with open(self._given, "rb", opener=_open_regular) as file:
             return _decoded(file.read(MAX_BYTES + 1))
 

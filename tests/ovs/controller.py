@@ -10,7 +10,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -37,11 +37,16 @@ def wait_for(what: str, condition: Callable[[], Any], seconds: float = SECONDS) 
 
 
 class ControllerProcess:
-    """``portlb controller`` on loopback. With `openflow_port` 0 the kernel chooses; the REST port is always chosen."""
+    """``portlb controller`` on loopback. With `openflow_port` 0 the kernel chooses; the REST port is always chosen.
 
-    def __init__(self, config: Path, *flags: str, openflow_port: int = 0, resync: float = 30.0) -> None:
+    `within` are words before its own that start it somewhere else, and become it.
+    """
+
+    def __init__(
+        self, config: Path, *flags: str, openflow_port: int = 0, resync: float = 30.0, within: Sequence[str] = ()
+    ) -> None:
         self.log = config.with_suffix(".log")
-        command = [sys.executable, "-m", "portlb_app.cli", "controller", str(config)]
+        command = [*within, sys.executable, "-m", "portlb_app.cli", "controller", str(config)]
         command += ["--ofp-listen-host", "127.0.0.1", "--ofp-tcp-listen-port", str(openflow_port)]
         command += ["--wsapi-port", "0", "--resync-interval", str(resync), *flags]
         with open(self.log, "ab") as output:

@@ -26,6 +26,15 @@ class Pki:
         self._openssl("-subj", f"/CN={name}", *names, *signed, "-keyout", key, "-out", certificate)
         return certificate, key
 
+    def sign_expired(self, name: str) -> tuple[Path, Path]:
+        """A certificate with a common name that ended yesterday, and its key."""
+        _, key = self.sign(name)
+        request, certificate = self._directory / f"{name}.req", self._directory / f"{name}.pem"
+        run("openssl", "req", "-new", "-key", str(key), "-subj", f"/CN={name}", "-out", str(request))
+        signed = ("-CA", str(self.authority), "-CAkey", str(self._key), "-days", "-1")
+        run("openssl", "x509", "-req", "-in", str(request), *signed, "-out", str(certificate))
+        return certificate, key
+
     def client(self, certificate: Path, key: Path) -> ssl.SSLContext:
         """How a switch with this certificate connects; whom it connects to it does not ask."""
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)

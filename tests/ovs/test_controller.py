@@ -132,7 +132,7 @@ def test_heals_what_somebody_changed_and_leaves_alone_what_is_not_ours(
     healed = time.monotonic()
     wait_for("a later look", lambda: (controller.switch("s1")["read_age_seconds"] or 1e9) < time.monotonic() - healed)
     assert controller.switch("s1")["drift"] == drift, "what is healed is not drift"
-    assert "somebody changed" in controller.log.read_text()
+    assert "entries were changed by others" in controller.log.read_text()
 
 
 def test_a_killed_controller_comes_back_with_what_was_put_and_sends_nothing(

@@ -136,19 +136,55 @@ def test_a_certificate_of_another_authority_is_told_as_that(
 
 
 def test_a_bridge_of_open_vswitch_is_synced(
-    controller: ControllerProcess, switch: Switch, pki: Pki, tmp_path: Path
+    controller: ControllerProcess, switch: Switch, pki: Pki
 ) -> None:
     certificate, key = pki.sign("dpid-0000000000000001 id:1234")
-    switch.vsctl("set-ssl", str(key), str(certificate), str(pki.authority))
+    with attached(switch, controller, key, certificate, pki.authority):
+        controller.wait_for_state("s1", "synced")
+        shown(controller)
+    controller.wait_for_state("s1", "absent")
+
+
+@contextlib.contextmanager
+def attached(
+    switch: Switch, controller: ControllerProcess, key: Path, certificate: Path, authority: Path
+) -> Iterator[None]:
+    """A bridge that connects by TLS, with the files that ``ovs-vsctl set-ssl`` names."""
+    switch.vsctl("set-ssl", str(key), str(certificate), str(authority))
     ports = {f"tls{number}": number for number in range(1, 6)}
     switch.add_bridge("tls", 1, ports, controller.target.replace("tcp:", "ssl:"))
     try:
-        controller.wait_for_state("s1", "synced")
-        shown(controller)
+        yield
     finally:
         switch.delete_bridge("tls")
         switch.vsctl("del-ssl")
+
+
+def test_a_switch_whose_certificate_has_expired_is_synced_once_it_is_renewed(
+    controller: ControllerProcess, switch: Switch, pki: Pki, tmp_path: Path
+) -> None:
+    """The reason is in the status; Open vSwitch looks at the files again by itself."""
+    own = tmp_path / "own.pem", tmp_path / "own.key"
+    for made, used in zip(pki.sign_expired("dpid-0000000000000001 id:1"), own, strict=True):
+        shutil.copy(made, used)
+    with attached(switch, controller, own[1], own[0], pki.authority):
+        wait_for("that is told", lambda: "certificate has expired" in reasons(controller)[-1])
+        assert controller.switch("s1")["state"] == "absent"
+        for made, used in zip(pki.sign("dpid-0000000000000001 id:2"), own, strict=True):
+            shutil.copy(made, used)
+        controller.wait_for_state("s1", "synced")
     controller.wait_for_state("s1", "absent")
+
+
+def test_a_switch_that_trusts_another_authority_stays_away(
+    controller: ControllerProcess, switch: Switch, pki: Pki, tmp_path: Path
+) -> None:
+    """It is the switch that refuses: the controller tells the alert it was sent."""
+    foreign = Pki(tmp_path / "foreign")
+    certificate, key = pki.sign("dpid-0000000000000001 id:3")
+    with attached(switch, controller, key, certificate, foreign.authority):
+        wait_for("that is told", lambda: "unknown ca" in reasons(controller)[-1].replace("_", " ").lower())
+        assert controller.switch("s1")["state"] == "absent"
 
 
 def shown(controller: ControllerProcess) -> bytes:
@@ -193,7 +229,7 @@ def test_peers_that_never_end_their_handshake_are_closed_and_cost_no_descriptor(
     for kind, peers in slow.items():
         for peer in peers:
             peer.join(2 * HANDSHAKE_SECONDS)
-            assert HANDSHAKE_SECONDS - 1 < peer.seconds < HANDSHAKE_SECONDS + 3, kind
+            assert HANDSHAKE_SECONDS - 1 < peer.seconds < 2 * HANDSHAKE_SECONDS - 1, kind
     wait_for("all are closed", lambda: descriptors(controller) <= before + 1)
-    assert reasons(controller)[-1] == "no handshake within 10 s"
+    assert "no handshake within 10 s" in reasons(controller)
     assert "ValueError" not in controller.log.read_text()

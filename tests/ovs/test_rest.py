@@ -20,8 +20,9 @@ FIG2 = (Path(__file__).parents[2] / "flows/fig2/lb.yaml").read_text()
 LARGE = FIG2 + "".join(f"# {number:0120}\n" for number in range(25_000))
 """3 MB: an answer that fits into no buffer of a socket."""
 GET = b"GET /v1/status HTTP/1.1\r\nHost: localhost\r\n\r\n"
-SECONDS = 1.0
-"""What an honest request may take on a machine that is busy with other tests; an idle one takes a hundredth of it."""
+HEAD_SECONDS, ANSWER_SECONDS = 4.0, 12.0
+"""What an honest request may take beside connections that wait: less than these may, 5 and 15 s, so that it has not
+waited for them. An idle machine takes a hundredth of a second; how much a busy one takes is not the controller's."""
 MANY = 80
 IDLE_DESCRIPTORS = 15
 """Open files of a controller without connections, at most."""
@@ -77,10 +78,11 @@ def honest(controller: ControllerProcess) -> float:
 def test_whoever_waits_holds_up_nobody(controller: ControllerProcess, crowd: ExitStack, sent: bytes) -> None:
     """More connections than there are places, all waiting: the oldest gives way to an honest one, and to changes."""
     connections = connect(controller, crowd, MANY, sent)
-    assert max(honest(controller) for _ in range(5)) < SECONDS
+    seconds = HEAD_SECONDS if sent in (b"", b"G", GET[:-2]) else ANSWER_SECONDS
+    assert max(honest(controller) for _ in range(5)) < seconds
     for connection in connections[-20:]:
         connection.send(b"a")  # one byte each, now and then, is no progress
-    assert honest(controller) < SECONDS
+    assert honest(controller) < seconds
     assert controller.request("PUT", "/v1/config?wait=accepted", LARGE)[0] == 202
 
 
@@ -216,7 +218,7 @@ def test_a_body_of_tiny_chunks_holds_up_nobody(controller: ControllerProcess, cr
         taken.append(honest(controller))
     sender.join()
     assert connection.recv(1 << 16).startswith(b"HTTP/1.1 422 ")
-    assert max(taken) < SECONDS and len(taken) > 5, sorted(taken)
+    assert max(taken) < HEAD_SECONDS and len(taken) > 5, sorted(taken)
 
 
 def test_too_many_open_files_end_nothing(controller: ControllerProcess, crowd: ExitStack) -> None:
@@ -237,7 +239,7 @@ def test_too_many_open_files_end_nothing(controller: ControllerProcess, crowd: E
         assert honest(controller) < 10, "when the silent ones are closed there is room"
     finally:
         resource.prlimit(pid, resource.RLIMIT_NOFILE, known)
-    assert honest(controller) < SECONDS
+    assert honest(controller) < ANSWER_SECONDS
     assert controller.log.read_text().count("Too many open files") == 1
     assert controller.process.poll() is None
 
@@ -251,7 +253,7 @@ def test_memory_does_not_follow_who_takes_no_answer(controller: ControllerProces
     assert controller.request("GET", "/v1/config")[0] == 200
     before = resident()
     connect(controller, crowd, 60, GET.replace(b"status", b"config"))
-    assert honest(controller) < SECONDS
+    assert honest(controller) < ANSWER_SECONDS
     assert resident() - before < 60
 
 

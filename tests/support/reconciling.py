@@ -19,7 +19,8 @@ from portlb_app.reconcile.configuration import Configuration
 from portlb_app.reconcile.phases import Phase
 from portlb_app.reconcile.plan import Plan
 from portlb_app.reconcile.reconciler import Reconciler
-from portlb_app.reconcile.tables import Compiled, Tables, Target
+from portlb_app.reconcile.results import Compiled, Target
+from portlb_app.reconcile.tables import Tables
 from portlb_app.topology.conditions import AS_CONFIGURED, Conditions
 
 
@@ -192,7 +193,7 @@ class Loop:
                 return events.StateRead(dpid, self.tables.see(dpid, state, metered)) if expected else None
             case Applied(dpid):
                 expected = switch and switch.phase is Phase.APPLYING
-                return events.Applied(dpid, self.tables.told(dpid)) if expected else None
+                return events.Applied(dpid, self.tables.applied(dpid)) if expected else None
             case Refused(dpid, errors):
                 if switch and switch.phase is Phase.APPLYING:
                     self.tables.refused(dpid, ())

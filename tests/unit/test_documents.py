@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import re
 import shutil
+from ipaddress import ip_address
 from pathlib import Path
 
 import pytest
 
 from portlb_app.cli import command, main
+from portlb_app.config import load
+from tests.support import reference
 from tests.support.documents import DOCUMENTS, NOT_RUN, ROOT, RUN_BY_OVS, Shown, blocks, program_of, shown
 
 PORTLB = [each for each in shown() if each.program == "portlb"]
@@ -63,3 +66,58 @@ def test_files_that_documents_name_are_there() -> None:
             places = (ROOT / name, ROOT / "portlb_app" / name, path.parent / name)
             if not name.startswith("/") and "NAME" not in name:
                 assert any(place.exists() for place in places), f"{path.name}: {name}"
+
+
+@pytest.mark.parametrize("document", ["CONTRIBUTING.md", "docs/extending.md", "docs/architecture.md"])
+def test_names_of_the_code_are_there(document: str) -> None:
+    """Every name between backticks stands somewhere in the code."""
+    code = "\n".join(path.read_text() for path in sorted(ROOT.glob("portlb_app/**/*.py")))
+    for name in re.findall(r"`([A-Za-z_.]+)`", (ROOT / document).read_text()):
+        assert re.search(rf"\b{re.escape(name.rpartition('.')[2])}\b", code), name
+
+
+# ---- the table of README.md: which server gets a packet ----
+
+README_CONFIGURATION = """
+switches: {s1: {dpid: 1, network: 1}}
+vips:
+  web:
+    {address: 10.0.0.100, mac: "02:00:00:00:00:64", redirect_ports: {20: {servers: [a, b]}, 21: {servers: [a, b]}}%s}
+servers:
+  a: {vip: web, connector: s1:2, service_ports: [{port: 1, application: 20}, 21]}
+  b: {vip: web, connector: s1:3, service_ports: [{port: 2, application: 20}, {port: 3, application: 21}]}
+"""
+POOL = reference.AnyOf(frozenset("ab"))
+A, DROP, DEFAULT = reference.To("a"), reference.Drop(), "default server"
+WITH_AGENT, PLAIN, UDP = (reference.TCP, reference.SYN | reference.REDIRECT), (reference.TCP, reference.SYN), (17, 0)
+
+
+@pytest.mark.parametrize("has_default", [False, True])
+@pytest.mark.parametrize(
+    ("client", "port", "meant"),
+    [
+        *((client, 1, A) for client in (WITH_AGENT, PLAIN, UDP)),
+        (WITH_AGENT, 20, POOL), (PLAIN, 20, DROP), (UDP, 20, POOL),
+        (WITH_AGENT, 21, POOL), (PLAIN, 21, A), (UDP, 21, A),
+        *((client, 99, DEFAULT) for client in (WITH_AGENT, PLAIN, UDP)),
+    ],
+)  # fmt: skip
+def test_the_readme_says_which_server_gets_a_packet(
+    client: tuple[int, int], port: int, meant: object, has_default: bool
+) -> None:
+    """By the reference, which tests/ovs/test_reference.py compares with real switches."""
+    config = load(README_CONFIGURATION % (", default_server: b" if has_default else ""))
+    protocol, flags = client
+    sent = reference.Ip(ip_address("10.9.9.9"), ip_address("10.0.0.100"), protocol, "no", 40000, port, flags)
+    if meant == DEFAULT:
+        meant = reference.To("b") if has_default else DROP
+    assert reference.deliver(config, config.switches[0], reference.Packet(1, 0x020000000001, sent)) == meant
+
+
+@pytest.mark.parametrize("has_default", [False, True])
+def test_the_readme_says_whether_a_ping_is_answered(has_default: bool) -> None:
+    """By nothing, unless there is a default server."""
+    config = load(README_CONFIGURATION % (", default_server: b" if has_default else ""))
+    ping = reference.Ip(ip_address("10.9.9.9"), ip_address("10.0.0.100"), reference.ICMP, icmp_type=8)
+    outcome = reference.deliver(config, config.switches[0], reference.Packet(1, 0x020000000001, ping))
+    assert outcome == (reference.To("b") if has_default else DROP)

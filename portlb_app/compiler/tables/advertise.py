@@ -39,7 +39,7 @@ def flows(local: VipOnSwitch) -> Iterator[Flow]:
     """One flow per IPv6 address, with service addresses, and two for hosts without an address."""
     if any(address.version == 6 for address in local.vip.addresses):
         yield from probes()
-    for address in (*local.vip.addresses, *local.named):
+    for address in (*local.vip.addresses, *local.by_service_address):
         if isinstance(address, IPv6Address):
             yield answer(address, local.vip.mac, local.number)
 

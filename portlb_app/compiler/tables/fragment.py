@@ -99,7 +99,7 @@ def _ping(local: VipOnSwitch, ip: Family) -> tuple[Action, ...]:
     target = ping_target(local, ip)
     match target:
         case IcmpPolicy.BALANCE:
-            slots = local.slots(tuple(server.name for server in local.every))
+            slots = local.slots(tuple(server.name for server in local.all_servers))
             return deliver(local, slots[0], ip) if slots else ()
         case IcmpPolicy.DEFAULT:
             return (goto(DEFAULT),)
@@ -119,4 +119,4 @@ def _target(local: VipOnSwitch, ip: Family) -> tuple[Action, ...]:
     if local.vip.fragments is Fragments.DEFAULT:
         return (goto(DEFAULT),)
     metered = ToMeter(local.meter(Reason.FRAGMENT))  # one fragment becomes as many as there are servers
-    return (metered, *replicate(local, ip)) if local.servers else ()
+    return (metered, *replicate(local, ip)) if local.reachable_servers else ()

@@ -73,7 +73,7 @@ def flows(local: VipOnSwitch) -> Iterator[Flow]:
 
 def groups(local: VipOnSwitch) -> Iterator[Group]:
     """One select group of all servers per address, where ICMP is balanced."""
-    names = tuple(server.name for server in local.every)
+    names = tuple(server.name for server in local.all_servers)
     for address in local.vip.addresses:
         ip = family(address)
         if IcmpPolicy.BALANCE in icmp_targets(local.vip, ip):
@@ -105,7 +105,7 @@ def _target(local: VipOnSwitch, ip: Family) -> tuple[Action, ...]:
         case IcmpErrors.OWNER:
             return punt(Reason.ICMP_ERROR, local.number)
         case IcmpErrors.REPLICATE:  # one packet becomes as many as there are servers
-            return (ToMeter(local.meter(Reason.ICMP_ERROR)), *replicate(local, ip)) if local.servers else ()
+            return (ToMeter(local.meter(Reason.ICMP_ERROR)), *replicate(local, ip)) if local.reachable_servers else ()
         case IcmpErrors.DEFAULT:
             return (goto(DEFAULT),)
         case IcmpErrors.DROP:

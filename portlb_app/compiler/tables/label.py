@@ -14,7 +14,7 @@ def flows(local: VipOnSwitch) -> Iterator[Flow]:
     """One flow per service label."""
     for address in local.vip.addresses:
         ip = family(address)
-        for server in local.servers:
+        for server in local.reachable_servers:
             if ip.version == 6 and server.service_label is not None:
                 yield flow(
                     LABEL,

@@ -39,7 +39,7 @@ def flows(local: VipOnSwitch) -> Iterator[Flow]:
     """The flows for opening and closing segments; none for a VIP without a log."""
     if not local.vip.log:
         return
-    for address in (*local.vip.addresses, *local.named):
+    for address in (*local.vip.addresses, *local.by_service_address):
         ip = family(address)
         to_vip = {**from_side(Side.NETWORK), **ip.to(address), "ip_proto": IP_TCP, "ip_frag": _WHOLE}
         from_vip = {**from_side(Side.SERVER), **ip.by(address), "ip_proto": IP_TCP, "ip_frag": _WHOLE}

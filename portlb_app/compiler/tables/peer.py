@@ -25,7 +25,7 @@ def flows(local: VipOnSwitch) -> Iterator[Flow]:
     if local.vip.rewrite is not Rewrite.NOTHING:
         return
     cookie = make_cookie(Reason.PEER)
-    for server in local.servers:
+    for server in local.reachable_servers:
         to_server = (Output(local.port_of[server.name]),)
         for priority, wanted in addressed(server):
             yield flow(PEER, priority, match(**wanted), to_server, cookie, "to a server's further address (N4)")

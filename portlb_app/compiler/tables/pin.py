@@ -52,7 +52,7 @@ def flows(local: VipOnSwitch) -> Iterator[Flow]:
             unknown = "a plain client's connection that is not remembered: the pool's slots"
             yield flow(PINNED, Priority.GENERAL, match(**to_port), decide, cookie, unknown)
             opening = {"tcp_flags": (SYN, SYN | ACK)}
-            for server in local.servers:
+            for server in local.reachable_servers:
                 remembered = match(**to_port, ct_mark=local.ct_marks[server.name])
                 kept = "a connection that is remembered: its server"
                 yield flow(PINNED, Priority.SPECIFIC, remembered, deliver(local, server.name, ip), cookie, kept)

@@ -41,7 +41,7 @@ def flows(local: VipOnSwitch) -> Iterator[Flow]:
     for address in local.vip.addresses:
         yield from _named(local, address)
         ip = family(address)
-        for server in local.every if local.is_entrance else local.servers:
+        for server in local.all_servers if local.is_entrance else local.reachable_servers:
             delivered = deliver(local, server.name, ip)
             ports = tuple(
                 (
@@ -74,7 +74,7 @@ def _owned(number: int, vip: Address, ports: tuple[tuple[int, bool, tuple[Action
 
 def _named(local: VipOnSwitch, vip: Address) -> Iterator[Flow]:
     ip, cookie = family(vip), make_cookie(Reason.NAMED, local.number)
-    for server in local.servers:
+    for server in local.reachable_servers:
         for address in server.service_addresses:
             if address.version == ip.version:
                 yield flow(
@@ -94,7 +94,7 @@ def _named(local: VipOnSwitch, vip: Address) -> Iterator[Flow]:
                 cookie,
                 "a service MAC address: its server (X2)",
             )
-    if ip.version == 6 and any(server.service_label is not None for server in local.servers):
+    if ip.version == 6 and any(server.service_label is not None for server in local.reachable_servers):
         yield flow(
             SERVICE,
             Priority.GENERAL,

@@ -38,7 +38,7 @@ def flows(local: VipOnSwitch) -> Iterator[Flow]:
     has_peers = local.vip.rewrite is Rewrite.NOTHING
     if local.is_entrance:
         yield _drop_forged(local.vip.mac)
-        for mac in (mac for server in local.every if server not in local.attached for mac in _macs(server)):
+        for mac in (mac for server in local.all_servers if server not in local.attached for mac in _macs(server)):
             yield _drop_forged(mac)
     if local.transit_upstream:
         yield _upstream(local.vip.mac, Priority.FIRST, local.uplink)
@@ -50,7 +50,7 @@ def flows(local: VipOnSwitch) -> Iterator[Flow]:
             yield _upstream(server.mac, Priority.FIRST, local.uplink)
         elif server.mac is not None:
             yield _upstream(server.mac, Priority.EXCEPTION, None if local.network is not None else local.uplink)
-    for server in local.servers if has_peers else ():
+    for server in local.reachable_servers if has_peers else ():
         for _, wanted in addressed(server):
             yield flow(
                 NEIGHBOUR,

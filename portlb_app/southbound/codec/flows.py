@@ -17,8 +17,8 @@ from portlb_app.southbound.codec.fields import decode_match, encode_match
 from portlb_app.southbound.codec.framing import pieces
 
 _COMMANDS = {"add": ofp.OFPFC_ADD, "modify": ofp.OFPFC_ADD, "delete": ofp.OFPFC_DELETE_STRICT}
-"""Added over itself a flow keeps its counters (6.4: no OFPFF_RESET_COUNTS), but not a time-out or a flag that somebody
-gave it; OFPFC_MODIFY_STRICT would leave those."""
+"""Added over itself a flow keeps its counters (6.4: no OFPFF_RESET_COUNTS), but not a time-out or a flag that it was
+given by others; OFPFC_MODIFY_STRICT would leave those."""
 _FLOW_MOD = struct.Struct("!QQBBHHHIIIHH")
 """What follows the header: cookie and mask, table, command, time-outs, priority, buffer, output port and group, flags,
 importance; then the match, and the instructions."""

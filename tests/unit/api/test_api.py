@@ -31,8 +31,8 @@ from portlb_app.reconcile.outcomes import (
     TimedOut,
 )
 from portlb_app.reconcile.ports import PortProblem
+from portlb_app.reconcile.results import Mistakes
 from portlb_app.reconcile.status import LinkStatus, Status, SwitchStatus
-from portlb_app.reconcile.tables import Mistakes
 from tests.support.copies import note
 from tests.support.reconciling import Loop, Propose, Whole
 from tests.support.reference import ACK, FIN, SYN

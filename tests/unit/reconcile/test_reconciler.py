@@ -36,7 +36,7 @@ from portlb_app.reconcile.outcomes import (
     TimedOut,
 )
 from portlb_app.reconcile.plan import apply, diff
-from portlb_app.reconcile.tables import Mistakes
+from portlb_app.reconcile.results import Mistakes
 from portlb_app.reconcile.trial import ENTRIES_A_SECOND, MESSAGES_A_SECOND, Trial
 from tests.support.reconciling import Applied, Apply, Fed, Loop, Propose, Refused, StateRead, Wanted, Wants, Whole
 
@@ -117,7 +117,7 @@ def test_the_timer_reads_again_and_drift_is_counted_and_healed(session: Session)
     assert session(Tick(), after=INTERVAL) == [], "one round in flight"
     assert session.state() == "synced"
     assert session(StateRead(A, state(1))) == [Apply(A, diff(state(1), state(1, 2)))]
-    assert any("somebody changed 1" in line for line in session.logs)
+    assert any("1 of our entries were changed by others" in line for line in session.logs)
     session(Applied(A))
     session(StateRead(A, state(1, 2)))
     status = session.reconciler.status(session.now).switches[0]

@@ -462,7 +462,7 @@ def test_what_somebody_changed_unseen_is_found_when_a_switch_refuses() -> None:
     world.settle()
     assert world.answers == {1: Live()}
     assert world.drift(ROOT) == 1
-    assert any("root: somebody changed 1" in line for line in world.logs)
+    assert any("root: 1 of our entries were changed by others" in line for line in world.logs)
     world.assert_converged()
 
 

@@ -15,19 +15,19 @@ from portlb_app.config import Config, Connector, Link, Switch
 from portlb_app.openflow import Flow, Group, Meter, Output, SwitchState, ToMeter, match
 from portlb_app.pipeline import COOKIE
 from portlb_app.reconcile.plan import Plan, Step, diff
-from portlb_app.reconcile.tables import (
+from portlb_app.reconcile.results import (
     Compiled,
     Entries,
     Kind,
+    MessageCounts,
     Mistakes,
-    Parts,
+    Remaining,
     Steps,
-    Tables,
     Target,
-    Told,
     Unknown,
     Unreadable,
 )
+from portlb_app.reconcile.tables import Tables
 from portlb_app.topology.conditions import AS_CONFIGURED, Conditions
 
 FIG2 = (Path(__file__).parents[3] / "flows/fig2/lb.yaml").read_text()
@@ -82,12 +82,12 @@ def test_a_switch_is_read_in_pieces_and_told_in_stages(tables: Tables) -> None:
     plan = read(tables, 2, 3, 7)
     assert (plan.verbs, plan.count) == (("add", "delete"), 2)
     assert plan.first[0].startswith("add flow")
-    assert tables.prepare(A, ("add",)) == Parts(0, 1, 0)
+    assert tables.prepare(A, ("add",)) == MessageCounts(0, 1, 0)
     assert tables.encode(A, 0, 1, 77, 5) == b"77 5 1"
-    told = tables.told(A)
+    told = tables.applied(A)
     assert (told.goal, told.plan.verbs, told.plan.count) == (1, ("delete",), 1)
     tables.prepare(A, ("delete",))
-    assert tables.told(A) == Told(Steps(), 1)
+    assert tables.applied(A) == Remaining(Steps(), 1)
     assert read(tables, 1, 2, 3) == Steps()
 
 
@@ -111,7 +111,7 @@ def test_what_is_removed_and_was_not_told_is_named(tables: Tables) -> None:
     assert not tables.see(A, seen).surplus, "it was named"
     assert tables.see(A, state(1, 2, 3, 7, 8)).surplus == Entries(1)
     tables.prepare(A, ("delete",))
-    tables.told(A)
+    tables.applied(A)
     tables.compile(2, "1 2", AS_CONFIGURED, ())
     assert not tables.see(A, state(1, 2, 3)).surplus, "3 was told"
 
@@ -129,7 +129,7 @@ def test_a_goal_that_changes_while_a_switch_is_told_gives_the_plan_from_there(ta
     tables.prepare(A, ("add",))
     made = tables.compile(2, "1 2 5", AS_CONFIGURED, (1,))
     assert isinstance(made, Compiled) and made.plans[A].count == 3, "of what it is not yet told"
-    told = tables.told(A)
+    told = tables.applied(A)
     assert (told.goal, told.plan.verbs, told.plan.count) == (2, ("add", "delete"), 2)
     assert tables.compile(1, "1 2 3", AS_CONFIGURED, (1, 2)) == Compiled(1, {A: Target(3)}, {A: Steps()})
 
@@ -142,14 +142,14 @@ def test_what_is_refused_is_told_as_text_and_meters_leave_doubt(tables: Tables) 
     read(tables)
     tables.prepare(A, ("add",))
     assert tables.refused(A, [0]) == ("add flow " + str(flow(1)),)
-    assert tables.told(A), "what it holds is known"
+    assert tables.applied(A), "what it holds is known"
     metered = SwitchState(frozenset({Flow(0, 1, match(in_port=1), (ToMeter(5), Output(9)), COOKIE)}))
     switch = tables._switches[A]
     switch.plan = diff(SwitchState(), SwitchState(metered.flows, meters=frozenset({Meter(5, 1, 1)})))
-    assert tables.prepare(A, ("add",)) == Parts(1, 1, 0)
+    assert tables.prepare(A, ("add",)) == MessageCounts(1, 1, 0)
     assert tables.refused(A, []) == ()
     with pytest.raises(Unknown):
-        tables.told(A)
+        tables.applied(A)
 
 
 def test_a_switch_that_is_not_known_must_be_read(tables: Tables) -> None:
@@ -186,7 +186,7 @@ eventlet.wsgi.ALREADY_HANDLED = object()
 from ryu.lib import hub
 from portlb_app.southbound import tables_process
 from portlb_app.topology.conditions import AS_CONFIGURED
-from portlb_app.reconcile.tables import Unknown
+from portlb_app.reconcile.results import Unknown
 
 tables_process.FIRST_PAUSE = 0.01
 text = sys.stdin.read()
@@ -206,7 +206,7 @@ except tables_process.Lost as lost:
     print(len(reasons), "compile" in reasons[0])
 print(tables.call("compile", 1, text, AS_CONFIGURED, ()).goal)
 try:
-    tables.call("told", 1)
+    tables.call("applied", 1)
 except Unknown:
     print("unknown")
 tables_process.JOB_SECONDS = 0.2

@@ -79,18 +79,20 @@ from types import SimpleNamespace
 from ryu.lib import hub
 from portlb_app.runtime import supervision
 from portlb_app.reconcile.outcomes import Ended
-from portlb_app.controller.app import Controller
+from portlb_app.controller.proposals import Proposals
 
-controller = Controller.__new__(Controller)
-controller._reload, asked = hub.Event(), []
-controller._reconciler = SimpleNamespace(is_busy=False)
-controller._file = SimpleNamespace(read_again=lambda: "a text")
-controller._files = SimpleNamespace(start=lambda function: SimpleNamespace(wait=function))
-controller._proposed = lambda text, *_, **__: text
-controller._outcome = lambda text: asked.append(text) or Ended()
-thread = supervision.spawn_forever("x", controller._reload_when_told)
+asked = []
+
+def propose(event):
+    asked.append(event.text)
+    proposals.report(event.ticket, Ended())
+
+file = SimpleNamespace(read_again=lambda: "a text")
+files = SimpleNamespace(start=lambda function: SimpleNamespace(wait=function))
+proposals = Proposals(SimpleNamespace(is_busy=False), propose, None, file, files)
+thread = supervision.spawn_forever("x", proposals.run_reloads)
 for _ in range(2):
-    controller.reload()
+    proposals.reload()
     hub.sleep(0.01)
 print(asked, thread.dead, *supervision.failures())
 """

@@ -19,7 +19,7 @@ from portlb_app.southbound import session as southbound
 from portlb_app.runtime import supervision
 from portlb_app.reconcile.commands import Apply
 from portlb_app.openflow.messages import BARRIER_REPLY, BUNDLE_CONTROL, ErrorMessage, Reply
-from portlb_app.reconcile.tables import Parts
+from portlb_app.reconcile.results import MessageCounts
 
 BARRIER, BUNDLE = 20, 33
 
@@ -43,7 +43,7 @@ class Switch(ProtocolDesc):
         self.dropped = reason
 
 class Tables:
-    parts = Parts(2, 0, 0)
+    parts = MessageCounts(2, 0, 0)
     calls = []
 
     def call(self, name, *arguments):
@@ -118,7 +118,7 @@ print(supervision.failures(), told, switch.dropped)
 def test_an_answer_that_comes_again_prolongs_nothing() -> None:
     repeated = """
 southbound.ANSWER_SECONDS = 0.3
-tables.parts = Parts(0, 2, 0)
+tables.parts = MessageCounts(0, 2, 0)
 
 def answer(kind, xid):
     if kind == BUNDLE and not answered:
@@ -140,7 +140,7 @@ print(supervision.failures(), told, switch.dropped)
 def test_what_came_before_a_bundle_that_is_refused_is_not_forgotten() -> None:
     """Meters are in the switch by then: else the next read would take them for a change that somebody else made."""
     refused = """
-tables.parts = Parts(2, 2, 0)
+tables.parts = MessageCounts(2, 2, 0)
 
 def answer(kind, xid):
     if kind == BARRIER:
@@ -157,7 +157,7 @@ print(tables.calls[-1], told[0].errors[0][:20])
 def test_what_cannot_be_done_is_named() -> None:
     """Meters are outside of any bundle, and a barrier follows them."""
     refused = """
-tables.parts = Parts(2, 0, 0)
+tables.parts = MessageCounts(2, 0, 0)
 
 def answer(kind, xid):
     if kind == BARRIER:

@@ -20,7 +20,7 @@ from portlb_app.southbound.inbox import Inbox, Room
 from portlb_app.southbound.places import Places
 from portlb_app.runtime import supervision
 from portlb_app.reconcile.commands import ReadState
-from portlb_app.reconcile.tables import Unreadable
+from portlb_app.reconcile.results import Unreadable
 
 southbound.ANSWER_SECONDS, southbound.READ_MESSAGES, southbound.READ_BYTES = 0.3, 100, 10_000
 reported = []

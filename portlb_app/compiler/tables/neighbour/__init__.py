@@ -59,7 +59,7 @@ def flows(local: VipOnSwitch) -> Iterator[Flow]:
                 "IP to the VIP",
             )
         yield from _named(local, address)
-        for server in local.servers:
+        for server in local.reachable_servers:
             if local.vip.rewrite is Rewrite.ADDRESS:
                 yield from own_address_flows(local, server, address)
             elif local.vip.rewrite is Rewrite.MAC and address.version == 6 and not local.is_one_armed(server):
@@ -78,7 +78,7 @@ def _named(local: VipOnSwitch, vip: Address) -> Iterator[Flow]:
     """The switch answers for a service address as for the VIP. All IP to it goes to SERVICE, fragments too (row X1)."""
     ip, cookie = family(vip), make_cookie(Reason.NAMED, local.number)
     to_service = log.logged(local, (goto(SERVICE),))
-    for server in local.servers:
+    for server in local.reachable_servers:
         for address in server.service_addresses:
             if address.version != ip.version:
                 continue

@@ -53,7 +53,7 @@ def _solicited_flows(here: tuple[VipOnSwitch, ...]) -> Iterator[Flow]:
     for local in here:
         if local.vip.rewrite is Rewrite.NOTHING or all(address.version == 4 for address in local.vip.addresses):
             continue
-        asked = {local.port_of[server.name] for server in local.servers if not local.is_one_armed(server)}
+        asked = {local.port_of[server.name] for server in local.reachable_servers if not local.is_one_armed(server)}
         for inbound in local.from_clients if asked else ():
             about = match(**inbound, **ICMPV6, ipv6_dst=LINK_GROUPS, icmpv6_type=ND_SOLICIT, nd_target=LINK_LOCAL)
             questions.setdefault(about, set()).update(asked)

@@ -116,4 +116,4 @@ def _sharing(local: VipOnSwitch) -> tuple[Server, ...]:
     """The servers that ask as the VIP; one-armed servers ask on the network side."""
     if local.vip.rewrite is Rewrite.ADDRESS:
         return ()
-    return tuple(server for server in local.servers if not local.is_one_armed(server))
+    return tuple(server for server in local.reachable_servers if not local.is_one_armed(server))

@@ -1,0 +1,136 @@
+"""What the jobs about tables give back to the event loop: small values, however large the tables are."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+from portlb_app.config import Problem
+from portlb_app.openflow import Flow, Group, Meter
+from portlb_app.reconcile.plan import Plan, Verb
+
+SHOWN = 3
+"""Steps of a plan that are shown as text."""
+SHOWN_NUMBERS = 10
+"""Numbers of groups, and of meters, that are shown as text."""
+
+Kind = Literal["flows", "groups", "meters", "metered"]
+"""What a description from a switch is about; ``metered``: how many packets meters have dropped."""
+
+
+@dataclass(frozen=True)
+class Mistakes:
+    """A text is no configuration, or one whose tables cannot be."""
+
+    problems: tuple[Problem, ...]
+
+    def __str__(self) -> str:
+        return "\n".join(map(str, self.problems))
+
+
+@dataclass(frozen=True)
+class Steps:
+    """A plan as the loop knows it; empty (false) means converged. `first`: its first steps as text."""
+
+    verbs: tuple[Verb, ...] = ()
+    count: int = 0
+    first: tuple[str, ...] = ()
+
+    def __bool__(self) -> bool:
+        return bool(self.verbs)
+
+    @classmethod
+    def of(cls, plan: Plan) -> Steps:
+        """What there is to know about a plan."""
+        return cls(plan.verbs, len(plan.steps), tuple(str(step)[:200] for step in plan.steps[:SHOWN]))
+
+
+@dataclass(frozen=True)
+class Target:
+    """What one switch shall hold: how many `entries`. `depth`: links from it to the nearest network side."""
+
+    entries: int
+    depth: int = 0
+
+
+@dataclass(frozen=True)
+class Compiled:
+    """A goal. `plans`: what each switch that was read since it connected lacks, by what it should hold by now."""
+
+    goal: int
+    targets: Mapping[int, Target]
+    plans: Mapping[int, Steps] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Entries:
+    """Some entries of a switch: how many flows, and the numbers of groups and meters."""
+
+    flows: int = 0
+    groups: tuple[int, ...] = ()
+    meters: tuple[int, ...] = ()
+
+    def __bool__(self) -> bool:
+        return bool(self.flows or self.groups or self.meters)
+
+    def __str__(self) -> str:
+        words = [f"{self.flows} flow{'s' * (self.flows != 1)}"] if self.flows else []
+        for noun, numbers in (("group", self.groups), ("meter", self.meters)):
+            if numbers:
+                named = ", ".join(map(hex, numbers[:SHOWN_NUMBERS])) + ", …" * (len(numbers) > SHOWN_NUMBERS)
+                words.append(f"{noun}{'s' * (len(numbers) != 1)} {named}")
+        return " and ".join(words)
+
+    @classmethod
+    def of(cls, whats: Sequence[Flow | Group | Meter]) -> Entries:
+        """What there is to know about some entries."""
+        return cls(
+            sum(isinstance(each, Flow) for each in whats),
+            tuple(each.number for each in whats if isinstance(each, Group)),
+            tuple(each.number for each in whats if isinstance(each, Meter)),
+        )
+
+
+@dataclass(frozen=True)
+class Read:
+    """What a switch holds: counts, what of it is not as it was left (`drift`), and the plan to the goal.
+
+    `surplus`: what the plan removes, and the switch was not told since it connected. `foreign`: groups and meters
+    without our mark that the plan overwrites, because it needs their numbers.
+    """
+
+    flows: int
+    groups: int
+    meters: int
+    drift: int
+    plan: Steps
+    goal: int
+    metered: Mapping[int, int] = field(default_factory=dict)
+    surplus: Entries = Entries()
+    foreign: Entries = Entries()
+
+
+@dataclass(frozen=True)
+class Remaining:
+    """What is left of the plan to the goal, after a switch has taken what it was sent."""
+
+    plan: Steps
+    goal: int
+
+
+@dataclass(frozen=True)
+class MessageCounts:
+    """How many messages a stage of a plan has: meters that come, the bundle, meters that leave."""
+
+    before: int
+    bundle: int
+    after: int
+
+
+class Unreadable(Exception):
+    """A switch describes what cannot be; str() says what."""
+
+
+class Unknown(Exception):
+    """Nothing is known of this switch: it must be read first."""
