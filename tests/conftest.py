@@ -17,10 +17,11 @@ CLOCK = (
 )  # fmt: skip
 """Files whose tests measure time: one at a time."""
 LONGEST = (
-    "clock", "net/test_agent_redirect", "net/test_agent_service", "net/test_agent_peer", "net/test_end_to_end",
-    "net/test_agent_scale", "net/test_agent_fallback", "mininet/test_demo", "net/test_modes", "ovs/test_reference",
-    "net/test_agent_veth", "ovs/test_controller", "net/test_agent_security", "net/test_punt", "net/test_names",
-    "ovs/test_rest", "ovs/test_soak", "ovs/test_openflow_tls", "net/test_soak", "net/test_agent_several",
+    "clock", "net/test_agent_redirect", "net/test_end_to_end", "net/test_modes", "net/test_agent_service",
+    "net/test_agent_peer", "mininet/test_demo", "ovs/test_trees", "net/test_agent_fallback", "ovs/test_soak",
+    "net/test_agent_several", "net/test_agent_security", "net/test_agent_scale", "ovs/test_controller",
+    "net/test_agent_veth", "net/test_punt", "net/test_names", "ovs/test_rest", "net/test_agent_packets",
+    "ovs/test_punt", "ovs/test_tables", "ovs/test_reference", "net/test_soak", "ovs/test_shares",
 )  # fmt: skip
 """Groups that last long, the longest first. They are begun first, so that the last to end are short ones."""
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
-import time
 
 import pytest
 
@@ -14,30 +13,33 @@ from tests.net.world import OWN, VIPS, World, X
 from tests.net.world import world as make_world
 
 NUMBER = 10_000
-SECONDS = 36.0
+SECONDS = 30.0
+"""Until each has answered, at most."""
 
 
 @pytest.mark.parametrize("family", [4])
 def test_ten_thousand_connections_outlive_their_agents(family: int) -> None:
-    """E2 D1: 10,000 redirected connections talk for half a minute; agents are upgraded, then killed and restarted."""
+    """E2 D1: 10,000 redirected connections talk all the time; agents are upgraded, then killed and restarted."""
     with make_world(family=family) as world:
         many = (sys.executable, "-m", "tests.net.many")
         world.server.popen_ready(*many, "serve", "7", cwd=ROOT)
         agents = start(world)
-        words = (*many, "talk", VIPS[family], "7", str(NUMBER), str(SECONDS))
-        talk = world.client.popen_ready(*words, cwd=ROOT)
-        began = time.monotonic()
+        talk = world.client.popen_ready(*many, "talk", VIPS[family], "7", str(NUMBER), cwd=ROOT)
+
+        def all_answer() -> None:
+            assert talk.tell("ask", SECONDS) == f"{NUMBER} of {NUMBER}"
+
         assert agent_stats(world.client)["bound"] == agent_stats(world.server)["redirected"] == NUMBER
         assert sum(each["state"] == "bound" for each in world.record(world.server)) == NUMBER
-        time.sleep(SECONDS / 3)
+        all_answer()
         successors = start(world)
         assert [end(agent) for agent in agents] == [0, 0]
-        time.sleep(SECONDS / 3)
+        all_answer()
         for agent in successors:
             assert end(agent, signal.SIGKILL) == -signal.SIGKILL
+        all_answer()
         start(world)
-        assert time.monotonic() - began < SECONDS
-        assert talk.line(SECONDS) == f"{NUMBER} of {NUMBER}"
+        all_answer()
         stats = agent_stats(world.client)
         assert (stats["bound"], stats["confirmed"], stats["fallen_back"], stats["map_full"]) == (NUMBER, NUMBER, 0, 0)
         stats = agent_stats(world.server)

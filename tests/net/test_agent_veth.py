@@ -316,7 +316,7 @@ def test_running_agent_ages_entries(world: World) -> None:
     program = (
         "import ipaddress, sys; from portlb_app.agent import client, loader, process; "
         "process.SWEEP_EVERY = 0.05; sweep = loader.Programs.sweep; "
-        "loader.Programs.sweep = lambda programs: sweep(programs, 70); "
+        "loader.Programs.sweep = lambda programs, now: sweep(programs, now + 70 * 10**9); "
         f"constants = client.settings([ipaddress.ip_address('{world.vip}')]); "
         "sys.exit(process.serve('eth0', 'client', {'client': lambda: constants}))"
     )
@@ -375,7 +375,7 @@ def test_refusals(world: World) -> None:
 def test_missing_object(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Without the compiled object the error says what to do."""
     monkeypatch.setattr(versions, "OBJECT_FILE", tmp_path / "redirect.bpf.o")
-    with pytest.raises(AgentError, match="build it first"):
+    with pytest.raises(AgentError, match="builds it in a checkout"):
         loader.Programs("client", b"")
     (tmp_path / "redirect.bpf.o").write_bytes(b"not an object")
     with pytest.raises(AgentError, match="build it again"):
