@@ -1,7 +1,7 @@
-"""Makes and sends announcements for connections that are open (rows D2 to D9).
+"""Announces in open connections (rows D2 to D9).
 
-The eBPF object turns a bare frame of a connection into an announcement; this sends it, again and again until the peer
-has followed or time is up.
+An eBPF program turns a bare frame of a connection into an announcement. The announcer sends it repeatedly until the
+other end has followed or time is up.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, closing, contextmanager
 
-from portlb_app.agent import loader, versions
+from portlb_app.agent import loader, running, versions
 from portlb_app.agent.call_result import CallResult
 from portlb_app.agent.errors import AgentError
-from portlb_app.agent.kernel import libbpf
+from portlb_app.agent.kernel import object_file, prog
 from portlb_app.agent.kernel.library import messages
 from portlb_app.agent.mapping import Address
 from portlb_app.agent.record import Record
@@ -39,20 +39,20 @@ class How(enum.IntFlag):
     RESET = 2
     """As CLOSE, at once and by RST."""
     CONFIRM = 4
-    """Not announced: sent from the client's port that has been announced, so that it is answered there."""
+    """No announcement: a probe from the announced port of the client, so that the server answers there."""
 
 
 class _Maker:
     """The program that makes announcements, with a running agent's maps and constants."""
 
-    def __init__(self, role: str, agent: loader.Running) -> None:
+    def __init__(self, role: str, agent: running.Running) -> None:
         """Load it; AgentError if the kernel refuses, or the agent is of another version."""
         self.agent = agent
         constants = f".rodata.{role}"
         self.settings = next(agent.constants(role), b"")
         if not self.settings:
             raise AgentError("the running agent's constants cannot be read: it is of another version")
-        self._object = libbpf.Object(str(versions.OBJECT_FILE))
+        self._object = object_file.Object(str(versions.OBJECT_FILE))
         try:
             self._object.keep_only({f"{role}_announce"}, {*agent.maps, constants, loader.CLOCK})
             self._object.set_initial_value(constants, self.settings)
@@ -66,13 +66,13 @@ class _Maker:
         self._program = self._object.program_fd(f"{role}_announce")
 
     def close(self) -> None:
-        """Let go of it."""
+        """Close it."""
         self._object.close()
 
-    def make(self, frame: bytes, port: int, how: How) -> libbpf.RunResult:
+    def make(self, frame: bytes, port: int, how: How) -> prog.RunResult:
         """Turn a frame into an announcement; OSError if the kernel refuses."""
         target = int.from_bytes(port.to_bytes(2, "big"), sys.byteorder)
-        return libbpf.run(self._program, frame, struct.pack("=48xII", target, how))
+        return prog.run(self._program, frame, struct.pack("=48xII", target, how))
 
 
 class Announcer:
@@ -89,7 +89,7 @@ class Announcer:
         }
 
     def close(self) -> None:
-        """Let go of the sockets."""
+        """Close the sockets."""
         for sender in self._senders.values():
             sender.close()
 
@@ -107,14 +107,14 @@ class Announcer:
         return self._by_vip[connection.vip].settings
 
     def announce(self, connection: Record, port: int, how: How) -> CallResult:
-        """Tell the connection's peer once to go on at `port`; MADE means that it was told."""
+        """Announce `port` to the other end once; MADE: the announcement is sent."""
         source, sport = connection.vip, connection.port
         destination, dport = connection.client, connection.client_port
         if self._role == "client":
             source, sport, destination, dport = destination, dport, source, sport
         frame = packets.bare_ack(source, destination, sport, dport)
         if self._role == "client":
-            # What comes last decides where the server sends, and the way to the port in use is known.
+            # The segment that comes last decides where the server sends; the port in use is known to work.
             self._send(connection.vip, frame, source, destination, port, How.CONFIRM)
         return self._send(connection.vip, frame, source, destination, port, how)
 
@@ -146,7 +146,7 @@ class Announcer:
                     left.append(connection)
                     told.update([connection] if answer is CallResult.MADE else [])
                 elif answer is CallResult.GONE and connection in told and how is not How.IN_PLACE:
-                    yield connection, CallResult.FOLLOWED  # closed, and forgotten already
+                    yield connection, CallResult.FOLLOWED  # closed, and its entry is gone
                 else:
                     yield connection, answer
             pending, now = left, time.monotonic()
@@ -162,7 +162,7 @@ class Announcer:
 @contextmanager
 def announcer(name: str, role: str) -> Iterator[Announcer]:
     """Yield what announces for the agents of `role` on the interface `name`; AgentError if there is none."""
-    with loader.agents(name) as found, ExitStack() as stack:
+    with running.agents(name) as found, ExitStack() as stack:
         makers = [stack.enter_context(closing(_Maker(role, agent))) for its_role, agent in found if its_role == role]
         if not makers:
             raise AgentError(f"no {role} agent is attached to {name} in this network namespace")

@@ -1,4 +1,4 @@
-"""What the eBPF programs that the process calls say of a connection: `enum call_result` of probe.h, and one more."""
+"""Results of the eBPF programs that processes call: `enum call_result` of probe.h, and one more."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import enum
 
 
 class CallResult(enum.IntEnum):
-    """What became of a connection that was to be announced to, or to be ended."""
+    """Result of an announcement, or of a close."""
 
     MADE = 0
     GONE = 1
@@ -15,5 +15,5 @@ class CallResult(enum.IntEnum):
     IMPOSSIBLE = 4
     BUSY = 5
     TIMED_OUT = 6
-    """No program says this: the peer has not followed in time."""
+    """No program returns this: the other end has not followed in time."""
     CALL_AGAIN = 7

@@ -1,4 +1,4 @@
-"""Which of the kernel's privileges this process has, and which it lacks (capabilities(7))."""
+"""The capabilities that agents need (capabilities(7))."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What else runs on an agent's hooks, and whether it keeps packets from the agent."""
+"""Other programs on an agent's hooks, and whether packets pass them to the agent."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import time
 from collections.abc import Collection, Mapping
 
 from portlb_app.agent import hooks, interface, versions
-from portlb_app.agent.kernel import libbpf
+from portlb_app.agent.kernel import object_file, prog
 from portlb_app.agent.report import Chain
 
 _EXPERIMENT = 0x88B5  # EtherType, IEEE 802 local experimental: nothing listens to it
@@ -20,7 +20,7 @@ _FLAGS = {"ingress": 1, "egress": 0}  # of bpf_clone_redirect
 def look(name: str, attached: hooks.Attached, agents: Collection[int]) -> list[Chain]:
     """Look at the hooks of an agent on the interface `name`; `agents` are the ids of all agents' programs there.
 
-    Where another program runs before the agent, frames of no protocol are sent past both, to see which get them.
+    If another program runs before the agent, send frames of no protocol past both, and count which programs run.
     """
     index = interface.index_of(name)
     chains = [_order(index, direction, attached, agents) for direction in attached.programs]
@@ -52,19 +52,19 @@ def _named(prog_id: int) -> str:
 
 
 def _probe(name: str, index: int, programs: Mapping[str, int]) -> dict[str, bool]:
-    """Tell of each program whether a frame on its hook comes to it; of none if the kernel does not count runs."""
+    """Return for each program whether a frame on its hook reaches it; nothing if the kernel does not count runs."""
     address = interface.mac_of(name)
     frame = address + address + struct.pack("!H", _EXPERIMENT) + bytes(46)
     found: dict[str, bool] = {}
-    with contextlib.suppress(OSError), contextlib.closing(libbpf.Object(str(versions.OBJECT_FILE))) as opened:
+    with contextlib.suppress(OSError), contextlib.closing(object_file.Object(str(versions.OBJECT_FILE))) as opened:
         opened.keep_only({"probe"}, set())
         opened.load()
-        with libbpf.counted_runs():
+        with prog.counted_runs():
             for direction, prog_id in programs.items():
-                before, until = libbpf.run_count(prog_id), time.monotonic() + _WITHIN
+                before, until = prog.run_count(prog_id), time.monotonic() + _WITHIN
                 for _ in range(_FRAMES):
-                    libbpf.run(opened.program_fd("probe"), frame, struct.pack("=48xII", index, _FLAGS[direction]))
-                while (passed := libbpf.run_count(prog_id) > before) is False and time.monotonic() < until:
+                    prog.run(opened.program_fd("probe"), frame, struct.pack("=48xII", index, _FLAGS[direction]))
+                while (passed := prog.run_count(prog_id) > before) is False and time.monotonic() < until:
                     time.sleep(0.02)
                 found[direction] = passed
     return found

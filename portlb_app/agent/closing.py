@@ -1,4 +1,4 @@
-"""Closes the programs' connections that a server has redirected, so that they open again where it said."""
+"""Closes connections of programs that a server has redirected, so that the programs open them elsewhere."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ import struct
 import time
 
 from portlb_app.agent import sockets
+from portlb_app.agent.attachment import Agent
 from portlb_app.agent.call_result import CallResult
 from portlb_app.agent.errors import AgentError
-from portlb_app.agent.kernel import libbpf
+from portlb_app.agent.kernel import ring
 from portlb_app.agent.kernel.sock_diag import Tcp
-from portlb_app.agent.loader import Agent
 from portlb_app.agent.loop import Loop
 from portlb_app.agent.record import KEY_SIZE, unpack_address
 from portlb_app.agent.troubles import Troubles
@@ -21,17 +21,17 @@ _LOG = logging.getLogger("portlb.agent")
 LOOK_EVERY = 0.1
 """Seconds between looks at connections that are busy."""
 PATIENCE = 3.0
-"""Seconds for which a busy connection is looked at again; the server repeats its announcement more often."""
+"""Seconds for which a busy connection is tried again; the server repeats its announcement more often."""
 TOPIC = "closing redirected connections"
 
 
 class Closing:
-    """What is to be closed: fed by the eBPF programs' ring buffer, worked off whenever the process has time."""
+    """Connections to close: filled from the eBPF programs' ring buffer, emptied by `work`."""
 
     def __init__(self, agent: Agent, troubles: Troubles) -> None:
         """Read the ring buffer of a client agent."""
         self._agent, self._troubles = agent, troubles
-        self._ring = libbpf.Ring(agent.map_fd("closures"))
+        self._ring = ring.Ring(agent.map_fd("closures"))
         self._busy: dict[Tcp, float] = {}
         self._to_reset: dict[Tcp, float] = {}
 
@@ -43,8 +43,8 @@ class Closing:
         """Close what can be closed at `now` (monotonic seconds); tell whether something is still busy.
 
         By reset where the server asked for it: the program reads ECONNABORTED. Else by FIN, when the connection is
-        quiet: the program reads the end of the stream, as if the server had closed (close.h). What has no socket in
-        this network namespace is not looked at again, before the server announces again; what fails is.
+        quiet: the program reads the end of the stream, as if the server had closed (bpf/client/close.h). A connection
+        without a socket in this network namespace waits for the next announcement; one that failed is tried again.
         """
         for data in self._ring.take():
             asked = self._to_reset if struct.unpack_from("=I", data, KEY_SIZE)[0] else self._busy
@@ -58,7 +58,7 @@ class Closing:
         return bool(self._busy or self._to_reset)
 
     def _reset(self) -> int:
-        """Reset what is to be, and return how many connections that were."""
+        """Reset connections; return how many."""
         if not self._to_reset:
             return 0
         try:
@@ -71,7 +71,7 @@ class Closing:
         return len(look.chosen)
 
     def _end_quiet(self) -> int:
-        """End what is quiet, and return how many connections that were."""
+        """Close quiet connections by FIN; return how many."""
         if not self._busy:
             return 0
         look = sockets.quiet(self._busy)
@@ -89,7 +89,7 @@ class Closing:
         return ended
 
     def _drop(self, waiting: dict[Tcp, float], look: sockets.Look) -> None:
-        """Forget what has been done, or has nothing here that could be; count what failed."""
+        """Remove the connections that are closed or have no socket here; count failures."""
         for tcp in look.chosen | look.absent:
             waiting.pop(tcp, None)
         if look.failures:
@@ -98,8 +98,8 @@ class Closing:
     def _end(self, tcp: Tcp) -> CallResult:
         """Close one connection by FIN; BUSY or CALL_AGAIN: it has become busy.
 
-        In two steps: what passes after the first is noticed, and a look at the socket, which takes its lock, waits for
-        what had passed before and was not counted yet. The second ends a connection on which nothing has (close.h).
+        In two steps (bpf/client/close.h). Packets after the first step cancel the close. A look at the socket takes its
+        lock, and so waits for what has passed and is not counted yet. The second step ends the connection.
         """
         frame = bare_ack(tcp.remote, tcp.local, tcp.remote_port, tcp.local_port)
         answer = self._agent.end(frame)

@@ -1,4 +1,4 @@
-"""What can go wrong with an agent that its user can mend."""
+"""Errors of agents that their user can mend."""
 
 
 class AgentError(Exception):

@@ -1,8 +1,8 @@
 """Where an agent's programs are attached to an interface of the current network namespace.
 
-Two ways: tcx (Linux 6.6), a list of programs that the kernel runs one after the other, and the older tc filters of
-cls_bpf on a clsact qdisc, which cost every packet about twice as much. Both hold the programs without a process, both
-replace a program in one step, and a program of either passes packets on to those behind it.
+Two ways: tcx (Linux 6.6) is a list of programs that the kernel runs in order. The older tc filters of cls_bpf on a
+clsact qdisc cost every packet about twice as much. Both hold the programs without a process, replace a program in one
+step, and let a program pass packets to those behind it.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from typing import NamedTuple, Protocol
 
 from portlb_app.agent import interface
 from portlb_app.agent.errors import AgentError
-from portlb_app.agent.kernel import libbpf
+from portlb_app.agent.kernel import prog, tc
 from portlb_app.agent.kernel.btf import WrongTypes
 from portlb_app.agent.kernel.library import messages
 from portlb_app.agent.kernel.maps import Map
 from portlb_app.agent.mapping import Address, unpacked_vips
 
-# A client must be able to read answers before it asks for them.
+# Ingress first: a client must handle answers before it asks for them.
 DIRECTIONS = ("ingress", "egress")
 _PRIORITY = 20560
 _HANDLES = {"client": 1, "server": 2}
@@ -49,9 +49,9 @@ class Way(Protocol):
         """Return what agents have attached to an interface in a role, in the order in which it runs."""
 
     def attach(self, index: int, role: str, direction: str, prog_fd: int, own: int | None) -> int:
-        """Attach a program in the place of `own`, or else of one for some of its VIPs, if there is one; return its id.
+        """Attach a program in the place of `own`, or of one for some of its VIPs if there is one; return its id.
 
-        AgentError if the place is somebody else's.
+        AgentError if another program has the place.
         """
 
     def remove(self, index: int, role: str, ids: Mapping[str, int]) -> None:
@@ -59,23 +59,23 @@ class Way(Protocol):
 
 
 class _Tcx:
-    """An agent's programs are known by their names and constants: a list has no places that could be reserved."""
+    """Programs are identified by name and constants: a list has no places to reserve."""
 
-    TYPES = {"ingress": libbpf.TCX_INGRESS, "egress": libbpf.TCX_EGRESS}
+    TYPES = {"ingress": tc.TCX_INGRESS, "egress": tc.TCX_EGRESS}
 
     def attached(self, index: int, role: str) -> list[Program]:
         return [
             found
             for direction in DIRECTIONS
-            for prog_id in libbpf.query_tcx(index, self.TYPES[direction])
+            for prog_id in tc.query_tcx(index, self.TYPES[direction])
             if (found := _program(prog_id, role, direction))
         ]
 
     def attach(self, index: int, role: str, direction: str, prog_fd: int, own: int | None) -> int:
-        kind, prog_id = self.TYPES[direction], libbpf.program_id(prog_fd)
+        kind, prog_id = self.TYPES[direction], prog.id_of(prog_fd)
         there = self._same(index, role, direction, prog_id, own)
-        if prog_id not in libbpf.query_tcx(index, kind):
-            libbpf.attach_tcx(index, kind, prog_fd, there[-1] if there else None)
+        if prog_id not in tc.query_tcx(index, kind):
+            tc.attach_tcx(index, kind, prog_fd, there[-1] if there else None)
         for other in self._same(index, role, direction, prog_id, own):  # of an agent that was started at the same time
             self._detach(index, kind, other)
         return prog_id
@@ -95,13 +95,13 @@ class _Tcx:
 
     def _detach(self, index: int, kind: int, prog_id: int) -> None:
         with contextlib.suppress(FileNotFoundError):
-            libbpf.detach_tcx(index, kind, prog_id)
+            tc.detach_tcx(index, kind, prog_id)
 
 
 class _Clsact:
-    """An agent's programs are known by their place, too: priority and handle of the filter."""
+    """Programs are identified by their place, too: priority and handle of the filter."""
 
-    _HOOKS = {"ingress": libbpf.INGRESS, "egress": libbpf.EGRESS}
+    _HOOKS = {"ingress": tc.INGRESS, "egress": tc.EGRESS}
 
     def attached(self, index: int, role: str) -> list[Program]:
         return [
@@ -112,7 +112,7 @@ class _Clsact:
         ]
 
     def attach(self, index: int, role: str, direction: str, prog_fd: int, own: int | None) -> int:
-        vips = _vips(libbpf.program_id(prog_fd), role, direction)
+        vips = _vips(prog.id_of(prog_fd), role, direction)
         free = None
         for handle in _handles(role):
             there = self._there(index, handle, direction)
@@ -128,21 +128,21 @@ class _Clsact:
             if not there and free is None:
                 free = handle
         if free is None:
-            raise AgentError(f"{_AGENTS_MAX} {role} agents are here by tc filters: no more can be")
-        libbpf.create_clsact(index)
-        return libbpf.attach(index, self._HOOKS[direction], free, _PRIORITY, prog_fd)
+            raise AgentError(f"{_AGENTS_MAX} {role} agents are attached by tc filters, which is the most")
+        tc.create_clsact(index)
+        return tc.attach(index, self._HOOKS[direction], free, _PRIORITY, prog_fd)
 
     def remove(self, index: int, role: str, ids: Mapping[str, int]) -> None:
         """And the clsact qdisc if no other filter is on it."""
         for direction, prog_id in ids.items():
             for handle in _handles(role):
                 if self._there(index, handle, direction) == prog_id:
-                    libbpf.detach(index, self._HOOKS[direction], handle, _PRIORITY)
+                    tc.detach(index, self._HOOKS[direction], handle, _PRIORITY)
         if ids and not interface.has_filters(index):
-            libbpf.destroy_clsact(index)
+            tc.destroy_clsact(index)
 
     def _there(self, index: int, handle: int, direction: str) -> int | None:
-        return libbpf.query(index, self._HOOKS[direction], handle, _PRIORITY)
+        return tc.query(index, self._HOOKS[direction], handle, _PRIORITY)
 
 
 def _handles(role: str) -> Iterator[int]:
@@ -155,7 +155,7 @@ TCX, CLSACT = _Tcx(), _Clsact()
 def has_tcx(index: int) -> bool:
     """Tell whether the kernel attaches programs by tcx."""
     try:
-        libbpf.query_tcx(index, libbpf.TCX_INGRESS)
+        tc.query_tcx(index, tc.TCX_INGRESS)
     except OSError as error:
         if error.errno != errno.EINVAL:
             raise
@@ -185,9 +185,9 @@ def agents(index: int, role: str) -> list[Attached]:
 
 
 def find(index: int, role: str, vips: Collection[Address]) -> tuple[Way, dict[str, int]]:
-    """Return what is attached in a role for some of these VIPs, and which way; if nothing is, the way to attach.
+    """Return what is attached in a role for some of these VIPs, and by which way; if nothing is, the way to attach.
 
-    So an agent takes over from one that was attached by clsact in its place, in one step.
+    So an agent replaces one that was attached by clsact in its place, in one step.
     """
     its = {
         way: {each.direction: each.prog_id for each in way.attached(index, role) if each.vips & frozenset(vips)}
@@ -199,11 +199,11 @@ def find(index: int, role: str, vips: Collection[Address]) -> tuple[Way, dict[st
 
 def tcx_programs(index: int, direction: str) -> list[int]:
     """Return the ids of the programs on a tcx hook, in the order in which they run; none before Linux 6.6."""
-    return libbpf.query_tcx(index, _Tcx.TYPES[direction]) if has_tcx(index) else []
+    return tc.query_tcx(index, _Tcx.TYPES[direction]) if has_tcx(index) else []
 
 
 def foreign_filters(index: int, direction: str) -> list[tuple[bool, str]]:
-    """Return the tc filters in no place of an agent's: whether each runs before one, and what it is."""
+    """Return the tc filters that are no agent's: whether each runs before an agent, and its description."""
     places = {handle for role in ROLES for handle in _handles(role)}
     found: dict[tuple[int, str], bool] = {}
     for each in interface.filters(index, direction):
@@ -224,17 +224,17 @@ def remove(way: Way, index: int, role: str, ids: Mapping[str, int]) -> None:
 def name_of(prog_id: int) -> str:
     """Return a program's name, empty if it is gone."""
     try:
-        return libbpf.program(prog_id)[0]
+        return prog.describe(prog_id)[0]
     except FileNotFoundError:
         return ""
 
 
 def _program(prog_id: int, role: str, direction: str) -> Program | None:
-    """Return an agent's program, of whatever version: known by its name, and by its constants' name and types."""
+    """Return an agent's program, of any version, identified by its name and its constants' name and types."""
     vips: frozenset[Address] | None = None
     family = 0
     try:
-        name, map_ids = libbpf.program(prog_id)
+        name, map_ids = prog.describe(prog_id)
         if name != f"{role}_{direction}"[:_NAME_LENGTH]:
             return None
         for map_id in map_ids:

@@ -1,6 +1,6 @@
 """Locators: what identifies a server on the wire beside its port. A server announces its own, a client follows some.
 
-Rows X1, X2, X3; docs/protocol.md, "Other names than ports".
+Rows X1, X2, X3; docs/protocol.md, "Other locators than ports".
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""One loop that waits for everything a process waits for: files, time, signals, and answers from threads."""
+"""An event loop for files, times, signals, and answers from threads."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ class Loop:
 
     def _answer(self, action: Action) -> None:
         self._answered.put(action)
-        with contextlib.suppress(OSError):  # so full that the loop is awake anyway, or closed
+        with contextlib.suppress(OSError):  # full, so the loop is awake anyway; or closed
             self._waker.send(b"\0")
 
     def _wake(self) -> None:

@@ -96,7 +96,7 @@ class ServerMapping:
             raise AgentError("a server has one service address of each family at most")
         for address, vip in self.service_addresses.items():
             if vip not in self.vips or vip.version != address.version or address in self.vips:
-                raise AgentError(f"service address {address} stands for an address served, and is none itself")
+                raise AgentError(f"service address {address} must stand for a served address, and must not be one")
         if self.service_label is not None and not 1 <= self.service_label <= 0xFFFFF:
             raise AgentError(f"a label is a number from 1 to {0xFFFFF:#x}, not {self.service_label:#x}")
 
@@ -106,13 +106,13 @@ class ServerMapping:
 
 
 def mapping_of(config: Config, name: str) -> ServerMapping:
-    """Return what the server `name` of a configuration answers.
+    """Return the ports and locators of the server `name` of a configuration.
 
-    It announces, for a redirect port, its first service port whose application listens there. Being in the port's
-    pool or not makes no difference: the load balancer decides who is asked, and a pool can change before the agent
-    hears of it. A service port that is a redirect port too is announced only where plain packets to it reach its owner.
-    For a redirect port without such a service port it announces its name, if it has one. Its addresses are what the
-    packets that reach it have: where the load balancer rewrites them, its own.
+    For a redirect port it announces its first service port whose application listens there, whether it is in the port's
+    pool or not: the load balancer chooses the server, and a pool can change before the agent reads it. A service port
+    that is also a redirect port is announced only if plain packets to it reach its owner. For a redirect port without
+    such a service port it announces its locator, if it has one. Its addresses are those of the packets that reach it:
+    its own where the load balancer rewrites them.
     """
     from portlb_app.config import Legacy, Rewrite
 

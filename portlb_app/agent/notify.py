@@ -1,4 +1,4 @@
-"""What a service manager wants to hear of a service: sd_notify(3), which is a datagram to the socket it names."""
+"""Messages to the service manager: sd_notify(3), a datagram to the socket it names."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a client agent has learnt about the paths to its VIPs: which let no announced ports or names through."""
+"""Paths to a client's VIPs that let no announced endpoints through."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ _WORDS = {ADDRESS: "addresses", MAC: "MAC addresses", LABEL: "labels"}
 
 @dataclass(frozen=True)
 class SilentPath:
-    """A path that was called silent, and from whose announced `what` nothing has been heard since."""
+    """A silent path: nothing has arrived from the announced `what` since it was called silent."""
 
     vip: Address
     what: str
 
     def __str__(self) -> str:
         return (
-            f"nothing is heard from announced {self.what} of {self.vip}: new connections stay where they open, "
+            f"nothing arrives from announced {self.what} of {self.vip}: new connections stay where they open, "
             "and one tries again from time to time"
         )
 

@@ -1,22 +1,22 @@
 """The foreground process of an agent: the packets never come here.
 
-It attaches the agent and looks after it: ages entries, attaches again what somebody removed, follows its source of
-settings, and says how it goes to the log and to the service manager.
+It attaches the agent and looks after it: ages entries, attaches removed programs again, follows its source of settings,
+and reports to the log and to the service manager.
 """
 
 from __future__ import annotations
 
-import contextlib
 import logging
-import signal
 import time
 from collections.abc import Callable, Mapping
 
 from portlb_app.agent import notify, report
+from portlb_app.agent.attachment import Agent, Presence, check
 from portlb_app.agent.errors import AgentError, Unreachable
-from portlb_app.agent.loader import CONNECTIONS, Agent, Presence, check, words
+from portlb_app.agent.loader import CONNECTIONS
 from portlb_app.agent.loop import Loop
 from portlb_app.agent.mapping import Address, unpacked_vips
+from portlb_app.agent.service import Service
 from portlb_app.agent.troubles import Troubles
 
 SWEEP_EVERY = 10.0  # seconds
@@ -39,16 +39,16 @@ def serve(
 
     Each of `settings`, by a name for the log, returns the constants of programs, AgentError if it cannot. It is asked
     in a thread: at first, on SIGHUP, and `every` so many seconds if that is not None. AgentError if an agent cannot be
-    attached, or if its first settings are wrong rather than Unreachable; then none stays.
+    attached, or if its first settings are wrong (not Unreachable); then none stays attached.
 
-    `may_change` raises AgentError for a change of the settings that comes unasked for, not on SIGHUP, and may not.
+    `may_change` raises AgentError for a change of the settings that is allowed on SIGHUP only.
     `on_attached` is called once with each attached agent, and may have the loop wait for more files and times.
     """
     with Loop() as loop:
-        service = _Service(loop)
+        service = Service(loop)
         for name, source in settings.items():
             service.add(
-                _Unit(service, loop, name, interface, role, source, connections, every, on_attached, may_change)
+                Unit(service, loop, name, interface, role, source, connections, every, on_attached, may_change)
             )
         try:
             service.start()
@@ -60,107 +60,12 @@ def serve(
             notify.tell("STOPPING=1")
 
 
-class _Service:
-    """The agents of one process, as the service manager and signals know them."""
-
-    def __init__(self, loop: Loop) -> None:
-        self._loop = loop
-        self._units: list[_Unit] = []
-        self._waited_for: set[_Unit] = set()
-        self._is_ready = False
-        self._watchdog = notify.watchdog_seconds()
-
-    def add(self, unit: _Unit) -> None:
-        self._units.append(unit)
-
-    def start(self) -> None:
-        """Ask for the first settings of each."""
-        stop = self.stop
-        self._loop.on_signals(
-            {signal.SIGTERM: stop, signal.SIGINT: stop, signal.SIGQUIT: self._leave, signal.SIGHUP: self._reload}
-        )
-        self._waited_for = set(self._units)
-        for unit in self._units:
-            unit.ask()
-
-    def stop(self) -> None:
-        """Detach all."""
-        self._loop.end(0)
-        for unit in self._units:
-            if unit.is_attached():
-                unit.detach()
-                unit.say(logging.INFO, "detached; new connections are not redirected until an agent runs here again")
-
-    def give_up(self) -> None:
-        """Detach what this process has brought; what it has taken over stays, with its connections."""
-        for unit in self._units:
-            if not unit.has_taken_over():
-                unit.detach()
-
-    def _leave(self) -> None:
-        self._loop.end(0)
-        for unit in self._units:
-            unit.say(logging.INFO, "this process ends, the programs stay attached")
-
-    def _reload(self) -> None:
-        if self._is_ready:
-            notify.tell("RELOADING=1", f"MONOTONIC_USEC={time.monotonic_ns() // 1000}")
-        self._waited_for = set(self._units)
-        for unit in self._units:
-            unit.reload()
-
-    def settled(self, unit: _Unit) -> None:
-        """Say that one has the settings it asked for; when all have, the service manager is told."""
-        self._waited_for.discard(unit)
-        if self._waited_for:
-            return
-        notify.tell("READY=1")
-        if not self._is_ready:
-            self._is_ready = True
-            self._live()
-            notify.tell("STATUS=attached")
-            with contextlib.suppress(OSError):  # of a pipe that nobody reads any more
-                print("ready", flush=True)
-
-    def succeeded(self, unit: _Unit) -> None:
-        """One has been taken over from; when none is left, the process ends."""
-        self._units.remove(unit)
-        if not self._units:
-            self._loop.end(0)
-        elif unit in self._waited_for:
-            self.settled(unit)
-
-    def known(self) -> None:
-        """The first settings of one are known: when all are, and none is in the way of another, all are attached."""
-        if all(unit.first or unit.is_attached() for unit in self._units):
-            begin = [unit for unit in self._units if not unit.is_attached()]
-            for unit in begin:
-                self.check_apart(unit, unit.first)
-                unit.check()
-            for unit in begin:
-                unit.begin()
-
-    def check_apart(self, unit: _Unit, settings: bytes) -> None:
-        """AgentError if another agent of this process is for some of the VIPs in these settings."""
-        vips = unpacked_vips(settings)
-        for other in self._units:
-            if other is not unit and (both := vips & other.vips()):
-                raise AgentError(
-                    f"{unit.name} and {other.name} are both for {words(both)}: a host is one server of a VIP at most"
-                )
-
-    def _live(self) -> None:
-        if self._watchdog is not None:
-            self._loop.after(self._watchdog / 2, self._live)
-            notify.tell("WATCHDOG=1")
-
-
-class _Unit:
+class Unit:
     """One agent of the process."""
 
     def __init__(
         self,
-        service: _Service,
+        service: Service,
         loop: Loop,
         name: str,
         interface: str,
@@ -216,13 +121,13 @@ class _Unit:
     # ---- settings ----------------------------------------------------------------------------------------------------
 
     def reload(self) -> None:
-        """Ask for settings and take them whatever they change: the administrator wants it."""
+        """Ask for settings and accept any change: the administrator wants it."""
         self._is_told = True
         self.ask()
 
     def ask(self) -> None:
         """Ask for settings."""
-        self._ask_again = self._asking  # the answer on its way may be older than this question
+        self._ask_again = self._asking  # the pending answer may be older than this question
         if not self._asking and not self._over:
             self._asking = True
             self._loop.ask(self._source, self._take)
@@ -261,7 +166,7 @@ class _Unit:
             self.ask()
 
     def _in_force(self) -> None:
-        """What was asked for has been answered."""
+        """The settings asked for are in force."""
         if self._ask_again:
             self.ask()
             return
@@ -279,7 +184,7 @@ class _Unit:
     # ---- time --------------------------------------------------------------------------------------------------------
 
     def _look_after(self, agent: Agent) -> None:
-        """Begin what is to be done for an attached agent for ever after."""
+        """Schedule the recurring work for an attached agent."""
         counted, counted_at = agent.programs.counters(), time.monotonic()
         refused = counted["map_full"]
 
@@ -318,14 +223,14 @@ class _Unit:
             self._on_attached(agent, self._loop, self._troubles)
 
     def _tried(self, topic: str, action: Callable[[], None]) -> None:
-        """Do something that is done again soon: a refused call is counted and told, and ends nothing."""
+        """Do something that is repeated anyway: a refused call is counted and logged, and ends nothing."""
         try:
             action()
         except OSError as error:
             self._troubles.failed(topic, error)
 
     def _stays(self, agent: Agent) -> bool:
-        """See that the agent is attached. False: it cannot be now, or its time is over."""
+        """Keep the agent attached. False: that is impossible now, or a successor has taken over."""
         try:
             presence = agent.stay()
         except AgentError as error:
@@ -335,7 +240,7 @@ class _Unit:
         self._troubles.note("attached programs", "")
         if presence is Presence.RESTORED:
             self.say(logging.WARNING, "its programs were gone or replaced by half; attached again, connections kept")
-            self.ask()  # settings that came when it could not be attached
+            self.ask()  # settings may have come while it could not be attached
         if presence is Presence.SUCCEEDED:
             self.say(logging.INFO, "an agent started later has taken over; this one ends")
             self._over = True
@@ -350,3 +255,8 @@ class _Unit:
         """Log something about this agent."""
         name = f" {self.name}" if self.name else ""
         _log.log(level, "%s agent%s on %s: %s", self._role, name, self._interface, text)
+
+
+def log_to_stderr() -> None:
+    """Send the log of this process to standard error."""
+    logging.basicConfig(level=logging.INFO, format="%(message)s")

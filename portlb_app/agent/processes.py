@@ -1,4 +1,4 @@
-"""Which processes hold a loaded eBPF program: attached filters do not say who attached them, open files do."""
+"""Processes that hold a loaded eBPF program. Open files tell; attached filters do not name the process."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Holders(NamedTuple):
 def holders(program_ids: Collection[int]) -> Holders:
     """Look for the programs in the open files of every process of this PID namespace (proc_pid_fd(5)).
 
-    One that cannot be looked into may hold them if it is called portlb.
+    A process without access to its files may hold them if it is called portlb.
     """
     found, complete = [], True
     for process in filter(str.isdecimal, os.listdir("/proc")):

@@ -1,4 +1,4 @@
-"""The record an agent keeps of its connections (row D10), read from its map."""
+"""Reads an agent's record of its connections from its map (row D10)."""
 
 from __future__ import annotations
 
@@ -27,9 +27,8 @@ class Record:
     """One connection. Ports are the programs' (`client_port`, `port`) and the wire's (`opened`: by the SYN).
 
     `state`: "opening", "plain" (goes on at the port it opened on), "bound" (at an announced one) or "closing";
-    `name`: what names the server on the wire beside its port: a service address, MAC address or label on a client,
-    which of them on a server; "" if nothing does.
-    `leaving`: told to open again elsewhere; `moving`: told to go on at `target`; `idle`: seconds, to about 8.
+    `name`: the locator: a service address, MAC address or label on a client, the kind of it on a server; "" if none.
+    `leaving`: to be opened elsewhere; `moving`: announced to go on at `target`; `idle`: seconds, within about 8.
     """
 
     client: Address

@@ -1,6 +1,6 @@
 """Redirects in the middle of a connection: `portlb agent redirect` and `portlb agent move` (rows D2 to D9).
 
-Which connections are meant, and what became of them; announcer.py tells their peers.
+Selects connections and counts the results; announcer.py announces.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from portlb_app.agent.record import Record
 from portlb_app.agent.server import application_of
 
 TIMEOUT = 30.0
-"""Seconds a peer has to follow (row D7)."""
+"""Seconds within which the other end has to follow (row D7)."""
 
 _WORDS = {
     CallResult.FOLLOWED: "followed",
@@ -36,14 +36,14 @@ _WORDS = {
 
 @dataclass(frozen=True)
 class Selection:
-    """Which connections: of a client address, of a client port, at a port of the server (the wire's or program's)."""
+    """Selects connections by client address, client port, or port of the server (the wire's or the program's)."""
 
     client: Address | None = None
     client_port: int | None = None
     port: int | None = None
 
     def takes(self, connection: Record) -> bool:
-        """Tell whether a connection is meant."""
+        """Tell whether a connection is selected."""
         return (
             self.client in (None, connection.client)
             and self.client_port in (None, connection.client_port, connection.client_wire)
@@ -77,11 +77,11 @@ def selection(text: str) -> Selection:
 
 @dataclass
 class Outcome:
-    """What became of the connections, by what is known of each."""
+    """Results of a redirect."""
 
     counts: Counter[CallResult] = field(default_factory=Counter)
     refusals: Counter[str] = field(default_factory=Counter)
-    """What the kernel refused on the way, each of which was tried again."""
+    """Announcements that the kernel refused; each was tried again."""
     not_reset: Counter[str] = field(default_factory=Counter)
     """Why connections that have not followed could not be reset either."""
 
@@ -133,7 +133,7 @@ def _check_in_place(made: Announcer, port: int, connections: Sequence[Record]) -
     if others:
         raise AgentError(
             f"port {port} is no service port of this server for the application on "
-            f"{', '.join(map(str, others))}: only such a port can be gone on at in place"
+            f"{', '.join(map(str, others))}: a redirect in place needs one"
         )
 
 

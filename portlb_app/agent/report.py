@@ -1,4 +1,4 @@
-"""What an agent tells people and machines: a line of rates, a line of health, Prometheus' text. All of it is pure."""
+"""Texts about agents: rates, health, Prometheus' format. All functions are pure."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _GROUPS = {
     "aged": "swept_closing swept_opening swept_idle swept_gone made_room",
     "forged": "forged_synack second_synack forged_announcement forged_error bad_option",
 }
-"""Words for what happened, and the counters behind them."""
+"""Groups of counters, by what has happened."""
 GROUP_OF = {counter: group for group, members in _GROUPS.items() for counter in members.split()}
 
 
@@ -33,7 +33,10 @@ class Entries(NamedTuple):
 
 
 def crowded(connections: Entries, refused: int) -> str:
-    """Return what is wrong with a table of open connections of which some were lately refused, "" if nothing is."""
+    """Return what is wrong with a table of open connections, "" if nothing is.
+
+    `refused`: connections that found no room since the last call.
+    """
     if refused:
         return f"all {connections.room} places for connections are taken: new ones are opened plainly"
     if connections.almost_full:

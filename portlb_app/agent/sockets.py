@@ -18,14 +18,14 @@ _LATEST_ACK = 1000  # milliseconds: RFC 9293 section 3.8.6.3 allows 500; keep-al
 
 
 class Look(NamedTuple):
-    """What some connections were found to be."""
+    """Result of a look at connections."""
 
     chosen: set[Tcp]
-    """Those asked for: that are quiet, or that were destroyed."""
+    """Connections that are quiet, or that were destroyed."""
     absent: set[Tcp]
-    """Those without a socket in this network namespace: over, or of a program elsewhere."""
+    """Connections without a socket in this network namespace: over, or of a program elsewhere."""
     failures: list[OSError]
-    """What went wrong with each other one that is neither: asking again may help."""
+    """Failures with others; another try may help."""
 
 
 def quiet(connections: Iterable[Tcp]) -> Look:
@@ -40,7 +40,7 @@ def quiet(connections: Iterable[Tcp]) -> Look:
 
 
 def is_quiet(info: bytes) -> bool:
-    """Tell it from the bytes of a `struct tcp_info`; one too short to tell is not quiet."""
+    """Tell whether a connection is quiet by its `struct tcp_info`; too few bytes mean that it is not."""
     if len(info) < 148:
         return False
     unacknowledged, last_sent, last_received, last_acknowledged, round_trip = (

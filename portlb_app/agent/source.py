@@ -1,6 +1,6 @@
-"""Where a server's mapping comes from: the command line, a configuration file, or the controller's REST interface.
+"""Sources of a server's mapping: the command line, a configuration file, or the controller's REST interface.
 
-A source has one method, `mapping`, which can be called again and again; `every` says how often that is worth it.
+A source has one method, `mapping`, which may be called repeatedly; `every` says how often.
 Importing this module needs nothing but Python: the parser of configurations and the HTTP client are loaded on use.
 """
 
@@ -29,7 +29,7 @@ _ADDRESSES = "say unix:///PATH, https://HOST:PORT, or http://HOST:PORT"
 
 
 class WrongConfiguration(AgentError):
-    """The configuration has mistakes, or does not name the server: asking again helps only once it is corrected."""
+    """The configuration has mistakes, or does not name the server: asking again helps only after a correction."""
 
 
 class Source(Protocol):
@@ -76,7 +76,7 @@ class File:
 class Controller:
     """A controller's REST interface, and the server's name in the configuration that is live there.
 
-    `url`: http or https, or unix:///PATH of a Unix socket. `insecure`: plain http from another host is believed.
+    `url`: http or https, or unix:///PATH of a Unix socket. `insecure`: plain http from another host is trusted.
     Raises AgentError if `url` is none of these.
     """
 
@@ -133,7 +133,7 @@ class Controller:
         if answer.status != 200:
             raise AgentError(f"{self.url} answers {answer.status} {answer.reason} instead of a configuration")
         if len(content) <= MAX_BYTES and not answer.chunked and answer.length != 0:
-            raise Unreachable(f"{self.url} answers with a text that is cut short")  # which may be a sound one, too
+            raise Unreachable(f"{self.url} answers with a text that is cut short")  # the text may be valid all the same
         return content
 
     def _check(self, peer: tuple[str, int] | None) -> None:

@@ -1,4 +1,4 @@
-"""What goes wrong with an agent, told at a bounded rate."""
+"""Logs what goes wrong with an agent, at a bounded rate."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Troubles:
         self._told: dict[str, tuple[float, int]] = {}
 
     def note(self, topic: str, trouble: str) -> None:
-        """Tell the state of something that goes on: what is wrong with it, or ""."""
+        """Note the state of a continuing trouble: what is wrong, "" if nothing is."""
         if trouble == self._states.get(topic, ""):
             return
         self._states[topic] = trouble

@@ -1,7 +1,7 @@
-"""Who answers for the controller: what a root agent asks of it decides which programs a VIP's ports lead to.
+"""Checks that a trusted program answers for the controller: its answer decides which programs a VIP's ports lead to.
 
-https proves itself by its certificate. Plain http proves nothing, so the kernel is asked whose program answers: over
-loopback by the listening socket, over a Unix socket by its other end and by who may put a socket there.
+https has a certificate. For plain http the kernel tells which user's program answers: over loopback by the listening
+socket, over a Unix socket by its other end and by the users who may create a socket there.
 """
 
 from __future__ import annotations
@@ -21,21 +21,21 @@ _CREDENTIALS = struct.Struct("=iII")  # struct ucred: process, user, group
 
 
 class Untrusted(AgentError):
-    """Somebody answers who may not."""
+    """A program answers that is not trusted."""
 
 
 def check_loopback(address: str, port: int, url: str) -> None:
     """Check the far end of a connection to a controller that speaks plain http; Untrusted unless it may answer.
 
     It may on loopback, on a port that only root may open, or if root or the agent's user listens there. (A connection
-    does not tell: of one that its program has closed the kernel knows no user.) Unreachable if nobody listens there any
-    more, as while the controller starts again, or if the kernel takes too long to tell.
+    does not tell: of one that its program has closed the kernel knows no user.) Unreachable if nothing listens there
+    any more, as while the controller starts again, or if the kernel takes too long to tell.
     """
     host = ip_address(address.partition("%")[0])
     host = getattr(host, "ipv4_mapped", None) or host
     if not host.is_loopback:
         raise Untrusted(
-            f"{url}: over plain http from another host anybody on the way can say what this host's ports lead to: use "
+            f"{url}: with plain http from another host, any host on the path can change this host's ports: use "
             "https, or a tunnel that ends on this host, or --insecure-http"
         )
     if port < int(_UNPRIVILEGED.read_text(encoding="ascii")):  # 1024, if the administrator has not said otherwise
@@ -54,7 +54,7 @@ def check_loopback(address: str, port: int, url: str) -> None:
 def check_unix(connection: socket.socket, path: str) -> None:
     """Check a connection to a Unix socket; Untrusted unless root, this process's user or its directory's owner answers.
 
-    Nobody else may be able to put another socket there.
+    No other user may be able to create a socket there.
     """
     above = Path(path).parent.stat()
     for place in (Path(os.path.abspath(path)), Path(os.path.realpath(path))):
@@ -67,17 +67,17 @@ def check_unix(connection: socket.socket, path: str) -> None:
 def _check_place(path: Path) -> None:
     """Untrusted if another user could have made, or could replace, what a path leads to.
 
-    In a directory where everybody may make files, but not remove others' (the sticky bit: /tmp), what is root's or this
-    process's user's is safe.
+    In a directory where all users may create files, but not remove those of others (the sticky bit: /tmp), files of
+    root or of this process's user are safe.
     """
     for child, directory in zip((path, *path.parents), path.parents, strict=False):
         mode = directory.stat().st_mode
         if not mode & (stat.S_IWGRP | stat.S_IWOTH):
             continue
         if not mode & stat.S_ISVTX:
-            raise Untrusted(f"{path}: others than the owner of {directory} may write there: chmod go-w it")
+            raise Untrusted(f"{path}: users other than the owner of {directory} may write there: chmod go-w it")
         if child.lstat().st_uid not in _trusted_users():
-            raise Untrusted(f"{path}: anybody may make {child}, and who owns it is neither root nor the agent's user")
+            raise Untrusted(f"{path}: any user may create {child}, and its owner is neither root nor the agent's user")
 
 
 def _trusted_users() -> set[int]:

@@ -1,6 +1,6 @@
-"""What commands and agents must agree on: how entries of the maps are laid out, and what the numbers in them mean.
+"""Commands and agents must agree on the layout of map entries and on the meaning of their numbers.
 
-All of it is read: for this version from the object file, for a running agent from its maps.
+Both are read, for this version from the object file and for a running agent from its maps.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from portlb_app.agent.errors import AgentError
-from portlb_app.agent.kernel import libbpf
+from portlb_app.agent.kernel import object_file
 from portlb_app.agent.kernel.btf import Types, WrongTypes
 from portlb_app.agent.kernel.library import messages
 from portlb_app.agent.kernel.maps import Layout, Map
@@ -29,7 +29,7 @@ class Version:
     types: Types
 
     def difference(self, maps: Mapping[str, Map]) -> str:
-        """Tell in words what of a running agent's maps this version would misread, "" if nothing."""
+        """Describe what this version would misread in a running agent's maps, "" if nothing."""
         for name, running in maps.items():
             wanted = self.layouts.get(name)
             if wanted is None or not wanted.is_read_alike(running.layout):
@@ -57,7 +57,7 @@ def this_version() -> Version:
 def _version(path: str, _: int) -> Version:
     messages()
     try:
-        with contextlib.closing(libbpf.Object(path)) as opened:
+        with contextlib.closing(object_file.Object(path)) as opened:
             return Version({name: opened.layout(name) for name in opened.map_names()}, opened.types)
     except (OSError, WrongTypes) as error:
         raise AgentError(f"{path} cannot be read, build it again: {error}\n{messages()}") from error

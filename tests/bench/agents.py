@@ -35,7 +35,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from portlb_app.agent.kernel import libbpf
+from portlb_app.agent.kernel import prog
 from tests.net.network import Network, agent_stats, client_agent, end, server_agent, until
 
 HTTP, BULK = 20, 5201
@@ -339,7 +339,7 @@ def _programs(process: subprocess.Popen[Any]) -> dict[str, tuple[int, int]]:
     for path in Path(f"/proc/{process.pid}/fdinfo").iterdir():
         rows = dict(line.split(":", 1) for line in path.read_text(encoding="ascii").splitlines() if ":" in line)
         if "prog_id" in rows:
-            name, _ = libbpf.program(int(rows["prog_id"]))
+            name, _ = prog.describe(int(rows["prog_id"]))
             found[name] = int(rows["run_cnt"]), int(rows["run_time_ns"])
     return found
 

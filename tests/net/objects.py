@@ -14,26 +14,27 @@ AGENT = ROOT / "portlb_app/agent/bpf"
 _ATTACH = """
 import sys
 from portlb_app.agent import interface
-from portlb_app.agent.kernel import libbpf
-opened = libbpf.Object(sys.argv[1])
+from portlb_app.agent.kernel import object_file, tc
+opened = object_file.Object(sys.argv[1])
 opened.load()
 for words in sys.argv[2:]:
     kind, name, where = words.split()
-    libbpf.attach_tcx(interface.index_of(where), int(kind), opened.program_fd(name), None)
+    tc.attach_tcx(interface.index_of(where), int(kind), opened.program_fd(name), None)
 print("ready", flush=True)
 sys.stdin.read()
 """
 
 
 def compiled(directory: Path, name: str, text: str | None = None, **changes: tuple[str, str]) -> Path:
-    """An object of a text, or of the agents' own sources with changes by file."""
+    """An object of a text, or of the agents' own sources with changes by file (without its suffix)."""
     path, made = directory / f"{name}.c", directory / f"{name}.o"
     if text is None:
-        for each in [*AGENT.glob("*.h"), AGENT / "redirect.bpf.c"]:
-            content = each.read_text(encoding="utf-8")
-            old, new = changes.get(each.stem, ("", ""))
+        for each in [*AGENT.rglob("*.h"), AGENT / "redirect.bpf.c"]:
+            content, copy = each.read_text(encoding="utf-8"), directory / each.relative_to(AGENT)
+            old, new = changes.get(str(each.relative_to(AGENT).with_suffix("")), ("", ""))
             assert old in content
-            (directory / each.name).write_text(content.replace(old, new, 1), encoding="utf-8")
+            copy.parent.mkdir(exist_ok=True)
+            copy.write_text(content.replace(old, new, 1), encoding="utf-8")
         path = directory / "redirect.bpf.c"
     else:
         path.write_text(text, encoding="utf-8")

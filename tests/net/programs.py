@@ -14,7 +14,7 @@ import time
 from ctypes import c_char_p, c_int, c_uint64, c_void_p
 
 from portlb_app.agent import loader
-from portlb_app.agent.kernel import libbpf
+from portlb_app.agent.kernel import prog
 from portlb_app.agent.kernel.library import checked, declare, library
 from portlb_app.agent.kernel.maps import Map
 from portlb_app.agent.loader import Programs
@@ -50,10 +50,10 @@ class Loaded:
 
 def clear(programs: Programs) -> None:
     """Have the programs know nothing, as if they had just been loaded: no entry, all counters 0, the clock right."""
-    for name in loader._SHARED_MAPS[programs.role]:
+    for name in loader.SHARED_MAPS[programs.role]:
         with contextlib.closing(Map.copy_of(programs.map_fd(name))) as each:
             _clear(each)
-    clock = struct.pack("=II", time.monotonic_ns() >> loader._TICK_SHIFT, 0)
+    clock = struct.pack("=II", time.monotonic_ns() >> loader.TICK_SHIFT, 0)
     checked(library.bpf_map_update_elem(programs.map_fd(loader.CLOCK), bytes(4), clock, 0), loader.CLOCK)
     programs._turn = 0
     assert not any(programs.counters().values())
@@ -85,6 +85,6 @@ def _clear(each: Map) -> None:
         assert kind == RING, f"map {each.name}: of a type ({kind}) that is not known here"
 
 
-def send(programs: Programs, packet: Packet) -> libbpf.RunResult:
+def send(programs: Programs, packet: Packet) -> prog.RunResult:
     """Let a program see a frame."""
-    return libbpf.run(programs.fd(packet.hook), packet.frame)
+    return prog.run(programs.fd(packet.hook), packet.frame)

@@ -22,7 +22,6 @@ WAYS = {"tcx": FAST, "clsact": OLD_KERNEL}
 ATTACHED = """
 import sys
 from portlb_app.agent import hooks, interface
-from portlb_app.agent.kernel import libbpf
 index = interface.index_of(sys.argv[1])
 for role in hooks.ROLES:
     print(*(prog_id for each in hooks.agents(index, role) for prog_id in each.programs.values()))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 
-from portlb_app.agent.kernel import libbpf
+from portlb_app.agent.kernel import prog
 from portlb_app.agent.loader import Programs
 from tests.net.client_cases import client_cases
 from tests.net.frames import (
@@ -45,7 +45,7 @@ def test_fuzz(client_programs: Programs, server_programs: Programs) -> None:
                 frame[generator.randrange(14, len(frame))] = generator.randrange(256)
             if kind == 2:  # (the kernel runs no program on less than an IP header)
                 frame = frame[: generator.randrange(34 if frame[12:14] == b"\x08\x00" else 54, len(frame) + 1)]
-        result = libbpf.run(programs.fd(packet.hook), bytes(frame))
+        result = prog.run(programs.fd(packet.hook), bytes(frame))
         assert result.verdict in (PASS, DROP)
         if result.verdict == DROP:
             continue

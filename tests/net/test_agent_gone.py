@@ -13,8 +13,8 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from portlb_app.agent import loader
-from portlb_app.agent.loader import Agent
+from portlb_app.agent.attachment import Agent
+from portlb_app.agent.running import agents
 from tests.net.inside import on
 from tests.net.network import ACK, RST, Namespace, agent_stats, until
 from tests.net.one_sided import opened, served
@@ -58,7 +58,7 @@ ROLES = pytest.mark.parametrize(("make", "family"), [(on_the_server, 4), (on_the
 def take_over(host: Namespace, stack: contextlib.ExitStack) -> Agent:
     """Go on with the agent of a host in this process."""
     with on(host):
-        with loader.agents("eth0") as ((role, running),):
+        with agents("eth0") as ((role, running),):
             (settings,) = set(running.constants(role))
         agent = Agent("eth0", role, settings)
     stack.callback(agent.release)

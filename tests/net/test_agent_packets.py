@@ -20,7 +20,7 @@ import pytest
 from _pytest.mark import ParameterSet
 
 from portlb_app.agent import client, server
-from portlb_app.agent.kernel import libbpf
+from portlb_app.agent.kernel import prog
 from portlb_app.agent.kernel.library import checked, library
 from portlb_app.agent.loader import Programs
 from tests.net.cases import Case, check
@@ -119,7 +119,7 @@ def test_frames_of_a_vlan_pass_untouched(
 def mark_after(programs: Programs, packet: Packet, mark: int) -> int:
     """A packet's mark (SO_MARK) after it has passed its hook with `mark`."""
     context = ctypes.create_string_buffer(struct.pack("=8xI", mark), 192)
-    options = libbpf._RunOptions(size=ctypes.sizeof(libbpf._RunOptions))
+    options = prog._RunOptions(size=ctypes.sizeof(prog._RunOptions))
     options.data_in, options.data_size_in = packet.frame, len(packet.frame)
     options.ctx_in, options.ctx_size_in = context.raw, len(context)
     options.ctx_out, options.ctx_size_out = ctypes.addressof(context), len(context)
@@ -161,7 +161,7 @@ def test_two_synacks_at_once_bind_one(client_programs: Programs) -> None:
             for number, frame in enumerate(frames):
                 while time.monotonic_ns() < began + number * 100_000:
                     pass
-                libbpf.run(client_programs.fd(IN), frame)
+                prog.run(client_programs.fd(IN), frame)
         finally:
             os._exit(0)
 

@@ -17,9 +17,9 @@ from ipaddress import ip_address
 
 import pytest
 
-from portlb_app.agent import client, loader, server
+from portlb_app.agent import client, running, server
 from portlb_app.agent.call_result import CallResult
-from portlb_app.agent.kernel import libbpf
+from portlb_app.agent.kernel import prog
 from portlb_app.agent.loader import Programs
 from portlb_app.agent.mapping import ServerMapping
 from portlb_app.net.packets import Segment, bare_ack
@@ -155,10 +155,10 @@ def test_what_has_just_been_sent_may_be_acknowledged(world: World, stack: contex
     )
     frame = ethernet(ip(made.peer.its_address, made.peer.address, 6, segment))
     mapping = ServerMapping([ip_address(vip) for vip in VIPS.values()], {PORT: SERVICE}, {SERVICE: PORT, 4: PORT})
-    with on(world.server), loader.agents("eth0") as ((_, found),):
+    with on(world.server), running.agents("eth0") as ((_, found),):
         programs = Programs("server", server.settings(mapping), inherited=found.descriptors())
         with contextlib.closing(programs):
-            libbpf.run(programs.fd("egress"), frame)
+            prog.run(programs.fd("egress"), frame)
     made.peer.send(ACK, ack=made.peer.ack + 4)
     for _ in range(2):
         made.peer.send(ACK, b"a", its_port=PORT)
@@ -381,7 +381,7 @@ def test_what_passes_while_a_connection_is_ended(world: World, stack: contextlib
     frame += bare_ack(made.peer.address, made.peer.its_address, X, made.local)[6:]
     with on(world.client):
         index = socket.if_nametoindex("eth0")
-        with loader.agents("eth0") as ((_, found),):
+        with running.agents("eth0") as ((_, found),):
             settings = client.settings([ip_address(vip) for vip in VIPS.values()])
             loaded = Programs("client", settings, inherited=found.descriptors())
             programs = stack.enter_context(contextlib.closing(loaded))

@@ -38,7 +38,6 @@ servers: {{a: {{vip: web, connector: "s1:2", service_ports: [{ports}]}}}}
 REMOVE = """
 import sys
 from portlb_app.agent import hooks, interface
-from portlb_app.agent.kernel import libbpf
 index = interface.index_of("eth0")
 for role in hooks.ROLES:
     for way, found, _ in hooks.agents(index, role):
@@ -57,17 +56,17 @@ http.server.HTTPServer(("127.0.0.1", 8080), Handler).serve_forever()
 """
 HALF_WAY = """
 import ipaddress, sys
-from portlb_app.agent import client, errors, hooks, interface, loader
-from portlb_app.agent.kernel import libbpf
-agent = loader.Agent("eth0", "client", client.settings([ipaddress.ip_address(sys.argv[1])]))
+from portlb_app.agent import attachment, client, errors, hooks, interface
+from portlb_app.agent.kernel import tc
+agent = attachment.Agent("eth0", "client", client.settings([ipaddress.ip_address(sys.argv[1])]))
 attached = lambda: [each.programs for each in hooks.agents(interface.index_of("eth0"), "client")]
-attach, before, calls = libbpf.attach_tcx, attached(), []
+attach, before, calls = tc.attach_tcx, attached(), []
 def refuse(ifindex, kind, *rest):
     calls.append(kind)
     if len(calls) == refused:
         raise OSError(12, "no memory")
     return attach(ifindex, kind, *rest)
-libbpf.attach_tcx = refuse
+tc.attach_tcx = refuse
 for refused in (1, 2):
     calls.clear()
     try:
@@ -75,7 +74,7 @@ for refused in (1, 2):
         sys.exit("not refused")
     except errors.AgentError as error:
         assert "no memory" in str(error)
-    assert attached() == before and len(before[0]) == 2 and agent.stay() is loader.Presence.KEPT
+    assert attached() == before and len(before[0]) == 2 and agent.stay() is attachment.Presence.KEPT
 """
 
 
@@ -322,13 +321,13 @@ def test_who_may_answer_for_the_controller(world: World) -> None:
     before = programs(world.server)
 
     text.write_text(configuration(Y).replace(f"application: {X}", "application: 31337"), encoding="utf-8")
-    service.says("it leads to port 31337 now, where it led to none before: reload the agent")
+    service.says("it names port 31337 of a program, which it did not before: reload the agent")
     assert programs(world.server) == before
     service.signal(signal.SIGHUP)
     service.says("new settings in force")
     assert programs(world.server) != before
     done = agent_command(world.server, *words, "--application", str(X), "--application", "9")
-    assert done.returncode == 1 and "it leads to port 31337, which --application does not name" in done.stderr
+    assert done.returncode == 1 and "it names port 31337 of a program, which --application does not" in done.stderr
 
 
 def test_waiting_for_a_controller_can_be_ended(world: World) -> None:
@@ -413,9 +412,9 @@ def test_two_agents_started_at_once(world: World) -> None:
     until(lambda: [each.process.poll() for each in services].count(0) == 2, "the others have ended", START)
     world.server_agent()
     number = (
-        "from portlb_app.agent import interface; from portlb_app.agent.kernel import libbpf; "
+        "from portlb_app.agent import interface; from portlb_app.agent.kernel import tc; "
         "index = interface.index_of('eth0'); "
-        "print(*(len(libbpf.query_tcx(index, kind)) for kind in (libbpf.TCX_INGRESS, libbpf.TCX_EGRESS)))"
+        "print(*(len(tc.query_tcx(index, kind)) for kind in (tc.TCX_INGRESS, tc.TCX_EGRESS)))"
     )
     assert world.client.run(sys.executable, "-c", number, cwd=ROOT).stdout.split() == ["1", "1"]
     assert announced(world) == Y
@@ -448,7 +447,6 @@ def test_recreated_interface(world: World) -> None:
 
 REFUSED_ONCE = f"""
 import errno
-from portlb_app.agent.kernel import libbpf
 from portlb_app.agent.kernel import sock_diag
 def refused(function, number, times=1):
     left = [number] * times

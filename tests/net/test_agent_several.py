@@ -135,10 +135,10 @@ def test_starts_that_would_break_connections_are_refused(world: World) -> None:
     one = fast(world, world.client, *client_words(VIP, DB))
     fast(world, world.server, *server_words(world, "web-a"))
     idle = Idle(world)
-    refused(world, world.client, client_words(VIP), f"is for {DB} as well", f"start this one for {VIP}, {DB}")
+    refused(world, world.client, client_words(VIP), f"also serves {DB}", f"start this one for {VIP}, {DB}")
     refused(world, world.client, client_words(VIP, "10.0.2.102"), f"start this one for {VIP}, {DB}, 10.0.2.102")
-    refused(world, world.server, server_words(world, "web-b"), "service ports 1, and this one none of them")
-    refused(world, world.server, server_words(world, "db-a", "web-b"), "service ports 1, and this one none of them")
+    refused(world, world.server, server_words(world, "web-b"), "service ports 1, and this one has none of them")
+    refused(world, world.server, server_words(world, "db-a", "web-b"), "service ports 1, and this one has none of them")
     refused(world, world.server, server_words(world, "web-a", "web-b"), f"web-a and web-b are both for {VIP}")
     refused(world, world.server, server_words(world, "web-a", "web-a"), "--server web-a is given twice")
     assert idle.answers() and one.process.poll() is None
@@ -152,7 +152,7 @@ def test_starts_that_would_break_connections_are_refused(world: World) -> None:
 
 KILLED = """
 import os, signal, sys
-from portlb_app.agent import {module}
+from portlb_app.agent{module}
 made, calls = {function}, []
 def killed(*arguments, **named):
     calls.append(1)
@@ -163,10 +163,10 @@ def killed(*arguments, **named):
 import portlb_app.agent.__main__
 """
 POINTS = {
-    "before the maps are used": ("libbpf", "libbpf.Object.reuse", 1),
-    "before the programs are loaded": ("libbpf", "libbpf.Object.load", 1),
-    "before ingress": ("hooks", "hooks.{way}.attach", 1),
-    "between ingress and egress": ("hooks", "hooks.{way}.attach", 2),
+    "before the maps are used": (".kernel import object_file", "object_file.Object.reuse", 1),
+    "before the programs are loaded": (".kernel import object_file", "object_file.Object.load", 1),
+    "before ingress": (" import hooks", "hooks.{way}.attach", 1),
+    "between ingress and egress": (" import hooks", "hooks.{way}.attach", 2),
 }
 
 

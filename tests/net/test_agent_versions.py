@@ -85,8 +85,8 @@ def test_programs_that_only_have_our_names(host: tuple[Network, Namespace], more
 @pytest.mark.parametrize(
     ("file", "old", "new", "what"),
     [
-        ("paths", "struct path {\n", "struct path {\n __u32 one_more;\n", "its map 'paths' has another layout"),
-        ("maps", "MOVING = 1 << 10,", "MOVING = 1 << 25,", "the numbers in its map"),
+        ("client/paths", "struct path {\n", "struct path {\n __u32 one_more;\n", "its map 'paths' has another layout"),
+        ("connection", "SERVER_PORT_MOVING = 1 << 10,", "SERVER_PORT_MOVING = 1 << 25,", "the numbers in its map"),
     ],
     ids=["larger", "other meaning"],
 )

@@ -19,7 +19,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from portlb_app.agent import client, server
-from portlb_app.agent.kernel import libbpf
+from portlb_app.agent.kernel import prog
 from portlb_app.agent.loader import Programs
 from tests.net import frames as packets
 from tests.net.client_cases import client_cases
@@ -141,7 +141,7 @@ def _seeds(programs: dict[str, Programs]) -> list[tuple[str, packets.Packet]]:
 
 
 def _one(programs: Programs, hook: str, frame: bytes, figures: Figures) -> None:
-    result = libbpf.run(programs.fd(hook), frame)
+    result = prog.run(programs.fd(hook), frame)
     assert result.verdict in (packets.PASS, packets.DROP), (result.verdict, hook, frame.hex())
     figures.verdicts["passed" if result.verdict == packets.PASS else "dropped"] += 1
     if result.verdict == packets.DROP or result.packet == frame:

@@ -294,13 +294,13 @@ def forget(role: str, ports: Sequence[int]) -> None:
     """Delete what the agent on eth0 of this namespace has of connections from some client ports."""
     import ctypes
 
-    from portlb_app.agent import loader, record
+    from portlb_app.agent import record, running
     from portlb_app.agent.kernel.library import library
 
     library.bpf_map_delete_elem.argtypes = [ctypes.c_int, ctypes.c_char_p]
     library.bpf_map_update_elem.argtypes = [ctypes.c_int, ctypes.c_char_p, ctypes.c_char_p, ctypes.c_uint64]
     wanted = {port.to_bytes(2, "big") for port in ports}
-    with loader.agents("eth0") as found:
+    with running.agents("eth0") as found:
         maps = dict(found)[role].maps
         for name in ("connections", "aliases"):
             for key in [key for key, _ in maps[name].entries() if key[32:34] in wanted]:

@@ -10,11 +10,11 @@
 	COUNTER(unredirected, "client: SYN/ACK accepted with CONFIRM but no usable port, connection stays on its port") \
 	COUNTER(tried_both, "client: announced port silent, packet sent to it and to the port left") \
 	COUNTER(fallen_back, "client: announced port silent, connection goes on at the port it had left") \
-	COUNTER(remembered, "client: announced port not followed, it was silent on this path a while ago") \
+	COUNTER(remembered, "client: announced port not followed, the path was silent before") \
 	COUNTER(moved, "client: connection moved in place to another port of its server") \
-	COUNTER(reopen, "client: program's connection to be closed and opened again at another port") \
-	COUNTER(steered, "client: SYN sent to where an earlier connection was redirected") \
-	COUNTER(unsteered, "client: that port did not answer, SYN sent to the program's port") \
+	COUNTER(reopen, "client: connection of a program to close and open at another port") \
+	COUNTER(steered, "client: SYN sent to the port an earlier connection was redirected to") \
+	COUNTER(unsteered, "client: SYN sent to the program's port, the port of the redirect did not answer") \
 	COUNTER(own_port_moved, "client: server follows to another client port") \
 	COUNTER(repaired, "client: segment accepted from the port left, the server has lost its entry") \
 	COUNTER(forged_synack, "client: SYN/ACK dropped, its acknowledgement does not answer the SYN") \
@@ -45,15 +45,15 @@
 	COUNTER(swept_closing, "entry removed: closed, then silent for 60 s") \
 	COUNTER(swept_opening, "entry removed: half-open and silent for 180 s") \
 	COUNTER(swept_idle, "entry removed: silent for 5 days") \
-	COUNTER(foreign_name, "client: announced address, MAC address or label not followed, it may not be one of a service's") \
+	COUNTER(foreign_name, "client: announced locator not followed, it is not among those allowed") \
 	COUNTER(made_room, "entry removed: closed less than 60 s ago, and the table was full") \
 	COUNTER(swept_gone, "entry removed: open and silent, and its socket is gone") \
 	COUNTER(signed, "SYN passed untouched, it has a TCP MD5 or TCP-AO signature") \
 	COUNTER(reset_from_old_port, "client: reset accepted from a port the connection has left") \
-	COUNTER(forged_error, "client: ICMP error dropped, it quotes nothing that is in flight") \
-	COUNTER(answered_as_asked, "server: answer to a segment that no entry is for, sent from the port it came to") \
+	COUNTER(forged_error, "client: ICMP error dropped, its quote is of no segment in flight") \
+	COUNTER(answered_as_asked, "server: answer to a segment without an entry, sent from the port it came to") \
 	COUNTER(sent_from_both, "server: announced port not confirmed, packet sent from it and from the port left") \
-	COUNTER(reflected, "server: reset of a client that knows nothing of the port, also told at the port it opened on")
+	COUNTER(reflected, "server: reset of a client without the entry, also sent from the port it opened on")
 
 /* Room for counters to come, so that adding one does not change the map's layout. */
 #define COUNTERS_MAX 64

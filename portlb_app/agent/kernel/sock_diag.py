@@ -63,7 +63,7 @@ class Socket(NamedTuple):
     unread: int
     """Bytes received that the program has not read."""
     user: int
-    """Who made it."""
+    """The user who created it."""
     info: bytes
     """struct tcp_info."""
 

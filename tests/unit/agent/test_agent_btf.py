@@ -12,7 +12,7 @@ import pytest
 
 from portlb_app.agent import versions
 from portlb_app.agent.call_result import CallResult
-from portlb_app.agent.kernel import libbpf
+from portlb_app.agent.kernel import object_file
 from portlb_app.agent.kernel.btf import Types, WrongTypes
 from portlb_app.agent.kernel.library import library
 from portlb_app.agent.record import KEY_SIZE, Reader
@@ -22,7 +22,7 @@ SOURCE = versions.OBJECT_FILE.parent
 
 def own_types() -> bytes:
     """The BTF of this version's object."""
-    with contextlib.closing(libbpf.Object(str(versions.OBJECT_FILE))) as opened:
+    with contextlib.closing(object_file.Object(str(versions.OBJECT_FILE))) as opened:
         size = ctypes.c_uint32()
         data = library.btf__raw_data(library.bpf_object__btf(opened._object), ctypes.byref(size))
         return ctypes.string_at(data, size.value)
@@ -45,7 +45,7 @@ def test_what_is_read_of_an_entry_is_there() -> None:
     """Each member the record is made of, within the value."""
     layout = versions.this_version().layouts["connections"]
     assert layout.key_size == KEY_SIZE and "connection[" in layout.values and "client@0" in layout.keys
-    with contextlib.closing(libbpf.Object(str(versions.OBJECT_FILE))) as opened:
+    with contextlib.closing(object_file.Object(str(versions.OBJECT_FILE))) as opened:
         value_type = library.bpf_map__btf_value_type_id(opened._map("connections"))
         reader = Reader(opened.types, opened.types.fields(value_type))
     assert reader.size == layout.value_size

@@ -35,7 +35,7 @@ class Host:
         self.said: list[str] = []
         for name in ("quiet", "destroy"):
             monkeypatch.setattr(sockets, name, self.look(name))
-        monkeypatch.setattr(closing.libbpf, "Ring", lambda fd: self)
+        monkeypatch.setattr(closing.ring, "Ring", lambda fd: self)
         self.troubles = Troubles(lambda level, text: self.said.append(text), lambda: 0.0)
         self.closing = Closing(self, self.troubles)  # type: ignore[arg-type]
 

@@ -12,8 +12,10 @@ from unittest.mock import Mock
 
 import pytest
 
-from portlb_app.agent import process
+from portlb_app.agent import notify
 from portlb_app.agent.loop import Loop
+from portlb_app.agent.process import Unit
+from portlb_app.agent.service import Service
 
 
 @pytest.fixture
@@ -105,10 +107,10 @@ def test_it_goes_on_while_a_question_is_open(loop: Loop) -> None:
 def test_an_agent_that_is_taken_over_leaves_no_reload_unfinished(monkeypatch: pytest.MonkeyPatch) -> None:
     """Of two agents of a process, one has its settings again, and a successor comes before the other one has."""
     told: list[str] = []
-    monkeypatch.setattr(process.notify, "tell", lambda *assignments: told.extend(assignments))
+    monkeypatch.setattr(notify, "tell", lambda *assignments: told.extend(assignments))
     with Loop() as loop:
-        service = process._Service(loop)
-        one, other = (cast("process._Unit", Mock()) for _ in range(2))
+        service = Service(loop)
+        one, other = (cast(Unit, Mock()) for _ in range(2))
         for unit in (one, other):
             service.add(unit)
         service._is_ready = True

@@ -77,9 +77,9 @@ BAD_NAMES: list[tuple[dict[str, Any], str]] = [
         "and a locator: choose one",
     ),
     ({"service_addresses": {NAME: V4, ip_address("10.0.0.102"): V4}}, "one service address of each family"),
-    ({"service_addresses": {NAME: V6}}, "stands for an address served"),
-    ({"service_addresses": {V4: V4}}, "stands for an address served"),
-    ({"service_addresses": {NAME: ip_address("10.9.9.9")}}, "stands for an address served"),
+    ({"service_addresses": {NAME: V6}}, "must stand for a served address"),
+    ({"service_addresses": {V4: V4}}, "must stand for a served address"),
+    ({"service_addresses": {NAME: ip_address("10.9.9.9")}}, "must stand for a served address"),
     ({"service_label": 1 << 20}, "a label is a number from 1 to 0xfffff, not 0x100000"),
     ({"service_label": 0}, "a label is a number from 1 to 0xfffff, not 0x0"),
 ]

@@ -195,7 +195,7 @@ def test_a_unix_socket(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     [
         (0o755, True, None),
         (0o1777, True, None),
-        (0o1777, False, "anybody may make .*, and who owns it is neither root nor the agent's user"),
+        (0o1777, False, "any user may create .*, and its owner is neither root nor the agent's user"),
         (0o777, True, "may write there: chmod go-w it"),
     ],
 )
@@ -265,7 +265,7 @@ def failing(error: Exception) -> Callable[..., object]:
 
 
 def test_plain_http_from_another_host() -> None:
-    with pytest.raises(Untrusted, match="anybody on the way.*--insecure-http"):
+    with pytest.raises(Untrusted, match="any host on the path.*--insecure-http"):
         trust.check_loopback("192.0.2.1", 8080, "http://lb:8080")
     for address in ("127.0.0.1", "::1", "::ffff:127.0.0.1"):
         trust.check_loopback(address, 1023, "http://lb:1023")

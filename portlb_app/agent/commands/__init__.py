@@ -1,0 +1,1 @@
+"""`portlb agent`: one file a sub-command."""
