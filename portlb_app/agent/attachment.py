@@ -28,7 +28,7 @@ class Presence(enum.Enum):
     """Both of its own programs."""
     RESTORED = enum.auto()
     """A program was missing, or a start had ended half-way; both are attached again, with the same connections."""
-    SUCCEEDED = enum.auto()
+    TAKEN_OVER = enum.auto()
     """An agent that was started later has taken over."""
 
 
@@ -108,7 +108,7 @@ class Agent:
             self._remove()
             self._way = way
         if others and len(others) == len(found):
-            return Presence.SUCCEEDED
+            return Presence.TAKEN_OVER
         if others and half != others:
             return Presence.KEPT  # a successor is about to replace the other one
         if len(found) == len(hooks.DIRECTIONS) and not others:

@@ -148,7 +148,7 @@ class Unit:
             else:
                 self._troubles.note("settings", "")
                 self.first = answer
-                self._service.known()
+                self._service.attach_when_all_known()
                 return
         except AgentError as error:
             if self._agent:
@@ -176,7 +176,7 @@ class Unit:
             self._loop.after(self._every, self.ask)
 
     def _go_on_with(self, agent: Agent, settings: bytes) -> None:
-        if settings != self._settings and self._stays(agent):
+        if settings != self._settings and self._keep_attached(agent):
             agent.reload(settings)
             self._settings = settings
             self.say(logging.INFO, "new settings in force")
@@ -192,7 +192,7 @@ class Unit:
             if self._over:
                 return
             self._loop.after(SWEEP_EVERY, sweep)
-            self._stays(agent)
+            self._keep_attached(agent)
             if not self._over:
                 self._tried("removing aged entries", age)
 
@@ -229,7 +229,7 @@ class Unit:
         except OSError as error:
             self._troubles.failed(topic, error)
 
-    def _stays(self, agent: Agent) -> bool:
+    def _keep_attached(self, agent: Agent) -> bool:
         """Keep the agent attached. False: that is impossible now, or a successor has taken over."""
         try:
             presence = agent.stay()
@@ -241,13 +241,13 @@ class Unit:
         if presence is Presence.RESTORED:
             self.say(logging.WARNING, "its programs were gone or replaced by half; attached again, connections kept")
             self.ask()  # settings may have come while it could not be attached
-        if presence is Presence.SUCCEEDED:
+        if presence is Presence.TAKEN_OVER:
             self.say(logging.INFO, "an agent started later has taken over; this one ends")
             self._over = True
             self._agent = None
             agent.release()
-            self._service.succeeded(self)
-        return presence is not Presence.SUCCEEDED
+            self._service.taken_over(self)
+        return presence is not Presence.TAKEN_OVER
 
     # ---- words -------------------------------------------------------------------------------------------------------
 

@@ -81,7 +81,7 @@ class Service:
             with contextlib.suppress(OSError):  # a pipe whose reader has gone
                 print("ready", flush=True)
 
-    def succeeded(self, unit: Unit) -> None:
+    def taken_over(self, unit: Unit) -> None:
         """A successor has taken over from an agent. When none is left, end the process."""
         self._units.remove(unit)
         if not self._units:
@@ -89,7 +89,7 @@ class Service:
         elif unit in self._waited_for:
             self.settled(unit)
 
-    def known(self) -> None:
+    def attach_when_all_known(self) -> None:
         """The first settings of an agent are known. When all are, and no two collide, attach all."""
         if all(unit.first or unit.is_attached() for unit in self._units):
             begin = [unit for unit in self._units if not unit.is_attached()]

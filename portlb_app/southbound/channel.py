@@ -36,6 +36,7 @@ from portlb_app.openflow.messages import Malformed, Port
 from portlb_app.punt.read_batcher import ReadBatcher
 from portlb_app.runtime.turn import READ_SECONDS, REST_OF_UNKNOWN, Turn
 from portlb_app.southbound import tls
+from portlb_app.southbound.port_table import PortTable, TooManyPorts
 from portlb_app.southbound.refusals import address_text
 
 if TYPE_CHECKING:
@@ -43,14 +44,12 @@ if TYPE_CHECKING:
 
 HANDSHAKE_MESSAGES = 256
 """A switch with 65,000 ports describes them in 64 messages."""
-PORTS, PORTS_UNKNOWN = 1 << 16, 1 << 10
-"""Ports of a configured switch (Open vSwitch numbers at most 65,280), and of another one."""
 READ_BYTES = 1 << 16
 _ECHOES = (messages.ECHO_REQUEST, messages.ECHO_REPLY)
 HELD_SECONDS = 0.01
-"""How often it is looked whether a switch that is held back may go on."""
+"""Seconds between checks whether a switch that is held back may go on."""
 ALIVE_SECONDS = 2.0
-"""How often a switch that is held back is told that the controller is there: its own questions are not read."""
+"""How often a switch that is held back gets a sign of life: its own echo requests are not read."""
 
 _LOG = logging.getLogger("portlb.guard")
 
@@ -82,7 +81,7 @@ class SwitchChannel(Datapath):  # type: ignore[misc]
         self.awaited: Collection[int] = ()
         """The xids of requests whose answers a session awaits: meanwhile no read waits for more packets."""
         self.is_held_back: Callable[[], bool] = lambda: False
-        """Whether so much waits of what the switch has told that nothing more is to be read from it."""
+        """Whether so many messages of the switch wait that it is not read."""
         self._early = HANDSHAKE_MESSAGES
         self._asked = 0
         self._batcher = ReadBatcher()
@@ -90,7 +89,7 @@ class SwitchChannel(Datapath):  # type: ignore[misc]
         self._dropped = self._is_admitted = False
         self._unanswered = 0
         self._proofs: dict[int, Any] = {}
-        self.ports: dict[int, Port] = {}
+        self.ports = PortTable()
 
     def is_over(self) -> bool:
         """Whether the connection is at its end."""
@@ -142,7 +141,7 @@ class SwitchChannel(Datapath):  # type: ignore[misc]
             data += more
 
     def _hold_back(self) -> None:
-        """Wait while what the switch has told waits.
+        """Wait while messages of the switch wait for the process with the tables.
 
         Its echo requests are behind that. Open vSwitch takes any message for a sign of life, so it gets answers that it
         has not asked for (7.5.3), which lead to nothing.
@@ -155,7 +154,7 @@ class SwitchChannel(Datapath):  # type: ignore[misc]
                 self.send(messages.HEADER.pack(messages.VERSION, messages.ECHO_REPLY, messages.HEADER.size, 0))
 
     def _take_messages(self, data: bytes) -> bytes:
-        """Take the whole messages that `data` begins with; what is left of it."""
+        """Take the whole messages at the beginning of `data`; the rest is returned."""
         offset = 0
         began = time.monotonic()
         while len(data) - offset >= messages.HEADER.size and not self.is_over():
@@ -175,7 +174,7 @@ class SwitchChannel(Datapath):  # type: ignore[misc]
         return data[offset:]
 
     def _worked(self, seconds: float) -> bool:
-        """So much time went into this connection. Whether that was its turn, and others have had theirs since."""
+        """Add time that went into this connection. Whether its turn was over, and other connections have had theirs."""
         is_over = self._turn.worked(seconds)
         if is_over:
             hub.sleep(self._turn.pause(0 if self._is_configured else REST_OF_UNKNOWN))
@@ -221,17 +220,11 @@ class SwitchChannel(Datapath):  # type: ignore[misc]
             self._listener.on_ports(self)
 
     def _know_port(self, port: Port, is_there: bool = True) -> bool:
-        """Keep what is said about a port. Whether something of that is new."""
-        before = self.ports.get(port.number)
-        if is_there:
-            self.ports[port.number] = port
-        else:
-            self.ports.pop(port.number, None)
-        most = PORTS if self._is_configured else PORTS_UNKNOWN
-        if len(self.ports) > most:
-            text = f"it says it has more than {most} ports"
-            raise Refusal(text if most == PORTS else f"{text}, and is not in the configuration")
-        return self.ports.get(port.number) != before
+        """Keep the description of a port. Whether something of that is new."""
+        try:
+            return self.ports.update_port(port, is_there, self._is_configured)
+        except TooManyPorts as error:
+            raise Refusal(str(error)) from None
 
     # ---- the handshake ----
 
@@ -292,7 +285,7 @@ class SwitchChannel(Datapath):  # type: ignore[misc]
         return proof.is_set() and not self.is_over()
 
     def _echo_request_loop(self) -> None:
-        """Drop a switch that says nothing at all, although it is asked."""
+        """Drop a switch that sends nothing, although it gets echo requests."""
         while not self.is_over():
             hub.sleep(self.echo_request_interval)
             if self.state != MAIN_DISPATCHER or self.awaited:

@@ -13,7 +13,6 @@ from __future__ import annotations
 import itertools
 import logging
 import time
-from bisect import bisect_right
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -32,6 +31,7 @@ from portlb_app.southbound import codec
 from portlb_app.southbound.channel import SwitchChannel
 from portlb_app.southbound.inbox import Inbox
 from portlb_app.southbound.places import Places
+from portlb_app.southbound.sent_steps import SentSteps
 from portlb_app.southbound.tables_process import Lost, TablesProcess
 
 ANSWER_SECONDS = 10.0
@@ -87,7 +87,7 @@ class SwitchSession:
         self._read_began = 0.0
         datapath.awaited = self._awaited = set[int]()
         self._bundles = itertools.count(1)
-        self._sent: list[tuple[int, int, int]] = []
+        self._sent = SentSteps()
         self._errors: list[tuple[int, str]] = []
         self._thread = supervision.spawn(f"the session of switch {datapath.id:#x}", self._run)
 
@@ -99,7 +99,7 @@ class SwitchSession:
         """An answer arrived. One that was not asked for is ignored; of refused steps the first errors are kept."""
         if message.xid not in self._awaited:
             return
-        number = self._step_of(message.xid)
+        number = self._sent.step_of(message.xid)
         if number is not None:  # about a step, only errors matter
             if isinstance(message, ErrorMessage) and len(self._errors) < ERRORS:
                 self._errors.append((number, codec.error_name(message)))
@@ -235,8 +235,7 @@ class SwitchSession:
         for start in range(first, first + number, STEPS):
             some = min(STEPS, first + number - start)
             xid = self._reserve(some)
-            self._sent.append((xid, start, some))
-            self._sent.sort()
+            self._sent.add(xid, start, some)
             self._awaited.update(range(xid, xid + some))
             chunks.append(self._tables.call("encode", self.datapath.id, start, some, xid, bundle))
         return chunks
@@ -249,14 +248,6 @@ class SwitchSession:
         first: int = channel.xid + 1
         channel.xid += number
         return first
-
-    def _step_of(self, xid: int) -> int | None:
-        """The number of the step that was sent with this xid."""
-        found = bisect_right(self._sent, xid, key=lambda each: each[0]) - 1
-        if found < 0:
-            return None
-        first, start, number = self._sent[found]
-        return start + xid - first if xid - first < number else None
 
     def _outside(self, chunks: list[bytes], number: int) -> None:
         """Send what cannot be in a bundle, and a barrier."""

@@ -303,7 +303,7 @@ def compiled(configuration: str, into: Path) -> None:
     """The tables of a configuration, as the command writes them."""
     source = into.parent.parent / f"{into.name}.yaml"
     source.write_text(configuration)
-    assert main.main(["compile", str(source), "-o", str(into)]) == 0
+    assert main(["compile", str(source), "-o", str(into)]) == 0
 
 
 # ---- what it reported ------------------------------------------------------------------------------------------------

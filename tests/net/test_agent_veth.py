@@ -350,7 +350,7 @@ BOTH = ("--vip", VIPS[4], "--vip", VIPS[6])
 REFUSALS = [
     (("client", "--interface", "nothing", "--vip", VIP), 1, "no such interface"),
     (("client", "--interface", "eth0", *BOTH, "--connections", "2048"), 1, "same --connections"),
-    (("client", "--interface", "eth0", "--vip", VIP), 1, f"is for {VIPS[6]} as well"),
+    (("client", "--interface", "eth0", "--vip", VIP), 1, f"also serves {VIPS[6]}"),
     (("client", "--interface", "eth0", *["--vip", VIP] * 17), 1, "1 to 16 VIPs"),
     (("client", "--interface", "eth0", "--vip", "nobody"), 2, "not an IP address"),
     (("server", "--interface", "eth0", "--vip", VIP, "--redirect", "20=1"), 1, "none of this server's service ports"),

@@ -9,7 +9,7 @@ import struct
 
 import pytest
 
-from portlb_app.agent import client, loader, server
+from portlb_app.agent import client, hooks, loader, server
 from portlb_app.agent.kernel.library import library
 from portlb_app.agent.kernel.maps import Map
 from portlb_app.agent.loader import Programs
@@ -24,7 +24,7 @@ MADE = {"client": (client.settings(VIPS), client_cases), "server": (server.setti
 def remembered(programs: Programs) -> dict[str, list[bytes]]:
     """What the maps hold beside zeros, by name; a queue is emptied by this."""
     found = {}
-    for name in loader._SHARED_MAPS[programs.role]:
+    for name in loader.SHARED_MAPS[programs.role]:
         with contextlib.closing(Map.copy_of(programs.map_fd(name))) as each:
             found[name] = sorted(_values(each))
     return found
@@ -46,7 +46,7 @@ def _values(each: Map) -> list[bytes]:
     return [key + value for key, value in each.entries() if not is_array or any(value)]
 
 
-@pytest.mark.parametrize("role", loader.ROLES)
+@pytest.mark.parametrize("role", hooks.ROLES)
 def test_nothing_is_left_to_the_next_test(loaded: Loaded, role: str) -> None:
     """Every map that the packets of all cases have filled is as it was, and so are the counters."""
     settings, cases = MADE[role]

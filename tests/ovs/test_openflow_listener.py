@@ -208,7 +208,7 @@ def test_where_it_listens_is_told_by_flags_alone(tmp_path: Path, flags: tuple[st
     (tmp_path / ".ryu/ryu.conf.d/x.conf").write_text("[DEFAULT]\nofp_listen_host = 192.0.2.99\nwsapi_port = 19999\n")
     program = (
         "import argparse; from portlb_app.cli import controller; from portlb_app.controller import launcher; "
-        "launcher._prepare_ryu(); from ryu import cfg; assert cfg.CONF.ofp_listen_host != '192.0.2.99'; "
+        "launcher._prepare_ryu(()); from ryu import cfg; assert cfg.CONF.ofp_listen_host != '192.0.2.99'; "
         "parser = argparse.ArgumentParser(); controller.register(parser.add_subparsers(), ''); "
         f"settings = controller.settings(parser.parse_args(['controller', 'lb.yaml', *{list(flags)!r}])); "
         "print(settings.openflow_host, settings.rest_port)"

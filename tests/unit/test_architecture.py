@@ -35,7 +35,7 @@ RYU = ("runtime", "southbound", "controller")
 """The packages that may import Ryu and eventlet."""
 PURE = ("net", "openflow", "pipeline", "config", "topology", "selection", "compiler", "reconcile", "punt", "api")
 """The packages that decide: no clock, file, network, process, thread, log or chance in them."""
-PURE_ELSEWHERE = ("southbound/refusals.py",)
+PURE_ELSEWHERE = ("southbound/refusals.py", "southbound/port_table.py", "southbound/sent_steps.py")
 WORLD = frozenset(
     "os sys io time random secrets datetime socket ssl select selectors signal subprocess threading multiprocessing "
     "concurrent asyncio queue pathlib tempfile shutil glob logging http urllib ctypes eventlet ryu".split()

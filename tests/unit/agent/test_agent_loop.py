@@ -117,5 +117,5 @@ def test_an_agent_that_is_taken_over_leaves_no_reload_unfinished(monkeypatch: py
         service._reload()
         service.settled(one)
         assert told[0] == "RELOADING=1" and "READY=1" not in told
-        service.succeeded(other)
+        service.taken_over(other)
         assert told[-1] == "READY=1"
