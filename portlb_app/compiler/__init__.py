@@ -55,15 +55,15 @@ _WITH_GROUPS = (redirect, legacy, pin, icmp)
 
 _MISS: dict[str, tuple[str | None, str]] = {
     "CLASSIFY": (None, "a port that is no network side, no link and no server's connector: drop"),
-    "NEIGHBOUR": (None, "not for a VIP, not by a server, or an ARP packet nobody needs: drop"),
-    "SHARE": (None, "an advertisement that came by a router, and no host would believe: drop"),
-    "ADVERTISE": (None, "no answer of the switch's: drop"),
+    "NEIGHBOUR": (None, "not for a VIP, not by a server, or an ARP packet without use: drop"),
+    "SHARE": (None, "an advertisement that a router forwarded: drop, as hosts do"),
+    "ADVERTISE": (None, "not an answer that the switch makes: drop"),
     "FRAGMENT": ("ICMP", "a whole packet"),
     "ICMP": ("SERVICE", "not ICMP"),
     "SERVICE": ("REDIRECT", "no server's service port"),
     "LABEL": ("REDIRECT", "no server's service label"),
     "REDIRECT": ("LEGACY", "no redirect port, or a client that cannot be redirected"),
-    "LEGACY": ("DEFAULT", "no redirect port either"),
+    "LEGACY": ("DEFAULT", "no redirect port"),
     "PINNED": (None, "no redirect port that is pinned: drop"),
     "PIN": (None, "no slot names such a server: drop"),
     "SIGNAL": (None, "no redirect port whose SYNs the controller reads: drop"),
@@ -71,7 +71,7 @@ _MISS: dict[str, tuple[str | None, str]] = {
     "UPSTREAM": (None, "a server may only send as its VIP, from ports it owns or shares: drop"),
     "PEER": (None, "no server's further address: drop"),
     "LOG": (None, "neither opens nor closes a connection of a VIP with a log: no copy"),
-    "PUNT": (None, "nothing that is handed up: drop"),
+    "PUNT": (None, "no reason to hand it up: drop"),
 }
 
 
@@ -158,7 +158,7 @@ def flows_text(switch: str, state: SwitchState) -> str:
 def groups_text(switch: str, state: SwitchState) -> str:
     """The groups of a switch, as a file for ``ovs-ofctl add-groups``."""
     lines = [
-        f"# The pools of switch {switch}, as portlb compiles them: per group one row of equal weight a bucket.",
+        f"# The pools of switch {switch}, as portlb compiles them: per group one slot of equal weight a bucket.",
         f"#   ovs-ofctl -O OpenFlow15 add-groups {switch} {switch}.groups",
     ]
     return "\n".join([*lines, *map(str, state.ordered_groups)]) + "\n"

@@ -52,7 +52,7 @@ def answer(address: IPv6Address, mac: int, vip: int) -> Flow:
         match(**_TURNED, nd_target=address, nw_ttl=ND_HOPS),
         (*advertise(mac), Output(IN_PORT)),
         make_cookie(Reason.ANSWER_ND, vip),
-        "who asks for the VIP's MAC address gets it from the switch",
+        "a request for the VIP's MAC address: the switch answers",
     )
 
 
@@ -65,7 +65,7 @@ def probes() -> Iterator[Flow]:
         match(**from_side(Side.NETWORK), **_TURNED, ipv6_dst=0, nw_ttl=ND_HOPS),
         (*advertise_to_all(), Output(IN_PORT)),
         cookie,
-        "who looks whether the VIP's address is free: all hosts are told that it is not",
+        "a probe for the VIP's address: all hosts are told that it is taken",
     )
     yield flow(
         ADVERTISE,
@@ -73,5 +73,5 @@ def probes() -> Iterator[Flow]:
         match(**_TURNED, ipv6_dst=0),
         (),
         cookie,
-        "a server that looks whether its own address is free: drop",
+        "a server's probe for its own address: drop",
     )

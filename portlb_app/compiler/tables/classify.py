@@ -34,7 +34,7 @@ def flows(network: int | None, links: Iterable[int], here: tuple[VipOnSwitch, ..
         match(vlan_vid=PRIORITY_TAGGED),
         untag(),
         make_cookie(Reason.SIDE),
-        "a tag that names a priority and no VLAN: the frame is an untagged one",
+        "a priority tag (VLAN 0): the frame counts as untagged",
     )
     yield flow(
         CLASSIFY,
@@ -42,7 +42,7 @@ def flows(network: int | None, links: Iterable[int], here: tuple[VipOnSwitch, ..
         match(eth_src=GROUP_MACS),
         (),
         make_cookie(Reason.SIDE),
-        "from a group's MAC address, which no host has: an answer would go to many; drop",
+        "from a group's MAC address, which no host has: drop, as an answer would go to many",
     )
     by_port = {
         port: local.reachability for local in here for port in local.ingress_ports if local.reachability is not None

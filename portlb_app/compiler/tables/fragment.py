@@ -30,7 +30,7 @@ from portlb_app.pipeline import (
 )
 
 _REASONS = {
-    Fragments.TRACK: "a fragment follows its first: who the first's ports name gets it (F1, F2)",
+    Fragments.TRACK: "a fragment follows its first: to the server that the first's ports name (F1, F2)",
     Fragments.REPLICATE: "a fragment: every server gets it, the one that knows its connection acts on the whole",
     Fragments.DEFAULT: "a fragment cannot be judged by its ports: the default server (E6, F3)",
     Fragments.DROP: "a fragment cannot be judged by its ports: drop (E6, F3)",
@@ -51,7 +51,7 @@ def flows(local: VipOnSwitch) -> Iterator[Flow]:
                 match(**local.ingress_match, **ip.to(address), ip_proto=ip.icmp, ip_frag=part),
                 _ping(local, ip),
                 make_cookie(Reason.FRAGMENT, local.number),
-                "ICMP in fragments: where pings go, whose type only the first one shows (I1)",
+                "ICMP in fragments: where pings go, as only the first one shows the type (I1)",
             )
         for part in FRAGMENTS:
             yield flow(

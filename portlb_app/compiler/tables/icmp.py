@@ -59,7 +59,7 @@ def flows(local: VipOnSwitch) -> Iterator[Flow]:
                     match(**local.ingress_match, **ip.to(address), ip_proto=ip.icmp, **{ip.icmp_type: rule.type}),
                     _without_ports(local, address, rule.target),
                     cookie,
-                    "ICMP of a type that is somebody's (I1)",
+                    "ICMP of a type with a server of its own (I1)",
                 )
         yield flow(
             ICMP,

@@ -40,9 +40,9 @@ from portlb_app.pipeline import (
 _REASONS = {
     Legacy.OWNER: "a plain client on a redirect port: the server that owns it as a service port (E3)",
     Legacy.DEFAULT: "a plain client on a redirect port: the default server (E4)",
-    Legacy.BALANCE: "a plain client on a redirect port: the pool's rows, without memory (E4)",
-    Legacy.PIN: "a plain client on a redirect port: the server that is remembered, or a row's (E4)",
-    Legacy.DROP: "later packets of a connection opened with REDIRECT: the pool's rows",
+    Legacy.BALANCE: "a plain client on a redirect port: the pool's slots, without memory (E4)",
+    Legacy.PIN: "a plain client on a redirect port: the remembered server, or the slot's (E4)",
+    Legacy.DROP: "later packets of a connection opened with REDIRECT: the pool's slots",
 }
 
 
@@ -68,7 +68,7 @@ def flows(local: VipOnSwitch) -> Iterator[Flow]:
                     match(**to_port),
                     (ToController(),),
                     make_cookie(Reason.SIGNAL, local.number, pool.port),
-                    "such a SYN, and a register that says which row of the pool it has: up",
+                    "such a SYN, with its slot in a register: to the controller",
                 )
             elif pool.legacy is Legacy.DROP:
                 yield flow(

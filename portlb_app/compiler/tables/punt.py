@@ -36,7 +36,7 @@ from portlb_app.pipeline import (
     punt_key,
 )
 
-_UP, _COPY = "up to the controller, as far as its meter lets", "a copy to the controller, as far as its meter lets"
+_UP, _COPY = "to the controller, within its meter's rate", "a copy to the controller, within its meter's rate"
 
 
 def flows(local: VipOnSwitch) -> Iterator[Flow]:
@@ -54,7 +54,7 @@ def flows(local: VipOnSwitch) -> Iterator[Flow]:
             segment = match(**key, eth_type=FAMILIES[version].eth_type, ip_proto=IP_TCP, tcp_dst=pool.port)
             actions = (ToMeter(local.meter(Reason.SIGNAL, pool.port)), ToGroup(SLOT_GROUP))
             cookie = make_cookie(Reason.SIGNAL, local.number, pool.port)
-            yield _flow(segment, actions, cookie, "a SYN, with the row it has: up")
+            yield _flow(segment, actions, cookie, "a SYN, with its slot: to the controller")
     if reasons or signals:
         bit = 1 << TOO_LARGE
         yield flow(
@@ -63,7 +63,7 @@ def flows(local: VipOnSwitch) -> Iterator[Flow]:
             match(**{PUNT_KEY: (bit, bit)}),
             (ToMeter(TOO_LARGE_METER.number),),
             make_cookie(Reason.TOO_LARGE),
-            "no message to the controller has room for it: count it, and drop",
+            "too large for a message to the controller: count and drop",
         )
 
 

@@ -71,7 +71,7 @@ def _to_pools(local: VipOnSwitch, address: Address) -> Iterator[Flow]:
             match(**to_address, ip_proto=IP_SCTP, sctp_dst=pool.port),
             to_pool(local, pool, ip),
             cookie,
-            "SCTP to a redirect port: the server of the pool whose row the association has (X4)",
+            "SCTP to a redirect port: the server of the association's slot (X4)",
         )
 
 

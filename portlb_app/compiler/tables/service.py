@@ -64,7 +64,7 @@ def _owned(number: int, vip: Address, ports: tuple[tuple[int, bool, tuple[Action
             match(**ip.to(vip), ip_proto=protocol, **{f"{name}_dst": port}),
             actions,
             make_cookie(Reason.SERVICE, number, port),
-            "a service port: its one owner gets it (U1, E1, D1, X4)",
+            "a service port: its owner (U1, E1, D1, X4)",
         )
         for port, is_shared, actions in ports
         for name, protocol in TRANSPORTS

@@ -69,7 +69,7 @@ def _macs(server: Server) -> Iterator[int]:
 
 def _upstream(mac: int, priority: Priority, port: int | None) -> Flow:
     actions = () if port is None else (Output(port),)
-    reason = "from a server below, on its way up" if actions else "from a further address to one that nobody has: drop"
+    reason = "from a server below, upstream" if actions else "from a further address to an unknown one: drop"
     source = match(**from_side(Side.LINK), eth_src=mac)
     return flow(NEIGHBOUR, priority, source, actions, make_cookie(Reason.TRANSIT), reason)
 
@@ -79,11 +79,11 @@ def _tracked(local: VipOnSwitch) -> Iterator[Flow]:
     for address in local.vip.addresses if pinned(local) else ():
         source = match(**from_side(Side.LINK), eth_src=local.vip.mac, **family(address).by(address), ip_proto=IP_TCP)
         actions = (ct_track(local.number), Output(local.uplink))
-        reason = "from a server below, on its way up, of a VIP that remembers connections"
+        reason = "from a server below, upstream, of a VIP that remembers connections"
         yield flow(NEIGHBOUR, Priority.TRACKED, source, actions, make_cookie(Reason.TRANSIT, local.number), reason)
 
 
 def _drop_forged(mac: int) -> Flow:
-    reason = "from the network, as if a server had sent it: what another entrance sent, or a forger: drop"
+    reason = "from the network, with a server's source: from another entrance, or forged: drop"
     source = match(**from_side(Side.NETWORK), eth_src=mac)
     return flow(NEIGHBOUR, Priority.FIRST, source, (), make_cookie(Reason.TRANSIT), reason)

@@ -112,7 +112,7 @@ def _from_server(local: VipOnSwitch, server: Server, ip: Family) -> Iterator[Flo
             match(**source, ip_frag=part),
             _fragments(local, ip, egress),
             make_cookie(Reason.SERVER_FRAGMENT, local.number),
-            "a server's fragments: they show no port",
+            "a server's fragments, which show no port",
         )
     if server.name == local.vip.default_server:
         yield flow(
@@ -121,7 +121,7 @@ def _from_server(local: VipOnSwitch, server: Server, ip: Family) -> Iterator[Flo
             match(**source),
             egress,
             make_cookie(Reason.UNKNOWN_PORT, local.number),
-            "the default server answers from ports nobody has",
+            "the default server answers from ports without an owner",
         )
 
 

@@ -105,7 +105,7 @@ def _rest(ip: Family) -> Iterator[Flow]:
     cookie = make_cookie(Reason.NEIGHBOUR_DISCOVERY)
     for icmpv6_type in (ND_SOLICIT, ND_ADVERTISE, *ND_OTHERS):
         others = match(**ICMPV6, icmpv6_type=icmpv6_type)
-        yield flow(NEIGHBOUR, Priority.SPECIFIC, others, (), cookie, "neighbour discovery that nobody here needs: drop")
+        yield flow(NEIGHBOUR, Priority.SPECIFIC, others, (), cookie, "neighbour discovery without use here: drop")
 
 
 def _versions(local: VipOnSwitch) -> set[int]:

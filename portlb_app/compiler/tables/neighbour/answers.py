@@ -30,7 +30,7 @@ from portlb_app.pipeline import (
 def answers(address: Address, mac: int, vip: int, asked: Mapping[str, int]) -> Iterator[Flow]:
     """The switch answers questions about an address of a VIP, by its number; `asked` matches where they come from."""
     actions: tuple[Action, ...]
-    reason = "who asks for the VIP's MAC address gets it from the switch"
+    reason = "a request for the VIP's MAC address: the switch answers"
     if address.version == 4:
         question = match(**asked, eth_type=ETH_ARP, arp_op=1, arp_tpa=address)
         actions, cookie = (*answer_arp(mac, int(address)), Output(IN_PORT)), make_cookie(Reason.ANSWER_ARP, vip)
@@ -44,5 +44,5 @@ def query_flows(here: tuple[VipOnSwitch, ...]) -> Iterator[Flow]:
     """Queries of multicast routers go up: the controller reports the VIPs' groups (`punt.announce`)."""
     if any(local.is_entrance and any(address.version == 6 for address in local.vip.addresses) for local in here):
         query = match(**from_side(Side.NETWORK), **ICMPV6, ipv6_dst=LINK_GROUPS, icmpv6_type=MLD_QUERY)
-        reason = "a querier that asks who listens to which group: the VIPs listen to their solicited-node groups"
+        reason = "a multicast listener query: the VIPs listen to their solicited-node groups"
         yield flow(NEIGHBOUR, Priority.SPECIFIC, query, punt(Reason.QUERY), make_cookie(Reason.QUERY), reason)

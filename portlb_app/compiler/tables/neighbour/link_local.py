@@ -29,7 +29,7 @@ def link_local_flows(here: tuple[VipOnSwitch, ...]) -> Iterator[Flow]:
     which one has the address.
     """
     yield from _solicited_flows(here)
-    reason = "a server asks from a link-local address, with the MAC address it shares"
+    reason = "a server's request from a link-local address, with the shared MAC address"
     answered: dict[tuple[Priority, Match], set[int]] = {}
     for local in here:
         if local.vip.rewrite is not Rewrite.NOTHING or all(address.version == 4 for address in local.vip.addresses):
@@ -57,7 +57,7 @@ def _solicited_flows(here: tuple[VipOnSwitch, ...]) -> Iterator[Flow]:
         for inbound in local.from_clients if asked else ():
             about = match(**inbound, **ICMPV6, ipv6_dst=LINK_GROUPS, icmpv6_type=ND_SOLICIT, nd_target=LINK_LOCAL)
             questions.setdefault(about, set()).update(asked)
-    reason = "a question about a link-local address: every server that may have it"
+    reason = "a request for a link-local address: every server that may have it"
     for about, ports in questions.items():
         to_all = tuple(Output(port) for port in sorted(ports))
         yield flow(NEIGHBOUR, Priority.FLOODED, about, to_all, make_cookie(Reason.GATEWAY_ARP), reason)

@@ -23,8 +23,8 @@ from portlb_app.pipeline import (
     make_cookie,
 )
 
-_ASKS = "a server or router asks and answers by addresses of its own"
-_ASKED = "a question or an answer to an address of a server or router of its own"
+_ASKS = "a server's or router's requests and answers, by its own addresses"
+_ASKED = "a request or an answer for a server's or router's own address"
 
 
 def own_address_flows(local: VipOnSwitch, server: Server, vip: Address) -> Iterator[Flow]:

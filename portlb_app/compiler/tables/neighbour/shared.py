@@ -49,7 +49,7 @@ def nd_to_all(local: VipOnSwitch, address: Address) -> Iterator[Flow]:
         advertised = {**inbound, **ICMPV6, "icmpv6_type": ND_ADVERTISE, "ipv6_dst": int(address)}
         reason = "an advertisement for the VIP goes to every server: any of them may have asked"
         yield flow(NEIGHBOUR, asked_priority(inbound), match(**advertised), (goto(SHARE),), cookie, reason)
-        reason = "it comes from this link: to every server"
+        reason = "from this link: to every server"
         yield flow(SHARE, Priority.SPECIFIC, match(**advertised, nw_ttl=ND_HOPS), actions, cookie, reason)
 
 
