@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from portlb_app.reconcile.phases import IN_FLIGHT, TRANSITIONS, Change, Phase
+from portlb_app.reconcile.phases import TRANSITIONS, Change, Phase
 from portlb_app.reconcile.plan import Verb
 from portlb_app.reconcile.ports import PortProblem
 from portlb_app.reconcile.results import Steps
@@ -55,11 +55,6 @@ class KnownSwitch:
     def is_connected(self) -> bool:
         """Whether it can be told something."""
         return self.phase is not Phase.ABSENT
-
-    @property
-    def is_in_flight(self) -> bool:
-        """Whether its answer is awaited."""
-        return self.phase in IN_FLIGHT
 
     def change(self, change: Change) -> None:
         """Go to the next phase. KeyError if there is no such transition: that would be a fault of the reconciler."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 
 
 class Phase(enum.Enum):
@@ -97,20 +97,5 @@ TRANSITIONS: Mapping[tuple[Phase, Change], Phase] = {
     **{(phase, change): after for phase, changes in _PHASES.items() for change, after in changes.items()},
 }
 """Every transition there is."""
-IN_FLIGHT = frozenset({Phase.READING, Phase.APPLYING})
-"""Phases that only the switch's answer, or the end of its connection, leaves."""
 FREE = frozenset({Phase.UNREAD, Phase.PENDING, Phase.DUE})
 """Phases in which something is to be sent to the switch."""
-
-
-def diagram() -> str:
-    """The transitions as a Mermaid state diagram, for docs/architecture.md; without the end of a connection."""
-    return "\n".join(_diagram_lines())
-
-
-def _diagram_lines() -> Iterator[str]:
-    yield "stateDiagram-v2"
-    yield f"    {Phase.ABSENT.name} --> {Phase.UNREAD.name}: {Change.CONNECTED.value}"
-    for phase, changes in _PHASES.items():
-        for change, after in changes.items():
-            yield f"    {phase.name} --> {after.name}: {change.value}"

@@ -4,9 +4,20 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from portlb_app.reconcile.phases import FREE, IN_FLIGHT, TRANSITIONS, Change, Phase, diagram
+from portlb_app.reconcile.phases import FREE, TRANSITIONS, Change, Phase
 
 ARCHITECTURE = Path(__file__).parents[3] / "docs/architecture.md"
+IN_FLIGHT = frozenset({Phase.READING, Phase.APPLYING})
+"""Phases that only the switch's answer, or the end of its connection, leaves."""
+
+
+def diagram() -> str:
+    """The transitions as a Mermaid state diagram; without the end of a connection, and a new one but the first."""
+    lines = ["stateDiagram-v2", f"    {Phase.ABSENT.name} --> {Phase.UNREAD.name}: {Change.CONNECTED.value}"]
+    for (phase, change), after in TRANSITIONS.items():
+        if change not in (Change.CONNECTED, Change.DISCONNECTED):
+            lines.append(f"    {phase.name} --> {after.name}: {change.value}")
+    return "\n".join(lines)
 
 
 def test_the_document_shows_the_table() -> None:
