@@ -129,8 +129,8 @@ def _renew_tls(listener: OpenFlowListener, settings: Settings, files: Files) -> 
 
 
 def _serve(file: ConfigFile, text: str, settings: Settings, received: set[int]) -> int:
-    from ryu.base.app_manager import AppManager
-    from ryu.controller import ofp_handler
+    from ryu.base.app_manager import AppManager, lookup_service_brick
+    from ryu.controller import ofp_event, ofp_handler
     from ryu.lib import hub
 
     from portlb_app.controller.app import Controller
@@ -179,8 +179,15 @@ def _serve(file: ConfigFile, text: str, settings: Settings, received: set[int]) 
     files = Files()
     controller = manager.instantiate(Controller, reconciler, tables, file, files, listener)
     supervision.spawn_forever("the REST interface", rest.serve, controller)
-    threads = manager.instantiate_apps(**manager.contexts)
-    threads += (each for app in manager.applications.values() for each in app.threads)
+    if settings.apps:
+        try:
+            other_apps.start(manager)
+        except other_apps.NoApplication as error:
+            return _fail(_WRONG_INPUT, str(error))
+    else:
+        manager.instantiate_apps()
+    handler = lookup_service_brick(ofp_event.NAME)
+    threads = [handler.main_thread, *handler.threads, *controller.threads]  # those of other applications may end
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda caught, _: received.add(caught))

@@ -62,8 +62,7 @@ def load(names: Sequence[str], manager: app_manager.AppManager) -> None:
         except ImportError as error:
             raise NoApplication(f"--app {name}: {error}") from error
         except Exception as error:
-            _LOG.error("--app %s:\n%s", name, traceback.format_exc())
-            raise NoApplication(f"--app {name}: {type(error).__name__}: {error}") from error
+            raise _failure(name, error) from error
         if found is None:
             raise NoApplication(f"--app {name}: there is no Ryu application in it")
         if found.OFP_VERSIONS is not None and messages.VERSION not in found.OFP_VERSIONS:
@@ -72,14 +71,37 @@ def load(names: Sequence[str], manager: app_manager.AppManager) -> None:
 
 
 def begin(manager: app_manager.AppManager, switches: OpenFlowListener, host: str, port: int) -> None:
-    """Make what applications share: events, and a REST interface if one asks for it; OSError if it cannot listen."""
+    """Make what applications share: events, and a REST interface if one asks for it.
+
+    NoApplication if that fails, OSError if the interface cannot listen.
+    """
     signal.signal(signal.SIGVTALRM, _stop_parser)
     switches.on_other = _pass_on
-    for shared in manager.create_contexts().values():
+    try:
+        shared_by_name = manager.create_contexts()
+    except Exception as error:
+        raise _failure("what applications share", error) from error
+    for shared in shared_by_name.values():
         if isinstance(shared, wsgi.WSGIApplication):
             listener = accept.listen(host, port)
             supervision.spawn_forever("the REST interface of applications", _serve, listener, shared)
             _LOG.info("REST of applications on %s port %d", host, listener.getsockname()[1])
+
+
+def start(manager: app_manager.AppManager) -> None:
+    """Make all applications and start them; NoApplication for the first for which that is impossible."""
+    try:
+        manager.instantiate_apps(**manager.contexts)
+    except Exception as error:
+        made = {type(each) for each in manager.applications.values()}
+        names = (name for name, kind in manager.applications_cls.items() if kind not in made)
+        raise _failure(next(names, "one of them"), error) from error
+
+
+def _failure(name: str, error: Exception) -> NoApplication:
+    """What to say about an error of an application's own; the log has all of it."""
+    _LOG.error("--app %s:\n%s", name, traceback.format_exc())
+    return NoApplication(f"--app {name}: {type(error).__name__}: {error}")
 
 
 def _serve(listener: accept.PatientSocket, respond: Respond) -> None:

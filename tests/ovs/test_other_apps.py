@@ -22,6 +22,7 @@ OWN = """
 from ryu.base import app_manager
 from ryu.controller import ofp_event
 from ryu.controller.handler import MAIN_DISPATCHER, set_ev_cls
+from ryu.lib import hub
 
 class Own(app_manager.RyuApp):
     @set_ev_cls(ofp_event.EventOFPDescStatsReply, MAIN_DISPATCHER)
@@ -31,6 +32,17 @@ class Own(app_manager.RyuApp):
     @set_ev_cls(ofp_event.EventOFPStateChange, MAIN_DISPATCHER)
     def on_switch(self, event):
         event.datapath.send_msg(event.datapath.ofproto_parser.OFPDescStatsRequest(event.datapath))
+
+    def start(self):
+        super().start()
+        self.threads.append(hub.spawn(print, "a thread of its own has ended", flush=True))
+"""
+FAILING = """
+from ryu.base import app_manager
+
+class Failing(app_manager.RyuApp):
+    def __init__(self, *arguments, **shared):
+        raise RuntimeError("there is no database")
 """
 
 
@@ -51,6 +63,7 @@ def rest(switch: Switch, tmp_path_factory: pytest.TempPathFactory) -> Iterator[i
         controller.wait_for_state("s1", "synced")
         yield port
         assert controller.switch("s1")["state"] == "synced"
+        assert "a thread of its own has ended" in controller.log.read_text(), "and the controller has not"
         wait_for("the application has its answer", lambda: "described 1 " in controller.log.read_text())
     finally:
         switch.vsctl("--if-exists", "del-br", "s1")
@@ -102,11 +115,13 @@ def test_web_pages_and_other_names_are_refused(rest: int) -> None:
         ("ryu.lib.mac", r"--app ryu\.lib\.mac: there is no Ryu application in it"),
         ("ryu.app.simple_switch_13", r"--app ryu\.app\.simple_switch_13: it does not speak OpenFlow 1\.5.*"),
         ("broken_app", r"--app broken_app: ZeroDivisionError: division by zero"),
+        ("failing_app", r"--app failing_app: RuntimeError: there is no database"),
     ],
 )
 def test_an_application_that_cannot_be_loaded(app: str, message: str, tmp_path: Path) -> None:
     """One line says which and why, and the exit code is 2."""
     (tmp_path / "broken_app.py").write_text("1 / 0")
+    (tmp_path / "failing_app.py").write_text(FAILING)
     command = [sys.executable, "-m", "portlb_app.cli", "controller", str(FIG2), "--app", app]
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", str(tmp_path))
