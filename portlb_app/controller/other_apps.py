@@ -11,9 +11,12 @@ import contextlib
 import importlib
 import logging
 import signal
+import time
 import traceback
+from collections import deque
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
 import eventlet.wsgi
 from ryu.app import wsgi
@@ -34,6 +37,10 @@ _LOG = logging.getLogger("portlb")
 
 PARSE_SECONDS = 0.1
 """Processor time for one message: some parsers of Ryu's never end, as that of descriptions of groups with buckets."""
+REST_SECONDS = 5.0
+"""How long no message of a switch is parsed after one that took too long: else a switch could have all of the
+processor."""
+LOGGED_PER_MINUTE = 20
 
 Respond = Callable[..., Sequence[bytes]]
 
@@ -76,7 +83,7 @@ def begin(manager: app_manager.AppManager, switches: OpenFlowListener, host: str
     NoApplication if that fails, OSError if the interface cannot listen.
     """
     signal.signal(signal.SIGVTALRM, _stop_parser)
-    switches.on_other = _pass_on
+    switches.on_other = Relay().pass_on
     try:
         shared_by_name = manager.create_contexts()
     except Exception as error:
@@ -120,22 +127,51 @@ def _stop_parser(_number: int, _frame: object) -> None:
     raise _TooLong(f"more than {PARSE_SECONDS:g} s")
 
 
-def _pass_on(channel: SwitchChannel, kind: int, message: bytes) -> None:
-    """Give a message of a switch to the applications that have asked for its event. One that is behind misses it."""
-    handler = app_manager.lookup_service_brick(ofp_event.NAME)
-    if kind == ofp.OFPT_PACKET_IN and not handler.get_observers(ofp_event.EventOFPPacketIn(None), channel.state):
-        return
-    version, _, length, xid = messages.HEADER.unpack_from(message)
-    try:
-        signal.setitimer(signal.ITIMER_VIRTUAL, PARSE_SECONDS)
+class Relay:
+    """Gives messages of switches to the applications that have asked for their events.
+
+    An application that is behind misses some. So do all while a switch rests, of which a message took too long.
+    """
+
+    def __init__(self) -> None:
+        self._rests_until: WeakKeyDictionary[SwitchChannel, float] = WeakKeyDictionary()
+        self._logged: deque[float] = deque(maxlen=LOGGED_PER_MINUTE)
+
+    def pass_on(self, channel: SwitchChannel, kind: int, message: bytes) -> None:
+        """Take a message of a switch."""
+        handler = app_manager.lookup_service_brick(ofp_event.NAME)
+        if kind == ofp.OFPT_PACKET_IN and not handler.get_observers(ofp_event.EventOFPPacketIn(None), channel.state):
+            return
+        event = self._parse(channel, kind, message)
+        if event is None:
+            return
+        for name in handler.get_observers(event, channel.state):
+            brick = app_manager.lookup_service_brick(name)
+            if brick.events.qsize() < brick.events.maxsize:
+                handler.send_event(name, event, channel.state)
+
+    def _parse(self, channel: SwitchChannel, kind: int, message: bytes) -> Any:
+        """The event that Ryu makes of a message; None for one that it cannot read, or is not given."""
+        if time.monotonic() < self._rests_until.get(channel, 0.0):
+            return None
+        version, _, length, xid = messages.HEADER.unpack_from(message)
         try:
-            event = ofp_event.ofp_msg_to_ev(parser.msg_parser(channel, version, kind, length, xid, message))
-        finally:
-            signal.setitimer(signal.ITIMER_VIRTUAL, 0)
-    except Exception as error:  # Ryu's parsers raise whatever comes up
-        _LOG.warning("Ryu cannot read a message of switch %#x: %s: %s", channel.id, type(error).__name__, error)
-        return
-    for name in handler.get_observers(event, channel.state):
-        brick = app_manager.lookup_service_brick(name)
-        if brick.events.qsize() < brick.events.maxsize:
-            handler.send_event(name, event, channel.state)
+            signal.setitimer(signal.ITIMER_VIRTUAL, PARSE_SECONDS)
+            try:
+                return ofp_event.ofp_msg_to_ev(parser.msg_parser(channel, version, kind, length, xid, message))
+            finally:
+                signal.setitimer(signal.ITIMER_VIRTUAL, 0)
+        except _TooLong as error:
+            self._rests_until[channel] = time.monotonic() + REST_SECONDS
+            self._log(channel, error)
+        except Exception as error:  # Ryu's parsers raise whatever comes up
+            self._log(channel, error)
+        return None
+
+    def _log(self, channel: SwitchChannel, error: Exception) -> None:
+        """Log what Ryu cannot read, unless there was much of that lately: a switch may send nothing else."""
+        now = time.monotonic()
+        if len(self._logged) < LOGGED_PER_MINUTE or now - self._logged[0] > 60:
+            self._logged.append(now)
+            text = "Ryu cannot read a message of switch %#x: %s: %s"
+            _LOG.warning(text, channel.id, type(error).__name__, str(error)[:200])
