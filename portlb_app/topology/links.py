@@ -88,14 +88,14 @@ class Links:
         """The links, of these, that must not be used at time `now`. All other links are forgotten.
 
         For the same object as in the last call, only some links are checked: those about which a switch has reported
-        since, and those that are down or were lately. A large network has thousands of links, and every event asks.
+        since, and those that are down. A large network has thousands of links, and every event asks.
         """
         if links is not self._links:
             self._adopt(links)
             checked = set(links)
         else:
             checked = {link for dpid in self._changed for link in self._by_switch.get(dpid, ())}
-            checked |= self.down | self._downs.keys()
+            checked |= self.down
         self._changed.clear()
         if checked:
             down = (self.down - checked) | {link for link in checked if not self._usable(link, links[link], now)}

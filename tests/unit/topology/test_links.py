@@ -110,6 +110,27 @@ def test_a_link_that_is_not_asked_about_is_forgotten(links: Links) -> None:
     assert links.judge(ENDS, 2.0) == frozenset(), "no packet has used it, so none waits"
 
 
+def test_a_link_that_was_down_costs_nothing_once_it_works() -> None:
+    """Else every event of a network whose links were all down once would look at all of them."""
+
+    class Ends(dict[Link, tuple[End, End]]):
+        looked_at = 0
+
+        def __getitem__(self, link: Link) -> tuple[End, End]:
+            self.looked_at += 1
+            return super().__getitem__(link)
+
+    links, ends = Links(), Ends(ENDS)
+    for up, now in (({1, 2}, 0.0), (set[int](), 1.0), ({1, 2}, 2.0), ({1, 2}, 2.0 + HOLD)):
+        for dpid in (A, B, C):
+            links.see(dpid, frozenset(up))
+        links.judge(ends, now)
+    assert links.down == frozenset()
+    ends.looked_at = 0
+    assert links.judge(ends, 3.0 + HOLD) == frozenset()
+    assert ends.looked_at == 0
+
+
 def test_what_nobody_has_said_anything_about_need_not_be_looked_at() -> None:
     """Judged after every event as one mapping, or as a new one each time, the same links are down at each moment."""
     dice = Random(11)
