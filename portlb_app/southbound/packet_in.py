@@ -108,8 +108,8 @@ class PacketInWorker:
         out = self._packet_outs([self._sends.popleft() for _ in range(min(BATCH, len(self._sends)))])
         for message in self._queue.take(BATCH):
             out += self._judge(message, now)
-        if out:
-            self.datapath.send(b"".join(out))
+        if out and not self.datapath.send(b"".join(out)):  # the connection has ended
+            self._punt.unsent += len(out)
 
     def _adopt(self) -> None:
         """Have packets judged by the live configuration. One worker computes that; all others wait for it."""

@@ -26,6 +26,12 @@ class Channel:
         self.sent += 1
         if self.sent > 1:
             hub.sleep(3600)  # the switch takes nothing more
+        return True
+
+class Ended:
+    id = 1
+    def send(self, data):
+        return False
 
 channel, punt = Channel(), Punt()
 worker = PacketInWorker(channel, punt, lambda: Configuration(""), print)
@@ -38,14 +44,22 @@ print(punt.unsent, punt.counts, dict(punt.connections.counts))
 hub.sleep(0.01)
 worker.close()
 print(punt.unsent, sum(punt.counts.values()), sum(punt.connections.counts.values()), *supervision.failures())
+
+punt = Punt()
+worker = PacketInWorker(Ended(), punt, lambda: Configuration(""), print)
+for _ in range(3):
+    worker.send(Send(1, 1, (Output(1),), bytes(60)))
+hub.sleep(0.01)
+print(punt.unsent)
 """
 
 
 def test_what_is_not_sent_or_judged_is_counted() -> None:
-    """Too many wait, or the connection ends while they do."""
+    """Too many wait, or the connection ends while they do, or it has ended."""
     done = subprocess.run([sys.executable, "-W", "ignore", "-c", PROGRAM], capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
-    first, last = done.stdout.splitlines()
+    first, last, ended = done.stdout.splitlines()
     assert first.startswith("7 {(<Reason.FRAGMENT") and "Disposition.QUEUE" in first
     assert "5}" in first and ": 6}" in first
     assert last == "967 261 262", "64 were sent, every packet is counted once"
+    assert ended == "3"
