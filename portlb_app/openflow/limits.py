@@ -23,6 +23,9 @@ METERS = 11 * METERS_OF_A_KIND
 """The most meters of ours in one switch: for services' rates, and for ten reasons to hand packets up."""
 GROUPS = 1 << 13
 """The most groups of ours in one switch. Each has up to 256 buckets; reading all of them takes up to 150 MB."""
+ACTIONS = 1 << 22
+"""The most actions of all flows and groups of ours in one switch; reading one takes about 150 bytes. Flows of ours have
+two on average."""
 WHILE_CHANGED = 2
 """A switch may hold this many times its target: old entries are deleted last, and a controller that was killed in
 between finds old and new ones."""

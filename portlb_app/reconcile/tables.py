@@ -22,7 +22,7 @@ from portlb_app import compiler, config, topology
 from portlb_app.compiler.memo import Memo
 from portlb_app.config import Config, ConfigError
 from portlb_app.openflow import Flow, Group, Meter, SwitchState
-from portlb_app.openflow.limits import FLOWS, GROUPS, METERS, WHILE_CHANGED
+from portlb_app.openflow.limits import ACTIONS, FLOWS, GROUPS, METERS, WHILE_CHANGED
 from portlb_app.pipeline import is_ours
 from portlb_app.reconcile.plan import Plan, Step, Verb, apply, diff
 from portlb_app.reconcile.results import (
@@ -66,7 +66,7 @@ def compiled(
 
 @dataclass
 class _Switch:
-    """`known`: what it holds, as it was read and has taken since. `reading`: what came so far of what it holds.
+    """`known`: what it holds, as it was read and has taken since. `flows` to `actions`: what came of it so far.
 
     `plan`: what is left so that it holds what the goal asks; `sent`: stages that are on their way, and whether they are
     of that plan (`sent_of_plan`), or of one that was made before.
@@ -80,6 +80,7 @@ class _Switch:
     groups: set[Group] = field(default_factory=set)
     meters: set[Meter] = field(default_factory=set)
     metered: dict[int, int] = field(default_factory=dict)
+    actions: int = 0
 
 
 class Tables:
@@ -146,6 +147,7 @@ class Tables:
         """A switch is about to tell what it holds."""
         switch = self._switches.setdefault(dpid, _Switch())
         switch.flows, switch.groups, switch.meters, switch.metered = set(), set(), set(), {}
+        switch.actions = 0
 
     def read(self, dpid: int, kind: Kind, messages: Iterable[bytes]) -> int:
         """Multipart replies came. How many entries of this kind there are by now; Unreadable."""
@@ -158,9 +160,13 @@ class Tables:
         }
         entries, limit = held[kind]
         for message in messages:
-            entries.update(self._codec.decode(kind, message))  # type: ignore[arg-type]
+            found = list(self._codec.decode(kind, message))
+            entries.update(found)  # type: ignore[arg-type]
+            switch.actions += sum(map(_actions, found))
             if len(entries) > limit * WHILE_CHANGED:
                 raise Unreadable(f"more than {limit * WHILE_CHANGED} {kind}")
+            if switch.actions > ACTIONS * WHILE_CHANGED:
+                raise Unreadable(f"more than {ACTIONS * WHILE_CHANGED} actions of flows and groups")
         return len(entries)
 
     def end(self, dpid: int) -> Read:
@@ -224,6 +230,13 @@ class Tables:
         if dpid not in self._switches:
             raise Unknown
         return self._switches[dpid]
+
+
+def _actions(entry: Flow | Group | Meter | tuple[int, int]) -> int:
+    """How many actions an entry has; buckets of a group that share a list count once."""
+    if isinstance(entry, Flow):
+        return len(entry.actions)
+    return sum({id(each): len(each) for each in entry.buckets}.values()) if isinstance(entry, Group) else 0
 
 
 def _surplus(plan: Plan, before: SwitchState | None) -> Entries:

@@ -27,7 +27,7 @@ from portlb_app.openflow import (
     nicira,
 )
 from portlb_app.southbound.codec.fields import encode_field, oxm, oxm_id
-from portlb_app.southbound.codec.framing import pieces
+from portlb_app.southbound.codec.framing import REMEMBERED, pieces
 
 _OUTPUT = struct.Struct("!HHIH6x")
 _NUMBERED = struct.Struct("!HHI")
@@ -68,10 +68,16 @@ def _encode(action: Action) -> bytes:
     raise ValueError(f"{action} cannot be sent to a switch")
 
 
-@lru_cache(maxsize=4096)
 def decode_actions(data: bytes) -> tuple[Action, ...]:
     """The actions of a list; one that is none of ours becomes `Opaque`. Malformed if their lengths do not fit it."""
+    return _decode_short(data) if len(data) <= REMEMBERED else _decode_all(data)
+
+
+def _decode_all(data: bytes) -> tuple[Action, ...]:
     return tuple(_decode(kind, whole) for kind, whole in pieces(data))
+
+
+_decode_short = lru_cache(maxsize=4096)(_decode_all)
 
 
 def _decode(kind: int, whole: bytes) -> Action:

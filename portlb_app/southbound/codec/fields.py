@@ -12,6 +12,7 @@ from ryu.ofproto import ofproto_v1_5 as ofp
 from portlb_app import openflow
 from portlb_app.openflow import FIELDS, Match
 from portlb_app.openflow.messages import Malformed
+from portlb_app.southbound.codec.framing import REMEMBERED
 
 _RYU_NAMES = {
     "ip_src": "ipv4_src",
@@ -97,9 +98,12 @@ def encode_match(match: Match) -> bytes:
     return struct.pack("!HH", ofp.OFPMT_OXM, length) + fields + bytes(-length % 8)
 
 
-@lru_cache(maxsize=4096)
 def decode_match(data: bytes) -> Match:
     """The match of these fields, without the head and the padding; Malformed if a field is cut off."""
+    return _decode_short(data) if len(data) <= REMEMBERED else _decode_match(data)
+
+
+def _decode_match(data: bytes) -> Match:
     fields: dict[str, int | tuple[int, int]] = {}
     opaque = b""
     for whole, found, value, mask in _fields(data):
@@ -111,6 +115,9 @@ def decode_match(data: bytes) -> Match:
         return replace(openflow.match(**fields), opaque=opaque.hex())
     except ValueError:
         return Match(opaque=data.hex())
+
+
+_decode_short = lru_cache(maxsize=4096)(_decode_match)
 
 
 def _fields(data: bytes) -> Iterator[tuple[bytes, Oxm | None, int, int | None]]:

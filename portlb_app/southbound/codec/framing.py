@@ -7,6 +7,10 @@ from collections.abc import Iterator
 
 from portlb_app.openflow.messages import Malformed
 
+REMEMBERED = 1024
+"""The longest list of actions, or of match fields, in bytes, whose meaning is remembered for the next one like it. A
+switch chooses what it tells, and thousands of the longest would take gigabytes."""
+
 
 def pieces(data: bytes, align: int = 1) -> Iterator[tuple[int, bytes]]:
     """(type, whole piece) of each piece in `data`. Type and length have 16 bits; each piece is padded to `align` bytes.

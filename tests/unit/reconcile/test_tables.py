@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -168,6 +169,27 @@ def test_what_cannot_be_is_said(tables: Tables, monkeypatch: pytest.MonkeyPatch)
     assert tables.read(A, "flows", [b"[1, 2, 3]", b"[4, 5, 6]"]) == 6  # a change that was cut off leaves twice as many
     with pytest.raises(Unreadable, match="more than 6 flows"):
         tables.read(A, "flows", [b"[7]"])
+
+
+def test_a_switch_cannot_tell_of_so_many_actions_that_the_process_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each takes twenty times the bytes it had in the message. Buckets of a group that are alike count once."""
+    monkeypatch.setattr("portlb_app.reconcile.tables.ACTIONS", 3)
+    bucket = (Output(1), Output(2))
+
+    class Actions(Codec):
+        def decode(self, kind: Kind, message: bytes) -> Iterable[Any]:
+            number = int(message)
+            if kind == "groups":
+                return [Group(number, "select", (bucket,) * 256)]
+            return [Flow(0, number, match(), (Output(1), Output(2)), COOKIE)]
+
+    tables = Tables(Actions(), lambda _: Config((), (), ()), lambda *_: {})
+    for _ in range(2):  # the next time, it begins anew
+        tables.begin(A)
+        assert tables.read(A, "flows", [b"1", b"2"]) == 2
+        assert tables.read(A, "groups", [b"3"]) == 1
+    with pytest.raises(Unreadable, match="more than 6 actions of flows and groups"):
+        tables.read(A, "groups", [b"4"])
 
 
 def test_mistakes_are_values() -> None:
