@@ -22,10 +22,12 @@ import eventlet.wsgi
 from ryu.app import wsgi
 from ryu.base import app_manager
 from ryu.controller import ofp_event
+from ryu.controller.ofp_handler import OFPHandler
 from ryu.ofproto import ofproto_v1_5 as ofp
 from ryu.ofproto import ofproto_v1_5_parser as parser
 
 from portlb_app.api.routes import is_this_machine
+from portlb_app.controller.app import Controller
 from portlb_app.openflow import messages
 from portlb_app.runtime import accept, supervision
 
@@ -103,6 +105,24 @@ def start(manager: app_manager.AppManager) -> None:
         made = {type(each) for each in manager.applications.values()}
         names = (name for name, kind in manager.applications_cls.items() if kind not in made)
         raise _failure(next(names, "one of them"), error) from error
+    for each in manager.applications.values():
+        if not isinstance(each, Controller | OFPHandler):
+            never_wait_for(each)
+
+
+def never_wait_for(application: app_manager.RyuApp) -> None:
+    """Have an application miss what switches send and do while it is behind.
+
+    Ryu would wait until it has taken an event: one that hangs would hold up every switch that comes.
+    """
+    take = application._send_event
+
+    def take_if_not_behind(event: object, state: object) -> None:
+        is_of_switch = isinstance(event, ofp_event.EventOFPStateChange | ofp_event.EventOFPMsgBase)
+        if not is_of_switch or application.events.qsize() < application.events.maxsize:
+            take(event, state)
+
+    application._send_event = take_if_not_behind
 
 
 def _failure(name: str, error: Exception) -> NoApplication:
@@ -145,10 +165,7 @@ class Relay:
         event = self._parse(channel, kind, message)
         if event is None:
             return
-        for name in handler.get_observers(event, channel.state):
-            brick = app_manager.lookup_service_brick(name)
-            if brick.events.qsize() < brick.events.maxsize:
-                handler.send_event(name, event, channel.state)
+        handler.send_event_to_observers(event, channel.state)
 
     def _parse(self, channel: SwitchChannel, kind: int, message: bytes) -> Any:
         """The event that Ryu makes of a message; None for one that it cannot read, or is not given."""

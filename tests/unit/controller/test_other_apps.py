@@ -28,7 +28,7 @@ def never_ends(channel, version, kind, length, xid, message):
 
 lines, parsed = [], []
 logging.getLogger("portlb").addHandler(Handler())
-brick = types.SimpleNamespace(get_observers=lambda event, state: [])
+brick = types.SimpleNamespace(get_observers=lambda event, state: [], send_event_to_observers=print)
 other_apps.app_manager.lookup_service_brick = lambda name: brick
 other_apps.parser.msg_parser = never_ends
 signal.signal(signal.SIGVTALRM, other_apps._stop_parser)
@@ -47,3 +47,28 @@ def test_a_switch_has_little_of_the_processor_and_of_the_log() -> None:
     done = subprocess.run([sys.executable, "-W", "ignore", "-c", PROGRAM], capture_output=True, text=True, timeout=60)
     line = "Ryu cannot read a message of switch 0x1: _TooLong: more than 0.1 s"
     assert done.stdout.splitlines() == [f"[1] {[line]}", "1001 20"], done.stderr
+
+
+HANGING = """
+import eventlet, eventlet.wsgi
+eventlet.wsgi.ALREADY_HANDLED = object()
+from ryu.base import app_manager
+from ryu.controller import event, ofp_event
+from portlb_app.controller import other_apps
+
+hanging = app_manager.RyuApp()
+other_apps.never_wait_for(hanging)
+with eventlet.Timeout(5):
+    for _ in range(hanging.events.maxsize + 3):
+        hanging._send_event(ofp_event.EventOFPStateChange(None), None)
+print(hanging.events.qsize() == hanging.events.maxsize)
+with eventlet.Timeout(0.1, False):
+    hanging._send_event(event.EventRequestBase(), None)
+    print("a request of another application is lost")
+"""
+
+
+def test_no_switch_waits_for_an_application_that_hangs() -> None:
+    """It misses what is more than Ryu keeps for it; what other applications ask it waits, as ever."""
+    done = subprocess.run([sys.executable, "-W", "ignore", "-c", HANGING], capture_output=True, text=True, timeout=60)
+    assert done.stdout.strip() == "True", done.stderr
