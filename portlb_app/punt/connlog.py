@@ -10,7 +10,7 @@ opens on port X and goes on as one on a port Y whose application is X. ::
 
 What the log knows is what arrived. A copy may be missing (a meter, a lost packet, a full queue), so an end without a
 beginning makes a record that says so, and a record that nothing ends is ended as ``unknown`` when it is old, or when
-its client opens anew. Sequence numbers only tell a repeated SYN from a new one: a host that can send with a client's
+its client opens anew. Sequence numbers only tell a repeated SYN from a new one, and a late one: a host that sends with a client's
 address can write a wrong end of its connection.
 
 Bounds: `OPEN` records without an end, `ENDED` ones of which both a beginning and an end were seen, and `PARTIAL` ones
@@ -106,11 +106,13 @@ class ConnectionLog:
         elif reason is Reason.CLOSING and flags & (FIN | RST) and segment.destination in addresses:
             client = Client(local.vip.name, segment.source, segment.sport)
             server = _named(local, segment.destination) or _owner(local, segment.dport)
-            self._ends(self._ending(local, client, segment.dport, now), Side.CLIENT, segment.dport, server, flags, now)
+            record = self._ending(local, client, segment.dport, now)
+            self._ends(record, Side.CLIENT, segment.dport, server, flags, segment.seq, now)
         elif reason is Reason.SERVER_CLOSING and flags & (FIN | RST) and segment.source in addresses:
             client = Client(local.vip.name, segment.destination, segment.dport)
             server = _named(local, segment.source) or _attached(local, in_port) or _owner(local, segment.sport)
-            self._ends(self._ending(local, client, segment.sport, now), Side.SERVER, segment.sport, server, flags, now)
+            record, number = self._ending(local, client, segment.sport, now), segment.ack if flags & ACK else None
+            self._ends(record, Side.SERVER, segment.sport, server, flags, number, now)
         else:
             self._counts[TcpEvent.MALFORMED] += 1
 
@@ -132,7 +134,7 @@ class ConnectionLog:
         if known is not None and known.how is None:
             self._end(known, EndReason.UNKNOWN, now)
         self._counts[TcpEvent.OPENED] += 1
-        overtaken = self._overtaken(local, client, segment.dport, now)
+        overtaken = self._overtaken(local, client, segment, now)
         if overtaken is not None:
             overtaken.opened, overtaken.opened_on, overtaken.first_number = overtaken.closed, segment.dport, segment.seq
             self._latest[client][segment.dport] = overtaken
@@ -144,13 +146,21 @@ class ConnectionLog:
         self._latest.setdefault(client, {})[segment.dport] = record
         self._put(self._open, record)
 
-    def _overtaken(self, local: VipOnSwitch, client: Client, port: int, now: float) -> Record | None:
-        """The record of a connection on this port, or redirected from it, whose end arrived just before its SYN."""
+    def _overtaken(
+        self, local: VipOnSwitch, client: Client, syn: packets.Segment, now: float
+    ) -> Record | None:
+        """The record of a connection on this port, or redirected from it, whose end arrived just before its SYN.
+
+        The client's numbers in it are above the SYN's; those of the connection before on the same ports are below.
+        """
         for known in self._latest.get(client, {}).values():
-            if known.opened is None and known.last >= now - REORDER_SECONDS and known.how is not None:
-                goes_on = known.continued_on
-                if goes_on is not None and port in (goes_on, local.applications.get(goes_on)):
-                    return known
+            if known.opened is not None or known.last_number is None or known.last < now - REORDER_SECONDS:
+                continue
+            port = known.continued_on
+            if port is None or syn.dport not in (port, local.applications.get(port)):
+                continue
+            if 0 < (known.last_number - syn.seq) % (1 << 32) < 1 << 31:
+                return known
         return None
 
     def _ending(self, local: VipOnSwitch, client: Client, port: int, now: float) -> Record:
@@ -168,7 +178,9 @@ class ConnectionLog:
         self._counts[TcpEvent.UNOPENED] += 1
         return Record(client, now, now)
 
-    def _ends(self, record: Record, side: Side, port: int, server: str | None, flags: int, now: float) -> None:
+    def _ends(
+        self, record: Record, side: Side, port: int, server: str | None, flags: int, number: int | None, now: float
+    ) -> None:
         is_reset = bool(flags & RST)
         if record.is_over or (side in record.ended_by and not is_reset):
             self._counts[TcpEvent.REPEATED] += 1
@@ -179,6 +191,7 @@ class ConnectionLog:
         if record.continued_on not in (port, record.opened_on):
             self._forget_port(record, record.continued_on)
         record.continued_on, record.closed, record.last = port, now, now
+        record.last_number = number if record.opened is None else None
         self._latest.setdefault(record.client, {})[port] = record
         record.server = server or record.server
         record.ended_by |= side

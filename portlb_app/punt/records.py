@@ -99,7 +99,7 @@ class Record:
     """One connection. `since` is when it came into its kind, `last` when something was last heard.
 
     None is what is not known: `opened_on` and `opened` without a SYN; `continued_on`, `closed` and `how` without an
-    end.
+    end. `first_number`, `last_number`: the client's sequence numbers in the SYN, and in an end that came before it.
     """
 
     client: Client
@@ -113,6 +113,7 @@ class Record:
     closed: float | None = None
     how: EndReason | None = None
     ended_by: Side = NEITHER
+    last_number: int | None = None
 
     @property
     def is_over(self) -> bool:

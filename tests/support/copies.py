@@ -45,9 +45,9 @@ PLACES = {vip: vip_on_switch(vip) for vip in VIPS}
 
 
 def segment(source: Address, destination: Address, sport: int, dport: int, flags: int, number: int = 1) -> bytes:
-    """A TCP segment in a frame; `number` is its sequence number."""
+    """A TCP segment in a frame; `number` is its sequence number, and the one it acknowledges."""
     whole = bytearray(wire.tcp_segment(source, destination, sport, dport, b"", flags))
-    whole[4:8] = struct.pack("!I", number)
+    whole[4:12] = struct.pack("!II", number, number)
     return wire.ethernet(source.version, wire.ip(source, destination, 6, bytes(whole)))
 
 

@@ -140,9 +140,9 @@ def test_an_end_without_a_beginning_says_so() -> None:
 def test_an_end_may_overtake_its_beginning(by: str) -> None:
     """Two switches see them, and each tells on a connection of its own: still one record, with a beginning."""
     log = ConnectionLog()
-    note(log, "web", 1, FIN | ACK, 8002, 12.0, by=by)
-    note(log, "web", 1, SYN | REDIRECT, 443, 12.1)
-    note(log, "web", 1, SYN | REDIRECT, 443, 12.2)
+    note(log, "web", 1, FIN | ACK, 8002, 12.0, by=by, number=500)
+    note(log, "web", 1, SYN | REDIRECT, 443, 12.1, number=100)
+    note(log, "web", 1, SYN | REDIRECT, 443, 12.2, number=100)
     assert only(log) == Connection("web", CLIENT, 40001, 443, 8002, "b", 12.0, 12.0, EndReason.FIN)
     note(log, "web", 1, FIN | ACK, 8002, 12.3, by="" if by else "b")
     assert only(log) == Connection("web", CLIENT, 40001, 443, 8002, "b", 12.0, 12.3, EndReason.FIN)
@@ -150,12 +150,14 @@ def test_an_end_may_overtake_its_beginning(by: str) -> None:
     assert log.counts == counts
 
 
-@pytest.mark.parametrize(("port", "later"), [(443, REORDER_SECONDS + 0.1), (80, 0.1)])
-def test_a_connection_that_opens_after_an_end_is_another_one(port: int, later: float) -> None:
-    """It comes too late, or is to another application."""
+@pytest.mark.parametrize(
+    ("port", "later", "number"), [(443, REORDER_SECONDS + 0.1, 100), (80, 0.1, 100), (443, 0.1, 700), (443, 0.1, 500)]
+)
+def test_a_connection_that_opens_after_an_end_is_another_one(port: int, later: float, number: int) -> None:
+    """It comes too late, or is to another application, or begins above where the one before has ended."""
     log = ConnectionLog()
-    note(log, "web", 1, FIN | ACK, 8002, 12.0)
-    note(log, "web", 1, SYN | REDIRECT, port, 12.0 + later)
+    note(log, "web", 1, FIN | ACK, 8002, 12.0, number=500)
+    note(log, "web", 1, SYN | REDIRECT, port, 12.0 + later, number=number)
     assert [(each.opened_on, each.continued_on) for each in log.latest(9)] == [(port, None), (None, 8002)]
 
 
