@@ -10,8 +10,8 @@ opens on port X and goes on as one on a port Y whose application is X. ::
 
 What the log knows is what arrived. A copy may be missing (a meter, a lost packet, a full queue), so an end without a
 beginning makes a record that says so, and a record that nothing ends is ended as ``unknown`` when it is old, or when
-its client opens anew. Sequence numbers only tell a repeated SYN from a new one, and a late one: a host that sends with a client's
-address can write a wrong end of its connection.
+its client opens anew. Sequence numbers only tell a repeated SYN from a new one, and a late one: a host that can send
+with a client's address can write a wrong end of its connection.
 
 Bounds: `OPEN` records without an end, `ENDED` ones of which both a beginning and an end were seen, and `PARTIAL` ones
 that lack either; each kind for so many seconds, and `OF_ONE_SOURCE` of one source. The oldest of a kind goes first,
