@@ -15,6 +15,7 @@ layer, where two with the same VIP would make a circle.
 from __future__ import annotations
 
 import os
+import subprocess
 from ipaddress import IPv4Interface, ip_interface
 
 from mininet.net import Mininet
@@ -84,6 +85,13 @@ def refuse_taken(config: Config) -> None:
     wanted = {interface(end.switch, end.port) for end in ends} | {switch.name for switch in config.switches}
     if taken & wanted:
         raise RuntimeError(f"this machine already has an interface {', '.join(sorted(taken & wanted))}")
+
+
+def refuse_unable() -> None:
+    """RuntimeError if Mininet's `mnexec` cannot make a host: Mininet itself would wait for that host forever."""
+    done = subprocess.run(("mnexec", "-n", "true"), capture_output=True, text=True)
+    if done.returncode:
+        raise RuntimeError(f"Mininet cannot make a host on this machine: {done.stderr.strip() or done.returncode}")
 
 
 def start(config: Config, clients: tuple[str, ...], datapath: str, controller: int) -> Mininet:

@@ -37,6 +37,7 @@ def on_stage(story: Story, example: str) -> Iterator[Stage]:
         file = Path(shutil.copy(given, directory))
         whose = stack.enter_context(openvswitch.running(tuple(switch.name for switch in config.switches)))
         builder.refuse_taken(config)
+        builder.refuse_unable()
         datapath = openvswitch.datapath()
         version = re.search(r"[\d.]+", openvswitch.vsctl("--version"))
         story.say(f"Open vSwitch {version[0] if version else '?'}, {whose}; {datapath} datapath")

@@ -49,7 +49,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except ImportError as error:
         if (error.name or "").startswith("portlb_app"):
             raise
-        hint = " (pip install 'portlb[controller]')" if error.name in CONTROLLER_LIBRARIES else ""
+        hint = ""
+        if error.name in CONTROLLER_LIBRARIES:
+            hint = " (install portlb with its extra: pip install '.[controller]' in a checkout)"
         print(f"portlb: a library is missing: {error}{hint}", file=sys.stderr)
         return FAILED
 

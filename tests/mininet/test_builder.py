@@ -31,3 +31,15 @@ def test_a_name_that_is_taken_is_refused_before_anything_is_made() -> None:
     config = load((ROOT / "flows/fig2/lb.yaml").read_text().replace("s1", "lo"))
     with pytest.raises(RuntimeError, match="already has an interface lo$"):
         builder.refuse_taken(config)
+
+
+def test_a_machine_without_hosts_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in a chroot whose root is no mount point: Mininet would wait forever for the host."""
+    mnexec = tmp_path / "mnexec"
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    mnexec.write_text("#!/bin/sh\necho remount: Invalid argument >&2\nexit 1\n")
+    mnexec.chmod(0o755)
+    with pytest.raises(RuntimeError, match="cannot make a host on this machine: remount: Invalid argument$"):
+        builder.refuse_unable()
+    mnexec.write_text("#!/bin/sh\n")
+    builder.refuse_unable()

@@ -91,7 +91,8 @@ def test_a_host_of_agents_has_no_ryu(wheel: Path, agent_host: Path) -> None:
         assert (done.returncode, done.stderr) == (0, ""), words
     done = run(agent_host / "portlb", "controller", FIG2)
     assert done.returncode == 1
-    assert done.stderr.endswith("No module named 'eventlet' (pip install 'portlb[controller]')\n")
+    hint = "install portlb with its extra: pip install '.[controller]' in a checkout"
+    assert done.stderr.endswith(f"No module named 'eventlet' ({hint})\n")
 
 
 def test_it_compiles_there(agent_host: Path, tmp_path: Path) -> None:
