@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import subprocess
 import sys
 from pathlib import Path
@@ -27,21 +28,30 @@ def machine(directory: Path) -> dict[str, str]:
     return {**nowhere, **shell, **ours, "LC_ALL": "C", "PYTHONIOENCODING": "ascii"}
 
 
+def programs() -> set[tuple[str, bytes]]:
+    """The programs of demos on this machine: process number and command line."""
+    found = set()
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):  # it has ended
+            if b"portlb-demo-" in (command := path.read_bytes()):
+                found.add((path.parent.name, command))
+    return found
+
+
 @pytest.mark.parametrize("topology", EXAMPLES)
 def test_demo(topology: str, tmp_path: Path) -> None:
     """``make demo TOPO=…``: Mininet, unmodified curl, exit code 0 only if all it shows is true.
 
     Whatever the machine has installed, and whatever the user's shell and home directory say.
     """
-    command = (sys.executable, "-m", "mininet_topos.demo", topology)
+    command, before = (sys.executable, "-m", "mininet_topos.demo", topology), programs()
     done = subprocess.run(
         command, cwd=ROOT, capture_output=True, text=True, timeout=180, stdin=subprocess.DEVNULL, env=machine(tmp_path)
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert "All of this was true." in done.stdout
     assert len([line for line in done.stdout.splitlines() if line.startswith(" ? ")]) > 10, "claims, drawn in ASCII"
-    commands = [path.read_bytes() for path in Path("/proc").glob("[0-9]*/cmdline") if path.exists()]
-    assert not [command for command in commands if b"portlb-demo-" in command], "every program has ended"
+    assert not programs() - before, "every program has ended"
     left = run("ip", "-brief", "link").stdout
     switches = yaml.safe_load((ROOT / f"flows/{EXAMPLES[topology]}/lb.yaml").read_text())["switches"]
     assert not [name for name in switches if f"{name}-eth" in left], "the demo cleans up"
