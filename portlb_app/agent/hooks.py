@@ -58,6 +58,10 @@ class Way(Protocol):
         """Remove these programs where they are still attached."""
 
 
+_ATTEMPTS = 10
+"""How often a program's neighbour in the list may vanish while the program is attached."""
+
+
 class _Tcx:
     """Programs are identified by name and constants: a list has no places to reserve."""
 
@@ -73,9 +77,15 @@ class _Tcx:
 
     def attach(self, index: int, role: str, direction: str, prog_fd: int, own: int | None) -> int:
         kind, prog_id = self.TYPES[direction], prog.id_of(prog_fd)
-        there = self._same(index, role, direction, prog_id, own)
-        if prog_id not in tc.query_tcx(index, kind):
-            tc.attach_tcx(index, kind, prog_fd, there[-1] if there else None)
+        for attempt in range(_ATTEMPTS):
+            if prog_id in tc.query_tcx(index, kind):
+                break
+            there = self._same(index, role, direction, prog_id, own)
+            try:
+                tc.attach_tcx(index, kind, prog_fd, there[-1] if there else None)
+            except FileNotFoundError:  # what it was to follow has just been replaced by another agent
+                if not there or attempt == _ATTEMPTS - 1:
+                    raise
         for other in self._same(index, role, direction, prog_id, own):  # of an agent that was started at the same time
             self._detach(index, kind, other)
         return prog_id
