@@ -33,10 +33,11 @@ static __always_inline bool acknowledges_syn_data_only(const struct connection *
 	       moment() - entry->timer_started <= entry->silence_limit;
 }
 
-/* A packet of the server has arrived from the wire's endpoint. */
+/* A packet of the server has arrived from the wire's endpoint. Two processors may see the first two at once: one counts. */
 static __always_inline void note_endpoint_confirmed(const struct key *key, struct connection *entry)
 {
-	set(entry, CONFIRMED);
+	if (__sync_fetch_and_or(&entry->flags, CONFIRMED) & CONFIRMED)
+		return;
 	clear(entry, SENDING_TO_BOTH);
 	count(COUNT_confirmed);
 	note_path_confirmed(&key->vip, entry->wire);
