@@ -6,7 +6,7 @@ unexport PYTHONPATH PYTHONHOME PYTHONOPTIMIZE PYTHONSTARTUP PYTHONWARNINGS PYTHO
 demo: ; ./scripts/prepare.sh && $(PYTHON) -m mininet_topos.demo $(TOPO) $(if $(CLI),--cli)
 test: ; ./scripts/prepare.sh && $(MAKE) --no-print-directory lint && $(PYTHON) -m pytest $(CI) -n 2 --dist loadgroup --ignore=tests/kernel tests
 test-kernel: ; ./scripts/prepare.sh && ./scripts/prepare-kernel.sh && $(PYTHON) -m pytest -s $(CI) --timeout 600 tests/kernel
-check: ; ./scripts/prepare.sh && $(MAKE) --no-print-directory lint && $(PYTHON) -m pytest -q $(CI) -n 2 --dist loadgroup tests/unit
+check: ; ./scripts/prepare.sh && $(MAKE) --no-print-directory lint && $(PYTHON) -m pytest -q $(CI) -n 2 --dist loadgroup --hypothesis-profile quick --ignore=tests/unit/test_installation.py tests/unit
 lint: ; $(PYTHON) -m flake8 && $(PYTHON) -m isort --check-only --quiet . && $(PYTHON) -m mypy
 flows: ; for lb in flows/*/lb.yaml; do $(PYTHON) -m portlb_app.cli compile $$lb -o $$(dirname $$lb); done
 man: ; $(PYTHON) scripts/manual.py

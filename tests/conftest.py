@@ -8,8 +8,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from mininet_topos.demo import surroundings
+
+settings.register_profile("quick", max_examples=20)  # for make check; make test has the default, 100
 
 CLOCK = (
     "net/test_connlog", "net/test_reroute", "net/test_trees", "ovs/test_connlog",
