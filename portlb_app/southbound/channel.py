@@ -87,6 +87,7 @@ class SwitchChannel(Datapath):  # type: ignore[misc]
         self._batcher = ReadBatcher()
         self._turn = Turn()
         self._dropped = self._is_admitted = False
+        self.admitted_at = 0.0
         self._unanswered = 0
         self._proofs: dict[int, Any] = {}
         self.ports = PortTable()
@@ -263,7 +264,7 @@ class SwitchChannel(Datapath):  # type: ignore[misc]
         if auxiliary:
             raise Refusal(f"it is auxiliary connection {auxiliary} of switch {dpid:#x}: only the main one is used")
         self._listener.admit(self, dpid)
-        self.id, self._is_admitted = dpid, True
+        self.id, self._is_admitted, self.admitted_at = dpid, True, time.monotonic()
         self._ask(parser.OFPPortDescStatsRequest(self))
 
     def _ask(self, message: Any) -> None:

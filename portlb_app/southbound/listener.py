@@ -40,7 +40,7 @@ ECHO_SECONDS = 2.0
 """How long a switch has to answer an echo request while another one claims its datapath id."""
 
 SHORT_SECONDS = 0.5
-"""A connection that ends within this time of its accept was useless."""
+"""A connection that ends within this time of its admission was useless. What it waited for before is not its doing."""
 
 _LOG = logging.getLogger("portlb.guard")
 
@@ -154,11 +154,10 @@ class OpenFlowListener:
     @contextmanager
     def _registered(self, channel: SwitchChannel) -> Iterator[None]:
         """Forget the datapath id that a channel was admitted with when it ends."""
-        began = time.monotonic()
         try:
             yield
         finally:
-            if channel.id is not None and time.monotonic() - began < SHORT_SECONDS:
+            if channel.id is not None and time.monotonic() - channel.admitted_at < SHORT_SECONDS:
                 is_configured = self.is_configured(channel.id)
                 self._refusals.left_at_once(channel.address, channel.id, is_configured, time.monotonic())
             if channel.id is not None and self._channels.get(channel.id) is channel:
