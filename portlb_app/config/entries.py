@@ -11,6 +11,7 @@ from typing import Annotated, Any, ClassVar, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
+from portlb_app.config.check_values import FailOpen
 from portlb_app.config.policies import (
     DefaultFor,
     Forwarding,
@@ -34,7 +35,7 @@ MAX_OPENFLOW_PORT = 0xFEFF
 """The highest number Open vSwitch gives to a port (ovs-vswitchd.conf.db(5), ofport)."""
 
 MAX_KEYS = 32
-"""Keys of one entry; the largest has 15."""
+"""Keys of one entry; the largest has 16."""
 
 
 def _mac(value: Any) -> int:
@@ -120,6 +121,7 @@ Truth = Annotated[bool, BeforeValidator(_truth)]
 Port = Annotated[Number, Field(ge=1, le=65535)]
 Mac = Annotated[int, BeforeValidator(_mac)]
 Addresses = Annotated[tuple[Address, ...], BeforeValidator(_addresses)]
+FailOpenEntry = Annotated[FailOpen, BeforeValidator(FailOpen.read)]
 
 
 class Entry(BaseModel):
@@ -161,6 +163,8 @@ class RedirectPortEntry(Entry):
     signal: Signal | None = None
     pin: PinEntry | None = None
     quality: QosEntry | None = None
+    check: dict[Any, Any] | None = None
+    fail_open: FailOpenEntry | None = None
 
 
 class IcmpEntry(Entry):
@@ -190,6 +194,9 @@ class VipEntry(Entry):
     unknown_fragments: UnknownFragments | None = None
     log: Truth | None = None
     number: Annotated[Number, Field(ge=0, lt=VIP_NUMBERS)] | None = None
+    check: dict[Any, Any] | None = None
+    check_address: Addresses | None = None
+    fail_open: FailOpenEntry | None = None
 
 
 class ServicePortEntry(Entry):
@@ -215,6 +222,7 @@ class ServerEntry(Entry):
     service_address: Addresses | None = None
     service_mac: Mac | None = None
     service_label: Annotated[Number, Field(ge=1, le=0xFFFFF)] | None = None
+    check: dict[Any, Any] | None = None
 
 
 class SwitchEntry(Entry):
