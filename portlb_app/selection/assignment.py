@@ -71,7 +71,7 @@ def _send_home(
     lack: dict[str, int],
     home: Sequence[str | None],
 ) -> None:
-    """Of the slots that somebody has too many of, let those move that another table gives to a server that lacks some."""
+    """Of the slots that a server has too many of, let those move that another table gives to one that lacks some."""
     for slot in _spread(len(before)):
         giver, taker = before[slot], home[slot % len(home)] if home else None
         if surplus[giver] > 0 and result[slot] == giver and taker is not None and lack.get(taker):
