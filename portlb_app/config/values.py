@@ -84,6 +84,7 @@ class ServicePort:
 class RedirectPort:
     """A port a pool of servers shares, and what plain clients get there.
 
+    `group_bits`: bits of a packet's source port that choose among its groups of 256 slots (`selection.group_bits`).
     `checks`: how each of `servers` is checked, in their order; empty if none is.
     """
 
@@ -92,6 +93,7 @@ class RedirectPort:
     legacy: Legacy
     signal: Signal = Signal.FLAG
     qos: Qos = Qos()
+    group_bits: int = 0
     checks: tuple[Check | None, ...] = ()
     fail_open: FailOpen = FailOpen()
 
