@@ -52,7 +52,6 @@ from portlb_app.punt.verdict import RewriteFrame, Verdict, ingress_port
 from portlb_app.punt.vip_index import LocatedVip, VipIndex
 from portlb_app.topology.conditions import AS_CONFIGURED, Conditions
 
-
 Checker = Callable[[int, PacketIn, float], tuple[Disposition, tuple[Send, ...]]]
 """Takes what a server on the switch with this datapath id sends to where checks come from: what becomes of it, and what
 switches shall send then."""

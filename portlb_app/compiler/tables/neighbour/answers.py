@@ -26,7 +26,6 @@ from portlb_app.pipeline import (
     punt,
 )
 
-
 _OF_VIP = "a request for the VIP's MAC address: the switch answers"
 
 
