@@ -7,17 +7,20 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from portlb_app.compiler.memo import Memo
-from portlb_app.compiler.numbering import ct_marks
+from portlb_app.compiler.numbering import server_numbers
 from portlb_app.config import Address, Forwarding, Legacy, RedirectPort, Rewrite, Server, Vip
 from portlb_app.openflow import Meter
 from portlb_app.pipeline import (
     OF_ALL_VIPS,
     REACHABILITY,
+    SLOTS,
     Reason,
     Side,
     from_side,
 )
-from portlb_app.selection import slots_among
+from portlb_app.selection import slots
+from portlb_app.selection.changes import among
+from portlb_app.topology.conditions import PoolSlots
 
 
 @dataclass(frozen=True)
@@ -50,6 +53,10 @@ class VipOnSwitch:
     """The meters of the VIP's services with a rate, by kind of port and port."""
     meters: Mapping[tuple[Reason, str, int], Meter] = field(default_factory=dict)
     """The meters of what is handed up, by reason, VIP and port."""
+    explicit: Mapping[int, PoolSlots] = field(default_factory=dict)
+    """The slots of pools, by redirect port, that do not follow from servers and weights alone (`Conditions.slots`)."""
+    closed: frozenset[str] = frozenset()
+    """The servers that get nothing from clients."""
     memo: Memo = field(default_factory=Memo, compare=False, repr=False)
 
     # ---- servers and ports ----
@@ -80,9 +87,9 @@ class VipOnSwitch:
         return {owned.port: owned.application for server in self.all_servers for owned in server.service_ports}
 
     @cached_property
-    def ct_marks(self) -> Mapping[str, int]:
-        """By server, the mark with which conntrack remembers the server's connections."""
-        return ct_marks(server.name for server in self.all_servers)
+    def numbers(self) -> Mapping[str, int]:
+        """By server, its number: in the buckets of pools, and the mark by which conntrack remembers its connections."""
+        return server_numbers(server.name for server in self.all_servers)
 
     @cached_property
     def by_service_address(self) -> Mapping[Address, Server]:
@@ -107,10 +114,25 @@ class VipOnSwitch:
         """Those of some servers of the VIP that these packets can reach."""
         return tuple(name for name in servers if name in self.port_of)
 
-    def slots(self, servers: tuple[str, ...]) -> tuple[str, ...]:
-        """The slots of some servers of the VIP, shared among those that can be reached; empty if none can."""
-        weights = tuple(self.by_name[name].weight for name in servers)
-        return slots_among(servers, weights, frozenset(self.reachable(servers)))
+    def table(self, port: int) -> PoolSlots:
+        """The slots of the pool of a redirect port, the same on every switch; port 0: all servers of the VIP."""
+        servers, weights = self._members(port)
+        return self.explicit.get(port) or PoolSlots(slots(servers, weights))
+
+    def slots(self, port: int) -> tuple[str, ...]:
+        """The slots of the pool of a redirect port, shared among its servers that can be reached; empty if none can."""
+        table = self.table(port).servers
+        return among(table, *self._members(port), self._open) if table else ()
+
+    def _members(self, port: int) -> tuple[tuple[str, ...], tuple[int, ...]]:
+        """The servers of a pool, and their weights. All servers of a VIP may be more than a pool has slots."""
+        pool = self.vip.pool_on(port) if port else None
+        names = pool.servers if pool else tuple(server.name for server in self.all_servers[:SLOTS])
+        return names, tuple(self.by_name[name].weight for name in names)
+
+    @cached_property
+    def _open(self) -> frozenset[str]:
+        return frozenset(self.port_of) - self.closed
 
     # ---- packets ----
 

@@ -19,7 +19,7 @@ SELECTION = Selection("dp_hash", 0x504C0000)
 
 The datapath hash makes no flow per connection; algorithm 0 covers addresses and ports in user space (ofproto/group,
 "selection_method_param"). All switches hash alike, so that switches on one path choose the same slot; their slots agree
-(`selection.slots_among`).
+(`selection.changes`).
 """
 
 

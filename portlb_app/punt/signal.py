@@ -20,7 +20,7 @@ def signal(local: VipOnSwitch, port: int, packet: PacketIn) -> Verdict:
     if pool is None or segment.destination not in local.vip.addresses:
         return UNKNOWN
     ip = family(segment.destination)
-    slots = local.slots(pool.servers)  # empty if the tables that handed it up are of before a link went down
+    slots = local.slots(pool.port)  # empty if the tables that handed it up are of before a link went down
     asks = segment.asks_redirect and bool(slots)
     if not asks and pool.legacy is Legacy.DROP:
         return DROPPED

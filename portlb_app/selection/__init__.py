@@ -28,25 +28,25 @@ def _score(*words: object) -> int:
 
 
 @lru_cache(maxsize=8192)
-def _scores(server: str) -> array[int]:
+def scores(server: str) -> array[int]:
     """A server's score for every slot."""
     return array("Q", (_score(slot, server) for slot in range(SLOTS)))
 
 
-def _quotas(weights: Mapping[str, int]) -> dict[str, int]:
+def quotas(weights: Mapping[str, int]) -> dict[str, int]:
     """The number of slots of each server: at least one, else in proportion to the weights by Webster's method.
 
     As with every divisor method, a server that competes with fewer others never gets fewer slots.
     """
-    quotas = dict.fromkeys(weights, 1)
+    found = dict.fromkeys(weights, 1)
     ranked = sorted(weights, key=lambda server: _score("quota", server))
     next_shares = [(3 / weights[server], rank, server) for rank, server in enumerate(ranked)]
     heapq.heapify(next_shares)
     for _ in range(SLOTS - len(weights)):
         _, rank, server = next_shares[0]
-        quotas[server] += 1
-        heapq.heapreplace(next_shares, ((2 * quotas[server] + 1) / weights[server], rank, server))
-    return quotas
+        found[server] += 1
+        heapq.heapreplace(next_shares, ((2 * found[server] + 1) / weights[server], rank, server))
+    return found
 
 
 @lru_cache(maxsize=1024)
@@ -63,39 +63,14 @@ def slots(servers: tuple[str, ...], weights: tuple[int, ...] = ()) -> tuple[str,
         raise ValueError(f"a pool has at most {SLOTS} servers, each once")
     if len(weights) != len(servers) or min(weights) < 1:
         raise ValueError("every server has a weight of 1 at least")
-    free = _quotas(dict(zip(servers, weights, strict=True)))
-    pairs = ((_scores(server)[slot], slot, server) for server in servers for slot in range(SLOTS))
+    free = quotas(dict(zip(servers, weights, strict=True)))
+    pairs = ((scores(server)[slot], slot, server) for server in servers for slot in range(SLOTS))
     result: dict[int, str] = {}
     for _, slot, server in sorted(pairs):
         if free[server] and slot not in result:
             result[slot] = server
             free[server] -= 1
     return tuple(result[slot] for slot in range(SLOTS))
-
-
-@lru_cache(maxsize=8192)
-def slots_among(servers: tuple[str, ...], weights: tuple[int, ...], some: frozenset[str]) -> tuple[str, ...]:
-    """The slots of a pool of which only `some` servers can be reached: these keep their own slots.
-
-    They share the slots of the others by weight. So switches on one path that hash alike agree on a packet's server;
-    switches that hash in different ways still share fairly.
-    """
-    here = {server: weight for server, weight in zip(servers, weights, strict=True) if server in some}
-    if not here:
-        return ()
-    result = [server if server in here else None for server in slots(servers, weights)]
-    free = _quotas(here)
-    for kept in result:
-        if kept is not None:
-            free[kept] -= 1
-    candidates = {server: _scores(server) for server, more in free.items() if more}
-    for slot in (slot for slot, kept in enumerate(result) if kept is None):
-        server = min(candidates, key=lambda each: (candidates[each][slot], each))
-        result[slot] = server
-        free[server] -= 1
-        if not free[server]:
-            del candidates[server]
-    return tuple(server for server in result if server is not None)
 
 
 def choose(slots: tuple[str, ...], *words: object) -> str:

@@ -28,6 +28,7 @@ from portlb_app.pipeline import (
     make_cookie,
     punt,
 )
+from portlb_app.topology.conditions import ALL_SERVERS
 
 _REASONS = {
     IcmpErrors.OWNER: "an ICMP error about a server's packet: the owner of the quoted port gets it (I2, I3)",
@@ -73,11 +74,11 @@ def flows(local: VipOnSwitch) -> Iterator[Flow]:
 
 def groups(local: VipOnSwitch) -> Iterator[Group]:
     """One select group of all servers per address, where ICMP is balanced."""
-    names = tuple(server.name for server in local.all_servers)
     for address in local.vip.addresses:
         ip = family(address)
         if IcmpPolicy.BALANCE in icmp_targets(local.vip, ip):
-            yield group(local, icmp_group(local.pool_number, ip.version), names, partial(deliver, local, family=ip))
+            number = icmp_group(local.pool_number, ip.version)
+            yield group(local, number, ALL_SERVERS, partial(deliver, local, family=ip))
 
 
 def icmp_targets(vip: Vip, ip: Family) -> set[IcmpPolicy | str]:

@@ -52,17 +52,18 @@ def flows(local: VipOnSwitch) -> Iterator[Flow]:
             unknown = "a plain client's connection that is not remembered: the pool's slots"
             yield flow(PINNED, Priority.GENERAL, match(**to_port), decide, cookie, unknown)
             opening = {"tcp_flags": (SYN, SYN | ACK)}
+            chosen = set(local.table(pool.port).servers)
             for server in local.reachable_servers:
-                remembered = match(**to_port, ct_mark=local.ct_marks[server.name])
+                remembered = match(**to_port, ct_mark=local.numbers[server.name])
                 kept = "a connection that is remembered: its server"
                 yield flow(PINNED, Priority.SPECIFIC, remembered, deliver(local, server.name, ip), cookie, kept)
-                if server.name not in pool.servers:
-                    again = match(**to_port, ct_mark=local.ct_marks[server.name], **opening)
-                    anew = "a new connection from a port remembered with a server that has left the pool: the slots"
+                if server.name not in chosen:
+                    again = match(**to_port, ct_mark=local.numbers[server.name], **opening)
+                    anew = "a new connection from a port remembered with a server that has no slots any more: the slots"
                     yield flow(PINNED, Priority.EXCEPTION, again, decide, cookie, anew)
             for name in local.reachable(pool.servers):
-                decided, delivered = {**to_port, CT_MARK: local.ct_marks[name]}, deliver(local, name, ip)
-                new = (ct_commit(local.number, local.ct_marks[name]), *delivered)
+                decided, delivered = {**to_port, CT_MARK: local.numbers[name]}, deliver(local, name, ip)
+                new = (ct_commit(local.number, local.numbers[name]), *delivered)
                 reason = "a slot has decided about a new connection: remember it, and deliver"
                 yield flow(PIN, Priority.EXCEPTION, match(**decided, **opening), new, cookie, reason)
                 reason = "a slot has decided about a packet of an unknown connection: deliver"
@@ -75,7 +76,7 @@ def groups(local: VipOnSwitch) -> Iterator[Group]:
         ip = family(address)
         for pool in pinned(local):
             number = pin_group(local.pool_number, pool.port, ip.version)
-            yield group(local, number, pool.servers, partial(_to_pin, local.ct_marks))
+            yield group(local, number, pool.port, partial(_to_pin, local.numbers))
 
 
 def _to_pin(marks: Mapping[str, int], server: str) -> tuple[Action, ...]:

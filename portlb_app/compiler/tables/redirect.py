@@ -81,7 +81,7 @@ def groups(local: VipOnSwitch) -> Iterator[Group]:
         ip = family(address)
         for pool in local.pools:
             number = pool_group(local.pool_number, pool.port, ip.version)
-            yield group(local, number, pool.servers, partial(deliver, local, family=ip))
+            yield group(local, number, pool.port, partial(deliver, local, family=ip))
 
 
 def to_pool(local: VipOnSwitch, pool: RedirectPort, ip: Family) -> tuple[Action, ...]:
@@ -92,5 +92,5 @@ def to_pool(local: VipOnSwitch, pool: RedirectPort, ip: Family) -> tuple[Action,
 
 def to_slot(local: VipOnSwitch, pool: RedirectPort, ip: Family, slot: int) -> tuple[Action, ...]:
     """The actions for a packet whose slot (from 0) is known; the pool must have a server."""
-    server = local.slots(pool.servers)[slot]
+    server = local.slots(pool.port)[slot]
     return (*metered_qos_actions(local, "redirect", pool.port, pool.qos), *deliver(local, server, ip))

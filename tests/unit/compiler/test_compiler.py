@@ -41,6 +41,7 @@ from portlb_app.pipeline import (
     vip_number,
 )
 from portlb_app.reconcile.plan import diff
+from portlb_app.selection import changes
 from portlb_app.topology.conditions import Conditions
 from tests.support import generate
 
@@ -151,7 +152,7 @@ def test_the_same_every_time(seed: int) -> None:
     """Compiling depends on what a file says alone: the same file in another order, loaded anew, gives equal tables."""
     data = generate.settings(Random(seed))
     first = compiler.compile(load(generate.text(data)))
-    for cached in (selection.slots, selection.slots_among, selection._scores):
+    for cached in (selection.slots, changes.among, selection.scores):
         cached.cache_clear()
     second = compiler.compile(load(generate.text(generate.shuffled(Random(seed + 1), data))))
     assert second == first

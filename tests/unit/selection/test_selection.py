@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from portlb_app import selection
 from portlb_app.pipeline import SLOTS
-from portlb_app.selection import slots, slots_among
+from portlb_app.selection import slots
+from portlb_app.selection.changes import among, slots_among
 
 NAMES = st.lists(
     st.text("abcdefghijklmnopqrstuvwxyz0123456789-", min_size=1, max_size=8), min_size=1, max_size=SLOTS, unique=True
@@ -81,7 +82,7 @@ def test_a_server_that_leaves_and_comes_back_has_its_slots_again() -> None:
 
 def forget() -> None:
     """Empty the module's caches."""
-    for cached in (slots, slots_among, selection._scores):
+    for cached in (slots, among, selection.scores):
         cached.cache_clear()
 
 
