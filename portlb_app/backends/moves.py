@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 
 from portlb_app.backends.pools import Pool
-from portlb_app.selection.changes import adjusted
+from portlb_app.pipeline import SLOTS
+from portlb_app.selection import move
 from portlb_app.topology.conditions import FORMERS, PoolSlots
 
 Table = Sequence[str | None]
@@ -26,20 +27,17 @@ def next_table(
     used = serving or ready
     if present is None and len(used) == len(pool.servers):
         return None
-    before = resized(pool.default if present is None else present, len(pool.default))
+    before = pool.default if present is None else present
     if not serving and set(before) <= set(ready):
-        return tuple(server for server in before if server is not None) if present is not None else None
+        return None if present is None else tuple(server for server in before if server is not None)
     weights = {server: pool.weight_of[server] for server in pool.servers if server in used}
-    homes = [resized(home, len(before))] if home is not None else []
-    table = adjusted(before, weights, (*homes, pool.default))
+    table = move(before, weights, max(pool.bits, bits_of(before)), [home] if home else ())
     return None if table == pool.default else table
 
 
-def resized(table: Table, count: int) -> Table:
-    """The same slots where a pool has more of them, or fewer."""
-    if len(table) == count or not table:
-        return table or (None,) * count
-    return tuple(table[slot % len(table)] for slot in range(count))
+def bits_of(table: Table) -> int:
+    """k of a table with 2^k groups: a pool that is live keeps them, because with fewer many connections would move."""
+    return max(0, (len(table) // SLOTS).bit_length() - 1)
 
 
 def remembering(before: PoolSlots, servers: tuple[str, ...], known: Collection[str]) -> PoolSlots:

@@ -7,17 +7,17 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from portlb_app.config import Config, IcmpPolicy
-from portlb_app.pipeline import SLOTS
-from portlb_app.selection import slots
+from portlb_app.selection import fewest_bits, slots
 from portlb_app.topology.conditions import ALL_SERVERS, PoolKey
 
 
 @dataclass(frozen=True)
 class Pool:
-    """The servers of a pool and their weights. `has_group`: switches hold its slots, so they can be read."""
+    """The servers of a pool and their weights; k of its 2^k groups. `has_group`: switches hold its slots."""
 
     servers: tuple[str, ...]
     weights: tuple[int, ...]
+    bits: int
     has_group: bool = True
 
     @cached_property
@@ -28,7 +28,7 @@ class Pool:
     @cached_property
     def default(self) -> tuple[str, ...]:
         """The slots that follow from servers and weights alone."""
-        return slots(self.servers, self.weights)
+        return slots(self.servers, self.weights, self.bits)
 
 
 class Pools(Mapping[PoolKey, Pool]):
@@ -39,15 +39,15 @@ class Pools(Mapping[PoolKey, Pool]):
         self._pools: dict[PoolKey, Pool] = {}
         self._of: dict[str, list[PoolKey]] = {server.name: [] for server in config.servers}
         for vip in config.vips:
-            every = tuple(server.name for server in config.servers_of(vip))[:SLOTS]
+            every = tuple(server.name for server in config.servers_of(vip))
             has_group = IcmpPolicy.BALANCE in {vip.icmp_rest, *(rule.target for rule in vip.icmp_types)}
-            self._add((vip.name, ALL_SERVERS), every, has_group)
+            self._add((vip.name, ALL_SERVERS), every, fewest_bits(len(every)), has_group)
             for pool in vip.redirect_ports:
-                self._add((vip.name, pool.port), pool.servers, True)
+                self._add((vip.name, pool.port), pool.servers, pool.group_bits, True)
 
-    def _add(self, key: PoolKey, servers: tuple[str, ...], has_group: bool) -> None:
+    def _add(self, key: PoolKey, servers: tuple[str, ...], bits: int, has_group: bool) -> None:
         weights = tuple(self.config.server_by_name[name].weight for name in servers)
-        self._pools[key] = Pool(servers, weights, has_group)
+        self._pools[key] = Pool(servers, weights, bits, has_group)
         for name in servers:
             self._of[name].append(key)
 

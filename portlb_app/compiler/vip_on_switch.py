@@ -18,9 +18,8 @@ from portlb_app.pipeline import (
     Side,
     from_side,
 )
-from portlb_app.selection import slots
-from portlb_app.selection.changes import among
-from portlb_app.topology.conditions import PoolSlots
+from portlb_app.selection import fewest_bits, restrict, shares, slots, slots_among
+from portlb_app.topology.conditions import ALL_SERVERS, PoolSlots
 
 
 @dataclass(frozen=True)
@@ -115,24 +114,39 @@ class VipOnSwitch:
         return tuple(name for name in servers if name in self.port_of)
 
     def table(self, port: int) -> PoolSlots:
-        """The slots of the pool of a redirect port, the same on every switch; port 0: all servers of the VIP."""
-        servers, weights = self._members(port)
-        return self.explicit.get(port) or PoolSlots(slots(servers, weights))
+        """The slots of the pool of a redirect port, or of `ALL_SERVERS`: the same on every switch."""
+        return self.explicit.get(port) or PoolSlots(slots(*self._members(port)))
 
     def slots(self, port: int) -> tuple[str, ...]:
-        """The slots of the pool of a redirect port, shared among its servers that can be reached; empty if none can."""
-        table = self.table(port).servers
-        return among(table, *self._members(port), self._open) if table else ()
+        """The same, shared among the servers that can be reached: 256 for each of its groups; empty if none can."""
+        if port not in self._shared:
+            names, weights, bits = self._members(port)
+            if port not in self.explicit:
+                self._shared[port] = slots_among(names, weights, self._open, bits)
+            else:
+                table = self.explicit[port].servers
+                weight_of = shares(table, dict(zip(names, weights, strict=True)))
+                self._shared[port] = restrict(table, weight_of, self._open)
+        return self._shared[port]
 
-    def _members(self, port: int) -> tuple[tuple[str, ...], tuple[int, ...]]:
-        """The servers of a pool, and their weights. All servers of a VIP may be more than a pool has slots."""
-        pool = self.vip.pool_on(port) if port else None
-        names = pool.servers if pool else tuple(server.name for server in self.all_servers[:SLOTS])
-        return names, tuple(self.by_name[name].weight for name in names)
+    def group_bits(self, port: int) -> int:
+        """How many bits of a packet's source port choose among the groups of a pool."""
+        return max(0, (len(self.slots(port)) // SLOTS).bit_length() - 1)
+
+    def _members(self, port: int) -> tuple[tuple[str, ...], tuple[int, ...], int]:
+        """The servers of a pool and their weights, and the bits of a pool that has the slots of its configuration."""
+        pool = None if port == ALL_SERVERS else self.vip.pool_on(port)
+        names = pool.servers if pool else tuple(server.name for server in self.all_servers)
+        weights = tuple(self.by_name[name].weight for name in names)
+        return names, weights, pool.group_bits if pool else fewest_bits(len(names))
 
     @cached_property
     def _open(self) -> frozenset[str]:
         return frozenset(self.port_of) - self.closed
+
+    @cached_property
+    def _shared(self) -> dict[int, tuple[str, ...]]:
+        return {}
 
     # ---- packets ----
 

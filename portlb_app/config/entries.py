@@ -33,6 +33,9 @@ from portlb_app.pipeline import VIP_NUMBERS
 MAX_OPENFLOW_PORT = 0xFEFF
 """The highest number Open vSwitch gives to a port (ovs-vswitchd.conf.db(5), ofport)."""
 
+MAX_POOL = 1024
+"""Servers of one pool: each has 32 slots at least where there is room for the most groups."""
+
 MAX_KEYS = 32
 """Keys of one entry; the largest has 15."""
 
@@ -156,7 +159,7 @@ class RedirectPortEntry(Entry):
     """``vips.NAME.redirect_ports.PORT``."""
 
     required = ("servers",)
-    servers: list[str] | None = Field(default=None, max_length=256)
+    servers: list[str] | None = Field(default=None, max_length=MAX_POOL)
     legacy: Legacy | None = None
     signal: Signal | None = None
     pin: PinEntry | None = None
@@ -211,7 +214,7 @@ class ServerEntry(Entry):
     address: Addresses | None = None
     mac: Mac | None = None
     router: Addresses | None = None
-    weight: Annotated[Number, Field(ge=1, le=256)] | None = None
+    weight: Annotated[Number, Field(ge=0, le=256)] | None = None
     service_address: Addresses | None = None
     service_mac: Mac | None = None
     service_label: Annotated[Number, Field(ge=1, le=0xFFFFF)] | None = None

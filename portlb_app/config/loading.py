@@ -42,6 +42,7 @@ def load(text: str) -> Config:
         links=tuple(sorted(file.links.values())),
         notices=tuple(file.notices),
     )
+    config = capacity.with_groups(config)
     for path, message in capacity.problems(config):
         problems.add(path, message)
     problems.raise_any()
@@ -109,7 +110,7 @@ def _server(file: File, name: str) -> Server:
         addresses=entry.address or (),
         mac=entry.mac,
         routers=entry.router or (),
-        weight=entry.weight or 1,
+        weight=1 if entry.weight is None else entry.weight,
         service_addresses=entry.service_address or (),
         service_mac=entry.service_mac,
         service_label=entry.service_label,

@@ -13,9 +13,9 @@ import time
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from portlb_app import compiler, selection, topology
+from portlb_app import compiler, topology
 from portlb_app.config import Config, load
-from portlb_app.selection import changes
+from portlb_app.selection import table
 from portlb_app.topology.conditions import Conditions
 
 Made = TypeVar("Made")
@@ -81,7 +81,7 @@ def main() -> None:
     largest = parser.parse_args().largest
     print("switches servers  ports     flows  read  ways  compile  µs/flow  again, a link cut")
     for switches in (largest // 10, largest // 5, largest // 2, largest):
-        for remembered in (selection.slots, changes.among):
+        for remembered in (table._slots_of_small, table._slots_of_large, table._among_small, table._among_large):
             remembered.cache_clear()
         text = json.dumps(settings(switches, switches * 10, switches * 100))
         read, config = timed(load, text)

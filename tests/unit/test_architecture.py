@@ -15,9 +15,9 @@ RANKS = (
     "net",
     "openflow",
     "pipeline",
+    "selection",
     "config",
     "topology",
-    "selection",
     "backends",
     "compiler",
     "reconcile",
@@ -35,7 +35,7 @@ AGENT_NEEDS = ("agent", "net", "config")
 RYU = ("runtime", "southbound", "controller")
 """The packages that may import Ryu and eventlet."""
 PURE = (
-    *("net", "openflow", "pipeline", "config", "topology", "selection", "backends", "compiler", "reconcile"),
+    *("net", "openflow", "pipeline", "selection", "config", "topology", "backends", "compiler", "reconcile"),
     *("punt", "api"),
 )
 """The packages that decide: no clock, file, network, process, thread, log or chance in them."""

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from functools import partial
 
 from portlb_app.compiler.delivery import deliver, replicate
-from portlb_app.compiler.tables.pool import group
+from portlb_app.compiler.tables.pool import pool_groups
 from portlb_app.compiler.vip_on_switch import VipOnSwitch
 from portlb_app.config import Address, IcmpErrors, IcmpPolicy, Vip
 from portlb_app.openflow import IN_PORT, Action, Flow, Group, Output, ToGroup, ToMeter, match
@@ -26,6 +26,7 @@ from portlb_app.pipeline import (
     goto,
     icmp_group,
     make_cookie,
+    pool_group,
     punt,
 )
 from portlb_app.topology.conditions import ALL_SERVERS
@@ -77,8 +78,8 @@ def groups(local: VipOnSwitch) -> Iterator[Group]:
     for address in local.vip.addresses:
         ip = family(address)
         if IcmpPolicy.BALANCE in icmp_targets(local.vip, ip):
-            number = icmp_group(local.pool_number, ip.version)
-            yield group(local, number, ALL_SERVERS, partial(deliver, local, family=ip))
+            number = partial(pool_group, local.pool_number, ALL_SERVERS, ip.version)
+            yield from pool_groups(local, ALL_SERVERS, number, partial(deliver, local, family=ip))
 
 
 def icmp_targets(vip: Vip, ip: Family) -> set[IcmpPolicy | str]:

@@ -1,4 +1,4 @@
-"""Slots as the buckets of an OpenFlow group, and back.
+"""Slots as the buckets of OpenFlow groups, and which packets get which group.
 
 A bucket says whose slot it is by a number that it writes into a register (`pipeline.SERVER`): the slot's server in the
 whole pool's table, also on a switch that must give the slot to another server because it cannot reach that one. So any
@@ -7,24 +7,37 @@ switch tells the whole table when it is read, whatever it can reach, and also wh
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 
 from portlb_app.compiler.vip_on_switch import VipOnSwitch
+from portlb_app.config import RedirectPort
 from portlb_app.openflow import Action, Group
-from portlb_app.pipeline import SELECTION, SLOT_GROUP, SLOTS, load_server, signal_slot
+from portlb_app.pipeline import SELECTION, SLOT_GROUP, SLOTS, from_group, load_server, signal_slot
 
 
-def group(local: VipOnSwitch, number: int, port: int, bucket: Callable[[str], tuple[Action, ...]]) -> Group:
-    """The select group with a bucket for each slot of a redirect port's pool; `bucket` makes the actions for a server.
+def pool_groups(
+    local: VipOnSwitch, port: int, number: Callable[[int], int], bucket: Callable[[str], tuple[Action, ...]]
+) -> Iterator[Group]:
+    """The groups of the pool of a redirect port, or of `ALL_SERVERS`: each has 256 of its slots.
 
-    Port 0 is that of the pool of all servers.
+    `number` makes the number of each, `bucket` the actions for a server.
     """
     given = local.slots(port)
-    named = local.table(port).servers if given else ()
+    slots = list(zip(local.table(port).servers, given, strict=True)) if given else []
     made = {server: bucket(server) for server in set(given)}
-    marks = {server: load_server(local.numbers[server]) for server in set(named)}
-    buckets = {(name, server): (marks[name], *made[server]) for name, server in set(zip(named, given, strict=True))}
-    return Group(number, "select", tuple(map(buckets.__getitem__, zip(named, given, strict=True))), SELECTION)
+    buckets = {(owner, server): (load_server(local.numbers[owner]), *made[server]) for owner, server in set(slots)}
+    for index in range(1 << local.group_bits(port)):
+        some = slots[SLOTS * index : SLOTS * (index + 1)]
+        yield Group(number(index), "select", tuple(map(buckets.__getitem__, some)), SELECTION)
+
+
+def by_group(
+    local: VipOnSwitch, pool: RedirectPort, protocol: int
+) -> Iterator[tuple[int, Mapping[str, tuple[int, int]]]]:
+    """The groups of a pool by index, each with the match of the packets that get it."""
+    bits = local.group_bits(pool.port)
+    for index in range(1 << bits):
+        yield index, from_group(protocol, index, bits)
 
 
 def slot_group() -> Group:

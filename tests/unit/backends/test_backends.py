@@ -9,12 +9,13 @@ from dataclasses import replace
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from portlb_app import selection
 from portlb_app.backends import HAD_NONE, Backends
-from portlb_app.backends.moves import remembering, resized
+from portlb_app.backends.moves import remembering
 from portlb_app.backends.states import PORT, Evidence, Intent, Seen, Wanted
 from portlb_app.config import Config, load
 from portlb_app.pipeline import SLOTS
-from portlb_app.selection import quotas, slots
+from portlb_app.selection import slots
 from portlb_app.topology.conditions import ALL_SERVERS, HeldSlots, PoolKey, PoolSlots
 from portlb_app.topology.damping import HOLD
 from tests.support import generate
@@ -154,6 +155,11 @@ def test_drained_and_closed() -> None:
     for name in NAMES:
         backends.want(name, Intent(), 4)
     assert backends.conditions(live) == ({}, frozenset())
+
+
+def quotas(weights: dict[str, int]) -> dict[str, int]:
+    """How many slots each server has."""
+    return selection.quotas(weights, SLOTS)
 
 
 SHUFFLED = tuple(random.Random("held").sample(DEFAULT, SLOTS))
@@ -306,11 +312,14 @@ def test_former_servers() -> None:
     assert remembering(before, ("a",) * 4, set("abc")) == PoolSlots(("a",) * 4)
 
 
-def test_another_number_of_slots() -> None:
-    """More slots repeat those that there are, so that each packet's slot has the same server."""
-    assert resized(("a", "b"), 4) == ("a", "b", "a", "b")
-    assert resized(("a", "b", "c", "d"), 2) == ("a", "b")
-    assert resized((), 2) == (None, None)
+def test_more_slots_than_the_configuration_asks_for() -> None:
+    """A pool that has shrunk keeps its groups, and moves no slot for it."""
+    live = config()
+    backends = Backends(live)
+    backends.held(WEB, HeldSlots(slots(NAMES, (), 1)), 1)
+    assert table(backends, live) == slots(NAMES, (), 1)
+    backends.see("a", port(False), 2)
+    assert moved(slots(NAMES, (), 1), table(backends, live)) == {"a"}
 
 
 def test_a_server_that_is_not_there_is_ignored() -> None:
