@@ -23,6 +23,7 @@ from portlb_app.config.policies import (
     Signal,
     UnknownErrors,
     UnknownFragments,
+    Wanted,
 )
 from portlb_app.config.problems import ConfigError, Notice, Problem
 from portlb_app.config.values import (
@@ -64,5 +65,6 @@ __all__ = [
     "UnknownErrors",
     "UnknownFragments",
     "Vip",
+    "Wanted",
     "load",
 ]

@@ -18,6 +18,7 @@ from portlb_app.config.policies import (
     Signal,
     UnknownErrors,
     UnknownFragments,
+    Wanted,
 )
 from portlb_app.config.problems import refusal
 from portlb_app.config.text import one_line_hint, parse
@@ -109,10 +110,11 @@ def _server(file: File, name: str) -> Server:
         addresses=entry.address or (),
         mac=entry.mac,
         routers=entry.router or (),
-        weight=entry.weight or 1,
+        weight=1 if entry.weight is None else entry.weight,
         service_addresses=entry.service_address or (),
         service_mac=entry.service_mac,
         service_label=entry.service_label,
+        state=entry.state or Wanted.READY,
     )
 
 
