@@ -13,6 +13,7 @@ from portlb_app.openflow import Meter
 from portlb_app.pipeline import (
     OF_ALL_VIPS,
     REACHABILITY,
+    SLOTS,
     Reason,
     Side,
     from_side,
@@ -107,14 +108,22 @@ class VipOnSwitch:
         """Those of some servers of the VIP that these packets can reach."""
         return tuple(name for name in servers if name in self.port_of)
 
-    def slots(self, servers: tuple[str, ...]) -> tuple[str, ...]:
+    def slots(self, servers: tuple[str, ...], bits: int = 0) -> tuple[str, ...]:
         """The slots of some servers of the VIP, shared among those that can be reached; empty if none can.
 
         Only those that are ready have slots.
         """
-        servers = tuple(name for name in servers if self.by_name[name].wanted is Wanted.READY)
-        weights = tuple(self.by_name[name].weight for name in servers)
-        return slots_among(servers, weights, frozenset(self.reachable(servers)))
+        here = (self.by_name[name] for name in servers)
+        weights = tuple(server.weight if server.wanted is Wanted.READY else 0 for server in here)
+        return slots_among(servers, weights, frozenset(self.reachable(servers)), bits)
+
+    def pool_slots(self, pool: RedirectPort) -> tuple[str, ...]:
+        """The slots of a pool: 256 for each of its groups, or none."""
+        return self.slots(pool.servers, pool.group_bits)
+
+    def group_bits(self, pool: RedirectPort) -> int:
+        """How many bits of a packet's source port choose among the groups of a pool."""
+        return max(0, (len(self.pool_slots(pool)) // SLOTS).bit_length() - 1)
 
     # ---- packets ----
 

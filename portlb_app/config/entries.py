@@ -34,6 +34,9 @@ from portlb_app.pipeline import VIP_NUMBERS
 MAX_OPENFLOW_PORT = 0xFEFF
 """The highest number Open vSwitch gives to a port (ovs-vswitchd.conf.db(5), ofport)."""
 
+MAX_POOL = 1024
+"""Servers of one pool: each has 32 slots at least where there is room for the most groups."""
+
 MAX_KEYS = 32
 """Keys of one entry; the largest has 15."""
 
@@ -157,7 +160,7 @@ class RedirectPortEntry(Entry):
     """``vips.NAME.redirect_ports.PORT``."""
 
     required = ("servers",)
-    servers: list[str] | None = Field(default=None, max_length=256)
+    servers: list[str] | None = Field(default=None, max_length=MAX_POOL)
     legacy: Legacy | None = None
     signal: Signal | None = None
     pin: PinEntry | None = None

@@ -43,6 +43,7 @@ def load(text: str) -> Config:
         links=tuple(sorted(file.links.values())),
         notices=tuple(file.notices),
     )
+    config = capacity.with_groups(config)
     for path, message in capacity.problems(config):
         problems.add(path, message)
     problems.raise_any()

@@ -83,13 +83,17 @@ class ServicePort:
 
 @dataclass(frozen=True, order=True)
 class RedirectPort:
-    """A port a pool of servers shares, and what plain clients get there."""
+    """A port a pool of servers shares, and what plain clients get there.
+
+    `group_bits`: bits of a packet's source port that choose among its groups of 256 slots (`selection.group_bits`).
+    """
 
     port: int
     servers: tuple[str, ...]
     legacy: Legacy
     signal: Signal = Signal.FLAG
     qos: Qos = Qos()
+    group_bits: int = 0
 
 
 @dataclass(frozen=True)
