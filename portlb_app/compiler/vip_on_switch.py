@@ -71,6 +71,16 @@ class VipOnSwitch:
         return frozenset(server.name for server in self.attached)
 
     @cached_property
+    def checked(self) -> tuple[Server, ...]:
+        """The attached servers that are checked."""
+        return tuple(server for server in self.attached if server.name in self.vip.checked)
+
+    @property
+    def checked_ports(self) -> tuple[int, ...]:
+        """The connectors of these."""
+        return tuple(sorted({server.connector.port for server in self.checked}))
+
+    @cached_property
     def owners(self) -> Mapping[int, str]:
         """The owner of each service port of the VIP."""
         return {owned.port: server.name for server in self.all_servers for owned in server.service_ports}
@@ -153,7 +163,7 @@ class VipOnSwitch:
     def meter(self, reason: Reason, port: int = 0) -> int:
         """The number of the meter for what is handed up of this VIP (and port) for a reason.
 
-        A reason that is not about one VIP (`OF_ALL_VIPS`) has one meter.
+        A reason that is not about one VIP (`OF_ALL_VIPS`) has one meter, or one for each connector.
         """
         vip = "" if reason in OF_ALL_VIPS else self.vip.name
         return self.meters[reason, vip, port].number

@@ -19,6 +19,8 @@ from portlb_app.pipeline import MAX_GROUP_BITS, icmp_group, pin_group, pool_grou
 from portlb_app.selection import group_bits
 
 _TRANSPORTS = 3
+_OF_CHECKS = 3
+"""Flows for an address of a VIP and a server that is checked: its answers, and what it asks for."""
 _OF_SWITCH = 128
 """Flows that are no VIP's: misses, sides, the switch's own addresses; links and connectors are counted with VIPs."""
 _ACTION = 16
@@ -146,7 +148,13 @@ def _meters(config: Config) -> Iterator[Problem]:
     rates = sum(pool.qos.rate is not None for pool in redirects)
     rates += sum(owned.qos.rate is not None for server in config.servers for owned in server.service_ports)
     signals = sum(pool.signal is Signal.OPTION for pool in redirects)
-    for count, what in ((rates, "services have a rate"), (signals, "redirect ports have signal: option")):
+    checked = {config.server_by_name[name].connector.port for vip in config.vips for name in vip.checked}
+    kinds = (
+        (rates, "services have a rate"),
+        (signals, "redirect ports have signal: option"),
+        (len(checked), "OpenFlow ports lead to servers that are checked"),
+    )
+    for count, what in kinds:
         if count > METERS_OF_A_KIND:
             yield Problem("vips", f"{count} {what}, each with a meter; {METERS_OF_A_KIND} are the most")
 
@@ -207,6 +215,8 @@ class _Load:
             ports = _TRANSPORTS * (len(server.service_ports) + mine) + of_tcp
             if server.service_mac is not None:
                 ports += len(server.service_ports) + mine + of_tcp
+            if server.name in vip.checked:
+                ports += _OF_CHECKS
             if server.name == vip.default_server:
                 ports += _TRANSPORTS * (owned + len(pools)) + 1
             here = sum(ports + _upstream(vip, server, ip) for ip in vip.addresses) + 2
@@ -216,7 +226,7 @@ class _Load:
         peers = sum(5 if own.version == 4 else 12 for server in servers for own in server.addresses)
         return cls(
             vip=vip.name,
-            always=families * (_TRANSPORTS * owned + 10) + 9 * names + 2 * macs + peers + 12,
+            always=families * (_TRANSPORTS * owned + 12) + 9 * names + 2 * macs + peers + 12,
             of_view=families * (17 + len(vip.icmp_types) + 8 * len(pools) + remembered),
             of_way=families * 5 + 2 * names + sum(_asked(vip, server) for server in servers),
             attached=attached,

@@ -11,6 +11,7 @@ from typing import Annotated, Any, ClassVar, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
+from portlb_app.config.check_values import FailOpen
 from portlb_app.config.policies import (
     DefaultFor,
     Forwarding,
@@ -38,7 +39,7 @@ MAX_POOL = 1024
 """Servers of one pool: each has 32 slots at least where there is room for the most groups."""
 
 MAX_KEYS = 32
-"""Keys of one entry; the largest has 15."""
+"""Keys of one entry; the largest has 16."""
 
 
 def _mac(value: Any) -> int:
@@ -124,6 +125,7 @@ Truth = Annotated[bool, BeforeValidator(_truth)]
 Port = Annotated[Number, Field(ge=1, le=65535)]
 Mac = Annotated[int, BeforeValidator(_mac)]
 Addresses = Annotated[tuple[Address, ...], BeforeValidator(_addresses)]
+FailOpenEntry = Annotated[FailOpen, BeforeValidator(FailOpen.read)]
 
 
 class Entry(BaseModel):
@@ -165,6 +167,8 @@ class RedirectPortEntry(Entry):
     signal: Signal | None = None
     pin: PinEntry | None = None
     quality: QosEntry | None = None
+    check: dict[Any, Any] | None = None
+    fail_open: FailOpenEntry | None = None
 
 
 class IcmpEntry(Entry):
@@ -194,6 +198,9 @@ class VipEntry(Entry):
     unknown_fragments: UnknownFragments | None = None
     log: Truth | None = None
     number: Annotated[Number, Field(ge=0, lt=VIP_NUMBERS)] | None = None
+    check: dict[Any, Any] | None = None
+    check_address: Addresses | None = None
+    fail_open: FailOpenEntry | None = None
 
 
 class ServicePortEntry(Entry):
@@ -220,6 +227,7 @@ class ServerEntry(Entry):
     service_mac: Mac | None = None
     service_label: Annotated[Number, Field(ge=1, le=0xFFFFF)] | None = None
     state: Wanted | None = None
+    check: dict[Any, Any] | None = None
 
 
 class SwitchEntry(Entry):

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from portlb_app.config import capacity, icmp, notices
+from portlb_app.config import capacity, health, icmp, notices
+from portlb_app.config.check_values import FailOpen
 from portlb_app.config.checks import check, legacy
 from portlb_app.config.entries import QosEntry
 from portlb_app.config.file import File, read_file
@@ -36,8 +37,9 @@ def load(text: str) -> Config:
         check(file)
     problems.raise_any()
     notices.add(file)
+    merging = health.Merging(file)
     config = Config(
-        vips=tuple(_vip(file, name) for name in sorted(file.vips)),
+        vips=tuple(_vip(file, name, merging) for name in sorted(file.vips)),
         servers=tuple(_server(file, name) for name in sorted(file.servers)),
         switches=tuple(_switch(file, name) for name in sorted(file.switches)),
         links=tuple(sorted(file.links.values())),
@@ -66,14 +68,24 @@ def _nothing_wrong(path: str, message: str) -> None:
     raise AssertionError(f"{path}: {message}, in a file without problems")
 
 
-def _vip(file: File, name: str) -> Vip:
+def _vip(file: File, name: str, merging: health.Merging) -> Vip:
     entry = file.vips[name]
     default_for = entry.default_for or DefaultFor.UNKNOWN_PORTS
     pools = []
     for port, pool in sorted(file.redirect_ports[name].items()):
         servers = tuple(sorted(_need(pool.servers)))
         policy = legacy(file, name, port)
-        pools.append(RedirectPort(port, servers, policy, pool.signal or Signal.FLAG, _qos(pool.quality)))
+        pools.append(
+            RedirectPort(
+                port,
+                servers,
+                policy,
+                pool.signal or Signal.FLAG,
+                _qos(pool.quality),
+                checks=merging.checks(name, port, servers),
+                fail_open=pool.fail_open or entry.fail_open or FailOpen(),
+            )
+        )
     rewrite = entry.rewrite or Rewrite.NOTHING
     errors = IcmpErrors.OWNER if rewrite is Rewrite.ADDRESS else IcmpErrors.REPLICATE
     otherwise = "drop" if entry.default_server is None else "default"
@@ -94,6 +106,7 @@ def _vip(file: File, name: str) -> Vip:
         unknown_fragments=entry.unknown_fragments or UnknownFragments(otherwise),
         log=bool(entry.log),
         number=vip_number(name) if entry.number is None else entry.number,
+        check_addresses=entry.check_address or (),
     )
 
 

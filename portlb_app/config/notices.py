@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from portlb_app.config import health
 from portlb_app.config.entries import ServerEntry
 from portlb_app.config.file import File
 from portlb_app.config.policies import Wanted
@@ -18,6 +19,7 @@ def add(file: File) -> None:
     _check_ports(file)
     _check_pins(file)
     _check_ready(file)
+    health.notices(file)
 
 
 def _check_ports(file: File) -> None:

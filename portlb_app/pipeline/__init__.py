@@ -17,7 +17,7 @@ A miss leads to the table that the miss names; without one it drops. The tables 
 cost of a lookup in Open vSwitch grows with the masks of a table, not with its flows.
 
 Files: `tables` (and their flows), `registers`, `reasons` (and cookies), `groups`, `meters`, `ownership`, `protocols`,
-`answers`, `conntrack`, `packet_in`.
+`answers`, `checks`, `conntrack`, `packet_in`.
 """
 
 from __future__ import annotations
@@ -28,6 +28,9 @@ from portlb_app.pipeline.answers import (
     answer_arp,
     answer_echo,
     answer_nd,
+)
+from portlb_app.pipeline.checks import (
+    check_mac,
 )
 from portlb_app.pipeline.conntrack import (
     PIN_ZONES,
@@ -240,6 +243,7 @@ __all__ = [
     "answer_arp",
     "answer_echo",
     "answer_nd",
+    "check_mac",
     "ct_commit",
     "ct_lookup",
     "ct_track",

@@ -27,7 +27,7 @@ _IP = "eth_type ip_proto ip_dst ipv6_dst"
 _PORTS_TO = "tcp_dst udp_dst sctp_dst"
 _PORTS_FROM = "tcp_src udp_src sctp_src"
 
-CLASSIFY = _table("CLASSIFY", 0, "in_port vlan_vid eth_src", "CLASSIFY NEIGHBOUR")
+CLASSIFY = _table("CLASSIFY", 0, f"{SIDE} in_port vlan_vid eth_src", "CLASSIFY NEIGHBOUR")
 NEIGHBOUR = _table(
     "NEIGHBOUR",
     10,
