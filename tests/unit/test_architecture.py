@@ -18,6 +18,7 @@ RANKS = (
     "selection",
     "config",
     "topology",
+    "backends",
     "compiler",
     "reconcile",
     "punt",
@@ -35,8 +36,8 @@ AGENT_NEEDS = ("agent", "net", "config")
 RYU = ("runtime", "southbound", "controller")
 """The packages that may import Ryu and eventlet."""
 PURE = (
-    *("net", "openflow", "pipeline", "config", "topology", "selection", "compiler", "reconcile", "punt", "health"),
-    "api",
+    *("net", "openflow", "pipeline", "selection", "config", "topology", "backends", "compiler", "reconcile"),
+    *("punt", "health", "api"),
 )
 """The packages that decide: no clock, file, network, process, thread, log or chance in them."""
 PURE_ELSEWHERE = ("southbound/refusals.py", "southbound/port_table.py", "southbound/sent_steps.py")
