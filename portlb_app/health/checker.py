@@ -294,6 +294,8 @@ class Checker:
     def _become(self, state: LineState, change: Change, result: Result, now: float) -> None:
         state.judge.become(change.is_up, now)
         state.held = ""
+        if not change.is_up:
+            self._hold.believed(state.line.server)
         self._say(state, change, result, state.judge.flaps(now))
 
     def _say(self, state: LineState, change: Change, result: Result, flaps: str = "") -> None:

@@ -12,7 +12,7 @@ from collections import OrderedDict
 HOLD = 10.0
 """Seconds for which nothing follows."""
 AT_ONCE = 30.0
-"""Seconds within which servers begin to fail "at once". Those that fail for longer do not count any more."""
+"""Seconds within which servers begin to fail "at once". Those that went down before do not count any more."""
 
 
 class Hold:
@@ -22,7 +22,10 @@ class Hold:
         self._checked = 0
         self._failing: OrderedDict[str, float] = OrderedDict()
         """Since when, the oldest first."""
+        self._believed: set[str] = set()
+        """Those of them that have gone down."""
         self._long: set[str] = set()
+        """Those that are down for longer."""
         self._began: float | None = None
 
     def adopt(self, servers: frozenset[str]) -> None:
@@ -32,12 +35,17 @@ class Hold:
             if known not in servers:
                 del self._failing[known]
         self._long &= servers
+        self._believed &= servers
 
     def fails(self, server: str, now: float) -> None:
         """A check of a server fails."""
         if server not in self._long:
             self._failing.setdefault(server, now)
         self._expire(now)
+
+    def believed(self, server: str) -> None:
+        """A server has gone down: that is true, and no news some time later."""
+        self._believed.add(server)
 
     def lost(self, server: str) -> None:
         """A check of a server fails that was not up before: that is no news."""
@@ -47,6 +55,7 @@ class Hold:
     def passes(self, server: str, now: float) -> None:
         """All checks of a server pass."""
         self._failing.pop(server, None)
+        self._believed.discard(server)
         self._long.discard(server)
         self._expire(now)
 
@@ -73,7 +82,8 @@ class Hold:
     def _expire(self, now: float) -> None:
         while self._failing:
             server, since = next(iter(self._failing.items()))
-            if now - since < AT_ONCE:
+            if now - since < AT_ONCE or server not in self._believed:
                 break
             del self._failing[server]
+            self._believed.discard(server)
             self._long.add(server)
