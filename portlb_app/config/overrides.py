@@ -28,7 +28,10 @@ MAX_OVERRIDES = 4096
 
 @dataclass(frozen=True)
 class Override:
-    """A value in place of the file's, which was `replaced`. `until`: when it ends; None for never."""
+    """A value in place of the file's, which was `replaced`. `until`: when it ends; None for never.
+
+    `deadline`: when connections that are still open at a server that drains are to be ended; None for never.
+    """
 
     value: Value
     replaced: Value
@@ -36,6 +39,7 @@ class Override:
     by: str = ""
     since: float = 0.0
     until: float | None = None
+    deadline: float | None = None
 
 
 class Note(NamedTuple):

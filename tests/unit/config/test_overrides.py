@@ -130,6 +130,7 @@ KEYED = st.one_of(
     st.tuples(st.just("weight"), st.integers(0, 256), st.integers(0, 256)),
 )
 SECONDS = st.integers(0, 253402300799).map(float)
+ENDS = st.tuples(st.none() | SECONDS, st.none() | SECONDS)
 
 
 @st.composite
@@ -141,7 +142,7 @@ def overrides(draw: st.DrawFn) -> Overrides:
         value: Value
         key, value, replaced = draw(KEYED)
         said = draw(PRINTABLE), draw(PRINTABLE)
-        entries[name, key] = Override(value, replaced, *said, draw(SECONDS), draw(st.none() | SECONDS))
+        entries[name, key] = Override(value, replaced, *said, draw(SECONDS), *draw(ENDS))
     return Overrides(entries)
 
 
@@ -189,7 +190,7 @@ def file(**changes: Any) -> str:
         (file(version=None), "version: is missing"),
         (file(other=1), "other: unknown key"),
         (file(overrides={}), "overrides: should be a valid list"),
-        (file(overrides=[1]), "overrides[0]: is a mapping of server, key, value, replaced, reason, by, since, until"),
+        (file(overrides=[1]), "overrides[0]: is a mapping of server, key, value, replaced, reason, by, since, until, deadline"),
         (file(key="mac"), "overrides[0].key: should be 'state' or 'weight'"),
         (file(server=5), "overrides[0].server: should be a valid string"),
         (file(value="up"), "overrides[0].value: ready, drain, maint or a weight from 0 to 256 is expected"),
