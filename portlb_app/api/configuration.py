@@ -32,6 +32,8 @@ def read(request: Request, snapshot: Snapshot) -> Response:
 
 def propose(request: Request) -> Response | Proposal:
     """The proposal that a PUT makes, or why it makes none."""
+    if request.origin is not None and request.origin.lower() != f"http://{request.host.lower()}":
+        return failure(403, f"a page of {request.origin!r} may not change the configuration")
     if request.query not in ("", "wait=applied", "wait=accepted"):
         return failure(400, "a PUT knows wait=applied and wait=accepted")
     if len(request.body) > MAX_BODY:

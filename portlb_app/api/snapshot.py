@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from portlb_app.config.overrides import NONE, Overrides
 from portlb_app.punt.connlog import ConnectionLog
 from portlb_app.punt.disposition import Counts
 from portlb_app.reconcile.status import Status
@@ -23,7 +22,7 @@ class Snapshot:
     """The reconciler's status, the live text, what was refused and what was handed up.
 
     `epoch` is the Unix time (seconds) at which the clock of the connections' times was 0. `unsent`: packets that a
-    switch was to send and was not told. `unix`: the Unix time of this moment.
+    switch was to send and was not told.
     """
 
     status: Status
@@ -33,5 +32,3 @@ class Snapshot:
     connections: ConnectionLog = field(default_factory=ConnectionLog)
     epoch: float = 0.0
     unsent: int = 0
-    unix: float = 0.0
-    overrides: Overrides = NONE

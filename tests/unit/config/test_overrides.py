@@ -190,7 +190,7 @@ def file(**changes: Any) -> str:
         (file(version=None), "version: is missing"),
         (file(other=1), "other: unknown key"),
         (file(overrides={}), "overrides: should be a valid list"),
-        (file(overrides=[1]), "overrides[0]: is a mapping of server, key, value, replaced, reason, by, since, until, deadline"),
+        (file(overrides=[1]), "overrides[0]: is a mapping of server, key, value, replaced, reason, by, since, until"),
         (file(key="mac"), "overrides[0].key: should be 'state' or 'weight'"),
         (file(server=5), "overrides[0].server: should be a valid string"),
         (file(value="up"), "overrides[0].value: ready, drain, maint or a weight from 0 to 256 is expected"),
