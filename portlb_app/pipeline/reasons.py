@@ -44,6 +44,7 @@ class Reason(enum.IntEnum):
     SERVER_CLOSING = 35
     TOO_LARGE = 36
     TRANSIT = 40
+    HEARTBEAT = 50
 
 
 VIP_NUMBERS = 1 << 24

@@ -52,7 +52,7 @@ def punt_meters(config: Config) -> dict[tuple[Reason, str, int], Meter]:
     names = [(vip.name, 0) for vip in config.vips]
     ports = [(vip.name, pool.port) for vip in config.vips for pool in vip.redirect_ports if is_option_read(pool)]
     found = {(Reason.TOO_LARGE, "", 0): TOO_LARGE_METER}
-    for reason in HANDED_UP:
+    for reason in HANDED_UP.keys() - {Reason.HEARTBEAT}:
         metered = [("", 0)] if reason in OF_ALL_VIPS else ports if reason is Reason.SIGNAL else names
         found.update({(reason, *key): punt_meter(reason, index) for key, index in meter_indexes(metered).items()})
     return found
