@@ -16,6 +16,8 @@ reason          what it is                     what becomes of it
 ``HEARTBEAT``   what a server's agent says     the agent gets an answer (`heartbeat`)
 ``REFUSED``     a packet of a server that      the server gets an ICMP error
                 may not leave
+``TO_CHECKER``  a server's packet to the       `Checker` judges it: an answer to a check
+                address checks come from
 ``OPENING``,    a copy of what opens or        it is for the log of connections (`connlog`, row C2), and goes nowhere
 ``CLOSING``,    closes a connection
 ``SERVER_``
@@ -52,6 +54,14 @@ from portlb_app.punt.verdict import RewriteFrame, Verdict, ingress_port
 from portlb_app.punt.vip_index import LocatedVip, VipIndex
 from portlb_app.topology.conditions import AS_CONFIGURED, Conditions
 
+Checker = Callable[[int, PacketIn, float], tuple[Disposition, tuple[Send, ...]]]
+"""Takes what a server on the switch with this datapath id sends to where checks come from: what becomes of it, and what
+switches shall send then."""
+
+
+def _no_checks(_dpid: int, _packet: PacketIn, _now: float) -> tuple[Disposition, tuple[Send, ...]]:
+    return Disposition.UNKNOWN, ()
+
 
 def _destination(frame: bytes, address: Address) -> bytes | None:
     return packets.readdress(frame, destination=address)
@@ -85,11 +95,17 @@ class Punt:
     """Judges what the switches of a configuration hand up; `adopt` one first.
 
     `connections` is the log of connections, and `heartbeats` what agents say; both outlive a configuration. `fits` says
-    whether a message can have a switch do these actions with this frame.
+    whether a message can have a switch do these actions with this frame. `checker` takes what servers send to where
+    checks come from.
     """
 
-    def __init__(self, fits: Callable[[tuple[Action, ...], bytes], bool] = lambda _actions, _frame: True) -> None:
+    def __init__(
+        self,
+        fits: Callable[[tuple[Action, ...], bytes], bool] = lambda _actions, _frame: True,
+        checker: Checker = _no_checks,
+    ) -> None:
         self._fits = fits
+        self._checker = checker
         self.connections = ConnectionLog()
         self.heartbeats = Heartbeats()
         self.unsent = 0
@@ -165,6 +181,10 @@ class Punt:
                 return self._answer_refused(dpid, packet)
             case Reason.HEARTBEAT:
                 return self._answer_heartbeat(dpid, packet, now)
+            case Reason.TO_CHECKER:
+                disposition, sends = self._checker(dpid, packet, now)
+                self._counts[reason, disposition] += 1
+                return sends
             case Reason.SERVER_ICMP:
                 return self._carry_out(dpid, packet, reason, server_error(self._vips.on(dpid), packet.frame))
         located = self._vips.find(dpid, number, packet.in_port)
