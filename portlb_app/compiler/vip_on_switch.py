@@ -8,7 +8,7 @@ from functools import cached_property
 
 from portlb_app.compiler.memo import Memo
 from portlb_app.compiler.numbering import ct_marks
-from portlb_app.config import Address, Forwarding, Legacy, RedirectPort, Rewrite, Server, Vip
+from portlb_app.config import Address, Forwarding, Legacy, RedirectPort, Rewrite, Server, Vip, Wanted
 from portlb_app.openflow import Meter
 from portlb_app.pipeline import (
     OF_ALL_VIPS,
@@ -119,8 +119,12 @@ class VipOnSwitch:
         return tuple(name for name in servers if name in self.port_of)
 
     def slots(self, servers: tuple[str, ...], bits: int = 0) -> tuple[str, ...]:
-        """The slots of some servers of the VIP, shared among those that can be reached; empty if none can."""
-        weights = tuple(self.by_name[name].weight for name in servers)
+        """The slots of some servers of the VIP, shared among those that can be reached; empty if none can.
+
+        Only those that are ready have slots.
+        """
+        here = (self.by_name[name] for name in servers)
+        weights = tuple(server.weight if server.wanted is Wanted.READY else 0 for server in here)
         return slots_among(servers, weights, frozenset(self.reachable(servers)), bits)
 
     def pool_slots(self, pool: RedirectPort) -> tuple[str, ...]:

@@ -19,6 +19,7 @@ from portlb_app.config.policies import (
     Signal,
     UnknownErrors,
     UnknownFragments,
+    Wanted,
 )
 from portlb_app.config.problems import Notice
 from portlb_app.net.packets import Address
@@ -27,6 +28,7 @@ MAX_SWITCHES = 512
 """Switches of a configuration: as many connections as the controller takes."""
 MAX_SERVERS = 1 << 16
 MAX_LINKS = 1 << 16
+MAX_WEIGHT = 256
 
 
 @dataclass(frozen=True, order=True)
@@ -108,7 +110,7 @@ class RedirectPort:
 class Server:
     """A recipient server: a host that answers as one VIP, on a connector of its own.
 
-    `weight` is its share of new connections against the others'.
+    `weight` is its share of new connections against the others'; with 0 it gets none. `state`: what is wanted of it.
 
     Its service ports are in the order of the file: of several with one application, the first is announced.
     `addresses` and `mac` (48-bit number) are its own: what is rewritten to, or, where nothing is, what it talks to
@@ -128,6 +130,12 @@ class Server:
     service_addresses: tuple[Address, ...] = ()
     service_mac: int | None = None
     service_label: int | None = None
+    state: Wanted = Wanted.READY
+
+    @property
+    def wanted(self) -> Wanted:
+        """What is wanted of it in the end: one without weight drains."""
+        return Wanted.DRAIN if self.state is Wanted.READY and self.weight == 0 else self.state
 
 
 @dataclass(frozen=True)
