@@ -18,9 +18,8 @@ from portlb_app.punt.disposition import Disposition
 from portlb_app.punt.handlers import Punt
 from portlb_app.punt.heartbeat import FORMER
 from portlb_app.punt.packet import PacketIn, Send
-from tests.unit import test_docs
 
-FLOWS = Path(test_docs.ROOT) / "flows"
+FLOWS = Path(__file__).parents[3] / "flows"
 SHARED_MAC = 0x020000000064
 VIP = "10.0.0.100"
 SHARED = """
