@@ -137,6 +137,11 @@ class Server:
         """What is wanted of it in the end: one without weight drains."""
         return Wanted.DRAIN if self.state is Wanted.READY and self.weight == 0 else self.state
 
+    @property
+    def share(self) -> int:
+        """The weight by which it gets new connections; 0 for none."""
+        return self.weight if self.wanted is Wanted.READY else 0
+
 
 @dataclass(frozen=True)
 class Vip:
@@ -215,6 +220,11 @@ class Config:
     def server_by_name(self) -> dict[str, Server]:
         """Every server by its name."""
         return {server.name: server for server in self.servers}
+
+    @cached_property
+    def closed(self) -> frozenset[str]:
+        """The servers that get nothing, at their service ports either."""
+        return frozenset(server.name for server in self.servers if server.wanted is Wanted.MAINT)
 
     def servers_of(self, vip: Vip) -> tuple[Server, ...]:
         """The servers behind a VIP, by name."""
