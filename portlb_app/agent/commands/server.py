@@ -67,8 +67,8 @@ def register(add_command: AddCommand) -> None:
     )  # fmt: skip
     parser.add_argument(
         "--drain", type=arguments.wait, default=0.0, metavar="SECONDS",
-        help="at SIGTERM have the load balancer send no new connections here, and wait until there are none, at most so "
-        "long (default: do not wait)",
+        help="at SIGTERM have the load balancer send no new connections here, and wait until there are none, for at "
+        "most this time (default: not at all)",
     )  # fmt: skip
     arguments.add_connections(parser)
     parser.set_defaults(run=_run)
