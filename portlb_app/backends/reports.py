@@ -7,7 +7,7 @@ silent is not down either, but unknown to this source. What an agent has said en
 from __future__ import annotations
 
 import statistics
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
 from portlb_app.config import Config
