@@ -152,8 +152,8 @@ def test_a_broken_agent_is_told_from_a_broken_server() -> None:
     fleet.run(7)
     ((_, news),) = fleet.news
     assert news.reason == (
-        "tcp by port 8004: no answer within 1 s, 3 of 3; it answers by its connector, so its agent or the tables are at "
-        "fault"
+        "tcp by port 8004: no answer within 1 s, 3 of 3; it answers by its connector, so its agent or the tables are "
+        "at fault"
     )
 
 
