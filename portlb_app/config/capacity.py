@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 
 from portlb_app.config.policies import Fragments, IcmpErrors, IcmpPolicy, Legacy, Rewrite, Signal
 from portlb_app.config.problems import Problem
+from portlb_app.config.selection_values import Algorithm
 from portlb_app.config.values import Config, Server, Vip
 from portlb_app.net.packets import Address
 from portlb_app.openflow.limits import FLOWS, GROUPS, MAX_VIPS, MESSAGE, METERS_OF_A_KIND
@@ -67,7 +68,8 @@ def _sized(config: Config, vip: Vip, most: int) -> Vip:
     pools = []
     for pool in vip.redirect_ports:
         weights = {name: config.server_by_name[name].weight for name in pool.servers}
-        pools.append(replace(pool, group_bits=group_bits(weights, most)))
+        is_split = pool.selecting.algorithm is not Algorithm.SOURCE  # a client has many source ports
+        pools.append(replace(pool, group_bits=group_bits(weights, most) if is_split else 0))
     return replace(vip, redirect_ports=tuple(pools))
 
 
