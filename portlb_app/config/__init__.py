@@ -28,6 +28,7 @@ from portlb_app.config.policies import (
     UnknownErrors,
     UnknownFragments,
     Via,
+    Wanted,
 )
 from portlb_app.config.problems import ConfigError, Notice, Problem
 from portlb_app.config.selection_values import Algorithm, Moves, Selecting, Turns, When
@@ -78,6 +79,7 @@ __all__ = [
     "UnknownFragments",
     "Via",
     "Vip",
+    "Wanted",
     "When",
     "load",
 ]

@@ -19,6 +19,7 @@ from portlb_app.config.policies import (
     Signal,
     UnknownErrors,
     UnknownFragments,
+    Wanted,
 )
 from portlb_app.config.problems import refusal
 from portlb_app.config.text import one_line_hint, parse
@@ -132,6 +133,7 @@ def _server(file: File, name: str) -> Server:
         service_mac=entry.service_mac,
         service_label=entry.service_label,
         priority=selecting.priority(entry),
+        state=entry.state or Wanted.READY,
     )
 
 

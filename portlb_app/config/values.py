@@ -19,6 +19,7 @@ from portlb_app.config.policies import (
     Signal,
     UnknownErrors,
     UnknownFragments,
+    Wanted,
 )
 from portlb_app.config.problems import Notice
 from portlb_app.config.selection_values import Moves, Selecting, When
@@ -28,6 +29,7 @@ MAX_SWITCHES = 512
 """Switches of a configuration: as many connections as the controller takes."""
 MAX_SERVERS = 1 << 16
 MAX_LINKS = 1 << 16
+MAX_WEIGHT = 256
 
 
 @dataclass(frozen=True, order=True)
@@ -116,7 +118,7 @@ class RedirectPort:
 class Server:
     """A recipient server: a host that answers as one VIP, on a connector of its own.
 
-    `weight` is its share of new connections against the others'.
+    `weight` is its share of new connections against the others'; with 0 it gets none. `state`: what is wanted of it.
 
     Its service ports are in the order of the file: of several with one application, the first is announced.
     `addresses` and `mac` (48-bit number) are its own: what is rewritten to, or, where nothing is, what it talks to
@@ -138,6 +140,17 @@ class Server:
     service_label: int | None = None
     priority: int = 0
     """Servers of a pool with the lowest number that work get its connections; the others are backups."""
+    state: Wanted = Wanted.READY
+
+    @property
+    def wanted(self) -> Wanted:
+        """What is wanted of it in the end: one without weight drains."""
+        return Wanted.DRAIN if self.state is Wanted.READY and self.weight == 0 else self.state
+
+    @property
+    def share(self) -> int:
+        """The weight by which it gets new connections; 0 for none."""
+        return self.weight if self.wanted is Wanted.READY else 0
 
 
 @dataclass(frozen=True)
@@ -222,6 +235,11 @@ class Config:
     def server_by_name(self) -> dict[str, Server]:
         """Every server by its name."""
         return {server.name: server for server in self.servers}
+
+    @cached_property
+    def closed(self) -> frozenset[str]:
+        """The servers that get nothing, at their service ports either."""
+        return frozenset(server.name for server in self.servers if server.wanted is Wanted.MAINT)
 
     def servers_of(self, vip: Vip) -> tuple[Server, ...]:
         """The servers behind a VIP, by name."""
