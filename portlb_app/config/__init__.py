@@ -31,7 +31,7 @@ from portlb_app.config.policies import (
     Wanted,
 )
 from portlb_app.config.problems import ConfigError, Notice, Problem
-from portlb_app.config.selection_values import Algorithm, Moves, Selecting, Turns, When
+from portlb_app.config.selection_values import MAX_WHEN, Algorithm, Moves, Selecting, When
 from portlb_app.config.values import (
     Config,
     Connector,
@@ -63,6 +63,7 @@ __all__ = [
     "IcmpRule",
     "Legacy",
     "Link",
+    "MAX_WHEN",
     "Moves",
     "Notice",
     "Problem",
@@ -74,7 +75,6 @@ __all__ = [
     "ServicePort",
     "Signal",
     "Switch",
-    "Turns",
     "UnknownErrors",
     "UnknownFragments",
     "Via",

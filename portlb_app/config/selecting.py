@@ -9,7 +9,7 @@ from portlb_app.config.entries import RedirectPortEntry, ServerEntry
 from portlb_app.config.file import File
 from portlb_app.config.policies import Legacy, Signal
 from portlb_app.config.selection_entries import SelectionEntry
-from portlb_app.config.selection_values import FREE, IN_TURN, Algorithm, Selecting, When
+from portlb_app.config.selection_values import FREE, Algorithm, Selecting, When
 from portlb_app.pipeline import SLOTS
 
 BACKUP = 1
@@ -29,7 +29,6 @@ def selecting(entry: SelectionEntry | None) -> Selecting:
         entry.prefix4 or _PLAIN.prefix4,
         entry.prefix6 or _PLAIN.prefix6,
         entry.period or _PLAIN.period,
-        entry.turns or _PLAIN.turns,
     )
 
 
@@ -59,7 +58,7 @@ def check_port(file: File, vip: str, port: int, pool: RedirectPortEntry, policy:
     if (entry := file.selections.get(path)) is not None and entry.kind is not None:
         _check_selection(file, f"{path}.selection", entry)
         _check_algorithm(file, path, pool, policy, selecting(entry))
-    _check_when(file, vip, port, path)
+    _check_when(file, vip, port, path, policy)
 
 
 def _check_selection(file: File, path: str, entry: SelectionEntry) -> None:
@@ -67,10 +66,8 @@ def _check_selection(file: File, path: str, entry: SelectionEntry) -> None:
     for key, value in (("prefix4", entry.prefix4), ("prefix6", entry.prefix6)):
         if value is not None and entry.kind is not Algorithm.SOURCE:
             file.wrong(f"{path}.{key}", "needs kind: source")
-    if entry.turns is not None and entry.kind not in IN_TURN:
-        file.wrong(f"{path}.turns", "needs kind: round-robin or elevator")
     if entry.period is not None and not selecting(entry).reshuffles:
-        file.wrong(f"{path}.period", "needs kind: random, or turns: slots")
+        file.wrong(f"{path}.period", "needs kind: random, round-robin or elevator")
 
 
 def _check_algorithm(file: File, path: str, pool: RedirectPortEntry, policy: Legacy, chosen: Selecting) -> None:
@@ -98,21 +95,30 @@ def _check_algorithm(file: File, path: str, pool: RedirectPortEntry, policy: Leg
             file.wrong(f"{path}.servers", f"selection: source has {SLOTS} slots, and so many servers at most")
 
 
-def _check_when(file: File, vip: str, port: int, path: str) -> None:
+def _check_when(file: File, vip: str, port: int, path: str, policy: Legacy) -> None:
+    """What leads to other pools, against the VIP."""
+    pool = file.redirect_ports[vip][port]
+    is_read = pool.signal is Signal.OPTION and policy not in (Legacy.BALANCE, Legacy.PIN)
     versions = {address.version for address in file.vips[vip].address or ()}
     known: dict[tuple[object, ...], int] = {}
     for position, entry in file.whens.get(path, {}).items():
         where = f"{path}.when[{position}]"
         what = (entry.source, entry.dscp, entry.vlan)
-        is_read = not {where, *(f"{where}.{key}" for key in ("source", "dscp", "vlan"))} & file.faulty
+        is_sound = not {where, *(f"{where}.{key}" for key in ("source", "dscp", "vlan"))} & file.faulty
         if what == (None, None, None):
-            if is_read:
+            if is_sound:
                 file.wrong(where, "says nothing of a packet: source, dscp or vlan")
         elif known.setdefault(what, position) != position:
             file.wrong(where, f"matches the same packets as when[{known[what]}]")
         if entry.source is not None and versions and entry.source.version not in versions:
             file.wrong(f"{where}.source", f"{vip} has no IPv{entry.source.version} address")
+        if entry.vlan is not None and is_read:
+            file.wrong(f"{where}.vlan", "with signal: option the controller reads SYNs, and none with a VLAN tag")
         if entry.pool == port:
             file.wrong(f"{where}.pool", f"{port} is this port's own pool")
         elif entry.pool is not None and entry.pool not in file.redirect_ports[vip]:
             file.wrong(f"{where}.pool", f"{entry.pool} is no redirect port of {vip}")
+        elif entry.pool is not None and is_read:
+            other = file.selections.get(f"vips.{vip}.redirect_ports.{entry.pool}")
+            if other is not None and other.kind is Algorithm.SOURCE:
+                file.wrong(f"{where}.pool", "with signal: option the controller cannot tell a SYN's slot by its source")

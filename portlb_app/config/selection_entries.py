@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator, Field
 
 from portlb_app.config.entries import Entry, Number, Port
-from portlb_app.config.selection_values import MAX_PERIOD, Algorithm, Network, Turns
+from portlb_app.config.selection_values import MAX_PERIOD, Algorithm, Network
 
 
 def _network(value: Any) -> Network:
@@ -28,7 +28,6 @@ class SelectionEntry(Entry):
     prefix4: Annotated[Number, Field(ge=1, le=32)] | None = None
     prefix6: Annotated[Number, Field(ge=1, le=128)] | None = None
     period: Annotated[Number, Field(ge=1, le=MAX_PERIOD)] | None = None
-    turns: Turns | None = None
 
 
 class WhenEntry(Entry):

@@ -24,27 +24,19 @@ class Algorithm(str, enum.Enum):
     RANDOM = "random"
     """That of its slot; which server a slot names is drawn anew every period."""
     ROUND_ROBIN = "round-robin"
-    """Each server in turn, and then the first one again."""
+    """That of its slot; every period each slot gets the next server, and after the last one the first."""
     ELEVATOR = "elevator"
-    """Each server in turn, up the list and down again."""
+    """That of its slot; every period each slot gets the next server, up the list and down again."""
     LEAST = "least"
     """That of its slot; a server with more load than others has fewer slots."""
     LEAST_PACKETS = "least-packets"
     """That of its slot; slots move from servers that get many packets to others."""
 
 
-class Turns(str, enum.Enum):
-    """What gives servers their turns."""
-
-    CONTROLLER = "controller"
-    """The controller, for each connection."""
-    SLOTS = "slots"
-    """The slots: every period each names the next server."""
-
-
 FEEDBACK = frozenset({Algorithm.LEAST, Algorithm.LEAST_PACKETS})
 """The algorithms that move slots as servers are loaded."""
-IN_TURN = frozenset({Algorithm.ROUND_ROBIN, Algorithm.ELEVATOR})
+RESHUFFLING = frozenset({Algorithm.RANDOM, Algorithm.ROUND_ROBIN, Algorithm.ELEVATOR})
+"""Those that give all slots other servers every period."""
 
 
 @dataclass(frozen=True, order=True)
@@ -74,20 +66,19 @@ FREE, NEVER = Moves(None), Moves(0)
 class Selecting:
     """An algorithm and what it needs.
 
-    `prefix4`, `prefix6`: bits of the client's address that `SOURCE` hashes. `period`: seconds between two reshuffles, or
-    turns, of all slots.
+    `prefix4`, `prefix6`: bits of the client's address that `SOURCE` hashes. `period`: seconds between two reshuffles,
+    or turns, of all slots.
     """
 
     algorithm: Algorithm = Algorithm.HASH
     prefix4: int = 32
     prefix6: int = 128
     period: int = 60
-    turns: Turns = Turns.SLOTS
 
     @property
     def reshuffles(self) -> bool:
         """Whether all slots get other servers again and again."""
-        return self.algorithm is Algorithm.RANDOM or (self.algorithm in IN_TURN and self.turns is Turns.SLOTS)
+        return self.algorithm in RESHUFFLING
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,8 @@
 """How evenly pools share connections: ``python -m tests.bench.even [SYNS] [SEEDS]``, without root.
 
-SYNs from ports as Linux chooses them pass a real switch (the dummy datapath of Open vSwitch, whose hash is the userspace
-datapath's). Prints, for pools of equal servers, the connections of the fullest one over their mean, beside what it would
-be if each connection drew its server by lot; and for a pool with weights the share of each server.
+SYNs from ports as Linux chooses them pass a real switch (the dummy datapath of Open vSwitch, whose hash is that of the
+userspace datapath). Prints, for pools of equal servers, the connections of the fullest one over their mean, beside what
+it would be if each connection drew its server by lot; and for a pool with weights the share of each server.
 """
 
 from __future__ import annotations
@@ -35,11 +35,9 @@ def main() -> None:
                 assert all(each.total() == syns for each in counts)
                 seen = mean(max(each.values()) * servers / syns for each in counts)
                 drawn = even.ideal_fullest(servers, syns)
-                print(
-                    f"{servers} servers, k={group_bits(weights)}, {syns} SYNs: the fullest has {seen:.3f} times its share, "
-                    f"by lot {drawn:.3f}: {seen / drawn:.3f}; {flows} datapath flows",
-                    flush=True,
-                )
+                print(f"{servers} servers, k={group_bits(weights)}, {syns} SYNs: ", end="")
+                print(f"the fullest has {seen:.3f} times its share, by lot {drawn:.3f}: ", end="")
+                print(f"{seen / drawn:.3f}; up to {flows} datapath flows", flush=True)
             (counted, *_), _ = even.shares(switch, WEIGHTS, OF_WEIGHTS, range(1))
             total = sum(WEIGHTS.values())
             for name, weight in WEIGHTS.items():

@@ -56,17 +56,17 @@ def syns(number: int, seed: int) -> list[bytes]:
 
 
 def shares(switch: Switch, weights: Mapping[str, int], number: int, seeds: range) -> tuple[list[Counter[str]], int]:
-    """How many of so many SYNs reached each server, for each seed; and how many datapath flows there were at the end."""
+    """How many of so many SYNs reached each server, for each seed; and how many datapath flows there were at most."""
     bridge = Bridge(switch, (ENTRANCE, CONNECTOR))
     try:
         (state,) = compiler.compile(configuration(weights)).values()
         bridge.install(state)
         name_of = {bytes.fromhex(mac(each).replace(":", "")): name for each, name in enumerate(weights)}
-        counts = []
+        counts, flows = [], 0
         for seed in seeds:
             got = bridge.send(ENTRANCE, syns(number, seed))
             counts.append(Counter(name_of[frame[:6]] for frame in got.get(CONNECTOR, ())))
-        flows = bridge.command("dpctl/dump-flows").count("recirc_id(")
+            flows = max(flows, bridge.command("dpctl/dump-flows").count("recirc_id("))
     finally:
         bridge.close()
     return counts, flows

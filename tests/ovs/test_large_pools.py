@@ -1,4 +1,7 @@
-"""Large pools through a real switch: as even as if each connection drew its server by lot. In full: tests/bench/even.py."""
+"""Large pools through a real switch: as even as if each connection drew its server by lot (tests/bench/even.py).
+
+The packets of a connection find one server, whatever they are: each group of the pool here has a server of its own.
+"""
 
 from __future__ import annotations
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from portlb_app.config import Algorithm, Config, ConfigError, Moves, Selecting, Turns, When, load
+from portlb_app.config import Algorithm, Config, ConfigError, Moves, Selecting, When, load
 from portlb_app.pipeline import SLOTS
 
 
@@ -49,8 +49,8 @@ def test_by_default_a_slot_decides() -> None:
         ("source", Selecting(Algorithm.SOURCE)),
         ({"kind": "source", "prefix4": 24, "prefix6": 64}, Selecting(Algorithm.SOURCE, 24, 64)),
         ({"kind": "random", "period": 5}, Selecting(Algorithm.RANDOM, period=5)),
-        ("round-robin", Selecting(Algorithm.ROUND_ROBIN, turns=Turns.SLOTS)),
-        ({"kind": "elevator", "turns": "slots", "period": 2}, Selecting(Algorithm.ELEVATOR, period=2)),
+        ("round-robin", Selecting(Algorithm.ROUND_ROBIN)),
+        ({"kind": "elevator", "period": 2}, Selecting(Algorithm.ELEVATOR, period=2)),
         ("least", Selecting(Algorithm.LEAST)),
         ("least-packets", Selecting(Algorithm.LEAST_PACKETS)),
     ],
@@ -92,17 +92,22 @@ def test_backups_and_priorities() -> None:
 
 
 MISTAKES: list[tuple[dict[str, Any], list[str]]] = [
-    ({"selection": "fastest"}, ["selection.kind: should be 'hash', 'source', 'random', 'round-robin', 'elevator', 'least' or 'least-packets'"]),
-    ({"selection": 7}, ["selection: is a mapping of kind, prefix4, prefix6, period, turns"]),
+    (
+        {"selection": "fastest"},
+        [
+            "selection.kind: should be 'hash', 'source', 'random', 'round-robin', 'elevator', 'least' or "
+            "'least-packets'"
+        ],
+    ),
+    ({"selection": 7}, ["selection: is a mapping of kind, prefix4, prefix6, period"]),
     ({"selection": {"prefix4": 24}}, ["selection.kind: is missing"]),
     ({"selection": {"kind": "hash", "seed": 3}}, ["selection.seed: unknown key"]),
     ({"selection": {"kind": "hash", "prefix4": 24}}, ["selection.prefix4: needs kind: source"]),
     ({"selection": {"kind": "least", "prefix6": 64}}, ["selection.prefix6: needs kind: source"]),
     ({"selection": {"kind": "source", "prefix4": 33}}, ["selection.prefix4: should be less than or equal to 32"]),
     ({"selection": {"kind": "source", "prefix6": 0}}, ["selection.prefix6: should be greater than or equal to 1"]),
-    ({"selection": {"kind": "source", "period": 9}}, ["selection.period: needs kind: random, or turns: slots"]),
+    ({"selection": {"kind": "source", "period": 9}}, ["selection.period: needs kind: random, round-robin or elevator"]),
     ({"selection": {"kind": "random", "period": 0}}, ["selection.period: should be greater than or equal to 1"]),
-    ({"selection": {"kind": "hash", "turns": "slots"}}, ["selection.turns: needs kind: round-robin or elevator"]),
     ({"moves": "fast"}, ["moves: free, never, or a number of slots a second like 2/s is expected"]),
     ({"moves": 2}, ["moves: free, never, or a number of slots a second like 2/s is expected"]),
     ({"moves": "0/s"}, ["moves: free, never, or a number of slots a second like 2/s is expected"]),
@@ -113,8 +118,8 @@ MISTAKES: list[tuple[dict[str, Any], list[str]]] = [
     (
         {"selection": "elevator", "legacy": "balance"},
         [
-            "selection: elevator moves all slots every period, and breaks connections of plain clients (legacy: balance): "
-            "say moves: free if that is wanted"
+            "selection: elevator moves all slots every period, and breaks connections of plain clients "
+            "(legacy: balance): say moves: free if that is wanted"
         ],
     ),
     (
