@@ -34,7 +34,7 @@ NEIGHBOUR = _table(
     "NEIGHBOUR",
     10,
     f"{SIDE} {REACHABILITY} in_port eth_src eth_dst eth_type ip_proto ip_src ip_dst ipv6_src ipv6_dst icmpv6_type "
-    "nd_target nd_sll arp_op arp_spa arp_tpa arp_sha",
+    "udp_dst nd_target nd_sll arp_op arp_spa arp_tpa arp_sha",
     "SHARE ADVERTISE FRAGMENT SERVICE UPSTREAM PEER LOG PUNT",
 )
 SHARE = _table("SHARE", 12, f"{SIDE} {REACHABILITY} eth_type ip_proto ipv6_dst nw_ttl icmpv6_type")
@@ -57,7 +57,7 @@ UPSTREAM = _table(
 )
 PEER = _table("PEER", 90, "eth_dst eth_type ip_dst ipv6_dst ip_proto arp_tpa icmpv6_type nd_target")
 LOG = _table("LOG", 100, f"{SIDE} eth_type ip_proto ip_src ip_dst ipv6_src ipv6_dst ip_frag tcp_flags", "PUNT")
-PUNT = _table("PUNT", 110, f"{PUNT_KEY} eth_type ip_proto tcp_dst")
+PUNT = _table("PUNT", 110, f"{PUNT_KEY} in_port eth_type ip_proto tcp_dst")
 
 TABLES = (
     CLASSIFY,
