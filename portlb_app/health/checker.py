@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from portlb_app.health.flights import Flight, Flights, port_of
 from portlb_app.health.hold import Hold
 from portlb_app.health.judgement import Change, Judge
-from portlb_app.health.line_state import LineState
+from portlb_app.health.line_state import FAST, LineState
 from portlb_app.health.loops import Loops
 from portlb_app.health.probe import Draw, Result, Verdict
 from portlb_app.health.targets import Line
@@ -92,7 +92,7 @@ class Checker:
             self._abandon(state)
             self._ripe.pop(id(state), None)
         self._hold.adopt(frozenset(self._by_server))
-        known = {(state.line.server, state.source, pool) for state in self._states.values() for pool in state.pools}
+        known = {about for state in self._states.values() for about in state.about}
         self._news += [News(*whose, None, "") for whose in said if whose not in known]
         self._news += [News(*whose, *words) for whose, words in self._said() if whose not in said]
 
@@ -111,7 +111,7 @@ class Checker:
         """There is reason to think that a server has failed: check it at once."""
         for state in self._by_server.get(server, ()):
             if state.probe is None and state.judge.is_up is not False and state.due > now:
-                state.due = now
+                state.due = max(now, state.began + FAST)
                 self._push(state)
 
     def tick(self, now: float) -> list[Send]:
@@ -301,15 +301,14 @@ class Checker:
     def _say(self, state: LineState, change: Change, result: Result, flaps: str = "") -> None:
         state.said = change.is_up
         state.reason = state.sentence(result, change.count) + (f"; {flaps}" if flaps else "")
-        for pool in state.pools:
-            self._news.append(News(state.line.server, state.source, pool, change.is_up, state.reason))
+        self._news += [News(*about, change.is_up, state.reason) for about in state.about]
 
     def _said(self) -> Iterator[tuple[tuple[str, str, tuple[str, int]], tuple[bool, str]]]:
         """What was said last of every server in every pool."""
         for state in self._states.values():
             if state.said is not None:
-                for pool in state.pools:
-                    yield (state.line.server, state.source, pool), (state.said, state.reason)
+                for about in state.about:
+                    yield about, (state.said, state.reason)
 
     def _refuse(self, dpid: int, packet: PacketIn) -> tuple[Disposition, tuple[Send, ...]]:
         """Nobody waits for it; a connection that was given up is reset, so that the server does not keep it."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from portlb_app.backends.states import check_source
 from portlb_app.config import CheckKind
 from portlb_app.health.judgement import Judge
 from portlb_app.health.probe import Probe, Result, Verdict
@@ -39,14 +40,10 @@ class LineState:
     """Why nothing follows from its failures; empty if something does."""
 
     @property
-    def pools(self) -> list[tuple[str, int]]:
-        """The pools it speaks about."""
-        return [(self.line.vip, port) for port in self.line.ports]
-
-    @property
-    def source(self) -> str:
-        """The name under which it speaks of its server."""
-        return f"check:IPv{self.line.version}"
+    def about(self) -> list[tuple[str, str, tuple[str, int]]]:
+        """What it speaks about: its server, the name under which it does, and the pool; for each of its pools."""
+        line = self.line
+        return [(line.server, check_source(port, line.version), (line.vip, port)) for port in line.ports]
 
     def next_due(self, now: float, chance: float) -> float:
         """When the next check begins; `chance` is from 0 to 1."""

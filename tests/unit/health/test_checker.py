@@ -288,7 +288,7 @@ def test_another_configuration() -> None:
     begun = fleet.checker.begun
     fleet.checker.adopt(lines_of(configuration(2)), fleet.now)
     (gone,) = fleet.checker.news()
-    assert (gone.server, gone.source, gone.is_up) == ("s2", "check:IPv4", None)
+    assert (gone.server, gone.source, gone.is_up) == ("s2", "check:80/IPv4", None)
     assert fleet.states == {"s0": True, "s1": False}
     fleet.checker.adopt([], fleet.now)
     assert {each.server for each in fleet.checker.news()} == {"s0", "s1"}
