@@ -144,6 +144,7 @@ class Controller(app_manager.RyuApp):  # type: ignore[misc]
             self._step(Tick())
             for send in self._punt.expire(time.monotonic()):
                 self._send(send)
+            self._checks.hurry(self._punt.connections.take_refusing())
             holding = {dpid: Held(each.config, each.conditions) for dpid, each in self._reconciler.holding.items()}
             for said in self._announcer.take(holding, time.monotonic()):
                 self._send(Send(said.dpid, said.in_port, said.actions, said.frame))
@@ -216,4 +217,5 @@ class Controller(app_manager.RyuApp):  # type: ignore[misc]
         status = self._reconciler.status(time.monotonic())
         punt, epoch = self._punt, time.time() - time.monotonic()
         counts = punt.counts, punt.connections, epoch, punt.unsent
-        return Snapshot(status, self._reconciler.text, self._listener.refused, *counts)
+        checks = self._checks.states, self._checks.counts
+        return Snapshot(status, self._reconciler.text, self._listener.refused, *counts, *checks)
