@@ -48,6 +48,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
+from portlb_app.reconcile.adoption import Adoption
 from portlb_app.reconcile.commands import Command
 from portlb_app.reconcile.compilation import Compilation
 from portlb_app.reconcile.configuration import Configuration
@@ -91,6 +92,7 @@ class Reconciler:
         self._rounds = Rounds(self._network, self._trials, interval)
         self._compilation = Compilation(self._network, self._trials, self._rounds)
         self._rollout = Rollout(self._network)
+        self._adoption = Adoption(self._network)
         self._handlers: Mapping[type[Event], Callable[..., None]] = {
             SwitchConnected: self._connected,
             SwitchDisconnected: self._disconnected,
@@ -143,12 +145,24 @@ class Reconciler:
         self._handlers[type(event)](event)
         self._watch.judge_links()
         self._watch.judge_ports()
+        self._watch.judge_servers()
+        network.backends.tick(now)
+        self._adoption.proceed()
+        self._watch.log_servers()
+        network.live = network.under_conditions(network.live)
+        if network.trial and network.trial.configuration:
+            network.trial.configuration = network.under_conditions(network.trial.configuration)
         self._compilation.start()
         self._trials.accept_if_all_have_it()
         self._compilation.start()
-        self._rollout.proceed(self._watch.are_links_known)
+        self._rollout.proceed(self._may_change)
         commands, network.commands = network.commands, []
         return commands
+
+    def _may_change(self, dpid: int) -> bool:
+        """Whether enough is known to change a switch: what switches remember, and, where links are, which ones work."""
+        is_alone = dpid not in self._network.components
+        return self._adoption.may_change(dpid) and (is_alone or self._watch.are_links_known)
 
     def _connected(self, event: SwitchConnected) -> None:
         self._watch.forget(event.dpid)
