@@ -22,6 +22,7 @@ from portlb_app.backends.moves import Table, next_table
 from portlb_app.backends.pools import Pool, Pools
 from portlb_app.backends.states import PORT, Evidence, Intent, Judgement, Seen, judge
 from portlb_app.config import Config, Wanted
+from portlb_app.config.overrides import NONE, Overrides
 from portlb_app.topology.conditions import ALL_SERVERS, HeldSlots, PoolKey, PoolSlots
 from portlb_app.topology.damping import HOLD
 
@@ -90,8 +91,8 @@ class _Slots:
 class Backends:
     """The states of all servers, and the slots of all pools."""
 
-    def __init__(self, config: Config) -> None:
-        self._pools = Pools(config)
+    def __init__(self, config: Config, overrides: Overrides = NONE) -> None:
+        self._pools = Pools(config, overrides)
         self._servers: dict[str, _Server] = {}
         self._slots: dict[PoolKey, _Slots] = {}
         self._dirty: set[PoolKey] = set()
@@ -106,9 +107,16 @@ class Backends:
 
     def adopt(self, config: Config, now: float) -> None:
         """This configuration is live. What is known of servers and pools that it has not is forgotten."""
-        if self._slots and config is self._pools.config:
-            return
-        pools, is_first = Pools(config), not self._slots
+        if not self._slots or config is not self._pools.config:
+            self._adopt(Pools(config, self._pools.overrides), now)
+
+    def override(self, overrides: Overrides, now: float) -> None:
+        """These overrides take the place of those before."""
+        if overrides is not self._pools.overrides:
+            self._adopt(Pools(self._pools.config, overrides), now)
+
+    def _adopt(self, pools: Pools, now: float) -> None:
+        is_first = not self._slots
         tables = {key: self._next(pools, key) for key in pools}
         for key in self._slots.keys() - pools.keys():
             del self._slots[key]
@@ -116,7 +124,9 @@ class Backends:
             slots = self._slots.setdefault(key, _Slots(is_known=not is_first))
             slots.table = table
         self._pools = pools
-        self._servers = {server.name: self._servers.get(server.name, _Server()) for server in config.servers}
+        self._servers = {
+            server.name: self._servers.get(server.name, _Server()) for server in pools.config.servers
+        }
         for name in self._servers:
             self._judge(name, now)
         self._dirty = set(pools)
@@ -158,7 +168,10 @@ class Backends:
         return pool is None or self._slots[key].is_known or not (pool.has_group and pool.members)
 
     def want(self, server: str, intent: Intent, now: float) -> None:
-        """An administrator, or what acts for one, wants a server to be so."""
+        """Something that acts for an administrator, such as the server's agent, wants it to be so, too.
+
+        What is wanted of it in the end is the least of this and of what configuration and overrides say.
+        """
         known = self._servers.get(server)
         if known is not None and known.intent != intent:
             known.intent = intent
@@ -197,15 +210,32 @@ class Backends:
         made = self._made.get(is_live)
         if made is not None and made[0].config is config and made[1] == self._version:
             return made[2]
-        pools = self._pools if is_live else made[0] if made and made[0].config is config else Pools(config)
+        pools = self._pools if is_live else self._of_proposed(config, self._pools.overrides)
+        result = self._conditions(pools)
+        self._made[is_live] = pools, self._version, result
+        return result
+
+    def _of_proposed(self, config: Config, overrides: Overrides) -> Pools:
+        made = self._made.get(False)
+        if made is not None and made[0].config is config and made[0].overrides is overrides:
+            return made[0]
+        return Pools(config, overrides)
+
+    def _conditions(self, pools: Pools) -> tuple[Mapping[PoolKey, PoolSlots], frozenset[str]]:
+        is_live = pools is self._pools
         tables = {key: slots.table for key, slots in self._slots.items()} if is_live else {
             key: self._next(pools, key) for key in pools
         }
         slots = {key: PoolSlots(_whole(table)) for key, table in tables.items() if table is not None}
         closed = frozenset(name for name, each in self._servers.items() if each.intent.wanted is Wanted.MAINT)
-        result = slots, closed.intersection(config.server_by_name)
-        self._made[is_live] = pools, self._version, result
-        return result
+        return slots, pools.closed | closed.intersection(pools.config.server_by_name)
+
+    def tables(self, overrides: Overrides | None = None) -> Mapping[PoolKey, tuple[str, ...]]:
+        """The slots of every pool of the live configuration, as they are to be, or would be with other overrides."""
+        self._settle()
+        pools = self._pools if overrides is None else Pools(self._pools.config, overrides)
+        explicit, _ = self._conditions(pools)
+        return {key: explicit[key].servers if key in explicit else pool.default for key, pool in pools.items()}
 
     def changes(self) -> list[Change]:
         """What has changed since this was asked last."""
@@ -255,7 +285,7 @@ class Backends:
         if has_slots:
             if before.seen is Seen.UNKNOWN:
                 server.judgements[key] = Judgement(Seen.UP, HAS_SLOTS, now)
-        elif server.intent.wanted is Wanted.READY and name in self._pools[key].members and before.seen is not Seen.DOWN:
+        elif name in self._ready(self._pools, key) and before.seen is not Seen.DOWN:
             after = server.judgements[key] = Judgement(Seen.DOWN, HAD_NONE, now)
             self._changes.append(Change(name, key, before, after))
             server.not_up_before = now + HOLD
@@ -296,11 +326,13 @@ class Backends:
 
     def _ready(self, pools: Pools, key: PoolKey) -> tuple[str, ...]:
         """The servers of a pool that may have slots."""
-        names = pools[key].members
-        if not self._servers:
-            return names
         known = self._servers
-        return tuple(name for name in names if name not in known or known[name].intent.wanted is Wanted.READY)
+        return tuple(
+            name
+            for name in pools[key].members
+            if pools.wanted(name) is Wanted.READY
+            and (name not in known or known[name].intent.wanted is Wanted.READY)
+        )
 
     def _serving(self, key: PoolKey, ready: Collection[str]) -> tuple[str, ...]:
         """Those of them that are not down."""

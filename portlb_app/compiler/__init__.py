@@ -17,6 +17,7 @@ from portlb_app.compiler.tables import (
     classify,
     default,
     fragment,
+    heartbeat,
     icmp,
     label,
     legacy,
@@ -109,6 +110,7 @@ def _switch(
 ) -> SwitchState:
     flows = set(classify.flows(switch.network, links, here))
     flows.update(refuse.flows(vip_addresses, here))
+    flows.update(heartbeat.flows(here))
     if switch.network is not None:
         flows.update(management.flows(switch.network, switch.addresses))
     on_the_way = tuple(local for local in here if local.is_on_the_way)
@@ -123,6 +125,7 @@ def _switch(
     metered = (ToMeter, CopyToController)
     used = {action.meter for each in flows for action in each.actions if isinstance(action, metered)}
     meters = {meter for local in here for meter in (*local.rates.values(), *local.meters.values())}
+    meters.update(heartbeat.meters(here))
     return SwitchState(
         frozenset(flows),
         frozenset(group for local in on_the_way for table in _WITH_GROUPS for group in table.groups(local)),

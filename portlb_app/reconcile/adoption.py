@@ -27,7 +27,7 @@ class Adoption:
         self._network = network
         self._ends_at: float | None = None
         self._pending = dict(_by_component(network.live.config))
-        self._waits_for_goal = False
+        self._waits_for_goal = True
 
     def may_change(self, dpid: int) -> bool:
         """Whether a switch may be changed: what is to be taken over of its pools is part of the goal."""

@@ -10,6 +10,8 @@ from typing import Literal
 import networkx as nx
 
 from portlb_app.backends import Backends
+from portlb_app.config import Config
+from portlb_app.config.overrides import NONE, Overrides
 from portlb_app.reconcile.commands import Command, Log
 from portlb_app.reconcile.configuration import Configuration
 from portlb_app.reconcile.goal import NO_TARGET, Goal
@@ -37,6 +39,7 @@ class Network:
         """The goal is the same configuration as the one before, under other conditions."""
         self.switches: dict[int, KnownSwitch] = {}
         self.backends = Backends(live.config)
+        self.overrides = NONE
         self.conditions = AS_CONFIGURED
         """The links that are down."""
         self.components = components((live,), AS_CONFIGURED)
@@ -47,6 +50,7 @@ class Network:
         """The slots of each pool that were read last."""
         self.commands: list[Command] = []
         self.now = 0.0
+        self._used: list[tuple[Config, Overrides, Config]] = []
 
     @property
     def wanted(self) -> Configuration:
@@ -72,6 +76,14 @@ class Network:
                 self._held[key] = slots
             self.backends.remember(key, slots)
         self.switches[dpid].held = {key: self._held[key] for key in held}
+
+    def used(self, config: Config) -> Config:
+        """A configuration as it is used: with the overrides that hold for it. The same object until either changes."""
+        known = [each for each in self._used if each[0] is config and each[1] is self.overrides]
+        if not known:
+            known = [(config, self.overrides, self.overrides.over(config))]
+        self._used = [*known, *(each for each in self._used if each is not known[0])][:2]
+        return known[0][2]
 
     def knows(self, dpid: int) -> bool:
         """Whether a switch is in the configuration, or holds what is left of one."""
