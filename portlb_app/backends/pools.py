@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
+from types import MappingProxyType
 
-from portlb_app.config import Config, IcmpPolicy, Wanted
+from portlb_app.backends.states import check_source
+from portlb_app.config import Config, FailOpen, IcmpPolicy, Vip, Wanted
 from portlb_app.config.overrides import NONE, Overrides
 from portlb_app.selection import fewest_bits, slots
 from portlb_app.topology.conditions import ALL_SERVERS, PoolKey
@@ -17,7 +19,7 @@ class Pool:
     """The servers of a pool and their weights, 0 for those that shall have no slots; k of its 2^k groups.
 
     `configured`: the weights that the configuration says, where others are used now. `has_group`: switches hold its
-    slots.
+    slots. `checks`: by server, the sources that say whether it is up, beside its port's.
     """
 
     servers: tuple[str, ...]
@@ -25,6 +27,8 @@ class Pool:
     configured: tuple[int, ...]
     bits: int
     has_group: bool = True
+    fail_open: FailOpen = FailOpen()
+    checks: Mapping[str, frozenset[str]] = field(default_factory=dict, hash=False)
 
     @cached_property
     def weight_of(self) -> Mapping[str, int]:
@@ -36,10 +40,21 @@ class Pool:
         """The servers that have slots if all of them work."""
         return tuple(server for server in self.servers if self.weight_of[server])
 
+    def know_default(self, table: tuple[str, ...]) -> None:
+        """These are the slots that follow from servers and weights alone: that takes a while to find out."""
+        self.__dict__.setdefault("default", table)
+
     @cached_property
     def default(self) -> tuple[str, ...]:
         """The slots that follow from the configuration alone."""
         return slots(self.servers, self.configured, self.bits)
+
+
+_UNCHECKED: Mapping[str, frozenset[str]] = MappingProxyType({})
+
+
+def _sources(vip: Vip, port: int) -> frozenset[str]:
+    return frozenset(check_source(port, address.version) for address in vip.addresses)
 
 
 class Pools(Mapping[PoolKey, Pool]):
@@ -57,13 +72,22 @@ class Pools(Mapping[PoolKey, Pool]):
             has_group = IcmpPolicy.BALANCE in {vip.icmp_rest, *(rule.target for rule in vip.icmp_types)}
             self._add((vip.name, ALL_SERVERS), every, fewest_bits(len(every)), has_group)
             for pool in vip.redirect_ports:
-                self._add((vip.name, pool.port), pool.servers, pool.group_bits, True)
+                checks = {name: _sources(vip, pool.port) for name, check in pool.checked.items() if check.says_up}
+                self._add((vip.name, pool.port), pool.servers, pool.group_bits, True, pool.fail_open, checks)
 
-    def _add(self, key: PoolKey, servers: tuple[str, ...], bits: int, has_group: bool) -> None:
+    def _add(
+        self,
+        key: PoolKey,
+        servers: tuple[str, ...],
+        bits: int,
+        has_group: bool,
+        fail_open: FailOpen = FailOpen(),  # noqa: B008
+        checks: Mapping[str, frozenset[str]] = _UNCHECKED,
+    ) -> None:
         weights, configured = (
             tuple(config.server_by_name[name].share for name in servers) for config in (self._members, self.config)
         )
-        self._pools[key] = Pool(servers, weights, configured, bits, has_group)
+        self._pools[key] = Pool(servers, weights, configured, bits, has_group, fail_open, checks)
         for name in servers:
             self._of[name].append(key)
 

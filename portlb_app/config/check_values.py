@@ -39,6 +39,12 @@ class Check:
     send: bytes = b""
     expect: bytes | None = None
 
+    @property
+    def says_up(self) -> bool:
+        """Whether its answers say that a server is up; without an expected answer, a datagram only says that it is down.
+        """
+        return self.kind is not CheckKind.UDP or self.expect is not None
+
 
 @dataclass(frozen=True, order=True)
 class FailOpen:
