@@ -41,8 +41,7 @@ class Check:
 
     @property
     def says_up(self) -> bool:
-        """Whether its answers say that a server is up; without an expected answer, a datagram only says that it is down.
-        """
+        """Whether its answers say that a server is up; a datagram without an expected answer only tells of errors."""
         return self.kind is not CheckKind.UDP or self.expect is not None
 
 

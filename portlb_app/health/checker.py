@@ -96,7 +96,8 @@ class Checker:
         for state in before.values():
             self._abandon(state)
             self._ripe.pop(id(state), None)
-        self._hold.adopt(frozenset(self._by_server))
+        longest = max((state.line.check.interval for state in self._states.values()), default=0.0)
+        self._hold.adopt(frozenset(self._by_server), longest)
         known = {about for state in self._states.values() for about in state.about}
         self._news += [News(*whose, None, "") for whose in said if whose not in known]
         self._news += [News(*whose, *words) for whose, words in self._said() if whose not in said]
