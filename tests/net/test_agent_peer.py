@@ -270,6 +270,22 @@ def test_d9_a_port_that_was_only_announced_may_be_anothers(world: World, stack: 
     assert made.answer() == (SERVICE, 40000)
 
 
+def test_d9_a_bare_reset_from_a_port_not_in_use_ends_nothing(world: World, stack: contextlib.ExitStack) -> None:
+    """D9: the client's kernel, or a router, resets what comes to a port that the client's agent has given up."""
+    made = served(world, stack)
+    made.peer.send(ACK)
+    announce_own(made.peer)
+    made.peer.send(RST, port=P)
+    assert made.answer() == (SERVICE, 40000)
+    made.peer.send(ACK | CONFIRM, options=option(40000), seq=made.peer.seq - 1, port=P)
+    assert made.answer() == (SERVICE, P)
+    made.peer.send(RST)
+    assert made.answer() == (SERVICE, P)
+    made.peer.send(RST | ACK | CONFIRM, port=P)
+    with pytest.raises(ConnectionResetError):
+        made.program.recv(9)
+
+
 # ---- the client's agent ---------------------------------------------------------------------------------------------
 
 
