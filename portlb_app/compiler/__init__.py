@@ -13,9 +13,11 @@ from portlb_app import topology
 from portlb_app.compiler.memo import Memo
 from portlb_app.compiler.tables import (
     advertise,
+    check,
     classify,
     default,
     fragment,
+    heartbeat,
     icmp,
     label,
     legacy,
@@ -50,7 +52,7 @@ from portlb_app.pipeline import (
 from portlb_app.topology.conditions import AS_CONFIGURED, Conditions
 
 _DOWNSTREAM = (fragment, icmp, service, label, redirect, legacy, pin, default)
-_TABLES = (neighbour, advertise, *_DOWNSTREAM, upstream, peer, log, punt)
+_TABLES = (neighbour, advertise, *_DOWNSTREAM, upstream, peer, log, check, punt)
 _WITH_GROUPS = (redirect, legacy, pin, icmp)
 
 _MISS: dict[str, tuple[str | None, str]] = {
@@ -90,7 +92,7 @@ def compile(  # noqa: A001
     vip_addresses = refuse.vip_addresses(config)
 
     def here(switch: Switch) -> Iterator[VipOnSwitch]:
-        for local in vips_on_switch(config, graph, switch):
+        for local in vips_on_switch(config, graph, switch, conditions):
             own = rates.get(local.vip.name, {}) if local.is_entrance else {}
             yield replace(local, rates=own, meters=meters, memo=memo)
 
@@ -108,6 +110,7 @@ def _switch(
 ) -> SwitchState:
     flows = set(classify.flows(switch.network, links, here))
     flows.update(refuse.flows(vip_addresses, here))
+    flows.update(heartbeat.flows(here))
     if switch.network is not None:
         flows.update(management.flows(switch.network, switch.addresses))
     on_the_way = tuple(local for local in here if local.is_on_the_way)
@@ -122,6 +125,7 @@ def _switch(
     metered = (ToMeter, CopyToController)
     used = {action.meter for each in flows for action in each.actions if isinstance(action, metered)}
     meters = {meter for local in here for meter in (*local.rates.values(), *local.meters.values())}
+    meters.update(heartbeat.meters(here))
     return SwitchState(
         frozenset(flows),
         frozenset(group for local in on_the_way for table in _WITH_GROUPS for group in table.groups(local)),

@@ -7,12 +7,16 @@ path. ``docs/config.md`` is the reference for users.
 - `text`: bounded YAML (or JSON) to plain data.
 - `entries`: the shape of one entry of the file (types, ranges, keys).
 - `file`: all entries of a file; `checks`: the entries against each other; `topology_checks`: switches and links.
+- `check_entries`, `check_values`, `health`: how servers are checked.
+- `selection_entries`, `selection_values`, `selecting`: how servers are selected.
 - `notices`: what is allowed, but may not be wanted.
 - `loading`: from the text to the values.
 """
 
+from portlb_app.config.check_values import Check, FailOpen
 from portlb_app.config.loading import load
 from portlb_app.config.policies import (
+    CheckKind,
     DefaultFor,
     Forwarding,
     Fragments,
@@ -23,8 +27,11 @@ from portlb_app.config.policies import (
     Signal,
     UnknownErrors,
     UnknownFragments,
+    Via,
+    Wanted,
 )
 from portlb_app.config.problems import ConfigError, Notice, Problem
+from portlb_app.config.selection_values import MAX_WHEN, Algorithm, Moves, Selecting, When
 from portlb_app.config.values import (
     Config,
     Connector,
@@ -41,10 +48,14 @@ from portlb_app.net.packets import Address
 
 __all__ = [
     "Address",
+    "Algorithm",
+    "Check",
+    "CheckKind",
     "Config",
     "ConfigError",
     "Connector",
     "DefaultFor",
+    "FailOpen",
     "Forwarding",
     "Fragments",
     "IcmpErrors",
@@ -52,17 +63,23 @@ __all__ = [
     "IcmpRule",
     "Legacy",
     "Link",
+    "MAX_WHEN",
+    "Moves",
     "Notice",
     "Problem",
     "Qos",
     "RedirectPort",
     "Rewrite",
+    "Selecting",
     "Server",
     "ServicePort",
     "Signal",
     "Switch",
     "UnknownErrors",
     "UnknownFragments",
+    "Via",
     "Vip",
+    "Wanted",
+    "When",
     "load",
 ]

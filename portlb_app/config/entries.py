@@ -11,6 +11,7 @@ from typing import Annotated, Any, ClassVar, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
+from portlb_app.config.check_values import FailOpen
 from portlb_app.config.policies import (
     DefaultFor,
     Forwarding,
@@ -22,10 +23,12 @@ from portlb_app.config.policies import (
     Signal,
     UnknownErrors,
     UnknownFragments,
+    Wanted,
 )
 from portlb_app.config.problems import Problems
+from portlb_app.config.selection_values import MAX_WHEN, Moves
 from portlb_app.config.text import below
-from portlb_app.config.values import Connector, Link
+from portlb_app.config.values import MAX_WEIGHT, Connector, Link
 from portlb_app.net.packets import Address
 from portlb_app.openflow import mac_number
 from portlb_app.pipeline import VIP_NUMBERS
@@ -33,8 +36,11 @@ from portlb_app.pipeline import VIP_NUMBERS
 MAX_OPENFLOW_PORT = 0xFEFF
 """The highest number Open vSwitch gives to a port (ovs-vswitchd.conf.db(5), ofport)."""
 
+MAX_POOL = 1024
+"""Servers of one pool: each has 32 slots at least where there is room for the most groups."""
+
 MAX_KEYS = 32
-"""Keys of one entry; the largest has 15."""
+"""Keys of one entry; the largest has 16."""
 
 
 def _mac(value: Any) -> int:
@@ -120,6 +126,7 @@ Truth = Annotated[bool, BeforeValidator(_truth)]
 Port = Annotated[Number, Field(ge=1, le=65535)]
 Mac = Annotated[int, BeforeValidator(_mac)]
 Addresses = Annotated[tuple[Address, ...], BeforeValidator(_addresses)]
+FailOpenEntry = Annotated[FailOpen, BeforeValidator(FailOpen.read)]
 
 
 class Entry(BaseModel):
@@ -156,11 +163,17 @@ class RedirectPortEntry(Entry):
     """``vips.NAME.redirect_ports.PORT``."""
 
     required = ("servers",)
-    servers: list[str] | None = Field(default=None, max_length=256)
+    servers: list[str] | None = Field(default=None, max_length=MAX_POOL)
     legacy: Legacy | None = None
     signal: Signal | None = None
     pin: PinEntry | None = None
     quality: QosEntry | None = None
+    selection: Any = None
+    moves: Annotated[Moves, BeforeValidator(Moves.of)] | None = None
+    slow_start: Annotated[Number, Field(ge=0, le=3600)] | None = None
+    when: list[Any] | None = Field(default=None, max_length=MAX_WHEN)
+    check: dict[Any, Any] | None = None
+    fail_open: FailOpenEntry | None = None
 
 
 class IcmpEntry(Entry):
@@ -190,6 +203,9 @@ class VipEntry(Entry):
     unknown_fragments: UnknownFragments | None = None
     log: Truth | None = None
     number: Annotated[Number, Field(ge=0, lt=VIP_NUMBERS)] | None = None
+    check: dict[Any, Any] | None = None
+    check_address: Addresses | None = None
+    fail_open: FailOpenEntry | None = None
 
 
 class ServicePortEntry(Entry):
@@ -211,10 +227,14 @@ class ServerEntry(Entry):
     address: Addresses | None = None
     mac: Mac | None = None
     router: Addresses | None = None
-    weight: Annotated[Number, Field(ge=1, le=256)] | None = None
+    weight: Annotated[Number, Field(ge=0, le=MAX_WEIGHT)] | None = None
     service_address: Addresses | None = None
     service_mac: Mac | None = None
     service_label: Annotated[Number, Field(ge=1, le=0xFFFFF)] | None = None
+    backup: Truth | None = None
+    priority: Annotated[Number, Field(ge=0, le=255)] | None = None
+    state: Wanted | None = None
+    check: dict[Any, Any] | None = None
 
 
 class SwitchEntry(Entry):

@@ -97,6 +97,16 @@ class Signal(str, enum.Enum):
     """By the bit, or by REDIRECT_OPT alone, for paths that clear the bit: the controller reads SYNs without it."""
 
 
+class Wanted(str, enum.Enum):
+    """What is wanted of a server: whether new connections may open at it, and whether it has service ports."""
+
+    READY = "ready"
+    DRAIN = "drain"
+    """No new connections; open ones go on."""
+    MAINT = "maint"
+    """No new connections, and no service ports."""
+
+
 class Forwarding(str, enum.Enum):
     """Open vSwitch's datapath below a bridge: where its packets are forwarded."""
 
@@ -113,3 +123,28 @@ class Rewrite(str, enum.Enum):
     """Servers share the VIP's IP address; each has a MAC address of its own (row N2)."""
     ADDRESS = "address"
     """Each server has an IP address of its own, and may be behind a router (row N1)."""
+
+
+class CheckKind(str, enum.Enum):
+    """How a server is checked."""
+
+    TCP = "tcp"
+    """A TCP connection opens."""
+    HTTP = "http"
+    """An HTTP request gets an answer with a status, and a content, that is expected."""
+    UDP = "udp"
+    """A datagram gets an answer. Silence says nothing, unless an answer is expected; an ICMP error says that it fails.
+    """
+    PING = "ping"
+    """An echo request gets an answer."""
+    NONE = "none"
+    """It is not checked."""
+
+
+class Via(str, enum.Enum):
+    """The way of a check to a server."""
+
+    SERVICE = "service"
+    """Through the tables that clients' packets pass, to a service port or service address, which names the server."""
+    CONNECTOR = "connector"
+    """Straight out of the port of the switch that leads to the server."""

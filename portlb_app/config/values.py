@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import NamedTuple
 
+from portlb_app.config.check_values import CHECK_ADDRESSES, Check, FailOpen
 from portlb_app.config.policies import (
     DefaultFor,
     Forwarding,
@@ -18,14 +19,17 @@ from portlb_app.config.policies import (
     Signal,
     UnknownErrors,
     UnknownFragments,
+    Wanted,
 )
 from portlb_app.config.problems import Notice
+from portlb_app.config.selection_values import Moves, Selecting, When
 from portlb_app.net.packets import Address
 
 MAX_SWITCHES = 512
 """Switches of a configuration: as many connections as the controller takes."""
 MAX_SERVERS = 1 << 16
 MAX_LINKS = 1 << 16
+MAX_WEIGHT = 256
 
 
 @dataclass(frozen=True, order=True)
@@ -81,20 +85,40 @@ class ServicePort:
 
 @dataclass(frozen=True, order=True)
 class RedirectPort:
-    """A port a pool of servers shares, and what plain clients get there."""
+    """A port a pool of servers shares, and what plain clients get there.
+
+    `group_bits`: bits of a packet's source port that choose among its groups of 256 slots (`selection.group_bits`).
+    `checks`: how each of `servers` is checked, in their order; empty if none is.
+    """
 
     port: int
     servers: tuple[str, ...]
     legacy: Legacy
     signal: Signal = Signal.FLAG
     qos: Qos = Qos()
+    group_bits: int = 0
+    selecting: Selecting = Selecting()
+    moves: Moves | None = None
+    """How fast slots may move that need not, if it says so."""
+    slow_start: int = 0
+    """Seconds in which a server that is back gets its slots one by one."""
+    when: tuple[When, ...] = ()
+    """Packets that other pools get, the first one that matches first."""
+    checks: tuple[Check | None, ...] = ()
+    fail_open: FailOpen = FailOpen()
+
+    @property
+    def checked(self) -> Mapping[str, Check]:
+        """How its servers are checked, by their names; those that are not checked are not in it."""
+        pairs = zip(self.servers, self.checks, strict=bool(self.checks))
+        return {server: check for server, check in pairs if check is not None}
 
 
 @dataclass(frozen=True)
 class Server:
     """A recipient server: a host that answers as one VIP, on a connector of its own.
 
-    `weight` is its share of new connections against the others'.
+    `weight` is its share of new connections against the others'; with 0 it gets none. `state`: what is wanted of it.
 
     Its service ports are in the order of the file: of several with one application, the first is announced.
     `addresses` and `mac` (48-bit number) are its own: what is rewritten to, or, where nothing is, what it talks to
@@ -114,6 +138,19 @@ class Server:
     service_addresses: tuple[Address, ...] = ()
     service_mac: int | None = None
     service_label: int | None = None
+    priority: int = 0
+    """Servers of a pool with the lowest number that work get its connections; the others are backups."""
+    state: Wanted = Wanted.READY
+
+    @property
+    def wanted(self) -> Wanted:
+        """What is wanted of it in the end: one without weight drains."""
+        return Wanted.DRAIN if self.state is Wanted.READY and self.weight == 0 else self.state
+
+    @property
+    def share(self) -> int:
+        """The weight by which it gets new connections; 0 for none."""
+        return self.weight if self.wanted is Wanted.READY else 0
 
 
 @dataclass(frozen=True)
@@ -121,7 +158,8 @@ class Vip:
     """A virtual IP: the addresses (one of each family at most) and MAC address its servers share, and their ports.
 
     `gateway` is the MAC address of the router that servers' packets go to, where their own gateway is the VIP.
-    `log`: the controller keeps a log of its connections (row C2).
+    `log`: the controller keeps a log of its connections (row C2). `check_addresses`: where checks of its servers come
+    from, where that is not the default.
     """
 
     name: str
@@ -141,11 +179,26 @@ class Vip:
     log: bool = False
     number: int = 0
     """What it is called in cookies and, by a hash, in the numbers of groups: 24 bits."""
+    check_addresses: tuple[Address, ...] = ()
 
     @property
     def address(self) -> Address:
         """The first of its addresses."""
         return self.addresses[0]
+
+    def check_address(self, version: int) -> Address:
+        """Where checks of its servers by a version of IP come from."""
+        return next(each for each in (*self.check_addresses, *CHECK_ADDRESSES) if each.version == version)
+
+    @cached_property
+    def checked(self) -> frozenset[str]:
+        """The servers that are checked, for whichever redirect port."""
+        return frozenset(name for pool in self.redirect_ports if pool.checks for name in pool.checked)
+
+    def receivers(self, pool: RedirectPort) -> tuple[str, ...]:
+        """The servers that get connections to a redirect port: its pool, and those of pools it may lead to instead."""
+        others = (self.pool_on(when.pool) for when in pool.when)
+        return tuple(dict.fromkeys((*pool.servers, *(name for other in others if other for name in other.servers))))
 
     def pool_on(self, port: int) -> RedirectPort | None:
         """The pool of a redirect port; None if the port is none."""
@@ -182,6 +235,11 @@ class Config:
     def server_by_name(self) -> dict[str, Server]:
         """Every server by its name."""
         return {server.name: server for server in self.servers}
+
+    @cached_property
+    def closed(self) -> frozenset[str]:
+        """The servers that get nothing, at their service ports either."""
+        return frozenset(server.name for server in self.servers if server.wanted is Wanted.MAINT)
 
     def servers_of(self, vip: Vip) -> tuple[Server, ...]:
         """The servers behind a VIP, by name."""

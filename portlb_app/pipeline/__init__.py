@@ -17,7 +17,7 @@ A miss leads to the table that the miss names; without one it drops. The tables 
 cost of a lookup in Open vSwitch grows with the masks of a table, not with its flows.
 
 Files: `tables` (and their flows), `registers`, `reasons` (and cookies), `groups`, `meters`, `ownership`, `protocols`,
-`answers`, `conntrack`, `packet_in`.
+`answers`, `checks`, `conntrack`, `packet_in`.
 """
 
 from __future__ import annotations
@@ -28,6 +28,9 @@ from portlb_app.pipeline.answers import (
     answer_arp,
     answer_echo,
     answer_nd,
+)
+from portlb_app.pipeline.checks import (
+    check_mac,
 )
 from portlb_app.pipeline.conntrack import (
     PIN_ZONES,
@@ -40,8 +43,12 @@ from portlb_app.pipeline.conntrack import (
 )
 from portlb_app.pipeline.groups import (
     GROUPS,
+    MAX_GROUP_BITS,
     SELECTION,
     SLOT_GROUP,
+    by_source,
+    from_group,
+    group_of,
     icmp_group,
     is_our_group,
     pin_group,
@@ -57,6 +64,7 @@ from portlb_app.pipeline.meters import (
     OF_ALL_VIPS,
     PUNTED,
     TOO_LARGE_METER,
+    heartbeat_meter,
     is_our_meter,
     metered_reason,
     punt_meter,
@@ -113,6 +121,7 @@ from portlb_app.pipeline.registers import (
     ND_VALUE,
     PUNT_KEY,
     REACHABILITY,
+    SERVER,
     SIDE,
     SLOT,
     SLOTS,
@@ -120,6 +129,7 @@ from portlb_app.pipeline.registers import (
     Side,
     from_side,
     load_ct_mark,
+    load_server,
     load_slot,
     parse_slot,
     set_reachability,
@@ -184,6 +194,7 @@ __all__ = [
     "LINK_GROUPS",
     "LINK_LOCAL",
     "LOG",
+    "MAX_GROUP_BITS",
     "METERS",
     "METER_SIGNATURE",
     "MLD_QUERY",
@@ -214,6 +225,7 @@ __all__ = [
     "RST",
     "Reason",
     "SELECTION",
+    "SERVER",
     "SERVICE",
     "SHARE",
     "SIDE",
@@ -236,19 +248,25 @@ __all__ = [
     "answer_arp",
     "answer_echo",
     "answer_nd",
+    "by_source",
+    "check_mac",
     "ct_commit",
     "ct_lookup",
     "ct_track",
     "family",
     "flow",
+    "from_group",
     "from_side",
     "goto",
+    "group_of",
+    "heartbeat_meter",
     "icmp_group",
     "is_our_group",
     "is_our_meter",
     "is_ours",
     "link_local",
     "load_ct_mark",
+    "load_server",
     "load_slot",
     "make_cookie",
     "match_all",

@@ -25,13 +25,16 @@ def _table(name: str, number: int, fields: str, goes_to: str = "") -> Table:
 
 _IP = "eth_type ip_proto ip_dst ipv6_dst"
 _PORTS_TO = "tcp_dst udp_dst sctp_dst"
+_PORTS_FROM = "tcp_src udp_src sctp_src"
+_WHEN = "vlan_vid ip_src ipv6_src ip_dscp"
+"""What chooses among the pools of a redirect port (row L4)."""
 
-CLASSIFY = _table("CLASSIFY", 0, "in_port vlan_vid eth_src", "CLASSIFY NEIGHBOUR")
+CLASSIFY = _table("CLASSIFY", 0, f"{SIDE} in_port vlan_vid eth_src", "CLASSIFY NEIGHBOUR")
 NEIGHBOUR = _table(
     "NEIGHBOUR",
     10,
     f"{SIDE} {REACHABILITY} in_port eth_src eth_dst eth_type ip_proto ip_src ip_dst ipv6_src ipv6_dst icmpv6_type "
-    "nd_target nd_sll arp_op arp_spa arp_tpa arp_sha",
+    "udp_dst nd_target nd_sll arp_op arp_spa arp_tpa arp_sha",
     "SHARE ADVERTISE FRAGMENT SERVICE UPSTREAM PEER LOG PUNT",
 )
 SHARE = _table("SHARE", 12, f"{SIDE} {REACHABILITY} eth_type ip_proto ipv6_dst nw_ttl icmpv6_type")
@@ -40,9 +43,9 @@ FRAGMENT = _table("FRAGMENT", 20, f"{REACHABILITY} eth_type ip_proto ip_frag ip_
 ICMP = _table("ICMP", 30, f"{_IP} {REACHABILITY} icmp_type icmpv6_type", "SERVICE DEFAULT PUNT")
 SERVICE = _table("SERVICE", 40, f"eth_dst {_IP} {_PORTS_TO} tcp_flags", "LABEL REDIRECT")
 LABEL = _table("LABEL", 45, "eth_type ip_proto ipv6_dst ipv6_label", "REDIRECT")
-REDIRECT = _table("REDIRECT", 50, f"{_IP} {_PORTS_TO} {REACHABILITY} tcp_flags", "LEGACY")
-LEGACY = _table("LEGACY", 60, f"{_IP} {REACHABILITY} tcp_dst tcp_flags", "DEFAULT PINNED PUNT")
-PINNED = _table("PINNED", 62, f"{_IP} {REACHABILITY} tcp_dst tcp_flags ct_mark")
+REDIRECT = _table("REDIRECT", 50, f"{_IP} {_WHEN} {_PORTS_TO} {_PORTS_FROM} {REACHABILITY} tcp_flags", "LEGACY")
+LEGACY = _table("LEGACY", 60, f"{_IP} {_WHEN} {REACHABILITY} tcp_src tcp_dst tcp_flags", "DEFAULT PINNED PUNT")
+PINNED = _table("PINNED", 62, f"{_IP} {_WHEN} {REACHABILITY} tcp_src tcp_dst tcp_flags ct_mark")
 PIN = _table("PIN", 64, f"{_IP} {REACHABILITY} tcp_dst tcp_flags {CT_MARK}")
 SIGNAL = _table("SIGNAL", 66, f"{_IP} {REACHABILITY} tcp_dst")
 DEFAULT = _table("DEFAULT", 70, "eth_type ip_dst ipv6_dst")
@@ -54,7 +57,7 @@ UPSTREAM = _table(
 )
 PEER = _table("PEER", 90, "eth_dst eth_type ip_dst ipv6_dst ip_proto arp_tpa icmpv6_type nd_target")
 LOG = _table("LOG", 100, f"{SIDE} eth_type ip_proto ip_src ip_dst ipv6_src ipv6_dst ip_frag tcp_flags", "PUNT")
-PUNT = _table("PUNT", 110, f"{PUNT_KEY} eth_type ip_proto tcp_dst")
+PUNT = _table("PUNT", 110, f"{PUNT_KEY} in_port eth_type ip_proto tcp_dst")
 
 TABLES = (
     CLASSIFY,
@@ -99,13 +102,13 @@ class PipelineError(Exception):
 
 
 def flow(
-    table: Table, priority: Priority, match: Match, actions: tuple[Action, ...], cookie: int, reason: str
+    table: Table, priority: int, match: Match, actions: tuple[Action, ...], cookie: int, reason: str
 ) -> Flow:
     """A flow that keeps to its table's declaration; PipelineError if it does not."""
     if not all([name in table.fields for name, _, _ in match.fields]):
         undeclared = {name for name, _, _ in match} - table.fields
         raise PipelineError(f"{table.name} does not declare {', '.join(sorted(undeclared))}")
-    if priority is Priority.MISS and match.fields:
+    if priority == Priority.MISS and match.fields:
         raise PipelineError(f"{table.name}: a miss matches everything")
     for position, action in enumerate(actions):
         if isinstance(action, Resubmit) and BY_NUMBER[action.table].name not in table.goes_to:

@@ -10,6 +10,7 @@ from portlb_app.punt.disposition import Disposition
 from portlb_app.punt.verdict import MALFORMED, UNKNOWN, Verdict, to_default, to_servers, to_service_address
 from portlb_app.punt.vip_index import LocatedVip
 from portlb_app.selection import choose
+from portlb_app.topology.conditions import ALL_SERVERS
 
 
 def icmp_error(located: LocatedVip, frame: bytes) -> Verdict:
@@ -37,9 +38,8 @@ def icmp_error(located: LocatedVip, frame: bytes) -> Verdict:
             return to_servers(located, ip, labelled or _possible_senders(local, pool))
     if local.vip.unknown_errors is UnknownErrors.DEFAULT:
         return to_default(located, ip)
-    if local.vip.unknown_errors is UnknownErrors.ANY and local.reachable_servers:
-        names = tuple(server.name for server in local.reachable_servers)
-        server = choose(local.slots(names), quote.source, quote.destination, quote.protocol, quote.ports)
+    if local.vip.unknown_errors is UnknownErrors.ANY and (slots := local.slots(ALL_SERVERS)):
+        server = choose(slots, quote.source, quote.destination, quote.protocol, quote.ports)
         return to_servers(located, ip, (server,), Disposition.UNKNOWN)
     return UNKNOWN
 
@@ -49,4 +49,4 @@ def _possible_senders(local: VipOnSwitch, pool: RedirectPort) -> tuple[str, ...]
     default = local.vip.default_server
     plain = (default,) if pool.legacy is Legacy.DEFAULT and default is not None else ()
     by_mac = (server.name for server in local.reachable_servers if server.service_mac is not None)
-    return tuple(dict.fromkeys((*pool.servers, *plain, *by_mac)))
+    return tuple(dict.fromkeys((*local.vip.receivers(pool), *plain, *by_mac)))

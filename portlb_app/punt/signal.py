@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from portlb_app.compiler.tables.legacy import to_plain
-from portlb_app.compiler.tables.redirect import to_pool, to_slot
+from portlb_app.compiler.tables.pool import way_of
+from portlb_app.compiler.tables.redirect import to_slot, to_way
 from portlb_app.compiler.vip_on_switch import VipOnSwitch
 from portlb_app.config import Legacy
 from portlb_app.net import packets
@@ -20,7 +21,8 @@ def signal(local: VipOnSwitch, port: int, packet: PacketIn) -> Verdict:
     if pool is None or segment.destination not in local.vip.addresses:
         return UNKNOWN
     ip = family(segment.destination)
-    slots = local.slots(pool.servers)  # empty if the tables that handed it up are of before a link went down
+    way = way_of(local, pool, segment.source, segment.dscp, segment.sport)
+    slots = local.slots(way.pool.port)  # empty if the tables that handed it up are of before a link went down
     asks = segment.asks_redirect and bool(slots)
     if not asks and pool.legacy is Legacy.DROP:
         return DROPPED
@@ -30,4 +32,6 @@ def signal(local: VipOnSwitch, port: int, packet: PacketIn) -> Verdict:
         return here(actions) if pool.legacy is Legacy.PIN or receiver in local.port_of else ABSENT
     if not slots:
         return DROPPED
-    return here(to_pool(local, pool, ip) if packet.slot is None else to_slot(local, pool, ip, packet.slot))
+    if packet.slot is None:
+        return here(to_way(local, pool, ip, way))
+    return here(to_slot(local, pool, ip, way, packet.slot))

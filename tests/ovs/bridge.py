@@ -20,6 +20,7 @@ from portlb_app.openflow import LOCAL, Flow, Group, Meter, SwitchState, ToGroup,
 from portlb_app.pipeline import (
     CT_MARK,
     REASSEMBLY_ZONE,
+    SERVER,
     SLOT_GROUP,
     Priority,
 )
@@ -42,6 +43,8 @@ the answer to a probe has, an advertisement without an option.
 """
 _SIZED = re.compile(r"^check_pkt_len\(size=\d+,gt\(meter\(\d+\)\),le\((.*)\)\)$")
 """What is done with a frame that is not too large to be handed up."""
+_MARK = re.compile(rf"^set_field:0x[0-9a-f]+->{SERVER},")
+"""By which a bucket says whose slot it is; it changes no packet."""
 _BUCKET = re.compile(r"bucket=bucket_id:(\d+),(?:weight:(\d+),)?actions=([^ ]*?)(?=,bucket=|$)")
 
 
@@ -126,10 +129,7 @@ class Bridge:
         Meters stay when flows need them no more: each takes a process, and most are needed again.
         """
         self.switch.ofctl("del-groups", self.name)
-        for meter in state.ordered_meters:
-            if self._meters.get(meter.number) != meter:
-                self.switch.ofctl("mod-meter" if meter.number in self._meters else "add-meter", self.name, str(meter))
-                self._meters[meter.number] = meter
+        self._give_meters(state)
         self.switch.ofctl("add-groups", self.name, "-", text="\n".join(map(str, state.ordered_groups)))
         flows = "\n".join(map(str, state.ordered_flows))
         self.switch.ofctl("replace-flows", self.name, "-", "--bundle", text=flows)
@@ -137,8 +137,15 @@ class Bridge:
         self._flows = state.flows
         self.slots = _slots(self.switch.dump_groups(self.name))
 
+    def _give_meters(self, state: SwitchState) -> None:
+        for meter in state.ordered_meters:
+            if self._meters.get(meter.number) != meter:
+                self.switch.ofctl("mod-meter" if meter.number in self._meters else "add-meter", self.name, str(meter))
+                self._meters[meter.number] = meter
+
     def change(self, before: SwitchState, after: SwitchState) -> None:
         """Go from one state to another by the steps of a plan, leaving everything else as it is."""
+        self._give_meters(after)
         plan = diff(before, after)
         for step in plan.steps:
             if isinstance(step.what, Group):
@@ -274,7 +281,7 @@ def _slots(groups: list[str]) -> dict[int, Counter[str]]:
         buckets = _BUCKET.findall(line)
         assert {weight for _, weight, _ in buckets} <= {"100", "1", ""}, line
         assert len({number for number, _, _ in buckets}) == len(buckets) == line.count("bucket="), line
-        result[int(found[1])] = Counter(actions for _, _, actions in buckets)
+        result[int(found[1])] = Counter(_MARK.sub("", actions) for _, _, actions in buckets)
     return result
 
 

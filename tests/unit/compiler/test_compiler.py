@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from portlb_app import compiler, selection
+from portlb_app import compiler
 from portlb_app.compiler.memo import Memo
 from portlb_app.config import Config, load
 from portlb_app.openflow import Flow, Goto, Match, Output, PopVlan, Resubmit, SwitchState, ToGroup, match
@@ -41,6 +41,7 @@ from portlb_app.pipeline import (
     vip_number,
 )
 from portlb_app.reconcile.plan import diff
+from portlb_app.selection import table as slot_table
 from portlb_app.topology.conditions import Conditions
 from tests.support import generate
 
@@ -117,6 +118,20 @@ def test_what_is_ours_says_so(config: Config) -> None:
         assert all(is_our_group(group.number) for group in state.groups)
 
 
+def test_a_server_that_drains_has_no_slot_and_keeps_its_ports() -> None:
+    """Only groups change: the slots that it had are others' now, and these keep most of theirs."""
+    text = (Path(__file__).parents[3] / "flows/fig2/lb.yaml").read_text()
+    assert text.count("connector: s1:3") == 1
+    without = text.replace("connector: s1:3", "connector: s1:3\n    weight: 0")
+    ready, drained = (compiler.compile(load(each))["s1"] for each in (text, without))
+    assert drained.flows == ready.flows and drained.groups != ready.groups
+    for before in ready.ordered_groups:
+        pairs = list(zip(before.buckets, drained.group_by_number[before.number].buckets, strict=True))
+        assert not any(Output(3) in has for _, has in pairs)
+        had = sum(Output(3) in had for had, _ in pairs)
+        assert had <= sum(had != has for had, has in pairs) <= 1.2 * had
+
+
 @some
 @given(CONFIGURATIONS)
 def test_flows_and_groups_fit_together(config: Config) -> None:
@@ -151,7 +166,7 @@ def test_the_same_every_time(seed: int) -> None:
     """Compiling depends on what a file says alone: the same file in another order, loaded anew, gives equal tables."""
     data = generate.settings(Random(seed))
     first = compiler.compile(load(generate.text(data)))
-    for cached in (selection.slots, selection.slots_among, selection._scores):
+    for cached in (slot_table._slots_of_small, slot_table._among_small, slot_table._scores):
         cached.cache_clear()
     second = compiler.compile(load(generate.text(generate.shuffled(Random(seed + 1), data))))
     assert second == first

@@ -32,6 +32,7 @@ from portlb_app.config import (
     UnknownErrors,
     UnknownFragments,
     Vip,
+    Wanted,
     load,
 )
 from portlb_app.config.text import MAX_BYTES, MAX_DEPTH
@@ -481,14 +482,15 @@ MISTAKES = [
     (
         "vips/web/redirect_ports/20",
         ["a"],
-        "vips.web.redirect_ports.20: is a mapping of servers, legacy, signal, pin, quality",
+        "vips.web.redirect_ports.20: is a mapping of servers, legacy, signal, pin, quality, selection, moves, "
+        "slow_start, when, check, fail_open",
     ),
     ("vips/web/redirect_ports/20/servers", "a", "vips.web.redirect_ports.20.servers: should be a valid list"),
     ("vips/web/redirect_ports/20/servers", ["a", 5], "vips.web.redirect_ports.20.servers[1]: should be a valid string"),
     (
         "vips/web/redirect_ports/20/servers",
-        [f"n{number}" for number in range(257)],
-        "vips.web.redirect_ports.20.servers: List should have at most 256 items after validation, not 257",
+        [f"n{number}" for number in range(1025)],
+        "vips.web.redirect_ports.20.servers: List should have at most 1024 items after validation, not 1025",
     ),
     ("vips/web/redirect_ports/20/servers", ["z"], "vips.web.redirect_ports.20.servers[0]: there is no server z"),
     ("vips/web/redirect_ports/20/servers", ["b", "b"], "vips.web.redirect_ports.20.servers[1]: b is given twice"),
@@ -533,6 +535,14 @@ MISTAKES = [
         [{"port": 5, "application": 6}, {"port": 6, "application": 7}],
         "servers.a.service_ports[1]: nothing can listen on 6: it stands for 7",
     ),
+    ("servers/a/weight", 0, None),
+    ("servers/a/weight", 256, None),
+    ("servers/a/weight", -1, "servers.a.weight: should be greater than or equal to 0"),
+    ("servers/a/weight", 257, "servers.a.weight: should be less than or equal to 256"),
+    ("servers/a/weight", False, "servers.a.weight: a number is expected"),
+    ("servers/a/state", "drain", None),
+    ("servers/a/state", "down", "servers.a.state: should be 'ready', 'drain' or 'maint'"),
+    ("servers/a/state", True, "servers.a.state: should be 'ready', 'drain' or 'maint'"),
     (
         "servers/-a",
         {},
@@ -549,6 +559,14 @@ def test_a_mistake_is_one_error(path: str, value: Any, message: str | None) -> N
         load(text)
     else:
         assert errors(text) == [message]
+
+
+def test_what_is_wanted_of_a_server() -> None:
+    """Its state; one without weight drains."""
+    assert load(changed("servers/a/state", "maint")).server_by_name["a"].wanted is Wanted.MAINT
+    assert load(changed("servers/a/state", "ready")).server_by_name["a"].wanted is Wanted.READY
+    without = load(changed("servers/a/weight", 0)).server_by_name["a"]
+    assert (without.weight, without.state, without.wanted) == (0, Wanted.READY, Wanted.DRAIN)
 
 
 def test_a_default_policy_needs_a_default_server() -> None:
