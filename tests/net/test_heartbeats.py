@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
@@ -13,8 +12,8 @@ import pytest
 from portlb_app.net import heartbeat
 from portlb_app.net.heartbeat import Heartbeat, State
 from portlb_app.net.packets import Datagram
-from tests.net.balancer import Balancer, Connections, balancer
-from tests.net.network import ROOT, Namespace, until, wait_ready
+from tests.net.balancer import Balancer, balancer
+from tests.net.network import Namespace, until
 
 CONFIG = """
 switches: {s1: {dpid: 1, network: 1}}
