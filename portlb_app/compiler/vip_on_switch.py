@@ -114,10 +114,10 @@ class VipOnSwitch:
     def _receivers(self, pool: RedirectPort) -> tuple[str, ...]:
         """The servers that may get a packet to a redirect port: its pool, and the one that gets its plain clients."""
         if pool.legacy is Legacy.OWNER:
-            return (*pool.servers, self.owners[pool.port])
+            return (*self.vip.receivers(pool), self.owners[pool.port])
         if pool.legacy is Legacy.DEFAULT and self.vip.default_server is not None:
-            return (*pool.servers, self.vip.default_server)
-        return pool.servers
+            return (*self.vip.receivers(pool), self.vip.default_server)
+        return self.vip.receivers(pool)
 
     def reachable(self, servers: tuple[str, ...]) -> tuple[str, ...]:
         """Those of some servers of the VIP that these packets can reach."""

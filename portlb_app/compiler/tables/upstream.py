@@ -227,7 +227,7 @@ def _server_to_server(local: VipOnSwitch, server: Server) -> Iterator[Flow]:
 def _ports(local: VipOnSwitch, server: Server) -> dict[int, Qos]:
     """The ports a server answers from, with their QoS; that of the redirect port if it is a service port, too."""
     ports = {owned.port: owned.qos for owned in server.service_ports}
-    ports.update({pool.port: pool.qos for pool in local.vip.redirect_ports if server.name in pool.servers})
+    ports.update({pool.port: pool.qos for pool in local.vip.redirect_ports if server.name in local.vip.receivers(pool)})
     return ports
 
 
