@@ -16,7 +16,7 @@ controller reads also pass SIGNAL.
 A miss leads to the table that the miss names; without one it drops. The tables have few distinct masks, because the
 cost of a lookup in Open vSwitch grows with the masks of a table, not with its flows.
 
-Files: `tables` (and their flows), `registers`, `reasons` (and cookies), `groups`, `meters`, `ownership`, `protocols`,
+Files: `tables` (and their flows), `registers`, `marks`, `reasons` (and cookies), `groups`, `meters`, `ownership`, `protocols`,
 `answers`, `conntrack`, `packet_in`.
 """
 
@@ -47,6 +47,16 @@ from portlb_app.pipeline.groups import (
     pin_group,
     pool_group,
     pool_number,
+)
+from portlb_app.pipeline.marks import (
+    FORMERS,
+    MARKS,
+    NUMBERS,
+    mark,
+    mark_the_rest,
+    marked_latest,
+    parse_mark,
+    set_mark,
 )
 from portlb_app.pipeline.meters import (
     COPIED,
@@ -171,6 +181,7 @@ __all__ = [
     "DEFAULT",
     "FAMILIES",
     "FIN",
+    "FORMERS",
     "FRAGMENT",
     "FRAGMENTS",
     "Family",
@@ -184,6 +195,7 @@ __all__ = [
     "LINK_GROUPS",
     "LINK_LOCAL",
     "LOG",
+    "MARKS",
     "METERS",
     "METER_SIGNATURE",
     "MLD_QUERY",
@@ -196,6 +208,7 @@ __all__ = [
     "ND_SOLICITED",
     "ND_VALUE",
     "NEIGHBOUR",
+    "NUMBERS",
     "OF_ALL_VIPS",
     "PEER",
     "PIN",
@@ -251,9 +264,13 @@ __all__ = [
     "load_ct_mark",
     "load_slot",
     "make_cookie",
+    "mark",
+    "mark_the_rest",
+    "marked_latest",
     "match_all",
     "metered_reason",
     "parse_cookie",
+    "parse_mark",
     "parse_slot",
     "pin_group",
     "pin_zone",
@@ -265,6 +282,7 @@ __all__ = [
     "rate_meter",
     "reassemble",
     "resubmit",
+    "set_mark",
     "set_reachability",
     "set_side",
     "signal_slot",
