@@ -13,6 +13,7 @@ from portlb_app import topology
 from portlb_app.compiler.memo import Memo
 from portlb_app.compiler.tables import (
     advertise,
+    check,
     classify,
     default,
     fragment,
@@ -50,7 +51,7 @@ from portlb_app.pipeline import (
 from portlb_app.topology.conditions import AS_CONFIGURED, Conditions
 
 _DOWNSTREAM = (fragment, icmp, service, label, redirect, legacy, pin, default)
-_TABLES = (neighbour, advertise, *_DOWNSTREAM, upstream, peer, log, punt)
+_TABLES = (neighbour, advertise, *_DOWNSTREAM, upstream, peer, log, check, punt)
 _WITH_GROUPS = (redirect, legacy, pin, icmp)
 
 _MISS: dict[str, tuple[str | None, str]] = {

@@ -13,6 +13,7 @@ from portlb_app.openflow import Meter
 from portlb_app.pipeline import (
     OF_ALL_VIPS,
     REACHABILITY,
+    SLOTS,
     Reason,
     Side,
     from_side,
@@ -70,6 +71,16 @@ class VipOnSwitch:
         return frozenset(server.name for server in self.attached)
 
     @cached_property
+    def checked(self) -> tuple[Server, ...]:
+        """The attached servers that are checked."""
+        return tuple(server for server in self.attached if server.name in self.vip.checked)
+
+    @property
+    def checked_ports(self) -> tuple[int, ...]:
+        """The connectors of these."""
+        return tuple(sorted({server.connector.port for server in self.checked}))
+
+    @cached_property
     def owners(self) -> Mapping[int, str]:
         """The owner of each service port of the VIP."""
         return {owned.port: server.name for server in self.all_servers for owned in server.service_ports}
@@ -107,10 +118,18 @@ class VipOnSwitch:
         """Those of some servers of the VIP that these packets can reach."""
         return tuple(name for name in servers if name in self.port_of)
 
-    def slots(self, servers: tuple[str, ...]) -> tuple[str, ...]:
+    def slots(self, servers: tuple[str, ...], bits: int = 0) -> tuple[str, ...]:
         """The slots of some servers of the VIP, shared among those that can be reached; empty if none can."""
         weights = tuple(self.by_name[name].weight for name in servers)
-        return slots_among(servers, weights, frozenset(self.reachable(servers)))
+        return slots_among(servers, weights, frozenset(self.reachable(servers)), bits)
+
+    def pool_slots(self, pool: RedirectPort) -> tuple[str, ...]:
+        """The slots of a pool: 256 for each of its groups, or none."""
+        return self.slots(pool.servers, pool.group_bits)
+
+    def group_bits(self, pool: RedirectPort) -> int:
+        """How many bits of a packet's source port choose among the groups of a pool."""
+        return max(0, (len(self.pool_slots(pool)) // SLOTS).bit_length() - 1)
 
     # ---- packets ----
 
@@ -140,7 +159,7 @@ class VipOnSwitch:
     def meter(self, reason: Reason, port: int = 0) -> int:
         """The number of the meter for what is handed up of this VIP (and port) for a reason.
 
-        A reason that is not about one VIP (`OF_ALL_VIPS`) has one meter.
+        A reason that is not about one VIP (`OF_ALL_VIPS`) has one meter, or one for each connector.
         """
         vip = "" if reason in OF_ALL_VIPS else self.vip.name
         return self.meters[reason, vip, port].number

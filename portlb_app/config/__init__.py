@@ -7,12 +7,15 @@ path. ``docs/config.md`` is the reference for users.
 - `text`: bounded YAML (or JSON) to plain data.
 - `entries`: the shape of one entry of the file (types, ranges, keys).
 - `file`: all entries of a file; `checks`: the entries against each other; `topology_checks`: switches and links.
+- `check_entries`, `check_values`, `health`: how servers are checked.
 - `notices`: what is allowed, but may not be wanted.
 - `loading`: from the text to the values.
 """
 
+from portlb_app.config.check_values import Check, FailOpen
 from portlb_app.config.loading import load
 from portlb_app.config.policies import (
+    CheckKind,
     DefaultFor,
     Forwarding,
     Fragments,
@@ -23,6 +26,7 @@ from portlb_app.config.policies import (
     Signal,
     UnknownErrors,
     UnknownFragments,
+    Via,
 )
 from portlb_app.config.problems import ConfigError, Notice, Problem
 from portlb_app.config.values import (
@@ -41,10 +45,13 @@ from portlb_app.net.packets import Address
 
 __all__ = [
     "Address",
+    "Check",
+    "CheckKind",
     "Config",
     "ConfigError",
     "Connector",
     "DefaultFor",
+    "FailOpen",
     "Forwarding",
     "Fragments",
     "IcmpErrors",
@@ -63,6 +70,7 @@ __all__ = [
     "Switch",
     "UnknownErrors",
     "UnknownFragments",
+    "Via",
     "Vip",
     "load",
 ]

@@ -8,16 +8,19 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from portlb_app.config.policies import Fragments, IcmpErrors, IcmpPolicy, Legacy, Rewrite, Signal
 from portlb_app.config.problems import Problem
 from portlb_app.config.values import Config, Server, Vip
 from portlb_app.net.packets import Address
 from portlb_app.openflow.limits import FLOWS, GROUPS, MAX_VIPS, MESSAGE, METERS_OF_A_KIND
-from portlb_app.pipeline import icmp_group, pin_group, pool_group, pool_number
+from portlb_app.pipeline import MAX_GROUP_BITS, icmp_group, pin_group, pool_group, pool_number
+from portlb_app.selection import group_bits
 
 _TRANSPORTS = 3
+_OF_CHECKS = 3
+"""Flows for an address of a VIP and a server that is checked: its answers, and what it asks for."""
 _OF_SWITCH = 128
 """Flows that are no VIP's: misses, sides, the switch's own addresses; links and connectors are counted with VIPs."""
 _ACTION = 16
@@ -46,6 +49,26 @@ def problems(config: Config) -> Iterator[Problem]:
                 message = f"the tables of switch {name} would have up to {total} {what}, "
                 message += f"{by_vip[largest][position]} of them for this VIP; {most} are the most"
                 yield Problem(f"vips.{largest}", message)
+
+
+def with_groups(config: Config) -> Config:
+    """The configuration with as many groups for each pool as its servers need, or as switches have room for.
+
+    Where room lacks, every pool has at most the number that all can have.
+    """
+    for most in range(MAX_GROUP_BITS, -1, -1):
+        sized = replace(config, vips=tuple(_sized(config, vip, most) for vip in config.vips))
+        if sized == config or all(flows <= FLOWS and groups <= GROUPS for flows, groups in usage(sized).values()):
+            break
+    return sized
+
+
+def _sized(config: Config, vip: Vip, most: int) -> Vip:
+    pools = []
+    for pool in vip.redirect_ports:
+        weights = {name: config.server_by_name[name].weight for name in pool.servers}
+        pools.append(replace(pool, group_bits=group_bits(weights, most)))
+    return replace(vip, redirect_ports=tuple(pools))
 
 
 def usage(config: Config) -> dict[str, tuple[int, int]]:
@@ -98,9 +121,12 @@ def _numbers(config: Config) -> Iterator[Problem]:
         if other != vip.name:
             yield Problem(path, f"{vip.number} is already the number of {other}: give one of them another")
             continue
-        met = {groups.setdefault(group, vip.name) for group in _groups(vip, views)} - {vip.name}
+        own = list(_groups(vip, views))
+        met = {groups.setdefault(group, vip.name) for group in own} - {vip.name}
         if met:
             yield Problem(path, f"with {vip.number}, groups have the numbers of {min(met)}'s: give one VIP another")
+        if len(set(own)) < len(own):
+            yield Problem(path, f"with {vip.number}, two of its own groups have one number: give it another")
 
 
 def _groups(vip: Vip, views: int) -> Iterator[int]:
@@ -111,9 +137,10 @@ def _groups(vip: Vip, views: int) -> Iterator[int]:
             if is_balanced:
                 yield icmp_group(number, address.version)
             for pool in vip.redirect_ports:
-                yield pool_group(number, pool.port, address.version)
-                if pool.legacy is Legacy.PIN:
-                    yield pin_group(number, pool.port, address.version)
+                for group in range(1 << pool.group_bits):
+                    yield pool_group(number, pool.port, address.version, group)
+                    if pool.legacy is Legacy.PIN:
+                        yield pin_group(number, pool.port, address.version, group)
 
 
 def _meters(config: Config) -> Iterator[Problem]:
@@ -121,7 +148,13 @@ def _meters(config: Config) -> Iterator[Problem]:
     rates = sum(pool.qos.rate is not None for pool in redirects)
     rates += sum(owned.qos.rate is not None for server in config.servers for owned in server.service_ports)
     signals = sum(pool.signal is Signal.OPTION for pool in redirects)
-    for count, what in ((rates, "services have a rate"), (signals, "redirect ports have signal: option")):
+    checked = {config.server_by_name[name].connector.port for vip in config.vips for name in vip.checked}
+    kinds = (
+        (rates, "services have a rate"),
+        (signals, "redirect ports have signal: option"),
+        (len(checked), "OpenFlow ports lead to servers that are checked"),
+    )
+    for count, what in kinds:
         if count > METERS_OF_A_KIND:
             yield Problem("vips", f"{count} {what}, each with a meter; {METERS_OF_A_KIND} are the most")
 
@@ -168,6 +201,9 @@ class _Load:
         owned = sum(len(server.service_ports) for server in servers)
         pinned = [pool for pool in pools if pool.legacy is Legacy.PIN]
         remembered = sum(2 * len(servers) + len(pool.servers) for pool in pinned)
+        further = {pool.port: (1 << pool.group_bits) - 1 for pool in pools}
+        remembered += sum((1 + len(servers) - len(pool.servers)) * further[pool.port] for pool in pinned)
+        remembered += 4 * sum(further.values())
         of_plain = [pool for pool in pools if pool.legacy in (Legacy.PIN, Legacy.DEFAULT)]
         shared = Counter(name for pool in pools for name in pool.servers)
         of_pool = Counter(name for pool in of_plain for name in pool.servers)
@@ -179,6 +215,8 @@ class _Load:
             ports = _TRANSPORTS * (len(server.service_ports) + mine) + of_tcp
             if server.service_mac is not None:
                 ports += len(server.service_ports) + mine + of_tcp
+            if server.name in vip.checked:
+                ports += _OF_CHECKS
             if server.name == vip.default_server:
                 ports += _TRANSPORTS * (owned + len(pools)) + 1
             here = sum(ports + _upstream(vip, server, ip) for ip in vip.addresses) + 2
@@ -188,11 +226,11 @@ class _Load:
         peers = sum(5 if own.version == 4 else 12 for server in servers for own in server.addresses)
         return cls(
             vip=vip.name,
-            always=families * (_TRANSPORTS * owned + 10) + 9 * names + 2 * macs + peers + 12,
+            always=families * (_TRANSPORTS * owned + 12) + 9 * names + 2 * macs + peers + 12,
             of_view=families * (17 + len(vip.icmp_types) + 8 * len(pools) + remembered),
             of_way=families * 5 + 2 * names + sum(_asked(vip, server) for server in servers),
             attached=attached,
-            groups=families * (1 + len(pools) + len(pinned)),
+            groups=families * (1 + sum(1 << pool.group_bits for pool in (*pools, *pinned))),
         )
 
     def flows(self, switch: str, views: int) -> int:

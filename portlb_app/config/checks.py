@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 
-from portlb_app.config import icmp, naming, topology_checks
+from portlb_app.config import health, icmp, naming, topology_checks
 from portlb_app.config.entries import ServerEntry
 from portlb_app.config.file import File
 from portlb_app.config.policies import (
@@ -36,6 +36,8 @@ def check(file: File) -> None:
     _check_vips(file)
     _check_own_addresses(file)
     naming.check(file)
+    policies = {name: {port: legacy(file, name, port) for port in file.redirect_ports[name]} for name in file.vips}
+    health.check(file, policies)
 
 
 def _check_servers(file: File) -> None:

@@ -11,6 +11,7 @@ from typing import Annotated, Any, ClassVar, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
+from portlb_app.config.check_values import FailOpen
 from portlb_app.config.policies import (
     DefaultFor,
     Forwarding,
@@ -33,8 +34,11 @@ from portlb_app.pipeline import VIP_NUMBERS
 MAX_OPENFLOW_PORT = 0xFEFF
 """The highest number Open vSwitch gives to a port (ovs-vswitchd.conf.db(5), ofport)."""
 
+MAX_POOL = 1024
+"""Servers of one pool: each has 32 slots at least where there is room for the most groups."""
+
 MAX_KEYS = 32
-"""Keys of one entry; the largest has 15."""
+"""Keys of one entry; the largest has 16."""
 
 
 def _mac(value: Any) -> int:
@@ -120,6 +124,7 @@ Truth = Annotated[bool, BeforeValidator(_truth)]
 Port = Annotated[Number, Field(ge=1, le=65535)]
 Mac = Annotated[int, BeforeValidator(_mac)]
 Addresses = Annotated[tuple[Address, ...], BeforeValidator(_addresses)]
+FailOpenEntry = Annotated[FailOpen, BeforeValidator(FailOpen.read)]
 
 
 class Entry(BaseModel):
@@ -156,11 +161,13 @@ class RedirectPortEntry(Entry):
     """``vips.NAME.redirect_ports.PORT``."""
 
     required = ("servers",)
-    servers: list[str] | None = Field(default=None, max_length=256)
+    servers: list[str] | None = Field(default=None, max_length=MAX_POOL)
     legacy: Legacy | None = None
     signal: Signal | None = None
     pin: PinEntry | None = None
     quality: QosEntry | None = None
+    check: dict[Any, Any] | None = None
+    fail_open: FailOpenEntry | None = None
 
 
 class IcmpEntry(Entry):
@@ -190,6 +197,9 @@ class VipEntry(Entry):
     unknown_fragments: UnknownFragments | None = None
     log: Truth | None = None
     number: Annotated[Number, Field(ge=0, lt=VIP_NUMBERS)] | None = None
+    check: dict[Any, Any] | None = None
+    check_address: Addresses | None = None
+    fail_open: FailOpenEntry | None = None
 
 
 class ServicePortEntry(Entry):
@@ -211,10 +221,11 @@ class ServerEntry(Entry):
     address: Addresses | None = None
     mac: Mac | None = None
     router: Addresses | None = None
-    weight: Annotated[Number, Field(ge=1, le=256)] | None = None
+    weight: Annotated[Number, Field(ge=0, le=256)] | None = None
     service_address: Addresses | None = None
     service_mac: Mac | None = None
     service_label: Annotated[Number, Field(ge=1, le=0xFFFFF)] | None = None
+    check: dict[Any, Any] | None = None
 
 
 class SwitchEntry(Entry):

@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass, field
 from typing import Any
 
+from portlb_app.config.check_entries import CheckEntry
 from portlb_app.config.entries import (
     IcmpEntry,
     RedirectPortEntry,
@@ -39,6 +40,8 @@ class File:
     redirect_ports: dict[str, dict[int, RedirectPortEntry]] = field(default_factory=dict)
     icmp: dict[str, IcmpEntry] = field(default_factory=dict)
     service_ports: dict[str, dict[int, ServicePortEntry]] = field(default_factory=dict)
+    checks: dict[str, CheckEntry] = field(default_factory=dict)
+    """By the path of what they are given for: a VIP, a redirect port or a server."""
     bare_ports: dict[int, ServicePortEntry] = field(default_factory=dict)
     """The entries that bare numbers are short for: the same value each time, because a text may have half a million."""
     links: dict[int, Link] = field(default_factory=dict)
@@ -84,9 +87,11 @@ def read_file(data: dict[Any, Any], problems: Problems) -> File:
         file.vips[name] = read(VipEntry, path, entry, problems)
         file.redirect_ports[name] = _redirect_ports(file, path, file.vips[name])
         file.icmp[name] = read(IcmpEntry, f"{path}.icmp", file.vips[name].icmp or {}, problems)
+        _read_check(file, path, file.vips[name].check)
     for name, entry in _named(file, data, "servers").items():
         path = f"servers.{name}"
         file.servers[name] = read(ServerEntry, path, entry, problems)
+        _read_check(file, path, file.servers[name].check)
         file.service_ports[name] = {
             position: _service_port(file, f"{path}.service_ports[{position}]", given)
             for position, given in enumerate(file.servers[name].service_ports or ())
@@ -157,4 +162,10 @@ def _redirect_ports(file: File, path: str, vip: VipEntry) -> dict[int, RedirectP
             file.wrong(where, "a port is a number from 1 to 65535")
             continue
         pools[int(key)] = read(RedirectPortEntry, where, entry, file.problems)
+        _read_check(file, where, pools[int(key)].check)
     return pools
+
+
+def _read_check(file: File, path: str, given: dict[Any, Any] | None) -> None:
+    if given is not None:
+        file.checks[path] = read(CheckEntry, f"{path}.check", given, file.problems)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from portlb_app.config import capacity, icmp, notices
+from portlb_app.config import capacity, health, icmp, notices
+from portlb_app.config.check_values import FailOpen
 from portlb_app.config.checks import check, legacy
 from portlb_app.config.entries import QosEntry
 from portlb_app.config.file import File, read_file
@@ -35,13 +36,15 @@ def load(text: str) -> Config:
         check(file)
     problems.raise_any()
     notices.add(file)
+    merging = health.Merging(file)
     config = Config(
-        vips=tuple(_vip(file, name) for name in sorted(file.vips)),
+        vips=tuple(_vip(file, name, merging) for name in sorted(file.vips)),
         servers=tuple(_server(file, name) for name in sorted(file.servers)),
         switches=tuple(_switch(file, name) for name in sorted(file.switches)),
         links=tuple(sorted(file.links.values())),
         notices=tuple(file.notices),
     )
+    config = capacity.with_groups(config)
     for path, message in capacity.problems(config):
         problems.add(path, message)
     problems.raise_any()
@@ -64,14 +67,24 @@ def _nothing_wrong(path: str, message: str) -> None:
     raise AssertionError(f"{path}: {message}, in a file without problems")
 
 
-def _vip(file: File, name: str) -> Vip:
+def _vip(file: File, name: str, merging: health.Merging) -> Vip:
     entry = file.vips[name]
     default_for = entry.default_for or DefaultFor.UNKNOWN_PORTS
     pools = []
     for port, pool in sorted(file.redirect_ports[name].items()):
         servers = tuple(sorted(_need(pool.servers)))
         policy = legacy(file, name, port)
-        pools.append(RedirectPort(port, servers, policy, pool.signal or Signal.FLAG, _qos(pool.quality)))
+        pools.append(
+            RedirectPort(
+                port,
+                servers,
+                policy,
+                pool.signal or Signal.FLAG,
+                _qos(pool.quality),
+                checks=merging.checks(name, port, servers),
+                fail_open=pool.fail_open or entry.fail_open or FailOpen(),
+            )
+        )
     rewrite = entry.rewrite or Rewrite.NOTHING
     errors = IcmpErrors.OWNER if rewrite is Rewrite.ADDRESS else IcmpErrors.REPLICATE
     otherwise = "drop" if entry.default_server is None else "default"
@@ -92,6 +105,7 @@ def _vip(file: File, name: str) -> Vip:
         unknown_fragments=entry.unknown_fragments or UnknownFragments(otherwise),
         log=bool(entry.log),
         number=vip_number(name) if entry.number is None else entry.number,
+        check_addresses=entry.check_address or (),
     )
 
 
@@ -109,7 +123,7 @@ def _server(file: File, name: str) -> Server:
         addresses=entry.address or (),
         mac=entry.mac,
         routers=entry.router or (),
-        weight=entry.weight or 1,
+        weight=1 if entry.weight is None else entry.weight,
         service_addresses=entry.service_address or (),
         service_mac=entry.service_mac,
         service_label=entry.service_label,

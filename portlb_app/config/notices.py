@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from portlb_app.config import health
 from portlb_app.config.file import File
 
 EPHEMERAL = range(32768, 61000)
@@ -15,6 +16,7 @@ def add(file: File) -> None:
     """Add to the notices of a file; it has no problems."""
     _check_ports(file)
     _check_pins(file)
+    health.notices(file)
 
 
 def _check_ports(file: File) -> None:

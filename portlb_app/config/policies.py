@@ -113,3 +113,28 @@ class Rewrite(str, enum.Enum):
     """Servers share the VIP's IP address; each has a MAC address of its own (row N2)."""
     ADDRESS = "address"
     """Each server has an IP address of its own, and may be behind a router (row N1)."""
+
+
+class CheckKind(str, enum.Enum):
+    """How a server is checked."""
+
+    TCP = "tcp"
+    """A TCP connection opens."""
+    HTTP = "http"
+    """An HTTP request gets an answer with a status, and a content, that is expected."""
+    UDP = "udp"
+    """A datagram gets an answer. Silence says nothing, unless an answer is expected; an ICMP error says that it fails.
+    """
+    PING = "ping"
+    """An echo request gets an answer."""
+    NONE = "none"
+    """It is not checked."""
+
+
+class Via(str, enum.Enum):
+    """The way of a check to a server."""
+
+    SERVICE = "service"
+    """Through the tables that clients' packets pass, to a service port or service address, which names the server."""
+    CONNECTOR = "connector"
+    """Straight out of the port of the switch that leads to the server."""

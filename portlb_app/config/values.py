@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import NamedTuple
 
+from portlb_app.config.check_values import CHECK_ADDRESSES, Check, FailOpen
 from portlb_app.config.policies import (
     DefaultFor,
     Forwarding,
@@ -81,13 +82,26 @@ class ServicePort:
 
 @dataclass(frozen=True, order=True)
 class RedirectPort:
-    """A port a pool of servers shares, and what plain clients get there."""
+    """A port a pool of servers shares, and what plain clients get there.
+
+    `group_bits`: bits of a packet's source port that choose among its groups of 256 slots (`selection.group_bits`).
+    `checks`: how each of `servers` is checked, in their order; empty if none is.
+    """
 
     port: int
     servers: tuple[str, ...]
     legacy: Legacy
     signal: Signal = Signal.FLAG
     qos: Qos = Qos()
+    group_bits: int = 0
+    checks: tuple[Check | None, ...] = ()
+    fail_open: FailOpen = FailOpen()
+
+    @property
+    def checked(self) -> Mapping[str, Check]:
+        """How its servers are checked, by their names; those that are not checked are not in it."""
+        pairs = zip(self.servers, self.checks, strict=bool(self.checks))
+        return {server: check for server, check in pairs if check is not None}
 
 
 @dataclass(frozen=True)
@@ -121,7 +135,8 @@ class Vip:
     """A virtual IP: the addresses (one of each family at most) and MAC address its servers share, and their ports.
 
     `gateway` is the MAC address of the router that servers' packets go to, where their own gateway is the VIP.
-    `log`: the controller keeps a log of its connections (row C2).
+    `log`: the controller keeps a log of its connections (row C2). `check_addresses`: where checks of its servers come
+    from, where that is not the default.
     """
 
     name: str
@@ -141,11 +156,21 @@ class Vip:
     log: bool = False
     number: int = 0
     """What it is called in cookies and, by a hash, in the numbers of groups: 24 bits."""
+    check_addresses: tuple[Address, ...] = ()
 
     @property
     def address(self) -> Address:
         """The first of its addresses."""
         return self.addresses[0]
+
+    def check_address(self, version: int) -> Address:
+        """Where checks of its servers by a version of IP come from."""
+        return next(each for each in (*self.check_addresses, *CHECK_ADDRESSES) if each.version == version)
+
+    @cached_property
+    def checked(self) -> frozenset[str]:
+        """The servers that are checked, for whichever redirect port."""
+        return frozenset(name for pool in self.redirect_ports if pool.checks for name in pool.checked)
 
     def pool_on(self, port: int) -> RedirectPort | None:
         """The pool of a redirect port; None if the port is none."""

@@ -16,8 +16,8 @@ controller reads also pass SIGNAL.
 A miss leads to the table that the miss names; without one it drops. The tables have few distinct masks, because the
 cost of a lookup in Open vSwitch grows with the masks of a table, not with its flows.
 
-Files: `tables` (and their flows), `registers`, `marks`, `reasons` (and cookies), `groups`, `meters`, `ownership`, `protocols`,
-`answers`, `conntrack`, `packet_in`.
+Files: `tables` (and their flows), `registers`, `marks`, `reasons` (and cookies), `groups`, `meters`, `ownership`,
+`protocols`, `answers`, `checks`, `conntrack`, `packet_in`.
 """
 
 from __future__ import annotations
@@ -28,6 +28,9 @@ from portlb_app.pipeline.answers import (
     answer_arp,
     answer_echo,
     answer_nd,
+)
+from portlb_app.pipeline.checks import (
+    check_mac,
 )
 from portlb_app.pipeline.conntrack import (
     PIN_ZONES,
@@ -40,8 +43,11 @@ from portlb_app.pipeline.conntrack import (
 )
 from portlb_app.pipeline.groups import (
     GROUPS,
+    MAX_GROUP_BITS,
     SELECTION,
     SLOT_GROUP,
+    from_group,
+    group_of,
     icmp_group,
     is_our_group,
     pin_group,
@@ -196,6 +202,7 @@ __all__ = [
     "LINK_LOCAL",
     "LOG",
     "MARKS",
+    "MAX_GROUP_BITS",
     "METERS",
     "METER_SIGNATURE",
     "MLD_QUERY",
@@ -249,13 +256,16 @@ __all__ = [
     "answer_arp",
     "answer_echo",
     "answer_nd",
+    "check_mac",
     "ct_commit",
     "ct_lookup",
     "ct_track",
     "family",
     "flow",
+    "from_group",
     "from_side",
     "goto",
+    "group_of",
     "icmp_group",
     "is_our_group",
     "is_our_meter",

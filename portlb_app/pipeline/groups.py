@@ -1,11 +1,12 @@
-"""The numbers of our groups, and how they hash."""
+"""The numbers of our groups, which packets get which group of a pool, and how groups hash."""
 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from functools import lru_cache
 
-from portlb_app.openflow import Selection
+from portlb_app.openflow import IP_SCTP, IP_TCP, IP_UDP, Selection
 from portlb_app.pipeline.reasons import VIP_NUMBERS
 
 GROUPS = 0x5 << 28
@@ -22,24 +23,42 @@ The datapath hash makes no flow per connection; algorithm 0 covers addresses and
 (`selection.slots_among`).
 """
 
+MAX_GROUP_BITS = 7
+"""The most bits of the source port that choose among the groups of one pool: 128 groups, 32,768 slots."""
+_PORTS = 1 << 16
+_SOURCE_PORT = {IP_TCP: "tcp_src", IP_UDP: "udp_src", IP_SCTP: "sctp_src"}
+
+
+def group_of(source_port: int, bits: int) -> int:
+    """Which of the 2^bits groups of a pool a packet gets: bits 1 and up of its source port.
+
+    Linux prefers even ports for connections of its own, so bit 0 would leave half of the groups idle.
+    """
+    return source_port >> 1 & (1 << bits) - 1
+
+
+def from_group(protocol: int, group: int, bits: int) -> Mapping[str, tuple[int, int]]:
+    """The match of the packets that get this one of a pool's 2^bits groups; empty where there is one for all."""
+    return {_SOURCE_PORT[protocol]: (group << 1, (1 << bits) - 1 << 1)} if bits else {}
+
 
 def pool_number(vip: int, reachability: int) -> int:
     """What the numbers of a VIP's groups for a reachability are made from; for the first it is the VIP's own number."""
     return vip + reachability * VIP_NUMBERS
 
 
-def pool_group(vip: int, port: int, version: int) -> int:
-    """The group of a redirect port's pool, one for each version of IP: a hash of the VIP's number, plus the port.
+def pool_group(vip: int, port: int, version: int, group: int = 0) -> int:
+    """A group of a redirect port's pool, of each version of IP: a hash of the VIP's number, plus the port.
 
     So the groups of one VIP never collide, and none depends on another VIP. A configuration in which groups of two VIPs
-    collide is refused (`config.capacity`).
+    collide is refused (`config.capacity`). The further groups of a large pool are 65,536 apart.
     """
-    return GROUPS | (_first_group("pool", vip, version) + port) % _GROUP_NUMBERS
+    return GROUPS | (_first_group("pool", vip, version) + port + group * _PORTS) % _GROUP_NUMBERS
 
 
-def pin_group(vip: int, port: int, version: int) -> int:
+def pin_group(vip: int, port: int, version: int, group: int = 0) -> int:
     """The group with the same slots whose buckets name the server that PIN has conntrack remember."""
-    return GROUPS | (_first_group("pin", vip, version) + port) % _GROUP_NUMBERS
+    return GROUPS | (_first_group("pin", vip, version) + port + group * _PORTS) % _GROUP_NUMBERS
 
 
 def icmp_group(vip: int, version: int) -> int:

@@ -10,9 +10,11 @@ from portlb_app.openflow import Meter
 from portlb_app.openflow.limits import METERS_OF_A_KIND
 from portlb_app.pipeline.reasons import Reason
 
-METERS = 0x5000
+METERS = 0x4000
 """The first number of a meter of ours. A switch numbers its meters from 1, and may have only 65,535."""
-_REASONS = (
+_KINDS: tuple[Reason | None, ...] = (
+    Reason.TO_CHECKER,
+    None,
     Reason.ICMP_ERROR,
     Reason.FRAGMENT,
     Reason.SIGNAL,
@@ -24,7 +26,7 @@ _REASONS = (
     Reason.QUERY,
     Reason.REFUSED,
 )
-"""The kinds of meters in the order of their numbers, `METERS_OF_A_KIND` each, behind the meters of services' rates."""
+"""The kinds of meters in the order of their numbers, `METERS_OF_A_KIND` each; None: services' rates."""
 METER_SIGNATURE = 0x4C
 """The low byte of the burst of every meter of ours. Meters have no cookie; this tells ours from foreign ones."""
 
@@ -37,7 +39,7 @@ def _burst(least: int) -> int:
 def _meters(*rates: tuple[Reason, int, int]) -> Mapping[Reason, Meter]:
     return MappingProxyType(
         {
-            reason: Meter(METERS + (_REASONS.index(reason) + 1) * METERS_OF_A_KIND, rate, _burst(burst))
+            reason: Meter(METERS + _KINDS.index(reason) * METERS_OF_A_KIND, rate, _burst(burst))
             for reason, rate, burst in rates
         }
     )
@@ -51,10 +53,12 @@ PUNTED = _meters(
     (Reason.SERVER_FRAGMENT, 1000, 500),
     (Reason.QUERY, 10, 10),
     (Reason.REFUSED, 200, 50),
+    (Reason.TO_CHECKER, 200, 50),
 )
 """The reasons for which a packet is handed up, each with its meter of index 0 (packets a second, burst).
 
 Every reason and VIP has a meter of its own (SYNs: every reason, VIP and port), so that a flood of one starves no other.
+Answers to checks have a meter for each connector, so that no server keeps the others' from the controller.
 All meters of one VIP together let through less than a controller can judge (tests/bench/punt.py)."""
 COPIED = _meters(
     (Reason.OPENING, 1000, 250),
@@ -62,8 +66,9 @@ COPIED = _meters(
     (Reason.SERVER_CLOSING, 1000, 250),
 )
 """The same for packets of which only a copy is handed up, for the log of connections (row C2)."""
-OF_ALL_VIPS = frozenset({Reason.SERVER_ICMP, Reason.QUERY, Reason.REFUSED})
-"""The reasons with one meter for all VIPs, because the packet may be about any of them."""
+OF_ALL_VIPS = frozenset({Reason.SERVER_ICMP, Reason.QUERY, Reason.REFUSED, Reason.TO_CHECKER})
+"""The reasons whose meters are no VIP's, because the packet may be about any of them: one meter, or one for each
+connector (TO_CHECKER)."""
 HANDED_UP: Mapping[Reason, Meter] = MappingProxyType({**PUNTED, **COPIED})
 """All reasons for which a packet or a copy is handed up."""
 
@@ -85,7 +90,7 @@ def metered_reason(number: int) -> Reason | None:
     if number == TOO_LARGE_METER.number:
         return Reason.TOO_LARGE
     kind = (number - METERS) // METERS_OF_A_KIND
-    return _REASONS[kind - 1] if 1 <= kind <= len(_REASONS) else None
+    return _KINDS[kind] if 0 <= kind < len(_KINDS) else None
 
 
 LARGEST_BURST_KBIT = 525
@@ -95,9 +100,10 @@ let one through, or it would never arrive: Open vSwitch drops whatever exceeds a
 
 def rate_meter(index: int, rate: int) -> Meter:
     """The meter of a service's rate, in kbit/s: a tenth of a second may come at once, and always the largest packet."""
-    return Meter(METERS + index, rate, _burst(max(rate // 10, LARGEST_BURST_KBIT)), "kbps")
+    first = METERS + _KINDS.index(None) * METERS_OF_A_KIND
+    return Meter(first + index, rate, _burst(max(rate // 10, LARGEST_BURST_KBIT)), "kbps")
 
 
 def is_our_meter(number: int) -> bool:
     """Whether a meter in a switch may be ours, by its number."""
-    return 0 <= number - METERS < (len(_REASONS) + 1) * METERS_OF_A_KIND
+    return 0 <= number - METERS < len(_KINDS) * METERS_OF_A_KIND

@@ -43,6 +43,8 @@ class Reason(enum.IntEnum):
     CLOSING = 34
     SERVER_CLOSING = 35
     TOO_LARGE = 36
+    CHECK = 37
+    TO_CHECKER = 38
     TRANSIT = 40
 
 

@@ -3,7 +3,7 @@
 Three values share a register: no packet has two of them at once::
 
     name           bits         written by                     read by
-    SIDE           reg0         CLASSIFY                       NEIGHBOUR to ADVERTISE, LOG
+    SIDE           reg0         CLASSIFY, the controller       CLASSIFY to ADVERTISE, LOG
     CT_MARK        reg1         the buckets of a pinned pool   PIN
     SLOT           reg1         the buckets of `SLOT_GROUP`    the controller, in the packet-in message
     ND_VALUE       reg1         ADVERTISE                      the next action
@@ -45,6 +45,8 @@ class Side(enum.IntEnum):
     SERVER = 2
     LINK = 3
     """Another switch of the same load balancer."""
+    CHECK = 4
+    """The controller, which checks servers: it sets the register itself, with the packet that it has a switch send."""
 
 
 def from_side(side: Side) -> Mapping[str, int]:

@@ -154,7 +154,7 @@ def _ping(located: LocatedVip, ip: Family, first: packets.Fragment) -> Verdict:
 
 
 def _to_pool(located: LocatedVip, ip: Family, pool: RedirectPort, first: packets.Fragment) -> Verdict:
-    slots = located.local.slots(pool.servers)
+    slots = located.local.pool_slots(pool)
     if not slots:
         return DROPPED
     return to_servers(located, ip, (choose(slots, first.source, first.destination, first.protocol, first.ports),))

@@ -15,6 +15,8 @@ reason          what it is                     what becomes of it
 ``QUERY``       a multicast listener query     the switch's VIPs report their groups (`announce`)
 ``REFUSED``     a packet of a server that      the server gets an ICMP error
                 may not leave
+``TO_CHECKER``  a server's packet to the       `Checker` judges it: an answer to a check
+                address checks come from
 ``OPENING``,    a copy of what opens or        it is for the log of connections (`connlog`, row C2), and goes nowhere
 ``CLOSING``,    closes a connection
 ``SERVER_``
@@ -50,6 +52,14 @@ from portlb_app.punt.verdict import RewriteFrame, Verdict, ingress_port
 from portlb_app.punt.vip_index import LocatedVip, VipIndex
 from portlb_app.topology.conditions import AS_CONFIGURED, Conditions
 
+Checker = Callable[[int, PacketIn, float], tuple[Disposition, tuple[Send, ...]]]
+"""Takes what a server on the switch with this datapath id sends to where checks come from: what becomes of it, and what
+switches shall send then."""
+
+
+def _no_checks(_dpid: int, _packet: PacketIn, _now: float) -> tuple[Disposition, tuple[Send, ...]]:
+    return Disposition.UNKNOWN, ()
+
 
 def _destination(frame: bytes, address: Address) -> bytes | None:
     return packets.readdress(frame, destination=address)
@@ -83,11 +93,16 @@ class Punt:
     """Judges what the switches of a configuration hand up; `adopt` one first.
 
     `connections` is the log of connections, which outlives a configuration. `fits` says whether a message can have a
-    switch do these actions with this frame.
+    switch do these actions with this frame. `checker` takes what servers send to where checks come from.
     """
 
-    def __init__(self, fits: Callable[[tuple[Action, ...], bytes], bool] = lambda _actions, _frame: True) -> None:
+    def __init__(
+        self,
+        fits: Callable[[tuple[Action, ...], bytes], bool] = lambda _actions, _frame: True,
+        checker: Checker = _no_checks,
+    ) -> None:
         self._fits = fits
+        self._checker = checker
         self.connections = ConnectionLog()
         self.unsent = 0
         """Packets that a switch was to send and was not told: too many waited for that already, or it was gone."""
@@ -159,6 +174,10 @@ class Punt:
                 return self._answer_query(dpid, packet)
             case Reason.REFUSED:
                 return self._answer_refused(dpid, packet)
+            case Reason.TO_CHECKER:
+                disposition, sends = self._checker(dpid, packet, now)
+                self._counts[reason, disposition] += 1
+                return sends
             case Reason.SERVER_ICMP:
                 return self._carry_out(dpid, packet, reason, server_error(self._vips.on(dpid), packet.frame))
         located = self._vips.find(dpid, number, packet.in_port)

@@ -104,7 +104,7 @@ def test_a_tree() -> None:
             changed(switches__r={"dpid": 1, "network": "x"}),
             ["switches.r.network: a number is expected"],
         ),
-        (changed(servers__x__weight=0), ["servers.x.weight: should be greater than or equal to 1"]),
+        (changed(servers__x__weight=-1), ["servers.x.weight: should be greater than or equal to 0"]),
         (changed(servers__x__weight=257), ["servers.x.weight: should be less than or equal to 256"]),
     ],
 )

@@ -77,7 +77,8 @@ def groups(local: VipOnSwitch) -> Iterator[Group]:
     for address in local.vip.addresses:
         ip = family(address)
         if IcmpPolicy.BALANCE in icmp_targets(local.vip, ip):
-            yield group(local, icmp_group(local.pool_number, ip.version), names, partial(deliver, local, family=ip))
+            number = icmp_group(local.pool_number, ip.version)
+            yield group(number, local.slots(names), partial(deliver, local, family=ip))
 
 
 def icmp_targets(vip: Vip, ip: Family) -> set[IcmpPolicy | str]:

@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from portlb_app.compiler.delivery import deliver
-from portlb_app.compiler.tables.pool import slot_group
+from portlb_app.compiler.tables.pool import by_group, slot_group
 from portlb_app.compiler.tables.qos import is_option_read, metered_qos_actions
 from portlb_app.compiler.tables.redirect import to_pool
 from portlb_app.compiler.vip_on_switch import VipOnSwitch
@@ -79,9 +79,11 @@ def flows(local: VipOnSwitch) -> Iterator[Flow]:
                     cookie,
                     "a plain client on a redirect port: drop (E4)",
                 )
-            yield flow(
-                LEGACY, Priority.SPECIFIC, match(**to_port), to_plain(local, pool, ip), cookie, _REASONS[pool.legacy]
-            )
+            by_slot = pool.legacy in (Legacy.BALANCE, Legacy.DROP)
+            for index, from_ports in by_group(local, pool, IP_TCP) if by_slot else [(0, {})]:
+                actions = to_plain(local, pool, ip, index)
+                reason = _REASONS[pool.legacy]
+                yield flow(LEGACY, Priority.SPECIFIC, match(**to_port, **from_ports), actions, cookie, reason)
 
 
 def groups(local: VipOnSwitch) -> Iterator[Group]:
@@ -95,8 +97,11 @@ def reads_option(local: VipOnSwitch, pool: RedirectPort) -> bool:
     return is_option_read(pool) and bool(local.reachable(pool.servers))
 
 
-def to_plain(local: VipOnSwitch, pool: RedirectPort, ip: Family) -> tuple[Action, ...]:
-    """The actions for a plain client's packet to a redirect port; under ``drop``: for one that is no SYN."""
+def to_plain(local: VipOnSwitch, pool: RedirectPort, ip: Family, index: int) -> tuple[Action, ...]:
+    """The actions for a plain client's packet to a redirect port; under ``drop``: for one that is no SYN.
+
+    `index`: the one of the pool's groups that the packet gets.
+    """
     treated = metered_qos_actions(local, "redirect", pool.port, pool.qos)
     if pool.legacy is Legacy.OWNER:
         return (*treated, *deliver(local, local.owners[pool.port], ip))
@@ -107,4 +112,4 @@ def to_plain(local: VipOnSwitch, pool: RedirectPort, ip: Family) -> tuple[Action
         # Written here as well: the register is empty in a packet that the controller sends.
         known = () if local.reachability is None else (set_reachability(local.reachability),)
         return (*treated, *known, ct_lookup(local.number, PINNED))
-    return to_pool(local, pool, ip)
+    return to_pool(local, pool, ip, index)

@@ -19,7 +19,7 @@ from collections.abc import Iterator, Mapping
 from functools import partial
 
 from portlb_app.compiler.delivery import deliver
-from portlb_app.compiler.tables.pool import group
+from portlb_app.compiler.tables.pool import by_group, pool_groups
 from portlb_app.compiler.vip_on_switch import VipOnSwitch
 from portlb_app.config import Legacy, RedirectPort
 from portlb_app.openflow import IP_TCP, Action, Flow, Group, ToGroup, match
@@ -48,18 +48,20 @@ def flows(local: VipOnSwitch) -> Iterator[Flow]:
         for pool in pinned(local):
             cookie = make_cookie(Reason.PIN, local.number, pool.port)
             to_port = {**local.ingress_match, **ip.to(address), "ip_proto": IP_TCP, "tcp_dst": pool.port}
-            decide = (ToGroup(pin_group(local.pool_number, pool.port, ip.version)),)
-            unknown = "a plain client's connection that is not remembered: the pool's slots"
-            yield flow(PINNED, Priority.GENERAL, match(**to_port), decide, cookie, unknown)
             opening = {"tcp_flags": (SYN, SYN | ACK)}
+            gone = [server for server in local.reachable_servers if server.name not in pool.servers]
+            for index, from_ports in by_group(local, pool, IP_TCP):
+                decide = (ToGroup(pin_group(local.pool_number, pool.port, ip.version, index)),)
+                unknown = "a plain client's connection that is not remembered: the pool's slots"
+                yield flow(PINNED, Priority.GENERAL, match(**to_port, **from_ports), decide, cookie, unknown)
+                for server in gone:
+                    again = match(**to_port, **from_ports, ct_mark=local.ct_marks[server.name], **opening)
+                    anew = "a new connection from a port remembered with a server that has left the pool: the slots"
+                    yield flow(PINNED, Priority.EXCEPTION, again, decide, cookie, anew)
             for server in local.reachable_servers:
                 remembered = match(**to_port, ct_mark=local.ct_marks[server.name])
                 kept = "a connection that is remembered: its server"
                 yield flow(PINNED, Priority.SPECIFIC, remembered, deliver(local, server.name, ip), cookie, kept)
-                if server.name not in pool.servers:
-                    again = match(**to_port, ct_mark=local.ct_marks[server.name], **opening)
-                    anew = "a new connection from a port remembered with a server that has left the pool: the slots"
-                    yield flow(PINNED, Priority.EXCEPTION, again, decide, cookie, anew)
             for name in local.reachable(pool.servers):
                 decided, delivered = {**to_port, CT_MARK: local.ct_marks[name]}, deliver(local, name, ip)
                 new = (ct_commit(local.number, local.ct_marks[name]), *delivered)
@@ -70,12 +72,12 @@ def flows(local: VipOnSwitch) -> Iterator[Flow]:
 
 
 def groups(local: VipOnSwitch) -> Iterator[Group]:
-    """One select group per pinned redirect port and address; a slot names its server to PIN."""
+    """One select group per pinned redirect port and address, or several; a slot names its server to PIN."""
     for address in local.vip.addresses:
         ip = family(address)
         for pool in pinned(local):
-            number = pin_group(local.pool_number, pool.port, ip.version)
-            yield group(local, number, pool.servers, partial(_to_pin, local.ct_marks))
+            number = partial(pin_group, local.pool_number, pool.port, ip.version)
+            yield from pool_groups(local, pool, number, partial(_to_pin, local.ct_marks))
 
 
 def _to_pin(marks: Mapping[str, int], server: str) -> tuple[Action, ...]:

@@ -37,6 +37,7 @@ from portlb_app.pipeline import (
 )
 
 _UP, _COPY = "to the controller, within its meter's rate", "a copy to the controller, within its meter's rate"
+_ANSWER = "an answer to a check: to the controller, within the rate of its connector"
 
 
 def flows(local: VipOnSwitch) -> Iterator[Flow]:
@@ -47,6 +48,10 @@ def flows(local: VipOnSwitch) -> Iterator[Flow]:
         actions = _up(local, reason)
         why = _COPY if reason in COPIED else _UP
         yield _flow(match(**{PUNT_KEY: punt_key(reason, number)}), actions, make_cookie(reason, number), why)
+    for port in local.checked_ports:
+        answer, cookie = punt_key(Reason.TO_CHECKER, port), make_cookie(Reason.TO_CHECKER, port=port)
+        actions = (ToMeter(local.meter(Reason.TO_CHECKER, port)), ToController())
+        yield _flow(match(**{PUNT_KEY: answer}), actions, cookie, _ANSWER)
     signals = [pool for pool in local.pools if reads_option(local, pool)]
     for pool in signals:
         for version in {address.version for address in local.vip.addresses}:

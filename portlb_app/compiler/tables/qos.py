@@ -48,12 +48,18 @@ def meters(config: Config) -> dict[str, dict[Service, Meter]]:
 
 
 def punt_meters(config: Config) -> dict[tuple[Reason, str, int], Meter]:
-    """The meters of packets handed up, by reason, VIP and port (0 except for SYNs), and of frames too large for it."""
+    """The meters of packets handed up, by reason, VIP and port, and of frames too large for it.
+
+    The port is a redirect port for SYNs, a connector's OpenFlow port for answers to checks, and else 0.
+    """
     names = [(vip.name, 0) for vip in config.vips]
     ports = [(vip.name, pool.port) for vip in config.vips for pool in vip.redirect_ports if is_option_read(pool)]
     found = {(Reason.TOO_LARGE, "", 0): TOO_LARGE_METER}
+    checked = {name for vip in config.vips for name in vip.checked}
+    connectors = {("", config.server_by_name[name].connector.port) for name in checked}
+    of = {Reason.SIGNAL: ports, Reason.TO_CHECKER: connectors}
     for reason in HANDED_UP:
-        metered = [("", 0)] if reason in OF_ALL_VIPS else ports if reason is Reason.SIGNAL else names
+        metered = of.get(reason, [("", 0)] if reason in OF_ALL_VIPS else names)
         found.update({(reason, *key): punt_meter(reason, index) for key, index in meter_indexes(metered).items()})
     return found
 

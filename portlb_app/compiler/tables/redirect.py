@@ -9,9 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import partial
+from typing import Any
 
 from portlb_app.compiler.delivery import deliver
-from portlb_app.compiler.tables.pool import group
+from portlb_app.compiler.tables.pool import by_group, pool_groups
 from portlb_app.compiler.tables.qos import metered_qos_actions
 from portlb_app.compiler.vip_on_switch import VipOnSwitch
 from portlb_app.config import Address, DefaultFor, RedirectPort
@@ -27,6 +28,12 @@ from portlb_app.pipeline import (
     make_cookie,
     pool_group,
 )
+
+_TRANSPORTS = {
+    IP_TCP: ("tcp_dst", "a client that can be redirected, on a redirect port: any server of the pool (E2)"),
+    IP_UDP: ("udp_dst", "UDP to a redirect port: any server of the pool (U2)"),
+    IP_SCTP: ("sctp_dst", "SCTP to a redirect port: the server of the association's slot (X4)"),
+}
 
 
 def flows(local: VipOnSwitch) -> Iterator[Flow]:
@@ -49,48 +56,31 @@ def _to_pools(local: VipOnSwitch, address: Address) -> Iterator[Flow]:
     to_address = {**local.ingress_match, **ip.to(address)}
     for pool in local.pools:
         cookie = make_cookie(Reason.REDIRECT, local.number, pool.port)
-        yield flow(
-            REDIRECT,
-            Priority.SPECIFIC,
-            match(**to_address, ip_proto=IP_TCP, tcp_dst=pool.port, tcp_flags=(REDIRECT_BIT, REDIRECT_BIT)),
-            to_pool(local, pool, ip),
-            cookie,
-            "a client that can be redirected, on a redirect port: any server of the pool (E2)",
-        )
-        yield flow(
-            REDIRECT,
-            Priority.SPECIFIC,
-            match(**to_address, ip_proto=IP_UDP, udp_dst=pool.port),
-            to_pool(local, pool, ip),
-            cookie,
-            "UDP to a redirect port: any server of the pool (U2)",
-        )
-        yield flow(
-            REDIRECT,
-            Priority.SPECIFIC,
-            match(**to_address, ip_proto=IP_SCTP, sctp_dst=pool.port),
-            to_pool(local, pool, ip),
-            cookie,
-            "SCTP to a redirect port: the server of the association's slot (X4)",
-        )
+        for protocol, (port, reason) in _TRANSPORTS.items():
+            to_port: dict[str, Any] = {**to_address, "ip_proto": protocol, port: pool.port}
+            if protocol == IP_TCP:
+                to_port["tcp_flags"] = (REDIRECT_BIT, REDIRECT_BIT)
+            for index, from_ports in by_group(local, pool, protocol):
+                actions = to_pool(local, pool, ip, index)
+                yield flow(REDIRECT, Priority.SPECIFIC, match(**to_port, **from_ports), actions, cookie, reason)
 
 
 def groups(local: VipOnSwitch) -> Iterator[Group]:
-    """One select group per redirect port and version of IP: a bucket of equal weight for each slot."""
+    """One select group per redirect port and version of IP, or several: a bucket of equal weight for each slot."""
     for address in local.vip.addresses:
         ip = family(address)
         for pool in local.pools:
-            number = pool_group(local.pool_number, pool.port, ip.version)
-            yield group(local, number, pool.servers, partial(deliver, local, family=ip))
+            number = partial(pool_group, local.pool_number, pool.port, ip.version)
+            yield from pool_groups(local, pool, number, partial(deliver, local, family=ip))
 
 
-def to_pool(local: VipOnSwitch, pool: RedirectPort, ip: Family) -> tuple[Action, ...]:
-    """The actions that send a packet to the server of its slot."""
-    by_rows = ToGroup(pool_group(local.pool_number, pool.port, ip.version))
-    return (*metered_qos_actions(local, "redirect", pool.port, pool.qos), by_rows)
+def to_pool(local: VipOnSwitch, pool: RedirectPort, ip: Family, index: int) -> tuple[Action, ...]:
+    """The actions that send a packet to the server of its slot in one of the pool's groups."""
+    to_group = ToGroup(pool_group(local.pool_number, pool.port, ip.version, index))
+    return (*metered_qos_actions(local, "redirect", pool.port, pool.qos), to_group)
 
 
 def to_slot(local: VipOnSwitch, pool: RedirectPort, ip: Family, slot: int) -> tuple[Action, ...]:
     """The actions for a packet whose slot (from 0) is known; the pool must have a server."""
-    server = local.slots(pool.servers)[slot]
+    server = local.pool_slots(pool)[slot]
     return (*metered_qos_actions(local, "redirect", pool.port, pool.qos), *deliver(local, server, ip))

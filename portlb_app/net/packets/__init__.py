@@ -13,6 +13,10 @@ from portlb_app.net.packets.addresses import (
 from portlb_app.net.packets.checksums import (
     checksum,
 )
+from portlb_app.net.packets.datagram import (
+    Datagram,
+    parse_datagram,
+)
 from portlb_app.net.packets.fragments import (
     Fragment,
     FragmentKey,
@@ -71,6 +75,7 @@ __all__ = [
     "Address",
     "CONFIRM",
     "DCCP",
+    "Datagram",
     "ETHERNET",
     "EXTENSIONS",
     "Fragment",
@@ -99,6 +104,7 @@ __all__ = [
     "frames",
     "make_refusal",
     "options",
+    "parse_datagram",
     "parse_fragment",
     "parse_mld_query",
     "parse_quote",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import sys
@@ -10,7 +11,9 @@ from pathlib import Path
 import pytest
 
 from portlb_app import __version__
+from portlb_app.cli.check import pool_lines
 from portlb_app.cli.controller import RESYNC
+from portlb_app.config import load
 from portlb_app.reconcile.reconciler import INTERVAL
 
 ROOT = Path(__file__).parents[3]
@@ -77,8 +80,32 @@ def test_check_takes_several_files(tmp_path: Path) -> None:
     assert lines[0] == f"{wrong}: switches: is a mapping from names to entries"
     assert lines[1].startswith(f"{noticed}: notice: servers.")
     assert "none.yaml" in lines[2] and len(lines) == 3
-    assert len(done.stdout.splitlines()) == 2
+    of_pools = [line for line in done.stdout.splitlines() if " slots (k=" in line]
+    assert of_pools[1] == f"{FIG2}: web:21: 256 slots (k=0) of 3 servers; the fullest has 0.8 % more than its share"
+    assert len(done.stdout.splitlines()) == 2 + len(of_pools) == 8
     assert portlb("check", FIG2, tmp_path / "none.yaml").returncode == 1
+
+
+def test_check_says_how_even_pools_are() -> None:
+    """One line for all pools that are alike; a server of weight 0 has no slots."""
+    weights = {f"s{number}": 1 for number in range(200)} | {"a": 1, "b": 2, "c": 5, "d": 0}
+    servers = {
+        name: {"vip": "web", "connector": f"s1:{number}", "weight": weight}
+        for number, (name, weight) in enumerate(weights.items(), 2)
+    }
+    large = [f"s{number}" for number in range(200)]
+    pools = {80: large, 81: large, 82: ["a", "b", "c", "d"], 83: ["d"], 84: []}
+    vip = {
+        "address": "10.0.0.100",
+        "mac": "02:00:00:00:00:64",
+        "redirect_ports": {port: {"servers": names} for port, names in pools.items()},
+    }
+    data = {"switches": {"s1": {"dpid": 1, "network": 1}}, "vips": {"web": vip}, "servers": servers}
+    assert list(pool_lines(load(json.dumps(data)))) == [
+        "web:80, web:81: 8192 slots (k=5) of 200 servers; the fullest has 0.1 % more than its share",
+        "web:82: 256 slots (k=0) of 3 servers; the fullest has 0.0 % more than its share",
+        "web:83, web:84: no server gets a connection",
+    ]
 
 
 def test_a_reader_that_has_seen_enough_is_no_error() -> None:

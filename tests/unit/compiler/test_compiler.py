@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from portlb_app import compiler, selection
+from portlb_app import compiler
 from portlb_app.compiler.memo import Memo
 from portlb_app.config import Config, load
 from portlb_app.openflow import Flow, Goto, Match, Output, PopVlan, Resubmit, SwitchState, ToGroup, match
@@ -41,6 +41,7 @@ from portlb_app.pipeline import (
     vip_number,
 )
 from portlb_app.reconcile.plan import diff
+from portlb_app.selection import table as slot_table
 from portlb_app.topology.conditions import Conditions
 from tests.support import generate
 
@@ -151,7 +152,7 @@ def test_the_same_every_time(seed: int) -> None:
     """Compiling depends on what a file says alone: the same file in another order, loaded anew, gives equal tables."""
     data = generate.settings(Random(seed))
     first = compiler.compile(load(generate.text(data)))
-    for cached in (selection.slots, selection.slots_among, selection._scores):
+    for cached in (slot_table._slots_of_small, slot_table._among_small, slot_table._scores):
         cached.cache_clear()
     second = compiler.compile(load(generate.text(generate.shuffled(Random(seed + 1), data))))
     assert second == first

@@ -481,14 +481,14 @@ MISTAKES = [
     (
         "vips/web/redirect_ports/20",
         ["a"],
-        "vips.web.redirect_ports.20: is a mapping of servers, legacy, signal, pin, quality",
+        "vips.web.redirect_ports.20: is a mapping of servers, legacy, signal, pin, quality, check, fail_open",
     ),
     ("vips/web/redirect_ports/20/servers", "a", "vips.web.redirect_ports.20.servers: should be a valid list"),
     ("vips/web/redirect_ports/20/servers", ["a", 5], "vips.web.redirect_ports.20.servers[1]: should be a valid string"),
     (
         "vips/web/redirect_ports/20/servers",
-        [f"n{number}" for number in range(257)],
-        "vips.web.redirect_ports.20.servers: List should have at most 256 items after validation, not 257",
+        [f"n{number}" for number in range(1025)],
+        "vips.web.redirect_ports.20.servers: List should have at most 1024 items after validation, not 1025",
     ),
     ("vips/web/redirect_ports/20/servers", ["z"], "vips.web.redirect_ports.20.servers[0]: there is no server z"),
     ("vips/web/redirect_ports/20/servers", ["b", "b"], "vips.web.redirect_ports.20.servers[1]: b is given twice"),

@@ -8,9 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from portlb_app import selection
-from portlb_app.pipeline import SLOTS
-from portlb_app.selection import slots, slots_among
+from portlb_app.pipeline import MAX_GROUP_BITS, SLOTS
+from portlb_app.selection import deviation, group_bits, move, quotas, resize, restrict, slots, slots_among, table
 
 NAMES = st.lists(
     st.text("abcdefghijklmnopqrstuvwxyz0123456789-", min_size=1, max_size=8), min_size=1, max_size=SLOTS, unique=True
@@ -81,7 +80,7 @@ def test_a_server_that_leaves_and_comes_back_has_its_slots_again() -> None:
 
 def forget() -> None:
     """Empty the module's caches."""
-    for cached in (slots, slots_among, selection._scores):
+    for cached in (table._slots_of_small, table._slots_of_large, table._among_small, table._among_large, table._scores):
         cached.cache_clear()
 
 
@@ -90,14 +89,17 @@ def test_limits() -> None:
     assert slots(()) == ()
     assert slots(("a",)) == ("a",) * SLOTS
     assert set(Counter(slots(pool(SLOTS))).values()) == {1}
-    with pytest.raises(ValueError, match="at most 256"):
-        slots(pool(SLOTS + 1))
-    with pytest.raises(ValueError, match="each once"):
+    assert slots(("a", "b"), (1, 0)) == ("a",) * SLOTS, "a server of weight 0 gets nothing"
+    assert slots(("a", "b"), (0, 0)) == () == slots(("a", "b"), (0, 0), bits=3)
+    for bits, most in ((0, SLOTS), (1, 2 * SLOTS)):
+        with pytest.raises(ValueError, match=f"{most + 1} servers share {most} slots"):
+            slots(pool(most + 1), bits=bits)
+    with pytest.raises(ValueError, match="once"):
         slots(("a", "b", "a"))
     with pytest.raises(ValueError, match="a weight"):
         slots(("a", "b"), (1,))
     with pytest.raises(ValueError, match="a weight"):
-        slots(("a", "b"), (1, 0))
+        slots(("a", "b"), (1, -1))
 
 
 WEIGHED = st.dictionaries(st.text("abcdefgh", min_size=1, max_size=4), st.integers(1, 256), min_size=1, max_size=40)
@@ -131,3 +133,131 @@ def test_a_reachable_server_keeps_its_slots(weights: dict[str, int], data: st.Da
 def test_no_server_can_be_reached() -> None:
     """Then there are no slots."""
     assert slots_among(("a", "b"), (1, 1), frozenset()) == ()
+
+
+# ---- large pools -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("servers", "bits", "above"), [(1, 0, 0.0), (32, 0, 0.0), (33, 3, 0.016), (50, 3, 0.002), (200, 5, 0.002)]
+)
+def test_a_large_pool_has_more_slots(servers: int, bits: int, above: float) -> None:
+    """Enough that the fullest server has its share and little more: 8192 slots of 200 servers."""
+    weights = dict.fromkeys(pool(servers), 1)
+    assert group_bits(weights) == bits
+    shares = Counter(slots(pool(servers), bits=bits))
+    assert deviation(weights, SLOTS << bits) == pytest.approx(max(shares.values()) * servers / (SLOTS << bits) - 1)
+    assert deviation(weights, SLOTS << bits) <= above
+    assert set(shares) == set(weights) and max(shares.values()) - min(shares.values()) <= 1
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(33, 1024), st.data())
+def test_the_number_of_groups(servers: int, data: st.DataObject) -> None:
+    """The fullest server is less than 2 % above its share, unless there are too many or too unequal ones."""
+    weights = dict(zip(pool(servers), data.draw(st.lists(st.integers(1, 8), min_size=servers, max_size=servers))))
+    bits = group_bits(weights)
+    assert 1 <= bits <= MAX_GROUP_BITS and servers * 32 <= SLOTS << bits
+    assert deviation(weights, SLOTS << bits) < 0.02 or bits == MAX_GROUP_BITS or deviation(weights, SLOTS << 7) >= 0.02
+    assert group_bits(weights, most=3) <= 3 or servers > SLOTS << 3
+    assert group_bits({**weights, "idle": 0}) == bits, "a server without slots needs none"
+
+
+def test_slots_of_a_large_pool_stay_the_same_for_ever() -> None:
+    """They too are part of what an upgrade must agree on."""
+    assert " ".join(slots(pool(40), bits=3)[:16]) == "s8 s36 s26 s16 s38 s27 s39 s34 s20 s39 s2 s32 s39 s31 s35 s8"
+
+
+def test_order_means_nothing_in_a_large_pool() -> None:
+    """Nor does the order of weights."""
+    names, weights = pool(60), tuple(range(1, 61))
+    assert slots(names, weights, 3) == slots(names[::-1], weights[::-1], 3)
+
+
+# ---- moves -----------------------------------------------------------------------------------------------------------
+
+WEIGHTS = st.dictionaries(st.text("abcdefgh", min_size=1, max_size=3), st.integers(0, 16), min_size=1, max_size=60)
+BITS = st.sampled_from((0, 0, 2))
+
+
+def changed(before: tuple[str, ...], after: tuple[str, ...]) -> int:
+    """How many slots have another server."""
+    return sum(old != new for old, new in zip(before, after, strict=True))
+
+
+@settings(max_examples=100, deadline=None)
+@given(WEIGHTS, WEIGHTS, BITS)
+def test_as_few_slots_as_possible_move(before: dict[str, int], after: dict[str, int], bits: int) -> None:
+    """Every server has its quota afterwards, and only what somebody has too much of has moved."""
+    old = move((), before, bits)
+    assert old == slots(tuple(sorted(before)), tuple(before[name] for name in sorted(before)), bits)
+    new = move(old, after, bits)
+    held, wanted = Counter(old), quotas(after, SLOTS << bits)
+    assert Counter(new) == Counter(wanted)
+    if old and new:
+        assert changed(old, new) == sum(max(0, more - wanted.get(server, 0)) for server, more in held.items())
+        assert move(new, after) == new, "and then nothing moves any more"
+        again = dict(reversed(after.items()))
+        assert move(old, again, bits) == new, "the order of the servers means nothing"
+
+
+@pytest.mark.parametrize("servers", [4, 12, 50, 200])
+def test_one_leaves_and_one_comes(servers: int) -> None:
+    """At most 1.1 times the least possible number of slots moves, and coming back undoes it."""
+    weights = dict.fromkeys(pool(servers), 1)
+    bits = group_bits(weights)
+    before = move((), weights, bits)
+    least = len(before) / servers
+    for gone in list(weights)[:: servers // 4]:
+        left = move(before, {name: 1 for name in weights if name != gone})
+        assert changed(before, left) == Counter(before)[gone] <= 1.1 * least
+        assert move(left, weights) == before
+    came = move(before, {**weights, "new": 1})
+    assert changed(before, came) == Counter(came)["new"] <= 1.1 * len(before) / (servers + 1)
+
+
+def test_the_table_after_many_changes() -> None:
+    """Changes one after the other end with the same shares as all at once, and each moves the least."""
+    weights, total = dict.fromkeys(pool(50), 1), 0
+    held = move((), weights, 3)
+    for number in range(30):
+        weights = {name: weight for name, weight in weights.items() if name != f"s{number}"} | {f"t{number}": 1}
+        new = move(held, weights)
+        total += changed(held, new)
+        held = new
+    assert Counter(Counter(held).values()) == Counter(Counter(slots(tuple(weights), bits=3)).values())
+    assert total <= 30 * 1.1 * 2048 / 50
+
+
+def test_slots_go_home() -> None:
+    """Slots of a server that is back are those that it had, whatever has happened to the others meanwhile."""
+    weights = dict.fromkeys(pool(4), 1)
+    held = slots(pool(4))[::-1]  # not the table that a new pool begins with
+    without = move(held, {name: 1 for name in weights if name != "s2"})
+    assert move(without, weights, homes=[held]) == held
+    lost = tuple(None if server == "s1" else server for server in held)
+    assert move(lost, weights, homes=[held]) == held
+    others = {name: 1 for name in weights if name != "s1"}
+    assert Counter(move(lost, others)) == Counter(quotas(others, SLOTS))
+
+
+def test_more_groups_move_nothing() -> None:
+    """A packet finds the same server: a further bit of its source port chooses between two groups that are equal."""
+    small = slots(pool(20))
+    large = resize(small, 2)
+    assert [large[group * SLOTS : (group + 1) * SLOTS] for group in range(4)] == [small] * 4
+    assert resize(large, 0) == small and resize((), 3) == ()
+
+
+def test_a_table_among_some() -> None:
+    """Also of a table that has its own history: those that can be reached keep their slots and share the others'."""
+    weights = dict.fromkeys(pool(60), 1)
+    held = move(move((), weights, 3), {**weights, "new": 5})
+    some = frozenset({"new", *pool(30)})
+    among = restrict(held, {**weights, "new": 5}, some)
+    assert all(here == there for here, there in zip(among, held, strict=True) if there in some)
+    shares = Counter(among)
+    assert set(shares) == some and shares.pop("new") == pytest.approx(len(held) * 5 / 35, abs=1)
+    assert max(shares.values()) - min(shares.values()) <= 1
+    assert restrict(held, weights, frozenset()) == () == restrict((), weights, some)
+    assert set(restrict(("a",) * SLOTS, {"a": 1, "b": 1}, frozenset("b"))) == {"b"}, "one without slots stands in"

@@ -26,11 +26,14 @@ from portlb_app.pipeline import (
     punt,
 )
 
+_OF_VIP = "a request for the VIP's MAC address: the switch answers"
 
-def answers(address: Address, mac: int, vip: int, asked: Mapping[str, int]) -> Iterator[Flow]:
+
+def answers(
+    address: Address, mac: int, vip: int, asked: Mapping[str, int], reason: str = _OF_VIP
+) -> Iterator[Flow]:
     """The switch answers questions about an address of a VIP, by its number; `asked` matches where they come from."""
     actions: tuple[Action, ...]
-    reason = "a request for the VIP's MAC address: the switch answers"
     if address.version == 4:
         question = match(**asked, eth_type=ETH_ARP, arp_op=1, arp_tpa=address)
         actions, cookie = (*answer_arp(mac, int(address)), Output(IN_PORT)), make_cookie(Reason.ANSWER_ARP, vip)
