@@ -91,7 +91,7 @@ def compile(  # noqa: A001
     vip_addresses = refuse.vip_addresses(config)
 
     def here(switch: Switch) -> Iterator[VipOnSwitch]:
-        for local in vips_on_switch(config, graph, switch):
+        for local in vips_on_switch(config, graph, switch, conditions):
             own = rates.get(local.vip.name, {}) if local.is_entrance else {}
             yield replace(local, rates=own, meters=meters, memo=memo)
 

@@ -16,9 +16,9 @@ def deliver(local: VipOnSwitch, server: str, family: Family) -> tuple[Action, ..
     """Bring a packet to a server.
 
     Only the server's own switch rewrites; the switches before it pass the packet on unchanged (rows T1 to T3).
-    No actions (drop) for a server that cannot be reached.
+    No actions (drop) for a server that cannot be reached, or is closed.
     """
-    if server not in local.port_of:
+    if server not in local.port_of or server in local.closed:
         return ()
     return (*_rewrite(local, local.by_name[server], family), output(local, server))
 

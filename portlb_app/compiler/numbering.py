@@ -6,10 +6,10 @@ import zlib
 from collections.abc import Iterable
 
 
-def ct_marks(names: Iterable[str]) -> dict[str, int]:
-    """By server of one VIP, its conntrack mark: 32 bits, not 0.
+def server_numbers(names: Iterable[str]) -> dict[str, int]:
+    """By server of one VIP, its number: 32 bits, not 0.
 
-    The mark is the CRC-32 of the name. If two names have the same (once in millions of VIPs), the later name in the
+    The number is the CRC-32 of the name. If two names have the same (once in millions of VIPs), the later name in the
     alphabet takes the next free number.
     """
     taken: dict[int, str] = {}

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from portlb_app.compiler.memo import Memo
-from portlb_app.compiler.numbering import ct_marks
+from portlb_app.compiler.numbering import server_numbers
 from portlb_app.config import Address, Forwarding, Legacy, RedirectPort, Rewrite, Server, Vip
 from portlb_app.openflow import Meter
 from portlb_app.pipeline import (
@@ -18,7 +18,8 @@ from portlb_app.pipeline import (
     Side,
     from_side,
 )
-from portlb_app.selection import slots_among
+from portlb_app.selection import fewest_bits, restrict, shares, slots, slots_among
+from portlb_app.topology.conditions import ALL_SERVERS, PoolSlots
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,10 @@ class VipOnSwitch:
     """The meters of the VIP's services with a rate, by kind of port and port."""
     meters: Mapping[tuple[Reason, str, int], Meter] = field(default_factory=dict)
     """The meters of what is handed up, by reason, VIP and port."""
+    explicit: Mapping[int, PoolSlots] = field(default_factory=dict)
+    """The slots of pools, by redirect port, that do not follow from servers and weights alone (`Conditions.slots`)."""
+    closed: frozenset[str] = frozenset()
+    """The servers that get nothing from clients."""
     memo: Memo = field(default_factory=Memo, compare=False, repr=False)
 
     # ---- servers and ports ----
@@ -91,9 +96,9 @@ class VipOnSwitch:
         return {owned.port: owned.application for server in self.all_servers for owned in server.service_ports}
 
     @cached_property
-    def ct_marks(self) -> Mapping[str, int]:
-        """By server, the mark with which conntrack remembers the server's connections."""
-        return ct_marks(server.name for server in self.all_servers)
+    def numbers(self) -> Mapping[str, int]:
+        """By server, its number: in the buckets of pools, and the mark by which conntrack remembers its connections."""
+        return server_numbers(server.name for server in self.all_servers)
 
     @cached_property
     def by_service_address(self) -> Mapping[Address, Server]:
@@ -118,18 +123,40 @@ class VipOnSwitch:
         """Those of some servers of the VIP that these packets can reach."""
         return tuple(name for name in servers if name in self.port_of)
 
-    def slots(self, servers: tuple[str, ...], bits: int = 0) -> tuple[str, ...]:
-        """The slots of some servers of the VIP, shared among those that can be reached; empty if none can."""
-        weights = tuple(self.by_name[name].weight for name in servers)
-        return slots_among(servers, weights, frozenset(self.reachable(servers)), bits)
+    def table(self, port: int) -> PoolSlots:
+        """The slots of the pool of a redirect port, or of `ALL_SERVERS`: the same on every switch."""
+        return self.explicit.get(port) or PoolSlots(slots(*self._members(port)))
 
-    def pool_slots(self, pool: RedirectPort) -> tuple[str, ...]:
-        """The slots of a pool: 256 for each of its groups, or none."""
-        return self.slots(pool.servers, pool.group_bits)
+    def slots(self, port: int) -> tuple[str, ...]:
+        """The same, shared among the servers that can be reached: 256 for each of its groups; empty if none can."""
+        if port not in self._shared:
+            names, weights, bits = self._members(port)
+            if port not in self.explicit:
+                self._shared[port] = slots_among(names, weights, self._open, bits)
+            else:
+                table = self.explicit[port].servers
+                weight_of = shares(table, dict(zip(names, weights, strict=True)))
+                self._shared[port] = restrict(table, weight_of, self._open)
+        return self._shared[port]
 
-    def group_bits(self, pool: RedirectPort) -> int:
+    def group_bits(self, port: int) -> int:
         """How many bits of a packet's source port choose among the groups of a pool."""
-        return max(0, (len(self.pool_slots(pool)) // SLOTS).bit_length() - 1)
+        return max(0, (len(self.slots(port)) // SLOTS).bit_length() - 1)
+
+    def _members(self, port: int) -> tuple[tuple[str, ...], tuple[int, ...], int]:
+        """The servers of a pool and their weights, and the bits of a pool that has the slots of its configuration."""
+        pool = None if port == ALL_SERVERS else self.vip.pool_on(port)
+        names = pool.servers if pool else tuple(server.name for server in self.all_servers)
+        weights = tuple(self.by_name[name].weight for name in names)
+        return names, weights, pool.group_bits if pool else fewest_bits(len(names))
+
+    @cached_property
+    def _open(self) -> frozenset[str]:
+        return frozenset(self.port_of) - self.closed
+
+    @cached_property
+    def _shared(self) -> dict[int, tuple[str, ...]]:
+        return {}
 
     # ---- packets ----
 

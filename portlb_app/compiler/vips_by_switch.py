@@ -9,11 +9,13 @@ from portlb_app.compiler.vip_on_switch import VipOnSwitch
 from portlb_app.config import Config, Switch
 from portlb_app.pipeline import pool_number
 from portlb_app.topology import Reachability, Topology
-from portlb_app.topology.conditions import Conditions
+from portlb_app.topology.conditions import AS_CONFIGURED, Conditions, PoolSlots
 
 
-def vips_on_switch(config: Config, topology: Topology, switch: Switch) -> Iterator[VipOnSwitch]:
-    """The VIPs a switch serves, one for each reachability.
+def vips_on_switch(
+    config: Config, topology: Topology, switch: Switch, conditions: Conditions = AS_CONFIGURED
+) -> Iterator[VipOnSwitch]:
+    """The VIPs a switch serves, one for each reachability; `topology` is that of the links that work.
 
     A switch serves a VIP with servers it can reach, or whose servers' packets pass it; an entrance also serves VIPs
     without servers (row L5).
@@ -28,6 +30,9 @@ def vips_on_switch(config: Config, topology: Topology, switch: Switch) -> Iterat
         every = (Reachability(frozenset(), frozenset()),)
     transit = topology.transit_upstream(here)
     next_hops = {target: topology.next_hop(here, target) for target in topology.server_switches}
+    explicit: dict[str, dict[int, PoolSlots]] = {}
+    for (name, port), slots in conditions.slots.items():
+        explicit.setdefault(name, {})[port] = slots
     for vip in config.vips:
         servers = config.servers_of(vip)
         for number, reachability in enumerate(every):
@@ -54,6 +59,8 @@ def vips_on_switch(config: Config, topology: Topology, switch: Switch) -> Iterat
                 reachability=number if len(every) > 1 else None,
                 is_linked=bool(config.links),
                 datapath=switch.datapath,
+                explicit=explicit.get(vip.name, {}),
+                closed=conditions.closed,
             )
 
 
@@ -76,7 +83,7 @@ class VipsBySwitch:
     def on(self, dpid: int) -> tuple[VipOnSwitch, ...]:
         """The VIPs on one switch; empty if the configuration does not name the switch."""
         if (switch := self._pending.pop(dpid, None)) is not None:
-            self._known[dpid] = tuple(vips_on_switch(self.config, self._topology, switch))
+            self._known[dpid] = tuple(vips_on_switch(self.config, self._topology, switch, self.conditions))
         return self._known.get(dpid, ())
 
     def compute(self, most: int) -> bool:

@@ -52,6 +52,7 @@ FIELDS: Mapping[str, Field] = MappingProxyType(
         "reg1": Field(Kind.HEX, 32),
         "reg2": Field(Kind.HEX, 32),
         "reg3": Field(Kind.HEX, 32),
+        "reg4": Field(Kind.HEX, 32),
         "ct_mark": Field(Kind.HEX, 32),
         "in_port": Field(Kind.PORT, 32),
         "vlan_vid": Field(Kind.HEX, 13),

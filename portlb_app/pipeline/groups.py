@@ -20,7 +20,7 @@ SELECTION = Selection("dp_hash", 0x504C0000)
 
 The datapath hash makes no flow per connection; algorithm 0 covers addresses and ports in user space (ofproto/group,
 "selection_method_param"). All switches hash alike, so that switches on one path choose the same slot; their slots agree
-(`selection.slots_among`).
+(`selection.restrict`).
 """
 
 MAX_GROUP_BITS = 7
@@ -62,7 +62,7 @@ def pin_group(vip: int, port: int, version: int, group: int = 0) -> int:
 
 
 def icmp_group(vip: int, version: int) -> int:
-    """The group that spreads a VIP's ICMP over all of its servers: that of port 0, which no pool has."""
+    """The group that spreads a VIP's ICMP over all of its servers: that of port 0, which no redirect port has."""
     return pool_group(vip, 0, version)
 
 

@@ -10,6 +10,7 @@ Three values share a register: no packet has two of them at once::
     REACHABILITY   reg2         CLASSIFY, LEGACY               NEIGHBOUR to SIGNAL
     PUNT_KEY       reg3, 0-30   flows that hand up             PUNT
     TOO_LARGE      reg3, 31     flows that hand up             PUNT
+    SERVER         reg4         the buckets of pools           the controller, in the group's description
 """
 
 from __future__ import annotations
@@ -31,6 +32,8 @@ REACHABILITY = "reg2"
 """The number of the reachability (`topology.Reachability`) of the port a packet came in by."""
 PUNT_KEY = "reg3"
 """Why a packet is handed up, and about which VIP: reason (bits 24-30), number of the VIP (bits 0-23)."""
+SERVER = "reg4"
+"""The number of the server that a slot names, whichever server the switch can reach instead. No table reads it."""
 TOO_LARGE = 31
 """The bit beside the key that says that a frame is too large to be handed up."""
 
@@ -67,6 +70,11 @@ def set_reachability(number: int) -> SetField:
 def load_ct_mark(mark: int) -> SetField:
     """The action by which a slot of a pinned pool names its server to PIN."""
     return SetField(CT_MARK, mark)
+
+
+def load_server(number: int) -> SetField:
+    """The action by which a bucket says whose slot it is, so that a group tells this when it is read."""
+    return SetField(SERVER, number)
 
 
 def load_slot(slot: int) -> SetField:

@@ -15,6 +15,7 @@ from portlb_app.punt.fragment_tracker import FragmentTracker, NoRoom
 from portlb_app.punt.verdict import DROPPED, MALFORMED, NO_ROOM, UNKNOWN, Verdict, to_default, to_servers
 from portlb_app.punt.vip_index import LocatedVip, VipIndex
 from portlb_app.selection import choose
+from portlb_app.topology.conditions import ALL_SERVERS
 
 
 class FragmentHandler:
@@ -142,7 +143,7 @@ def _ping(located: LocatedVip, ip: Family, first: packets.Fragment) -> Verdict:
     target = ping_target(located.local, ip)
     match target:
         case IcmpPolicy.BALANCE:
-            slots = located.local.slots(tuple(server.name for server in located.local.all_servers))
+            slots = located.local.slots(ALL_SERVERS)
             chosen = (choose(slots, first.source, first.destination),) if slots else ()
             return to_servers(located, ip, chosen)
         case IcmpPolicy.DEFAULT:
@@ -154,7 +155,7 @@ def _ping(located: LocatedVip, ip: Family, first: packets.Fragment) -> Verdict:
 
 
 def _to_pool(located: LocatedVip, ip: Family, pool: RedirectPort, first: packets.Fragment) -> Verdict:
-    slots = located.local.pool_slots(pool)
+    slots = located.local.slots(pool.port)
     if not slots:
         return DROPPED
     return to_servers(located, ip, (choose(slots, first.source, first.destination, first.protocol, first.ports),))

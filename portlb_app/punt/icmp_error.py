@@ -5,11 +5,12 @@ from __future__ import annotations
 from portlb_app.compiler.vip_on_switch import VipOnSwitch
 from portlb_app.config import Legacy, RedirectPort, UnknownErrors
 from portlb_app.net import packets
-from portlb_app.pipeline import SLOTS, family
+from portlb_app.pipeline import family
 from portlb_app.punt.disposition import Disposition
 from portlb_app.punt.verdict import MALFORMED, UNKNOWN, Verdict, to_default, to_servers, to_service_address
 from portlb_app.punt.vip_index import LocatedVip
 from portlb_app.selection import choose
+from portlb_app.topology.conditions import ALL_SERVERS
 
 
 def icmp_error(located: LocatedVip, frame: bytes) -> Verdict:
@@ -37,10 +38,8 @@ def icmp_error(located: LocatedVip, frame: bytes) -> Verdict:
             return to_servers(located, ip, labelled or _possible_senders(local, pool))
     if local.vip.unknown_errors is UnknownErrors.DEFAULT:
         return to_default(located, ip)
-    if local.vip.unknown_errors is UnknownErrors.ANY and local.reachable_servers:
-        names = tuple(server.name for server in local.reachable_servers)
-        bits = max(0, (len(names) - 1).bit_length() - (SLOTS - 1).bit_length())  # more servers need more slots
-        server = choose(local.slots(names, bits), quote.source, quote.destination, quote.protocol, quote.ports)
+    if local.vip.unknown_errors is UnknownErrors.ANY and (slots := local.slots(ALL_SERVERS)):
+        server = choose(slots, quote.source, quote.destination, quote.protocol, quote.ports)
         return to_servers(located, ip, (server,), Disposition.UNKNOWN)
     return UNKNOWN
 

@@ -20,8 +20,8 @@ def signal(local: VipOnSwitch, port: int, packet: PacketIn) -> Verdict:
     if pool is None or segment.destination not in local.vip.addresses:
         return UNKNOWN
     ip = family(segment.destination)
-    slots = local.pool_slots(pool)  # empty if the tables that handed it up are of before a link went down
-    group = group_of(segment.sport, local.group_bits(pool))
+    slots = local.slots(pool.port)  # empty if the tables that handed it up are of before a link went down
+    group = group_of(segment.sport, local.group_bits(pool.port))
     asks = segment.asks_redirect and bool(slots)
     if not asks and pool.legacy is Legacy.DROP:
         return DROPPED

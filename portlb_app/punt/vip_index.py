@@ -99,5 +99,6 @@ class VipIndex:
     def _reach(self, dpid: int) -> None:
         """The servers of a connected switch can be given packets."""
         for local in self.on(dpid):
-            reachable = (server.name for server in local.attached if server.name in local.port_of)
+            names = (server.name for server in local.attached if server.name in local.port_of)
+            reachable = (name for name in names if name not in local.closed)
             self._server_switches[local.number].update((name, (dpid, local)) for name in reachable)

@@ -12,17 +12,19 @@ from __future__ import annotations
 
 from portlb_app.selection.assignment import move, resize
 from portlb_app.selection.quotas import quotas
-from portlb_app.selection.size import deviation, group_bits
-from portlb_app.selection.table import choose, restrict, slots, slots_among
+from portlb_app.selection.size import deviation, fewest_bits, group_bits
+from portlb_app.selection.table import choose, restrict, shares, slots, slots_among
 
 __all__ = [
     "choose",
     "deviation",
+    "fewest_bits",
     "group_bits",
     "move",
     "quotas",
     "resize",
     "restrict",
+    "shares",
     "slots",
     "slots_among",
 ]

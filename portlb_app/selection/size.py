@@ -22,6 +22,11 @@ _MOST = 0.02
 """How far above its share the fullest server of a large pool may be."""
 
 
+def fewest_bits(servers: int) -> int:
+    """k of the smallest pool in which so many servers have a slot each."""
+    return max(0, (servers - 1).bit_length() - (SLOTS - 1).bit_length())
+
+
 def deviation(weights: Mapping[str, int], count: int) -> float:
     """How far the fullest server of a pool with so many slots is above its share: 0.02 means 2 %."""
     total, found = sum(weights.values()), quotas(weights, count)

@@ -13,6 +13,7 @@ From then on `assignment.move` changes slots, and moves as few as possible.
 from __future__ import annotations
 
 from array import array
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
 
@@ -116,6 +117,14 @@ def restrict(table: tuple[str, ...], weights: Mapping[str, int], some: frozenset
     for slot, taker in zip(shared, takers, strict=True):
         result[slot] = taker
     return tuple(result)
+
+
+def shares(table: tuple[str, ...], weights: Mapping[str, int]) -> Mapping[str, int]:
+    """What the shares of a table's servers are in proportion to: their weights, or else the slots that they have."""
+    present = Counter(table)
+    by_weight = {server: weights[server] for server in present if weights.get(server)}
+    is_by_weight = len(by_weight) == len(present) and quotas(by_weight, len(table)) == present
+    return by_weight if is_by_weight else present
 
 
 def _by_score(shared: list[int], free: Mapping[str, int]) -> Iterator[str]:

@@ -5,9 +5,7 @@ nothing: its packets may well go on, so the other end decides, and a link withou
 start, before both ends have had time to report (`HEARING`), must nothing follow from that.
 
 A link that comes back must stay up for a while (the hold) before it is used again, so that a flapping link costs one
-change for a while, not two for every flap. The hold grows with the number of times the link went down, which is halved
-with every `HALF_LIFE`: it doubles with each, up to `MAX_HOLD`. So a link that goes down every few seconds stays unused
-until it is stable, and a link that was cut once in a day comes back at once.
+change for a while, not two for every flap (`damping`).
 
 Time is an argument: seconds of any monotonic clock.
 """
@@ -15,45 +13,19 @@ Time is an argument: seconds of any monotonic clock.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from portlb_app.config import Link
+from portlb_app.topology.damping import HOLD, Downs
 
-HOLD = 1.0
-"""The shortest hold, in seconds: longer than a carrier bounces while both ends negotiate a speed."""
 HOLD_UNHEARD = 15.0
 """The shortest hold where only one end reports. The other switch may have just started, and has no tables until it
 reaches the controller; Open vSwitch tries at least every 8 s, unless ``max_backoff`` says otherwise."""
-
-MAX_HOLD = 60.0
-"""The longest hold, in seconds."""
-HALF_LIFE = 60.0
-"""The seconds in which the number of downs is halved."""
 
 HEARING = 10.0
 """Seconds after the start within which switches that can reach the controller have connected (see `HOLD_UNHEARD`)."""
 
 End = tuple[int, int]
 """A datapath id and an OpenFlow port."""
-
-
-@dataclass
-class _Downs:
-    """The decaying number of downs of a link: `count` at the time `at`. `is_down` is what the ends report now."""
-
-    count: float = 0.0
-    at: float = 0.0
-    is_down: bool = False
-
-    def decayed(self, now: float) -> float:
-        """The count, decayed to the time `now`."""
-        return float(self.count * 0.5 ** ((now - self.at) / HALF_LIFE))
-
-    def report(self, is_down: bool, now: float) -> None:
-        """The ends report whether the link is down."""
-        if is_down and not self.is_down:
-            self.count, self.at = self.decayed(now) + 1, now
-        self.is_down = is_down
 
 
 class Links:
@@ -68,7 +40,7 @@ class Links:
         self._changed: set[int] = set()
         """The switches that have reported since the last `judge`."""
         self._since: dict[Link, float] = {}
-        self._downs: dict[Link, _Downs] = {}
+        self._downs: dict[Link, Downs] = {}
 
     def see(self, dpid: int, up: frozenset[int]) -> None:
         """A switch reports that these of its OpenFlow ports exist and are up."""
@@ -115,13 +87,13 @@ class Links:
     def hold(self, link: Link, now: float) -> float:
         """The hold of a link, in seconds: how long it must stay up before it is used again."""
         downs = self._downs.get(link)
-        return min(MAX_HOLD, HOLD * 2.0 ** max(0.0, downs.decayed(now) - 1)) if downs else HOLD
+        return downs.hold(now) if downs else HOLD
 
     def _usable(self, link: Link, ends: tuple[End, End], now: float) -> bool:
         heard = [port in self._up[dpid] for dpid, port in ends if dpid in self._up]
         is_down = not all(heard)
         if is_down or link in self._downs:
-            self._downs.setdefault(link, _Downs()).report(is_down, now)
+            self._downs.setdefault(link, Downs()).report(is_down, now)
         if is_down:
             self._since.pop(link, None)
             return False

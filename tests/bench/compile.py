@@ -13,8 +13,10 @@ import time
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from portlb_app import compiler, selection, topology
+from portlb_app import compiler, topology
 from portlb_app.config import Config, load
+from portlb_app.selection import table
+from portlb_app.topology.conditions import Conditions
 
 Made = TypeVar("Made")
 SERVERS_PER_POOL = 250
@@ -79,13 +81,13 @@ def main() -> None:
     largest = parser.parse_args().largest
     print("switches servers  ports     flows  read  ways  compile  µs/flow  again, a link cut")
     for switches in (largest // 10, largest // 5, largest // 2, largest):
-        for remembered in (selection.slots, selection.slots_among):
+        for remembered in (table._slots_of_small, table._slots_of_large, table._among_small, table._among_large):
             remembered.cache_clear()
         text = json.dumps(settings(switches, switches * 10, switches * 100))
         read, config = timed(load, text)
         found, _ = timed(paths, config)
         taken, states = timed(compiler.compile, config)
-        again, _ = timed(compiler.compile, config, frozenset(config.links[:1]))
+        again, _ = timed(compiler.compile, config, Conditions(links_down=frozenset(config.links[:1])))
         flows = sum(len(state.flows) for state in states.values())
         print(
             f"{switches:8} {switches * 10:7} {switches * 100:6} {flows:9} {read:5.2f} {found:5.2f} {taken:8.2f}"

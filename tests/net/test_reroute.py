@@ -21,7 +21,7 @@ import pytest
 
 from portlb_app import topology
 from portlb_app.config import Link, load
-from portlb_app.topology.links import HOLD
+from portlb_app.topology.damping import HOLD
 from tests.net.network import PATIENCE, ROOT, Namespace, Network, end, until
 from tests.ovs.switch import Switch
 

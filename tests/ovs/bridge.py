@@ -20,6 +20,7 @@ from portlb_app.openflow import LOCAL, Flow, Group, Meter, SwitchState, ToGroup,
 from portlb_app.pipeline import (
     CT_MARK,
     REASSEMBLY_ZONE,
+    SERVER,
     SLOT_GROUP,
     Priority,
 )
@@ -42,6 +43,8 @@ the answer to a probe has, an advertisement without an option.
 """
 _SIZED = re.compile(r"^check_pkt_len\(size=\d+,gt\(meter\(\d+\)\),le\((.*)\)\)$")
 """What is done with a frame that is not too large to be handed up."""
+_MARK = re.compile(rf"^set_field:0x[0-9a-f]+->{SERVER},")
+"""By which a bucket says whose slot it is; it changes no packet."""
 _BUCKET = re.compile(r"bucket=bucket_id:(\d+),(?:weight:(\d+),)?actions=([^ ]*?)(?=,bucket=|$)")
 
 
@@ -274,7 +277,7 @@ def _slots(groups: list[str]) -> dict[int, Counter[str]]:
         buckets = _BUCKET.findall(line)
         assert {weight for _, weight, _ in buckets} <= {"100", "1", ""}, line
         assert len({number for number, _, _ in buckets}) == len(buckets) == line.count("bucket="), line
-        result[int(found[1])] = Counter(actions for _, _, actions in buckets)
+        result[int(found[1])] = Counter(_MARK.sub("", actions) for _, _, actions in buckets)
     return result
 
 

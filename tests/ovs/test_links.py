@@ -11,7 +11,7 @@ import pytest
 from portlb_app.config import Link
 from portlb_app.openflow import SwitchState
 from portlb_app.reconcile.rollout import DRAIN
-from portlb_app.topology.links import HOLD
+from portlb_app.topology.damping import HOLD
 from tests.ovs.controller import ControllerProcess, wait_for
 from tests.ovs.switch import Switch, changes_sent
 from tests.support.reconciling import Whole

@@ -18,6 +18,7 @@ RANKS = (
     "selection",
     "config",
     "topology",
+    "backends",
     "compiler",
     "reconcile",
     "punt",
@@ -33,7 +34,10 @@ AGENT_NEEDS = ("agent", "net", "config")
 """What the host agents import; nothing but the command imports them."""
 RYU = ("runtime", "southbound", "controller")
 """The packages that may import Ryu and eventlet."""
-PURE = ("net", "openflow", "pipeline", "config", "topology", "selection", "compiler", "reconcile", "punt", "api")
+PURE = (
+    *("net", "openflow", "pipeline", "selection", "config", "topology", "backends", "compiler", "reconcile"),
+    *("punt", "api"),
+)
 """The packages that decide: no clock, file, network, process, thread, log or chance in them."""
 PURE_ELSEWHERE = ("southbound/refusals.py", "southbound/port_table.py", "southbound/sent_steps.py")
 WORLD = frozenset(

@@ -28,6 +28,7 @@ from portlb_app.pipeline import (
     punt,
     reassemble,
 )
+from portlb_app.topology.conditions import ALL_SERVERS
 
 _REASONS = {
     Fragments.TRACK: "a fragment follows its first: to the server that the first's ports name (F1, F2)",
@@ -99,7 +100,7 @@ def _ping(local: VipOnSwitch, ip: Family) -> tuple[Action, ...]:
     target = ping_target(local, ip)
     match target:
         case IcmpPolicy.BALANCE:
-            slots = local.slots(tuple(server.name for server in local.all_servers))
+            slots = local.slots(ALL_SERVERS)
             return deliver(local, slots[0], ip) if slots else ()
         case IcmpPolicy.DEFAULT:
             return (goto(DEFAULT),)

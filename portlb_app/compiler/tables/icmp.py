@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from functools import partial
 
 from portlb_app.compiler.delivery import deliver, replicate
-from portlb_app.compiler.tables.pool import group
+from portlb_app.compiler.tables.pool import pool_groups
 from portlb_app.compiler.vip_on_switch import VipOnSwitch
 from portlb_app.config import Address, IcmpErrors, IcmpPolicy, Vip
 from portlb_app.openflow import IN_PORT, Action, Flow, Group, Output, ToGroup, ToMeter, match
@@ -26,8 +26,10 @@ from portlb_app.pipeline import (
     goto,
     icmp_group,
     make_cookie,
+    pool_group,
     punt,
 )
+from portlb_app.topology.conditions import ALL_SERVERS
 
 _REASONS = {
     IcmpErrors.OWNER: "an ICMP error about a server's packet: the owner of the quoted port gets it (I2, I3)",
@@ -73,12 +75,11 @@ def flows(local: VipOnSwitch) -> Iterator[Flow]:
 
 def groups(local: VipOnSwitch) -> Iterator[Group]:
     """One select group of all servers per address, where ICMP is balanced."""
-    names = tuple(server.name for server in local.all_servers)
     for address in local.vip.addresses:
         ip = family(address)
         if IcmpPolicy.BALANCE in icmp_targets(local.vip, ip):
-            number = icmp_group(local.pool_number, ip.version)
-            yield group(number, local.slots(names), partial(deliver, local, family=ip))
+            number = partial(pool_group, local.pool_number, ALL_SERVERS, ip.version)
+            yield from pool_groups(local, ALL_SERVERS, number, partial(deliver, local, family=ip))
 
 
 def icmp_targets(vip: Vip, ip: Family) -> set[IcmpPolicy | str]:

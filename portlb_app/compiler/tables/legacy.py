@@ -94,7 +94,7 @@ def groups(local: VipOnSwitch) -> Iterator[Group]:
 
 def reads_option(local: VipOnSwitch, pool: RedirectPort) -> bool:
     """Whether the controller reads SYNs without the bit: only if a server for them can be reached."""
-    return is_option_read(pool) and bool(local.reachable(pool.servers))
+    return is_option_read(pool) and bool(local.slots(pool.port))
 
 
 def to_plain(local: VipOnSwitch, pool: RedirectPort, ip: Family, index: int) -> tuple[Action, ...]:

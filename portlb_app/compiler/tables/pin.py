@@ -49,22 +49,23 @@ def flows(local: VipOnSwitch) -> Iterator[Flow]:
             cookie = make_cookie(Reason.PIN, local.number, pool.port)
             to_port = {**local.ingress_match, **ip.to(address), "ip_proto": IP_TCP, "tcp_dst": pool.port}
             opening = {"tcp_flags": (SYN, SYN | ACK)}
-            gone = [server for server in local.reachable_servers if server.name not in pool.servers]
+            chosen = set(local.table(pool.port).servers)
+            gone = [server for server in local.reachable_servers if server.name not in chosen]
             for index, from_ports in by_group(local, pool, IP_TCP):
                 decide = (ToGroup(pin_group(local.pool_number, pool.port, ip.version, index)),)
                 unknown = "a plain client's connection that is not remembered: the pool's slots"
                 yield flow(PINNED, Priority.GENERAL, match(**to_port, **from_ports), decide, cookie, unknown)
                 for server in gone:
-                    again = match(**to_port, **from_ports, ct_mark=local.ct_marks[server.name], **opening)
-                    anew = "a new connection from a port remembered with a server that has left the pool: the slots"
+                    again = match(**to_port, **from_ports, ct_mark=local.numbers[server.name], **opening)
+                    anew = "a new connection from a port remembered with a server that has no slots now: the slots"
                     yield flow(PINNED, Priority.EXCEPTION, again, decide, cookie, anew)
             for server in local.reachable_servers:
-                remembered = match(**to_port, ct_mark=local.ct_marks[server.name])
+                remembered = match(**to_port, ct_mark=local.numbers[server.name])
                 kept = "a connection that is remembered: its server"
                 yield flow(PINNED, Priority.SPECIFIC, remembered, deliver(local, server.name, ip), cookie, kept)
             for name in local.reachable(pool.servers):
-                decided, delivered = {**to_port, CT_MARK: local.ct_marks[name]}, deliver(local, name, ip)
-                new = (ct_commit(local.number, local.ct_marks[name]), *delivered)
+                decided, delivered = {**to_port, CT_MARK: local.numbers[name]}, deliver(local, name, ip)
+                new = (ct_commit(local.number, local.numbers[name]), *delivered)
                 reason = "a slot has decided about a new connection: remember it, and deliver"
                 yield flow(PIN, Priority.EXCEPTION, match(**decided, **opening), new, cookie, reason)
                 reason = "a slot has decided about a packet of an unknown connection: deliver"
@@ -77,7 +78,7 @@ def groups(local: VipOnSwitch) -> Iterator[Group]:
         ip = family(address)
         for pool in pinned(local):
             number = partial(pin_group, local.pool_number, pool.port, ip.version)
-            yield from pool_groups(local, pool, number, partial(_to_pin, local.ct_marks))
+            yield from pool_groups(local, pool.port, number, partial(_to_pin, local.numbers))
 
 
 def _to_pin(marks: Mapping[str, int], server: str) -> tuple[Action, ...]:

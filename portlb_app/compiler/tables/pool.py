@@ -1,4 +1,9 @@
-"""Slots as the buckets of OpenFlow groups, and which packets get which group."""
+"""Slots as the buckets of OpenFlow groups, and which packets get which group.
+
+A bucket says whose slot it is by a number that it writes into a register (`pipeline.SERVER`): the slot's server in the
+whole pool's table, also on a switch that must give the slot to another server because it cannot reach that one. So any
+switch tells the whole table when it is read, whatever it can reach, and also where two servers share a connector.
+"""
 
 from __future__ import annotations
 
@@ -7,32 +12,30 @@ from collections.abc import Callable, Iterator, Mapping
 from portlb_app.compiler.vip_on_switch import VipOnSwitch
 from portlb_app.config import RedirectPort
 from portlb_app.openflow import Action, Group
-from portlb_app.pipeline import SELECTION, SLOT_GROUP, SLOTS, from_group, signal_slot
-
-
-def group(number: int, slots: tuple[str, ...], bucket: Callable[[str], tuple[Action, ...]]) -> Group:
-    """The select group with a bucket for each of these slots; `bucket` makes the actions for a server."""
-    buckets = {server: bucket(server) for server in set(slots)}
-    return Group(number, "select", tuple(buckets[server] for server in slots), SELECTION)
+from portlb_app.pipeline import SELECTION, SLOT_GROUP, SLOTS, from_group, load_server, signal_slot
 
 
 def pool_groups(
-    local: VipOnSwitch,
-    pool: RedirectPort,
-    number: Callable[[int], int],
-    bucket: Callable[[str], tuple[Action, ...]],
+    local: VipOnSwitch, port: int, number: Callable[[int], int], bucket: Callable[[str], tuple[Action, ...]]
 ) -> Iterator[Group]:
-    """The groups of a pool: each has 256 of its slots. `number` makes the number of each."""
-    slots = local.pool_slots(pool)
-    for index in range(1 << local.group_bits(pool)):
-        yield group(number(index), slots[SLOTS * index : SLOTS * (index + 1)], bucket)
+    """The groups of the pool of a redirect port, or of `ALL_SERVERS`: each has 256 of its slots.
+
+    `number` makes the number of each, `bucket` the actions for a server.
+    """
+    given = local.slots(port)
+    slots = list(zip(local.table(port).servers, given, strict=True)) if given else []
+    made = {server: bucket(server) for server in set(given)}
+    buckets = {(owner, server): (load_server(local.numbers[owner]), *made[server]) for owner, server in set(slots)}
+    for index in range(1 << local.group_bits(port)):
+        some = slots[SLOTS * index : SLOTS * (index + 1)]
+        yield Group(number(index), "select", tuple(map(buckets.__getitem__, some)), SELECTION)
 
 
 def by_group(
     local: VipOnSwitch, pool: RedirectPort, protocol: int
 ) -> Iterator[tuple[int, Mapping[str, tuple[int, int]]]]:
     """The groups of a pool by index, each with the match of the packets that get it."""
-    bits = local.group_bits(pool)
+    bits = local.group_bits(pool.port)
     for index in range(1 << bits):
         yield index, from_group(protocol, index, bits)
 

@@ -71,7 +71,7 @@ def groups(local: VipOnSwitch) -> Iterator[Group]:
         ip = family(address)
         for pool in local.pools:
             number = partial(pool_group, local.pool_number, pool.port, ip.version)
-            yield from pool_groups(local, pool, number, partial(deliver, local, family=ip))
+            yield from pool_groups(local, pool.port, number, partial(deliver, local, family=ip))
 
 
 def to_pool(local: VipOnSwitch, pool: RedirectPort, ip: Family, index: int) -> tuple[Action, ...]:
@@ -82,5 +82,5 @@ def to_pool(local: VipOnSwitch, pool: RedirectPort, ip: Family, index: int) -> t
 
 def to_slot(local: VipOnSwitch, pool: RedirectPort, ip: Family, slot: int) -> tuple[Action, ...]:
     """The actions for a packet whose slot (from 0) is known; the pool must have a server."""
-    server = local.pool_slots(pool)[slot]
+    server = local.slots(pool.port)[slot]
     return (*metered_qos_actions(local, "redirect", pool.port, pool.qos), *deliver(local, server, ip))

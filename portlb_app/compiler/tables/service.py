@@ -90,7 +90,7 @@ def _named(local: VipOnSwitch, vip: Address) -> Iterator[Flow]:
                 SERVICE,
                 Priority.OVERRIDE,  # whatever the port
                 match(eth_dst=server.service_mac, **ip.to(vip), ip_proto=IP_TCP),
-                (output(local, server.name),),
+                () if server.name in local.closed else (output(local, server.name),),
                 cookie,
                 "a service MAC address: its server (X2)",
             )

@@ -21,7 +21,8 @@ from portlb_app.reconcile.outcomes import Live, LostSwitches, Outcome, RefusedBy
 from portlb_app.reconcile.plan import Plan, Verb, apply, diff
 from portlb_app.reconcile.rollout import DRAIN
 from portlb_app.reconcile.trial import ENTRIES_A_SECOND, MESSAGES_A_SECOND
-from portlb_app.topology.links import HEARING, HOLD
+from portlb_app.topology.damping import HOLD
+from portlb_app.topology.links import HEARING
 from tests.support.reconciling import (
     Applied,
     Apply,

@@ -8,7 +8,8 @@ from random import Random
 import pytest
 
 from portlb_app.config import Connector, Link
-from portlb_app.topology.links import HALF_LIFE, HOLD, HOLD_UNHEARD, MAX_HOLD, End, Links
+from portlb_app.topology.damping import HALF_LIFE, HOLD, MAX_HOLD
+from portlb_app.topology.links import HOLD_UNHEARD, End, Links
 
 A, B, C = 1, 2, 3
 AB = Link(Connector("a", 1), Connector("b", 1))

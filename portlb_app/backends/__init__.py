@@ -1,0 +1,291 @@
+"""What is wanted and seen of servers, and the slots of pools that follow from it.
+
+`Backends` is the facade. Everything goes in by its methods (an administrator's words, evidence, what switches were read
+to hold), and only `conditions` comes out: the slots that differ from those that follow from a configuration alone, and
+the servers that get nothing. Whatever changes a pool changes these, and so the tables that are compiled.
+
+**The slots of a pool** are moved from where they are, as few as possible (`moves`). So they depend on the past, and a
+controller that starts has none: the switches have it. The first word about what a switch holds decides (`held`). A
+server that has slots there is taken for up. One that should have some and has none is taken for down until evidence
+says otherwise, and for `HOLD` at least: somebody found it so.
+
+- `states`: what is wanted and seen of one server. `connectors`: the evidence of ports. `pools`: who is in a pool.
+- Pure: time is an argument, seconds of any monotonic clock.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field
+
+from portlb_app.backends.moves import Table, next_table
+from portlb_app.backends.pools import Pools
+from portlb_app.backends.states import PORT, Evidence, Intent, Judgement, Seen, Wanted, judge
+from portlb_app.config import Config
+from portlb_app.topology.conditions import ALL_SERVERS, HeldSlots, PoolKey, PoolSlots
+from portlb_app.topology.damping import HOLD
+
+HAS_SLOTS = "a switch has slots of it"
+HAD_NONE = "no switch had slots of it when the controller started"
+_NEEDED = frozenset({PORT})
+"""The sources that must say up for a server to be up."""
+
+
+@dataclass(frozen=True)
+class ServerState:
+    """What there is to tell about a server: what is wanted, and what is seen of it in each of its pools."""
+
+    name: str
+    intent: Intent
+    seen: Mapping[PoolKey, Judgement]
+    evidence: tuple[Evidence, ...]
+
+
+@dataclass(frozen=True)
+class PoolState:
+    """What there is to tell about a pool: the slots that it shall have. `fails_open`: none of its servers is up."""
+
+    key: PoolKey
+    slots: tuple[str, ...] | None
+    fails_open: bool
+    """`slots`: None for those that follow from its servers and weights alone."""
+
+
+@dataclass
+class _Server:
+    """`not_up_before`: when a server that is taken for down may be up at the earliest."""
+
+    intent: Intent = Intent()
+    evidence: dict[tuple[str, PoolKey | None], Evidence] = field(default_factory=dict)
+    judgements: dict[PoolKey, Judgement] = field(default_factory=dict)
+    not_up_before: float = 0.0
+
+
+@dataclass
+class _Slots:
+    """The slots of a pool: those that it has (`table`), and had when it last had all servers (`home`).
+
+    None: those that follow from its servers and weights alone. `is_known`: a switch was read that has the pool, or none
+    has.
+    """
+
+    table: Table | None = None
+    home: Table | None = None
+    is_known: bool = False
+
+
+class Backends:
+    """The states of all servers, and the slots of all pools."""
+
+    def __init__(self, config: Config) -> None:
+        self._pools = Pools(config)
+        self._servers: dict[str, _Server] = {}
+        self._slots: dict[PoolKey, _Slots] = {}
+        self._dirty: set[PoolKey] = set()
+        self._assumed: set[str] = set()
+        """The servers that are taken for down and may be up soon."""
+        self._version = 0
+        self._made: dict[int, tuple[Pools, int, tuple[Mapping[PoolKey, PoolSlots], frozenset[str]]]] = {}
+        self.adopt(config, 0.0)
+
+    # ---- what happens ----
+
+    def adopt(self, config: Config, now: float) -> None:
+        """This configuration is live. What is known of servers and pools that it has not is forgotten."""
+        if self._slots and config is self._pools.config:
+            return
+        pools = Pools(config)
+        tables = {key: self._next(pools, key) for key in pools}
+        for key in self._slots.keys() - pools.keys():
+            del self._slots[key]
+        for key, table in tables.items():
+            slots = self._slots.setdefault(key, _Slots())
+            slots.table = table
+        self._pools = pools
+        self._servers = {server.name: self._servers.get(server.name, _Server()) for server in config.servers}
+        for name in self._servers:
+            self._judge(name, now)
+        self._dirty = set(pools)
+        self._changed()
+
+    def held(self, key: PoolKey, held: HeldSlots, now: float) -> bool:
+        """A switch was read that has these slots of a pool. Whether that decides: only the first word does."""
+        slots = self._slots.get(key)
+        if slots is None or slots.is_known:
+            return False
+        slots.is_known = True
+        if not any(held.servers):
+            return False  # of a version that does not say whose slots they are; they follow from names and weights
+        pool = self._pools[key]
+        members = frozenset(pool.servers)
+        table = tuple(server if server in members else None for server in held.servers)
+        if not held.is_default:
+            slots.table = slots.home = table
+        present = members.intersection(table)
+        for name in pool.servers:
+            self._take(name, key, name in present, now)
+        self._dirty.add(key)
+        self._changed()
+        return True
+
+    def know(self, keys: Iterable[PoolKey]) -> None:
+        """No switch holds anything of these pools."""
+        for key in keys:
+            if key in self._slots:
+                self._slots[key].is_known = True
+
+    def is_known(self, key: PoolKey) -> bool:
+        """Whether it is known which slots switches hold of a pool, or none does."""
+        return key not in self._slots or self._slots[key].is_known or not self._pools[key].has_group
+
+    def want(self, server: str, intent: Intent, now: float) -> None:
+        """An administrator, or what acts for one, wants a server to be so."""
+        known = self._servers.get(server)
+        if known is not None and known.intent != intent:
+            known.intent = intent
+            self._touch(server)
+
+    def see(self, server: str, evidence: Evidence, now: float) -> None:
+        """A source says something about a server, in place of what it said before about the same pool."""
+        known = self._servers.get(server)
+        if known is not None:
+            known.evidence[evidence.source, evidence.pool] = evidence
+            self._judge(server, now)
+
+    def forget(self, server: str, source: str, now: float) -> None:
+        """A source says nothing about a server any more."""
+        known = self._servers.get(server)
+        if known is not None:
+            known.evidence = {key: each for key, each in known.evidence.items() if each.source != source}
+            self._judge(server, now)
+
+    def tick(self, now: float) -> None:
+        """Time passes."""
+        for name in [name for name in self._assumed if now >= self._servers[name].not_up_before]:
+            self._assumed.discard(name)
+            self._judge(name, now)
+
+    # ---- what follows ----
+
+    def conditions(self, config: Config) -> tuple[Mapping[PoolKey, PoolSlots], frozenset[str]]:
+        """The slots that do not follow from this configuration alone, and the servers that get nothing.
+
+        The configuration may be live or proposed. Nothing changes for one that is only proposed. The same objects are
+        returned until something changes.
+        """
+        self._settle()
+        is_live = config is self._pools.config
+        made = self._made.get(is_live)
+        if made is not None and made[0].config is config and made[1] == self._version:
+            return made[2]
+        pools = self._pools if is_live else made[0] if made and made[0].config is config else Pools(config)
+        tables = {key: slots.table for key, slots in self._slots.items()} if is_live else {
+            key: self._next(pools, key) for key in pools
+        }
+        slots = {key: PoolSlots(_whole(table)) for key, table in tables.items() if table is not None}
+        closed = frozenset(name for name, each in self._servers.items() if each.intent.wanted is Wanted.MAINT)
+        result = slots, closed.intersection(config.server_by_name)
+        self._made[is_live] = pools, self._version, result
+        return result
+
+    def servers(self) -> Iterable[ServerState]:
+        """Every server of the live configuration."""
+        for name, each in self._servers.items():
+            yield ServerState(name, each.intent, dict(each.judgements), tuple(each.evidence.values()))
+
+    def pools(self) -> Iterable[PoolState]:
+        """Every pool of the live configuration that switches hold."""
+        self._settle()
+        for key, pool in self._pools.items():
+            if pool.has_group:
+                ready = self._ready(self._pools, key)
+                table = self._slots[key].table
+                yield PoolState(
+                    key, None if table is None else _whole(table), bool(ready) and not self._serving(key, ready)
+                )
+
+    # ---- inside ----
+
+    def _judge(self, name: str, now: float) -> None:
+        """Look at all that is said about a server again."""
+        server, changed = self._servers[name], False
+        keys = self._pools.of(name)
+        for key in server.judgements.keys() - set(keys):
+            del server.judgements[key]
+        for key in keys:
+            before = server.judgements.get(key, Judgement())
+            about = [each for each in server.evidence.values() if each.pool in (None, key)]
+            after = judge(before, about, _NEEDED, now)
+            if after.seen is Seen.UP and now < server.not_up_before:
+                after = before
+            server.judgements[key] = after
+            changed = changed or after.seen is not before.seen
+        if changed:
+            self._touch(name)
+
+    def _take(self, name: str, key: PoolKey, has_slots: bool, now: float) -> None:
+        """What follows for a server from the slots that a switch has of it, unless there is evidence against it."""
+        server = self._servers[name]
+        before = server.judgements[key]
+        if has_slots:
+            if before.seen is Seen.UNKNOWN:
+                server.judgements[key] = Judgement(Seen.UP, HAS_SLOTS, now)
+        elif server.intent.wanted is Wanted.READY and before.seen is not Seen.DOWN:
+            server.judgements[key] = Judgement(Seen.DOWN, HAD_NONE, now)
+            server.not_up_before = now + HOLD
+            self._assumed.add(name)
+        self._take_for_all(name, key, now)
+
+    def _take_for_all(self, name: str, key: PoolKey, now: float) -> None:
+        """A server is taken for down in the pool of all servers if it is down in all others that are known."""
+        server, every = self._servers[name], (key[0], ALL_SERVERS)
+        others = [each for port, each in server.judgements.items() if port != every]
+        if key != every and every in server.judgements and not self._slots[every].is_known:
+            is_down = all(each.seen is Seen.DOWN for each in others)
+            if is_down and server.judgements[every].seen is not Seen.DOWN:
+                server.judgements[every] = Judgement(Seen.DOWN, HAD_NONE, now)
+                self._dirty.add(every)
+
+    def _touch(self, name: str) -> None:
+        self._dirty.update(self._pools.of(name))
+        self._changed()
+
+    def _changed(self) -> None:
+        self._version += 1
+
+    def _settle(self) -> None:
+        """Give the pools of servers that have changed the slots that they shall have."""
+        for key in self._dirty:
+            slots = self._slots[key]
+            slots.table = self._next(self._pools, key)
+            ready = self._ready(self._pools, key)
+            if len(ready) == len(self._pools[key].servers) == len(self._serving(key, ready)):
+                slots.home = slots.table
+        self._dirty.clear()
+
+    def _next(self, pools: Pools, key: PoolKey) -> tuple[str, ...] | None:
+        slots = self._slots.get(key, _Slots())
+        ready = self._ready(pools, key)
+        return next_table(pools[key], slots.table, slots.home, ready, self._serving(key, ready))
+
+    def _ready(self, pools: Pools, key: PoolKey) -> tuple[str, ...]:
+        """The servers of a pool that may have slots."""
+        names = pools[key].servers
+        if not self._servers:
+            return names
+        known = self._servers
+        return tuple(name for name in names if name not in known or known[name].intent.wanted is Wanted.READY)
+
+    def _serving(self, key: PoolKey, ready: Collection[str]) -> tuple[str, ...]:
+        """Those of them that are not down."""
+        known = self._servers
+        return tuple(name for name in ready if name not in known or not _is_down(known[name], key))
+
+
+def _is_down(server: _Server, key: PoolKey) -> bool:
+    judgement = server.judgements.get(key)
+    return judgement is not None and judgement.seen is Seen.DOWN
+
+
+def _whole(table: Table) -> tuple[str, ...]:
+    return tuple(server for server in table if server is not None)

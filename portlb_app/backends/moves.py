@@ -1,0 +1,55 @@
+"""From the slots that a pool has to those it shall have."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+
+from portlb_app.backends.pools import Pool
+from portlb_app.pipeline import SLOTS
+from portlb_app.selection import move
+from portlb_app.topology.conditions import FORMERS, PoolSlots
+
+Table = Sequence[str | None]
+"""The server of each slot. None: one that is not in the pool any more."""
+
+
+def next_table(
+    pool: Pool, present: Table | None, home: Table | None, ready: Collection[str], serving: Collection[str]
+) -> tuple[str, ...] | None:
+    """The slots that a pool shall have; None: those that follow from its servers and weights alone.
+
+    `present`: those it has, if they are others. `ready`: the servers that may have slots; `serving`: those of them that
+    are not down. `home`: the slots that it had when it last had all servers: one that comes back has the same again.
+    As few slots as possible move. If no server that may have slots works, nothing is better than what there is.
+    """
+    if not ready:
+        return () if pool.servers else None
+    used = serving or ready
+    if present is None and len(used) == len(pool.servers):
+        return None
+    before = pool.default if present is None else present
+    if not serving and set(before) <= set(ready):
+        return None if present is None else tuple(server for server in before if server is not None)
+    weights = {server: pool.weight_of[server] for server in pool.servers if server in used}
+    table = move(before, weights, max(pool.bits, bits_of(before)), [home] if home else ())
+    return None if table == pool.default else table
+
+
+def bits_of(table: Table) -> int:
+    """k of a table with 2^k groups: a pool that is live keeps them, because with fewer many connections would move."""
+    return max(0, (len(table) // SLOTS).bit_length() - 1)
+
+
+def remembering(before: PoolSlots, servers: tuple[str, ...], known: Collection[str]) -> PoolSlots:
+    """These slots, each with the servers that it had before, latest first, as far as they are known.
+
+    A slot that did not move keeps its former servers; its own server is none of them.
+    """
+    if len(before.servers) != len(servers):
+        return PoolSlots(servers)
+    formers = []
+    for slot, (old, new) in enumerate(zip(before.servers, servers, strict=True)):
+        earlier = before.formers[slot] if before.formers else ()
+        every = earlier if old == new else (old, *earlier)
+        formers.append(tuple(dict.fromkeys(each for each in every if each != new and each in known))[:FORMERS])
+    return PoolSlots(servers, tuple(formers) if any(formers) else ())

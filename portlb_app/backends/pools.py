@@ -1,0 +1,65 @@
+"""The pools of a configuration: who is in them, and which of them a switch's groups tell about."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+from portlb_app.config import Config, IcmpPolicy
+from portlb_app.selection import fewest_bits, slots
+from portlb_app.topology.conditions import ALL_SERVERS, PoolKey
+
+
+@dataclass(frozen=True)
+class Pool:
+    """The servers of a pool and their weights; k of its 2^k groups. `has_group`: switches hold its slots."""
+
+    servers: tuple[str, ...]
+    weights: tuple[int, ...]
+    bits: int
+    has_group: bool = True
+
+    @cached_property
+    def weight_of(self) -> Mapping[str, int]:
+        """The weight of each server."""
+        return dict(zip(self.servers, self.weights, strict=True))
+
+    @cached_property
+    def default(self) -> tuple[str, ...]:
+        """The slots that follow from servers and weights alone."""
+        return slots(self.servers, self.weights, self.bits)
+
+
+class Pools(Mapping[PoolKey, Pool]):
+    """The pools of one configuration."""
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+        self._pools: dict[PoolKey, Pool] = {}
+        self._of: dict[str, list[PoolKey]] = {server.name: [] for server in config.servers}
+        for vip in config.vips:
+            every = tuple(server.name for server in config.servers_of(vip))
+            has_group = IcmpPolicy.BALANCE in {vip.icmp_rest, *(rule.target for rule in vip.icmp_types)}
+            self._add((vip.name, ALL_SERVERS), every, fewest_bits(len(every)), has_group)
+            for pool in vip.redirect_ports:
+                self._add((vip.name, pool.port), pool.servers, pool.group_bits, True)
+
+    def _add(self, key: PoolKey, servers: tuple[str, ...], bits: int, has_group: bool) -> None:
+        weights = tuple(self.config.server_by_name[name].weight for name in servers)
+        self._pools[key] = Pool(servers, weights, bits, has_group)
+        for name in servers:
+            self._of[name].append(key)
+
+    def of(self, server: str) -> list[PoolKey]:
+        """The pools that a server is in."""
+        return self._of.get(server, [])
+
+    def __getitem__(self, key: PoolKey) -> Pool:
+        return self._pools[key]
+
+    def __iter__(self) -> Iterator[PoolKey]:
+        return iter(self._pools)
+
+    def __len__(self) -> int:
+        return len(self._pools)

@@ -1,0 +1,88 @@
+"""What is wanted of a server, and what is seen of it: two words, never one.
+
+A server is down by any evidence, and up by nothing less than all of the evidence that its configuration asks for. In
+between it stays what it was. A server of which nothing was heard is neither: it is used, because a controller that has
+just started knows less than the administrator who wrote the configuration.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Iterable, Set
+from dataclasses import dataclass, replace
+
+from portlb_app.topology.conditions import PoolKey
+
+PORT = "port"
+"""The source of what switches say about a server's connector."""
+
+
+class Wanted(str, enum.Enum):
+    """What an administrator wants of a server."""
+
+    READY = "ready"
+    """It gets new connections."""
+    DRAIN = "drain"
+    """It gets no new ones, and keeps those that it has."""
+    MAINT = "maint"
+    """It gets nothing."""
+
+
+class Seen(str, enum.Enum):
+    """What is seen of a server."""
+
+    UP = "up"
+    DOWN = "down"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True)
+class Intent:
+    """What is wanted of a server, why, and by whom or what; `until`: when it ends by itself, None for never."""
+
+    wanted: Wanted = Wanted.READY
+    reason: str = ""
+    by: str = ""
+    since: float = 0.0
+    until: float | None = None
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What one source says about a server, in a sentence.
+
+    `source`: ``port``, ``check:NAME``, ``agent`` or ``passive``. `pool`: the only pool that it is about; None: all.
+    """
+
+    source: str
+    is_up: bool
+    reason: str
+    since: float
+    pool: PoolKey | None = None
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """What is seen of a server in one pool, why, and since when."""
+
+    seen: Seen = Seen.UNKNOWN
+    reason: str = "nothing was heard of it yet"
+    since: float = 0.0
+
+
+def judge(before: Judgement, evidence: Iterable[Evidence], needed: Set[str], now: float) -> Judgement:
+    """What is seen of a server by all that is said about it. `needed`: the sources that must say up for it to be up."""
+    said = sorted(evidence, key=lambda each: (each.since, each.source))
+    if bad := [each for each in said if not each.is_up]:
+        if before.seen is not Seen.DOWN:
+            return Judgement(Seen.DOWN, bad[0].reason, now)
+        return before if _is_said(before, bad) else replace(before, reason=bad[0].reason)
+    if before.seen is not Seen.UP and needed and needed <= {each.source for each in said}:
+        last = [each for each in said if each.source in needed][-1]
+        return Judgement(Seen.UP, last.reason, now)
+    return before
+
+
+def _is_said(before: Judgement, bad: Iterable[Evidence]) -> bool:
+    """Whether the reason for which it is down still is one."""
+    return any(each.reason == before.reason for each in bad)
