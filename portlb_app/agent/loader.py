@@ -19,7 +19,10 @@ CONNECTIONS = 65536
 
 SHARED_MAPS = {
     "client": ("connections", "aliases", "closed", "counters", "paths", "steers", "closures", "scratches"),
-    "server": ("connections", "aliases", "closed", "counters", "half_open", "secret", "orphans", "elsewhere", "scratches"),
+    "server": (
+        *("connections", "aliases", "closed", "counters"),
+        *("half_open", "secret", "orphans", "elsewhere", "scratches"),
+    ),
 }
 _OWN_MAPS: Mapping[str, tuple[str, ...]] = {"client": (), "server": ("cookies",)}
 """Maps that a successor does not inherit: what they know is of use for a moment."""

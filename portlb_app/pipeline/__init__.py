@@ -4,10 +4,12 @@ A packet passes the tables in this order::
 
     CLASSIFY ─► NEIGHBOUR ─┬─► FRAGMENT ─► ICMP ─► SERVICE ─► LABEL ─► REDIRECT ─► LEGACY ─► DEFAULT
                            ├─► UPSTREAM ─► PEER
+                           ├─► FORMER
                            └─► SHARE, ADVERTISE
 
 The first line is the path from clients to servers, the second from servers to clients and to each other, the third
-neighbour discovery: what goes to every server, and the switch's own answers.
+from a server to the one that a slot had before it, the last neighbour discovery: what goes to every server, and the
+switch's own answers.
 
 NEIGHBOUR and UPSTREAM also look packets up in LOG, which copies to the controller what opens and closes connections.
 LEGACY leads packets to a pinned port on to PINNED and PIN. PUNT hands packets up to the controller; SYNs that the
@@ -66,6 +68,7 @@ from portlb_app.pipeline.marks import (
 )
 from portlb_app.pipeline.meters import (
     COPIED,
+    HAND_BACK,
     HANDED_UP,
     LARGEST_BURST_KBIT,
     METER_SIGNATURE,
@@ -73,6 +76,7 @@ from portlb_app.pipeline.meters import (
     OF_ALL_VIPS,
     PUNTED,
     TOO_LARGE_METER,
+    hand_back_meter,
     is_our_meter,
     metered_reason,
     punt_meter,
@@ -148,6 +152,7 @@ from portlb_app.pipeline.tables import (
     BY_NUMBER,
     CLASSIFY,
     DEFAULT,
+    FORMER,
     FRAGMENT,
     ICMP,
     LABEL,
@@ -189,6 +194,7 @@ __all__ = [
     "DEFAULT",
     "FAMILIES",
     "FIN",
+    "FORMER",
     "FORMERS",
     "FRAGMENT",
     "FRAGMENTS",
@@ -196,6 +202,7 @@ __all__ = [
     "GROUPS",
     "GROUP_MACS",
     "HANDED_UP",
+    "HAND_BACK",
     "ICMP",
     "LABEL",
     "LARGEST_BURST_KBIT",
@@ -269,6 +276,7 @@ __all__ = [
     "from_side",
     "goto",
     "group_of",
+    "hand_back_meter",
     "icmp_group",
     "is_our_group",
     "is_our_meter",

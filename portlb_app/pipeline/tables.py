@@ -33,7 +33,7 @@ NEIGHBOUR = _table(
     10,
     f"{SIDE} {REACHABILITY} in_port eth_src eth_dst eth_type ip_proto ip_src ip_dst ipv6_src ipv6_dst icmpv6_type "
     "nd_target nd_sll arp_op arp_spa arp_tpa arp_sha",
-    "SHARE ADVERTISE FRAGMENT SERVICE UPSTREAM PEER LOG PUNT",
+    "SHARE ADVERTISE FRAGMENT SERVICE UPSTREAM PEER FORMER LOG PUNT",
 )
 SHARE = _table("SHARE", 12, f"{SIDE} {REACHABILITY} eth_type ip_proto ipv6_dst nw_ttl icmpv6_type")
 ADVERTISE = _table("ADVERTISE", 15, f"{SIDE} eth_type ip_proto ipv6_dst nw_ttl icmpv6_type nd_target")
@@ -54,6 +54,7 @@ UPSTREAM = _table(
     "PEER LOG PUNT",
 )
 PEER = _table("PEER", 90, "eth_dst eth_type ip_dst ipv6_dst ip_proto arp_tpa icmpv6_type nd_target")
+FORMER = _table("FORMER", 95, f"in_port eth_dst {_IP} tcp_dst tcp_flags")
 LOG = _table("LOG", 100, f"{SIDE} eth_type ip_proto ip_src ip_dst ipv6_src ipv6_dst ip_frag tcp_flags", "PUNT")
 PUNT = _table("PUNT", 110, f"{PUNT_KEY} eth_type ip_proto tcp_dst")
 
@@ -74,6 +75,7 @@ TABLES = (
     DEFAULT,
     UPSTREAM,
     PEER,
+    FORMER,
     LOG,
     PUNT,
 )

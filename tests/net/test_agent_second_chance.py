@@ -196,7 +196,7 @@ def test_a_program_elsewhere(wire: Wire) -> None:
     wire.server.run("sysctl", "-qw", "net.ipv4.ip_forward=1")
     wire.server.nft(
         f"table ip nat {{ chain in {{ type nat hook prerouting priority -100;\n"
-        f"tcp dport {PORT} dnat to 10.9.0.2\n}} }}"
+        f"tcp dport {PORT} dnat to 10.9.0.2\n}}\n}}"
     )
     wire.serve(container)
     wire.works(VIP[0])

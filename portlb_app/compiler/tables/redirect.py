@@ -71,7 +71,7 @@ def groups(local: VipOnSwitch) -> Iterator[Group]:
         ip = family(address)
         for pool in local.pools:
             number = partial(pool_group, local.pool_number, pool.port, ip.version)
-            yield from pool_groups(local, pool.port, number, partial(deliver, local, family=ip))
+            yield from pool_groups(local, pool.port, number, partial(deliver, local, family=ip), are_marked=True)
 
 
 def to_pool(local: VipOnSwitch, pool: RedirectPort, ip: Family, index: int) -> tuple[Action, ...]:

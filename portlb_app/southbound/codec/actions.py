@@ -114,12 +114,11 @@ def _decode_set_field(whole: bytes) -> Action:
 def _decode_copy_field(whole: bytes) -> Action:
     bits, source_offset, target_offset, source, target = struct.unpack_from("!HHH2xII", whole, 4)
     fields = [oxm(source), oxm(target)]
-    names = [field.name for field in fields if field is not None]
-    if len(names) != 2 or bits == 0:
+    if fields[0] is None or fields[1] is None or bits == 0:
         return Opaque(whole.hex())
-    widths = [FIELDS[name].bits for name in names]
-    if bits == widths[1] <= widths[0] and source_offset == target_offset == 0:
-        return CopyField(*names)
-    if source_offset + bits <= widths[0] and target_offset + bits <= widths[1]:
-        return CopyField(*names, span=(bits, source_offset, target_offset))
+    one, other = fields[0].name, fields[1].name
+    if bits == FIELDS[other].bits <= FIELDS[one].bits and source_offset == target_offset == 0:
+        return CopyField(one, other)
+    if source_offset + bits <= FIELDS[one].bits and target_offset + bits <= FIELDS[other].bits:
+        return CopyField(one, other, (bits, source_offset, target_offset))
     return Opaque(whole.hex())
