@@ -30,9 +30,7 @@ class Formers:
         self._since: dict[str, float] = {}
         self._used: dict[str, float] = {}
 
-    def move(
-        self, before: Sequence[str | None], after: Sequence[str], leaving: Collection[str], now: float
-    ) -> None:
+    def move(self, before: Sequence[str | None], after: Sequence[str], leaving: Collection[str], now: float) -> None:
         """Slots have moved. Only the servers in `leaving` are remembered: they may still have connections.
 
         A slot that did not move keeps its former servers; its own server is none of them. A pool that has another
@@ -43,14 +41,16 @@ class Formers:
             self.slots = ()
             self._keep()
             return
-        slots = []
+        slots: list[tuple[str, ...]] = []
         for old, new, known in zip(before, after, earlier, strict=True):
-            if old != new:
-                if old is not None and old in leaving:
-                    known = (old, *known)
-                    self._since[old] = self._used[old] = now
-                known = tuple(dict.fromkeys(each for each in known if each != new))[:FORMERS]
-            slots.append(known)
+            if old == new:
+                slots.append(known)
+                continue
+            every = known
+            if old is not None and old in leaving:
+                every = (old, *known)
+                self._since[old] = self._used[old] = now
+            slots.append(tuple(dict.fromkeys(each for each in every if each != new))[:FORMERS])
         self.slots = tuple(slots) if any(slots) else ()
         self._keep()
 

@@ -19,7 +19,7 @@ from portlb_app.agent.loader import Programs
 from portlb_app.pipeline import mark
 from tests.net.frames import IN, MAPPING, MORE, OUT, OWN, PASS, V4, Family, Packet, Side, X, Y
 from tests.net.inside import on
-from tests.net.network import ACK, FIN, REDIRECT, ROOT, RST, SYN, Namespace, Network, agent_stats, server_agent, until
+from tests.net.network import ACK, FIN, REDIRECT, RST, SYN, Namespace, Network, agent_stats, server_agent, until
 from tests.net.objects import attach, compiled
 from tests.net.programs import Loaded, clear, send
 
@@ -179,7 +179,7 @@ def test_connections_of_this_server_stay(wire: Wire, vip: str) -> None:
 
 @pytest.mark.parametrize("vip", VIP)
 def test_syn_cookies(wire: Wire, vip: str) -> None:
-    """The third segment of a handshake finds only a listener where the kernel keeps nothing of half-open connections."""
+    """The third segment of a handshake finds only a listener if the kernel keeps nothing of half-open connections."""
     wire.serve()
     wire.server.run("sysctl", "-qw", "net.ipv4.tcp_syncookies=2")
     for _ in range(20):

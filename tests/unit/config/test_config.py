@@ -455,6 +455,21 @@ MISTAKES = [
     ("vips/web/log", "yes", "vips.web.log: true or false is expected"),
     ("vips/web/unknown_fragments", "drop", "vips.web.unknown_fragments: needs fragments: track"),
     ("vips/web/redirect_ports/20/signal", "option", None),
+    *(("vips/web/redirect_ports/20/second_chance", value, None) for value in (True, False, 60, 2592000)),
+    *(
+        (
+            "vips/web/redirect_ports/20/second_chance",
+            value,
+            "vips.web.redirect_ports.20.second_chance: true, false or a number of seconds from 60 to 2592000 is "
+            "expected",
+        )
+        for value in (0, 59, 2592001, 60.0, "on")
+    ),
+    (
+        "vips/web/mac",
+        "52:4C:00:00:00:01",
+        "vips.web.mac: 52:4C:00:00:00:01 is one of portlb's own (docs/second-chance.md); a host's is expected",
+    ),
     ("vips/web/redirect_ports/20/signal", "bit", "vips.web.redirect_ports.20.signal: should be 'flag' or 'option'"),
     (
         "vips/web/redirect_ports/20",
@@ -481,7 +496,8 @@ MISTAKES = [
     (
         "vips/web/redirect_ports/20",
         ["a"],
-        "vips.web.redirect_ports.20: is a mapping of servers, legacy, signal, pin, quality, check, fail_open",
+        "vips.web.redirect_ports.20: is a mapping of servers, legacy, signal, pin, quality, check, fail_open, "
+        "second_chance",
     ),
     ("vips/web/redirect_ports/20/servers", "a", "vips.web.redirect_ports.20.servers: should be a valid list"),
     ("vips/web/redirect_ports/20/servers", ["a", 5], "vips.web.redirect_ports.20.servers[1]: should be a valid string"),
