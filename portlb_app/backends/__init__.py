@@ -20,8 +20,8 @@ from dataclasses import dataclass, field
 
 from portlb_app.backends.moves import Table, next_table
 from portlb_app.backends.pools import Pools
-from portlb_app.backends.states import PORT, Evidence, Intent, Judgement, Seen, Wanted, judge
-from portlb_app.config import Config
+from portlb_app.backends.states import PORT, Evidence, Intent, Judgement, Seen, judge
+from portlb_app.config import Config, Wanted
 from portlb_app.topology.conditions import ALL_SERVERS, HeldSlots, PoolKey, PoolSlots
 from portlb_app.topology.damping import HOLD
 
@@ -230,7 +230,7 @@ class Backends:
         if has_slots:
             if before.seen is Seen.UNKNOWN:
                 server.judgements[key] = Judgement(Seen.UP, HAS_SLOTS, now)
-        elif server.intent.wanted is Wanted.READY and before.seen is not Seen.DOWN:
+        elif server.intent.wanted is Wanted.READY and name in self._pools[key].members and before.seen is not Seen.DOWN:
             server.judgements[key] = Judgement(Seen.DOWN, HAD_NONE, now)
             server.not_up_before = now + HOLD
             self._assumed.add(name)
@@ -259,7 +259,7 @@ class Backends:
             slots = self._slots[key]
             slots.table = self._next(self._pools, key)
             ready = self._ready(self._pools, key)
-            if len(ready) == len(self._pools[key].servers) == len(self._serving(key, ready)):
+            if len(ready) == len(self._pools[key].members) == len(self._serving(key, ready)):
                 slots.home = slots.table
         self._dirty.clear()
 
@@ -270,7 +270,7 @@ class Backends:
 
     def _ready(self, pools: Pools, key: PoolKey) -> tuple[str, ...]:
         """The servers of a pool that may have slots."""
-        names = pools[key].servers
+        names = pools[key].members
         if not self._servers:
             return names
         known = self._servers

@@ -57,7 +57,7 @@ class Formers:
     def held(self, slots: Slots, now: float) -> None:
         """A switch was read that has these; since when, it does not say."""
         self.slots = slots if any(slots) else ()
-        for name in {name for names in slots for name in names}:
+        for name in {each for names in slots for each in names}:
             self._since[name] = self._used[name] = now
         self._keep()
 

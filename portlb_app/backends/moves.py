@@ -23,9 +23,9 @@ def next_table(
     As few slots as possible move. If no server that may have slots works, nothing is better than what there is.
     """
     if not ready:
-        return () if pool.servers else None
+        return () if pool.members else None
     used = serving or ready
-    if present is None and len(used) == len(pool.servers):
+    if present is None and len(used) == len(pool.members):
         return None
     before = pool.default if present is None else present
     if not serving and set(before) <= set(ready):

@@ -13,7 +13,10 @@ from portlb_app.topology.conditions import ALL_SERVERS, PoolKey
 
 @dataclass(frozen=True)
 class Pool:
-    """The servers of a pool and their weights; k of its 2^k groups. `has_group`: switches hold its slots."""
+    """The servers of a pool and their weights, 0 for those that shall have no slots; k of its 2^k groups.
+
+    `has_group`: switches hold its slots.
+    """
 
     servers: tuple[str, ...]
     weights: tuple[int, ...]
@@ -24,6 +27,11 @@ class Pool:
     def weight_of(self) -> Mapping[str, int]:
         """The weight of each server."""
         return dict(zip(self.servers, self.weights, strict=True))
+
+    @cached_property
+    def members(self) -> tuple[str, ...]:
+        """The servers that have slots if all of them work."""
+        return tuple(server for server in self.servers if self.weight_of[server])
 
     @cached_property
     def default(self) -> tuple[str, ...]:
@@ -46,7 +54,7 @@ class Pools(Mapping[PoolKey, Pool]):
                 self._add((vip.name, pool.port), pool.servers, pool.group_bits, True)
 
     def _add(self, key: PoolKey, servers: tuple[str, ...], bits: int, has_group: bool) -> None:
-        weights = tuple(self.config.server_by_name[name].weight for name in servers)
+        weights = tuple(self.config.server_by_name[name].share for name in servers)
         self._pools[key] = Pool(servers, weights, bits, has_group)
         for name in servers:
             self._of[name].append(key)

@@ -11,21 +11,11 @@ import enum
 from collections.abc import Iterable, Set
 from dataclasses import dataclass, replace
 
+from portlb_app.config import Wanted
 from portlb_app.topology.conditions import PoolKey
 
 PORT = "port"
 """The source of what switches say about a server's connector."""
-
-
-class Wanted(str, enum.Enum):
-    """What an administrator wants of a server."""
-
-    READY = "ready"
-    """It gets new connections."""
-    DRAIN = "drain"
-    """It gets no new ones, and keeps those that it has."""
-    MAINT = "maint"
-    """It gets nothing."""
 
 
 class Seen(str, enum.Enum):

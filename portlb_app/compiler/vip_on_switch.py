@@ -157,7 +157,7 @@ class VipOnSwitch:
         """The servers of a pool and their weights, and the bits of a pool that has the slots of its configuration."""
         pool = None if port == ALL_SERVERS else self.vip.pool_on(port)
         names = pool.servers if pool else tuple(server.name for server in self.all_servers)
-        weights = tuple(self.by_name[name].weight for name in names)
+        weights = tuple(self.by_name[name].share for name in names)
         return names, weights, pool.group_bits if pool else fewest_bits(len(names))
 
     @cached_property

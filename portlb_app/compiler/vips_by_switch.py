@@ -33,6 +33,7 @@ def vips_on_switch(
     explicit: dict[str, dict[int, PoolSlots]] = {}
     for (name, port), slots in conditions.slots.items():
         explicit.setdefault(name, {})[port] = slots
+    closed = conditions.closed | config.closed
     for vip in config.vips:
         servers = config.servers_of(vip)
         for number, reachability in enumerate(every):
@@ -60,7 +61,7 @@ def vips_on_switch(
                 is_linked=bool(config.links),
                 datapath=switch.datapath,
                 explicit=explicit.get(vip.name, {}),
-                closed=conditions.closed,
+                closed=closed,
             )
 
 

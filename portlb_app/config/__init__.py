@@ -27,6 +27,7 @@ from portlb_app.config.policies import (
     UnknownErrors,
     UnknownFragments,
     Via,
+    Wanted,
 )
 from portlb_app.config.problems import ConfigError, Notice, Problem
 from portlb_app.config.values import (
@@ -72,5 +73,6 @@ __all__ = [
     "UnknownFragments",
     "Via",
     "Vip",
+    "Wanted",
     "load",
 ]

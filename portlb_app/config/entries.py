@@ -23,10 +23,11 @@ from portlb_app.config.policies import (
     Signal,
     UnknownErrors,
     UnknownFragments,
+    Wanted,
 )
 from portlb_app.config.problems import Problems
 from portlb_app.config.text import below
-from portlb_app.config.values import MAX_SECOND_CHANCE, SECOND_CHANCE, Connector, Link
+from portlb_app.config.values import MAX_SECOND_CHANCE, MAX_WEIGHT, SECOND_CHANCE, Connector, Link
 from portlb_app.net.packets import Address
 from portlb_app.openflow import mac_number
 from portlb_app.pipeline import VIP_NUMBERS, parse_mark
@@ -232,10 +233,11 @@ class ServerEntry(Entry):
     address: Addresses | None = None
     mac: Mac | None = None
     router: Addresses | None = None
-    weight: Annotated[Number, Field(ge=0, le=256)] | None = None
+    weight: Annotated[Number, Field(ge=0, le=MAX_WEIGHT)] | None = None
     service_address: Addresses | None = None
     service_mac: Mac | None = None
     service_label: Annotated[Number, Field(ge=1, le=0xFFFFF)] | None = None
+    state: Wanted | None = None
     check: dict[Any, Any] | None = None
 
 

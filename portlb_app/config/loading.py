@@ -20,6 +20,7 @@ from portlb_app.config.policies import (
     Signal,
     UnknownErrors,
     UnknownFragments,
+    Wanted,
 )
 from portlb_app.config.problems import refusal
 from portlb_app.config.text import one_line_hint, parse
@@ -136,6 +137,7 @@ def _server(file: File, name: str) -> Server:
         service_addresses=entry.service_address or (),
         service_mac=entry.service_mac,
         service_label=entry.service_label,
+        state=entry.state or Wanted.READY,
     )
 
 

@@ -6,7 +6,9 @@
 from __future__ import annotations
 
 from portlb_app.config import health
+from portlb_app.config.entries import ServerEntry
 from portlb_app.config.file import File
+from portlb_app.config.policies import Wanted
 
 EPHEMERAL = range(32768, 61000)
 """Where Linux takes the ports of outgoing connections by default (ip-sysctl, ``ip_local_port_range``)."""
@@ -16,6 +18,7 @@ def add(file: File) -> None:
     """Add to the notices of a file; it has no problems."""
     _check_ports(file)
     _check_pins(file)
+    _check_ready(file)
     health.notices(file)
 
 
@@ -49,3 +52,17 @@ def _check_pins(file: File) -> None:
                     "has no effect any more: Open vSwitch's conntrack remembers, and has limits and times of its own "
                     "(docs/config.md, legacy)",
                 )
+
+
+def _check_ready(file: File) -> None:
+    """A pool whose servers all drain delivers nothing."""
+    for name in file.vips:
+        for port, pool in file.redirect_ports[name].items():
+            servers = pool.servers or []
+            if servers and not any(_is_ready(file.servers[server]) for server in servers):
+                path = f"vips.{name}.redirect_ports.{port}.servers"
+                file.notice(path, "none of them is ready and has a weight, so new connections get no server")
+
+
+def _is_ready(entry: ServerEntry) -> bool:
+    return entry.state in (None, Wanted.READY) and entry.weight != 0

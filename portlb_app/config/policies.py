@@ -97,6 +97,16 @@ class Signal(str, enum.Enum):
     """By the bit, or by REDIRECT_OPT alone, for paths that clear the bit: the controller reads SYNs without it."""
 
 
+class Wanted(str, enum.Enum):
+    """What is wanted of a server: whether new connections may open at it, and whether it has service ports."""
+
+    READY = "ready"
+    DRAIN = "drain"
+    """No new connections; open ones go on."""
+    MAINT = "maint"
+    """No new connections, and no service ports."""
+
+
 class Forwarding(str, enum.Enum):
     """Open vSwitch's datapath below a bridge: where its packets are forwarded."""
 

@@ -19,6 +19,7 @@ from portlb_app.config.policies import (
     Signal,
     UnknownErrors,
     UnknownFragments,
+    Wanted,
 )
 from portlb_app.config.problems import Notice
 from portlb_app.net.packets import Address
@@ -30,6 +31,7 @@ SECOND_CHANCE = 24 * 3600
 """Seconds for which a slot remembers the server that it had before, where the configuration does not say."""
 MAX_SECOND_CHANCE = 30 * 24 * 3600
 MAX_LINKS = 1 << 16
+MAX_WEIGHT = 256
 
 
 @dataclass(frozen=True, order=True)
@@ -113,7 +115,7 @@ class RedirectPort:
 class Server:
     """A recipient server: a host that answers as one VIP, on a connector of its own.
 
-    `weight` is its share of new connections against the others'.
+    `weight` is its share of new connections against the others'; with 0 it gets none. `state`: what is wanted of it.
 
     Its service ports are in the order of the file: of several with one application, the first is announced.
     `addresses` and `mac` (48-bit number) are its own: what is rewritten to, or, where nothing is, what it talks to
@@ -133,6 +135,17 @@ class Server:
     service_addresses: tuple[Address, ...] = ()
     service_mac: int | None = None
     service_label: int | None = None
+    state: Wanted = Wanted.READY
+
+    @property
+    def wanted(self) -> Wanted:
+        """What is wanted of it in the end: one without weight drains."""
+        return Wanted.DRAIN if self.state is Wanted.READY and self.weight == 0 else self.state
+
+    @property
+    def share(self) -> int:
+        """The weight by which it gets new connections; 0 for none."""
+        return self.weight if self.wanted is Wanted.READY else 0
 
 
 @dataclass(frozen=True)
@@ -212,6 +225,11 @@ class Config:
     def server_by_name(self) -> dict[str, Server]:
         """Every server by its name."""
         return {server.name: server for server in self.servers}
+
+    @cached_property
+    def closed(self) -> frozenset[str]:
+        """The servers that get nothing, at their service ports either."""
+        return frozenset(server.name for server in self.servers if server.wanted is Wanted.MAINT)
 
     def servers_of(self, vip: Vip) -> tuple[Server, ...]:
         """The servers behind a VIP, by name."""

@@ -54,10 +54,14 @@ def _open_regular(path: str, flags: int) -> int:
 
 
 class ConfigFile:
-    """The file given on the command line. A symbolic link stays one: what it points to is replaced."""
+    """The file given on the command line. A symbolic link stays one: what it points to is replaced.
 
-    def __init__(self, path: Path) -> None:
+    With a `model`, a file that is not there yet can be made: it gets that one's owner, mode and attributes.
+    """
+
+    def __init__(self, path: Path, model: Path | None = None) -> None:
         self._given = path.absolute()
+        self._model = model.absolute() if model else None
 
     @property
     def path(self) -> Path:
@@ -77,8 +81,10 @@ class ConfigFile:
         """Write `text` next to the file and to the disk; StoreError if that, or replacing the file, is impossible."""
         path = self.path
         try:
-            known = os.stat(path)
-            _require_replaceable(path, known)
+            model = path if self._model is None or os.path.lexists(path) else self._model
+            known = os.stat(model)
+            if model is path:
+                _require_replaceable(path, known)
             handle, name = tempfile.mkstemp(dir=path.parent, prefix=STAGED.format(name=path.name))
         except OSError as error:
             raise StoreError(f"{path} can't be replaced: {error.strerror}") from None
@@ -86,7 +92,7 @@ class ConfigFile:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
             _write(handle, text.encode())
-            _keep_attributes(path, known, handle)
+            _keep_attributes(model, known, handle)
             os.fsync(handle)
         except OSError as error:
             staged.discard()

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from portlb_app import selection
 from portlb_app.backends import HAD_NONE, Backends
 from portlb_app.backends.moves import remembering
-from portlb_app.backends.states import PORT, Evidence, Intent, Seen, Wanted
-from portlb_app.config import Config, load
+from portlb_app.backends.states import PORT, Evidence, Intent, Seen
+from portlb_app.config import Config, Wanted, load
 from portlb_app.pipeline import SLOTS
 from portlb_app.selection import slots
 from portlb_app.topology.conditions import ALL_SERVERS, HeldSlots, PoolKey, PoolSlots
@@ -155,6 +155,19 @@ def test_drained_and_closed() -> None:
     for name in NAMES:
         backends.want(name, Intent(), 4)
     assert backends.conditions(live) == ({}, frozenset())
+
+
+def test_drained_by_the_configuration() -> None:
+    """Then that it has no slots says nothing about it; and it has its own again when it is ready."""
+    live, ready = config(a=0), config()
+    backends = Backends(live)
+    assert backends.conditions(live) == ({}, frozenset())
+    backends.held(WEB, HeldSlots(slots(NAMES, (0, 1, 1, 1)), is_default=True), 1)
+    assert seen(backends, "a") is Seen.UNKNOWN
+    backends.see("b", port(False), 2)
+    assert set(table(backends, live)) == {"c", "d"}
+    backends.adopt(ready, 3)
+    assert set(table(backends, ready)) == {"a", "c", "d"}
 
 
 def quotas(weights: dict[str, int]) -> dict[str, int]:

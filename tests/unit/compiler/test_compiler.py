@@ -118,6 +118,20 @@ def test_what_is_ours_says_so(config: Config) -> None:
         assert all(is_our_group(group.number) for group in state.groups)
 
 
+def test_a_server_that_drains_has_no_slot_and_keeps_its_ports() -> None:
+    """Only groups change: the slots that it had are others' now, and these keep most of theirs."""
+    text = (Path(__file__).parents[3] / "flows/fig2/lb.yaml").read_text()
+    assert text.count("connector: s1:3") == 1
+    without = text.replace("connector: s1:3", "connector: s1:3\n    weight: 0")
+    ready, drained = (compiler.compile(load(each))["s1"] for each in (text, without))
+    assert drained.flows == ready.flows and drained.groups != ready.groups
+    for before in ready.ordered_groups:
+        pairs = list(zip(before.buckets, drained.group_by_number[before.number].buckets, strict=True))
+        assert not any(Output(3) in has for _, has in pairs)
+        had = sum(Output(3) in had for had, _ in pairs)
+        assert had <= sum(had != has for had, has in pairs) <= 1.2 * had
+
+
 @some
 @given(CONFIGURATIONS)
 def test_flows_and_groups_fit_together(config: Config) -> None:

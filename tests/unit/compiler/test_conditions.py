@@ -70,9 +70,9 @@ def test_groups_have_the_slots_they_are_given(seed: int) -> None:
     for switch, local in locals_of(config, given_conditions):
         for pool in local.pools:
             explicit = given_conditions.slots.get((local.vip.name, pool.port))
-            weights = tuple(local.by_name[name].weight for name in pool.servers)
+            weights = tuple(local.by_name[name].share for name in pool.servers)
             table = explicit.servers if explicit else slots(pool.servers, weights, pool.group_bits)
-            usable = {name for name in table if name in local.port_of and name not in given_conditions.closed}
+            usable = {name for name in table if name in local.port_of and name not in local.closed}
             for address in local.vip.addresses:
                 ip = family(address)
                 group = states[switch].group_by_number[pool_group(local.pool_number, pool.port, ip.version)]
@@ -111,7 +111,7 @@ def test_slots_that_are_those_of_the_configuration_change_nothing(seed: int) -> 
     config = generate.configuration(Random(seed))
     tables = {
         (vip.name, pool.port): PoolSlots(
-            slots(pool.servers, tuple(config.server_by_name[name].weight for name in pool.servers), pool.group_bits)
+            slots(pool.servers, tuple(config.server_by_name[name].share for name in pool.servers), pool.group_bits)
         )
         for vip in config.vips
         for pool in vip.redirect_ports

@@ -32,6 +32,7 @@ from portlb_app.config import (
     UnknownErrors,
     UnknownFragments,
     Vip,
+    Wanted,
     load,
 )
 from portlb_app.config.text import MAX_BYTES, MAX_DEPTH
@@ -95,7 +96,7 @@ def test_the_worked_example() -> None:
     assert vip.redirect_ports == (
         RedirectPort(20, ("a", "b"), Legacy.DROP),
         RedirectPort(21, ("b", "c", "d"), Legacy.DROP),
-        RedirectPort(22, ("a", "b", "c", "d"), Legacy.BALANCE),
+        RedirectPort(22, ("a", "b", "c", "d"), Legacy.BALANCE, second_chance=86400),
     )
     assert config.servers[0] == Server(
         "a", "web", Connector("s1", 2), (ServicePort(1, 20), ServicePort(5, 22), ServicePort(9, 9))
@@ -549,6 +550,14 @@ MISTAKES = [
         [{"port": 5, "application": 6}, {"port": 6, "application": 7}],
         "servers.a.service_ports[1]: nothing can listen on 6: it stands for 7",
     ),
+    ("servers/a/weight", 0, None),
+    ("servers/a/weight", 256, None),
+    ("servers/a/weight", -1, "servers.a.weight: should be greater than or equal to 0"),
+    ("servers/a/weight", 257, "servers.a.weight: should be less than or equal to 256"),
+    ("servers/a/weight", False, "servers.a.weight: a number is expected"),
+    ("servers/a/state", "drain", None),
+    ("servers/a/state", "down", "servers.a.state: should be 'ready', 'drain' or 'maint'"),
+    ("servers/a/state", True, "servers.a.state: should be 'ready', 'drain' or 'maint'"),
     (
         "servers/-a",
         {},
@@ -565,6 +574,14 @@ def test_a_mistake_is_one_error(path: str, value: Any, message: str | None) -> N
         load(text)
     else:
         assert errors(text) == [message]
+
+
+def test_what_is_wanted_of_a_server() -> None:
+    """Its state; one without weight drains."""
+    assert load(changed("servers/a/state", "maint")).server_by_name["a"].wanted is Wanted.MAINT
+    assert load(changed("servers/a/state", "ready")).server_by_name["a"].wanted is Wanted.READY
+    without = load(changed("servers/a/weight", 0)).server_by_name["a"]
+    assert (without.weight, without.state, without.wanted) == (0, Wanted.READY, Wanted.DRAIN)
 
 
 def test_a_default_policy_needs_a_default_server() -> None:

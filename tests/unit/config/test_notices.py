@@ -49,3 +49,14 @@ def test_what_conntrack_says_now_is_told() -> None:
     pinned = "80: {servers: [a], legacy: pin, pin: {idle: 10}}"
     with_settings = load(LB.format(ports="[8001]", redirect=80).replace("80: {servers: [a]}", pinned))
     assert [notice.path for notice in with_settings.notices] == ["vips.web.redirect_ports.80.pin"]
+
+
+def test_a_pool_without_a_ready_server_is_noticed() -> None:
+    """It is allowed, and nothing is delivered."""
+    text = LB.format(ports="[1]", redirect=80)
+    for left in ("state: drain", "state: maint", "weight: 0"):
+        (notice,) = load(text.replace("connector", f"{left}, connector")).notices
+        path, _, message = str(notice).partition(": ")
+        assert path == "vips.web.redirect_ports.80.servers"
+        assert message == "none of them is ready and has a weight, so new connections get no server"
+    assert not load(text.replace("connector", "state: ready, weight: 1, connector")).notices
