@@ -30,6 +30,12 @@ class Formers:
         self._since: dict[str, float] = {}
         self._used: dict[str, float] = {}
 
+    def copy(self) -> Formers:
+        """The same, to be changed."""
+        made = Formers()
+        made.slots, made._since, made._used = self.slots, dict(self._since), dict(self._used)
+        return made
+
     def move(self, before: Sequence[str | None], after: Sequence[str], leaving: Collection[str], now: float) -> None:
         """Slots have moved. Only the servers in `leaving` are remembered: they may still have connections.
 

@@ -15,13 +15,14 @@ from portlb_app.topology.conditions import ALL_SERVERS, PoolKey
 class Pool:
     """The servers of a pool and their weights, 0 for those that shall have no slots; k of its 2^k groups.
 
-    `has_group`: switches hold its slots.
+    `has_group`: switches hold its slots. `second_chance`: seconds for which a slot that moves remembers its server.
     """
 
     servers: tuple[str, ...]
     weights: tuple[int, ...]
     bits: int
     has_group: bool = True
+    second_chance: int = 0
 
     @cached_property
     def weight_of(self) -> Mapping[str, int]:
@@ -51,11 +52,13 @@ class Pools(Mapping[PoolKey, Pool]):
             has_group = IcmpPolicy.BALANCE in {vip.icmp_rest, *(rule.target for rule in vip.icmp_types)}
             self._add((vip.name, ALL_SERVERS), every, fewest_bits(len(every)), has_group)
             for pool in vip.redirect_ports:
-                self._add((vip.name, pool.port), pool.servers, pool.group_bits, True)
+                self._add((vip.name, pool.port), pool.servers, pool.group_bits, True, pool.second_chance)
 
-    def _add(self, key: PoolKey, servers: tuple[str, ...], bits: int, has_group: bool) -> None:
+    def _add(
+        self, key: PoolKey, servers: tuple[str, ...], bits: int, has_group: bool, second_chance: int = 0
+    ) -> None:
         weights = tuple(self.config.server_by_name[name].share for name in servers)
-        self._pools[key] = Pool(servers, weights, bits, has_group)
+        self._pools[key] = Pool(servers, weights, bits, has_group, second_chance)
         for name in servers:
             self._of[name].append(key)
 
