@@ -45,7 +45,8 @@ class Agent:
         self._index = interface.index_of(name)
         self._ids: dict[str, int] = {}
         self._half: dict[str, int] = {}  # programs of a successor that had replaced only one at the last look
-        self._vips = unpacked_vips(settings)
+        self.settings, self.vips = settings, unpacked_vips(settings)
+        """The constants in force, and the VIPs that they name."""
         with _predecessor(self._index, name, role, settings) as predecessor:
             if difference := versions.this_version().difference(predecessor.maps):
                 raise AgentError(
@@ -87,7 +88,7 @@ class Agent:
             fresh.close()
             raise
         self.programs.close()
-        self.programs, self._vips = fresh, vips
+        self.programs, self.settings, self.vips = fresh, settings, vips
 
     def stay(self) -> Presence:
         """Check that both programs are attached and ours, and attach again what is gone.
@@ -99,7 +100,7 @@ class Agent:
             if index != self._index:
                 self._remove()  # the interface may live on under another name
                 self._index, self._ids = index, {}
-            way, found = hooks.find(index, self._role, self._vips)
+            way, found = hooks.find(index, self._role, self.vips)
         except OSError as error:
             raise AgentError(f"interface {self._name}: {error}") from error
         others = {direction: prog_id for direction, prog_id in found.items() if self._ids.get(direction) != prog_id}

@@ -114,7 +114,7 @@ def _parse(data: bytes) -> Tcp:
     return Tcp(unpack_address(data[:16]), client_port, unpack_address(data[16:32]), port)
 
 
-def attach(agent: Agent, loop: Loop, troubles: Troubles) -> None:
+def attach(agent: Agent, _name: str, loop: Loop, troubles: Troubles) -> None:
     """Have the loop of a client agent's process close what is to be closed."""
     closing = Closing(agent, troubles)
 

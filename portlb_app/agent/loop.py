@@ -69,6 +69,10 @@ class Loop:
         """Run an action whenever a file can be read."""
         self._selector.register(fd, selectors.EVENT_READ, action)
 
+    def forget(self, fd: int) -> None:
+        """Wait for a file no more."""
+        self._selector.unregister(fd)
+
     def on_signals(self, actions: Mapping[int, Action]) -> None:
         """Run an action for each of these signals, from now on; only in the main thread (signal(3))."""
         self._on_signal.update(actions)

@@ -9,12 +9,13 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Mapping
+from typing import Protocol
 
 from portlb_app.agent import notify, report
 from portlb_app.agent.attachment import Agent, Presence, check
 from portlb_app.agent.errors import AgentError, Unreachable
 from portlb_app.agent.loader import CONNECTIONS
-from portlb_app.agent.loop import Loop
+from portlb_app.agent.loop import Action, Loop
 from portlb_app.agent.mapping import Address, unpacked_vips
 from portlb_app.agent.service import Service
 from portlb_app.agent.troubles import Troubles
@@ -26,13 +27,27 @@ FIRST_RETRY, LAST_RETRY = 1.0, 10.0  # seconds between attempts to get the first
 _log = logging.getLogger("portlb.agent")
 
 
+class Companion(Protocol):
+    """What goes along with an attached agent."""
+
+    def drain(self, done: Action) -> None:
+        """The host is about to stop: call `done` when its connections are over, or were waited for long enough."""
+
+    def close(self) -> None:
+        """The agent ends."""
+
+
+OnAttached = Callable[[Agent, str, Loop, Troubles], "Companion | None"]
+"""Called with an attached agent and its name in the log."""
+
+
 def serve(
     interface: str,
     role: str,
     settings: Mapping[str, Callable[[], bytes]],
     connections: int = CONNECTIONS,
     every: float | None = None,
-    on_attached: Callable[[Agent, Loop, Troubles], None] | None = None,
+    on_attached: OnAttached | None = None,
     may_change: Callable[[bytes, bytes], None] | None = None,
 ) -> int:
     """Run agents, one for each of `settings`, until a signal or their successors end them; return the exit code.
@@ -42,7 +57,8 @@ def serve(
     attached, or if its first settings are wrong (not Unreachable); then none stays attached.
 
     `may_change` raises AgentError for a change of the settings that is allowed on SIGHUP only.
-    `on_attached` is called once with each attached agent, and may have the loop wait for more files and times.
+    `on_attached` is called once with each attached agent, and may have the loop wait for more files and times. With
+    what it returns, SIGTERM waits until the agent has no connections any more.
     """
     with Loop() as loop:
         service = Service(loop)
@@ -73,7 +89,7 @@ class Unit:
         settings: Callable[[], bytes],
         connections: int,
         every: float | None,
-        on_attached: Callable[[Agent, Loop, Troubles], None] | None,
+        on_attached: OnAttached | None,
         may_change: Callable[[bytes, bytes], None] | None,
     ) -> None:
         self.name = name
@@ -87,6 +103,7 @@ class Unit:
         self._asking = self._ask_again = self._is_told = self._over = False
         self._retry = FIRST_RETRY
         self._troubles = Troubles(self.say)
+        self.companion: Companion | None = None
 
     def vips(self) -> frozenset[Address]:
         """Return the VIPs of the settings in force, or of the first ones."""
@@ -103,9 +120,15 @@ class Unit:
 
     def detach(self) -> None:
         """Remove the programs."""
+        self._part()
         if self._agent:
             self._agent.detach()
             self._agent = None
+
+    def _part(self) -> None:
+        if self.companion is not None:
+            self.companion.close()
+            self.companion = None
 
     def check(self) -> None:
         """AgentError if another agent of the interface is in the way."""
@@ -220,7 +243,7 @@ class Unit:
         self._loop.after(SWEEP_EVERY, sweep)
         self._loop.after(REPORT_EVERY, tell_rates)
         if self._on_attached is not None:
-            self._on_attached(agent, self._loop, self._troubles)
+            self.companion = self._on_attached(agent, self.name, self._loop, self._troubles)
 
     def _tried(self, topic: str, action: Callable[[], None]) -> None:
         """Do something that is repeated anyway: a refused call is counted and logged, and ends nothing."""
@@ -244,6 +267,7 @@ class Unit:
         if presence is Presence.TAKEN_OVER:
             self.say(logging.INFO, "an agent started later has taken over; this one ends")
             self._over = True
+            self._part()
             self._agent = None
             agent.release()
             self._service.taken_over(self)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import struct
 import sys
 from collections.abc import Iterator
@@ -44,6 +45,17 @@ def _announces_locator(mapping: ServerMapping) -> bytes:
 def _set(table: bytearray, port: int, value: int) -> None:
     index = int.from_bytes(port.to_bytes(2, "big"), sys.byteorder)
     table[2 * index : 2 * index + 2] = value.to_bytes(2, "big")
+
+
+@functools.lru_cache(maxsize=4)  # asked for each connection
+def redirect_ports(constants: bytes) -> dict[int, int]:
+    """Return the redirect ports in a server's constants, each with the service port announced for it."""
+    announced = constants[-4 * 65536 : -2 * 65536]
+    return {
+        int.from_bytes(index.to_bytes(2, sys.byteorder), "big"): int.from_bytes(value, "big")
+        for index, (value,) in enumerate(struct.iter_unpack("2s", announced))
+        if value != b"\0\0"
+    }
 
 
 def service_ports(constants: bytes) -> Iterator[int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import logging
 import signal
 import time
@@ -25,7 +26,8 @@ class Service:
         self._loop = loop
         self._units: list[Unit] = []
         self._waited_for: set[Unit] = set()
-        self._is_ready = False
+        self._is_ready = self._is_stopping = False
+        self._drained: set[Unit] = set()
         self._watchdog = notify.watchdog_seconds()
 
     def add(self, unit: Unit) -> None:
@@ -43,7 +45,24 @@ class Service:
             unit.ask()
 
     def stop(self) -> None:
-        """Detach all."""
+        """Detach all, when those whose connections are waited for have none any more; at once if it is said again."""
+        waits = [unit for unit in self._units if unit.companion is not None]
+        if self._is_stopping or not waits:
+            self._stop_now()
+            return
+        self._is_stopping = True
+        self._drained = set(waits)
+        notify.tell("STATUS=draining")
+        for unit in waits:
+            if unit.companion is not None:
+                unit.companion.drain(functools.partial(self._has_drained, unit))
+
+    def _has_drained(self, unit: Unit) -> None:
+        self._drained.discard(unit)
+        if not self._drained:
+            self._stop_now()
+
+    def _stop_now(self) -> None:
         self._loop.end(0)
         for unit in self._units:
             if unit.is_attached():
@@ -84,6 +103,8 @@ class Service:
     def taken_over(self, unit: Unit) -> None:
         """A successor has taken over from an agent. When none is left, end the process."""
         self._units.remove(unit)
+        if self._is_stopping:
+            self._has_drained(unit)
         if not self._units:
             self._loop.end(0)
         elif unit in self._waited_for:

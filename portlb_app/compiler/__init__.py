@@ -19,6 +19,7 @@ from portlb_app.compiler.tables import (
     default,
     former,
     fragment,
+    heartbeat,
     icmp,
     label,
     legacy,
@@ -125,6 +126,7 @@ def _switch(
     flows = set(classify.flows(switch.network, links, here))
     flows.update(given_back)
     flows.update(refuse.flows(vip_addresses, here))
+    flows.update(heartbeat.flows(here))
     if switch.network is not None:
         flows.update(management.flows(switch.network, switch.addresses))
     on_the_way = tuple(local for local in here if local.is_on_the_way)
@@ -138,7 +140,14 @@ def _switch(
             flows.update(table.flows(local))
     metered = (ToMeter, CopyToController)
     used = {action.meter for each in flows for action in each.actions if isinstance(action, metered)}
+<<<<<<< HEAD
     meters = {meter for local in here for meter in (*local.rates.values(), *local.meters.values())} | hand_back_meters
+||||||| 6090903
+    meters = {meter for local in here for meter in (*local.rates.values(), *local.meters.values())}
+=======
+    meters = {meter for local in here for meter in (*local.rates.values(), *local.meters.values())}
+    meters.update(heartbeat.meters(here))
+>>>>>>> main
     return SwitchState(
         frozenset(flows),
         frozenset(group for local in on_the_way for table in _WITH_GROUPS for group in table.groups(local)),

@@ -219,7 +219,7 @@ class _Load:
                 ports += _OF_CHECKS
             if server.name == vip.default_server:
                 ports += _TRANSPORTS * (owned + len(pools)) + 1
-            here = sum(ports + _upstream(vip, server, ip) for ip in vip.addresses) + 2
+            here = sum(ports + _upstream(vip, server, ip) for ip in vip.addresses) + 3
             attached[server.connector.switch] += here
         names += sum(server.service_label is not None for server in servers)
         macs = sum((server.mac is not None) + 2 * (server.service_mac is not None) for server in servers)

@@ -46,7 +46,12 @@ def _meters(*rates: tuple[Reason, int, int]) -> Mapping[Reason, Meter]:
     )
 
 
-PUNTED = _meters(
+_OF_CONNECTORS = METERS_OF_A_KIND // 2
+HEARTBEATS = METERS + _KINDS.index(Reason.REFUSED) * METERS_OF_A_KIND
+"""The first number of a meter of heartbeats: each connector has one. The numbers are the first half of those of
+`Reason.REFUSED`, which uses a single one of the second half."""
+
+_PUNTED = _meters(
     (Reason.ICMP_ERROR, 500, 100),
     (Reason.FRAGMENT, 1000, 500),
     (Reason.SIGNAL, 1000, 250),
@@ -56,6 +61,7 @@ PUNTED = _meters(
     (Reason.REFUSED, 200, 50),
     (Reason.TO_CHECKER, 200, 50),
 )
+PUNTED: Mapping[Reason, Meter] = MappingProxyType({**_PUNTED, Reason.HEARTBEAT: Meter(HEARTBEATS, 5, _burst(10))})
 """The reasons for which a packet is handed up, each with its meter of index 0 (packets a second, burst).
 
 Every reason and VIP has a meter of its own (SYNs: every reason, VIP and port), so that a flood of one starves no other.
@@ -89,6 +95,14 @@ def punt_meter(reason: Reason, index: int) -> Meter:
     return replace(HANDED_UP[reason], number=HANDED_UP[reason].number + index)
 
 
+def heartbeat_meter(connector: int) -> Meter:
+    """The meter for the heartbeats of the servers on a connector, by its OpenFlow port: each server has one a second.
+
+    Two connectors whose numbers differ by a multiple of 2048 share one.
+    """
+    return replace(HANDED_UP[Reason.HEARTBEAT], number=HEARTBEATS + connector % _OF_CONNECTORS)
+
+
 TOO_LARGE_METER = Meter(HANDED_UP[Reason.QUERY].number, 1, _burst(1))
 """Counts frames that are too large to be handed up; they are dropped behind it. (The counter of the flow that hands up
 counts the others as well.) Its number is free: queries have one meter in all, at another index."""
@@ -100,6 +114,8 @@ def metered_reason(number: int) -> Reason | None:
     """
     if number == TOO_LARGE_METER.number:
         return Reason.TOO_LARGE
+    if 0 <= number - HEARTBEATS < _OF_CONNECTORS:
+        return Reason.HEARTBEAT
     kind = (number - METERS) // METERS_OF_A_KIND
     return _KINDS[kind] if 0 <= kind < len(_KINDS) else None
 

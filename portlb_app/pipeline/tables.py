@@ -32,8 +32,16 @@ NEIGHBOUR = _table(
     "NEIGHBOUR",
     10,
     f"{SIDE} {REACHABILITY} in_port eth_src eth_dst eth_type ip_proto ip_src ip_dst ipv6_src ipv6_dst icmpv6_type "
+<<<<<<< HEAD
     "nd_target nd_sll arp_op arp_spa arp_tpa arp_sha",
     "SHARE ADVERTISE FRAGMENT SERVICE UPSTREAM PEER FORMER LOG PUNT",
+||||||| 6090903
+    "nd_target nd_sll arp_op arp_spa arp_tpa arp_sha",
+    "SHARE ADVERTISE FRAGMENT SERVICE UPSTREAM PEER LOG PUNT",
+=======
+    "udp_dst nd_target nd_sll arp_op arp_spa arp_tpa arp_sha",
+    "SHARE ADVERTISE FRAGMENT SERVICE UPSTREAM PEER LOG PUNT",
+>>>>>>> main
 )
 SHARE = _table("SHARE", 12, f"{SIDE} {REACHABILITY} eth_type ip_proto ipv6_dst nw_ttl icmpv6_type")
 ADVERTISE = _table("ADVERTISE", 15, f"{SIDE} eth_type ip_proto ipv6_dst nw_ttl icmpv6_type nd_target")
@@ -56,7 +64,7 @@ UPSTREAM = _table(
 PEER = _table("PEER", 90, "eth_dst eth_type ip_dst ipv6_dst ip_proto arp_tpa icmpv6_type nd_target")
 FORMER = _table("FORMER", 95, f"in_port eth_dst {_IP} tcp_dst tcp_flags")
 LOG = _table("LOG", 100, f"{SIDE} eth_type ip_proto ip_src ip_dst ipv6_src ipv6_dst ip_frag tcp_flags", "PUNT")
-PUNT = _table("PUNT", 110, f"{PUNT_KEY} eth_type ip_proto tcp_dst")
+PUNT = _table("PUNT", 110, f"{PUNT_KEY} in_port eth_type ip_proto tcp_dst")
 
 TABLES = (
     CLASSIFY,

@@ -27,6 +27,10 @@ class Disposition(str, enum.Enum):
     """It is too long for a message with all its receivers: dropped."""
     ABSENT = "absent"
     """Its server's switch is not connected, or no link leads there: dropped."""
+    MISPLACED = "misplaced"
+    """A heartbeat of no server behind the port it came in by, or of which one cannot be said: ignored."""
+    REPLAYED = "replayed"
+    """A heartbeat that is not later than one before: ignored."""
 
 
 Counts = Mapping[tuple[Reason, Disposition], int]

@@ -13,6 +13,7 @@ reason          what it is                     what becomes of it
 ``ICMP`` and    IPv4, that a server sends      N1), a switch can rewrite neither (`from_server`)
 ``FRAGMENT``
 ``QUERY``       a multicast listener query     the switch's VIPs report their groups (`announce`)
+``HEARTBEAT``   what a server's agent says     the agent gets an answer (`heartbeat`)
 ``REFUSED``     a packet of a server that      the server gets an ICMP error
                 may not leave
 ``TO_CHECKER``  a server's packet to the       `Checker` judges it: an answer to a check
@@ -44,6 +45,7 @@ from portlb_app.punt.connlog import ConnectionLog
 from portlb_app.punt.disposition import Counts, Disposition
 from portlb_app.punt.fragment import FragmentHandler
 from portlb_app.punt.from_server import server_error, server_fragment
+from portlb_app.punt.heartbeat import Heartbeats
 from portlb_app.punt.icmp_error import icmp_error
 from portlb_app.punt.packet import PacketIn, Send
 from portlb_app.punt.records import TcpEvent
@@ -92,8 +94,9 @@ def reason_of(cookie: int) -> Reason | None:
 class Punt:
     """Judges what the switches of a configuration hand up; `adopt` one first.
 
-    `connections` is the log of connections, which outlives a configuration. `fits` says whether a message can have a
-    switch do these actions with this frame. `checker` takes what servers send to where checks come from.
+    `connections` is the log of connections, and `heartbeats` what agents say; both outlive a configuration. `fits` says
+    whether a message can have a switch do these actions with this frame. `checker` takes what servers send to where
+    checks come from.
     """
 
     def __init__(
@@ -104,6 +107,7 @@ class Punt:
         self._fits = fits
         self._checker = checker
         self.connections = ConnectionLog()
+        self.heartbeats = Heartbeats()
         self.unsent = 0
         """Packets that a switch was to send and was not told: too many waited for that already, or it was gone."""
         self._vips = VipIndex()
@@ -142,6 +146,7 @@ class Punt:
             return True
         if not self._vips.compute(config, conditions):
             return False
+        self.heartbeats.keep(config.server_by_name.keys())
         if forgotten := self._fragments.forget():
             self._counts[Reason.FRAGMENT, Disposition.UNKNOWN] += forgotten
         return True
@@ -174,6 +179,8 @@ class Punt:
                 return self._answer_query(dpid, packet)
             case Reason.REFUSED:
                 return self._answer_refused(dpid, packet)
+            case Reason.HEARTBEAT:
+                return self._answer_heartbeat(dpid, packet, now)
             case Reason.TO_CHECKER:
                 disposition, sends = self._checker(dpid, packet, now)
                 self._counts[reason, disposition] += 1
@@ -219,6 +226,11 @@ class Punt:
             disposition = Disposition.SENT if reports else Disposition.UNKNOWN
         self._counts[Reason.QUERY, disposition] += 1
         return tuple(_reply(dpid, packet, report) for report in reports or ())
+
+    def _answer_heartbeat(self, dpid: int, packet: PacketIn, now: float) -> tuple[Send, ...]:
+        disposition, answer = self.heartbeats.take(self._vips.on(dpid), packet.in_port, packet.frame, now)
+        self._counts[Reason.HEARTBEAT, disposition] += 1
+        return () if answer is None else (_reply(dpid, packet, answer),)
 
     def _answer_refused(self, dpid: int, packet: PacketIn) -> tuple[Send, ...]:
         refusal = packets.make_refusal(packet.frame)

@@ -129,10 +129,7 @@ class Bridge:
         Meters stay when flows need them no more: each takes a process, and most are needed again.
         """
         self.switch.ofctl("del-groups", self.name)
-        for meter in state.ordered_meters:
-            if self._meters.get(meter.number) != meter:
-                self.switch.ofctl("mod-meter" if meter.number in self._meters else "add-meter", self.name, str(meter))
-                self._meters[meter.number] = meter
+        self._give_meters(state)
         self.switch.ofctl("add-groups", self.name, "-", text="\n".join(map(str, state.ordered_groups)))
         flows = "\n".join(map(str, state.ordered_flows))
         self.switch.ofctl("replace-flows", self.name, "-", "--bundle", text=flows)
@@ -140,8 +137,15 @@ class Bridge:
         self._flows = state.flows
         self.slots = _slots(self.switch.dump_groups(self.name))
 
+    def _give_meters(self, state: SwitchState) -> None:
+        for meter in state.ordered_meters:
+            if self._meters.get(meter.number) != meter:
+                self.switch.ofctl("mod-meter" if meter.number in self._meters else "add-meter", self.name, str(meter))
+                self._meters[meter.number] = meter
+
     def change(self, before: SwitchState, after: SwitchState) -> None:
         """Go from one state to another by the steps of a plan, leaving everything else as it is."""
+        self._give_meters(after)
         plan = diff(before, after)
         for step in plan.steps:
             if isinstance(step.what, Group):

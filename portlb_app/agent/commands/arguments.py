@@ -103,6 +103,11 @@ def service(text: str) -> tuple[int, int]:
     return _two_ports(text) if "=" in text else (int(text), int(text))
 
 
+def wait(text: str) -> float:
+    """Return a time of up to a day, which may be none."""
+    return 0.0 if text == "0" else seconds(text)
+
+
 def seconds(text: str) -> float:
     """Return a time of up to a day."""
     seconds = float(text)

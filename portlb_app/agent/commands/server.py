@@ -11,6 +11,7 @@ from portlb_app.agent import process, server
 from portlb_app.agent.commands import arguments
 from portlb_app.agent.commands.register import AddCommand
 from portlb_app.agent.errors import AgentError
+from portlb_app.agent.heart import Heart
 from portlb_app.agent.mapping import ServerMapping
 from portlb_app.agent.source import Controller, File, Fixed, Source, WrongConfiguration
 
@@ -64,6 +65,11 @@ def register(add_command: AddCommand) -> None:
         "--service-label", type=arguments.label, metavar="NUMBER",
         help="without a configuration: IPv6 flow label announced instead of a port",
     )  # fmt: skip
+    parser.add_argument(
+        "--drain", type=arguments.wait, default=0.0, metavar="SECONDS",
+        help="at SIGTERM have the load balancer send no new connections here, and wait until there are none, for at "
+        "most this time (default: not at all)",
+    )  # fmt: skip
     arguments.add_connections(parser)
     parser.set_defaults(run=_run)
 
@@ -78,6 +84,9 @@ def _run(given: argparse.Namespace) -> int:
             {name: functools.partial(_settings, source, given.application) for name, source in sources.items()},
             given.connections,
             next(iter(sources.values())).every,
+            on_attached=lambda agent, name, loop, troubles: Heart(
+                agent, given.interface, name, loop, troubles, given.drain
+            ),
             may_change=None if given.application else _check_applications,
         )
     except WrongConfiguration as error:

@@ -23,13 +23,18 @@ _ACK_FLAG = 0x4  # NLM_F_ACK
 _DUMP_FLAG = 0x300  # NLM_F_DUMP
 _NLMSG_ERROR = 2
 _NLMSG_DONE = 3
-_TIME_WAIT, _CLOSE, _LISTEN = 6, 7, 10
-_WITHOUT_CONNECTION = (_TIME_WAIT, _CLOSE, _LISTEN)
+_TIME_WAIT, _CLOSE, LISTEN = 6, 7, 10
+_WITHOUT_CONNECTION = (_TIME_WAIT, _CLOSE, LISTEN)
+_FIN_WAIT_2 = 5
+_OPEN_OR_LISTENING = sum(1 << state for state in (1, 4, _FIN_WAIT_2, 8, 9, LISTEN, 11))
+"""Established, FIN-WAIT, CLOSE-WAIT, LAST-ACK, LISTEN, CLOSING (include/net/tcp_states.h)."""
 _ALL_STATES = 0xFFFFFFFF
 _ANSWER_WITHIN = 1.0  # seconds
 _HEADER = struct.Struct("=IHHII")
 _REQUEST = struct.Struct("=BBBxI48s")  # inet_diag_req_v2: family, protocol, extensions, states, id
 _ANSWER = struct.Struct("=BBxx48s4xI4xI4x")  # inet_diag_msg: family, state, id, bytes unread, user
+_INODE = 68  # in it: 0 for a socket that no program has any more
+_MAPPED = bytes(10) + b"\xff\xff"
 _ENDS = struct.Struct("!HH16s16s")  # the head of inet_diag_sockid, its ports and addresses
 _INTERFACE_AND_COOKIE = struct.Struct("=III")  # the rest of it
 _ANY_COOKIE = 0xFFFFFFFF
@@ -68,6 +73,31 @@ class Socket(NamedTuple):
     """struct tcp_info."""
 
 
+class Listed(NamedTuple):
+    """A socket in a list: its state, and its ends; addresses are 16 bytes, those of IPv4 mapped (RFC 4291, 2.5.5.2)."""
+
+    state: int
+    local: bytes
+    local_port: int
+    remote: bytes
+    remote_port: int
+
+
+def listing() -> Iterator[Listed]:
+    """Yield the sockets of open connections, and those that listen. A connection that only waits for the other end to
+    close, and that no program has any more, is not open.
+    """
+    for family in (socket.AF_INET, socket.AF_INET6):
+        for answer in _dump(family, _OPEN_OR_LISTENING):
+            state = answer[1]
+            if state == _FIN_WAIT_2 and answer[_INODE : _INODE + 4] == bytes(4):
+                continue
+            local_port, remote_port, local, remote = _ENDS.unpack_from(answer, 4)
+            if family == socket.AF_INET:
+                local, remote = _MAPPED + local[:4], _MAPPED + remote[:4]
+            yield Listed(state, local, local_port, remote, remote_port)
+
+
 def find(connection: Tcp) -> Socket | None:
     """Return the socket of a connection; None if there is none that is bound to no interface."""
     state, found = _find(connection)
@@ -77,7 +107,7 @@ def find(connection: Tcp) -> Socket | None:
 def listener(address: Address, port: int) -> Socket | None:
     """Return the socket that would take a connection from this host to one of its addresses; None if none listens."""
     state, found = _find(Tcp(address, port, address, 1))
-    return found if state == _LISTEN else None
+    return found if state == LISTEN else None
 
 
 def _find(connection: Tcp) -> tuple[int, Socket | None]:
@@ -101,7 +131,7 @@ def bound() -> dict[Tcp, Socket]:
     """
     found = {}
     for family in (socket.AF_INET, socket.AF_INET6):
-        for answer in _dump(family):
+        for answer in _dump(family, _ALL_STATES, _IS_BOUND):
             state, its = _socket(answer)
             if state not in _WITHOUT_CONNECTION:
                 found[_connection(its)] = its
@@ -134,10 +164,15 @@ def _ask(kind: int, flags: int, family: int, name: bytes) -> tuple[int, bytes]:
     raise OSError(errno.EPROTO, f"the kernel answered a socket request with {len(answer)} bytes of something else")
 
 
-def _dump(family: int) -> Iterator[bytes]:
-    """Yield the inet_diag_msg of each socket of a family that is bound to an interface."""
-    body = _REQUEST.pack(family, socket.IPPROTO_TCP, 1 << _INET_DIAG_INFO - 1, _ALL_STATES, bytes(48))
-    body += _ATTRIBUTE.pack(_ATTRIBUTE.size + len(_IS_BOUND), _INET_DIAG_REQ_BYTECODE) + _IS_BOUND
+def _dump(family: int, states: int, condition: bytes = b"") -> Iterator[bytes]:
+    """Yield the inet_diag_msg of each socket of a family in some states, and under a condition if there is one.
+
+    Those under a condition come with their TCP_INFO.
+    """
+    extensions = 1 << _INET_DIAG_INFO - 1 if condition else 0
+    body = _REQUEST.pack(family, socket.IPPROTO_TCP, extensions, states, bytes(48))
+    if condition:
+        body += _ATTRIBUTE.pack(_ATTRIBUTE.size + len(condition), _INET_DIAG_REQ_BYTECODE) + condition
     header = _HEADER.pack(_HEADER.size + len(body), _SOCK_DIAG_BY_FAMILY, _REQUEST_FLAG | _DUMP_FLAG, 1, 0)
     with _kernel() as kernel:
         kernel.send(header + body)

@@ -74,7 +74,7 @@ def test_status_tells_everything() -> None:
     response = reply("GET", "/v1/status")
     assert (response.status, response.content_type) == (200, "application/json")
     status = json.loads(response.body)
-    names = ("signal", "server_icmp", "server_fragment", "query", "refused", "to_checker")
+    names = ("signal", "server_icmp", "server_fragment", "query", "refused", "to_checker", "heartbeat")
     others: list[tuple[str, dict[str, int]]] = [(name, {}) for name in names]
     assert status.pop("version")
     assert status == {
@@ -95,9 +95,10 @@ def test_status_tells_everything() -> None:
                     "fragment": 0,
                     "signal": 0,
                     "server_icmp": 0,
-                        "query": 0,
-                        "refused": 0,
-                        "to_checker": 0,
+                    "query": 0,
+                    "heartbeat": 0,
+                    "refused": 0,
+                    "to_checker": 0,
                     "server_fragment": 0,
                     "opening": 9,
                     "closing": 0,
