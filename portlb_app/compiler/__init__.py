@@ -140,14 +140,8 @@ def _switch(
             flows.update(table.flows(local))
     metered = (ToMeter, CopyToController)
     used = {action.meter for each in flows for action in each.actions if isinstance(action, metered)}
-<<<<<<< HEAD
     meters = {meter for local in here for meter in (*local.rates.values(), *local.meters.values())} | hand_back_meters
-||||||| 6090903
-    meters = {meter for local in here for meter in (*local.rates.values(), *local.meters.values())}
-=======
-    meters = {meter for local in here for meter in (*local.rates.values(), *local.meters.values())}
     meters.update(heartbeat.meters(here))
->>>>>>> main
     return SwitchState(
         frozenset(flows),
         frozenset(group for local in on_the_way for table in _WITH_GROUPS for group in table.groups(local)),

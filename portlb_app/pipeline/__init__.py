@@ -76,12 +76,8 @@ from portlb_app.pipeline.meters import (
     OF_ALL_VIPS,
     PUNTED,
     TOO_LARGE_METER,
-<<<<<<< HEAD
     hand_back_meter,
-||||||| 6090903
-=======
     heartbeat_meter,
->>>>>>> main
     is_our_meter,
     metered_reason,
     punt_meter,
@@ -281,12 +277,8 @@ __all__ = [
     "from_side",
     "goto",
     "group_of",
-<<<<<<< HEAD
     "hand_back_meter",
-||||||| 6090903
-=======
     "heartbeat_meter",
->>>>>>> main
     "icmp_group",
     "is_our_group",
     "is_our_meter",

@@ -46,12 +46,8 @@ class Reason(enum.IntEnum):
     CHECK = 37
     TO_CHECKER = 38
     TRANSIT = 40
-<<<<<<< HEAD
     HANDED_BACK = 45
-||||||| 6090903
-=======
     HEARTBEAT = 50
->>>>>>> main
 
 
 VIP_NUMBERS = 1 << 24

@@ -32,16 +32,8 @@ NEIGHBOUR = _table(
     "NEIGHBOUR",
     10,
     f"{SIDE} {REACHABILITY} in_port eth_src eth_dst eth_type ip_proto ip_src ip_dst ipv6_src ipv6_dst icmpv6_type "
-<<<<<<< HEAD
-    "nd_target nd_sll arp_op arp_spa arp_tpa arp_sha",
-    "SHARE ADVERTISE FRAGMENT SERVICE UPSTREAM PEER FORMER LOG PUNT",
-||||||| 6090903
-    "nd_target nd_sll arp_op arp_spa arp_tpa arp_sha",
-    "SHARE ADVERTISE FRAGMENT SERVICE UPSTREAM PEER LOG PUNT",
-=======
     "udp_dst nd_target nd_sll arp_op arp_spa arp_tpa arp_sha",
-    "SHARE ADVERTISE FRAGMENT SERVICE UPSTREAM PEER LOG PUNT",
->>>>>>> main
+    "SHARE ADVERTISE FRAGMENT SERVICE UPSTREAM PEER FORMER LOG PUNT",
 )
 SHARE = _table("SHARE", 12, f"{SIDE} {REACHABILITY} eth_type ip_proto ipv6_dst nw_ttl icmpv6_type")
 ADVERTISE = _table("ADVERTISE", 15, f"{SIDE} eth_type ip_proto ipv6_dst nw_ttl icmpv6_type nd_target")
