@@ -23,6 +23,7 @@ from portlb_app.backends.moves import Table, next_table
 from portlb_app.backends.pools import Pools
 from portlb_app.backends.states import PORT, Evidence, Intent, Judgement, Seen, judge
 from portlb_app.config import Config, Wanted
+from portlb_app.config.overrides import NONE, Overrides
 from portlb_app.topology.conditions import ALL_SERVERS, HeldSlots, PoolKey, PoolSlots
 from portlb_app.topology.damping import HOLD
 
@@ -79,8 +80,8 @@ class _Slots:
 class Backends:
     """The states of all servers, and the slots of all pools."""
 
-    def __init__(self, config: Config) -> None:
-        self._pools = Pools(config)
+    def __init__(self, config: Config, overrides: Overrides = NONE) -> None:
+        self._pools = Pools(config, overrides)
         self._servers: dict[str, _Server] = {}
         self._slots: dict[PoolKey, _Slots] = {}
         self._dirty: set[PoolKey] = set()
@@ -96,9 +97,16 @@ class Backends:
     def adopt(self, config: Config, now: float) -> None:
         """This configuration is live. What is known of servers and pools that it has not is forgotten."""
         self._now = now
-        if self._slots and config is self._pools.config:
-            return
-        pools = Pools(config)
+        if not self._slots or config is not self._pools.config:
+            self._adopt(Pools(config, self._pools.overrides), now)
+
+    def override(self, overrides: Overrides, now: float) -> None:
+        """These overrides take the place of those before."""
+        self._now = now
+        if overrides is not self._pools.overrides:
+            self._adopt(Pools(self._pools.config, overrides), now)
+
+    def _adopt(self, pools: Pools, now: float) -> None:
         tables = {key: self._next(pools, key) for key in pools}
         for key in self._slots.keys() - pools.keys():
             del self._slots[key]
@@ -107,7 +115,9 @@ class Backends:
             slots.formers = self._moved(pools, key, table)
             slots.table = table
         self._pools = pools
-        self._servers = {server.name: self._servers.get(server.name, _Server()) for server in config.servers}
+        self._servers = {
+            server.name: self._servers.get(server.name, _Server()) for server in pools.config.servers
+        }
         for name in self._servers:
             self._judge(name, now)
         self._dirty = set(pools)
@@ -147,7 +157,10 @@ class Backends:
         return key not in self._slots or self._slots[key].is_known or not self._pools[key].has_group
 
     def want(self, server: str, intent: Intent, now: float) -> None:
-        """An administrator, or what acts for one, wants a server to be so."""
+        """Something that acts for an administrator, such as the server's agent, wants it to be so, too.
+
+        What is wanted of it in the end is the least of this and of what configuration and overrides say.
+        """
         known = self._servers.get(server)
         if known is not None and known.intent != intent:
             known.intent = intent
@@ -195,16 +208,33 @@ class Backends:
         made = self._made.get(is_live)
         if made is not None and made[0].config is config and made[1] == self._version:
             return made[2]
-        pools = self._pools if is_live else made[0] if made and made[0].config is config else Pools(config)
+        pools = self._pools if is_live else self._of_proposed(config, self._pools.overrides)
+        result = self._conditions(pools)
+        self._made[is_live] = pools, self._version, result
+        return result
+
+    def _of_proposed(self, config: Config, overrides: Overrides) -> Pools:
+        made = self._made.get(False)
+        if made is not None and made[0].config is config and made[0].overrides is overrides:
+            return made[0]
+        return Pools(config, overrides)
+
+    def _conditions(self, pools: Pools) -> tuple[Mapping[PoolKey, PoolSlots], frozenset[str]]:
+        is_live = pools is self._pools
         tables = {key: slots.table for key, slots in self._slots.items()} if is_live else {
             key: self._next(pools, key) for key in pools
         }
         every = ((key, self._pool_slots(pools, key, table)) for key, table in tables.items())
         slots = {key: its for key, its in every if its is not None}
         closed = frozenset(name for name, each in self._servers.items() if each.intent.wanted is Wanted.MAINT)
-        result = slots, closed.intersection(config.server_by_name)
-        self._made[is_live] = pools, self._version, result
-        return result
+        return slots, pools.closed | closed.intersection(pools.config.server_by_name)
+
+    def tables(self, overrides: Overrides | None = None) -> Mapping[PoolKey, tuple[str, ...]]:
+        """The slots of every pool of the live configuration, as they are to be, or would be with other overrides."""
+        self._settle()
+        pools = self._pools if overrides is None else Pools(self._pools.config, overrides)
+        explicit, _ = self._conditions(pools)
+        return {key: explicit[key].servers if key in explicit else pool.default for key, pool in pools.items()}
 
     def servers(self) -> Iterable[ServerState]:
         """Every server of the live configuration."""
@@ -248,7 +278,7 @@ class Backends:
         if has_slots:
             if before.seen is Seen.UNKNOWN:
                 server.judgements[key] = Judgement(Seen.UP, HAS_SLOTS, now)
-        elif server.intent.wanted is Wanted.READY and name in self._pools[key].members and before.seen is not Seen.DOWN:
+        elif name in self._ready(self._pools, key) and before.seen is not Seen.DOWN:
             server.judgements[key] = Judgement(Seen.DOWN, HAD_NONE, now)
             server.not_up_before = now + HOLD
             self._assumed.add(name)
@@ -316,11 +346,14 @@ class Backends:
         return frozenset(
             name
             for name in self._of_vip(pools, key)
-            if name not in known
-            or not (
-                known[name].intent.wanted is Wanted.MAINT
-                or _is_down(known[name], key)
-                or _is_down(known[name], (key[0], ALL_SERVERS))
+            if name not in pools.closed
+            and not (
+                name in known
+                and (
+                    known[name].intent.wanted is Wanted.MAINT
+                    or _is_down(known[name], key)
+                    or _is_down(known[name], (key[0], ALL_SERVERS))
+                )
             )
         )
 
@@ -331,11 +364,13 @@ class Backends:
 
     def _ready(self, pools: Pools, key: PoolKey) -> tuple[str, ...]:
         """The servers of a pool that may have slots."""
-        names = pools[key].members
-        if not self._servers:
-            return names
         known = self._servers
-        return tuple(name for name in names if name not in known or known[name].intent.wanted is Wanted.READY)
+        return tuple(
+            name
+            for name in pools[key].members
+            if pools.wanted(name) is Wanted.READY
+            and (name not in known or known[name].intent.wanted is Wanted.READY)
+        )
 
     def _serving(self, key: PoolKey, ready: Collection[str]) -> tuple[str, ...]:
         """Those of them that are not down."""

@@ -15,22 +15,22 @@ Table = Sequence[str | None]
 def next_table(
     pool: Pool, present: Table | None, home: Table | None, ready: Collection[str], serving: Collection[str]
 ) -> tuple[str, ...] | None:
-    """The slots that a pool shall have; None: those that follow from its servers and weights alone.
+    """The slots that a pool shall have; None: those that follow from the configuration alone.
 
     `present`: those it has, if they are others. `ready`: the servers that may have slots; `serving`: those of them that
     are not down. `home`: the slots that it had when it last had all servers: one that comes back has the same again.
     As few slots as possible move. If no server that may have slots works, nothing is better than what there is.
     """
     if not ready:
-        return () if pool.members else None
+        return () if pool.default else None
     used = serving or ready
-    if present is None and len(used) == len(pool.members):
+    if present is None and len(used) == len(pool.members) and pool.weights == pool.configured:
         return None
     before = pool.default if present is None else present
     if not serving and set(before) <= set(ready):
         return None if present is None else tuple(server for server in before if server is not None)
     weights = {server: pool.weight_of[server] for server in pool.servers if server in used}
-    table = move(before, weights, max(pool.bits, bits_of(before)), [home] if home else ())
+    table = move(before, weights, max(pool.bits, bits_of(before)), [home or pool.default])
     return None if table == pool.default else table
 
 

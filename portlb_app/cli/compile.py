@@ -6,8 +6,10 @@ import argparse
 from pathlib import Path
 
 from portlb_app import compiler
+from portlb_app.backends import Backends
 from portlb_app.cli.configuration import load_file
 from portlb_app.cli.output import Commands
+from portlb_app.topology.conditions import Conditions
 
 
 def register(commands: Commands[argparse.ArgumentParser], help_line: str) -> None:
@@ -23,7 +25,9 @@ def register(commands: Commands[argparse.ArgumentParser], help_line: str) -> Non
 
 def run(options: argparse.Namespace) -> int:
     """Compile a configuration and write its tables."""
-    states = compiler.compile(load_file(options.config))
+    config = load_file(options.config)
+    slots, closed = Backends(config).conditions(config)
+    states = compiler.compile(config, Conditions(slots=slots, closed=closed))
     options.output.mkdir(parents=True, exist_ok=True)
     for name, state in states.items():
         (options.output / f"{name}.meters").write_text(compiler.meters_text(name, state), encoding="utf-8")

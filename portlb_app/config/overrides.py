@@ -16,7 +16,7 @@ from typing import Literal, NamedTuple
 from portlb_app.config import moments
 from portlb_app.config.policies import Wanted
 from portlb_app.config.problems import printable
-from portlb_app.config.values import Config, Server
+from portlb_app.config.values import MAX_WEIGHT, Config, Server
 
 Key = Literal["state", "weight"]
 """A key of a server that can be overridden."""
@@ -28,7 +28,10 @@ MAX_OVERRIDES = 4096
 
 @dataclass(frozen=True)
 class Override:
-    """A value in place of the file's, which was `replaced`. `until`: when it ends; None for never."""
+    """A value in place of the file's, which was `replaced`. `until`: when it ends; None for never.
+
+    `deadline`: when connections that are still open at a server that drains are to be ended; None for never.
+    """
 
     value: Value
     replaced: Value
@@ -36,6 +39,7 @@ class Override:
     by: str = ""
     since: float = 0.0
     until: float | None = None
+    deadline: float | None = None
 
 
 class Note(NamedTuple):
@@ -73,6 +77,11 @@ class Overrides:
         if not changed:
             return config
         return replace(config, servers=tuple(changed.get(server.name, server) for server in config.servers))
+
+    def of_members(self, config: Config) -> Config:
+        """The same, but one that takes a server out changes nothing: it is only away, and its place is kept."""
+        kept = (Wanted.READY, *range(1, MAX_WEIGHT + 1))
+        return Overrides({key: each for key, each in self.entries.items() if each.value in kept}).over(config)
 
     def put(self, server: Server, key: Key, value: Value | None, by: Override) -> Overrides:
         """With this value for a key of a server of the configuration; `by` says why, who, since and until when.

@@ -70,6 +70,7 @@ class _Entry(Entry):
     by: By = ""
     since: Moment = None
     until: Moment = None
+    deadline: Moment = None
 
 
 def dump(overrides: Overrides) -> str:
@@ -85,6 +86,7 @@ def dump(overrides: Overrides) -> str:
                 "by": each.by,
                 "since": moments.text(each.since),
                 "until": None if each.until is None else moments.text(each.until),
+                "deadline": None if each.deadline is None else moments.text(each.deadline),
             }
         )
         for (server, key), each in overrides
@@ -113,7 +115,7 @@ def load(text: str) -> Overrides:
             if given is not None and isinstance(given, Wanted) is not (entry.key == "state"):
                 problems.add(f"{path}.{name}", f"{word(given)} is no {entry.key}")
         if entry.value is not None and entry.replaced is not None and entry.since is not None:
-            times = float(entry.since), entry.until
+            times = float(entry.since), entry.until, entry.deadline
             entries[entry.server, entry.key] = Override(entry.value, entry.replaced, entry.reason, entry.by, *times)
     problems.raise_any()
     return Overrides(entries)

@@ -6,7 +6,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Literal
 
-from portlb_app.reconcile.outcomes import Outcome
+from portlb_app.reconcile.outcomes import Outcome, WishOutcome
 from portlb_app.reconcile.plan import Verb
 from portlb_app.topology.conditions import Conditions
 
@@ -60,6 +60,19 @@ class ReportOutcome:
 
 
 @dataclass(frozen=True)
+class ReportWish:
+    """Say what became of the overrides that were wanted with this ticket."""
+
+    ticket: int
+    outcome: WishOutcome
+
+
+@dataclass(frozen=True)
+class SaveOverrides:
+    """Some overrides have ended: save those that there are now."""
+
+
+@dataclass(frozen=True)
 class Log:
     """Something the operator should be able to read later."""
 
@@ -67,4 +80,4 @@ class Log:
     text: str
 
 
-Command = Load | Compile | Forget | ReadState | Apply | ReportOutcome | Log
+Command = Load | Compile | Forget | ReadState | Apply | ReportOutcome | ReportWish | SaveOverrides | Log

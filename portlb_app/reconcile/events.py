@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from portlb_app.config import Config
 from portlb_app.config.etag import ANY, Precondition
+from portlb_app.config.overrides import Overrides
 from portlb_app.openflow.messages import Port
 from portlb_app.reconcile.results import Compiled, Mistakes, Read, Remaining
 
@@ -110,8 +111,22 @@ class TablesLost:
 
 
 @dataclass(frozen=True)
+class OverridesWanted:
+    """These overrides, which are saved, take the place of those before; `ReportWish` carries the same ticket.
+
+    The switches have `patience` seconds for what follows.
+    """
+
+    ticket: int
+    overrides: Overrides
+    patience: float
+
+
+@dataclass(frozen=True)
 class Tick:
-    """Time passes."""
+    """Time passes. `unix`: the time of day, in seconds since 1970."""
+
+    unix: float | None = None
 
 
 Event = (
@@ -126,5 +141,6 @@ Event = (
     | Loaded
     | GoalCompiled
     | TablesLost
+    | OverridesWanted
     | Tick
 )

@@ -8,6 +8,8 @@ from typing import Literal
 
 import networkx as nx
 
+from portlb_app.config import Config
+from portlb_app.config.overrides import NONE, Overrides
 from portlb_app.reconcile.commands import Command, Log
 from portlb_app.reconcile.configuration import Configuration
 from portlb_app.reconcile.goal import NO_TARGET, Goal
@@ -32,16 +34,26 @@ class Network:
         self.goal = Goal(compiled.goal, live, compiled.targets)
         self.is_compiling = False
         self.switches: dict[int, KnownSwitch] = {}
+        self.overrides = NONE
         self.conditions = AS_CONFIGURED
         self.components = components((live,), AS_CONFIGURED)
         """For every switch with a link, the number of its component."""
         self.commands: list[Command] = []
         self.now = 0.0
+        self._used: list[tuple[Config, Overrides, Config]] = []
 
     @property
     def wanted(self) -> Configuration:
         """The proposed configuration, or the live one."""
         return (self.trial.configuration if self.trial else None) or self.live
+
+    def used(self, config: Config) -> Config:
+        """A configuration as it is used: with the overrides that hold for it. The same object until either changes."""
+        known = [each for each in self._used if each[0] is config and each[1] is self.overrides]
+        if not known:
+            known = [(config, self.overrides, self.overrides.over(config))]
+        self._used = [*known, *(each for each in self._used if each is not known[0])][:2]
+        return known[0][2]
 
     def knows(self, dpid: int) -> bool:
         """Whether a switch is in the configuration, or holds what is left of one."""

@@ -73,3 +73,24 @@ class Ended:
 
 _NotTried = Mistaken | NotComputed | NoSwitch | Busy | Outdated
 Outcome = Live | RefusedBySwitches | LostSwitches | TimedOut | Ended | _NotTried
+
+
+@dataclass(frozen=True)
+class Carried:
+    """All connected switches have what was wished for. `absent`: those of the configuration that are not connected."""
+
+    absent: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Lacking:
+    """These connected switches do not have what was wished for within so many seconds, each with its errors.
+
+    The wish stands: they get it as soon as they take it.
+    """
+
+    switches: Mapping[str, tuple[str, ...]]
+    seconds: float = field(default=0.0, compare=False)
+
+
+WishOutcome = Carried | Lacking | Ended

@@ -48,6 +48,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
+from portlb_app.config.overrides import NONE, Overrides
 from portlb_app.reconcile.commands import Command
 from portlb_app.reconcile.compilation import Compilation
 from portlb_app.reconcile.configuration import Configuration
@@ -58,6 +59,7 @@ from portlb_app.reconcile.events import (
     GoalCompiled,
     Interrupted,
     Loaded,
+    OverridesWanted,
     PortsSeen,
     Refused,
     StateRead,
@@ -74,6 +76,7 @@ from portlb_app.reconcile.rounds import Rounds
 from portlb_app.reconcile.status import Status, make_status
 from portlb_app.reconcile.trials import Trials
 from portlb_app.reconcile.watch import Watch
+from portlb_app.reconcile.wishes import Wishes
 
 INTERVAL = 30.0
 """Seconds from the end of a switch's round to the next one by the timer."""
@@ -82,8 +85,12 @@ INTERVAL = 30.0
 class Reconciler:
     """Feed it every event with the time it happened, and carry out the commands it returns, in order."""
 
-    def __init__(self, live: Configuration, compiled: Compiled, interval: float = INTERVAL) -> None:
+    def __init__(
+        self, live: Configuration, compiled: Compiled, interval: float = INTERVAL, overrides: Overrides = NONE
+    ) -> None:
         self._network = Network(live, compiled)
+        self._network.overrides = overrides
+        self._wishes = Wishes(self._network)
         self._ports = Ports()
         self._ports.adopt(live.config)
         self._watch = Watch(self._network, self._ports)
@@ -103,6 +110,7 @@ class Reconciler:
             Loaded: self._trials.loaded,
             GoalCompiled: self._compilation.compiled,
             TablesLost: self._compilation.tables_lost,
+            OverridesWanted: self._wishes.want,
             Tick: self._tick,
         }
 
@@ -115,6 +123,11 @@ class Reconciler:
     def live(self) -> Configuration:
         """The live configuration, under the conditions that hold now."""
         return self._network.live
+
+    @property
+    def overrides(self) -> Overrides:
+        """What is used instead of values of the configuration."""
+        return self._network.overrides
 
     @property
     def is_busy(self) -> bool:
@@ -141,12 +154,15 @@ class Reconciler:
         network = self._network
         network.now = now
         self._handlers[type(event)](event)
+        self._wishes.settle()
         self._watch.judge_links()
         self._watch.judge_ports()
         self._compilation.start()
         self._trials.accept_if_all_have_it()
         self._compilation.start()
+        self._wishes.settle()
         self._rollout.proceed(self._watch.are_links_known)
+        self._wishes.report()
         commands, network.commands = network.commands, []
         return commands
 
@@ -165,6 +181,7 @@ class Reconciler:
             if dpid in self._network.switches and self._network.switches[dpid].is_connected:
                 self._watch.see(dpid, ports)
 
-    def _tick(self, _: Tick) -> None:
+    def _tick(self, event: Tick) -> None:
+        self._wishes.tick(event)
         self._trials.expire()
         self._rounds.start_by_timer()

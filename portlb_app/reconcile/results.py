@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from portlb_app.config import Problem
 from portlb_app.openflow import Flow, Group, Meter
@@ -92,12 +92,19 @@ class Entries:
         )
 
 
+class HandedBack(NamedTuple):
+    """How many packets servers have handed back; `key`: the number of VIP, port, and the number of the former server."""
+
+    key: tuple[int, int, int]
+    packets: int
+
+
 @dataclass(frozen=True)
 class Read:
     """What a switch holds: counts, what of it is not as it was left (`drift`), and the plan to the goal.
 
     `surplus`: what the plan removes, and the switch was not told since it connected. `foreign`: groups and meters
-    without our mark that the plan overwrites, because it needs their numbers.
+    without our mark that the plan overwrites, because it needs their numbers. `handed_back`: as in `HandedBack`.
     """
 
     flows: int
@@ -109,6 +116,7 @@ class Read:
     metered: Mapping[int, int] = field(default_factory=dict)
     surplus: Entries = Entries()
     foreign: Entries = Entries()
+    handed_back: Mapping[tuple[int, int, int], int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

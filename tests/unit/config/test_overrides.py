@@ -130,6 +130,7 @@ KEYED = st.one_of(
     st.tuples(st.just("weight"), st.integers(0, 256), st.integers(0, 256)),
 )
 SECONDS = st.integers(0, 253402300799).map(float)
+ENDS = st.tuples(st.none() | SECONDS, st.none() | SECONDS)
 
 
 @st.composite
@@ -141,7 +142,7 @@ def overrides(draw: st.DrawFn) -> Overrides:
         value: Value
         key, value, replaced = draw(KEYED)
         said = draw(PRINTABLE), draw(PRINTABLE)
-        entries[name, key] = Override(value, replaced, *said, draw(SECONDS), draw(st.none() | SECONDS))
+        entries[name, key] = Override(value, replaced, *said, draw(SECONDS), *draw(ENDS))
     return Overrides(entries)
 
 

@@ -1,0 +1,127 @@
+"""Overrides that are wished for, and those that end, while the reconciler runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from portlb_app.config import Wanted
+from portlb_app.config.overrides import NONE, Override, Overrides
+from portlb_app.openflow import SwitchState
+from portlb_app.reconcile.commands import Log, ReadState, ReportWish, SaveOverrides
+from portlb_app.reconcile.events import OverridesWanted, SwitchConnected, Tick
+from portlb_app.reconcile.outcomes import Carried, Lacking
+from tests.support.reconciling import Apply, Fed, Loop, Propose, Refused, StateRead, Wants, Whole
+
+FIG2 = Whole.of((Path(__file__).parents[3] / "flows/fig2/lb.yaml").read_text())
+UNIX = 1_764_000_000.0
+
+
+def drained(name: str = "b", until: float | None = None) -> Overrides:
+    said = Override(Wanted.DRAIN, Wanted.READY, since=UNIX, until=until)
+    return NONE.put(FIG2.config.server_by_name[name], "state", Wanted.DRAIN, said)
+
+
+class Session:
+    """A reconciler with FIG. 2, the time, and what it commanded, logs apart."""
+
+    def __init__(self) -> None:
+        self.loop = Loop(FIG2, 30.0)
+        self.now = 0.0
+        self.logs: list[str] = []
+
+    def __call__(self, event: Fed, after: float = 0.0) -> list[Wants]:
+        self.now += after
+        commands = self.loop.handle(event, self.now)
+        self.logs += [command.text for command in commands if isinstance(command, Log)]
+        return [command for command in commands if not isinstance(command, Log)]
+
+    def sync(self) -> None:
+        assert self(SwitchConnected(1)) == [ReadState(1)]
+        assert self(StateRead(1, FIG2.targets[1].state)) == []
+
+    @property
+    def overrides(self) -> Overrides:
+        return self.loop.reconciler.overrides
+
+
+def test_with_no_switch_connected_it_stands() -> None:
+    session = Session()
+    assert session(OverridesWanted(7, drained(), 15.0)) == [ReportWish(7, Carried(("s1",)))]
+    assert session.overrides == drained()
+
+
+def test_an_end_is_obeyed_and_saved() -> None:
+    """By the time of day, which is told with each tick."""
+    session = Session()
+    session(OverridesWanted(1, drained(until=UNIX + 60), 15.0))
+    assert session(Tick(UNIX), after=1.0) == []
+    assert session(Tick(UNIX + 59.9), after=59.9) == []
+    assert session(Tick(), after=0.05) == [], "without the time of day it goes by the clock"
+    assert SaveOverrides() in session(Tick(UNIX + 60), after=0.05)
+    assert session.overrides == NONE
+    assert any("state drain was until 2025-11-24T16:01:00Z" in line for line in session.logs)
+
+
+def test_a_clock_that_is_put_forward_ends_it() -> None:
+    session = Session()
+    session(OverridesWanted(1, drained(until=UNIX + 3600), 15.0))
+    assert session(Tick(UNIX)) == []
+    assert SaveOverrides() in session(Tick(UNIX + 3601), after=0.25)
+
+
+def test_a_file_that_says_otherwise_ends_it() -> None:
+    """When it has become live, and not before; one that says the same does not."""
+    session = Session()
+    session(OverridesWanted(1, drained(), 15.0))
+    same = Whole.of(FIG2.text + "# the same\n")
+    assert SaveOverrides() not in session(Propose(1, same, unverified=True))
+    assert session.overrides == drained()
+    other = Whole.of(FIG2.text.replace("connector: s1:3", "connector: s1:3\n    state: maint"))
+    assert SaveOverrides() in session(Propose(2, other, unverified=True))
+    assert session.overrides == NONE
+    assert any(line.startswith("server b: the file says state maint now") for line in session.logs)
+
+
+def test_one_of_a_server_that_is_gone_is_dropped() -> None:
+    session = Session()
+    session(OverridesWanted(1, drained("d"), 15.0))
+    text = FIG2.text.replace("default_server: d", "default_server: c").replace(", d]", "]").partition("  d:\n")[0]
+    assert SaveOverrides() in session(Propose(2, Whole.of(text), unverified=True))
+    assert session.overrides == NONE
+    assert "server d: state drain is dropped, because there is no such server any more" in session.logs
+
+
+def test_a_wish_is_carried_out_when_switches_are_seen_to_have_it() -> None:
+    """One that changes nothing is at once; one while a switch is being read waits for that."""
+    session = Session()
+    assert session(SwitchConnected(1)) == [ReadState(1)]
+    assert session(OverridesWanted(1, NONE, 15.0)) == []
+    assert ReportWish(1, Carried()) in session(StateRead(1, FIG2.targets[1].state))
+    assert ReportWish(2, Carried()) in session(OverridesWanted(2, NONE, 15.0))
+
+
+def test_a_switch_that_lacks_it_is_named_when_time_is_up() -> None:
+    session = Session()
+    session(SwitchConnected(1))
+    assert session(OverridesWanted(1, drained(), 15.0)) == []
+    assert session(Tick(UNIX), after=14.9) == []
+    assert ReportWish(1, Lacking({"s1": ()})) in session(Tick(UNIX + 0.1), after=0.1)
+    assert session.overrides == drained(), "it stands"
+
+
+def test_a_switch_that_refuses_is_not_waited_for() -> None:
+    session = Session()
+    session(SwitchConnected(1))
+    session(OverridesWanted(1, NONE, 15.0))
+    (apply,) = session(StateRead(1, SwitchState()))
+    assert isinstance(apply, Apply)
+    assert ReportWish(1, Lacking({"s1": ("table full",)})) in session(Refused(1, ("table full",)))
+
+
+def test_several_wait_at_a_time() -> None:
+    session = Session()
+    session(SwitchConnected(1))
+    for ticket in (1, 2, 3):
+        session(OverridesWanted(ticket, drained(), 15.0), after=1.0)
+    assert ReportWish(1, Lacking({"s1": ()})) in session(Tick(), after=13.0)
+    assert ReportWish(2, Lacking({"s1": ()})) in session(Tick(), after=1.0)
