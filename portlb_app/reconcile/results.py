@@ -93,7 +93,7 @@ class Entries:
 
 
 class HandedBack(NamedTuple):
-    """How many packets servers have handed back; `key`: the number of VIP, port, and the number of the former server."""
+    """How many packets servers have handed back; `key`: the VIP's number, the port and the former server's number."""
 
     key: tuple[int, int, int]
     packets: int
