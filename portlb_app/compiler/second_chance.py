@@ -40,12 +40,15 @@ def hand_backs(config: Config, topology: Topology, conditions: Conditions) -> Ma
     vips = {vip.name: vip for vip in config.vips}
     for key, pairs in _pairs(config, conditions).items():
         switches: set[tuple[str, Server]] = set()
+        vip = vips[key[0]]
+        ports = [pool.port for pool in vip.redirect_ports if key[1] in (pool.port, *(when.pool for when in pool.when))]
         for giver, taker in pairs:
             givers.setdefault((giver.connector.switch, key[0]), set()).add(giver)
             switches.add((giver.connector.switch, taker))
         for switch, taker in switches:
-            for here, port in _path(topology, switch, taker):
-                takers.setdefault(here, {}).setdefault(key, {})[taker] = port
+            for here, link in _path(topology, switch, taker):
+                for port in ports:
+                    takers.setdefault(here, {}).setdefault((vip.name, port), {})[taker] = link
     marked = tuple(vips[name] for name in sorted({name for _, name in givers}))
     if not marked:
         return {}

@@ -119,10 +119,10 @@ class VipOnSwitch:
     def _receivers(self, pool: RedirectPort) -> tuple[str, ...]:
         """The servers that may get a packet to a redirect port: its pool, and the one that gets its plain clients."""
         if pool.legacy is Legacy.OWNER:
-            return (*pool.servers, self.owners[pool.port])
+            return (*self.vip.receivers(pool), self.owners[pool.port])
         if pool.legacy is Legacy.DEFAULT and self.vip.default_server is not None:
-            return (*pool.servers, self.vip.default_server)
-        return pool.servers
+            return (*self.vip.receivers(pool), self.vip.default_server)
+        return self.vip.receivers(pool)
 
     def reachable(self, servers: tuple[str, ...]) -> tuple[str, ...]:
         """Those of some servers of the VIP that these packets can reach."""
@@ -145,9 +145,11 @@ class VipOnSwitch:
         return self._shared[port]
 
     def formers(self, port: int) -> frozenset[str]:
-        """The servers that some slots of a pool had before, and that may still have connections of theirs."""
-        explicit = self.explicit.get(port)
-        return frozenset(name for names in explicit.formers for name in names) if explicit else frozenset()
+        """The servers that some slots had before of which packets to a redirect port may get one."""
+        pool = self.vip.pool_on(port)
+        ports = {port, *(when.pool for when in pool.when)} if pool else {port}
+        explicit = (self.explicit[each] for each in ports if each in self.explicit)
+        return frozenset(name for slots in explicit for names in slots.formers for name in names)
 
     def group_bits(self, port: int) -> int:
         """How many bits of a packet's source port choose among the groups of a pool."""

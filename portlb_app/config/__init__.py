@@ -8,6 +8,7 @@ path. ``docs/config.md`` is the reference for users.
 - `entries`: the shape of one entry of the file (types, ranges, keys).
 - `file`: all entries of a file; `checks`: the entries against each other; `topology_checks`: switches and links.
 - `check_entries`, `check_values`, `health`: how servers are checked.
+- `selection_entries`, `selection_values`, `selecting`: how servers are selected.
 - `notices`: what is allowed, but may not be wanted.
 - `loading`: from the text to the values.
 """
@@ -30,6 +31,7 @@ from portlb_app.config.policies import (
     Wanted,
 )
 from portlb_app.config.problems import ConfigError, Notice, Problem
+from portlb_app.config.selection_values import MAX_WHEN, Algorithm, Moves, Selecting, When
 from portlb_app.config.values import (
     Config,
     Connector,
@@ -46,6 +48,7 @@ from portlb_app.net.packets import Address
 
 __all__ = [
     "Address",
+    "Algorithm",
     "Check",
     "CheckKind",
     "Config",
@@ -60,11 +63,14 @@ __all__ = [
     "IcmpRule",
     "Legacy",
     "Link",
+    "MAX_WHEN",
+    "Moves",
     "Notice",
     "Problem",
     "Qos",
     "RedirectPort",
     "Rewrite",
+    "Selecting",
     "Server",
     "ServicePort",
     "Signal",
@@ -74,5 +80,6 @@ __all__ = [
     "Via",
     "Vip",
     "Wanted",
+    "When",
     "load",
 ]

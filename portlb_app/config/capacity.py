@@ -12,7 +12,8 @@ from dataclasses import dataclass, replace
 
 from portlb_app.config.policies import Fragments, IcmpErrors, IcmpPolicy, Legacy, Rewrite, Signal
 from portlb_app.config.problems import Problem
-from portlb_app.config.values import Config, Server, Vip
+from portlb_app.config.selection_values import Algorithm
+from portlb_app.config.values import Config, RedirectPort, Server, Vip
 from portlb_app.net.packets import Address
 from portlb_app.openflow.limits import FLOWS, GROUPS, MAX_VIPS, MESSAGE, METERS_OF_A_KIND
 from portlb_app.pipeline import MAX_GROUP_BITS, icmp_group, pin_group, pool_group, pool_number
@@ -67,7 +68,8 @@ def _sized(config: Config, vip: Vip, most: int) -> Vip:
     pools = []
     for pool in vip.redirect_ports:
         weights = {name: config.server_by_name[name].weight for name in pool.servers}
-        pools.append(replace(pool, group_bits=group_bits(weights, most)))
+        is_split = pool.selecting.algorithm is not Algorithm.SOURCE  # a client has many source ports
+        pools.append(replace(pool, group_bits=group_bits(weights, most) if is_split else 0))
     return replace(vip, redirect_ports=tuple(pools))
 
 
@@ -136,11 +138,16 @@ def _groups(vip: Vip, views: int) -> Iterator[int]:
             number = pool_number(vip.number, view)
             if is_balanced:
                 yield icmp_group(number, address.version)
-            for pool in vip.redirect_ports:
-                for group in range(1 << pool.group_bits):
-                    yield pool_group(number, pool.port, address.version, group)
-                    if pool.legacy is Legacy.PIN:
-                        yield pin_group(number, pool.port, address.version, group)
+            for pools, make in ((vip.redirect_ports, pool_group), (_pinned(vip), pin_group)):
+                for pool in pools:
+                    yield from (make(number, pool.port, address.version, each) for each in range(1 << pool.group_bits))
+
+
+def _pinned(vip: Vip) -> list[RedirectPort]:
+    """The pools that get plain clients who are remembered: of pinned ports, and of ports that those lead to."""
+    pinned = [pool for pool in vip.redirect_ports if pool.legacy is Legacy.PIN]
+    ports = {port for pool in pinned for port in (pool.port, *(when.pool for when in pool.when))}
+    return [pool for pool in vip.redirect_ports if pool.port in ports]
 
 
 def _meters(config: Config) -> Iterator[Problem]:
@@ -200,12 +207,13 @@ class _Load:
         servers, families, pools = config.servers_of(vip), len(vip.addresses), vip.redirect_ports
         owned = sum(len(server.service_ports) for server in servers)
         pinned = [pool for pool in pools if pool.legacy is Legacy.PIN]
-        remembered = sum(2 * len(servers) + len(pool.servers) for pool in pinned)
-        further = {pool.port: (1 << pool.group_bits) - 1 for pool in pools}
+        remembered = sum(2 * len(servers) + len(vip.receivers(pool)) for pool in pinned)
+        of_port = {pool.port: 1 << pool.group_bits for pool in pools}
+        further = {pool.port: of_port[pool.port] - 1 + sum(of_port[when.pool] for when in pool.when) for pool in pools}
         remembered += sum((1 + len(servers) - len(pool.servers)) * further[pool.port] for pool in pinned)
         remembered += 4 * sum(further.values())
         of_plain = [pool for pool in pools if pool.legacy in (Legacy.PIN, Legacy.DEFAULT)]
-        shared = Counter(name for pool in pools for name in pool.servers)
+        shared = Counter(name for pool in pools for name in vip.receivers(pool))
         of_pool = Counter(name for pool in of_plain for name in pool.servers)
         names = sum(len(server.service_addresses) for server in servers)
         attached: Counter[str] = Counter()
@@ -230,7 +238,7 @@ class _Load:
             of_view=families * (17 + len(vip.icmp_types) + 8 * len(pools) + remembered),
             of_way=families * 5 + 2 * names + sum(_asked(vip, server) for server in servers),
             attached=attached,
-            groups=families * (1 + sum(1 << pool.group_bits for pool in (*pools, *pinned))),
+            groups=families * (1 + sum(1 << pool.group_bits for pool in (*pools, *_pinned(vip)))),
         )
 
     def flows(self, switch: str, views: int) -> int:

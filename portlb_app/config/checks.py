@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 
-from portlb_app.config import health, icmp, naming, topology_checks
+from portlb_app.config import health, icmp, naming, selecting, topology_checks
 from portlb_app.config.entries import ServerEntry
 from portlb_app.config.file import File
 from portlb_app.config.policies import (
@@ -44,6 +44,7 @@ def _check_servers(file: File) -> None:
     attached: dict[tuple[str | None, Connector], str] = {}
     for name, entry in file.servers.items():
         path = f"servers.{name}"
+        selecting.check_server(file, name, entry)
         if entry.vip is not None and entry.vip not in file.vips:
             file.unknown(f"{path}.vip", "vips", f"there is no VIP {entry.vip}")
         if (connector := entry.connector) is None:
@@ -114,6 +115,7 @@ def _check_vips(file: File) -> None:
                 file.wrong(f"{where}.pin", "needs legacy: pin")
             if pool.signal is Signal.OPTION and legacy(file, name, port) in (Legacy.OWNER, Legacy.DEFAULT):
                 _check_redirects(file, where, port, members, applications)
+            selecting.check_port(file, name, port, pool, legacy(file, name, port))
 
 
 def _check_punted(file: File, name: str) -> None:

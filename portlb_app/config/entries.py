@@ -26,6 +26,7 @@ from portlb_app.config.policies import (
     Wanted,
 )
 from portlb_app.config.problems import Problems
+from portlb_app.config.selection_values import MAX_WHEN, Moves
 from portlb_app.config.text import below
 from portlb_app.config.values import MAX_SECOND_CHANCE, MAX_WEIGHT, SECOND_CHANCE, Connector, Link
 from portlb_app.net.packets import Address
@@ -177,6 +178,10 @@ class RedirectPortEntry(Entry):
     signal: Signal | None = None
     pin: PinEntry | None = None
     quality: QosEntry | None = None
+    selection: Any = None
+    moves: Annotated[Moves, BeforeValidator(Moves.of)] | None = None
+    slow_start: Annotated[Number, Field(ge=0, le=3600)] | None = None
+    when: list[Any] | None = Field(default=None, max_length=MAX_WHEN)
     check: dict[Any, Any] | None = None
     fail_open: FailOpenEntry | None = None
     second_chance: Annotated[int, BeforeValidator(_second_chance)] | None = None
@@ -237,6 +242,8 @@ class ServerEntry(Entry):
     service_address: Addresses | None = None
     service_mac: Mac | None = None
     service_label: Annotated[Number, Field(ge=1, le=0xFFFFF)] | None = None
+    backup: Truth | None = None
+    priority: Annotated[Number, Field(ge=0, le=255)] | None = None
     state: Wanted | None = None
     check: dict[Any, Any] | None = None
 

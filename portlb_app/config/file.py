@@ -18,6 +18,7 @@ from portlb_app.config.entries import (
     read,
 )
 from portlb_app.config.problems import MAX_NOTICES, Notice, Problems
+from portlb_app.config.selection_entries import SelectionEntry, WhenEntry
 from portlb_app.config.text import below
 from portlb_app.config.values import MAX_LINKS, MAX_SERVERS, MAX_SWITCHES, Connector, Link
 from portlb_app.openflow.limits import MAX_VIPS
@@ -42,6 +43,9 @@ class File:
     service_ports: dict[str, dict[int, ServicePortEntry]] = field(default_factory=dict)
     checks: dict[str, CheckEntry] = field(default_factory=dict)
     """By the path of what they are given for: a VIP, a redirect port or a server."""
+    selections: dict[str, SelectionEntry] = field(default_factory=dict)
+    whens: dict[str, dict[int, WhenEntry]] = field(default_factory=dict)
+    """Both by the path of their redirect port; entries of ``when`` by their position."""
     bare_ports: dict[int, ServicePortEntry] = field(default_factory=dict)
     """The entries that bare numbers are short for: the same value each time, because a text may have half a million."""
     links: dict[int, Link] = field(default_factory=dict)
@@ -163,7 +167,19 @@ def _redirect_ports(file: File, path: str, vip: VipEntry) -> dict[int, RedirectP
             continue
         pools[int(key)] = read(RedirectPortEntry, where, entry, file.problems)
         _read_check(file, where, pools[int(key)].check)
+        _read_selection(file, where, pools[int(key)])
     return pools
+
+
+def _read_selection(file: File, path: str, entry: RedirectPortEntry) -> None:
+    if entry.selection is not None:
+        given = {"kind": entry.selection} if isinstance(entry.selection, str) else entry.selection
+        file.selections[path] = read(SelectionEntry, f"{path}.selection", given, file.problems)
+    if entry.when:
+        file.whens[path] = {
+            position: read(WhenEntry, f"{path}.when[{position}]", given, file.problems)
+            for position, given in enumerate(entry.when)
+        }
 
 
 def _read_check(file: File, path: str, given: dict[Any, Any] | None) -> None:

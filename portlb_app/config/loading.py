@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from portlb_app.config import capacity, health, icmp, notices
+from portlb_app.config import capacity, health, icmp, notices, selecting
 from portlb_app.config.check_values import FailOpen
 from portlb_app.config.checks import check, legacy
 from portlb_app.config.entries import QosEntry
@@ -82,7 +82,7 @@ def _vip(file: File, name: str, merging: health.Merging) -> Vip:
     pools = []
     for port, pool in sorted(file.redirect_ports[name].items()):
         servers = tuple(sorted(_need(pool.servers)))
-        policy = legacy(file, name, port)
+        policy, path = legacy(file, name, port), f"vips.{name}.redirect_ports.{port}"
         pools.append(
             RedirectPort(
                 port,
@@ -90,6 +90,10 @@ def _vip(file: File, name: str, merging: health.Merging) -> Vip:
                 policy,
                 pool.signal or Signal.FLAG,
                 _qos(pool.quality),
+                selecting=selecting.selecting(file.selections.get(path)),
+                moves=pool.moves,
+                slow_start=pool.slow_start or 0,
+                when=selecting.whens(file, path),
                 checks=merging.checks(name, port, servers),
                 fail_open=pool.fail_open or entry.fail_open or FailOpen(),
                 second_chance=_second_chance(pool.second_chance, policy),
@@ -137,6 +141,7 @@ def _server(file: File, name: str) -> Server:
         service_addresses=entry.service_address or (),
         service_mac=entry.service_mac,
         service_label=entry.service_label,
+        priority=selecting.priority(entry),
         state=entry.state or Wanted.READY,
     )
 

@@ -22,6 +22,7 @@ from portlb_app.config.policies import (
     Wanted,
 )
 from portlb_app.config.problems import Notice
+from portlb_app.config.selection_values import Moves, Selecting, When
 from portlb_app.net.packets import Address
 
 MAX_SWITCHES = 512
@@ -100,6 +101,13 @@ class RedirectPort:
     signal: Signal = Signal.FLAG
     qos: Qos = Qos()
     group_bits: int = 0
+    selecting: Selecting = Selecting()
+    moves: Moves | None = None
+    """How fast slots may move that need not, if it says so."""
+    slow_start: int = 0
+    """Seconds in which a server that is back gets its slots one by one."""
+    when: tuple[When, ...] = ()
+    """Packets that other pools get, the first one that matches first."""
     checks: tuple[Check | None, ...] = ()
     fail_open: FailOpen = FailOpen()
     second_chance: int = 0
@@ -135,6 +143,8 @@ class Server:
     service_addresses: tuple[Address, ...] = ()
     service_mac: int | None = None
     service_label: int | None = None
+    priority: int = 0
+    """Servers of a pool with the lowest number that work get its connections; the others are backups."""
     state: Wanted = Wanted.READY
 
     @property
@@ -189,6 +199,11 @@ class Vip:
     def checked(self) -> frozenset[str]:
         """The servers that are checked, for whichever redirect port."""
         return frozenset(name for pool in self.redirect_ports if pool.checks for name in pool.checked)
+
+    def receivers(self, pool: RedirectPort) -> tuple[str, ...]:
+        """The servers that get connections to a redirect port: its pool, and those of pools it may lead to instead."""
+        others = (self.pool_on(when.pool) for when in pool.when)
+        return tuple(dict.fromkeys((*pool.servers, *(name for other in others if other for name in other.servers))))
 
     def pool_on(self, port: int) -> RedirectPort | None:
         """The pool of a redirect port; None if the port is none."""

@@ -6,14 +6,30 @@ from dataclasses import dataclass
 from typing import Literal
 
 from portlb_app.openflow.actions import Action, actions_text
+from portlb_app.openflow.fields import FIELDS
+from portlb_app.openflow.text import value_text
 
 
 @dataclass(frozen=True)
 class Selection:
-    """How a select group hashes: method and parameter (low 32 bits: basis; high 32 bits: algorithm)."""
+    """How a select group hashes: method and parameter (low 32 bits: basis; high 32 bits: algorithm).
+
+    `fields`: names and masks of what the method ``hash`` covers; Open vSwitch makes a datapath flow for each value.
+    """
 
     method: str
     parameter: int
+    fields: tuple[tuple[str, int], ...] = ()
+
+    def __str__(self) -> str:
+        words = [f"selection_method={self.method}", f"selection_method_param={self.parameter}"]
+        if self.fields:
+            named = (
+                name if mask == (1 << FIELDS[name].bits) - 1 else f"{name}={value_text(name, mask)}"
+                for name, mask in self.fields
+            )
+            words.append(f"fields({','.join(named)})")
+        return ",".join(words)
 
 
 @dataclass(frozen=True)
@@ -28,8 +44,7 @@ class Group:
     def __str__(self) -> str:
         words = [f"group_id={self.number}", f"type={self.type}"]
         if self.selection:
-            words.append(f"selection_method={self.selection.method}")
-            words.append(f"selection_method_param={self.selection.parameter}")
+            words.append(str(self.selection))
         weight = "weight:1," if self.type == "select" else ""
         for number, actions in enumerate(self.buckets):
             words.append(f"bucket=bucket_id:{number},{weight}actions={actions_text(actions)}")

@@ -23,6 +23,21 @@ The datapath hash makes no flow per connection; algorithm 0 covers addresses and
 (`selection.restrict`).
 """
 
+
+def by_source(version: int, prefix: int) -> Selection:
+    """How the group of a pool hashes whose clients keep their server: by the first bits of their address alone.
+
+    The method ``hash`` makes a datapath flow for each client (or network), and none for each connection.
+    """
+    name, bits = ("ip_src", 32) if version == 4 else ("ipv6_src", 128)
+    return Selection("hash", SELECTION.parameter, ((name, (1 << prefix) - 1 << bits - prefix),))
+
+
+def is_our_selection(selection: Selection | None) -> bool:
+    """Whether a group in a switch may be ours, by how it hashes."""
+    return selection is not None and selection.parameter == SELECTION.parameter
+
+
 MAX_GROUP_BITS = 7
 """The most bits of the source port that choose among the groups of one pool: 128 groups, 32,768 slots."""
 _PORTS = 1 << 16

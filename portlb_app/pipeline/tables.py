@@ -26,6 +26,8 @@ def _table(name: str, number: int, fields: str, goes_to: str = "") -> Table:
 _IP = "eth_type ip_proto ip_dst ipv6_dst"
 _PORTS_TO = "tcp_dst udp_dst sctp_dst"
 _PORTS_FROM = "tcp_src udp_src sctp_src"
+_WHEN = "vlan_vid ip_src ipv6_src ip_dscp"
+"""What chooses among the pools of a redirect port (row L4)."""
 
 CLASSIFY = _table("CLASSIFY", 0, f"{SIDE} in_port vlan_vid eth_src", "CLASSIFY NEIGHBOUR")
 NEIGHBOUR = _table(
@@ -41,9 +43,9 @@ FRAGMENT = _table("FRAGMENT", 20, f"{REACHABILITY} eth_type ip_proto ip_frag ip_
 ICMP = _table("ICMP", 30, f"{_IP} {REACHABILITY} icmp_type icmpv6_type", "SERVICE DEFAULT PUNT")
 SERVICE = _table("SERVICE", 40, f"eth_dst {_IP} {_PORTS_TO} tcp_flags", "LABEL REDIRECT")
 LABEL = _table("LABEL", 45, "eth_type ip_proto ipv6_dst ipv6_label", "REDIRECT")
-REDIRECT = _table("REDIRECT", 50, f"{_IP} {_PORTS_TO} {_PORTS_FROM} {REACHABILITY} tcp_flags", "LEGACY")
-LEGACY = _table("LEGACY", 60, f"{_IP} {REACHABILITY} tcp_src tcp_dst tcp_flags", "DEFAULT PINNED PUNT")
-PINNED = _table("PINNED", 62, f"{_IP} {REACHABILITY} tcp_src tcp_dst tcp_flags ct_mark")
+REDIRECT = _table("REDIRECT", 50, f"{_IP} {_WHEN} {_PORTS_TO} {_PORTS_FROM} {REACHABILITY} tcp_flags", "LEGACY")
+LEGACY = _table("LEGACY", 60, f"{_IP} {_WHEN} {REACHABILITY} tcp_src tcp_dst tcp_flags", "DEFAULT PINNED PUNT")
+PINNED = _table("PINNED", 62, f"{_IP} {_WHEN} {REACHABILITY} tcp_src tcp_dst tcp_flags ct_mark")
 PIN = _table("PIN", 64, f"{_IP} {REACHABILITY} tcp_dst tcp_flags {CT_MARK}")
 SIGNAL = _table("SIGNAL", 66, f"{_IP} {REACHABILITY} tcp_dst")
 DEFAULT = _table("DEFAULT", 70, "eth_type ip_dst ipv6_dst")
@@ -102,13 +104,13 @@ class PipelineError(Exception):
 
 
 def flow(
-    table: Table, priority: Priority, match: Match, actions: tuple[Action, ...], cookie: int, reason: str
+    table: Table, priority: int, match: Match, actions: tuple[Action, ...], cookie: int, reason: str
 ) -> Flow:
     """A flow that keeps to its table's declaration; PipelineError if it does not."""
     if not all([name in table.fields for name, _, _ in match.fields]):
         undeclared = {name for name, _, _ in match} - table.fields
         raise PipelineError(f"{table.name} does not declare {', '.join(sorted(undeclared))}")
-    if priority is Priority.MISS and match.fields:
+    if priority == Priority.MISS and match.fields:
         raise PipelineError(f"{table.name}: a miss matches everything")
     for position, action in enumerate(actions):
         if isinstance(action, Resubmit) and BY_NUMBER[action.table].name not in table.goes_to:

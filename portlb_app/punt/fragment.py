@@ -8,7 +8,8 @@ from dataclasses import replace
 
 from portlb_app.compiler.delivery import without
 from portlb_app.compiler.tables.fragment import ping_target
-from portlb_app.config import DefaultFor, Fragments, IcmpPolicy, Legacy, RedirectPort, UnknownFragments
+from portlb_app.compiler.tables.pool import way_of
+from portlb_app.config import Algorithm, DefaultFor, Fragments, IcmpPolicy, Legacy, RedirectPort, UnknownFragments
 from portlb_app.net import packets
 from portlb_app.pipeline import ACK, SYN, Family, family
 from portlb_app.punt.fragment_tracker import FragmentTracker, NoRoom
@@ -155,7 +156,13 @@ def _ping(located: LocatedVip, ip: Family, first: packets.Fragment) -> Verdict:
 
 
 def _to_pool(located: LocatedVip, ip: Family, pool: RedirectPort, first: packets.Fragment) -> Verdict:
-    slots = located.local.slots(pool.port)
+    assert first.ports is not None, "a pool is found by them"
+    chosen = way_of(located.local, pool, first.source, first.dscp, first.ports[0]).pool
+    slots = located.local.slots(chosen.port)
     if not slots:
         return DROPPED
+    if chosen.selecting.algorithm is Algorithm.SOURCE:
+        prefix = chosen.selecting.prefix4 if ip.version == 4 else chosen.selecting.prefix6
+        network = int(first.source) >> first.source.max_prefixlen - prefix
+        return to_servers(located, ip, (choose(slots, network),))
     return to_servers(located, ip, (choose(slots, first.source, first.destination, first.protocol, first.ports),))

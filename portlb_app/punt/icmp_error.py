@@ -49,4 +49,4 @@ def _possible_senders(local: VipOnSwitch, pool: RedirectPort) -> tuple[str, ...]
     default = local.vip.default_server
     plain = (default,) if pool.legacy is Legacy.DEFAULT and default is not None else ()
     by_mac = (server.name for server in local.reachable_servers if server.service_mac is not None)
-    return tuple(dict.fromkeys((*pool.servers, *plain, *by_mac)))
+    return tuple(dict.fromkeys((*local.vip.receivers(pool), *plain, *by_mac)))

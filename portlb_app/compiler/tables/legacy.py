@@ -14,9 +14,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from portlb_app.compiler.delivery import deliver
-from portlb_app.compiler.tables.pool import by_group, slot_group
+from portlb_app.compiler.tables.pool import receivers, slot_group, ways
 from portlb_app.compiler.tables.qos import is_option_read, metered_qos_actions
-from portlb_app.compiler.tables.redirect import to_pool
+from portlb_app.compiler.tables.redirect import to_way
 from portlb_app.compiler.vip_on_switch import VipOnSwitch
 from portlb_app.config import Legacy, RedirectPort
 from portlb_app.openflow import IP_TCP, Action, Flow, Group, ToController, match
@@ -79,11 +79,14 @@ def flows(local: VipOnSwitch) -> Iterator[Flow]:
                     cookie,
                     "a plain client on a redirect port: drop (E4)",
                 )
-            by_slot = pool.legacy in (Legacy.BALANCE, Legacy.DROP)
-            for index, from_ports in by_group(local, pool, IP_TCP) if by_slot else [(0, {})]:
-                actions = to_plain(local, pool, ip, index)
-                reason = _REASONS[pool.legacy]
-                yield flow(LEGACY, Priority.SPECIFIC, match(**to_port, **from_ports), actions, cookie, reason)
+            reason = _REASONS[pool.legacy]
+            if pool.legacy not in (Legacy.BALANCE, Legacy.DROP):
+                actions = to_plain(local, pool, ip)
+                yield flow(LEGACY, Priority.SPECIFIC, match(**to_port), actions, cookie, reason)
+                continue
+            for way in ways(local, pool, ip, IP_TCP):
+                actions, these = to_way(local, pool, ip, way), match(**to_port, **way.fields)
+                yield flow(LEGACY, Priority.SPECIFIC + way.ahead, these, actions, cookie, reason)
 
 
 def groups(local: VipOnSwitch) -> Iterator[Group]:
@@ -94,22 +97,17 @@ def groups(local: VipOnSwitch) -> Iterator[Group]:
 
 def reads_option(local: VipOnSwitch, pool: RedirectPort) -> bool:
     """Whether the controller reads SYNs without the bit: only if a server for them can be reached."""
-    return is_option_read(pool) and bool(local.slots(pool.port))
+    return is_option_read(pool) and any(local.slots(each.port) for each in receivers(local, pool))
 
 
-def to_plain(local: VipOnSwitch, pool: RedirectPort, ip: Family, index: int) -> tuple[Action, ...]:
-    """The actions for a plain client's packet to a redirect port; under ``drop``: for one that is no SYN.
-
-    `index`: the one of the pool's groups that the packet gets.
-    """
+def to_plain(local: VipOnSwitch, pool: RedirectPort, ip: Family) -> tuple[Action, ...]:
+    """The actions for a plain client's packet to a redirect port where its policy, and not a slot, decides."""
     treated = metered_qos_actions(local, "redirect", pool.port, pool.qos)
     if pool.legacy is Legacy.OWNER:
         return (*treated, *deliver(local, local.owners[pool.port], ip))
     if pool.legacy is Legacy.DEFAULT:
         assert local.vip.default_server, "a configuration without one was refused"
         return (*treated, *deliver(local, local.vip.default_server, ip))
-    if pool.legacy is Legacy.PIN:
-        # Written here as well: the register is empty in a packet that the controller sends.
-        known = () if local.reachability is None else (set_reachability(local.reachability),)
-        return (*treated, *known, ct_lookup(local.number, PINNED))
-    return to_pool(local, pool, ip, index)
+    # Written here as well: the register is empty in a packet that the controller sends.
+    known = () if local.reachability is None else (set_reachability(local.reachability),)
+    return (*treated, *known, ct_lookup(local.number, PINNED))

@@ -19,7 +19,7 @@ from collections.abc import Iterator, Mapping
 from functools import partial
 
 from portlb_app.compiler.delivery import deliver
-from portlb_app.compiler.tables.pool import by_group, pool_groups
+from portlb_app.compiler.tables.pool import Way, pool_groups, receivers, selection, ways
 from portlb_app.compiler.vip_on_switch import VipOnSwitch
 from portlb_app.config import Legacy, RedirectPort
 from portlb_app.openflow import IP_TCP, Action, Flow, Group, ToGroup, match
@@ -29,6 +29,7 @@ from portlb_app.pipeline import (
     PIN,
     PINNED,
     SYN,
+    Family,
     Priority,
     Reason,
     ct_commit,
@@ -49,21 +50,23 @@ def flows(local: VipOnSwitch) -> Iterator[Flow]:
             cookie = make_cookie(Reason.PIN, local.number, pool.port)
             to_port = {**local.ingress_match, **ip.to(address), "ip_proto": IP_TCP, "tcp_dst": pool.port}
             opening = {"tcp_flags": (SYN, SYN | ACK)}
-            chosen = set(local.table(pool.port).servers)
+            led_to = receivers(local, pool)
+            chosen = {server for each in led_to for server in local.table(each.port).servers}
             gone = [server for server in local.reachable_servers if server.name not in chosen]
-            for index, from_ports in by_group(local, pool, IP_TCP):
-                decide = (ToGroup(pin_group(local.pool_number, pool.port, ip.version, index)),)
+            for way in ways(local, pool, ip, IP_TCP):
+                decide = _decide(local, ip, way)
                 unknown = "a plain client's connection that is not remembered: the pool's slots"
-                yield flow(PINNED, Priority.GENERAL, match(**to_port, **from_ports), decide, cookie, unknown)
+                here = match(**to_port, **way.fields)
+                yield flow(PINNED, Priority.GENERAL + way.ahead, here, decide, cookie, unknown)
                 for server in gone:
-                    again = match(**to_port, **from_ports, ct_mark=local.numbers[server.name], **opening)
+                    again = match(**to_port, **way.fields, ct_mark=local.numbers[server.name], **opening)
                     anew = "a new connection from a port remembered with a server that has no slots now: the slots"
-                    yield flow(PINNED, Priority.EXCEPTION, again, decide, cookie, anew)
+                    yield flow(PINNED, Priority.EXCEPTION + way.ahead, again, decide, cookie, anew)
             for server in local.reachable_servers:
                 remembered = match(**to_port, ct_mark=local.numbers[server.name])
                 kept = "a connection that is remembered: its server"
                 yield flow(PINNED, Priority.SPECIFIC, remembered, deliver(local, server.name, ip), cookie, kept)
-            for name in local.reachable(pool.servers):
+            for name in local.reachable(local.vip.receivers(pool)):
                 decided, delivered = {**to_port, CT_MARK: local.numbers[name]}, deliver(local, name, ip)
                 new = (ct_commit(local.number, local.numbers[name]), *delivered)
                 reason = "a slot has decided about a new connection: remember it, and deliver"
@@ -76,9 +79,16 @@ def groups(local: VipOnSwitch) -> Iterator[Group]:
     """One select group per pinned redirect port and address, or several; a slot names its server to PIN."""
     for address in local.vip.addresses:
         ip = family(address)
-        for pool in pinned(local):
+        for pool in dict.fromkeys(led_to for each in pinned(local) for led_to in receivers(local, each)):
             number = partial(pin_group, local.pool_number, pool.port, ip.version)
-            yield from pool_groups(local, pool.port, number, partial(_to_pin, local.numbers))
+            bucket = partial(_to_pin, local.numbers)
+            yield from pool_groups(local, pool.port, number, bucket, selection(pool, ip))
+
+
+def _decide(local: VipOnSwitch, ip: Family, way: Way) -> tuple[Action, ...]:
+    if way.pool not in local.pools:
+        return ()
+    return (ToGroup(pin_group(local.pool_number, way.pool.port, ip.version, way.index)),)
 
 
 def _to_pin(marks: Mapping[str, int], server: str) -> tuple[Action, ...]:

@@ -8,13 +8,26 @@ switch tells the whole table when it is read, whatever it can reach, and also wh
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from itertools import repeat
+from typing import Any
 
 from portlb_app.compiler.delivery import marked
 from portlb_app.compiler.vip_on_switch import VipOnSwitch
-from portlb_app.config import RedirectPort
-from portlb_app.openflow import Action, Group
-from portlb_app.pipeline import SELECTION, SLOT_GROUP, SLOTS, from_group, load_server, signal_slot
+from portlb_app.config import MAX_WHEN, Address, Algorithm, RedirectPort, When
+from portlb_app.openflow import Action, Group, Selection
+from portlb_app.pipeline import (
+    PRIORITY_TAGGED,
+    SELECTION,
+    SLOT_GROUP,
+    SLOTS,
+    Family,
+    by_source,
+    from_group,
+    group_of,
+    load_server,
+    signal_slot,
+)
 
 
 def pool_groups(
@@ -22,6 +35,7 @@ def pool_groups(
     port: int,
     number: Callable[[int], int],
     bucket: Callable[[str], tuple[Action, ...]],
+    selection: Selection = SELECTION,
     are_marked: bool = False,
 ) -> Iterator[Group]:
     """The groups of the pool of a redirect port, or of `ALL_SERVERS`: each has 256 of its slots.
@@ -39,16 +53,77 @@ def pool_groups(
     }
     for index in range(1 << local.group_bits(port)):
         some = slots[SLOTS * index : SLOTS * (index + 1)]
-        yield Group(number(index), "select", tuple(map(buckets.__getitem__, some)), SELECTION)
+        yield Group(number(index), "select", tuple(map(buckets.__getitem__, some)), selection)
 
 
-def by_group(
-    local: VipOnSwitch, pool: RedirectPort, protocol: int
-) -> Iterator[tuple[int, Mapping[str, tuple[int, int]]]]:
-    """The groups of a pool by index, each with the match of the packets that get it."""
+def selection(pool: RedirectPort, ip: Family) -> Selection:
+    """How the groups of a pool hash."""
+    if pool.selecting.algorithm is not Algorithm.SOURCE:
+        return SELECTION
+    return by_source(ip.version, pool.selecting.prefix4 if ip.version == 4 else pool.selecting.prefix6)
+
+
+@dataclass(frozen=True)
+class Way:
+    """Packets to a redirect port that one group gets: their match, and which group of which pool.
+
+    `ahead`: how far the flow for them is ahead of the one for all other packets to the port.
+    """
+
+    ahead: int
+    fields: Mapping[str, Any]
+    pool: RedirectPort
+    index: int
+
+
+def ways(local: VipOnSwitch, pool: RedirectPort, ip: Family, protocol: int) -> Iterator[Way]:
+    """All packets of a transport to a redirect port, by the group that they get: those of ``when``, and the others."""
+    for position, when in enumerate(pool.when):
+        if when.source is None or when.source.version == ip.version:
+            yield from _of_pool(local, _led_to(local, when), protocol, MAX_WHEN - position, _match(when, ip))
+    yield from _of_pool(local, pool, protocol, 0, {})
+
+
+def way_of(local: VipOnSwitch, pool: RedirectPort, source: Address, dscp: int, source_port: int) -> Way:
+    """Which of these a packet without a VLAN tag has."""
+    chosen = next((_led_to(local, when) for when in pool.when if _is_of(when, source, dscp)), pool)
+    return Way(0, {}, chosen, group_of(source_port, local.group_bits(chosen.port)))
+
+
+def _led_to(local: VipOnSwitch, when: When) -> RedirectPort:
+    other = local.vip.pool_on(when.pool)
+    assert other is not None, "a configuration without one was refused"
+    return other
+
+
+def _is_of(when: When, source: Address, dscp: int) -> bool:
+    is_from = when.source is None or (when.source.version == source.version and source in when.source)
+    return is_from and when.dscp in (None, dscp) and when.vlan is None
+
+
+def receivers(local: VipOnSwitch, pool: RedirectPort) -> tuple[RedirectPort, ...]:
+    """The pools that packets to a redirect port may get, as far as they can be reached from here."""
+    ports = {pool.port, *(when.pool for when in pool.when)}
+    return tuple(each for each in local.pools if each.port in ports)
+
+
+def _of_pool(
+    local: VipOnSwitch, pool: RedirectPort, protocol: int, ahead: int, fields: Mapping[str, Any]
+) -> Iterator[Way]:
     bits = local.group_bits(pool.port)
     for index in range(1 << bits):
-        yield index, from_group(protocol, index, bits)
+        yield Way(ahead, {**fields, **from_group(protocol, index, bits)}, pool, index)
+
+
+def _match(when: When, ip: Family) -> Mapping[str, Any]:
+    fields: dict[str, Any] = {}
+    if when.source is not None:
+        fields[ip.source] = int(when.source.network_address), int(when.source.netmask)
+    if when.dscp is not None:
+        fields["ip_dscp"] = when.dscp
+    if when.vlan is not None:
+        fields["vlan_vid"] = PRIORITY_TAGGED | when.vlan
+    return fields
 
 
 def slot_group() -> Group:

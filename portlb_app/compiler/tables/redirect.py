@@ -12,7 +12,7 @@ from functools import partial
 from typing import Any
 
 from portlb_app.compiler.delivery import deliver
-from portlb_app.compiler.tables.pool import by_group, pool_groups
+from portlb_app.compiler.tables.pool import Way, pool_groups, selection, ways
 from portlb_app.compiler.tables.qos import metered_qos_actions
 from portlb_app.compiler.vip_on_switch import VipOnSwitch
 from portlb_app.config import Address, DefaultFor, RedirectPort
@@ -20,6 +20,7 @@ from portlb_app.openflow import IP_SCTP, IP_TCP, IP_UDP, Action, Flow, Group, To
 from portlb_app.pipeline import (
     REDIRECT,
     REDIRECT_BIT,
+    SLOTS,
     Family,
     Priority,
     Reason,
@@ -60,9 +61,12 @@ def _to_pools(local: VipOnSwitch, address: Address) -> Iterator[Flow]:
             to_port: dict[str, Any] = {**to_address, "ip_proto": protocol, port: pool.port}
             if protocol == IP_TCP:
                 to_port["tcp_flags"] = (REDIRECT_BIT, REDIRECT_BIT)
-            for index, from_ports in by_group(local, pool, protocol):
-                actions = to_pool(local, pool, ip, index)
-                yield flow(REDIRECT, Priority.SPECIFIC, match(**to_port, **from_ports), actions, cookie, reason)
+            for way in ways(local, pool, ip, protocol):
+                actions = to_way(local, pool, ip, way)
+                why = f"{reason}; by what it says of itself (L4)" if way.ahead else reason
+                yield flow(
+                    REDIRECT, Priority.SPECIFIC + way.ahead, match(**to_port, **way.fields), actions, cookie, why
+                )
 
 
 def groups(local: VipOnSwitch) -> Iterator[Group]:
@@ -71,16 +75,22 @@ def groups(local: VipOnSwitch) -> Iterator[Group]:
         ip = family(address)
         for pool in local.pools:
             number = partial(pool_group, local.pool_number, pool.port, ip.version)
-            yield from pool_groups(local, pool.port, number, partial(deliver, local, family=ip), are_marked=True)
+            bucket, hashing = partial(deliver, local, family=ip), selection(pool, ip)
+            yield from pool_groups(local, pool.port, number, bucket, hashing, are_marked=True)
 
 
-def to_pool(local: VipOnSwitch, pool: RedirectPort, ip: Family, index: int) -> tuple[Action, ...]:
-    """The actions that send a packet to the server of its slot in one of the pool's groups."""
-    to_group = ToGroup(pool_group(local.pool_number, pool.port, ip.version, index))
+def to_way(local: VipOnSwitch, pool: RedirectPort, ip: Family, way: Way) -> tuple[Action, ...]:
+    """The actions that send a packet to a redirect port to the server of its slot in a group of its pool.
+
+    No actions (drop) if no server of that pool can be reached from here.
+    """
+    if way.pool not in local.pools:
+        return ()
+    to_group = ToGroup(pool_group(local.pool_number, way.pool.port, ip.version, way.index))
     return (*metered_qos_actions(local, "redirect", pool.port, pool.qos), to_group)
 
 
-def to_slot(local: VipOnSwitch, pool: RedirectPort, ip: Family, slot: int) -> tuple[Action, ...]:
-    """The actions for a packet whose slot (from 0) is known; the pool must have a server."""
-    server = local.slots(pool.port)[slot]
+def to_slot(local: VipOnSwitch, pool: RedirectPort, ip: Family, way: Way, slot: int) -> tuple[Action, ...]:
+    """The actions for a packet whose slot in its group (from 0) is known; its pool must have a server."""
+    server = local.slots(way.pool.port)[SLOTS * way.index + slot]
     return (*metered_qos_actions(local, "redirect", pool.port, pool.qos), *deliver(local, server, ip))

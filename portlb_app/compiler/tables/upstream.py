@@ -227,7 +227,7 @@ def _server_to_server(local: VipOnSwitch, server: Server) -> Iterator[Flow]:
 def _ports(local: VipOnSwitch, server: Server) -> dict[int, Qos]:
     """The ports a server answers from, with their QoS; that of the redirect port if it is a service port, too."""
     ports = {owned.port: owned.qos for owned in server.service_ports}
-    ports.update({pool.port: pool.qos for pool in local.vip.redirect_ports if server.name in pool.servers})
+    ports.update({pool.port: pool.qos for pool in local.vip.redirect_ports if server.name in local.vip.receivers(pool)})
     return ports
 
 
@@ -235,8 +235,8 @@ def _tcp_ports(local: VipOnSwitch, server: Server) -> dict[int, Qos]:
     """The redirect ports from which a server answers TCP without being in their pools.
 
     It may be the default server for plain clients. A connection that conntrack remembers, or that has a service MAC
-    address or label, also outlives its server's time in the pool;
-    so do the connections of a slot that has moved, for as long as the slot remembers the server.
+    address or label, also outlives its server's time in the pool; so do
+    those of a slot that has moved, for as long as the slot remembers the server.
     """
     is_named = server.service_mac is not None or server.service_label is not None
     is_default = server.name == local.vip.default_server

@@ -36,6 +36,7 @@ class Fragment(NamedTuple):
     more: bool
     ports: tuple[int, int] | None
     flags: int
+    dscp: int = 0
 
     @property
     def key(self) -> FragmentKey:
@@ -67,5 +68,5 @@ def parse_fragment(frame: bytes) -> Fragment | None:
         if ip.protocol == TCP:
             (flags,) = struct.unpack_from("!H", frame, ip.start + 12)
     return Fragment(
-        ip.source, ip.destination, ip.protocol, ip.identifier, ip.offset, size, ip.more, ports, flags & 0xFFF
+        ip.source, ip.destination, ip.protocol, ip.identifier, ip.offset, size, ip.more, ports, flags & 0xFFF, ip.dscp
     )

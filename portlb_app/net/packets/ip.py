@@ -37,6 +37,7 @@ class IpHeader(NamedTuple):
     identifier: int = 0
     offset: int = 0
     more: bool = False
+    dscp: int = 0
 
 
 def parse_ip(data: bytes, at: int, version: int) -> IpHeader | None:
@@ -63,6 +64,7 @@ def _parse_ip4(data: bytes, at: int) -> IpHeader | None:
         identifier=identifier if word & 0x3FFF else 0,
         offset=(word & 0x1FFF) * 8,
         more=bool(word & 0x2000),
+        dscp=data[at + 1] >> 2,
     )
 
 
@@ -101,7 +103,8 @@ def _parse_ip6(data: bytes, at: int) -> IpHeader | None:
         return None
     if fragment and not offset and not more:  # an atomic fragment is a whole packet (RFC 6946)
         fragment, identifier = False, 0
-    return IpHeader(source, destination, protocol, start, end, fragment, identifier, offset, more)
+    dscp = int.from_bytes(data[at : at + 2], "big") >> 6 & 0x3F
+    return IpHeader(source, destination, protocol, start, end, fragment, identifier, offset, more, dscp)
 
 
 def parse_frame(frame: bytes) -> IpHeader | None:

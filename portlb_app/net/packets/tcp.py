@@ -35,6 +35,7 @@ class Segment:
     options: bytes
     data: bytes
     size: int
+    dscp: int = 0
 
     @property
     def announced(self) -> int | None:
@@ -76,6 +77,7 @@ def parse_tcp(frame: bytes) -> Segment | None:
         options=frame[ip.start + 20 : header],
         data=frame[header : ip.end],
         size=ip.end - header,
+        dscp=ip.dscp,
     )
 
 

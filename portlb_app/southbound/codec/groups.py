@@ -12,6 +12,7 @@ from portlb_app.openflow import Action, Group, Opaque, Selection
 from portlb_app.openflow.messages import Malformed, RawEntry
 from portlb_app.reconcile.plan import Verb
 from portlb_app.southbound.codec.actions import decode_actions, encode_actions
+from portlb_app.southbound.codec.fields import decode_match, encode_field
 from portlb_app.southbound.codec.framing import pieces
 
 _COMMANDS = {"add": ofp.OFPGC_ADD, "modify": ofp.OFPGC_MODIFY, "delete": ofp.OFPGC_DELETE}
@@ -29,7 +30,7 @@ _EXPERIMENTER = struct.Struct("!HHII")
 _NETRONOME = 0x154D
 _SELECTION_METHOD = 1
 _SELECTION = struct.Struct("!4x16sQ")
-"""struct ntr_group_prop_selection_method after its experimenter header; hash fields would follow."""
+"""struct ntr_group_prop_selection_method after its experimenter header; then fields, each with its mask as value."""
 
 
 def group_mod(verb: Verb, group: Group) -> bytes:
@@ -49,9 +50,10 @@ def _encode_bucket(number: int, actions: tuple[Action, ...], properties: bytes) 
 
 
 def _encode_selection(selection: Selection) -> bytes:
-    length = _EXPERIMENTER.size + _SELECTION.size
+    fields = b"".join(encode_field(name, mask) for name, mask in selection.fields)
+    length = _EXPERIMENTER.size + _SELECTION.size + len(fields)
     head = _EXPERIMENTER.pack(ofp.OFPGPT_EXPERIMENTER, length, _NETRONOME, _SELECTION_METHOD)
-    return head + _SELECTION.pack(selection.method.encode(), selection.parameter)
+    return head + _SELECTION.pack(selection.method.encode(), selection.parameter) + fields + bytes(-length % 8)
 
 
 def our_groups(entries: Iterable[RawEntry]) -> Iterator[Group]:
@@ -121,9 +123,12 @@ def _decode_bucket(number: int, weight: int, data: bytes) -> tuple[Action, ...]:
 
 def _decode_selection(whole: bytes) -> Selection | None:
     """The selection method in a property; None if the property is another one."""
-    if len(whole) != _EXPERIMENTER.size + _SELECTION.size:
-        return None
-    if struct.unpack_from("!II", whole, 4) != (_NETRONOME, _SELECTION_METHOD):
+    head = _EXPERIMENTER.size + _SELECTION.size
+    if len(whole) < head or struct.unpack_from("!II", whole, 4) != (_NETRONOME, _SELECTION_METHOD):
         return None
     method, parameter = _SELECTION.unpack_from(whole, _EXPERIMENTER.size)
-    return Selection(method.rstrip(b"\0").decode("ascii", "replace"), parameter)
+    covered = decode_match(whole[head:])
+    if covered.opaque or any(mask is not None for _, _, mask in covered):
+        return None
+    fields = tuple((name, value) for name, value, _ in covered)
+    return Selection(method.rstrip(b"\0").decode("ascii", "replace"), parameter, fields)

@@ -497,8 +497,8 @@ MISTAKES = [
     (
         "vips/web/redirect_ports/20",
         ["a"],
-        "vips.web.redirect_ports.20: is a mapping of servers, legacy, signal, pin, quality, check, fail_open, "
-        "second_chance",
+        "vips.web.redirect_ports.20: is a mapping of servers, legacy, signal, pin, quality, selection, moves, "
+        "slow_start, when, check, fail_open, second_chance",
     ),
     ("vips/web/redirect_ports/20/servers", "a", "vips.web.redirect_ports.20.servers: should be a valid list"),
     ("vips/web/redirect_ports/20/servers", ["a", 5], "vips.web.redirect_ports.20.servers[1]: should be a valid string"),
