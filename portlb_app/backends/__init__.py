@@ -18,17 +18,23 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 
+from portlb_app.backends.formers import Formers
 from portlb_app.backends.moves import Table, next_table
 from portlb_app.backends.pools import Pool, Pools
+from portlb_app.backends.reports import Report, Reports
 from portlb_app.backends.states import PORT, Evidence, Intent, Judgement, Seen, judge
 from portlb_app.config import Config, Wanted
 from portlb_app.config.overrides import NONE, Overrides
+from portlb_app.net.heartbeat import Heartbeat, State
 from portlb_app.topology.conditions import ALL_SERVERS, HeldSlots, PoolKey, PoolSlots
 from portlb_app.topology.damping import HOLD
 
 HAS_SLOTS = "a switch has slots of it"
 HAD_NONE = "no switch had slots of it when the controller started"
 IS_NEW = "it is new, and no check of it has passed yet"
+AGENT = "agent"
+"""The source of what servers' agents say."""
+SAYS_DOWN = "its agent says that it is down"
 
 
 @dataclass(frozen=True)
@@ -39,6 +45,8 @@ class ServerState:
     intent: Intent
     seen: Mapping[PoolKey, Judgement]
     evidence: tuple[Evidence, ...]
+    report: Report | None = None
+    """What its agent has said, as long as that counts."""
 
 
 @dataclass(frozen=True)
@@ -73,6 +81,8 @@ class _Server:
     evidence: dict[tuple[str, PoolKey | None], Evidence] = field(default_factory=dict)
     judgements: dict[PoolKey, Judgement] = field(default_factory=dict)
     not_up_before: float = 0.0
+    drains: bool = False
+    """Its agent says that it is to get no new connections."""
 
 
 @dataclass
@@ -80,12 +90,13 @@ class _Slots:
     """The slots of a pool: those that it has (`table`), and had when it last had all servers (`home`).
 
     None: those that follow from its servers and weights alone. `is_known`: a switch was read that has the pool, or none
-    has.
+    has. `formers`: the servers that slots had before.
     """
 
     table: Table | None = None
     home: Table | None = None
     is_known: bool = False
+    formers: Formers = field(default_factory=Formers)
 
 
 class Backends:
@@ -93,6 +104,7 @@ class Backends:
 
     def __init__(self, config: Config, overrides: Overrides = NONE) -> None:
         self._pools = Pools(config, overrides)
+        self._reports = Reports()
         self._servers: dict[str, _Server] = {}
         self._slots: dict[PoolKey, _Slots] = {}
         self._dirty: set[PoolKey] = set()
@@ -101,6 +113,7 @@ class Backends:
         self._open: set[PoolKey] = set()
         self._changes: list[Change] = []
         self._version = 0
+        self._now = 0.0
         self._made: dict[int, tuple[Pools, int, tuple[Mapping[PoolKey, PoolSlots], frozenset[str]]]] = {}
         self.adopt(config, 0.0)
 
@@ -108,11 +121,13 @@ class Backends:
 
     def adopt(self, config: Config, now: float) -> None:
         """This configuration is live. What is known of servers and pools that it has not is forgotten."""
+        self._now = now
         if not self._slots or config is not self._pools.config:
             self._adopt(Pools(config, self._pools.overrides), now)
 
     def override(self, overrides: Overrides, now: float) -> None:
         """These overrides take the place of those before."""
+        self._now = now
         if overrides is not self._pools.overrides:
             self._adopt(Pools(self._pools.config, overrides), now)
 
@@ -123,11 +138,13 @@ class Backends:
             del self._slots[key]
         for key, table in tables.items():
             slots = self._slots.setdefault(key, _Slots(is_known=not is_first))
+            slots.formers = self._moved(pools, key, table)
             slots.table = table
         self._pools = pools
         self._servers = {
             server.name: self._servers.get(server.name, _Server()) for server in pools.config.servers
         }
+        self._reports.keep(self._servers.keys())
         for name in self._servers:
             self._judge(name, now)
         if not is_first:
@@ -155,6 +172,9 @@ class Backends:
         table = tuple(server if server in members else None for server in held.servers)
         if not held.is_default:
             slots.table = slots.home = table
+        if pool.second_chance and held.formers:
+            known = self._of_vip(self._pools, key)
+            slots.formers.held(tuple(tuple(each for each in names if each in known) for names in held.formers), now)
         present = members.intersection(table)
         for name in pool.servers:
             self._take(name, key, name in present, now)
@@ -202,8 +222,37 @@ class Backends:
             known.evidence = {key: each for key, each in known.evidence.items() if each.source != source}
             self._judge(server, now)
 
+    def handed_back(self, key: PoolKey, server: str, now: float) -> None:
+        """A switch has given something to a server that slots of a pool had before."""
+        if key in self._slots:
+            self._slots[key].formers.use(server, now)
+
+    def hear(self, server: str, heartbeat: Heartbeat, now: float) -> None:
+        """A server's agent says this. It holds until the next heartbeat, or until too many are missing."""
+        if server in self._servers:
+            self._reports.hear(server, heartbeat, now)
+            self._heed(server, now)
+
+    def _heed(self, server: str, now: float) -> None:
+        """Do as a server's agent says, if it says anything."""
+        known, state = self._servers[server], self._reports.state(server)
+        if known.drains is not (state is State.DRAIN):
+            known.drains = not known.drains
+            self._touch(server)
+        said = (AGENT, None) in known.evidence
+        if state is State.DOWN and not said:
+            self.see(server, Evidence(AGENT, False, SAYS_DOWN, now), now)
+        elif said and state is not State.DOWN:
+            self.forget(server, AGENT, now)
+
     def tick(self, now: float) -> None:
         """Time passes."""
+        self._now = now
+        for key, slots in self._slots.items():
+            if slots.formers.slots and slots.formers.expire(now, self._pools[key].second_chance, self._servers):
+                self._changed()
+        for name in self._reports.expire(now):
+            self._heed(name, now)
         for name in [name for name in self._assumed if now >= self._servers[name].not_up_before]:
             self._assumed.discard(name)
             self._judge(name, now)
@@ -237,7 +286,8 @@ class Backends:
         tables = {key: slots.table for key, slots in self._slots.items()} if is_live else {
             key: self._next(pools, key) for key in pools
         }
-        slots = {key: PoolSlots(_whole(table)) for key, table in tables.items() if table is not None}
+        every = ((key, self._pool_slots(pools, key, table)) for key, table in tables.items())
+        slots = {key: its for key, its in every if its is not None}
         closed = frozenset(name for name, each in self._servers.items() if each.intent.wanted is Wanted.MAINT)
         return slots, pools.closed | closed.intersection(pools.config.server_by_name)
 
@@ -267,7 +317,8 @@ class Backends:
     def servers(self) -> Iterable[ServerState]:
         """Every server of the live configuration."""
         for name, each in self._servers.items():
-            yield ServerState(name, each.intent, dict(each.judgements), tuple(each.evidence.values()))
+            evidence = tuple(each.evidence.values())
+            yield ServerState(name, each.intent, dict(each.judgements), evidence, self._reports.of(name))
 
     def pools(self) -> Iterable[PoolState]:
         """Every pool of the live configuration that switches hold."""
@@ -336,7 +387,9 @@ class Backends:
         """Give the pools of servers that have changed the slots that they shall have."""
         for key in self._dirty:
             slots = self._slots[key]
-            slots.table = self._next(self._pools, key)
+            table = self._next(self._pools, key)
+            slots.formers = self._moved(self._pools, key, table)
+            slots.table = table
             ready = self._ready(self._pools, key)
             if len(ready) == len(self._pools[key].members) == len(self._serving(self._pools[key], key, ready)):
                 slots.home = slots.table
@@ -346,6 +399,50 @@ class Backends:
                 self._open.discard(key)
         self._dirty.clear()
         self._open &= self._slots.keys()
+
+    def _pool_slots(self, pools: Pools, key: PoolKey, table: Table | None) -> PoolSlots | None:
+        """The slots of a pool with their former servers that work; None if they follow from the configuration alone."""
+        formers = self._moved(pools, key, table)
+        named = formers.named(self._able(pools, key)) if formers.slots else ()
+        if table is None and not named:
+            return None
+        return PoolSlots(pools[key].default if table is None else _whole(table), named)
+
+    def _moved(self, pools: Pools, key: PoolKey, table: Table | None) -> Formers:
+        """What the slots of a pool remember when it gets this table, which they may have already."""
+        slots, new = self._slots.get(key), pools[key]
+        if slots is None or not new.second_chance:
+            return Formers()
+        old = self._pools[key] if key in self._pools else new
+        if table == slots.table and (table is not None or old is new or old == new):
+            return slots.formers
+        before = old.default if slots.table is None else slots.table
+        after = new.default if table is None else _whole(table)
+        if tuple(before) == after:
+            return slots.formers
+        formers = slots.formers.copy()
+        formers.move(before, after, self._able(pools, key), self._now)
+        return formers
+
+    def _of_vip(self, pools: Pools, key: PoolKey) -> Collection[str]:
+        return pools[key[0], ALL_SERVERS].servers
+
+    def _able(self, pools: Pools, key: PoolKey) -> frozenset[str]:
+        """The servers of a pool's VIP that may have connections: they are neither down nor closed."""
+        known = self._servers
+        return frozenset(
+            name
+            for name in self._of_vip(pools, key)
+            if name not in pools.closed
+            and not (
+                name in known
+                and (
+                    known[name].intent.wanted is Wanted.MAINT
+                    or _is_down(known[name], key)
+                    or _is_down(known[name], (key[0], ALL_SERVERS))
+                )
+            )
+        )
 
     def _next(self, pools: Pools, key: PoolKey) -> tuple[str, ...] | None:
         slots = self._slots.get(key, _Slots())
@@ -358,12 +455,14 @@ class Backends:
     def _ready(self, pools: Pools, key: PoolKey) -> tuple[str, ...]:
         """The servers of a pool that may have slots."""
         known = self._servers
-        return tuple(
+        ready = tuple(
             name
             for name in pools[key].members
             if pools.wanted(name) is Wanted.READY
             and (name not in known or known[name].intent.wanted is Wanted.READY)
         )
+        staying = tuple(name for name in ready if name not in known or not known[name].drains)
+        return staying or ready  # agents' words alone take no pool its last servers
 
     def _serving(self, pool: Pool, key: PoolKey, ready: Collection[str]) -> tuple[str, ...]:
         """Those of them that are not down; where these are too few, all whose port works."""

@@ -81,15 +81,14 @@ static __noinline bool forget(const struct key *key, struct connection *entry, e
 }
 
 /*
- * Does a closed connection still have its socket? On a server SOCKET_OPENING means a listening socket, or the next
- * connection's.
+ * Does a closed connection still have its socket? On a server SOCKET_OPENING means the next connection's.
  */
 static __always_inline bool has_socket(struct __sk_buff *skb, const struct key *key, enum host host)
 {
 	struct numbers numbers = {};
 	enum socket_state found = find_socket(skb, key, host, &numbers);
 
-	return found == SOCKET_OPEN || (host == CLIENT && found == SOCKET_OPENING);
+	return found == SOCKET_OPEN || (host == CLIENT && (found == SOCKET_OPENING || found == SOCKET_LISTENING));
 }
 
 /* Remove the closed connection at the head of the list, list it again, or find that it is open again. */
@@ -114,7 +113,8 @@ static __always_inline void retire(struct __sk_buff *skb, enum host host, struct
 		count(table_full ? COUNT_made_room : COUNT_swept_closing);
 }
 
-static __noinline int retire_some(struct __sk_buff *skb, __u32 host, __u32 most)
+/* Neither this nor list_closed() is static: so the verifier checks each once, and not wherever it is called. */
+__noinline int retire_some(struct __sk_buff *skb, __u32 host, __u32 most)
 {
 	struct scratch *scratch = use_scratch();
 	bool table_full = most > RETIRED_PER_OPEN;
@@ -134,11 +134,11 @@ static __noinline int retire_some(struct __sk_buff *skb, __u32 host, __u32 most)
 }
 
 /* Put a closed connection on the list, once. */
-static __noinline int list_closed(struct __sk_buff *skb, const struct key *key, __u32 host)
+__noinline int list_closed(struct __sk_buff *skb, const struct key *key, __u32 host)
 {
 	struct scratch *scratch = use_scratch();
 
-	if (!scratch)
+	if (!scratch || !key)
 		return 0;
 	scratch->last.key = *key;
 	scratch->last.at = tick();

@@ -7,6 +7,7 @@
 #include "ports.h"
 #include "reflect.h"
 #include "resets.h"
+#include "second_chance.h"
 
 static __noinline int server_ingress_tcp(struct __sk_buff *skb, struct packet *packet)
 {
@@ -44,11 +45,16 @@ static __noinline int server_ingress_tcp(struct __sk_buff *skb, struct packet *p
 			}
 		} else if (key->port != segment.endpoint) {
 			server_rebuild(skb, &segment, key);
+		} else {
+			return server_second_chance(skb, key, &segment);
 		}
 		return rewrite(skb, packet, &segment, key->client_port, key->port, segment.word);
 	}
-	if (segment.sport != client_port_of(entry, key->client_port))
+	if (segment.sport != client_port_of(entry, key->client_port)) {
+		if (is_reset_from_other_port(&segment))
+			return DROP;
 		server_follow_client(skb, packet, &segment, key, entry);
+	}
 	if (segment.endpoint == entry->wire) {
 		if ((entry->flags & SERVER_PORT_MOVING) && entry->target == entry->wire)
 			clear(entry, SERVER_PORT_MOVING);
