@@ -373,10 +373,15 @@ def test_d9_to_a_port_the_path_does_not_let_through(world: World, rule: str) -> 
     until(lambda: agent_stats(world.client)["confirmed"] == 2, "the download has begun")
     words = ("move", "--interface", "eth0", "--timeout", "2")
     began = time.monotonic()
-    for port, to in ((local, "999"), (5000, "998")):
-        done = agent_command(world.client, *words, "--local-port", str(port), "--to", to)
+    with ThreadPoolExecutor() as aside:
+        moves = [
+            aside.submit(agent_command, world.client, *words, "--local-port", str(port), "--to", to)
+            for port, to in ((local, "999"), (5000, "998"))
+        ]
+        while not all(move.done() for move in moves):
+            assert echo.ask() == "yes"
+    for done in (move.result() for move in moves):
         assert (done.returncode, done.stdout) == (1, "1 connection: 1 timed out\n"), done.stderr
-        assert echo.ask() == "yes"
     assert download.finish() == wanted and time.monotonic() - began < 18
     assert echo.ask() == "yes"
     assert agent_stats(world.client)["own_port_moved"] == 0
