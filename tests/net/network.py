@@ -258,7 +258,7 @@ http {{
     access_log off; root {directory}; sendfile on;
     client_body_temp_path {directory}/body; proxy_temp_path {directory}/proxy; fastcgi_temp_path {directory}/fastcgi;
     uwsgi_temp_path {directory}/uwsgi; scgi_temp_path {directory}/scgi;
-    client_max_body_size 0; client_header_timeout 300;
+    client_max_body_size 0; client_header_timeout 300; keepalive_requests 1000000;
     server {{ {listen} dav_methods PUT; }}
 }}
 """

@@ -16,7 +16,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 
 import pytest
 
@@ -378,7 +378,7 @@ def test_d9_to_a_port_the_path_does_not_let_through(world: World, rule: str) -> 
             aside.submit(agent_command, world.client, *words, "--local-port", str(port), "--to", to)
             for port, to in ((local, "999"), (5000, "998"))
         ]
-        while not all(move.done() for move in moves):
+        while wait(moves, timeout=0.1).not_done:
             assert echo.ask() == "yes"
     for done in (move.result() for move in moves):
         assert (done.returncode, done.stdout) == (1, "1 connection: 1 timed out\n"), done.stderr
