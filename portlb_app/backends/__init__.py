@@ -18,8 +18,9 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 
+from portlb_app.backends.formers import Formers
 from portlb_app.backends.moves import Table, next_table
-from portlb_app.backends.pools import Pools
+from portlb_app.backends.pools import Pool, Pools
 from portlb_app.backends.reports import Report, Reports
 from portlb_app.backends.states import PORT, Evidence, Intent, Judgement, Seen, judge
 from portlb_app.config import Config, Wanted
@@ -30,11 +31,10 @@ from portlb_app.topology.damping import HOLD
 
 HAS_SLOTS = "a switch has slots of it"
 HAD_NONE = "no switch had slots of it when the controller started"
+IS_NEW = "it is new, and no check of it has passed yet"
 AGENT = "agent"
 """The source of what servers' agents say."""
 SAYS_DOWN = "its agent says that it is down"
-_NEEDED = frozenset({PORT})
-"""The sources that must say up for a server to be up."""
 
 
 @dataclass(frozen=True)
@@ -51,12 +51,26 @@ class ServerState:
 
 @dataclass(frozen=True)
 class PoolState:
-    """What there is to tell about a pool: the slots that it shall have. `fails_open`: none of its servers is up."""
+    """What there is to tell about a pool. `fails_open`: too few of its servers are up, so all are used, or if no port
+    of theirs works its slots stay as they are.
+
+    `slots`: those that it shall have; None for those that follow from its servers and weights alone.
+    """
 
     key: PoolKey
+    pool: Pool
     slots: tuple[str, ...] | None
     fails_open: bool
-    """`slots`: None for those that follow from its servers and weights alone."""
+
+
+@dataclass(frozen=True)
+class Change:
+    """What is seen of a server has changed in one of its pools."""
+
+    server: str
+    pool: PoolKey
+    before: Judgement
+    after: Judgement
 
 
 @dataclass
@@ -76,12 +90,13 @@ class _Slots:
     """The slots of a pool: those that it has (`table`), and had when it last had all servers (`home`).
 
     None: those that follow from its servers and weights alone. `is_known`: a switch was read that has the pool, or none
-    has.
+    has. `formers`: the servers that slots had before.
     """
 
     table: Table | None = None
     home: Table | None = None
     is_known: bool = False
+    formers: Formers = field(default_factory=Formers)
 
 
 class Backends:
@@ -95,7 +110,10 @@ class Backends:
         self._dirty: set[PoolKey] = set()
         self._assumed: set[str] = set()
         """The servers that are taken for down and may be up soon."""
+        self._open: set[PoolKey] = set()
+        self._changes: list[Change] = []
         self._version = 0
+        self._now = 0.0
         self._made: dict[int, tuple[Pools, int, tuple[Mapping[PoolKey, PoolSlots], frozenset[str]]]] = {}
         self.adopt(config, 0.0)
 
@@ -103,20 +121,24 @@ class Backends:
 
     def adopt(self, config: Config, now: float) -> None:
         """This configuration is live. What is known of servers and pools that it has not is forgotten."""
+        self._now = now
         if not self._slots or config is not self._pools.config:
             self._adopt(Pools(config, self._pools.overrides), now)
 
     def override(self, overrides: Overrides, now: float) -> None:
         """These overrides take the place of those before."""
+        self._now = now
         if overrides is not self._pools.overrides:
             self._adopt(Pools(self._pools.config, overrides), now)
 
     def _adopt(self, pools: Pools, now: float) -> None:
+        is_first, before = not self._slots, self._pools
         tables = {key: self._next(pools, key) for key in pools}
         for key in self._slots.keys() - pools.keys():
             del self._slots[key]
         for key, table in tables.items():
-            slots = self._slots.setdefault(key, _Slots())
+            slots = self._slots.setdefault(key, _Slots(is_known=not is_first))
+            slots.formers = self._moved(pools, key, table)
             slots.table = table
         self._pools = pools
         self._servers = {
@@ -125,28 +147,45 @@ class Backends:
         self._reports.keep(self._servers.keys())
         for name in self._servers:
             self._judge(name, now)
+        if not is_first:
+            self._take_new(before, now)
         self._dirty = set(pools)
         self._changed()
 
+    def _take_new(self, before: Pools, now: float) -> None:
+        """A server that joins a pool and is checked is down until a check has passed."""
+        for key in self._pools.keys() & before.keys():
+            for name in self._pools[key].checks.keys() - set(before[key].servers):
+                judgement = self._servers[name].judgements[key]
+                if judgement.seen is Seen.UNKNOWN:
+                    self._servers[name].judgements[key] = Judgement(Seen.DOWN, IS_NEW, now)
+
     def held(self, key: PoolKey, held: HeldSlots, now: float) -> bool:
         """A switch was read that has these slots of a pool. Whether that decides: only the first word does."""
-        slots = self._slots.get(key)
-        if slots is None or slots.is_known:
+        slots, pool = self._slots.get(key), self._pools.get(key)
+        if slots is None or pool is None or slots.is_known:
             return False
         slots.is_known = True
         if not any(held.servers):
             return False  # of a version that does not say whose slots they are; they follow from names and weights
-        pool = self._pools[key]
         members = frozenset(pool.servers)
         table = tuple(server if server in members else None for server in held.servers)
         if not held.is_default:
             slots.table = slots.home = table
+        if pool.second_chance and held.formers:
+            known = self._of_vip(self._pools, key)
+            slots.formers.held(tuple(tuple(each for each in names if each in known) for names in held.formers), now)
         present = members.intersection(table)
         for name in pool.servers:
             self._take(name, key, name in present, now)
         self._dirty.add(key)
         self._changed()
         return True
+
+    def remember(self, key: PoolKey, held: HeldSlots) -> None:
+        """A switch has these slots; if they follow from servers and weights alone, these need not be found anew."""
+        if held.is_default and key in self._pools:
+            self._pools[key].know_default(_whole(held.servers))
 
     def know(self, keys: Iterable[PoolKey]) -> None:
         """No switch holds anything of these pools."""
@@ -156,7 +195,8 @@ class Backends:
 
     def is_known(self, key: PoolKey) -> bool:
         """Whether it is known which slots switches hold of a pool, or none does."""
-        return key not in self._slots or self._slots[key].is_known or not self._pools[key].has_group
+        pool = self._pools.get(key)
+        return pool is None or self._slots[key].is_known or not (pool.has_group and pool.members)
 
     def want(self, server: str, intent: Intent, now: float) -> None:
         """Something that acts for an administrator, such as the server's agent, wants it to be so, too.
@@ -182,6 +222,11 @@ class Backends:
             known.evidence = {key: each for key, each in known.evidence.items() if each.source != source}
             self._judge(server, now)
 
+    def handed_back(self, key: PoolKey, server: str, now: float) -> None:
+        """A switch has given something to a server that slots of a pool had before."""
+        if key in self._slots:
+            self._slots[key].formers.use(server, now)
+
     def hear(self, server: str, heartbeat: Heartbeat, now: float) -> None:
         """A server's agent says this. It holds until the next heartbeat, or until too many are missing."""
         if server in self._servers:
@@ -202,6 +247,10 @@ class Backends:
 
     def tick(self, now: float) -> None:
         """Time passes."""
+        self._now = now
+        for key, slots in self._slots.items():
+            if slots.formers.slots and slots.formers.expire(now, self._pools[key].second_chance, self._servers):
+                self._changed()
         for name in self._reports.expire(now):
             self._heed(name, now)
         for name in [name for name in self._assumed if now >= self._servers[name].not_up_before]:
@@ -237,7 +286,8 @@ class Backends:
         tables = {key: slots.table for key, slots in self._slots.items()} if is_live else {
             key: self._next(pools, key) for key in pools
         }
-        slots = {key: PoolSlots(_whole(table)) for key, table in tables.items() if table is not None}
+        every = ((key, self._pool_slots(pools, key, table)) for key, table in tables.items())
+        slots = {key: its for key, its in every if its is not None}
         closed = frozenset(name for name, each in self._servers.items() if each.intent.wanted is Wanted.MAINT)
         return slots, pools.closed | closed.intersection(pools.config.server_by_name)
 
@@ -247,6 +297,22 @@ class Backends:
         pools = self._pools if overrides is None else Pools(self._pools.config, overrides)
         explicit, _ = self._conditions(pools)
         return {key: explicit[key].servers if key in explicit else pool.default for key, pool in pools.items()}
+
+    def seen(self, server: str, key: PoolKey) -> Seen:
+        """What is seen of a server in a pool."""
+        known = self._servers.get(server)
+        return known.judgements.get(key, Judgement()).seen if known else Seen.UNKNOWN
+
+    @property
+    def failing_open(self) -> frozenset[PoolKey]:
+        """The pools that use all of their servers because too few are up by their checks."""
+        self._settle()
+        return frozenset(self._open)
+
+    def changes(self) -> list[Change]:
+        """What has changed since this was asked last."""
+        changes, self._changes = self._changes, []
+        return changes
 
     def servers(self) -> Iterable[ServerState]:
         """Every server of the live configuration."""
@@ -261,9 +327,9 @@ class Backends:
             if pool.has_group:
                 ready = self._ready(self._pools, key)
                 table = self._slots[key].table
-                yield PoolState(
-                    key, None if table is None else _whole(table), bool(ready) and not self._serving(key, ready)
-                )
+                slots = None if table is None else _whole(table)
+                is_open = self._fails_open(pool, key, ready) or (bool(ready) and not self._serving(pool, key, ready))
+                yield PoolState(key, pool, slots, is_open)
 
     # ---- inside ----
 
@@ -276,11 +342,13 @@ class Backends:
         for key in keys:
             before = server.judgements.get(key, Judgement())
             about = [each for each in server.evidence.values() if each.pool in (None, key)]
-            after = judge(before, about, _NEEDED, now)
+            after = judge(before, about, self._pools[key].checks.get(name, frozenset()) | {PORT}, now)
             if after.seen is Seen.UP and now < server.not_up_before:
                 after = before
             server.judgements[key] = after
-            changed = changed or after.seen is not before.seen
+            if after.seen is not before.seen:
+                self._changes.append(Change(name, key, before, after))
+                changed = True
         if changed:
             self._touch(name)
 
@@ -292,7 +360,8 @@ class Backends:
             if before.seen is Seen.UNKNOWN:
                 server.judgements[key] = Judgement(Seen.UP, HAS_SLOTS, now)
         elif name in self._ready(self._pools, key) and before.seen is not Seen.DOWN:
-            server.judgements[key] = Judgement(Seen.DOWN, HAD_NONE, now)
+            after = server.judgements[key] = Judgement(Seen.DOWN, HAD_NONE, now)
+            self._changes.append(Change(name, key, before, after))
             server.not_up_before = now + HOLD
             self._assumed.add(name)
         self._take_for_all(name, key, now)
@@ -318,16 +387,70 @@ class Backends:
         """Give the pools of servers that have changed the slots that they shall have."""
         for key in self._dirty:
             slots = self._slots[key]
-            slots.table = self._next(self._pools, key)
+            table = self._next(self._pools, key)
+            slots.formers = self._moved(self._pools, key, table)
+            slots.table = table
             ready = self._ready(self._pools, key)
-            if len(ready) == len(self._pools[key].members) == len(self._serving(key, ready)):
+            if len(ready) == len(self._pools[key].members) == len(self._serving(self._pools[key], key, ready)):
                 slots.home = slots.table
+            if self._fails_open(self._pools[key], key, ready):
+                self._open.add(key)
+            else:
+                self._open.discard(key)
         self._dirty.clear()
+        self._open &= self._slots.keys()
+
+    def _pool_slots(self, pools: Pools, key: PoolKey, table: Table | None) -> PoolSlots | None:
+        """The slots of a pool with their former servers that work; None if they follow from the configuration alone."""
+        formers = self._moved(pools, key, table)
+        named = formers.named(self._able(pools, key)) if formers.slots else ()
+        if table is None and not named:
+            return None
+        return PoolSlots(pools[key].default if table is None else _whole(table), named)
+
+    def _moved(self, pools: Pools, key: PoolKey, table: Table | None) -> Formers:
+        """What the slots of a pool remember when it gets this table, which they may have already."""
+        slots, new = self._slots.get(key), pools[key]
+        if slots is None or not new.second_chance:
+            return Formers()
+        old = self._pools[key] if key in self._pools else new
+        if table == slots.table and (table is not None or old is new or old == new):
+            return slots.formers
+        before = old.default if slots.table is None else slots.table
+        after = new.default if table is None else _whole(table)
+        if tuple(before) == after:
+            return slots.formers
+        formers = slots.formers.copy()
+        formers.move(before, after, self._able(pools, key), self._now)
+        return formers
+
+    def _of_vip(self, pools: Pools, key: PoolKey) -> Collection[str]:
+        return pools[key[0], ALL_SERVERS].servers
+
+    def _able(self, pools: Pools, key: PoolKey) -> frozenset[str]:
+        """The servers of a pool's VIP that may have connections: they are neither down nor closed."""
+        known = self._servers
+        return frozenset(
+            name
+            for name in self._of_vip(pools, key)
+            if name not in pools.closed
+            and not (
+                name in known
+                and (
+                    known[name].intent.wanted is Wanted.MAINT
+                    or _is_down(known[name], key)
+                    or _is_down(known[name], (key[0], ALL_SERVERS))
+                )
+            )
+        )
 
     def _next(self, pools: Pools, key: PoolKey) -> tuple[str, ...] | None:
         slots = self._slots.get(key, _Slots())
         ready = self._ready(pools, key)
-        return next_table(pools[key], slots.table, slots.home, ready, self._serving(key, ready))
+        serving = self._serving(pools[key], key, ready)
+        if ready and not serving and pools[key].fail_open.most is None:
+            return ()
+        return next_table(pools[key], slots.table, slots.home, ready, serving)
 
     def _ready(self, pools: Pools, key: PoolKey) -> tuple[str, ...]:
         """The servers of a pool that may have slots."""
@@ -341,10 +464,25 @@ class Backends:
         staying = tuple(name for name in ready if name not in known or not known[name].drains)
         return staying or ready  # agents' words alone take no pool its last servers
 
-    def _serving(self, key: PoolKey, ready: Collection[str]) -> tuple[str, ...]:
-        """Those of them that are not down."""
+    def _serving(self, pool: Pool, key: PoolKey, ready: Collection[str]) -> tuple[str, ...]:
+        """Those of them that are not down; where these are too few, all whose port works."""
+        up = self._up(key, ready)
+        if not pool.fail_open.applies(len(up), len(ready)):
+            return up
+        return tuple(name for name in ready if not self._has_bad_port(name)) or up
+
+    def _up(self, key: PoolKey, ready: Collection[str]) -> tuple[str, ...]:
         known = self._servers
         return tuple(name for name in ready if name not in known or not _is_down(known[name], key))
+
+    def _has_bad_port(self, name: str) -> bool:
+        port = self._servers[name].evidence.get((PORT, None)) if name in self._servers else None
+        return port is not None and not port.is_up
+
+    def _fails_open(self, pool: Pool, key: PoolKey, ready: Collection[str]) -> bool:
+        """Whether it uses servers that are down, because too few are up."""
+        up = self._up(key, ready)
+        return pool.fail_open.applies(len(up), len(ready)) and len(self._serving(pool, key, ready)) > len(up)
 
 
 def _is_down(server: _Server, key: PoolKey) -> bool:

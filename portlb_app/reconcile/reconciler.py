@@ -48,7 +48,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
+from portlb_app.backends.states import Seen
 from portlb_app.config.overrides import NONE, Overrides
+from portlb_app.reconcile.adoption import Adoption
 from portlb_app.reconcile.commands import Command
 from portlb_app.reconcile.compilation import Compilation
 from portlb_app.reconcile.configuration import Configuration
@@ -62,6 +64,7 @@ from portlb_app.reconcile.events import (
     OverridesWanted,
     PortsSeen,
     Refused,
+    ServersSeen,
     StateRead,
     SwitchConnected,
     SwitchDisconnected,
@@ -98,10 +101,12 @@ class Reconciler:
         self._rounds = Rounds(self._network, self._trials, interval)
         self._compilation = Compilation(self._network, self._trials, self._rounds)
         self._rollout = Rollout(self._network)
+        self._adoption = Adoption(self._network)
         self._handlers: Mapping[type[Event], Callable[..., None]] = {
             SwitchConnected: self._connected,
             SwitchDisconnected: self._disconnected,
             PortsSeen: self._ports_seen,
+            ServersSeen: self._servers_seen,
             StateRead: self._rounds.state_read,
             Applied: self._rounds.applied,
             Refused: self._rounds.refused,
@@ -145,6 +150,10 @@ class Reconciler:
         """Whether a switch is in the configuration, or holds what is left of one."""
         return self._network.knows(dpid)
 
+    def is_up(self, server: str, vip: str, port: int) -> bool | None:
+        """Whether a server is taken for up or down in a pool; None if nothing was heard of it."""
+        return {Seen.UP: True, Seen.DOWN: False}.get(self._network.backends.seen(server, (vip, port)))
+
     def status(self, now: float) -> Status:
         """What a user may know about every switch and link at time `now`."""
         return make_status(self._network, self._watch.links, self._ports, now)
@@ -155,16 +164,29 @@ class Reconciler:
         network.now = now
         self._handlers[type(event)](event)
         self._wishes.settle()
+        network.backends.override(network.overrides, now)
         self._watch.judge_links()
         self._watch.judge_ports()
+        self._watch.judge_servers()
+        network.backends.tick(now)
+        self._adoption.proceed()
+        self._watch.log_servers()
+        network.live = network.under_conditions(network.live)
+        if network.trial and network.trial.configuration:
+            network.trial.configuration = network.under_conditions(network.trial.configuration)
         self._compilation.start()
         self._trials.accept_if_all_have_it()
         self._compilation.start()
         self._wishes.settle()
-        self._rollout.proceed(self._watch.are_links_known)
+        self._rollout.proceed(self._may_change)
         self._wishes.report()
         commands, network.commands = network.commands, []
         return commands
+
+    def _may_change(self, dpid: int) -> bool:
+        """Whether enough is known to change a switch: what switches remember, and, where links are, which ones work."""
+        is_alone = dpid not in self._network.components
+        return self._adoption.may_change(dpid) and (is_alone or self._watch.are_links_known)
 
     def _connected(self, event: SwitchConnected) -> None:
         self._watch.forget(event.dpid)
@@ -180,6 +202,13 @@ class Reconciler:
         for dpid, ports in event.ports.items():
             if dpid in self._network.switches and self._network.switches[dpid].is_connected:
                 self._watch.see(dpid, ports)
+
+    def _servers_seen(self, event: ServersSeen) -> None:
+        backends, now = self._network.backends, self._network.now
+        for server, source in event.silent:
+            backends.forget(server, source, now)
+        for server, evidence in event.said:
+            backends.see(server, evidence, now)
 
     def _tick(self, event: Tick) -> None:
         self._wishes.tick(event)

@@ -15,10 +15,11 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from portlb_app import compiler, config, topology
+from portlb_app.compiler.held import held_slots
 from portlb_app.compiler.memo import Memo
 from portlb_app.config import Config, ConfigError
 from portlb_app.openflow import Flow, Group, Meter, SwitchState
@@ -28,6 +29,7 @@ from portlb_app.reconcile.plan import Plan, Step, Verb, apply, diff
 from portlb_app.reconcile.results import (
     Compiled,
     Entries,
+    HandedBack,
     Kind,
     MessageCounts,
     Mistakes,
@@ -38,13 +40,13 @@ from portlb_app.reconcile.results import (
     Unknown,
     Unreadable,
 )
-from portlb_app.topology.conditions import Conditions
+from portlb_app.topology.conditions import Conditions, HeldSlots, PoolKey
 
 
 class Codec(Protocol):
     """Between values and OpenFlow messages."""
 
-    def decode(self, kind: Kind, message: bytes) -> Iterable[Flow | Group | Meter | tuple[int, int]]:
+    def decode(self, kind: Kind, message: bytes) -> Iterable[Flow | Group | Meter | HandedBack | tuple[int, int]]:
         """What of ours is in a multipart reply (7.3.5); Unreadable."""
 
     def encode(self, steps: Sequence[Step], xid: int, bundle: int | None) -> bytes:
@@ -69,7 +71,7 @@ class _Switch:
     """`known`: what it holds, as it was read and has taken since. `flows` to `actions`: what came of it so far.
 
     `plan`: what is left so that it holds what the goal asks; `sent`: stages that are on their way, and whether they are
-    of that plan (`sent_of_plan`), or of one that was made before.
+    of that plan (`sent_of_plan`), or of one that was made before. `told`: the slots of pools that were told last.
     """
 
     known: SwitchState | None = None
@@ -80,7 +82,9 @@ class _Switch:
     groups: set[Group] = field(default_factory=set)
     meters: set[Meter] = field(default_factory=set)
     metered: dict[int, int] = field(default_factory=dict)
+    handed_back: dict[tuple[int, int, int], int] = field(default_factory=dict)
     actions: int = 0
+    told: Mapping[PoolKey, HeldSlots] | None = None
 
 
 class Tables:
@@ -98,6 +102,8 @@ class Tables:
         self._loaded: dict[str, Config] = {}
         self._goals: dict[int, dict[int, tuple[Target, SwitchState]]] = {}
         self._goal = 0
+        self._configs: dict[int, Config] = {}
+        """What each goal was made of."""
         self._switches: dict[int, _Switch] = {}
 
     # ---- configurations ----
@@ -118,11 +124,13 @@ class Tables:
             loaded = self._loaded.get(text) or self.load(text)
             if isinstance(loaded, Mistakes):
                 return loaded
+            self._configs[goal] = loaded
             try:
                 kept[goal] = self._compile(loaded, conditions)
             except ConfigError as error:
                 return Mistakes(error.errors)
         self._goals, self._goal = kept, goal
+        self._configs = {number: made for number, made in self._configs.items() if number in kept}
         targets = {dpid: target for dpid, (target, _) in kept[goal].items()}
         plans = {}
         for dpid, switch in self._switches.items():
@@ -147,6 +155,7 @@ class Tables:
         """A switch is about to tell what it holds."""
         switch = self._switches.setdefault(dpid, _Switch())
         switch.flows, switch.groups, switch.meters, switch.metered = set(), set(), set(), {}
+        switch.handed_back = {}
         switch.actions = 0
 
     def read(self, dpid: int, kind: Kind, messages: Iterable[bytes]) -> int:
@@ -160,8 +169,12 @@ class Tables:
         }
         entries, limit = held[kind]
         for message in messages:
-            found = list(self._codec.decode(kind, message))
+            decoded = list(self._codec.decode(kind, message))
+            found = [each for each in decoded if not isinstance(each, HandedBack)]
             entries.update(found)  # type: ignore[arg-type]
+            for each in decoded:
+                if isinstance(each, HandedBack):
+                    switch.handed_back[each.key] = switch.handed_back.get(each.key, 0) + each.packets
             switch.actions += sum(map(_actions, found))
             if len(entries) > limit * WHILE_CHANGED:
                 raise Unreadable(f"more than {limit * WHILE_CHANGED} {kind}")
@@ -173,9 +186,9 @@ class Tables:
         """Return what it holds: it has told everything."""
         switch = self._known(dpid)
         seen = SwitchState(frozenset(switch.flows), frozenset(switch.groups), frozenset(switch.meters))
-        metered = switch.metered
+        metered, handed_back = switch.metered, switch.handed_back
         self.begin(dpid)
-        return self.see(dpid, seen, metered)
+        return replace(self.see(dpid, seen, metered), handed_back=handed_back)
 
     def see(self, dpid: int, seen: SwitchState, metered: Mapping[int, int] | None = None) -> Read:
         """Take what a switch holds; return its counts, and the plan to the goal."""
@@ -188,7 +201,18 @@ class Tables:
         if not plan and seen == (desired := self._desired(dpid)):
             switch.known = desired  # once in memory, and the next plan compares the same objects
         counts = len(seen.flows), len(seen.groups), len(seen.meters)
-        return Read(*counts, drift, plan, self._goal, metered or {}, surplus, foreign)
+        return Read(*counts, drift, plan, self._goal, metered or {}, surplus, foreign, self._held(dpid, switch))
+
+    def _held(self, dpid: int, switch: _Switch) -> Mapping[PoolKey, HeldSlots] | None:
+        """The slots of pools that a switch holds; None if they are what was told last."""
+        assert switch.known is not None
+        config = self._configs.get(self._goal)
+        named = next((each for each in config.switches if each.dpid == dpid), None) if config else None
+        held = held_slots(config, named, switch.known.group_by_number) if config and named else {}
+        if held == switch.told:
+            return None
+        switch.told = held
+        return held
 
     # ---- what switches are told ----
 
