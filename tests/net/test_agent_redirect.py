@@ -30,6 +30,7 @@ from tests.net.network import (
     SYN,
     Namespace,
     agent_command,
+    agent_here,
     agent_stats,
     end,
     until,
@@ -495,7 +496,8 @@ def test_curl_with_several_urls(world4: World) -> None:
     urls = [world4.url() for _ in range(10)]
     curl = world4.client.popen("curl", "-sS", "-m", "20", "--rate", "5/s", *urls, stdout=subprocess.PIPE, text=True)
     until(lambda: agent_stats(world4.client)["confirmed"] == 1, "curl has begun")
-    assert world4.redirect("--from", f":{Y}", "--to", str(Z)).returncode == 0
+    words = ("redirect", "--interface", "eth0", "--from", f":{Y}", "--to", str(Z))
+    assert agent_here(world4.server, *words) == (0, "1 connection: 1 followed\n")
     assert curl.stdout is not None and curl.stdout.read() == "odd\n" * 10
     assert end(curl) == 0
     assert agent_stats(world4.client)["steered"] == 1
