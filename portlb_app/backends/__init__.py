@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 
 from portlb_app.backends.formers import Formers
 from portlb_app.backends.moves import Table, next_table
-from portlb_app.backends.pools import Pools
+from portlb_app.backends.pools import Pool, Pools
 from portlb_app.backends.reports import Report, Reports
 from portlb_app.backends.states import PORT, Evidence, Intent, Judgement, Seen, judge
 from portlb_app.config import Config, Wanted
@@ -52,12 +52,25 @@ class ServerState:
 
 @dataclass(frozen=True)
 class PoolState:
-    """What there is to tell about a pool: the slots that it shall have. `fails_open`: none of its servers is up."""
+    """What there is to tell about a pool. `fails_open`: none of its servers works, so its slots stay as they are.
+
+    `slots`: those that it shall have; None for those that follow from its servers and weights alone.
+    """
 
     key: PoolKey
+    pool: Pool
     slots: tuple[str, ...] | None
     fails_open: bool
-    """`slots`: None for those that follow from its servers and weights alone."""
+
+
+@dataclass(frozen=True)
+class Change:
+    """What is seen of a server has changed in one of its pools."""
+
+    server: str
+    pool: PoolKey
+    before: Judgement
+    after: Judgement
 
 
 @dataclass
@@ -97,6 +110,7 @@ class Backends:
         self._dirty: set[PoolKey] = set()
         self._assumed: set[str] = set()
         """The servers that are taken for down and may be up soon."""
+        self._changes: list[Change] = []
         self._version = 0
         self._now = 0.0
         self._made: dict[int, tuple[Pools, int, tuple[Mapping[PoolKey, PoolSlots], frozenset[str]]]] = {}
@@ -117,11 +131,12 @@ class Backends:
             self._adopt(Pools(self._pools.config, overrides), now)
 
     def _adopt(self, pools: Pools, now: float) -> None:
+        is_first = not self._slots
         tables = {key: self._next(pools, key) for key in pools}
         for key in self._slots.keys() - pools.keys():
             del self._slots[key]
         for key, table in tables.items():
-            slots = self._slots.setdefault(key, _Slots())
+            slots = self._slots.setdefault(key, _Slots(is_known=not is_first))
             slots.formers = self._moved(pools, key, table)
             slots.table = table
         self._pools = pools
@@ -136,13 +151,12 @@ class Backends:
 
     def held(self, key: PoolKey, held: HeldSlots, now: float) -> bool:
         """A switch was read that has these slots of a pool. Whether that decides: only the first word does."""
-        slots = self._slots.get(key)
-        if slots is None or slots.is_known:
+        slots, pool = self._slots.get(key), self._pools.get(key)
+        if slots is None or pool is None or slots.is_known:
             return False
         slots.is_known = True
         if not any(held.servers):
             return False  # of a version that does not say whose slots they are; they follow from names and weights
-        pool = self._pools[key]
         members = frozenset(pool.servers)
         table = tuple(server if server in members else None for server in held.servers)
         if not held.is_default:
@@ -157,6 +171,11 @@ class Backends:
         self._changed()
         return True
 
+    def remember(self, key: PoolKey, held: HeldSlots) -> None:
+        """A switch has these slots; if they follow from servers and weights alone, these need not be found anew."""
+        if held.is_default and key in self._pools:
+            self._pools[key].know_default(_whole(held.servers))
+
     def know(self, keys: Iterable[PoolKey]) -> None:
         """No switch holds anything of these pools."""
         for key in keys:
@@ -165,7 +184,8 @@ class Backends:
 
     def is_known(self, key: PoolKey) -> bool:
         """Whether it is known which slots switches hold of a pool, or none does."""
-        return key not in self._slots or self._slots[key].is_known or not self._pools[key].has_group
+        pool = self._pools.get(key)
+        return pool is None or self._slots[key].is_known or not (pool.has_group and pool.members)
 
     def want(self, server: str, intent: Intent, now: float) -> None:
         """Something that acts for an administrator, such as the server's agent, wants it to be so, too.
@@ -267,6 +287,11 @@ class Backends:
         explicit, _ = self._conditions(pools)
         return {key: explicit[key].servers if key in explicit else pool.default for key, pool in pools.items()}
 
+    def changes(self) -> list[Change]:
+        """What has changed since this was asked last."""
+        changes, self._changes = self._changes, []
+        return changes
+
     def servers(self) -> Iterable[ServerState]:
         """Every server of the live configuration."""
         for name, each in self._servers.items():
@@ -280,9 +305,8 @@ class Backends:
             if pool.has_group:
                 ready = self._ready(self._pools, key)
                 table = self._slots[key].table
-                yield PoolState(
-                    key, None if table is None else _whole(table), bool(ready) and not self._serving(key, ready)
-                )
+                slots = None if table is None else _whole(table)
+                yield PoolState(key, pool, slots, bool(ready) and not self._serving(key, ready))
 
     # ---- inside ----
 
@@ -299,7 +323,9 @@ class Backends:
             if after.seen is Seen.UP and now < server.not_up_before:
                 after = before
             server.judgements[key] = after
-            changed = changed or after.seen is not before.seen
+            if after.seen is not before.seen:
+                self._changes.append(Change(name, key, before, after))
+                changed = True
         if changed:
             self._touch(name)
 
@@ -311,7 +337,8 @@ class Backends:
             if before.seen is Seen.UNKNOWN:
                 server.judgements[key] = Judgement(Seen.UP, HAS_SLOTS, now)
         elif name in self._ready(self._pools, key) and before.seen is not Seen.DOWN:
-            server.judgements[key] = Judgement(Seen.DOWN, HAD_NONE, now)
+            after = server.judgements[key] = Judgement(Seen.DOWN, HAD_NONE, now)
+            self._changes.append(Change(name, key, before, after))
             server.not_up_before = now + HOLD
             self._assumed.add(name)
         self._take_for_all(name, key, now)

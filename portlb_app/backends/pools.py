@@ -37,6 +37,10 @@ class Pool:
         """The servers that have slots if all of them work."""
         return tuple(server for server in self.servers if self.weight_of[server])
 
+    def know_default(self, table: tuple[str, ...]) -> None:
+        """These are the slots that follow from servers and weights alone: that takes a while to find out."""
+        self.__dict__.setdefault("default", table)
+
     @cached_property
     def default(self) -> tuple[str, ...]:
         """The slots that follow from the configuration alone."""
