@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from portlb_app.compiler.numbering import mark_numbers, server_numbers
 from portlb_app.config import Config, IcmpPolicy, Switch, Vip
 from portlb_app.openflow import Action, Group, SetField
-from portlb_app.pipeline import MAX_GROUP_BITS, SERVER, SLOTS, parse_mark, pool_group, pool_number
+from portlb_app.pipeline import MAX_GROUP_BITS, SERVER, SLOTS, parse_formers, pool_group, pool_number
 from portlb_app.selection import fewest_bits, slots
 from portlb_app.topology.conditions import ALL_SERVERS, HeldSlots, PoolKey
 
@@ -75,7 +75,4 @@ def _owner(bucket: tuple[Action, ...], names: Mapping[int, str]) -> str | None:
 
 def _formers(bucket: tuple[Action, ...], names: Mapping[int, str]) -> tuple[str, ...]:
     """The servers that a bucket says its slot had before, latest first."""
-    for action in bucket:
-        if isinstance(action, SetField) and action.name == "eth_src" and (numbers := parse_mark(action.value)):
-            return tuple(names[number] for number in numbers if number in names)
-    return ()
+    return tuple(names[number] for number in parse_formers(bucket) if number in names)

@@ -10,7 +10,6 @@ from typing import Literal
 import networkx as nx
 
 from portlb_app.backends import Backends
-from portlb_app.compiler.numbering import mark_numbers
 from portlb_app.config import Config
 from portlb_app.config.overrides import NONE, Overrides
 from portlb_app.reconcile.commands import Command, Log
@@ -78,15 +77,12 @@ class Network:
             self.backends.remember(key, slots)
         self.switches[dpid].held = {key: self._held[key] for key in held}
 
-    def handed_back(self, vip_number: int, port: int, number: int) -> None:
-        """Servers of a VIP have handed back packets to a redirect port, for the server that marks call so."""
-        config = self.live.config
-        for vip in (each for each in config.vips if each.number == vip_number):
-            names = mark_numbers(server.name for server in config.servers_of(vip))
+    def handed_back(self, vip_number: int, port: int, mark: int) -> None:
+        """Servers of a VIP have handed back packets to a redirect port, with this mark."""
+        for vip in (each for each in self.live.config.vips if each.number == vip_number):
             pool = vip.pool_on(port)
-            for name in (name for name, each in names.items() if each == number):
-                for each in {port, *(when.pool for when in pool.when)} if pool else ():
-                    self.backends.handed_back((vip.name, each), name, self.now)
+            for each in {port, *(when.pool for when in pool.when)} if pool else ():
+                self.backends.handed_back((vip.name, each), vip_number, mark, self.now)
 
     def used(self, config: Config) -> Config:
         """A configuration as it is used: with the overrides that hold for it. The same object until either changes."""
