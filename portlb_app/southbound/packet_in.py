@@ -135,7 +135,7 @@ class PacketInWorker:
             if send.dpid != self.datapath.id:
                 self._elsewhere(send)
             else:
-                out.append(codec.packet_out(send.in_port, send.actions, send.frame))
+                out.append(codec.packet_out(send.in_port, send.actions, send.frame, send.side))
         return out
 
     def _log_failure(self, message: bytes) -> None:
