@@ -276,13 +276,13 @@ class Downloads:
     SIZE = 100_000
     """Bytes; they are not read to the end before `broken`."""
 
-    def __init__(self, made: Balancer, port: int, number: int) -> None:
-        """Start them, and wait until all run."""
+    def __init__(self, made: Balancer, port: int, number: int, host: Namespace | None = None) -> None:
+        """Start them on a host, the client if None, and wait until all run."""
         digest = made.random_file("slow", self.SIZE)
         words = (str(made.address), str(port), "/slow", str(number), str(self.SIZE * 9 // 10), digest)
         program = (sys.executable, "-m", "tests.net.downloads")
         self._number = number
-        self._process = made.client.popen_ready(*program, *words, cwd=ROOT)
+        self._process = (host or made.client).popen_ready(*program, *words, cwd=ROOT)
 
     def broken(self) -> int:
         """Let them end; how many did not arrive whole."""
