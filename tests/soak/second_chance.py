@@ -4,8 +4,10 @@ A client without an agent opens downloads and idle connections to a redirect por
 of the pool is replaced; then the pool changes ten times more, at random. For each way of rewriting, one switch, a tree
 and two entrances, both versions of IP.
 
-It promises that no connection breaks, that the switches hold no flow for a connection, and no conntrack entry. Beside
-it, what breaks without the servers' agents. It prints what was handed back.
+It promises that no connection breaks, that the switches hold no flow for a connection, and no conntrack entry. Then
+segments of no connection at all come as fast as a client can send them (`--flood` of them): each is handed back once
+for each former server of its slot at most, and connections go on opening. Beside it, what breaks without the servers'
+agents. It prints what was handed back.
 """
 
 from __future__ import annotations
@@ -19,8 +21,9 @@ from typing import Any
 
 import yaml
 
+from portlb_app.topology.conditions import FORMERS
 from tests.net.balancer import Balancer, Connections, Downloads, balancer, changed
-from tests.net.network import agent_stats
+from tests.net.network import ROOT, agent_stats
 from tests.soak.report import Report
 from tests.support import trees
 
@@ -103,6 +106,36 @@ def outcome(made: Balancer, pools: Sequence[Sequence[str]], downloads: int, idle
     return Outcome(broken, answered.count(False), after - before, held["flows"], made.held()["conntrack"])
 
 
+FLOOD = """
+import socket, struct, sys, time
+from tests.net.frames import tcp_segment
+from ipaddress import ip_address
+source, vip, port, number = ip_address(sys.argv[1]), ip_address(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4])
+made = [tcp_segment(source, vip, 1024 + each, port, 0x10, each, each, data=b"odd") for each in range(2000)]
+with socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_TCP) as raw:
+    raw.connect((str(vip), 0))
+    began = time.monotonic()
+    for each in range(number):
+        raw.send(made[each % len(made)])
+print(number / (time.monotonic() - began))
+"""
+
+
+def flooded(made: Balancer, number: int) -> tuple[float, int, int]:
+    """Segments of no connection: how many a second were sent, how many handed back, and how many a meter dropped."""
+
+    def handed_back() -> int:
+        return sum(agent_stats(made.servers[name])["handed_back"] for name in made.agents)
+
+    def dropped() -> int:
+        return sum(switch["metered"]["handed_back"] for switch in made.status()["switches"])
+
+    before = handed_back()
+    words = (sys.executable, "-c", FLOOD, "10.3.0.2", str(made.speak(4).address), str(PORT), str(number))
+    rate = float(made.plain.run(*words, cwd=ROOT).stdout)
+    return rate, handed_back() - before, dropped()
+
+
 def random_pools(changes: int, seed: str) -> list[tuple[str, ...]]:
     """A pool, and what it becomes."""
     source = random.Random(seed)
@@ -117,6 +150,7 @@ def main(words: list[str] | None = None) -> int:
     parser.add_argument("--idle", type=int, default=20)
     parser.add_argument("--changes", type=int, default=10, help="random ones, after the replacement of a third")
     parser.add_argument("--families", type=int, nargs="*", choices=(4, 6), default=[4, 6])
+    parser.add_argument("--flood", type=int, default=200_000, help="segments of no connection")
     parser.add_argument("--seed", default="1")
     parser.add_argument("--agents-only", action="store_true", help="leave out what happens without agents")
     options = parser.parse_args(words)
@@ -138,6 +172,16 @@ def main(words: list[str] | None = None) -> int:
                     )
                     report.promise(got.handed_back, f"{where}: something was handed back")
                     report.promise(got.conntrack == 0, f"{where}: {got.flows} flows, {got.conntrack} conntrack entries")
+            if options.flood:
+                rate, back, dropped = flooded(made, options.flood)
+                report.say(
+                    f"{name}: {options.flood} segments of no connection, {rate:.0f} a second: {back} handed back, "
+                    f"{dropped} dropped by meters"
+                )
+                report.promise(0 < back <= FORMERS * options.flood, f"{name}: each at most once for a former server")
+                opened = Connections(made, made.plain)
+                report.promise(opened.open(PORT) in SERVERS, f"{name}: a connection opens afterwards")
+                opened.close()
     if not options.agents_only:
         with balancer(TEXTS["one switch"], agents=frozenset()) as made:
             got = outcome(made, [FIRST, REPLACED], options.downloads, options.idle)
