@@ -26,8 +26,10 @@ def held_slots(config: Config, switch: Switch, groups: Mapping[int, Group]) -> d
             buckets = _buckets(vip, port, reachabilities, groups)
             if buckets is None:
                 continue
-            names = names or {number: name for name, number in server_numbers(_all_servers(config, vip)).items()}
-            marks = marks or {number: name for name, number in mark_numbers(_all_servers(config, vip)).items()}
+            if not names:
+                every = _all_servers(config, vip)
+                names = {number: name for name, number in server_numbers(every).items()}
+                marks = {number: name for name, number in mark_numbers(every).items()}
             table = tuple(_owner(bucket, names) for bucket in buckets)
             formers = tuple(_formers(bucket, marks) for bucket in buckets)
             is_default = table == slots(servers, weights, bits)
