@@ -282,11 +282,15 @@ class Downloads:
         words = (str(made.address), str(port), "/slow", str(number), str(self.SIZE * 9 // 10), digest)
         program = (sys.executable, "-m", "tests.net.downloads")
         self._number = number
+        self.resets = 0
+        """How many were reset, as of `broken`."""
         self._process = (host or made.client).popen_ready(*program, *words, cwd=ROOT)
 
     def broken(self) -> int:
         """Let them end; how many did not arrive whole."""
-        return self._number - int(self._process.finish(90))
+        whole, resets = map(int, self._process.finish(90).split())
+        self.resets = resets
+        return self._number - whole
 
 
 @contextlib.contextmanager

@@ -81,6 +81,7 @@ class Outcome:
     """What became of the connections: how many broke, and what was counted."""
 
     downloads: int
+    resets: int
     idle: int
     handed_back: int
     flows: int
@@ -103,7 +104,9 @@ def outcome(made: Balancer, pools: Sequence[Sequence[str]], downloads: int, idle
     after = sum(agent_stats(made.servers[name])["handed_back"] for name in made.agents)
     assert made.held()["flows"] <= held["flows"]
     waiting.close()
-    return Outcome(broken, answered.count(False), after - before, held["flows"], made.held()["conntrack"])
+    return Outcome(
+        broken, loading.resets, answered.count(False), after - before, held["flows"], made.held()["conntrack"]
+    )
 
 
 FLOOD = """
@@ -167,8 +170,8 @@ def main(words: list[str] | None = None) -> int:
                     where = f"{name}, IPv{family}, {what}"
                     report.promise(
                         got.downloads == got.idle == 0,
-                        f"{where}: {got.downloads} of {options.downloads} downloads and {got.idle} of {options.idle} "
-                        f"idle connections broke; {got.handed_back} segments were handed back",
+                        f"{where}: {got.downloads} of {options.downloads} downloads ({got.resets} by resets) and "
+                        f"{got.idle} of {options.idle} idle connections broke; {got.handed_back} segments were handed back",
                     )
                     report.promise(got.handed_back, f"{where}: something was handed back")
                     report.promise(got.conntrack == 0, f"{where}: {got.flows} flows, {got.conntrack} conntrack entries")
