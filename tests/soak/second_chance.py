@@ -171,7 +171,8 @@ def main(words: list[str] | None = None) -> int:
                     report.promise(
                         got.downloads == got.idle == 0,
                         f"{where}: {got.downloads} of {options.downloads} downloads ({got.resets} by resets) and "
-                        f"{got.idle} of {options.idle} idle connections broke; {got.handed_back} segments were handed back",
+                        f"{got.idle} of {options.idle} idle connections broke; {got.handed_back} segments were handed "
+                        "back",
                     )
                     report.promise(got.handed_back, f"{where}: something was handed back")
                     report.promise(got.conntrack == 0, f"{where}: {got.flows} flows, {got.conntrack} conntrack entries")
