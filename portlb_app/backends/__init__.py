@@ -32,11 +32,10 @@ from portlb_app.topology.damping import HOLD
 
 HAS_SLOTS = "a switch has slots of it"
 HAD_NONE = "no switch had slots of it when the controller started"
+IS_NEW = "it is new, and no check of it has passed yet"
 AGENT = "agent"
 """The source of what servers' agents say."""
 SAYS_DOWN = "its agent says that it is down"
-_NEEDED = frozenset({PORT})
-"""The sources that must say up for a server to be up."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +52,8 @@ class ServerState:
 
 @dataclass(frozen=True)
 class PoolState:
-    """What there is to tell about a pool. `fails_open`: none of its servers works, so its slots stay as they are.
+    """What there is to tell about a pool. `fails_open`: too few of its servers are up, so all are used, or if no port
+    of theirs works its slots stay as they are.
 
     `slots`: those that it shall have; None for those that follow from its servers and weights alone.
     """
@@ -112,6 +112,7 @@ class Backends:
         self._dirty: set[PoolKey] = set()
         self._assumed: set[str] = set()
         """The servers that are taken for down and may be up soon."""
+        self._open: set[PoolKey] = set()
         self._changes: list[Change] = []
         self._version = 0
         self._now = 0.0
@@ -133,7 +134,7 @@ class Backends:
             self._adopt(Pools(self._pools.config, overrides), now)
 
     def _adopt(self, pools: Pools, now: float) -> None:
-        is_first = not self._slots
+        is_first, before = not self._slots, self._pools
         tables = {key: self._next(pools, key) for key in pools}
         for key in self._slots.keys() - pools.keys():
             del self._slots[key]
@@ -149,8 +150,18 @@ class Backends:
         self._loads.adopt(pools.config)
         for name in self._servers:
             self._judge(name, now)
+        if not is_first:
+            self._take_new(before, now)
         self._dirty = set(pools)
         self._changed()
+
+    def _take_new(self, before: Pools, now: float) -> None:
+        """A server that joins a pool and is checked is down until a check has passed."""
+        for key in self._pools.keys() & before.keys():
+            for name in self._pools[key].checks.keys() - set(before[key].servers):
+                judgement = self._servers[name].judgements[key]
+                if judgement.seen is Seen.UNKNOWN:
+                    self._servers[name].judgements[key] = Judgement(Seen.DOWN, IS_NEW, now)
 
     def held(self, key: PoolKey, held: HeldSlots, now: float) -> bool:
         """A switch was read that has these slots of a pool. Whether that decides: only the first word does."""
@@ -255,7 +266,7 @@ class Backends:
         """Move slots from servers with much load to others."""
         self._settle()
         pool, slots = self._pools[key], self._slots[key]
-        serving = self._serving(key, self._ready(self._pools, key))
+        serving = self._serving(pool, key, self._ready(self._pools, key))
         table = pool.default if slots.table is None else _whole(slots.table)
         weights = {name: pool.weight_of[name] for name in serving}
         if not slots.is_known or not table or not set(table) <= weights.keys():
@@ -333,6 +344,17 @@ class Backends:
         explicit, _ = self._conditions(pools)
         return {key: explicit[key].servers if key in explicit else pool.default for key, pool in pools.items()}
 
+    def seen(self, server: str, key: PoolKey) -> Seen:
+        """What is seen of a server in a pool."""
+        known = self._servers.get(server)
+        return known.judgements.get(key, Judgement()).seen if known else Seen.UNKNOWN
+
+    @property
+    def failing_open(self) -> frozenset[PoolKey]:
+        """The pools that use all of their servers because too few are up by their checks."""
+        self._settle()
+        return frozenset(self._open)
+
     def changes(self) -> list[Change]:
         """What has changed since this was asked last."""
         changes, self._changes = self._changes, []
@@ -352,7 +374,8 @@ class Backends:
                 ready = self._ready(self._pools, key)
                 table = self._slots[key].table
                 slots = None if table is None else _whole(table)
-                yield PoolState(key, pool, slots, bool(ready) and not self._serving(key, ready))
+                is_open = self._fails_open(pool, key, ready) or (bool(ready) and not self._serving(pool, key, ready))
+                yield PoolState(key, pool, slots, is_open)
 
     # ---- inside ----
 
@@ -365,7 +388,7 @@ class Backends:
         for key in keys:
             before = server.judgements.get(key, Judgement())
             about = [each for each in server.evidence.values() if each.pool in (None, key)]
-            after = judge(before, about, _NEEDED, now)
+            after = judge(before, about, self._pools[key].checks.get(name, frozenset()) | {PORT}, now)
             if after.seen is Seen.UP and now < server.not_up_before:
                 after = before
             server.judgements[key] = after
@@ -414,9 +437,14 @@ class Backends:
             slots.formers = self._moved(self._pools, key, table)
             slots.table = table
             ready = self._ready(self._pools, key)
-            if len(ready) == len(self._pools[key].members) == len(self._serving(key, ready)):
+            if len(ready) == len(self._pools[key].members) == len(self._serving(self._pools[key], key, ready)):
                 slots.home = slots.table
+            if self._fails_open(self._pools[key], key, ready):
+                self._open.add(key)
+            else:
+                self._open.discard(key)
         self._dirty.clear()
+        self._open &= self._slots.keys()
 
     def _pool_slots(self, pools: Pools, key: PoolKey, table: Table | None) -> PoolSlots | None:
         """The slots of a pool with their former servers that work; None if they follow from the configuration alone."""
@@ -465,7 +493,10 @@ class Backends:
     def _next(self, pools: Pools, key: PoolKey) -> tuple[str, ...] | None:
         slots = self._slots.get(key, _Slots())
         ready = self._ready(pools, key)
-        return next_table(pools[key], slots.table, slots.home, ready, self._serving(key, ready), key in self._loads)
+        serving = self._serving(pools[key], key, ready)
+        if ready and not serving and pools[key].fail_open.most is None:
+            return ()
+        return next_table(pools[key], slots.table, slots.home, ready, serving, key in self._loads)
 
     def _ready(self, pools: Pools, key: PoolKey) -> tuple[str, ...]:
         """The servers of a pool that may have slots."""
@@ -479,10 +510,25 @@ class Backends:
         staying = tuple(name for name in ready if name not in known or not known[name].drains)
         return staying or ready  # agents' words alone take no pool its last servers
 
-    def _serving(self, key: PoolKey, ready: Collection[str]) -> tuple[str, ...]:
-        """Those of them that are not down."""
+    def _serving(self, pool: Pool, key: PoolKey, ready: Collection[str]) -> tuple[str, ...]:
+        """Those of them that are not down; where these are too few, all whose port works."""
+        up = self._up(key, ready)
+        if not pool.fail_open.applies(len(up), len(ready)):
+            return up
+        return tuple(name for name in ready if not self._has_bad_port(name)) or up
+
+    def _up(self, key: PoolKey, ready: Collection[str]) -> tuple[str, ...]:
         known = self._servers
         return tuple(name for name in ready if name not in known or not _is_down(known[name], key))
+
+    def _has_bad_port(self, name: str) -> bool:
+        port = self._servers[name].evidence.get((PORT, None)) if name in self._servers else None
+        return port is not None and not port.is_up
+
+    def _fails_open(self, pool: Pool, key: PoolKey, ready: Collection[str]) -> bool:
+        """Whether it uses servers that are down, because too few are up."""
+        up = self._up(key, ready)
+        return pool.fail_open.applies(len(up), len(ready)) and len(self._serving(pool, key, ready)) > len(up)
 
 
 def _is_down(server: _Server, key: PoolKey) -> bool:

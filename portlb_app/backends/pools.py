@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
-from portlb_app.config import Config, IcmpPolicy, Wanted
+from portlb_app.backends.states import check_source
+from portlb_app.config import Config, FailOpen, IcmpPolicy, RedirectPort, Vip, Wanted
 from portlb_app.config.overrides import NONE, Overrides
 from portlb_app.selection import fewest_bits, slots
 from portlb_app.topology.conditions import ALL_SERVERS, PoolKey
@@ -17,7 +18,8 @@ class Pool:
     """The servers of a pool and their weights, 0 for those that shall have no slots; k of its 2^k groups.
 
     `configured`: the weights that the configuration says, where others are used now. `has_group`: switches hold its
-    slots. `second_chance`: seconds for which a slot that moves remembers its server.
+    slots. `second_chance`: seconds for which a slot that moves remembers its server. `checks`: by server, the sources
+    that say whether it is up, beside its port's.
     """
 
     servers: tuple[str, ...]
@@ -26,6 +28,8 @@ class Pool:
     bits: int
     has_group: bool = True
     second_chance: int = 0
+    fail_open: FailOpen = FailOpen()
+    checks: Mapping[str, frozenset[str]] = field(default_factory=dict, hash=False)
 
     @cached_property
     def weight_of(self) -> Mapping[str, int]:
@@ -47,6 +51,10 @@ class Pool:
         return slots(self.servers, self.configured, self.bits)
 
 
+def _sources(vip: Vip, port: int) -> frozenset[str]:
+    return frozenset(check_source(port, address.version) for address in vip.addresses)
+
+
 class Pools(Mapping[PoolKey, Pool]):
     """The pools of one configuration, and what is wanted of its servers, with the overrides that hold for it."""
 
@@ -62,17 +70,24 @@ class Pools(Mapping[PoolKey, Pool]):
             has_group = IcmpPolicy.BALANCE in {vip.icmp_rest, *(rule.target for rule in vip.icmp_types)}
             self._add((vip.name, ALL_SERVERS), every, fewest_bits(len(every)), has_group)
             for pool in vip.redirect_ports:
-                self._add((vip.name, pool.port), pool.servers, pool.group_bits, True, pool.second_chance)
+                self._add((vip.name, pool.port), pool.servers, pool.group_bits, True)
+                self._refine(vip, pool)
 
-    def _add(
-        self, key: PoolKey, servers: tuple[str, ...], bits: int, has_group: bool, second_chance: int = 0
-    ) -> None:
+    def _add(self, key: PoolKey, servers: tuple[str, ...], bits: int, has_group: bool) -> None:
         weights, configured = (
             tuple(config.server_by_name[name].share for name in servers) for config in (self._members, self.config)
         )
-        self._pools[key] = Pool(servers, weights, configured, bits, has_group, second_chance)
+        self._pools[key] = Pool(servers, weights, configured, bits, has_group)
         for name in servers:
             self._of[name].append(key)
+
+    def _refine(self, vip: Vip, pool: RedirectPort) -> None:
+        """What a redirect port says beside its servers."""
+        key = vip.name, pool.port
+        checks = {name: _sources(vip, pool.port) for name, check in pool.checked.items() if check.says_up}
+        self._pools[key] = replace(
+            self._pools[key], second_chance=pool.second_chance, fail_open=pool.fail_open, checks=checks
+        )
 
     def wanted(self, server: str) -> Wanted:
         """What is wanted of a server; one that the configuration has not is ready."""
