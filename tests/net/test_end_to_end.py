@@ -192,7 +192,9 @@ def test_e4_plain_clients_keep_their_server_unless_their_row_moved(fig2: Balance
 
     So it is without a second chance.
     """
-    text = fig2.text.replace("legacy: balance", "legacy: balance, second_chance: false")
+    data = yaml.safe_load(fig2.text)
+    data["vips"]["web"]["redirect_ports"][22]["second_chance"] = False
+    text = yaml.safe_dump(data)
     group = pool_group(vip_number("web"), 22, version=4)
     fig2.put(changed(text, {22: ["a", "b"]}))
     connections = Connections(fig2, fig2.plain)
