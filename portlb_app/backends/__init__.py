@@ -26,14 +26,8 @@ from portlb_app.backends.reports import Report, Reports
 from portlb_app.backends.states import PORT, Evidence, Intent, Judgement, Seen, judge
 from portlb_app.config import Config, Wanted
 from portlb_app.config.overrides import NONE, Overrides
-<<<<<<< HEAD
-from portlb_app.net.heartbeat import Heartbeat, State
-from portlb_app.pipeline import mark
-||||||| 7e7ec87
-from portlb_app.net.heartbeat import Heartbeat, State
-=======
 from portlb_app.net.heartbeat import Heartbeat, Order, State
->>>>>>> main
+from portlb_app.pipeline import mark
 from portlb_app.topology.conditions import ALL_SERVERS, HeldSlots, PoolKey, PoolSlots
 from portlb_app.topology.damping import HOLD
 
