@@ -65,11 +65,13 @@ class Balancer(Hosts):
         mtu: int = 1500,
         agents: frozenset[str] | None = None,
         kinds: Mapping[str, str] = MappingProxyType({}),
+        nginx: bool = True,
     ) -> None:
         """Build it all; `stack` ends Open vSwitch, `network` the rest.
 
         `mtu` is the path's to the clients, in bytes, and they know nothing of it; `agents` names the servers with an
         agent, all if None; `kinds` names servers whose connector is of another kind than veth (see `connectors`).
+        `nginx`: every server has one.
         """
         config = load(text)
         super().__init__(network, config, mtu, frozenset(config.server_by_name[name].connector for name in kinds))
@@ -93,7 +95,7 @@ class Balancer(Hosts):
         self.agents = {
             server.name: self._agent(server) for server in config.servers if agents is None or server.name in agents
         }
-        listens = [(self.servers[server.name], self._nginx(server)) for server in config.servers]
+        listens = [(self.servers[server.name], self._nginx(server)) for server in config.servers if nginx]
         for host, ports in listens:
             until(lambda host=host, ports=ports: host.listens(*ports), "nginx listens")
         wait_ready(self.controller)  # before switches look for it, or they wait for a second until they try again
@@ -268,17 +270,21 @@ class Downloads:
     SIZE = 100_000
     """Bytes; they are not read to the end before `broken`."""
 
-    def __init__(self, made: Balancer, port: int, number: int) -> None:
-        """Start them, and wait until all run."""
+    def __init__(self, made: Balancer, port: int, number: int, host: Namespace | None = None) -> None:
+        """Start them on a host, the client if None, and wait until all run."""
         digest = made.random_file("slow", self.SIZE)
         words = (str(made.address), str(port), "/slow", str(number), str(self.SIZE * 9 // 10), digest)
         program = (sys.executable, "-m", "tests.net.downloads")
         self._number = number
-        self._process = made.client.popen_ready(*program, *words, cwd=ROOT)
+        self.resets = 0
+        """How many were reset, as of `broken`."""
+        self._process = (host or made.client).popen_ready(*program, *words, cwd=ROOT)
 
     def broken(self) -> int:
         """Let them end; how many did not arrive whole."""
-        return self._number - int(self._process.finish(90))
+        whole, resets = map(int, self._process.finish(90).split())
+        self.resets = resets
+        return self._number - whole
 
 
 @contextlib.contextmanager
