@@ -18,6 +18,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 
+from portlb_app.backends.formers import Formers
 from portlb_app.backends.moves import Table, next_table
 from portlb_app.backends.pools import Pool, Pools
 from portlb_app.backends.reports import Report, Reports
@@ -89,12 +90,13 @@ class _Slots:
     """The slots of a pool: those that it has (`table`), and had when it last had all servers (`home`).
 
     None: those that follow from its servers and weights alone. `is_known`: a switch was read that has the pool, or none
-    has.
+    has. `formers`: the servers that slots had before.
     """
 
     table: Table | None = None
     home: Table | None = None
     is_known: bool = False
+    formers: Formers = field(default_factory=Formers)
 
 
 class Backends:
@@ -110,6 +112,7 @@ class Backends:
         """The servers that are taken for down and may be up soon."""
         self._changes: list[Change] = []
         self._version = 0
+        self._now = 0.0
         self._made: dict[int, tuple[Pools, int, tuple[Mapping[PoolKey, PoolSlots], frozenset[str]]]] = {}
         self.adopt(config, 0.0)
 
@@ -117,11 +120,13 @@ class Backends:
 
     def adopt(self, config: Config, now: float) -> None:
         """This configuration is live. What is known of servers and pools that it has not is forgotten."""
+        self._now = now
         if not self._slots or config is not self._pools.config:
             self._adopt(Pools(config, self._pools.overrides), now)
 
     def override(self, overrides: Overrides, now: float) -> None:
         """These overrides take the place of those before."""
+        self._now = now
         if overrides is not self._pools.overrides:
             self._adopt(Pools(self._pools.config, overrides), now)
 
@@ -132,6 +137,7 @@ class Backends:
             del self._slots[key]
         for key, table in tables.items():
             slots = self._slots.setdefault(key, _Slots(is_known=not is_first))
+            slots.formers = self._moved(pools, key, table)
             slots.table = table
         self._pools = pools
         self._servers = {
@@ -155,6 +161,9 @@ class Backends:
         table = tuple(server if server in members else None for server in held.servers)
         if not held.is_default:
             slots.table = slots.home = table
+        if pool.second_chance and held.formers:
+            known = self._of_vip(self._pools, key)
+            slots.formers.held(tuple(tuple(each for each in names if each in known) for names in held.formers), now)
         present = members.intersection(table)
         for name in pool.servers:
             self._take(name, key, name in present, now)
@@ -202,6 +211,11 @@ class Backends:
             known.evidence = {key: each for key, each in known.evidence.items() if each.source != source}
             self._judge(server, now)
 
+    def handed_back(self, key: PoolKey, server: str, now: float) -> None:
+        """A switch has given something to a server that slots of a pool had before."""
+        if key in self._slots:
+            self._slots[key].formers.use(server, now)
+
     def hear(self, server: str, heartbeat: Heartbeat, now: float) -> None:
         """A server's agent says this. It holds until the next heartbeat, or until too many are missing."""
         if server in self._servers:
@@ -222,6 +236,10 @@ class Backends:
 
     def tick(self, now: float) -> None:
         """Time passes."""
+        self._now = now
+        for key, slots in self._slots.items():
+            if slots.formers.slots and slots.formers.expire(now, self._pools[key].second_chance, self._servers):
+                self._changed()
         for name in self._reports.expire(now):
             self._heed(name, now)
         for name in [name for name in self._assumed if now >= self._servers[name].not_up_before]:
@@ -257,7 +275,8 @@ class Backends:
         tables = {key: slots.table for key, slots in self._slots.items()} if is_live else {
             key: self._next(pools, key) for key in pools
         }
-        slots = {key: PoolSlots(_whole(table)) for key, table in tables.items() if table is not None}
+        every = ((key, self._pool_slots(pools, key, table)) for key, table in tables.items())
+        slots = {key: its for key, its in every if its is not None}
         closed = frozenset(name for name, each in self._servers.items() if each.intent.wanted is Wanted.MAINT)
         return slots, pools.closed | closed.intersection(pools.config.server_by_name)
 
@@ -345,11 +364,57 @@ class Backends:
         """Give the pools of servers that have changed the slots that they shall have."""
         for key in self._dirty:
             slots = self._slots[key]
-            slots.table = self._next(self._pools, key)
+            table = self._next(self._pools, key)
+            slots.formers = self._moved(self._pools, key, table)
+            slots.table = table
             ready = self._ready(self._pools, key)
             if len(ready) == len(self._pools[key].members) == len(self._serving(key, ready)):
                 slots.home = slots.table
         self._dirty.clear()
+
+    def _pool_slots(self, pools: Pools, key: PoolKey, table: Table | None) -> PoolSlots | None:
+        """The slots of a pool with their former servers that work; None if they follow from the configuration alone."""
+        formers = self._moved(pools, key, table)
+        named = formers.named(self._able(pools, key)) if formers.slots else ()
+        if table is None and not named:
+            return None
+        return PoolSlots(pools[key].default if table is None else _whole(table), named)
+
+    def _moved(self, pools: Pools, key: PoolKey, table: Table | None) -> Formers:
+        """What the slots of a pool remember when it gets this table, which they may have already."""
+        slots, new = self._slots.get(key), pools[key]
+        if slots is None or not new.second_chance:
+            return Formers()
+        old = self._pools[key] if key in self._pools else new
+        if table == slots.table and (table is not None or old is new or old == new):
+            return slots.formers
+        before = old.default if slots.table is None else slots.table
+        after = new.default if table is None else _whole(table)
+        if tuple(before) == after:
+            return slots.formers
+        formers = slots.formers.copy()
+        formers.move(before, after, self._able(pools, key), self._now)
+        return formers
+
+    def _of_vip(self, pools: Pools, key: PoolKey) -> Collection[str]:
+        return pools[key[0], ALL_SERVERS].servers
+
+    def _able(self, pools: Pools, key: PoolKey) -> frozenset[str]:
+        """The servers of a pool's VIP that may have connections: they are neither down nor closed."""
+        known = self._servers
+        return frozenset(
+            name
+            for name in self._of_vip(pools, key)
+            if name not in pools.closed
+            and not (
+                name in known
+                and (
+                    known[name].intent.wanted is Wanted.MAINT
+                    or _is_down(known[name], key)
+                    or _is_down(known[name], (key[0], ALL_SERVERS))
+                )
+            )
+        )
 
     def _next(self, pools: Pools, key: PoolKey) -> tuple[str, ...] | None:
         slots = self._slots.get(key, _Slots())

@@ -17,7 +17,7 @@ class Pool:
     """The servers of a pool and their weights, 0 for those that shall have no slots; k of its 2^k groups.
 
     `configured`: the weights that the configuration says, where others are used now. `has_group`: switches hold its
-    slots.
+    slots. `second_chance`: seconds for which a slot that moves remembers its server.
     """
 
     servers: tuple[str, ...]
@@ -25,6 +25,7 @@ class Pool:
     configured: tuple[int, ...]
     bits: int
     has_group: bool = True
+    second_chance: int = 0
 
     @cached_property
     def weight_of(self) -> Mapping[str, int]:
@@ -61,13 +62,15 @@ class Pools(Mapping[PoolKey, Pool]):
             has_group = IcmpPolicy.BALANCE in {vip.icmp_rest, *(rule.target for rule in vip.icmp_types)}
             self._add((vip.name, ALL_SERVERS), every, fewest_bits(len(every)), has_group)
             for pool in vip.redirect_ports:
-                self._add((vip.name, pool.port), pool.servers, pool.group_bits, True)
+                self._add((vip.name, pool.port), pool.servers, pool.group_bits, True, pool.second_chance)
 
-    def _add(self, key: PoolKey, servers: tuple[str, ...], bits: int, has_group: bool) -> None:
+    def _add(
+        self, key: PoolKey, servers: tuple[str, ...], bits: int, has_group: bool, second_chance: int = 0
+    ) -> None:
         weights, configured = (
             tuple(config.server_by_name[name].share for name in servers) for config in (self._members, self.config)
         )
-        self._pools[key] = Pool(servers, weights, configured, bits, has_group)
+        self._pools[key] = Pool(servers, weights, configured, bits, has_group, second_chance)
         for name in servers:
             self._of[name].append(key)
 

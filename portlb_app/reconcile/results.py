@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from portlb_app.config import Problem
 from portlb_app.openflow import Flow, Group, Meter
@@ -93,13 +93,20 @@ class Entries:
         )
 
 
+class HandedBack(NamedTuple):
+    """How many packets servers have handed back; `key`: the VIP's number, the port and the former server's number."""
+
+    key: tuple[int, int, int]
+    packets: int
+
+
 @dataclass(frozen=True)
 class Read:
     """What a switch holds: counts, what of it is not as it was left (`drift`), and the plan to the goal.
 
     `surplus`: what the plan removes, and the switch was not told since it connected. `foreign`: groups and meters
     without our mark that the plan overwrites, because it needs their numbers. `held`: the slots of its pools; None if
-    they are what the read before said.
+    they are what the read before said. `handed_back`: as in `HandedBack`.
     """
 
     flows: int
@@ -112,6 +119,7 @@ class Read:
     surplus: Entries = Entries()
     foreign: Entries = Entries()
     held: Mapping[PoolKey, HeldSlots] | None = None
+    handed_back: Mapping[tuple[int, int, int], int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
