@@ -18,7 +18,7 @@ from portlb_app.selection import slots
 from portlb_app.topology.conditions import Conditions, PoolKey, PoolSlots
 from tests.net.network import SYN
 from tests.ovs.bridge import Bridge
-from tests.ovs.controller import ControllerProcess, wait_for
+from tests.ovs.controller import ControllerProcess, free_port, wait_for
 from tests.ovs.switch import Switch, changes_sent
 from tests.support import wire
 
@@ -38,15 +38,16 @@ def bridge(switch: Switch) -> Iterator[Bridge]:
 
 @pytest.fixture
 def start(tmp_path: Path, bridge: Bridge) -> Iterator[Start]:
-    """Starts a controller for FIG. 2 on this bridge, and connects it, or waits until it is connected again."""
+    """Starts a controller for FIG. 2 on this bridge, and waits until the bridge has its tables."""
     started: list[ControllerProcess] = []
     path = tmp_path / "lb.yaml"
     path.write_text(text(bridge))
 
-    def start(port: int = 0) -> ControllerProcess:
+    port = free_port()
+    bridge.switch.set_controller(bridge.name, f"tcp:127.0.0.1:{port}")  # the first one: the bridge loses its tables
+
+    def start() -> ControllerProcess:
         started.append(ControllerProcess(path, openflow_port=port, resync=0.5))
-        if not port:
-            bridge.switch.set_controller(bridge.name, started[-1].target)
         started[-1].wait_for_state("s1", "synced")
         return started[-1]
 
@@ -111,14 +112,14 @@ def test_successors_send_nothing(bridge: Bridge, start: Start) -> None:
     assert without != first
     controller.kill()
 
-    successor = start(controller.openflow_port)
+    successor = start()
     wait_for("it was read again", lambda: successor.switch("s1")["read_age_seconds"] and is_as_wanted(successor))
     assert (groups(bridge), changes_sent(bridge.switch)) == (without, sent)
     assert pool(successor)["missing"]["b"]["seen"] == "down"
     successor.kill()
 
     set_port(bridge, connector, "up")
-    last = start(controller.openflow_port)
+    last = start()
     wait_for("b has slots", lambda: pool(last)["held"][0]["slots"].get("b") == SLOTS // 4 and is_as_wanted(last))
     log = last.log.read_text()
     assert "entries were changed by others" not in log and "server b is up again" in log
