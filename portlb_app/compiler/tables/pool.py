@@ -28,6 +28,7 @@ from portlb_app.pipeline import (
     by_source,
     from_group,
     group_of,
+    load_formers,
     load_server,
     signal_slot,
 )
@@ -48,10 +49,14 @@ def pool_groups(
     """
     given, table = local.slots(port), local.table(port)
     formers: Iterable[tuple[str, ...]] = table.formers if are_marked and table.formers else repeat((), len(given))
-    slots = list(zip(table.servers, given, formers, strict=True)) if given else []
+    slots = list(zip(table.servers, given, map(local.open_formers, formers), strict=True)) if given else []
     made = {server: bucket(server) for server in set(given)}
     buckets = {
-        (owner, server, earlier): (load_server(local.numbers[owner]), *marked(local, made[server], server, earlier))
+        (owner, server, earlier): (
+            load_server(local.numbers[owner]),
+            *load_formers([local.mark_numbers[name] for name in earlier]),
+            *marked(local, made[server], server, earlier),
+        )
         for owner, server, earlier in set(slots)
     }
     ports = {server: local.watched_port(server) for server in made}

@@ -59,6 +59,8 @@ EVERY_FIELD: list[tuple[Match, str, str]] = [
     (match(reg2=6), "reg2=0x6", "reg2=6"),
     (match(reg3=7), "reg3=0x7", "reg3=7"),
     (match(reg4=8), "reg4=0x8", "reg4=8"),
+    (match(reg5=9, reg6=10), "reg5=0x9,reg6=0xa", "reg5=9,reg6=10"),
+    (match(reg7=11), "reg7=0xb", "reg7=11"),
     (match(reg3=(1 << 31, 1 << 31)), "reg3=0x80000000/0x80000000", "reg3=0x80000000/0x80000000"),
     (match(ct_mark=0x102), "ct_mark=0x102", "ct_mark=258"),
     (match(in_port=LOCAL), "in_port=LOCAL", "in_port=local"),

@@ -26,8 +26,10 @@ from portlb_app.topology.links import HEARING
 from tests.support.reconciling import Applied, Apply, Loop, StateRead, Whole, up
 
 FLOWS = Path(__file__).parents[3] / "flows"
-FIG2 = (FLOWS / "fig2/lb.yaml").read_text()
-LEAFSPINE = (FLOWS / "leafspine/lb.yaml").read_text()
+FIG2, LEAFSPINE = (
+    (FLOWS / name / "lb.yaml").read_text().replace("legacy: balance", "legacy: balance, second_chance: false")
+    for name in ("fig2", "leafspine")
+)
 PORTS = range(1, 10)
 EMPTY = SwitchState()
 
