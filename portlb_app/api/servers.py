@@ -142,6 +142,7 @@ class View:
             "since": None if override is None else moments.text(said.since),
             "until": None if said.until is None else moments.text(said.until),
             "deadline": None if said.deadline is None else moments.text(said.deadline),
+            "move": said.move,
         }
 
     def _seen(self, name: str) -> dict[str, Any]:

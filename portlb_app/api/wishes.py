@@ -6,7 +6,7 @@ the other.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Any
 
 from pydantic import Field
@@ -53,6 +53,7 @@ class _Entry(Entry):
 class _StateEntry(_Entry):
     required = ("state",)
     state: Wanted | None = None
+    move: Truth = False
     deadline: Moment = None
 
 
@@ -82,8 +83,9 @@ def read_wish(request: Request, server: str, key: Key, now: float) -> Wish | Res
     except ConfigError as error:
         return mistaken(error.errors)
     value = entry.state if key == "state" else entry.weight
-    deadline = entry.deadline if key == "state" else None
-    said = Override(value, value, entry.reason, entry.by, now, entry.until, deadline)
+    said = Override(value, value, entry.reason, entry.by, now, entry.until)
+    if key == "state":
+        said = replace(said, deadline=entry.deadline, move=entry.move)
     return Wish(server, key, value, said, entry.force, dry_run)
 
 
@@ -93,6 +95,8 @@ def _check_times(entry: _StateEntry | _WeightEntry, now: float, problems: Proble
         times["deadline"] = entry.deadline
         if entry.deadline is not None and entry.state is Wanted.READY:
             problems.add("deadline", "is for a server that drains, or is taken out")
+        if entry.move and entry.state is Wanted.READY:
+            problems.add("move", "is for a server that drains, or is taken out")
     for name, each in times.items():
         if each is not None and each <= now:
             problems.add(name, "is in the past")

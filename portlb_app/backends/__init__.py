@@ -19,13 +19,15 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from portlb_app.backends.formers import Formers
+from portlb_app.backends.loads import Loads
 from portlb_app.backends.moves import Table, next_table
 from portlb_app.backends.pools import Pool, Pools
 from portlb_app.backends.reports import Report, Reports
 from portlb_app.backends.states import PORT, Evidence, Intent, Judgement, Seen, judge
 from portlb_app.config import Config, Wanted
 from portlb_app.config.overrides import NONE, Overrides
-from portlb_app.net.heartbeat import Heartbeat, State
+from portlb_app.net.heartbeat import Heartbeat, Order, State
+from portlb_app.pipeline import mark
 from portlb_app.topology.conditions import ALL_SERVERS, HeldSlots, PoolKey, PoolSlots
 from portlb_app.topology.damping import HOLD
 
@@ -105,6 +107,7 @@ class Backends:
     def __init__(self, config: Config, overrides: Overrides = NONE) -> None:
         self._pools = Pools(config, overrides)
         self._reports = Reports()
+        self._loads = Loads()
         self._servers: dict[str, _Server] = {}
         self._slots: dict[PoolKey, _Slots] = {}
         self._dirty: set[PoolKey] = set()
@@ -145,6 +148,7 @@ class Backends:
             server.name: self._servers.get(server.name, _Server()) for server in pools.config.servers
         }
         self._reports.keep(self._servers.keys())
+        self._loads.adopt(pools.config)
         for name in self._servers:
             self._judge(name, now)
         if not is_first:
@@ -222,10 +226,15 @@ class Backends:
             known.evidence = {key: each for key, each in known.evidence.items() if each.source != source}
             self._judge(server, now)
 
-    def handed_back(self, key: PoolKey, server: str, now: float) -> None:
-        """A switch has given something to a server that slots of a pool had before."""
-        if key in self._slots:
-            self._slots[key].formers.use(server, now)
+    def handed_back(self, key: PoolKey, vip: int, found: int, now: float) -> None:
+        """Something was handed back to a pool's redirect port, with this mark; `vip` is the VIP's number."""
+        slots = self._slots.get(key)
+        if slots is None or not slots.formers.slots:
+            return
+        named = slots.formers.named(self._able(self._pools, key))
+        for names in {each[at:] for each in named for at in range(len(each))}:
+            if mark(vip, names) == found:
+                slots.formers.use(names[0], now)
 
     def hear(self, server: str, heartbeat: Heartbeat, now: float) -> None:
         """A server's agent says this. It holds until the next heartbeat, or until too many are missing."""
@@ -256,6 +265,49 @@ class Backends:
         for name in [name for name in self._assumed if now >= self._servers[name].not_up_before]:
             self._assumed.discard(name)
             self._judge(name, now)
+        for key in self._loads.due(now):
+            self._follow_load(key, now)
+
+    def _follow_load(self, key: PoolKey, now: float) -> None:
+        """Move slots from servers with much load to others."""
+        self._settle()
+        pool, slots = self._pools[key], self._slots[key]
+        serving = self._serving(pool, key, self._ready(self._pools, key))
+        table = pool.default if slots.table is None else _whole(slots.table)
+        weights = {name: pool.weight_of[name] for name in serving}
+        if not slots.is_known or not table or not set(table) <= weights.keys():
+            return
+        after = self._loads.look(key, table, weights, self._reports.loads(self._pools.used, key, serving, now), now)
+        if after != table:
+            moved = None if after == pool.default else after
+            slots.formers = self._moved(self._pools, key, moved)
+            slots.table = slots.home = moved
+            self._changed()
+
+    def orders(self, unix: float) -> Mapping[str, Order]:
+        """What agents are asked to do at this time of day (seconds since 1970), by server; nothing for most.
+
+        Connections are redirected once no pool gives their server new ones, as long as another server has slots there.
+        """
+        self._settle()
+        found: dict[str, Order] = {}
+        for (name, kind), override in self._pools.overrides:
+            if kind != "state" or name not in self._servers or self._pools.wanted(name) is Wanted.READY:
+                continue
+            order = Order(0)
+            if override.move and self._has_left(name):
+                order |= Order.MOVE
+            if override.deadline is not None and unix >= override.deadline:
+                order |= Order.RESET
+            if order:
+                found[name] = order
+        return found
+
+    def _has_left(self, name: str) -> bool:
+        """Whether all redirect ports of a server have other servers, and no slot of it."""
+        keys = [key for key in self._pools.of(name) if key[1] != ALL_SERVERS]
+        tables = [self._slots[key].table or () for key in keys]
+        return bool(tables) and all(table and name not in table for table in tables)
 
     # ---- what follows ----
 
@@ -455,7 +507,7 @@ class Backends:
         serving = self._serving(pools[key], key, ready)
         if ready and not serving and pools[key].fail_open.most is None:
             return ()
-        return next_table(pools[key], slots.table, slots.home, ready, serving)
+        return next_table(pools[key], slots.table, slots.home, ready, serving, key in self._loads)
 
     def _ready(self, pools: Pools, key: PoolKey) -> tuple[str, ...]:
         """The servers of a pool that may have slots."""

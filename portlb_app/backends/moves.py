@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
+from portlb_app.backends.loads import shares
 from portlb_app.backends.pools import Pool
 from portlb_app.pipeline import SLOTS
 from portlb_app.selection import move
@@ -13,12 +14,18 @@ Table = Sequence[str | None]
 
 
 def next_table(
-    pool: Pool, present: Table | None, home: Table | None, ready: Collection[str], serving: Collection[str]
+    pool: Pool,
+    present: Table | None,
+    home: Table | None,
+    ready: Collection[str],
+    serving: Collection[str],
+    follows_load: bool = False,
 ) -> tuple[str, ...] | None:
     """The slots that a pool shall have; None: those that follow from the configuration alone.
 
     `present`: those it has, if they are others. `ready`: the servers that may have slots; `serving`: those of them that
-    are not down. `home`: the slots that it had when it last had all servers: one that comes back has the same again.
+    are not down. `follows_load`: each keeps the share that it has, which `loads` moves. `home`: the slots that it had
+    when it last had all servers: one that comes back has the same again.
     As few slots as possible move. If no server that may have slots works, nothing is better than what there is.
     """
     if not ready:
@@ -30,6 +37,8 @@ def next_table(
     if not serving and set(before) <= set(ready):
         return None if present is None else tuple(server for server in before if server is not None)
     weights = {server: pool.weight_of[server] for server in pool.servers if server in used}
+    if follows_load:
+        weights = shares(before, weights, home or ())
     table = move(before, weights, max(pool.bits, bits_of(before)), [home or pool.default])
     return None if table == pool.default else table
 

@@ -29,6 +29,9 @@ def register(commands: Commands[argparse.ArgumentParser], help_line: str) -> Non
     parser.add_argument(
         "--deadline", type=moment, metavar="TIME", help="when the agents end what is left; written like --until"
     )
+    parser.add_argument(
+        "--move", action="store_true", help="the servers' agents redirect open connections to the pools' other servers"
+    )
     wishing.add_flags(parser)
 
 
@@ -38,7 +41,7 @@ def run(options: argparse.Namespace) -> int:
         raise WrongInput("portlb: --dry-run drains nothing that --wait could wait for")
     began = time.monotonic()
     code = wishing.each(
-        options, "state", lambda: wishing.body(options, state="drain", deadline=options.deadline)
+        options, "state", lambda: wishing.body(options, state="drain", deadline=options.deadline, move=options.move)
     )
     if options.wait is None or code not in (0, NOT_YET):
         return code

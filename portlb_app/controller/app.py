@@ -39,6 +39,7 @@ from portlb_app.reconcile.commands import (
     SaveOverrides,
 )
 from portlb_app.reconcile.events import (
+    AgentsHeard,
     ConnectionsOpen,
     Event,
     GoalCompiled,
@@ -168,6 +169,7 @@ class Controller(app_manager.RyuApp):  # type: ignore[misc]
     def _tick(self) -> None:
         while True:
             hub.sleep(TICK_SECONDS)
+            self._hear_agents()
             self._step(Tick(time.time()))
             self._ask_the_log()
             for send in self._punt.expire(time.monotonic()):
@@ -185,6 +187,15 @@ class Controller(app_manager.RyuApp):  # type: ignore[misc]
             self._log_asked_at = time.monotonic()
             log = self._punt.connections
             self._step(ConnectionsOpen({name: log.open_before(vip, at) for name, (vip, at) in asked.items()}))
+
+    def _hear_agents(self) -> None:
+        """Take what agents have said since the last time, and what they are to be told."""
+        heartbeats = self._punt.heartbeats
+        if heard := heartbeats.take_heard():
+            self._step(AgentsHeard({each.server: each.heartbeat for each in heard}))
+        heartbeats.orders = self._reconciler.orders(time.time())
+        for trouble in heartbeats.take_troubles():
+            _LOG.warning("%s", trouble)
 
     def _said(self, news: tuple[News, ...]) -> None:
         """Checks say something about servers."""

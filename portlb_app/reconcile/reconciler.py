@@ -52,6 +52,7 @@ from portlb_app.backends import Backends
 from portlb_app.backends.drained import Drain
 from portlb_app.backends.states import Seen
 from portlb_app.config.overrides import NONE, Overrides
+from portlb_app.net.heartbeat import Order
 from portlb_app.reconcile.adoption import Adoption
 from portlb_app.reconcile.announced import Announced
 from portlb_app.reconcile.commands import Command
@@ -59,6 +60,7 @@ from portlb_app.reconcile.compilation import Compilation
 from portlb_app.reconcile.configuration import Configuration
 from portlb_app.reconcile.draining import Draining
 from portlb_app.reconcile.events import (
+    AgentsHeard,
     Applied,
     ConfigProposed,
     ConnectionsOpen,
@@ -124,6 +126,7 @@ class Reconciler:
             Loaded: self._trials.loaded,
             GoalCompiled: self._compilation.compiled,
             TablesLost: self._compilation.tables_lost,
+            AgentsHeard: self._agents_heard,
             OverridesWanted: self._wishes.want,
             PacketsCounted: self._draining.counted,
             ConnectionsOpen: self._draining.logged,
@@ -180,6 +183,10 @@ class Reconciler:
         network = self._network
         synced = (each.dpid for each in network.switches.values() if network.has_goal(each))
         return dict.fromkeys(synced, network.goal.configuration)
+
+    def orders(self, unix: float) -> Mapping[str, Order]:
+        """What the agents of servers are asked to do at this time of day (seconds since 1970)."""
+        return self._network.backends.orders(unix)
 
     def knows(self, dpid: int) -> bool:
         """Whether a switch is in the configuration, or holds what is left of one."""
@@ -240,6 +247,10 @@ class Reconciler:
         for dpid, ports in event.ports.items():
             if dpid in self._network.switches and self._network.switches[dpid].is_connected:
                 self._watch.see(dpid, ports)
+
+    def _agents_heard(self, event: AgentsHeard) -> None:
+        for server, heartbeat in event.heartbeats.items():
+            self._network.backends.hear(server, heartbeat, self._network.now)
 
     def _servers_seen(self, event: ServersSeen) -> None:
         backends, now = self._network.backends, self._network.now

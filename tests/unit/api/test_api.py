@@ -13,8 +13,14 @@ from portlb_app.api.messages import MAX_BODY, Proposal, Request, Response, failu
 from portlb_app.api.routes import respond
 from portlb_app.api.snapshot import RefusedConnections, Snapshot
 from portlb_app.backends.states import Seen
-from portlb_app.config import Connector, Link, Problem, Wanted
+from portlb_app.compiler.vips_by_switch import VipsBySwitch
+from portlb_app.config import Connector, Link, Problem, Wanted, load
 from portlb_app.config.etag import Precondition, etag
+from portlb_app.health.judgement import Judge
+from portlb_app.health.line_state import LineState
+from portlb_app.health.probe import Result, Verdict
+from portlb_app.health.targets import lines
+from portlb_app.net.heartbeat import Can, Heartbeat, State
 from portlb_app.pipeline import HANDED_UP, Reason
 from portlb_app.punt.connlog import ConnectionLog
 from portlb_app.punt.disposition import Disposition
@@ -34,8 +40,8 @@ from portlb_app.reconcile.outcomes import (
 from portlb_app.reconcile.pool_status import HeldStatus, PoolStatus, ServerStatus
 from portlb_app.reconcile.ports import PortProblem
 from portlb_app.reconcile.results import Mistakes
-from portlb_app.reconcile.status import LinkStatus, Status, SwitchStatus
-from portlb_app.topology.conditions import ALL_SERVERS
+from portlb_app.reconcile.status import AgentStatus, LinkStatus, Status, SwitchStatus
+from portlb_app.topology.conditions import ALL_SERVERS, AS_CONFIGURED
 from tests.support.copies import note
 from tests.support.reconciling import Loop, Propose, Whole
 from tests.support.reference import ACK, FIN, SYN
@@ -43,6 +49,9 @@ from tests.support.reference import ACK, FIN, SYN
 FIG2 = (Path(__file__).parents[3] / "flows/fig2/lb.yaml").read_text()
 LOST = {"metered": 9, "queue": 0, "forgotten": 0}
 OPENING = HANDED_UP[Reason.OPENING].number
+SAID = Heartbeat(
+    *(1, 2, State.DRAIN, Can.MOVE, 0, 3, 1.5, 0.25), cpu=250, moved=4, left=2, by_port={8001: 2, 80: 1}
+)
 SNAPSHOT = Snapshot(
     Status(
         3,
@@ -64,6 +73,7 @@ SNAPSHOT = Snapshot(
             ),
             PoolStatus(("web", ALL_SERVERS), {}, (), fails_open=True),
         ),
+        agents=(AgentStatus("a", SAID, 0.2504),),
     ),
     "the: text\n",
     RefusedConnections(12, (("192.0.2.1:5", "no hello"),)),
@@ -137,6 +147,20 @@ def test_status_tells_everything() -> None:
                 "fails_open": False,
             },
             {"vip": "web", "port": None, "slots": {}, "held": [], "missing": {}, "fails_open": True},
+        ],
+        "agents": [
+            {
+                "server": "a",
+                "state": "drain",
+                "can": ["move"],
+                "open": 3,
+                "ports": {"80": 1, "8001": 2},
+                "per_second": {"openings": 1.5, "short": 0.25, "resets": 0.0, "overflow": 0.0},
+                "pressure": {"cpu": 0.25, "io": None},
+                "moved": 4,
+                "left": 2,
+                "age_seconds": 0.25,
+            }
         ],
         "unknown_switches": ["0xabc"],
         "refused_connections": {"count": 12, "last": [{"address": "192.0.2.1:5", "reason": "no hello"}]},
@@ -397,3 +421,24 @@ def test_a_condition_is_compared_when_the_proposals_turn_has_come() -> None:
         (outcome,) = [command.outcome for command in commands if isinstance(command, ReportOutcome)]
         assert isinstance(outcome, Outdated) is (proposed is second)
     assert loop.reconciler.text == first.text
+
+
+def test_checks_are_told() -> None:
+    """Every line with its last result; what is not known is null."""
+    text = (Path(__file__).parents[3] / "flows/checks/lb.yaml").read_text()
+    placed = VipsBySwitch(load(text), AS_CONFIGURED).on(1)
+    line = next(each for each in lines(1, placed) if (each.server, each.version) == ("a", 4))
+    fresh = LineState(line, Judge(line.check), 0.0)
+    failing = LineState(line, Judge(line.check, True), 0.0, result=Result(Verdict.FAILED, "http 503"), at=5.0)
+    failing.judge.take(Result(Verdict.FAILED, "http 503"))
+    snapshot = replace(SNAPSHOT, checks=(fresh, failing), check_counts={"begun": 3}, epoch=1_000_000.0)
+    response = respond(Request("GET", "/v1/checks", "localhost"), snapshot)
+    assert isinstance(response, Response) and response.status == 200
+    told = json.loads("".join(response.body))
+    common = {"server": "a", "vip": "web", "ports": [80], "version": 4, "check": "http GET /healthz by port 8001"}
+    unknown = {"up": None, "streak": 0, "needed": 3, "last": None, "reason": None, "held": None}
+    last = {"verdict": "failed", "reason": "http 503", "at": 1_000_005.0}
+    assert told == {
+        "counts": {"begun": 3},
+        "checks": [{**common, **unknown}, {**common, **unknown, "up": True, "streak": -1, "last": last}],
+    }

@@ -91,7 +91,7 @@ def test_a_server_has_three_words() -> None:
         "connector": "s1:3",
         "wanted": {
             "state": "ready", "configured": "ready", "source": "file", "reason": "", "by": "", "since": None,
-            "until": None, "deadline": None,
+            "until": None, "deadline": None, "move": False,
         },
         "seen": {"state": "unknown", "reason": "nothing was heard of it yet", "since": None},
         "held": {
@@ -113,7 +113,7 @@ def test_one_that_drains_says_why_and_how_far_it_is() -> None:
     body = reply("GET", "/v1/servers/b", view=view)[1]
     assert body["wanted"] == {
         "state": "drain", "configured": "ready", "source": "override", "reason": "kernel", "by": "root",
-        "since": "2025-11-24T15:57:50Z", "until": LATER, "deadline": None,
+        "since": "2025-11-24T15:57:50Z", "until": LATER, "deadline": None, "move": False,
     }  # fmt: skip
     assert (body["held"]["state"], body["held"]["slots"], body["weight"]["used"]) == ("none", 0, 0)
     assert body["drain"] == {
@@ -193,10 +193,11 @@ def test_pools_in_a_word() -> None:
 
 
 def test_a_state_is_asked_for() -> None:
-    body = {"state": "drain", "reason": "kernel", "by": "root", "until": LATER, "deadline": LATER, "force": True}
+    body = {"state": "drain", "reason": "kernel", "by": "root", "until": LATER, "deadline": LATER}
+    body |= {"force": True, "move": True}
     found = wish("PUT", "/v1/servers/b/state?dry_run=1", body)
     assert (found.server, found.key, found.value) == ("b", "state", Wanted.DRAIN)
-    assert found.force and found.dry_run
+    assert found.force and found.dry_run and found.said.move
     said = found.said
     assert (said.reason, said.by, said.since) == ("kernel", "root", NOW)
     assert said.until == said.deadline == NOW + 3600
@@ -239,7 +240,8 @@ MISTAKES: list[tuple[Any, str]] = [
     ({"state": "drain", "until": NOW_TEXT}, "until: is in the past"),
     ({"state": "drain", "deadline": "2001-01-01T00:00:00Z"}, "deadline: is in the past"),
     ({"state": "ready", "deadline": LATER}, "deadline: is for a server that drains, or is taken out"),
-    ({"state": "drain", "move": True}, "move: unknown key"),
+    ({"state": "ready", "move": True}, "move: is for a server that drains, or is taken out"),
+    ({"state": "drain", "moves": True}, "moves: unknown key"),
     ({"state": "drain", "weight": 5}, "weight: unknown key"),
 ]
 

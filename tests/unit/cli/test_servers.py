@@ -141,6 +141,7 @@ def test_a_wish_is_sent_with_what_is_said_about_it(fake: Fake, capsys: pytest.Ca
     assert request == "PUT /v1/servers/b/state" and body.pop("by")
     assert body == {
         "state": "drain", "reason": "kernel", "until": "2099-01-01T00:00:00Z", "force": True, "deadline": None,
+        "move": False,
     }  # fmt: skip
     assert capsys.readouterr().out == "web:20: 128 of 256 slots move\n"
 
