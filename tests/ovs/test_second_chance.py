@@ -185,7 +185,7 @@ def test_what_opens_a_connection_goes_to_the_new_server_alone(world: World) -> N
     assert tried
 
 
-@pytest.mark.parametrize("world", ["tree", "deep", "two entrances", "address, deep"], indirect=True)
+@pytest.mark.parametrize("world", ["deep", "two entrances"], indirect=True)
 def test_while_a_change_goes_from_switch_to_switch(world: World) -> None:
     """The deepest have it first. A segment may be lost on its way then, but no server is left with it as the last."""
     config = world.config
@@ -194,6 +194,7 @@ def test_while_a_change_goes_from_switch_to_switch(world: World) -> None:
     graph = topology.of(config)
     entrances = [each.name for each in config.switches if each.network is not None]
     sent = [(entrances[number % len(entrances)], each) for number, each in enumerate(segments(config, port, ACK))]
+    sent = sent[:CONNECTIONS]
     world.install(compiler.compile(config))
     owners = {each: world.server(*world.travel(entrance, 1, each)[0]) for entrance, each in sent}
     lost = 0
