@@ -219,6 +219,11 @@ class VipOnSwitch:
         """Whether a server is on the network side (row N5)."""
         return server.name in self.attached_names and server.connector.port == self.network
 
+    def watched_port(self, server: str) -> int:
+        """The port of this switch without which a server gets nothing, 0 if it is none: only an own connector is."""
+        is_own = server in self.attached_names and not self.is_one_armed(self.by_name[server])
+        return self.port_of[server] if is_own else 0
+
     def mac(self, server: Server) -> int:
         """The MAC address a server's packets come from."""
         if self.vip.rewrite is Rewrite.NOTHING:

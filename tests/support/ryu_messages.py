@@ -223,18 +223,23 @@ def _ryu_selection(selection: Selection) -> Any:
     )
 
 
+def _ryu_watch(port: int) -> list[Any]:
+    return [parser.OFPGroupBucketPropWatch(type_=ofp.OFPGBPT_WATCH_PORT, watch=port)] if port else []
+
+
 def _group_mod(verb: str, group: Group) -> Any:
     if verb == "delete":
         return parser.OFPGroupMod(_PROTOCOL, command=ofp.OFPGC_DELETE, group_id=group.number)
     weight = [parser.OFPGroupBucketPropWeight(type_=ofp.OFPGBPT_WEIGHT, weight=1)] if group.type == "select" else []
+    watched = group.watched or (0,) * len(group.buckets)
     return parser.OFPGroupMod(
         _PROTOCOL,
         command=_GROUP_COMMANDS[verb],
         type_=_GROUP_TYPES[group.type],
         group_id=group.number,
         buckets=[
-            parser.OFPBucket(number, [_ryu_action(action) for action in actions], weight)
-            for number, actions in enumerate(group.buckets)
+            parser.OFPBucket(number, [_ryu_action(action) for action in actions], [*weight, *_ryu_watch(port)])
+            for number, (actions, port) in enumerate(zip(group.buckets, watched, strict=True))
         ],
         properties=[_ryu_selection(group.selection)] if group.selection else [],
     )

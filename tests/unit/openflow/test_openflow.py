@@ -259,6 +259,11 @@ def test_a_group_as_text() -> None:
         "group_id=1342177300,type=select,selection_method=dp_hash,selection_method_param=1347158016,"
         "bucket=bucket_id:0,weight:1,actions=output:2,bucket=bucket_id:1,weight:1,actions=output:3"
     )
+    watched = Group(3, "select", ((Output(2),), (Output(3),)), watched=(0, 3))
+    assert str(watched) == (
+        "group_id=3,type=select,bucket=bucket_id:0,weight:1,actions=output:2,"
+        "bucket=bucket_id:1,weight:1,watch_port:3,actions=output:3"
+    )
     copies = Group(1, "all", ((Output(2),), ()))
     assert str(copies) == "group_id=1,type=all,bucket=bucket_id:0,actions=output:2,bucket=bucket_id:1,actions=drop"
 

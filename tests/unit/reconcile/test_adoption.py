@@ -181,6 +181,15 @@ def test_nothing_is_held_anywhere() -> None:
     assert alone.held[1] == holding(LEAFSPINE, {})[1]
 
 
+def test_a_switch_that_connects_late() -> None:
+    """It is the first one, so nobody knows better, however long that takes."""
+    network = Network(FIG2, holding(FIG2, shuffled(FIG2)))
+    network.pass_time(HEARING + 5)
+    network.connect(1)
+    network.pass_time(5)
+    assert network.told == [] and network.states() == ["synced"]
+
+
 def test_switches_that_differ() -> None:
     """The nearest to a network side decides, and the log says so."""
     config = load(LEAFSPINE)
