@@ -144,9 +144,13 @@ def _refusal(view: View, wish: Wish, after: Wanted, changes: tuple[PoolChange, .
 
 
 def _leaves_none(view: View, server: str, change: PoolChange) -> bool:
-    """Whether a pool has new connections now, by this server, and nobody else would serve them."""
+    """Whether a pool has new connections now, by this server, and no other would serve them.
+
+    Where none is up all are used, and one less does no harm, unless it is the last one.
+    """
     others = (name for name in change.pool.servers if name != server and view.is_serving(name, change.key))
-    return server in change.before and not any(name in change.after for name in others)
+    is_last = view.is_serving(server, change.key) and not any(name in change.after for name in others)
+    return server in change.before and (is_last or not change.after)
 
 
 def _others(view: View, server: str, change: PoolChange) -> str:

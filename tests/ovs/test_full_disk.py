@@ -56,3 +56,18 @@ def test_a_configuration_that_cannot_be_saved_is_not_made_live(controller: Contr
     assert controller.request("PUT", "/v1/config?wait=accepted", OTHER)[0] == 202
     wait_for("it is saved", lambda: (disk / "lb.yaml").read_text() == OTHER)
     assert controller.status()["generation"] == before + 1
+
+
+def test_a_wish_that_cannot_be_saved_changes_nothing(controller: ControllerProcess, tmp_path: Path) -> None:
+    """A server stays as it is, and with room it is taken out."""
+    disk = Path(f"/proc/{controller.process.pid}/root") / (tmp_path / "small").relative_to("/")
+    filler = disk / "filler"
+    fill(filler)
+    drain = '{"state": "drain"}'
+    code, body = controller.request("PUT", "/v1/servers/b/state", drain)
+    assert (code, "No space left on device; nothing was changed" in body) == (500, True), body
+    assert '"state": "ready"' in controller.request("GET", "/v1/servers/b/state")[1]
+    assert sorted(path.name for path in disk.iterdir()) == ["filler", "lb.yaml"]
+    filler.unlink()
+    assert controller.request("PUT", "/v1/servers/b/state", drain)[0] == 202
+    assert '"drain"' in (disk / "lb.yaml.overrides").read_text()

@@ -340,6 +340,18 @@ def test_others_that_are_down_serve_nothing() -> None:
     assert isinstance(down, judgement.Judged), "one that has no slots leaves nothing"
 
 
+def test_where_none_is_up_one_less_does_no_harm() -> None:
+    """All are used then; but the last one that is wanted leaves the pool empty."""
+    view = snapshot(overridden("c", Wanted.DRAIN))
+    for name in "abd":
+        view.backends.see(name, Evidence(PORT, False, "port is set down", 500.0), 500.0)
+    found = judgement.judge(wish("PUT", "/v1/servers/d/state", {"state": "drain"}), view)
+    assert isinstance(found, judgement.Judged) and found.changes[0].after
+    alone = snapshot(overridden("a", Wanted.DRAIN))
+    alone.backends.see("b", Evidence(PORT, False, "port is set down", 500.0), 500.0)
+    assert judged("/v1/servers/b/state", {"state": "drain"}, alone)[0] == 409
+
+
 def test_maintenance_is_for_servers_that_are_drained() -> None:
     body = {"state": "maint"}
     code, refused = judged("/v1/servers/b/state", body)
