@@ -1,0 +1,181 @@
+"""The slots of one pool over time: those that it has, those that it shall have, and how fast it gets there. Pure.
+
+What a pool shall have follows from its algorithm (`goal`): with lots and turns from the time alone; else from the slots
+that it has, of which as few as possible move (`moves.next_table`), by the weights of its servers or by those that their
+load gives them. How fast it gets there is a matter of `moves` and `slow_start` (`pace`).
+
+A configuration that is only proposed has the slots that it would begin with: so it makes no difference whether a change
+is tried or live, and no time passes in a trial.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from portlb_app.backends.moves import Table, bits_of, next_table
+from portlb_app.backends.pace import Pace, first_step
+from portlb_app.backends.pools import Pool
+from portlb_app.config import Algorithm, Moves
+from portlb_app.pipeline import SLOTS
+from portlb_app.selection import packets
+from portlb_app.selection.shuffled import shuffled
+from portlb_app.selection.turns import elevator, round_robin
+
+_TURNING = {Algorithm.RANDOM: shuffled, Algorithm.ROUND_ROBIN: round_robin, Algorithm.ELEVATOR: elevator}
+_LOAD = Moves(1)
+"""How fast load moves slots where a port does not say."""
+_AT_ONCE = Moves(None)
+
+
+@dataclass
+class KeptSlots:
+    """The slots of a pool: those that it has (`table`), and had when it last had all servers (`home`).
+
+    None: those that follow from its configuration alone. `is_known`: a switch was read that has the pool, or none has.
+    `goal`: those that it shall have; `used`: the servers that these are of. `weights`: what load makes of the servers'
+    weights; `turn`: the turn of an algorithm that has some.
+    """
+
+    table: Table | None = None
+    home: Table | None = None
+    is_known: bool = False
+    goal: Table | None = None
+    used: frozenset[str] | None = None
+    weights: Mapping[str, int] | None = None
+    turn: int | None = None
+    pace: Pace = field(default_factory=Pace)
+
+    def hold(self, table: Table) -> None:
+        """A switch has these slots. A server with a part of its slots goes on from there (`settle`)."""
+        self.table = self.home = table
+        self.used = None
+
+    def proposed(self, pool: Pool, ready: Collection[str], serving: Collection[str]) -> Table | None:
+        """The slots that the pool would begin with, if it were to be so now."""
+        goal = self._next(pool, ready, serving)
+        used = frozenset(pool.foremost(serving or ready))
+        came = self._newcomers(pool, used)
+        return self._begun(pool, goal, used, came)
+
+    def settle(self, pool: Pool, ready: Collection[str], serving: Collection[str], now: float) -> None:
+        """The pool or its servers have changed."""
+        used = frozenset(pool.foremost(serving or ready))
+        goal = self._next(pool, ready, serving)
+        came = self._newcomers(pool, used)
+        for server in came:
+            self.pace.begin(server, now)
+        for server in set(self.pace.since) - used:
+            self.pace.end(server)
+        if self.used is None:
+            self._resume(pool, goal, used, now)
+        self.table, self.goal, self.used = self._begun(pool, goal, used, came), goal, used
+        if used == frozenset(pool.members) == frozenset(ready) and self.table == goal:
+            self.home = self.table
+
+    def tick(self, pool: Pool, ready: Collection[str], serving: Collection[str], now: float) -> bool:
+        """Time passes. Whether slots have moved."""
+        before = self.table
+        if pool.selecting.reshuffles:
+            turn = int(now // pool.selecting.period)
+            if self.turn is None:
+                self.turn = turn  # what switches hold stays until the next turn
+            if turn == self.turn:
+                return False
+            self.turn = turn
+            self.settle(pool, ready, serving, now)
+            return self.table != before
+        if self.goal == self.table:
+            self.pace.rest(now)
+            return False
+        present = pool.default if self.table is None else self.table
+        goal = pool.default if self.goal is None else _whole(self.goal)
+        if len(present) != len(goal):
+            return False
+        table = self.pace.step(present, goal, self.used or (), self._moves(pool), pool.slow_start, now)
+        self.table = None if table == pool.default else table
+        if self.table == self.goal and self.used == frozenset(pool.members) == frozenset(ready):
+            self.home = self.table
+        return self.table != before
+
+    def weigh(self, pool: Pool, weights: Mapping[str, int] | None) -> bool:
+        """Load makes these of the servers' weights. Whether that changes anything."""
+        is_new = pool.selecting.algorithm is Algorithm.LEAST and weights != self.weights
+        if is_new:
+            self.weights = weights
+        return is_new
+
+    def count(self, pool: Pool, counted: Sequence[float], now: float) -> bool:
+        """The switch has counted these packets of each slot since the last look. Whether slots have moved."""
+        present = _whole(pool.default if self.table is None else self.table)
+        is_about_it = pool.selecting.algorithm is Algorithm.LEAST_PACKETS and len(counted) == len(present)
+        if not is_about_it or self.goal != self.table:
+            return False
+        weights = {name: weight for name, weight in pool.weight_of.items() if name in (self.used or ())}
+        allowed = self.pace.allowed(self._moves(pool), now)
+        found = packets.moves(present, counted, weights, _MOST if allowed is None else min(allowed, _MOST))
+        if not found:
+            return False
+        self.pace.spend(len(found))
+        table = list(present)
+        for slot, server in found:
+            table[slot] = server
+        self.table = self.goal = self.home = tuple(table)
+        return True
+
+    # ---- inside ----
+
+    def _next(self, pool: Pool, ready: Collection[str], serving: Collection[str]) -> Table | None:
+        used = pool.foremost(serving or ready)
+        if (turning := _TURNING.get(pool.selecting.algorithm)) is not None and used:
+            if self.turn is None and self.table is not None and set(self.table) == set(used):
+                return self.table
+            weights = {server: pool.weight_of[server] for server in used}
+            return turning(weights, SLOTS << pool.bits, self.turn or 0)
+        kept = self.table
+        if kept is not None and pool.selecting.algorithm is Algorithm.LEAST_PACKETS and set(kept) == set(used):
+            return kept  # packets have decided who has how many
+        return next_table(pool, kept, self.home, ready, serving, self.weights)
+
+    def _moves(self, pool: Pool) -> Moves:
+        by_load = pool.selecting.algorithm in (Algorithm.LEAST, Algorithm.LEAST_PACKETS)
+        return pool.moves if pool.moves is not None else _LOAD if by_load else _AT_ONCE
+
+    def _newcomers(self, pool: Pool, used: frozenset[str]) -> frozenset[str]:
+        """The servers whose slow start begins: not all that there are, and none when the controller starts."""
+        if not self.used or not pool.slow_start:
+            return frozenset()
+        return used - self.used if used & self.used else frozenset()
+
+    def _resume(self, pool: Pool, goal: Table | None, used: frozenset[str], now: float) -> None:
+        if not pool.slow_start or self.table is None:
+            return
+        wanted, held = _whole(pool.default if goal is None else goal), _whole(self.table)
+        for server in used:
+            share = held.count(server) / len(held), wanted.count(server) / len(wanted)
+            if 0 < share[0] < share[1]:
+                self.pace.resume(server, share[0] / share[1], pool.slow_start, now)
+
+    def _begun(
+        self, pool: Pool, goal: Table | None, used: frozenset[str], came: Collection[str]
+    ) -> Table | None:
+        """The slots with which the way to the goal begins."""
+        wanted = pool.default if goal is None else _whole(goal)
+        present = pool.default if self.table is None else self.table
+        moves = _AT_ONCE if pool.selecting.reshuffles else self._moves(pool)
+        slow = {*self.pace.since, *came}
+        if not wanted or len(present) != len(wanted) or (moves.per_second is None and not slow):
+            return goal
+        table = first_step(present, wanted, used, moves.per_second is None, slow)
+        return None if table == pool.default else table
+
+
+_MOST = 8
+"""Slots that packets move at one look."""
+
+
+def _whole(table: Table) -> tuple[str, ...]:
+    return tuple(server for server in table if server is not None)
+
+
+__all__ = ["KeptSlots", "bits_of"]
