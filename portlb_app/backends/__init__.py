@@ -20,14 +20,19 @@ from dataclasses import dataclass, field
 
 from portlb_app.backends.moves import Table, next_table
 from portlb_app.backends.pools import Pools
+from portlb_app.backends.reports import Report, Reports
 from portlb_app.backends.states import PORT, Evidence, Intent, Judgement, Seen, judge
 from portlb_app.config import Config, Wanted
 from portlb_app.config.overrides import NONE, Overrides
+from portlb_app.net.heartbeat import Heartbeat, State
 from portlb_app.topology.conditions import ALL_SERVERS, HeldSlots, PoolKey, PoolSlots
 from portlb_app.topology.damping import HOLD
 
 HAS_SLOTS = "a switch has slots of it"
 HAD_NONE = "no switch had slots of it when the controller started"
+AGENT = "agent"
+"""The source of what servers' agents say."""
+SAYS_DOWN = "its agent says that it is down"
 _NEEDED = frozenset({PORT})
 """The sources that must say up for a server to be up."""
 
@@ -40,6 +45,8 @@ class ServerState:
     intent: Intent
     seen: Mapping[PoolKey, Judgement]
     evidence: tuple[Evidence, ...]
+    report: Report | None = None
+    """What its agent has said, as long as that counts."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +67,8 @@ class _Server:
     evidence: dict[tuple[str, PoolKey | None], Evidence] = field(default_factory=dict)
     judgements: dict[PoolKey, Judgement] = field(default_factory=dict)
     not_up_before: float = 0.0
+    drains: bool = False
+    """Its agent says that it is to get no new connections."""
 
 
 @dataclass
@@ -80,6 +89,7 @@ class Backends:
 
     def __init__(self, config: Config, overrides: Overrides = NONE) -> None:
         self._pools = Pools(config, overrides)
+        self._reports = Reports()
         self._servers: dict[str, _Server] = {}
         self._slots: dict[PoolKey, _Slots] = {}
         self._dirty: set[PoolKey] = set()
@@ -112,6 +122,7 @@ class Backends:
         self._servers = {
             server.name: self._servers.get(server.name, _Server()) for server in pools.config.servers
         }
+        self._reports.keep(self._servers.keys())
         for name in self._servers:
             self._judge(name, now)
         self._dirty = set(pools)
@@ -171,8 +182,28 @@ class Backends:
             known.evidence = {key: each for key, each in known.evidence.items() if each.source != source}
             self._judge(server, now)
 
+    def hear(self, server: str, heartbeat: Heartbeat, now: float) -> None:
+        """A server's agent says this. It holds until the next heartbeat, or until too many are missing."""
+        if server in self._servers:
+            self._reports.hear(server, heartbeat, now)
+            self._heed(server, now)
+
+    def _heed(self, server: str, now: float) -> None:
+        """Do as a server's agent says, if it says anything."""
+        known, state = self._servers[server], self._reports.state(server)
+        if known.drains is not (state is State.DRAIN):
+            known.drains = not known.drains
+            self._touch(server)
+        said = (AGENT, None) in known.evidence
+        if state is State.DOWN and not said:
+            self.see(server, Evidence(AGENT, False, SAYS_DOWN, now), now)
+        elif said and state is not State.DOWN:
+            self.forget(server, AGENT, now)
+
     def tick(self, now: float) -> None:
         """Time passes."""
+        for name in self._reports.expire(now):
+            self._heed(name, now)
         for name in [name for name in self._assumed if now >= self._servers[name].not_up_before]:
             self._assumed.discard(name)
             self._judge(name, now)
@@ -220,7 +251,8 @@ class Backends:
     def servers(self) -> Iterable[ServerState]:
         """Every server of the live configuration."""
         for name, each in self._servers.items():
-            yield ServerState(name, each.intent, dict(each.judgements), tuple(each.evidence.values()))
+            evidence = tuple(each.evidence.values())
+            yield ServerState(name, each.intent, dict(each.judgements), evidence, self._reports.of(name))
 
     def pools(self) -> Iterable[PoolState]:
         """Every pool of the live configuration that switches hold."""
@@ -300,12 +332,14 @@ class Backends:
     def _ready(self, pools: Pools, key: PoolKey) -> tuple[str, ...]:
         """The servers of a pool that may have slots."""
         known = self._servers
-        return tuple(
+        ready = tuple(
             name
             for name in pools[key].members
             if pools.wanted(name) is Wanted.READY
             and (name not in known or known[name].intent.wanted is Wanted.READY)
         )
+        staying = tuple(name for name in ready if name not in known or not known[name].drains)
+        return staying or ready  # agents' words alone take no pool its last servers
 
     def _serving(self, key: PoolKey, ready: Collection[str]) -> tuple[str, ...]:
         """Those of them that are not down."""

@@ -636,7 +636,18 @@ def test_restart_as_the_unit_does_it(world: World) -> None:
     assert agent_stats(world.server)["rebuilt"] == 0
 
 
-@pytest.mark.parametrize("lacking", unit("CapabilityBoundingSet").split())
+def test_without_the_right_to_send_frames_there_are_no_heartbeats(world: World) -> None:
+    """CAP_NET_RAW is for heartbeats and redirects: the log says so once, everything else works."""
+    kept = [name for name in unit("CapabilityBoundingSet").split() if name != "CAP_NET_RAW"]
+    agent = (sys.executable, "-m", "portlb_app.agent")
+    service = Service(world.network, world.server, *with_capabilities(kept, *agent, *SERVER))
+    said = "the controller cannot be told about this server: [Errno 1] Operation not permitted"
+    until(lambda: said in service.log(), "the agent says what it lacks")
+    world.client_agent()
+    assert announced(world) == Y and service.log().count(said) == 1
+
+
+@pytest.mark.parametrize("lacking", sorted({*unit("CapabilityBoundingSet").split()} - {"CAP_NET_RAW"}))
 def test_capabilities_that_are_needed(world: World, lacking: str) -> None:
     """Without any single one of the unit's capabilities every command refuses and names it; nothing is attached."""
     kept = [name for name in unit("CapabilityBoundingSet").split() if name != lacking]
