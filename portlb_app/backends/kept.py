@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from portlb_app.backends.moves import Table, bits_of, next_table
+from portlb_app.backends.moves import Table, next_table
 from portlb_app.backends.pace import Pace, first_step
 from portlb_app.backends.pools import Pool
 from portlb_app.config import Algorithm, Moves
@@ -87,6 +87,8 @@ class KeptSlots:
             return self.table != before
         if self.goal == self.table:
             self.pace.rest(now)
+            return False
+        if self._moves(pool).per_second == 0:
             return False
         present = pool.default if self.table is None else self.table
         goal = pool.default if self.goal is None else _whole(self.goal)
@@ -177,5 +179,3 @@ _MOST = 8
 def _whole(table: Table) -> tuple[str, ...]:
     return tuple(server for server in table if server is not None)
 
-
-__all__ = ["KeptSlots", "bits_of"]

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
-from portlb_app.config import Config, IcmpPolicy, Wanted
+from portlb_app.config import Config, IcmpPolicy, Moves, RedirectPort, Selecting, Wanted, weights_among
 from portlb_app.config.overrides import NONE, Overrides
 from portlb_app.selection import fewest_bits, slots
 from portlb_app.topology.conditions import ALL_SERVERS, PoolKey
@@ -16,15 +16,19 @@ from portlb_app.topology.conditions import ALL_SERVERS, PoolKey
 class Pool:
     """The servers of a pool and their weights, 0 for those that shall have no slots; k of its 2^k groups.
 
-    `configured`: the weights that the configuration says, where others are used now. `has_group`: switches hold its
-    slots.
+    `configured`: the weights by which servers have slots in the configuration, where others are used now.
+    `priorities`: those of the servers. `has_group`: switches hold its slots. The rest is as in its redirect port.
     """
 
     servers: tuple[str, ...]
     weights: tuple[int, ...]
     configured: tuple[int, ...]
+    priorities: tuple[int, ...]
     bits: int
     has_group: bool = True
+    selecting: Selecting = Selecting()
+    moves: Moves | None = None
+    slow_start: int = 0
 
     @cached_property
     def weight_of(self) -> Mapping[str, int]:
@@ -34,7 +38,19 @@ class Pool:
     @cached_property
     def members(self) -> tuple[str, ...]:
         """The servers that have slots if all of them work."""
-        return tuple(server for server in self.servers if self.weight_of[server])
+        return self.foremost(self.servers)
+
+    def foremost(self, some: Collection[str]) -> tuple[str, ...]:
+        """Those of some servers that get slots if just these work: the ones with the first priority of all."""
+        ranked = zip(self.servers, self.weights, self.priorities, strict=True)
+        here = [(name, priority) for name, weight, priority in ranked if weight and name in some]
+        first = min((priority for _, priority in here), default=0)
+        return tuple(name for name, priority in here if priority == first)
+
+    @cached_property
+    def shares(self) -> tuple[int, ...]:
+        """The weights by which servers have slots if all of them work."""
+        return tuple(weight if name in self.members else 0 for name, weight in self.weight_of.items())
 
     @cached_property
     def default(self) -> tuple[str, ...]:
@@ -51,19 +67,28 @@ class Pools(Mapping[PoolKey, Pool]):
         """The configuration as it is used."""
         self._members = overrides.of_members(config)
         self._pools: dict[PoolKey, Pool] = {}
+        self._balanced: set[PoolKey] = set()
+        """The pools of all servers that ICMP is spread over."""
         self._of: dict[str, list[PoolKey]] = {server.name: [] for server in config.servers}
         for vip in config.vips:
             every = tuple(server.name for server in config.servers_of(vip))
-            has_group = IcmpPolicy.BALANCE in {vip.icmp_rest, *(rule.target for rule in vip.icmp_types)}
-            self._add((vip.name, ALL_SERVERS), every, fewest_bits(len(every)), has_group)
+            if IcmpPolicy.BALANCE in {vip.icmp_rest, *(rule.target for rule in vip.icmp_types)}:
+                self._balanced.add((vip.name, ALL_SERVERS))
+            self._add((vip.name, ALL_SERVERS), every, fewest_bits(len(every)), None)
             for pool in vip.redirect_ports:
-                self._add((vip.name, pool.port), pool.servers, pool.group_bits, True)
+                self._add((vip.name, pool.port), pool.servers, pool.group_bits, pool)
 
-    def _add(self, key: PoolKey, servers: tuple[str, ...], bits: int, has_group: bool) -> None:
-        weights, configured = (
-            tuple(config.server_by_name[name].share for name in servers) for config in (self._members, self.config)
+    def _add(self, key: PoolKey, servers: tuple[str, ...], bits: int, port: RedirectPort | None) -> None:
+        members = [self._members.server_by_name[name] for name in servers]
+        self._pools[key] = Pool(
+            servers,
+            tuple(server.share for server in members),
+            weights_among(self.config.server_by_name[name] for name in servers),
+            tuple(server.priority for server in members),
+            bits,
+            port is not None or key in self._balanced,
+            *((port.selecting, port.moves, port.slow_start) if port else ()),
         )
-        self._pools[key] = Pool(servers, weights, configured, bits, has_group)
         for name in servers:
             self._of[name].append(key)
 

@@ -43,6 +43,7 @@ from portlb_app.config.values import (
     ServicePort,
     Switch,
     Vip,
+    weights_among,
 )
 from portlb_app.net.packets import Address
 
@@ -82,4 +83,5 @@ __all__ = [
     "Wanted",
     "When",
     "load",
+    "weights_among",
 ]
