@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from portlb_app import __version__
@@ -10,6 +11,7 @@ from portlb_app.config.etag import etag
 from portlb_app.pipeline import COPIED, HANDED_UP, PUNTED, Reason, metered_reason
 from portlb_app.punt.disposition import Counts, Disposition
 from portlb_app.punt.records import TcpEvent
+from portlb_app.reconcile.pool_status import PoolStatus
 from portlb_app.reconcile.status import LinkStatus, SwitchStatus
 
 
@@ -23,6 +25,7 @@ def status(snapshot: Snapshot) -> dict[str, Any]:
         "problem": snapshot.status.problem or None,
         "switches": map(_switch, snapshot.status.switches),
         "links": map(_link, snapshot.status.links),
+        "pools": map(_pool, snapshot.status.pools),
         "unknown_switches": [f"{dpid:#x}" for dpid in snapshot.status.unknown],
         "refused_connections": {
             "count": snapshot.refused.count,
@@ -56,6 +59,33 @@ def _punted(counts: Counts) -> dict[str, dict[str, int]]:
 
 def _link(link: LinkStatus) -> dict[str, Any]:
     return {"ends": [str(end) for end in link.link], "up": link.up, "hold_seconds": round(link.hold, 1)}
+
+
+def _pool(pool: PoolStatus) -> dict[str, Any]:
+    vip, port = pool.key
+    return {
+        "vip": vip,
+        "port": port or None,
+        "slots": _slots(pool.slots),
+        "held": [
+            {"switches": list(each.switches), "slots": _slots(each.slots), "differ": each.differ} for each in pool.held
+        ],
+        "missing": {
+            name: {
+                "wanted": each.wanted.value,
+                "seen": each.seen.value,
+                "reason": each.reason,
+                "seconds": round(each.seconds, 1),
+            }
+            for name, each in sorted(pool.missing.items())
+        },
+        "fails_open": pool.fails_open,
+    }
+
+
+def _slots(counts: Mapping[str, int] | Mapping[str | None, int]) -> dict[str, int]:
+    """Slots by server; those of servers that are not in the configuration are nobody's that has a name."""
+    return {name or "?": count for name, count in sorted(counts.items(), key=lambda item: item[0] or "")}
 
 
 def _switch(switch: SwitchStatus) -> dict[str, Any]:

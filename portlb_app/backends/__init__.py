@@ -15,11 +15,12 @@ says otherwise, and for `HOLD` at least: somebody found it so.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from portlb_app.backends.moves import Table, next_table
-from portlb_app.backends.pools import Pools
+from portlb_app.backends.kept import KeptSlots
+from portlb_app.backends.moves import Table
+from portlb_app.backends.pools import Pool, Pools
 from portlb_app.backends.reports import Report, Reports
 from portlb_app.backends.states import PORT, Evidence, Intent, Judgement, Seen, judge
 from portlb_app.config import Config, Wanted
@@ -51,12 +52,25 @@ class ServerState:
 
 @dataclass(frozen=True)
 class PoolState:
-    """What there is to tell about a pool: the slots that it shall have. `fails_open`: none of its servers is up."""
+    """What there is to tell about a pool. `fails_open`: none of its servers works, so its slots stay as they are.
+
+    `slots`: those that it shall have; None for those that follow from its servers and weights alone.
+    """
 
     key: PoolKey
+    pool: Pool
     slots: tuple[str, ...] | None
     fails_open: bool
-    """`slots`: None for those that follow from its servers and weights alone."""
+
+
+@dataclass(frozen=True)
+class Change:
+    """What is seen of a server has changed in one of its pools."""
+
+    server: str
+    pool: PoolKey
+    before: Judgement
+    after: Judgement
 
 
 @dataclass
@@ -71,19 +85,6 @@ class _Server:
     """Its agent says that it is to get no new connections."""
 
 
-@dataclass
-class _Slots:
-    """The slots of a pool: those that it has (`table`), and had when it last had all servers (`home`).
-
-    None: those that follow from its servers and weights alone. `is_known`: a switch was read that has the pool, or none
-    has.
-    """
-
-    table: Table | None = None
-    home: Table | None = None
-    is_known: bool = False
-
-
 class Backends:
     """The states of all servers, and the slots of all pools."""
 
@@ -91,10 +92,14 @@ class Backends:
         self._pools = Pools(config, overrides)
         self._reports = Reports()
         self._servers: dict[str, _Server] = {}
-        self._slots: dict[PoolKey, _Slots] = {}
+        self._slots: dict[PoolKey, KeptSlots] = {}
         self._dirty: set[PoolKey] = set()
+        self._timed: set[PoolKey] = set()
+        """The pools whose slots move as time passes."""
+        self._now = 0.0
         self._assumed: set[str] = set()
         """The servers that are taken for down and may be up soon."""
+        self._changes: list[Change] = []
         self._version = 0
         self._made: dict[int, tuple[Pools, int, tuple[Mapping[PoolKey, PoolSlots], frozenset[str]]]] = {}
         self.adopt(config, 0.0)
@@ -112,12 +117,14 @@ class Backends:
             self._adopt(Pools(self._pools.config, overrides), now)
 
     def _adopt(self, pools: Pools, now: float) -> None:
-        tables = {key: self._next(pools, key) for key in pools}
+        self._now = now
+        is_first = not self._slots
         for key in self._slots.keys() - pools.keys():
             del self._slots[key]
-        for key, table in tables.items():
-            slots = self._slots.setdefault(key, _Slots())
-            slots.table = table
+            self._timed.discard(key)
+        for key, pool in pools.items():
+            slots = self._slots.setdefault(key, KeptSlots(is_known=not is_first))
+            slots.leave(self._pools.get(key, pool), pool)
         self._pools = pools
         self._servers = {
             server.name: self._servers.get(server.name, _Server()) for server in pools.config.servers
@@ -130,23 +137,28 @@ class Backends:
 
     def held(self, key: PoolKey, held: HeldSlots, now: float) -> bool:
         """A switch was read that has these slots of a pool. Whether that decides: only the first word does."""
-        slots = self._slots.get(key)
-        if slots is None or slots.is_known:
+        slots, pool = self._slots.get(key), self._pools.get(key)
+        if slots is None or pool is None or slots.is_known:
             return False
         slots.is_known = True
+        self._now = now
         if not any(held.servers):
             return False  # of a version that does not say whose slots they are; they follow from names and weights
-        pool = self._pools[key]
         members = frozenset(pool.servers)
         table = tuple(server if server in members else None for server in held.servers)
         if not held.is_default:
-            slots.table = slots.home = table
+            slots.hold(table)
         present = members.intersection(table)
         for name in pool.servers:
             self._take(name, key, name in present, now)
         self._dirty.add(key)
         self._changed()
         return True
+
+    def remember(self, key: PoolKey, held: HeldSlots) -> None:
+        """A switch has these slots; if they follow from servers and weights alone, these need not be found anew."""
+        if held.is_default and key in self._pools:
+            self._pools[key].know_default(_whole(held.servers))
 
     def know(self, keys: Iterable[PoolKey]) -> None:
         """No switch holds anything of these pools."""
@@ -156,7 +168,8 @@ class Backends:
 
     def is_known(self, key: PoolKey) -> bool:
         """Whether it is known which slots switches hold of a pool, or none does."""
-        return key not in self._slots or self._slots[key].is_known or not self._pools[key].has_group
+        pool = self._pools.get(key)
+        return pool is None or self._slots[key].is_known or not (pool.has_group and pool.members)
 
     def want(self, server: str, intent: Intent, now: float) -> None:
         """Something that acts for an administrator, such as the server's agent, wants it to be so, too.
@@ -207,6 +220,28 @@ class Backends:
         for name in [name for name in self._assumed if now >= self._servers[name].not_up_before]:
             self._assumed.discard(name)
             self._judge(name, now)
+        self._now = now
+        self._settle()
+        for key in list(self._timed):
+            ready = self._ready(self._pools, key)
+            if self._slots[key].tick(self._pools[key], ready, self._serving(key, ready), now):
+                self._changed()
+            self._watch(key)
+
+    def weigh(self, key: PoolKey, weights: Mapping[str, int] | None) -> None:
+        """Load makes these of the weights of a pool's servers (``selection: least``); None: nothing is known of it.
+
+        They are in any unit, and of all servers of the pool that may have slots.
+        """
+        if key in self._slots and self._slots[key].weigh(self._pools[key], weights):
+            self._dirty.add(key)
+            self._changed()
+
+    def count(self, key: PoolKey, packets: Sequence[float], now: float) -> None:
+        """Switches have counted these packets of each slot since the last time (``selection: least-packets``)."""
+        self._settle()
+        if key in self._slots and self._slots[key].count(self._pools[key], packets, now):
+            self._changed()
 
     # ---- what follows ----
 
@@ -248,6 +283,11 @@ class Backends:
         explicit, _ = self._conditions(pools)
         return {key: explicit[key].servers if key in explicit else pool.default for key, pool in pools.items()}
 
+    def changes(self) -> list[Change]:
+        """What has changed since this was asked last."""
+        changes, self._changes = self._changes, []
+        return changes
+
     def servers(self) -> Iterable[ServerState]:
         """Every server of the live configuration."""
         for name, each in self._servers.items():
@@ -261,14 +301,14 @@ class Backends:
             if pool.has_group:
                 ready = self._ready(self._pools, key)
                 table = self._slots[key].table
-                yield PoolState(
-                    key, None if table is None else _whole(table), bool(ready) and not self._serving(key, ready)
-                )
+                slots = None if table is None else _whole(table)
+                yield PoolState(key, pool, slots, bool(ready) and not self._serving(key, ready))
 
     # ---- inside ----
 
     def _judge(self, name: str, now: float) -> None:
         """Look at all that is said about a server again."""
+        self._now = now
         server, changed = self._servers[name], False
         keys = self._pools.of(name)
         for key in server.judgements.keys() - set(keys):
@@ -280,7 +320,9 @@ class Backends:
             if after.seen is Seen.UP and now < server.not_up_before:
                 after = before
             server.judgements[key] = after
-            changed = changed or after.seen is not before.seen
+            if after.seen is not before.seen:
+                self._changes.append(Change(name, key, before, after))
+                changed = True
         if changed:
             self._touch(name)
 
@@ -291,8 +333,9 @@ class Backends:
         if has_slots:
             if before.seen is Seen.UNKNOWN:
                 server.judgements[key] = Judgement(Seen.UP, HAS_SLOTS, now)
-        elif name in self._ready(self._pools, key) and before.seen is not Seen.DOWN:
-            server.judgements[key] = Judgement(Seen.DOWN, HAD_NONE, now)
+        elif name in self._pools[key].foremost(self._ready(self._pools, key)) and before.seen is not Seen.DOWN:
+            after = server.judgements[key] = Judgement(Seen.DOWN, HAD_NONE, now)
+            self._changes.append(Change(name, key, before, after))
             server.not_up_before = now + HOLD
             self._assumed.add(name)
         self._take_for_all(name, key, now)
@@ -317,24 +360,29 @@ class Backends:
     def _settle(self) -> None:
         """Give the pools of servers that have changed the slots that they shall have."""
         for key in self._dirty:
-            slots = self._slots[key]
-            slots.table = self._next(self._pools, key)
             ready = self._ready(self._pools, key)
-            if len(ready) == len(self._pools[key].members) == len(self._serving(key, ready)):
-                slots.home = slots.table
+            self._slots[key].settle(self._pools[key], ready, self._serving(key, ready), self._now)
+            self._watch(key)
         self._dirty.clear()
 
-    def _next(self, pools: Pools, key: PoolKey) -> tuple[str, ...] | None:
-        slots = self._slots.get(key, _Slots())
-        ready = self._ready(pools, key)
-        return next_table(pools[key], slots.table, slots.home, ready, self._serving(key, ready))
+    def _watch(self, key: PoolKey) -> None:
+        """Look at a pool again as time passes, if that moves its slots."""
+        if self._pools[key].selecting.reshuffles or self._slots[key].is_moving:
+            self._timed.add(key)
+        else:
+            self._timed.discard(key)
+
+    def _next(self, pools: Pools, key: PoolKey) -> Table | None:
+        """The slots with which a pool of another configuration would begin."""
+        ready, slots, pool = self._ready(pools, key), self._slots.get(key, KeptSlots()), pools[key]
+        return slots.proposed(self._pools.get(key, pool), pool, ready, self._serving(key, ready))
 
     def _ready(self, pools: Pools, key: PoolKey) -> tuple[str, ...]:
         """The servers of a pool that may have slots."""
         known = self._servers
         ready = tuple(
             name
-            for name in pools[key].members
+            for name in pools[key].weighed
             if pools.wanted(name) is Wanted.READY
             and (name not in known or known[name].intent.wanted is Wanted.READY)
         )

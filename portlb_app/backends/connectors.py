@@ -27,6 +27,7 @@ class Connectors:
         self._servers: dict[End, list[str]] = {}
         self._named: dict[End, Connector] = {}
         self._ends: dict[int, list[End]] = {}
+        self._ports: dict[int, Mapping[int, Port]] = {}
         self._problems: dict[End, str] = {}
         """What is wrong with a connector, empty for nothing; nothing for one that was never reported."""
         self._downs: dict[End, Downs] = {}
@@ -34,7 +35,7 @@ class Connectors:
         """Since when a connector is up again that is not used yet."""
         self._news: list[End] = []
 
-    def adopt(self, config: Config) -> None:
+    def adopt(self, config: Config, now: float) -> None:
         """Tell about the connectors of this configuration from now on."""
         if config is self._config:
             return
@@ -51,9 +52,15 @@ class Connectors:
             for end in known.keys() - self._servers.keys():
                 known.pop(end, None)
         self._news = list(self._problems)
+        for dpid, ports in self._ports.items():
+            self._look(dpid, ports, now)
 
     def see(self, dpid: int, ports: Mapping[int, Port], now: float) -> None:
         """A switch tells which ports it has."""
+        self._ports[dpid] = ports
+        self._look(dpid, ports, now)
+
+    def _look(self, dpid: int, ports: Mapping[int, Port], now: float) -> None:
         for end in self._ends.get(dpid, ()):
             problem, before = _problem(ports.get(end[1])), self._problems.get(end)
             if problem:

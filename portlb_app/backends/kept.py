@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from portlb_app.backends.moves import Table, next_table
 from portlb_app.backends.pace import Pace, first_step
 from portlb_app.backends.pools import Pool
-from portlb_app.config import Algorithm, Moves
+from portlb_app.config import FEEDBACK, Algorithm, Moves
 from portlb_app.pipeline import SLOTS
 from portlb_app.selection import packets
 from portlb_app.selection.shuffled import shuffled
@@ -51,17 +51,20 @@ class KeptSlots:
         self.table = self.home = table
         self.used = None
 
-    def proposed(self, pool: Pool, ready: Collection[str], serving: Collection[str]) -> Table | None:
+    def leave(self, before: Pool, after: Pool) -> None:
+        """The configuration of the pool changes: what follows from it alone are other slots than it has."""
+        self.table = self._present(before, after)
+
+    def proposed(self, before: Pool, pool: Pool, ready: Collection[str], serving: Collection[str]) -> Table | None:
         """The slots that the pool would begin with, if it were to be so now."""
-        goal = self._next(pool, ready, serving)
-        used = frozenset(pool.foremost(serving or ready))
-        came = self._newcomers(pool, used)
-        return self._begun(pool, goal, used, came)
+        present, used = self._present(before, pool), frozenset(pool.foremost(serving or ready))
+        goal = self._next(pool, present, ready, serving)
+        return self._begun(pool, present, goal, used, self._newcomers(pool, used))
 
     def settle(self, pool: Pool, ready: Collection[str], serving: Collection[str], now: float) -> None:
         """The pool or its servers have changed."""
         used = frozenset(pool.foremost(serving or ready))
-        goal = self._next(pool, ready, serving)
+        goal = self._next(pool, self.table, ready, serving)
         came = self._newcomers(pool, used)
         for server in came:
             self.pace.begin(server, now)
@@ -69,9 +72,14 @@ class KeptSlots:
             self.pace.end(server)
         if self.used is None:
             self._resume(pool, goal, used, now)
-        self.table, self.goal, self.used = self._begun(pool, goal, used, came), goal, used
-        if used == frozenset(pool.members) == frozenset(ready) and self.table == goal:
-            self.home = self.table
+        self.table = self._begun(pool, self.table, goal, used, came)
+        self.goal, self.used = goal, used
+        self._remember_home(pool, ready)
+
+    @property
+    def is_moving(self) -> bool:
+        """Whether slots move as time passes."""
+        return self.goal != self.table or bool(self.pace.since)
 
     def tick(self, pool: Pool, ready: Collection[str], serving: Collection[str], now: float) -> bool:
         """Time passes. Whether slots have moved."""
@@ -96,8 +104,7 @@ class KeptSlots:
             return False
         table = self.pace.step(present, goal, self.used or (), self._moves(pool), pool.slow_start, now)
         self.table = None if table == pool.default else table
-        if self.table == self.goal and self.used == frozenset(pool.members) == frozenset(ready):
-            self.home = self.table
+        self._remember_home(pool, ready)
         return self.table != before
 
     def weigh(self, pool: Pool, weights: Mapping[str, int] | None) -> bool:
@@ -127,17 +134,27 @@ class KeptSlots:
 
     # ---- inside ----
 
-    def _next(self, pool: Pool, ready: Collection[str], serving: Collection[str]) -> Table | None:
+    def _present(self, before: Pool, after: Pool) -> Table | None:
+        """The slots that the pool has, also where they follow from a configuration that is another one now."""
+        if self.table is not None or before is after or before.default == after.default:
+            return self.table
+        return before.default
+
+    def _next(
+        self, pool: Pool, present: Table | None, ready: Collection[str], serving: Collection[str]
+    ) -> Table | None:
         used = pool.foremost(serving or ready)
-        if (turning := _TURNING.get(pool.selecting.algorithm)) is not None and used:
-            if self.turn is None and self.table is not None and set(self.table) == set(used):
-                return self.table
-            weights = {server: pool.weight_of[server] for server in used}
-            return turning(weights, SLOTS << pool.bits, self.turn or 0)
-        kept = self.table
-        if kept is not None and pool.selecting.algorithm is Algorithm.LEAST_PACKETS and set(kept) == set(used):
-            return kept  # packets have decided who has how many
-        return next_table(pool, kept, self.home, ready, serving, self.weights)
+        turning = _TURNING.get(pool.selecting.algorithm)
+        if turning is not None and self.turn is not None and used:
+            return turning({server: pool.weight_of[server] for server in used}, SLOTS << pool.bits, self.turn)
+        is_kept = turning is not None or (pool.selecting.algorithm in FEEDBACK and self.weights is None)
+        if is_kept and present is not None and set(present) == set(used):
+            return present  # lots, packets or load have decided who has how many
+        return next_table(pool, present, self.home, ready, serving, self.weights)
+
+    def _remember_home(self, pool: Pool, ready: Collection[str]) -> None:
+        if self.table == self.goal and self.used == frozenset(pool.members) <= frozenset(ready):
+            self.home = self.table
 
     def _moves(self, pool: Pool) -> Moves:
         by_load = pool.selecting.algorithm in (Algorithm.LEAST, Algorithm.LEAST_PACKETS)
@@ -159,11 +176,16 @@ class KeptSlots:
                 self.pace.resume(server, share[0] / share[1], pool.slow_start, now)
 
     def _begun(
-        self, pool: Pool, goal: Table | None, used: frozenset[str], came: Collection[str]
+        self,
+        pool: Pool,
+        present: Table | None,
+        goal: Table | None,
+        used: frozenset[str],
+        came: Collection[str],
     ) -> Table | None:
         """The slots with which the way to the goal begins."""
         wanted = pool.default if goal is None else _whole(goal)
-        present = pool.default if self.table is None else self.table
+        present = pool.default if present is None else present
         moves = _AT_ONCE if pool.selecting.reshuffles else self._moves(pool)
         slow = {*self.pace.since, *came}
         if not wanted or len(present) != len(wanted) or (moves.per_second is None and not slow):
@@ -178,4 +200,3 @@ _MOST = 8
 
 def _whole(table: Table) -> tuple[str, ...]:
     return tuple(server for server in table if server is not None)
-

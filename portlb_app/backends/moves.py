@@ -25,8 +25,8 @@ def next_table(
 
     `present`: those it has, if they are others. `ready`: the servers that may have slots; `serving`: those of them that
     are not down. `home`: the slots that it had when it last had all servers: one that comes back has the same again.
-    `weights`: those that load makes of the servers' own. As few slots as possible move. If no server that may have slots
-    works, nothing is better than what there is.
+    `weights`: those that load makes of the servers' own. As few slots as possible move. If no server that may have
+    slots works, nothing is better than what there is.
     """
     if not ready:
         return () if pool.default else None

@@ -36,6 +36,11 @@ class Pool:
         return dict(zip(self.servers, self.weights, strict=True))
 
     @cached_property
+    def weighed(self) -> tuple[str, ...]:
+        """The servers that may have slots, now or when others do not work."""
+        return tuple(server for server in self.servers if self.weight_of[server])
+
+    @cached_property
     def members(self) -> tuple[str, ...]:
         """The servers that have slots if all of them work."""
         return self.foremost(self.servers)
@@ -51,6 +56,10 @@ class Pool:
     def shares(self) -> tuple[int, ...]:
         """The weights by which servers have slots if all of them work."""
         return tuple(weight if name in self.members else 0 for name, weight in self.weight_of.items())
+
+    def know_default(self, table: tuple[str, ...]) -> None:
+        """These are the slots that follow from servers and weights alone: that takes a while to find out."""
+        self.__dict__.setdefault("default", table)
 
     @cached_property
     def default(self) -> tuple[str, ...]:

@@ -71,15 +71,23 @@ class VipsBySwitch:
     One switch of a large network takes about a millisecond, so all of them at once would delay other work.
     """
 
-    def __init__(self, config: Config, conditions: Conditions) -> None:
+    def __init__(self, config: Config, conditions: Conditions, before: VipsBySwitch | None = None) -> None:
         self.config, self.conditions = config, conditions
-        self._topology = topologies.of(config, conditions.links_down)
+        self._topology: Topology
+        if before is not None and before.has_paths_of(config, conditions):
+            self._topology = before._topology
+        else:
+            self._topology = topologies.of(config, conditions.links_down)
         self._pending = {switch.dpid: switch for switch in config.switches}
         self._known: dict[int, tuple[VipOnSwitch, ...]] = {}
 
     def is_for(self, config: Config, conditions: Conditions) -> bool:
         """Whether this is about the same object of a configuration; comparing two of 10,000 ports would take long."""
         return config is self.config and conditions == self.conditions
+
+    def has_paths_of(self, config: Config, conditions: Conditions) -> bool:
+        """Whether packets take the same paths, whichever servers get them."""
+        return config is self.config and conditions.of_paths == self.conditions.of_paths
 
     def on(self, dpid: int) -> tuple[VipOnSwitch, ...]:
         """The VIPs on one switch; empty if the configuration does not name the switch."""

@@ -137,7 +137,8 @@ class Controller(app_manager.RyuApp):  # type: ignore[misc]
             self._step(Tick())
             for send in self._punt.expire(time.monotonic()):
                 self._send(send)
-            holding = {dpid: Held(each.config, each.conditions) for dpid, each in self._reconciler.holding.items()}
+            held = self._reconciler.holding.items()
+            holding = {dpid: Held(each.config, each.conditions.of_paths) for dpid, each in held}
             for said in self._announcer.take(holding, time.monotonic()):
                 self._send(Send(said.dpid, said.in_port, said.actions, said.frame))
 

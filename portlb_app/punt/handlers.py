@@ -144,10 +144,11 @@ class Punt:
         """Do a few milliseconds' work for that. Whether this is the configuration by which packets are judged."""
         if self._vips.is_for(config, conditions):
             return True
+        is_as_before = self._vips.has_paths_of(config, conditions)
         if not self._vips.compute(config, conditions):
             return False
         self.heartbeats.keep(config.server_by_name.keys())
-        if forgotten := self._fragments.forget():
+        if not is_as_before and (forgotten := self._fragments.forget()):
             self._counts[Reason.FRAGMENT, Disposition.UNKNOWN] += forgotten
         return True
 

@@ -35,6 +35,7 @@ class VipIndex:
         self._conditions = AS_CONFIGURED
         self._connected: set[int] = set()
         self._next: VipsBySwitch | None = None
+        self._found: VipsBySwitch | None = None
         self._on_switch: dict[int, tuple[VipOnSwitch, ...]] = {}
         self._located: dict[tuple[int, int], list[LocatedVip]] = {}
         self._first: dict[int, LocatedVip] = {}
@@ -46,15 +47,19 @@ class VipIndex:
         """Whether these are the VIPs of this configuration under these conditions."""
         return config is self._config and conditions == self._conditions
 
+    def has_paths_of(self, config: Config, conditions: Conditions) -> bool:
+        """Whether packets about these take the same paths, whichever servers get them."""
+        return self._found is not None and self._found.has_paths_of(config, conditions)
+
     def compute(self, config: Config, conditions: Conditions) -> bool:
         """Do a few milliseconds' work for a configuration. Whether its VIPs are now the ones that are looked up."""
         if self._next is None or not self._next.is_for(config, conditions):
-            self._next = VipsBySwitch(config, conditions)
+            self._next = VipsBySwitch(config, conditions, self._found)
         if not self._next.compute(SWITCHES_AT_ONCE):
             return False
         self._config, self._conditions = config, conditions
         self._on_switch = {switch.dpid: self._next.on(switch.dpid) for switch in config.switches}
-        self._next = None
+        self._found, self._next = self._next, None
         self._locate()
         return True
 

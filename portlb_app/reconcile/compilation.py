@@ -59,6 +59,7 @@ class Compilation:
             return
         network, before = self._network, self._network.goal
         network.goal = Goal(event.goal, compiling.configuration, event.compiled.targets)
+        network.is_urgent = network.goal.is_of(before.configuration)
         self._kept = [*(goal for goal in self._kept if goal.number != event.goal), network.goal]
         if network.problem and network.goal.is_for(network.live):
             network.problem = ""

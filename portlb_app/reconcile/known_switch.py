@@ -11,6 +11,7 @@ from portlb_app.reconcile.phases import TRANSITIONS, Change, Phase
 from portlb_app.reconcile.plan import Verb
 from portlb_app.reconcile.ports import PortProblem
 from portlb_app.reconcile.results import Steps
+from portlb_app.topology.conditions import HeldSlots, PoolKey
 
 Basis = Literal["read", "memory"]
 """What a plan starts from: what the switch was seen to hold, or what it held then and has taken since."""
@@ -28,6 +29,7 @@ class KnownSwitch:
     - `holds_ours`: it may hold something of ours, so it is emptied before it is forgotten, whatever became of the
       configuration that named it.
     - `problems`: what was logged last about its ports.
+    - `held`: the slots of its pools as they were read; None if it was not read since it connected.
     """
 
     dpid: int
@@ -49,6 +51,7 @@ class KnownSwitch:
     drift: int = 0
     metered: Mapping[int, int] = field(default_factory=dict)
     last_read: float | None = None
+    held: Mapping[PoolKey, HeldSlots] | None = None
     problems: tuple[PortProblem, ...] = ()
 
     @property
@@ -70,7 +73,7 @@ class KnownSwitch:
         """A connection begins or ends: nothing is in flight and nothing is known of what it holds."""
         self.change(change)
         self.plan, self.target, self.synced_with = None, 0, 0
-        self.changed_since_read, self.errors = "", ()
+        self.changed_since_read, self.errors, self.held = "", (), None
 
     def fail(self, errors: tuple[str, ...], next_round: float) -> None:
         """It refused, or took a change without effect."""

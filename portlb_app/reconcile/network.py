@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Literal
 
 import networkx as nx
 
+from portlb_app.backends import Backends
 from portlb_app.config import Config
 from portlb_app.config.overrides import NONE, Overrides
 from portlb_app.reconcile.commands import Command, Log
@@ -16,7 +18,7 @@ from portlb_app.reconcile.goal import NO_TARGET, Goal
 from portlb_app.reconcile.known_switch import KnownSwitch
 from portlb_app.reconcile.results import Compiled, Target
 from portlb_app.reconcile.trial import Trial
-from portlb_app.topology.conditions import AS_CONFIGURED, Conditions
+from portlb_app.topology.conditions import AS_CONFIGURED, Conditions, HeldSlots, PoolKey
 
 
 class Network:
@@ -33,11 +35,19 @@ class Network:
         self.trial: Trial | None = None
         self.goal = Goal(compiled.goal, live, compiled.targets)
         self.is_compiling = False
+        self.is_urgent = False
+        """The goal is the same configuration as the one before, under other conditions."""
         self.switches: dict[int, KnownSwitch] = {}
+        self.backends = Backends(live.config)
         self.overrides = NONE
         self.conditions = AS_CONFIGURED
+        """The links that are down."""
         self.components = components((live,), AS_CONFIGURED)
         """For every switch with a link, the number of its component."""
+        self._made: list[tuple[Configuration, object, object, object]] = []
+        """The configurations that were put under conditions last, and these."""
+        self._held: dict[PoolKey, HeldSlots] = {}
+        """The slots of each pool that were read last."""
         self.commands: list[Command] = []
         self.now = 0.0
         self._used: list[tuple[Config, Overrides, Config]] = []
@@ -46,6 +56,26 @@ class Network:
     def wanted(self) -> Configuration:
         """The proposed configuration, or the live one."""
         return (self.trial.configuration if self.trial else None) or self.live
+
+    def under_conditions(self, configuration: Configuration) -> Configuration:
+        """A configuration under everything that is true of links and servers now."""
+        links, (slots, closed) = self.conditions.links_down, self.backends.conditions(configuration.config)
+        if any(
+            made is configuration and down is links and held is slots and shut is closed
+            for made, down, held, shut in self._made
+        ):
+            return configuration  # every event asks, and mostly nothing has changed
+        made = configuration.under(replace(self.conditions, slots=slots, closed=closed))
+        self._made = [(made, links, slots, closed), *self._made[:1]]
+        return made
+
+    def read(self, dpid: int, held: Mapping[PoolKey, HeldSlots]) -> None:
+        """A switch was read to hold these slots of pools. Equal ones are kept once: there are many switches."""
+        for key, slots in held.items():
+            if self._held.get(key) != slots:
+                self._held[key] = slots
+            self.backends.remember(key, slots)
+        self.switches[dpid].held = {key: self._held[key] for key in held}
 
     def used(self, config: Config) -> Config:
         """A configuration as it is used: with the overrides that hold for it. The same object until either changes."""

@@ -9,6 +9,7 @@ from typing import Literal
 from portlb_app.config import Problem
 from portlb_app.openflow import Flow, Group, Meter
 from portlb_app.reconcile.plan import Plan, Verb
+from portlb_app.topology.conditions import HeldSlots, PoolKey
 
 SHOWN = 3
 """Steps of a plan that are shown as text."""
@@ -97,7 +98,8 @@ class Read:
     """What a switch holds: counts, what of it is not as it was left (`drift`), and the plan to the goal.
 
     `surplus`: what the plan removes, and the switch was not told since it connected. `foreign`: groups and meters
-    without our mark that the plan overwrites, because it needs their numbers.
+    without our mark that the plan overwrites, because it needs their numbers. `held`: the slots of its pools; None if
+    they are what the read before said.
     """
 
     flows: int
@@ -109,6 +111,7 @@ class Read:
     metered: Mapping[int, int] = field(default_factory=dict)
     surplus: Entries = Entries()
     foreign: Entries = Entries()
+    held: Mapping[PoolKey, HeldSlots] | None = None
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,8 @@ absent, or in error, or that no working link joins to it. All of this is compute
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from portlb_app.reconcile.commands import Apply, ReadState
 from portlb_app.reconcile.known_switch import KnownSwitch
 from portlb_app.reconcile.network import Network
@@ -44,10 +46,10 @@ class Rollout:
     def __init__(self, network: Network) -> None:
         self._network = network
 
-    def proceed(self, may_change_linked: bool) -> None:
+    def proceed(self, may_change: Callable[[int], bool]) -> None:
         """Command what is to be done now; nothing for a goal that was withdrawn.
 
-        `may_change_linked`: it is known which links work, so switches that links join may be changed.
+        `may_change`: whether enough is known to change a switch, by its datapath id.
         """
         network = self._network
         if not network.goal.is_of(network.live) and not network.goal.is_of(network.wanted):
@@ -66,8 +68,8 @@ class Rollout:
             if switch.phase in FREE:
                 component = network.components.get(switch.dpid, -1)
                 others = next((rank for rank, dpid in ranks.get(component, ()) if dpid != switch.dpid), _LAST)
-                may_change = may_change_linked or switch.dpid not in network.components
-                self._command(switch, others, may_change, network.now >= drained_at.get(component, network.now))
+                is_drained = network.now >= drained_at.get(component, network.now)
+                self._command(switch, others, may_change(switch.dpid), is_drained)
 
     def _next_rank(self, switch: KnownSwitch) -> RolloutRank:
         """The rank of what comes next for a switch."""

@@ -52,6 +52,8 @@ class Rounds:
         read = event.read
         switch.flows, switch.groups, switch.meters, switch.metered = read.flows, read.groups, read.meters, read.metered
         switch.last_read = self._network.now
+        if read.held is not None:
+            self._network.read(event.dpid, read.held)
         self._count_drift(switch, read.drift)
         is_after_change = switch.changed_since_read == "read" and switch.target == read.goal
         switch.changed_since_read = ""
@@ -119,11 +121,11 @@ class Rounds:
     def begin(self, switch: KnownSwitch, plan: Steps | None) -> None:
         """Begin a round for a new goal, with the plan that follows from what the switch is known to hold.
 
-        Switches that links join are changed by that, and one that nothing changes for stays synced. All others are read
-        before.
+        Switches that links join are changed by that, and all if it is urgent: if not the configuration is another one
+        but something has happened. One that nothing changes for stays synced. All others are read before.
         """
-        is_linked = switch.dpid in self._network.components
-        if plan is None or switch.plan is None or not (is_linked or (not plan and switch.synced_with)):
+        is_quick = self._network.is_urgent or switch.dpid in self._network.components
+        if plan is None or switch.plan is None or not (is_quick or (not plan and switch.synced_with)):
             switch.forget_plan()
             return
         switch.plan, switch.target, switch.plan_basis = plan, self._network.goal.number, "memory"

@@ -9,6 +9,7 @@ from typing import Literal
 from portlb_app.config import Link
 from portlb_app.reconcile.known_switch import KnownSwitch
 from portlb_app.reconcile.network import Network
+from portlb_app.reconcile.pool_status import PoolStatus, pool_statuses
 from portlb_app.reconcile.ports import PortProblem, Ports
 from portlb_app.topology.links import Links
 
@@ -70,6 +71,7 @@ class Status:
     links: Iterable[LinkStatus] = ()
     verified: bool = True
     problem: str = ""
+    pools: tuple[PoolStatus, ...] = ()
 
 
 def make_status(network: Network, links: Links, ports: Ports, now: float) -> Status:
@@ -87,6 +89,7 @@ def make_status(network: Network, links: Links, ports: Ports, now: float) -> Sta
         ),
         verified=network.is_verified,
         problem=network.problem,
+        pools=tuple(pool_statuses(network, now)),
     )
 
 

@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from portlb_app import compiler, config, topology
+from portlb_app.compiler.held import held_slots
 from portlb_app.compiler.memo import Memo
 from portlb_app.config import Config, ConfigError
 from portlb_app.openflow import Flow, Group, Meter, SwitchState
@@ -38,7 +39,7 @@ from portlb_app.reconcile.results import (
     Unknown,
     Unreadable,
 )
-from portlb_app.topology.conditions import Conditions
+from portlb_app.topology.conditions import Conditions, HeldSlots, PoolKey
 
 
 class Codec(Protocol):
@@ -69,7 +70,7 @@ class _Switch:
     """`known`: what it holds, as it was read and has taken since. `flows` to `actions`: what came of it so far.
 
     `plan`: what is left so that it holds what the goal asks; `sent`: stages that are on their way, and whether they are
-    of that plan (`sent_of_plan`), or of one that was made before.
+    of that plan (`sent_of_plan`), or of one that was made before. `told`: the slots of pools that were told last.
     """
 
     known: SwitchState | None = None
@@ -81,6 +82,7 @@ class _Switch:
     meters: set[Meter] = field(default_factory=set)
     metered: dict[int, int] = field(default_factory=dict)
     actions: int = 0
+    told: Mapping[PoolKey, HeldSlots] | None = None
 
 
 class Tables:
@@ -98,6 +100,8 @@ class Tables:
         self._loaded: dict[str, Config] = {}
         self._goals: dict[int, dict[int, tuple[Target, SwitchState]]] = {}
         self._goal = 0
+        self._configs: dict[int, Config] = {}
+        """What each goal was made of."""
         self._switches: dict[int, _Switch] = {}
 
     # ---- configurations ----
@@ -118,11 +122,13 @@ class Tables:
             loaded = self._loaded.get(text) or self.load(text)
             if isinstance(loaded, Mistakes):
                 return loaded
+            self._configs[goal] = loaded
             try:
                 kept[goal] = self._compile(loaded, conditions)
             except ConfigError as error:
                 return Mistakes(error.errors)
         self._goals, self._goal = kept, goal
+        self._configs = {number: made for number, made in self._configs.items() if number in kept}
         targets = {dpid: target for dpid, (target, _) in kept[goal].items()}
         plans = {}
         for dpid, switch in self._switches.items():
@@ -188,7 +194,18 @@ class Tables:
         if not plan and seen == (desired := self._desired(dpid)):
             switch.known = desired  # once in memory, and the next plan compares the same objects
         counts = len(seen.flows), len(seen.groups), len(seen.meters)
-        return Read(*counts, drift, plan, self._goal, metered or {}, surplus, foreign)
+        return Read(*counts, drift, plan, self._goal, metered or {}, surplus, foreign, self._held(dpid, switch))
+
+    def _held(self, dpid: int, switch: _Switch) -> Mapping[PoolKey, HeldSlots] | None:
+        """The slots of pools that a switch holds; None if they are what was told last."""
+        assert switch.known is not None
+        config = self._configs.get(self._goal)
+        named = next((each for each in config.switches if each.dpid == dpid), None) if config else None
+        held = held_slots(config, named, switch.known.group_by_number) if config and named else {}
+        if held == switch.told:
+            return None
+        switch.told = held
+        return held
 
     # ---- what switches are told ----
 

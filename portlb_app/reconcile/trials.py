@@ -175,7 +175,7 @@ class Trials:
         assert network.last_good is not None
         text = f"{name} refuses configuration {network.generation}, which no switch has verified"
         network.log("error", f"{text}; the last good one is live again, the file is left as it is")
-        last_good, network.last_good = network.last_good.under(network.conditions), None
+        last_good, network.last_good = network.last_good, None
         self._make_live(last_good, True)
 
     def _make_live(self, configuration: Configuration, is_verified: bool) -> None:
@@ -183,6 +183,8 @@ class Trials:
         network.live, network.is_verified = configuration, is_verified
         network.generation += 1
         self._ports.adopt(configuration.config)
+        network.backends.adopt(configuration.config, network.now)
+        network.live = network.under_conditions(configuration)
 
     def _end(self, trial: Trial, outcome: Outcome) -> None:
         self._network.commands.append(ReportOutcome(trial.ticket, outcome))

@@ -1,14 +1,16 @@
-"""What switches say about their ports: which links work, and which ports are not as the configuration has them."""
+"""What switches say about ports: which links and connectors work, and which are not as the configuration has them."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
 
+from portlb_app.backends.connectors import Connectors
 from portlb_app.config import Config, Link
 from portlb_app.openflow.messages import Port
 from portlb_app.reconcile.network import Network
 from portlb_app.reconcile.ports import Ports
+from portlb_app.reconcile.sentences import sentences
 from portlb_app.topology.conditions import Conditions
 from portlb_app.topology.links import HEARING, End, Links
 
@@ -17,12 +19,13 @@ LONG_HOLD = 2.0
 
 
 class Watch:
-    """Turns ports into conditions, and logs what changes, once."""
+    """Turns ports into conditions and evidence, and logs what changes, once."""
 
     def __init__(self, network: Network, ports: Ports) -> None:
         self.links = Links()
         self._network = network
         self._ports = ports
+        self._connectors = Connectors()
         self._links_known_at = math.inf
         self._ends: tuple[tuple[Config, Config], Mapping[Link, tuple[End, End]]] | None = None
 
@@ -35,6 +38,7 @@ class Watch:
         """A switch has these ports."""
         self.links.see(dpid, frozenset(number for number, port in ports.items() if port.up))
         self._ports.see(dpid, ports)
+        self._connectors.see(dpid, ports, self._network.now)
 
     def forget(self, dpid: int) -> None:
         """A connection begins or ends."""
@@ -56,9 +60,18 @@ class Watch:
         for link in sorted((before - down).intersection(links)):
             network.log("info", f"link {link} works again")
         network.conditions = Conditions(links_down=down)
-        network.live = network.live.under(network.conditions)
-        if network.trial and network.trial.configuration:
-            network.trial.configuration = network.trial.configuration.under(network.conditions)
+
+    def judge_servers(self) -> None:
+        """Find the servers whose connectors do not work."""
+        network = self._network
+        self._connectors.adopt(network.live.config, network.now)
+        for server, evidence in self._connectors.news(network.now):
+            network.backends.see(server, evidence, network.now)
+
+    def log_servers(self) -> None:
+        """Log which servers are down, or up again, and why."""
+        for line in sentences(self._network.backends.changes(), self._network.now):
+            self._network.log(*line)
 
     def judge_ports(self) -> None:
         """Log what is wrong with the ports of the live configuration, once a change."""

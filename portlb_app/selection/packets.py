@@ -1,7 +1,7 @@
 """`least-packets` (row L3): slots move from servers that get more packets than their share to those that get fewer.
 
-The switch counts the packets of each slot. A slot with much traffic can be most of a server's load (one large transfer of
-UDP), so this moves slots and not shares: of the fullest server that slot which, at the emptiest one, makes both most
+The switch counts the packets of each slot. A slot with much traffic can be most of a server's load (one large transfer
+of UDP), so this moves slots and not shares: of the fullest server that slot which, at the emptiest one, makes both most
 alike. Nothing moves within a dead band, or while there is little to count.
 """
 

@@ -1,8 +1,8 @@
 """`round-robin` and `elevator`: every period each slot gets the next server of the list.
 
-The list has each server as often as its weight says, spread evenly (the order in which `quotas.awards` gives slots). Slots
-stand at its places, and all move on by one: so shares are as exact as ever in every turn. The elevator goes up the
-list of servers and down again, and turns at each end for one period.
+The list has each server as often as its weight says, spread evenly (the order in which `quotas.awards` gives slots).
+Slots stand at its places, and all move on by one: so shares are as exact as ever in every turn. The elevator goes up
+the list of servers and down again, and stays at each end for one period more.
 """
 
 from __future__ import annotations

@@ -12,7 +12,8 @@ from portlb_app.api.configuration import outcome_response
 from portlb_app.api.messages import MAX_BODY, Proposal, Request, Response, failure, headers
 from portlb_app.api.routes import respond
 from portlb_app.api.snapshot import RefusedConnections, Snapshot
-from portlb_app.config import Connector, Link, Problem
+from portlb_app.backends.states import Seen
+from portlb_app.config import Connector, Link, Problem, Wanted
 from portlb_app.config.etag import Precondition, etag
 from portlb_app.pipeline import HANDED_UP, Reason
 from portlb_app.punt.connlog import ConnectionLog
@@ -30,9 +31,11 @@ from portlb_app.reconcile.outcomes import (
     RefusedBySwitches,
     TimedOut,
 )
+from portlb_app.reconcile.pool_status import HeldStatus, PoolStatus, ServerStatus
 from portlb_app.reconcile.ports import PortProblem
 from portlb_app.reconcile.results import Mistakes
 from portlb_app.reconcile.status import LinkStatus, Status, SwitchStatus
+from portlb_app.topology.conditions import ALL_SERVERS
 from tests.support.copies import note
 from tests.support.reconciling import Loop, Propose, Whole
 from tests.support.reference import ACK, FIN, SYN
@@ -52,6 +55,15 @@ SNAPSHOT = Snapshot(
         (0xABC,),
         (LinkStatus(Link(Connector("s1", 2), Connector("s2", 1)), False, 3.96),),
         verified=False,
+        pools=(
+            PoolStatus(
+                ("web", 80),
+                {"a": 256},
+                (HeldStatus(("s1", "s2"), {"a": 200, None: 56}, 56),),
+                {"b": ServerStatus(Wanted.READY, Seen.DOWN, "port s1:3 is missing", 2.04)},
+            ),
+            PoolStatus(("web", ALL_SERVERS), {}, (), fails_open=True),
+        ),
     ),
     "the: text\n",
     RefusedConnections(12, (("192.0.2.1:5", "no hello"),)),
@@ -112,6 +124,19 @@ def test_status_tells_everything() -> None:
             }
         ],
         "links": [{"ends": ["s1:2", "s2:1"], "up": False, "hold_seconds": 4.0}],
+        "pools": [
+            {
+                "vip": "web",
+                "port": 80,
+                "slots": {"a": 256},
+                "held": [{"switches": ["s1", "s2"], "slots": {"?": 56, "a": 200}, "differ": 56}],
+                "missing": {
+                    "b": {"wanted": "ready", "seen": "down", "reason": "port s1:3 is missing", "seconds": 2.0}
+                },
+                "fails_open": False,
+            },
+            {"vip": "web", "port": None, "slots": {}, "held": [], "missing": {}, "fails_open": True},
+        ],
         "unknown_switches": ["0xabc"],
         "refused_connections": {"count": 12, "last": [{"address": "192.0.2.1:5", "reason": "no hello"}]},
         "punted": {

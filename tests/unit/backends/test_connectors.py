@@ -38,7 +38,7 @@ UP = {1: Port(1, "net"), 2: Port(2, "ab"), 3: Port(3, "c"), 9: Port(9, "other")}
 @pytest.fixture
 def connectors() -> Connectors:
     made = Connectors()
-    made.adopt(CONFIG)
+    made.adopt(CONFIG, 0)
     return made
 
 
@@ -134,6 +134,6 @@ def test_another_configuration(connectors: Connectors) -> None:
         "servers": {"new": {"vip": "web", "connector": "s1:3", "service_ports": [80]}},
     }
     other = load(generate.text(text))
-    connectors.adopt(other)
-    connectors.adopt(other)
+    connectors.adopt(other, 1)
+    connectors.adopt(other, 1)
     assert said(connectors, 1) == {"new": "down: port s1:3 is missing"}

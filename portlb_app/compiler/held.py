@@ -1,0 +1,69 @@
+"""From the groups that a switch holds to the slots of pools: the reverse of `tables.pool`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from portlb_app.compiler.numbering import server_numbers
+from portlb_app.config import Config, IcmpPolicy, Switch, Vip, weights_among
+from portlb_app.openflow import Action, Group, SetField
+from portlb_app.pipeline import MAX_GROUP_BITS, SERVER, SLOTS, pool_group, pool_number
+from portlb_app.selection import fewest_bits, slots
+from portlb_app.topology.conditions import ALL_SERVERS, HeldSlots, PoolKey
+
+
+def held_slots(config: Config, switch: Switch, groups: Mapping[int, Group]) -> dict[PoolKey, HeldSlots]:
+    """The slots of every pool that a switch holds groups of; it may be another configuration that they are of.
+
+    All groups of a pool, for every reachability and version of IP, name the same servers, so the first one decides.
+    """
+    reachabilities = 1 + sum(end.switch == switch.name for link in config.links for end in link)
+    found = {}
+    for vip in config.vips:
+        names: dict[int, str] = {}
+        for port, servers, weights, bits in _pools(config, vip):
+            buckets = _buckets(vip, port, reachabilities, groups)
+            if buckets is None:
+                continue
+            names = names or {number: name for name, number in server_numbers(_all_servers(config, vip)).items()}
+            table = tuple(_owner(bucket, names) for bucket in buckets)
+            found[vip.name, port] = HeldSlots(table, (), table == slots(servers, weights, bits))
+    return found
+
+
+def _pools(config: Config, vip: Vip) -> Iterator[tuple[int, tuple[str, ...], tuple[int, ...], int]]:
+    """The redirect port, servers, shares and k of every pool of a VIP that has groups."""
+    pools = [(pool.port, pool.servers, pool.group_bits) for pool in vip.redirect_ports]
+    if IcmpPolicy.BALANCE in {vip.icmp_rest, *(rule.target for rule in vip.icmp_types)}:
+        every = _all_servers(config, vip)
+        pools.append((ALL_SERVERS, every, fewest_bits(len(every))))
+    for port, servers, bits in pools:
+        yield port, servers, weights_among(config.server_by_name[name] for name in servers), bits
+
+
+def _all_servers(config: Config, vip: Vip) -> tuple[str, ...]:
+    return tuple(server.name for server in config.servers_of(vip))
+
+
+def _buckets(
+    vip: Vip, port: int, reachabilities: int, groups: Mapping[int, Group]
+) -> list[tuple[Action, ...]] | None:
+    """The buckets of all groups of a pool, for the first reachability and version of IP that has any."""
+    for reachability in range(reachabilities):
+        number = pool_number(vip.number, reachability)
+        for address in vip.addresses:
+            held: list[tuple[Action, ...]] = []
+            for index in range(1 << MAX_GROUP_BITS):
+                group = groups.get(pool_group(number, port, address.version, index))
+                if group is None or len(group.buckets) != SLOTS:
+                    break
+                held.extend(group.buckets)
+            if held:
+                return held[: SLOTS << (len(held) // SLOTS).bit_length() - 1]
+    return None
+
+
+def _owner(bucket: tuple[Action, ...], names: Mapping[int, str]) -> str | None:
+    """The server that a bucket says its slot has; None if it says nothing, or names one that is not configured."""
+    mark = bucket[0] if bucket else None
+    return names.get(mark.value) if isinstance(mark, SetField) and mark.name == SERVER else None
