@@ -4,7 +4,7 @@ CI = -p no:cacheprovider --timeout 120
 unexport PYTHONPATH PYTHONHOME PYTHONOPTIMIZE PYTHONSTARTUP PYTHONWARNINGS PYTHONIOENCODING
 
 demo: ; ./scripts/prepare.sh && $(PYTHON) -m mininet_topos.demo $(TOPO) $(if $(CLI),--cli)
-test: ; ./scripts/prepare.sh && $(MAKE) --no-print-directory lint && $(PYTHON) -m pytest $(CI) -n 2 --dist loadgroup --ignore=tests/kernel tests
+test: ; ./scripts/prepare.sh && ./scripts/test.sh
 test-kernel: ; ./scripts/prepare.sh && ./scripts/prepare-kernel.sh && $(PYTHON) -m pytest -s $(CI) --timeout 600 tests/kernel
 check: ; ./scripts/prepare.sh && $(MAKE) --no-print-directory lint && $(PYTHON) -m pytest -q $(CI) -n 2 --dist loadgroup --hypothesis-profile quick --ignore=tests/unit/test_installation.py tests/unit
 lint: ; $(PYTHON) -m flake8 && $(PYTHON) -m isort --check-only --quiet . && $(PYTHON) -m mypy

@@ -18,6 +18,11 @@ PORT = "port"
 """The source of what switches say about a server's connector."""
 
 
+def check_source(port: int, version: int) -> str:
+    """The source of what checks say about a server in the pool of a redirect port, by a version of IP."""
+    return f"check:{port}/IPv{version}"
+
+
 class Seen(str, enum.Enum):
     """What is seen of a server."""
 

@@ -31,7 +31,7 @@ class BoundedQueue(Generic[Message]):
         return any(self._queues)
 
     def put(self, reason: Reason, message: Message) -> bool:
-        """Whether there was room for it."""
+        """Add a message; return whether there was room for it."""
         if self._waiting[reason] >= CAPACITY:
             return False
         self._waiting[reason] += 1
@@ -39,7 +39,7 @@ class BoundedQueue(Generic[Message]):
         return True
 
     def take(self, most: int) -> list[Message]:
-        """The next ones, at most so many: one of each queue, then a second of each, and so on."""
+        """Return the next ones, `most` at most: one of each queue, then a second of each, and so on."""
         taken: list[Message] = []
         ready = [queue for queue in self._queues if queue]
         while ready and len(taken) < most:

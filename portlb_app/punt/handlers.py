@@ -141,7 +141,7 @@ class Punt:
             pass
 
     def adopt_more(self, config: Config, conditions: Conditions = AS_CONFIGURED) -> bool:
-        """Do a few milliseconds' work for that. Whether this is the configuration by which packets are judged."""
+        """Do a few milliseconds' work for that; return whether packets are judged by this configuration now."""
         if self._vips.is_for(config, conditions):
             return True
         is_as_before = self._vips.has_paths_of(config, conditions)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from portlb_app.openflow import Action
+from portlb_app.pipeline import Side
 
 
 @dataclass(frozen=True)
@@ -22,9 +23,13 @@ class PacketIn:
 
 @dataclass(frozen=True)
 class Send:
-    """Have the switch `dpid` do `actions` with `frame`, which came in on its port `in_port`."""
+    """Have the switch `dpid` do `actions` with `frame`, which came in on its port `in_port`.
+
+    `side`: the side of the load balancer that the tables are to take it from; None: what the port says.
+    """
 
     dpid: int
     in_port: int
     actions: tuple[Action, ...]
     frame: bytes
+    side: Side | None = None

@@ -143,11 +143,11 @@ class Records:
 
     @property
     def oldest(self) -> Record | None:
-        """The one that is here longest."""
+        """The record that is here longest."""
         return next(iter(self._all.values()), None)
 
     def add(self, record: Record) -> Record | None:
-        """Put one in; the one that had to go for it. A source with too many loses its own oldest."""
+        """Add a record; return the one that had to go for it. A source with too many loses its own oldest."""
         own = self._by_source.get(record.client.source, OrderedDict())
         gone = None
         if len(own) >= self._most_of_one:
@@ -161,7 +161,7 @@ class Records:
         return gone
 
     def discard(self, record: Record) -> None:
-        """Take one out, if it is here."""
+        """Remove a record, if it is here."""
         if self._all.pop(id(record), None) is None:
             return
         own = self._by_source[record.client.source]

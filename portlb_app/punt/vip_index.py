@@ -52,7 +52,7 @@ class VipIndex:
         return self._found is not None and self._found.has_paths_of(config, conditions)
 
     def compute(self, config: Config, conditions: Conditions) -> bool:
-        """Do a few milliseconds' work for a configuration. Whether its VIPs are now the ones that are looked up."""
+        """Do a few milliseconds' work for a configuration; return whether its VIPs are looked up now."""
         if self._next is None or not self._next.is_for(config, conditions):
             self._next = VipsBySwitch(config, conditions, self._found)
         if not self._next.compute(SWITCHES_AT_ONCE):

@@ -1,4 +1,4 @@
-"""What is wanted is compiled, one configuration at a time, and becomes the goal."""
+"""Has the wanted configuration compiled, one at a time; the result becomes the goal."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Compilation:
         self._not_before = -math.inf
 
     def start(self) -> None:
-        """Have what is wanted compiled, unless something is."""
+        """Have the wanted configuration compiled, unless another one is being compiled."""
         network, wanted = self._network, self._network.wanted
         if network.goal.is_for(wanted) or self._compiling or network.now < self._not_before:
             return
@@ -49,7 +49,7 @@ class Compilation:
         network.commands.append(Compile(known.number, wanted.text, wanted.conditions, numbers))
 
     def compiled(self, event: GoalCompiled) -> None:
-        """There is another goal now. Packets may still take the paths of the goal before."""
+        """Take the new goal. Packets may still take the paths of the goal before."""
         compiling = self._compiling
         self._set(None)
         if compiling is None or compiling.number != event.goal:

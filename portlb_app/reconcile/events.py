@@ -14,7 +14,7 @@ from portlb_app.reconcile.results import Compiled, Mistakes, Read, Remaining
 
 @dataclass(frozen=True)
 class SwitchConnected:
-    """A switch can be talked to; also after it was silently replaced by a new connection.
+    """A switch is connected; also if a new connection has silently replaced its old one.
 
     `ports`: its OpenFlow ports; None if it has not told.
     """
@@ -25,14 +25,14 @@ class SwitchConnected:
 
 @dataclass(frozen=True)
 class SwitchDisconnected:
-    """A switch is gone, with whatever was in flight."""
+    """A switch is gone, and so are requests in flight."""
 
     dpid: int
 
 
 @dataclass(frozen=True)
 class PortsSeen:
-    """Connected switches, by datapath id, tell anew which OpenFlow ports they have."""
+    """Connected switches, by datapath id, describe their OpenFlow ports anew."""
 
     ports: Mapping[int, Mapping[int, Port]]
 
@@ -55,9 +55,9 @@ class Applied:
 
 @dataclass(frozen=True)
 class Refused:
-    """The answer to ReadState or Apply of a switch that would not. One line per error.
+    """A switch refuses ReadState or Apply. One line per error.
 
-    Nothing of a bundle is in it.
+    It has taken nothing of a bundle.
     """
 
     dpid: int

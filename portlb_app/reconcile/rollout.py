@@ -41,13 +41,13 @@ def _rank(verb: Verb, depth: float) -> RolloutRank:
 
 
 class Rollout:
-    """Commands what comes next for every switch that is free."""
+    """Commands the next stage of every idle switch."""
 
     def __init__(self, network: Network) -> None:
         self._network = network
 
     def proceed(self, may_change: Callable[[int], bool]) -> None:
-        """Command what is to be done now; nothing for a goal that was withdrawn.
+        """Give the commands that are due; none for a goal that was withdrawn.
 
         `may_change`: whether enough is known to change a switch, by its datapath id.
         """

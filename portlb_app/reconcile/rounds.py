@@ -106,14 +106,14 @@ class Rounds:
             switch.change(Change.STALE)
 
     def interrupted(self, event: Interrupted) -> None:
-        """What the switch holds is not known any more."""
+        """Forget what the switch holds."""
         switch = self._answering(event.dpid, Phase.READING) or self._answering(event.dpid, Phase.APPLYING)
         if switch is not None:
             switch.plan, switch.changed_since_read = None, ""
             switch.change(Change.STALE)
 
     def tables_lost(self) -> None:
-        """What every switch holds is not known any more."""
+        """Forget what every switch holds."""
         for switch in self._network.switches.values():
             switch.changed_since_read, switch.synced_with = "", 0
             switch.forget_plan()

@@ -156,7 +156,7 @@ class Tables:
         switch.actions = 0
 
     def read(self, dpid: int, kind: Kind, messages: Iterable[bytes]) -> int:
-        """Multipart replies came. How many entries of this kind there are by now; Unreadable."""
+        """Take multipart replies; return how many entries of this kind there are by now. Unreadable."""
         switch = self._known(dpid)
         held: dict[str, tuple[set[Flow] | set[Group] | set[Meter] | dict[int, int], int]] = {
             "flows": (switch.flows, FLOWS),
@@ -176,7 +176,7 @@ class Tables:
         return len(entries)
 
     def end(self, dpid: int) -> Read:
-        """It has told everything."""
+        """Return what it holds: it has told everything."""
         switch = self._known(dpid)
         seen = SwitchState(frozenset(switch.flows), frozenset(switch.groups), frozenset(switch.meters))
         metered = switch.metered
@@ -184,7 +184,7 @@ class Tables:
         return self.see(dpid, seen, metered)
 
     def see(self, dpid: int, seen: SwitchState, metered: Mapping[int, int] | None = None) -> Read:
-        """This is what a switch holds."""
+        """Take what a switch holds; return its counts, and the plan to the goal."""
         switch = self._switches.setdefault(dpid, _Switch())
         before = switch.known
         drift = 0 if before is None else len(diff(seen, before).steps)
@@ -210,18 +210,18 @@ class Tables:
     # ---- what switches are told ----
 
     def prepare(self, dpid: int, verbs: Collection[Verb]) -> MessageCounts:
-        """The stages of these verbs are what a switch is told next."""
+        """Prepare the stages of these verbs; return how many messages they have."""
         switch = self._known(dpid)
         stage = switch.plan.stage(*verbs)
         switch.sent, switch.sent_of_plan = Plan((*stage.before, *stage.bundle, *stage.after)), True
         return MessageCounts(len(stage.before), len(stage.bundle), len(stage.after))
 
     def encode(self, dpid: int, first: int, number: int, xid: int, bundle: int | None) -> bytes:
-        """So many of its messages from the first on, with xids from this one on."""
+        """Return `number` of its messages from `first` on, with xids from `xid` on."""
         return self._codec.encode(self._known(dpid).sent.steps[first : first + number], xid, bundle)
 
     def applied(self, dpid: int) -> Remaining:
-        """A switch has taken all of what was prepared."""
+        """Note that a switch has taken all that was prepared; return what remains."""
         switch = self._known(dpid)
         if switch.known is None:
             raise Unknown

@@ -72,7 +72,7 @@ class Trial:
         self._deadline = self._began + self.seconds
 
     def counts(self, dpid: int) -> bool:
-        """Whether what becomes of this switch decides."""
+        """Whether this switch has a vote."""
         return dpid in self._voters
 
     def excuses(self, dpid: int) -> bool:

@@ -55,11 +55,11 @@ _LOG = logging.getLogger("portlb.guard")
 
 
 class Refusal(Exception):
-    """The connection is not wanted, by the peer's fault; str() says why."""
+    """The connection is refused, and the peer is to blame; str() says why."""
 
 
 class TooOften(Refusal):
-    """A switch comes and goes; its host is not to blame."""
+    """A switch connects and leaves again and again; its host is not to blame."""
 
 
 class SwitchChannel(Datapath):  # type: ignore[misc]
@@ -97,7 +97,7 @@ class SwitchChannel(Datapath):  # type: ignore[misc]
         return bool(self._dropped or self.state == DEAD_DISPATCHER)
 
     def drop(self, reason: str, is_offence: bool = False) -> None:
-        """Close the connection and say why, to the log and the status; only the first reason counts."""
+        """Close the connection; the first reason goes to the log and to the status."""
         if self.is_over():
             return
         self._dropped = True

@@ -37,26 +37,26 @@ class Inbox:
 
     @property
     def is_full(self) -> bool:
-        """Whether nothing more should be read from the switch."""
+        """Whether the channel should stop reading from the switch."""
         return self._taken > AT_LEAST and (self._taken > WAITING_OF_ONE or self._room.taken > WAITING_OF_ALL)
 
     def put(self, message: ErrorMessage | Reply) -> None:
-        """An answer arrived."""
+        """Add an answer."""
         self._take(len(message.data) + OVERHEAD)
         self._queue.put(message)
 
     def get(self, seconds: float) -> ErrorMessage | Reply:
-        """The next answer; hub.QueueEmpty if there is none within so many seconds."""
+        """Return the next answer; hub.QueueEmpty if none comes within `seconds`."""
         message: ErrorMessage | Reply = self._queue.get(timeout=seconds)
         self._take(-len(message.data) - OVERHEAD)
         return message
 
     def empty(self) -> bool:
-        """Whether none waits."""
+        """Whether no answer waits."""
         return bool(self._queue.empty())
 
     def clear(self) -> None:
-        """Forget what waits."""
+        """Forget the answers that wait."""
         while not self._queue.empty():
             self.get(0)
 

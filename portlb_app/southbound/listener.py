@@ -40,7 +40,7 @@ ECHO_SECONDS = 2.0
 """How long a switch has to answer an echo request while another one claims its datapath id."""
 
 SHORT_SECONDS = 0.5
-"""A connection that ends within this time of its admission was useless. What it waited for before is not its doing."""
+"""A connection that ends this soon after its admission left at once. The time it waited before does not count."""
 
 _LOG = logging.getLogger("portlb.guard")
 

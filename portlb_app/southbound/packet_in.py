@@ -34,9 +34,9 @@ _LOG = logging.getLogger("portlb.punt")
 
 
 class PacketInWorker:
-    """The packets of one switch over one connection; `live` says which configuration they are judged by.
+    """Judges the packets of one switch over one connection, by the configuration that `live` returns.
 
-    What another switch shall send goes to `elsewhere`.
+    `elsewhere` takes what another switch is to send.
     """
 
     def __init__(
@@ -57,7 +57,7 @@ class PacketInWorker:
         self._thread = supervision.spawn(f"the packet-in worker of switch {datapath.id:#x}", self._run)
 
     def put(self, message: bytes) -> None:
-        """A packet-in message (with its header) arrived; it is counted and forgotten if too many wait already."""
+        """Take a packet-in message (with its header). If too many wait already, it is only counted."""
         cookie = codec.packet_in_cookie(message)
         reason = reason_of(cookie)
         if reason is None:
@@ -68,7 +68,7 @@ class PacketInWorker:
             self._punt.count_lost(cookie)
 
     def send(self, send: Send) -> None:
-        """Have the switch send a packet soon; it is counted and forgotten if too many wait already."""
+        """Have the switch send a packet soon. If too many wait already, it is only counted."""
         if len(self._sends) < SENDS:
             self._sends.append(send)
             self._wake()
@@ -76,7 +76,7 @@ class PacketInWorker:
             self._punt.unsent += 1
 
     def close(self) -> None:
-        """Stop soon; what waits is counted and forgotten. It does not switch to another green thread."""
+        """Stop soon, and count what waits. This does not switch to another green thread."""
         self._closed = True
         self._punt.unsent += len(self._sends)
         self._sends.clear()
@@ -135,7 +135,7 @@ class PacketInWorker:
             if send.dpid != self.datapath.id:
                 self._elsewhere(send)
             else:
-                out.append(codec.packet_out(send.in_port, send.actions, send.frame))
+                out.append(codec.packet_out(send.in_port, send.actions, send.frame, send.side))
         return out
 
     def _log_failure(self, message: bytes) -> None:

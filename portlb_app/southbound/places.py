@@ -1,4 +1,4 @@
-"""So many switches are dealt with at a time, and none of them can keep the others waiting for long."""
+"""Bounds how many switches are dealt with at a time. None of them can keep the others waiting for long."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Places:
 
     @contextmanager
     def taken(self) -> Iterator[None]:
-        """Wait for a place, and have it meanwhile, or for so many seconds."""
+        """Wait for a place; keep it until the block ends, or for `seconds` at most."""
         self._free.acquire()
         kept = [True]
 

@@ -16,7 +16,7 @@ class PortTable(dict[int, Port]):
     """Ports by their OpenFlow numbers."""
 
     def update_port(self, port: Port, is_there: bool, is_configured: bool) -> bool:
-        """A switch, which is configured or not, describes a port. Whether something of that is new; TooManyPorts."""
+        """Take a port's description; return whether it says something new. TooManyPorts if it is one too many."""
         before = self.get(port.number)
         if is_there:
             self[port.number] = port

@@ -81,7 +81,7 @@ class Refusals:
         return RefusedConnections(self._count, tuple((text, reason) for (_, reason), text in self._last.items()))
 
     def record(self, address: tuple[Any, ...], reason: str, now: float, is_offence: bool) -> bool:
-        """A connection is closed because of its peer. Whether the log can bear a line about it."""
+        """Record that a connection is closed because of its peer; return whether the log has room for a line."""
         self._count += 1
         host = host_of(address)
         self._last[host, reason] = address_text(address)
@@ -96,7 +96,7 @@ class Refusals:
         return True
 
     def must_wait(self, address: tuple[Any, ...], now: float) -> bool:
-        """Whether a new connection comes too early; it is counted then, but not shown or logged."""
+        """Whether a new connection comes too early. Then it is counted, and neither shown nor logged."""
         offender = self._offenders.get(host_of(address))
         if offender is None or now >= offender.until:
             return False
@@ -104,9 +104,9 @@ class Refusals:
         return True
 
     def left_at_once(self, address: tuple[Any, ...], dpid: int, is_configured: bool, now: float) -> None:
-        """A switch was there for hardly any time. One that does that again and again waits, whatever its host.
+        """Record that a switch left at once. If it does so again and again it waits, whatever its host.
 
-        For one that is not configured its host waits, which may name any number of them.
+        If it is not configured its host waits: a host may name any number of datapath ids.
         """
         if is_configured:
             self._offend(_switch(dpid), now, OF_LEAVING)
@@ -114,7 +114,7 @@ class Refusals:
             self._offend(host_of(address), now)
 
     def wait_of(self, dpid: int, now: float) -> float:
-        """Seconds for which a switch is not taken because it came and went too often."""
+        """Return for how many seconds a switch is refused because it left at once too often."""
         offender = self._offenders.get(_switch(dpid))
         return 0.0 if offender is None else max(0.0, offender.until - now)
 

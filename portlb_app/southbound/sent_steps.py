@@ -13,12 +13,12 @@ class SentSteps:
         """(first xid, its step, how many), sorted."""
 
     def add(self, xid: int, step: int, number: int) -> None:
-        """So many steps, from this one on, are sent with xids from this one on."""
+        """Record that `number` steps, from `step` on, are sent with xids from `xid` on."""
         self._ranges.append((xid, step, number))
         self._ranges.sort()
 
     def step_of(self, xid: int) -> int | None:
-        """The number of the step that was sent with this xid."""
+        """Return the number of the step that was sent with this xid; None if none was."""
         found = bisect_right(self._ranges, xid, key=lambda each: each[0]) - 1
         if found < 0:
             return None
@@ -26,5 +26,5 @@ class SentSteps:
         return step + xid - first if xid - first < number else None
 
     def clear(self) -> None:
-        """Errors that come from now on are about none of them."""
+        """Forget all: errors that come later are about none of them."""
         self._ranges.clear()

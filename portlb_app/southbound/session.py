@@ -92,11 +92,11 @@ class SwitchSession:
         self._thread = supervision.spawn(f"the session of switch {datapath.id:#x}", self._run)
 
     def do(self, command: ReadState | Apply) -> None:
-        """Do this next; the answer is reported."""
+        """Begin a request; its answer is reported."""
         self._commands.put(command)
 
     def take(self, message: ErrorMessage | Reply) -> None:
-        """An answer arrived. One that was not asked for is ignored; of refused steps the first errors are kept."""
+        """Take an answer. One that was not asked for is ignored; of refused steps the first errors are kept."""
         if message.xid not in self._awaited:
             return
         number = self._sent.step_of(message.xid)

@@ -28,6 +28,8 @@ from tests.support.helper import Helper
 BRIDGE = "s1"
 """The switch, or the one with the network side."""
 OPENFLOW, REST = 6653, 8080
+PIECE = 1 << 20
+"""Random bytes that a large file is made of."""
 
 NGINX = """
 user root;
@@ -93,8 +95,9 @@ class Balancer(Hosts):
         self.agents = {
             server.name: self._agent(server) for server in config.servers if agents is None or server.name in agents
         }
-        for server in config.servers:
-            self._nginx(server)
+        listens = [(self.servers[server.name], self._nginx(server)) for server in config.servers]
+        for host, ports in listens:
+            until(lambda host=host, ports=ports: host.listens(*ports), "nginx listens")
         wait_ready(self.controller)  # before switches look for it, or they wait for a second until they try again
         for each in config.switches:
             self.switch.set_controller(each.name, f"tcp:127.0.0.1:{OPENFLOW}")
@@ -115,7 +118,8 @@ class Balancer(Hosts):
 
     # ---- hosts ----
 
-    def _nginx(self, server: Server) -> None:
+    def _nginx(self, server: Server) -> set[int]:
+        """Start a server's; on which ports it is to listen."""
         home = self.network.directory / f"nginx-{server.name}"
         home.mkdir()
         ports = {owned.application for owned in server.service_ports}
@@ -127,7 +131,7 @@ class Balancer(Hosts):
         with open(home / "out", "wb") as output:
             words = ("nginx", "-p", str(home), "-c", str(home / "nginx.conf"), "-e", str(home / "log"))
             host.popen(*words, stdout=output, stderr=output)
-        until(lambda: all(host.listens(port) for port in ports), f"nginx of {server.name} listens")
+        return ports
 
     def start_agent(self, server: Server) -> None:
         """Give a server its agent again."""
@@ -158,9 +162,13 @@ class Balancer(Hosts):
 
     def random_file(self, name: str, size: int) -> str:
         """A file of random bytes that every server offers; returns its SHA-256."""
-        content = os.urandom(size)
-        (self.files / name).write_bytes(content)
-        return hashlib.sha256(content).hexdigest()
+        digest, piece = hashlib.sha256(), os.urandom(min(size, PIECE))
+        with open(self.files / name, "wb") as file:
+            for at in range(0, size, PIECE):
+                part = (at.to_bytes(8, "big") + piece[8:])[: size - at]  # no two are the same
+                digest.update(part)
+                file.write(part)
+        return digest.hexdigest()
 
     def url(self, port: int, path: str = "name") -> str:
         """The URL of a path at a port of the VIP."""

@@ -48,7 +48,7 @@ def dawdle(connections: dict[socket.socket, bytearray], limit: int) -> None:
             connections[one] += data
             if not data or len(connections[one]) > limit:
                 waiting.discard(one)
-        time.sleep(PERIOD)
+        time.sleep(PERIOD)  # or it would be over before the test is
 
 
 def finish(connections: dict[socket.socket, bytearray]) -> None:

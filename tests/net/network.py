@@ -33,17 +33,21 @@ from tests.support.helper import START, Helper
 ROOT = Path(__file__).resolve().parents[2]
 PATIENCE = 10.0  # seconds until a condition that must come true counts as failed
 
+STILL = 0.05
+"""Seconds without a packet after which a capture ends: what programs have sent last is on its way meanwhile."""
+
 FIN, SYN, RST, PSH, ACK = 0x001, 0x002, 0x004, 0x008, 0x010
 REDIRECT, CONFIRM = 0x800, 0x400
 
 
 def until(condition: Callable[[], object], what: str, patience: float = PATIENCE) -> None:
     """Wait until the condition holds; AssertionError naming `what` if it does not in time."""
-    deadline = time.monotonic() + patience
+    deadline, pause = time.monotonic() + patience, 0.005
     while not condition():
         if time.monotonic() > deadline:
             raise AssertionError(f"not within {patience} s: {what}")
-        time.sleep(0.02)
+        time.sleep(pause)  # between two looks
+        pause = min(2 * pause, 0.02)
 
 
 def end(process: subprocess.Popen[Any], number: int = signal.SIGTERM) -> int:
@@ -79,6 +83,7 @@ class Namespace:
     def __init__(self, name: str) -> None:
         self.name = name
         self._processes: list[subprocess.Popen[Any]] = []
+        self._died: list[str] = []
         run("ip", "netns", "add", name)
         # No one else is on these links: IPv6 addresses are usable at once.
         alone = ("net.ipv6.conf.default.accept_dad=0", "net.ipv6.conf.all.accept_dad=0")
@@ -121,17 +126,25 @@ class Namespace:
         """Load an nftables ruleset, for example to lose packets."""
         self.run("nft", "-f", "-", input=rules)
 
-    def listens(self, port: int) -> bool:
-        """Tell whether something listens on a TCP port."""
-        return f":{port} " in self.run("ss", "-Htln").stdout
+    def listens(self, *ports: int) -> bool:
+        """Tell whether something listens on each of these TCP ports."""
+        listening = self.run("ss", "-Htln").stdout
+        return all(f":{port} " in listening for port in ports)
+
+    def stop(self) -> None:
+        """Tell this host's processes to end; `close` waits until they have."""
+        self._died += [
+            complaint(process) for process in self._processes if process.returncode is None and process.poll()
+        ]
+        for process in self._processes:
+            process.terminate()
 
     def close(self) -> list[str]:
         """End this host's processes and delete it; what has died before, without anybody noticing."""
-        died = [complaint(process) for process in self._processes if process.returncode is None and process.poll()]
         for process in self._processes:
             end(process)
         run("ip", "netns", "del", self.name)
-        return died
+        return self._died
 
 
 class Network:
@@ -150,6 +163,8 @@ class Network:
         return self
 
     def __exit__(self, kind: object, *_: object) -> None:
+        for host in reversed(self._hosts):
+            host.stop()  # all at once: they end side by side
         died = [each for host in reversed(self._hosts) for each in host.close()]
         self._directory.cleanup()
         assert kind is not None or not died, "programs of this test have died:\n" + "\n".join(died)
@@ -214,20 +229,25 @@ def tcpdump(host: Namespace, interface: str, *words: str, stdout: int = subproce
     until(listens, "tcpdump listens", START)
     try:
         yield
-        time.sleep(0.1)  # what the programs have sent last is on its way
-        until(lambda: _has_all(process), "tcpdump has written down what was on the wire")
+        looks: dict[int | None, float] = {}
+
+        def has_all() -> bool:
+            captured, now = _captured(process), time.monotonic()
+            return captured is not None and now - looks.setdefault(captured, now) >= STILL
+
+        until(has_all, "tcpdump has written down what was on the wire, and nothing more comes")
     finally:
         end(process, signal.SIGINT)
 
 
-def _has_all(process: Helper) -> bool:
-    """Whether tcpdump has handled all packets that its filter has let through, by its own counters."""
+def _captured(process: Helper) -> int | None:
+    """How many packets tcpdump has written down; None if not all that its filter has let through, by its counters."""
     told = len(_SEEN.findall(process.complaint()))
     process.send_signal(signal.SIGUSR1)
     until(lambda: len(_SEEN.findall(process.complaint())) > told, "tcpdump tells how many packets it has")
     captured, received, dropped = _SEEN.findall(process.complaint())[-1]
     assert dropped == "0", process.complaint()
-    return captured == received
+    return int(captured) if captured == received else None
 
 
 _NGINX = """
@@ -251,7 +271,7 @@ def web_server(host: Namespace, directory: Path, ports: Sequence[int]) -> subpro
     listen = " ".join(f"listen {port} {queue}; listen [::]:{port} {queue};" for port in ports)
     configuration.write_text(_NGINX.format(directory=directory, listen=listen), encoding="utf-8")
     process = host.popen("nginx", "-c", str(configuration), stderr=subprocess.DEVNULL)
-    until(lambda: all(host.listens(port) for port in ports), "nginx listens")
+    until(lambda: host.listens(*ports), "nginx listens")
     return process
 
 

@@ -193,7 +193,7 @@ def test_a_program_that_takes_its_time(world: World) -> None:
     """E2: a program that sends nothing for a second after it has connected: its first data is sent once, to Y."""
     world.agents()
     program = (
-        f"import socket, time; s = socket.create_connection(('{world.vip}', {X})); time.sleep(1); "
+        f"import socket, time; s = socket.create_connection(('{world.vip}', {X})); time.sleep(1); "  # as named
         "s.sendall(b'GET /small HTTP/1.0\\r\\n\\r\\n'); print(s.recv(12))"
     )
     assert world.client.run(sys.executable, "-c", program).stdout == "b'HTTP/1.1 200'\n"

@@ -249,7 +249,7 @@ def test_d9_one_connection_takes_few_places(world: World, stack: contextlib.Exit
     for port in range(50000, 50500):
         announce_own(made.peer, port)
     assert made.answer() == (SERVICE, 40000)
-    time.sleep(1.1)
+    time.sleep(1.1)  # one announcement a second counts
     announce_own(made.peer, P)
     made.peer.say(b"on", port=P)
     assert made.answer() == (SERVICE, P) and made.program.recv(9) == b"on"
@@ -270,6 +270,22 @@ def test_d9_a_port_that_was_only_announced_may_be_anothers(world: World, stack: 
     assert made.answer() == (SERVICE, 40000)
 
 
+def test_d9_a_bare_reset_from_a_port_not_in_use_ends_nothing(world: World, stack: contextlib.ExitStack) -> None:
+    """D9: the client's kernel, or a router, resets what comes to a port that the client's agent has given up."""
+    made = served(world, stack)
+    made.peer.send(ACK)
+    announce_own(made.peer)
+    made.peer.send(RST, port=P)
+    assert made.answer() == (SERVICE, 40000)
+    made.peer.send(ACK | CONFIRM, options=option(40000), seq=made.peer.seq - 1, port=P)
+    assert made.answer() == (SERVICE, P)
+    made.peer.send(RST)
+    assert made.answer() == (SERVICE, P)
+    made.peer.send(RST | ACK | CONFIRM, port=P)
+    with pytest.raises(ConnectionResetError):
+        made.program.recv(9)
+
+
 # ---- the client's agent ---------------------------------------------------------------------------------------------
 
 
@@ -283,7 +299,7 @@ def test_a_forged_end_ends_nothing_on_the_client(world: World, stack: contextlib
     made.peer.send(ACK)
     made.peer.send(flags, seq=made.peer.seq + FAR)
     made.peer.send(ACK)
-    time.sleep(0.1)
+    time.sleep(0.1)  # nothing may come of it
     assert made.state() == "bound"
     made.peer.send(flags)
     until(lambda: made.state() == "closing", "the server's own end is noted")
@@ -336,7 +352,7 @@ def leave(made: Opened) -> int:
 def test_a_server_that_does_not_close_is_reset(world: World, stack: contextlib.ExitStack, sends: str) -> None:
     """D5: the program has closed, the server acknowledges the FIN and goes on: it hears a reset, as from any host."""
     made = opened(world, stack)
-    time.sleep(0.2)
+    time.sleep(0.2)  # it is quiet by then, so it is closed at the first look
     leave(made)
     made.peer.send(ACK)
     assert made.program.recv(9) == b""
@@ -346,7 +362,7 @@ def test_a_server_that_does_not_close_is_reset(world: World, stack: contextlib.E
     answer = made.peer.hear()
     assert (answer.flags, answer.ack) == (ACK, made.peer.seq + len(data))  # the program could still read
     made.program.close()
-    time.sleep(0.1)
+    time.sleep(0.1)  # of its FIN nothing is to be heard
     made.peer.seq += len(data)
     made.peer.forget()
     made.peer.send(ACK, data, seq=made.peer.seq - (not data))
@@ -358,7 +374,7 @@ def test_a_server_that_does_not_close_is_reset(world: World, stack: contextlib.E
 def test_a_server_that_closes_is_not_reset(world: World, stack: contextlib.ExitStack) -> None:
     """D5: it acknowledges the FIN and sends its own: that is acknowledged, however the program closes."""
     made = opened(world, stack)
-    time.sleep(0.2)
+    time.sleep(0.2)  # it is quiet by then, so it is closed at the first look
     leave(made)
     made.peer.send(ACK)
     made.program.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
@@ -394,8 +410,7 @@ def test_what_passes_while_a_connection_is_ended(world: World, stack: contextlib
         assert made.send() == (made.local, Y)  # passes
         assert step() is CallResult.BUSY
         made.peer.send(ACK)
-        time.sleep(0.1)
-        assert step() is CallResult.CALL_AGAIN
+        until(lambda: step() is CallResult.CALL_AGAIN, "the socket has the acknowledgement")
         made.peer.say(b"answer")
         assert made.program.recv(9) == b"answer"
         assert step() is CallResult.CALL_AGAIN
@@ -468,7 +483,7 @@ SILENCE = 62.0
 def test_a_silent_connection_keeps_its_ports(silent: tuple[Opened, float], stack: contextlib.ExitStack) -> None:
     """E2: who opens on Y from the port of a redirected connection, silent for a minute, waits for its end."""
     made, since = silent
-    time.sleep(max(0.0, since + SILENCE - time.monotonic()))
+    time.sleep(max(0.0, since + SILENCE - time.monotonic()))  # most of it has passed during the tests before
     with on(made.world.client):
         stack.enter_context(connecting(made.world, Y))
     until(lambda: agent_stats(made.world.client)["collision"], "it has tried")

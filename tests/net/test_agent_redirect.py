@@ -11,6 +11,7 @@ import os
 import pty
 import re
 import select
+import signal
 import subprocess
 import sys
 import time
@@ -466,18 +467,20 @@ def test_wrk_goes_on(world4: World) -> None:
     """D2: keep-alive connections under full load are reset and come back at Z; requests go on."""
     world4.agents()
     wrk = world4.client.popen(
-        "wrk", "-t", "1", "-c", "8", "-d", "4s", world4.url(), stdout=subprocess.PIPE, text=True
+        "wrk", "-t", "1", "-c", "8", "-d", "60s", world4.url(), stdout=subprocess.PIPE, text=True
     )  # fmt: skip
     until(lambda: agent_stats(world4.client)["confirmed"] == 9, "wrk has its connections, after one for trial")
     until(lambda: sum(each["state"] == "bound" for each in world4.record(world4.server)) == 8, "that one is closed")
     done = world4.redirect("--from", world4.client_address, "--to", str(Z), "--reset")
     assert (done.returncode, done.stdout) == (0, "8 connections: 8 followed\n")
+    until(lambda: agent_stats(world4.client)["steered"] == 8, "they have come back")
+    time.sleep(1)  # requests are to go on for a while
+    wrk.send_signal(signal.SIGINT)
     assert wrk.stdout is not None
     report = wrk.stdout.read()
     assert end(wrk) == 0
-    stats = agent_stats(world4.client)
-    assert stats["steered"] == 8, report
-    assert int(re.findall(r"(\d+) requests in", report)[0]) > 1000
+    assert agent_stats(world4.client)["steered"] == 8, report
+    assert int(re.findall(r"(\d+) requests in", report)[0]) > 100
     assert {each["wire"] for each in world4.record(world4.server) if each["state"] in ("plain", "bound")} <= {Z, Y}
 
 
@@ -556,7 +559,7 @@ def test_ssh_session_in_place(world4: World) -> None:
         stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
     until(lambda: agent_stats(world4.client)["confirmed"] == 1, "ssh is connected")
-    time.sleep(0.5)
+    time.sleep(0.5)  # the command has begun to print; it goes on for three seconds
     assert world4.redirect("--from", ":81", "--to", "82", "--in-place").returncode == 0
     assert ssh.stdout is not None and ssh.stderr is not None
     assert ssh.stdout.read().split() == [str(number) for number in range(1, 31)], ssh.stderr.read()

@@ -202,7 +202,7 @@ def test_a_reload_asked_for_during_another_is_not_lost(world: World) -> None:
     before = programs(world.server)
     for _ in range(2):
         service.signal(signal.SIGHUP)
-        time.sleep(0.3)
+        time.sleep(0.3)  # the first is being obeyed when the second comes; that it waits at the pipe cannot be seen
     write(configuration(Y, Z))
     write(configuration(Z, Y))
     service.says("new settings in force")
@@ -482,12 +482,13 @@ def test_ageing_that_fails_is_tried_again(world: World) -> None:
         "from portlb_app.agent import loader\n"
         "def sweep(programs, now, left=[1, 1]):\n"
         "    if left: raise OSError(11, f'busy {left.pop()}')\n"
+        "    print('swept', file=__import__('sys').stderr)\n"
         "    return 0\n"
         f"loader.Programs.sweep = sweep\n{FAST}"
     )
     service = fast(world, world.client, *CLIENT, program=program)
     service.says("removing aged entries: [Errno 11] busy 1; it will be tried again")
-    time.sleep(0.7)
+    until(lambda: service.log().count("swept") > 1, "it was tried again")
     assert service.process.poll() is None and "Traceback" not in service.log()
 
 
@@ -777,7 +778,7 @@ def test_log_of_rates(world: World) -> None:
 
     def is_silent() -> bool:
         logged = client.log()
-        time.sleep(1)
+        time.sleep(1)  # in which there would be three lines
         return client.log() == logged
 
     until(is_silent, "nothing more is logged")

@@ -120,7 +120,7 @@ def talk(pair: Ends, spoken: str, pause: float = 0) -> None:
         sender, receiver = pair if who == ">" else reversed(pair)
         sender.send(b"x")
         assert heard(receiver) == "x"
-        time.sleep(pause)
+        time.sleep(pause)  # of the kernel's clock, by which it tells which came last
 
 
 def are_quiet(host: Namespace, ends: Iterable[socket.socket]) -> list[bool]:
@@ -216,7 +216,7 @@ def test_quick_answers(hosts: Hosts) -> None:
     for pair in pairs:
         talk(pair, "><")
     for pair in pairs[10:]:
-        time.sleep(0.02)
+        time.sleep(0.02)  # of the kernel's clock, as the next ones
         talk(pair, "><>")
     time.sleep(SETTLED)
     assert are_quiet(hosts.client, [client for client, _ in pairs]) == [True] * 10 + [False] * 10
@@ -227,7 +227,7 @@ def test_an_answer_still_arriving(hosts: Hosts) -> None:
     talk(pair, ">")
     looks = 0
     while looks < 10:
-        time.sleep(0.01)
+        time.sleep(0.01)  # looks at several ages of the answer
         began = time.monotonic()
         talk(pair, "<")
         with on(hosts.client):

@@ -122,7 +122,7 @@ def test_c2_a_plain_connection_is_closed_when_it_is(running: Balancer) -> None:
     before = time.time()
     program = (
         "import socket, sys, time; one = socket.create_connection((sys.argv[1], 22), 10); "
-        "print(one.getsockname()[1]); time.sleep(1); print(time.time()); one.close()"
+        "print(one.getsockname()[1]); time.sleep(1); print(time.time()); one.close()"  # open for a while
     )
     words = running.plain.run(sys.executable, "-c", program, str(running.vip.address)).stdout.split()
     record = ended(running, PLAIN, int(words[0]))

@@ -133,7 +133,7 @@ def test_e2_five_hundred_downloads_with_lossy_handshakes(fig2: Balancer) -> None
     try:
         url = fig2.url(22, "small?[1-500]")
         fig2.curl(
-            *("--parallel", "--parallel-immediate", "--parallel-max", "100", "--header", "Connection: close", "--fail"),
+            *("--parallel", "--parallel-immediate", "--parallel-max", "250", "--header", "Connection: close", "--fail"),
             *("--output", f"{into}/#1", url),
             seconds=120,
         )
@@ -218,7 +218,7 @@ def test_e3_e4_plain_clients_get_what_the_port_says(fig2: Balancer) -> None:
         return fig2.plain.run("curl", "-sS", "--max-time", "20", fig2.url(port)).stdout.strip()
 
     assert ask(9) == "a", "a service port"
-    dropped = fig2.plain.run("curl", "--silent", "--max-time", "2", fig2.url(20), check=False)
+    dropped = fig2.plain.run("curl", "--silent", "--max-time", "1", fig2.url(20), check=False)
     assert (dropped.returncode, dropped.stdout) == (28, ""), "drop: no answer at all, not even a refusal"
     fig2.put(changed(fig2.text, {}, p20="default"))
     assert ask(20) == "d"

@@ -153,7 +153,8 @@ def test_n1_a_smaller_path_mtu() -> None:
 
 def ping(host: Namespace, address: str, answers: bool = True) -> None:
     """Ping from a host; AssertionError unless it is answered, or is not, as it should be."""
-    done = host.run("ping", "-n", "-c", "2", "-i", "0.2", "-W", "1", "-s", "1000", address, check=False)
+    words = ("-c", "2", "-i", "0.2", "-W", "10" if answers else "0.5")
+    done = host.run("ping", "-n", *words, "-s", "1000", address, check=False)
     assert ("2 received" in done.stdout) == answers, done.stdout + done.stderr
     assert answers or " 0 received" in done.stdout
 

@@ -106,7 +106,7 @@ def test_a_cut_link_breaks_no_redirected_download(running: Balancer, capsys: pyt
     told = []
     for state in ("down", "up"):
         with probe(made, server.service_ports[0].port) as seen:
-            time.sleep(0.3)
+            time.sleep(0.3)  # datagrams are to flow before, and after
             made.lb.run("ip", "link", "set", inside(link[0]), state)
             until(lambda up=state == "up": settled(made, link, up), f"the link is {state} for the controller")
             time.sleep(0.3)

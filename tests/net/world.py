@@ -11,6 +11,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
 
@@ -63,8 +64,10 @@ class World:
         self.web = web_server(self.server, network.directory, (X, OWN))
 
     def agents(self, *client_words: str) -> tuple[subprocess.Popen[str], subprocess.Popen[str]]:
-        """Start both agents."""
-        return self.client_agent(*client_words), self.server_agent()
+        """Start both agents, side by side."""
+        with ThreadPoolExecutor() as aside:
+            server = aside.submit(self.server_agent)
+            return self.client_agent(*client_words), server.result()
 
     def client_agent(self, *words: str) -> subprocess.Popen[str]:
         """Start the client's."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import http.client
+import itertools
 import json
 import os
 import signal
@@ -13,7 +14,6 @@ import subprocess
 import sys
 import termios
 import threading
-import time
 from pathlib import Path
 
 import pytest
@@ -86,7 +86,7 @@ def test_a_log_that_nobody_reads_stops_nothing(config: Path) -> None:
 
 
 def put(port: int, text: str) -> tuple[int, str]:
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
     try:
         connection.request("PUT", "/v1/config?wait=accepted", text)
         response = connection.getresponse()
@@ -97,9 +97,11 @@ def put(port: int, text: str) -> tuple[int, str]:
 
 SLOW_DISK = """
 import os, threading
-stop, known = threading.Event(), os.fsync
+here, known = os.path.dirname(__file__), os.fsync
 def fsync(handle):
-    stop.wait(1.0)
+    open(f"{here}/begun", "w").close()
+    while not os.path.exists(f"{here}/over"):
+        threading.Event().wait(0.01)
     known(handle)
 os.fsync = fsync
 """
@@ -112,18 +114,16 @@ def test_a_slow_disk_stops_nobody_else(config: Path, tmp_path: Path, monkeypatch
     codes: list[int] = []
     writer = threading.Thread(target=lambda: codes.append(put(controller.rest_port, CHANGED)[0]))
     try:
-        controller.status()
         writer.start()
-        slowest = 0.0
-        while writer.is_alive():
-            began = time.monotonic()
+        wait_for("it is being written", (tmp_path / "begun").exists)
+        for _ in range(5):
             controller.status()
-            slowest = max(slowest, time.monotonic() - began)
-        assert codes == [202] and config.read_text() == CHANGED
-        assert slowest < 0.9
+        assert writer.is_alive() and config.read_text() == TEXT
     finally:
+        (tmp_path / "over").touch()
         writer.join()
         controller.close()
+    assert codes == [202] and config.read_text() == CHANGED
 
 
 def test_who_waits_for_a_trial_is_answered_when_the_controller_ends(config: Path) -> None:
@@ -174,13 +174,15 @@ def test_a_switch_that_comes_and_goes_waits(config: Path, dpid: int) -> None:
     controller = ControllerProcess(config)
     other = None
     try:
-        for _ in range(100):
+        for came in itertools.count(1):
             peer = Peer(controller.openflow_port, "127.0.0.9")
             with contextlib.suppress(ConnectionError):
                 peer.connect_as(dpid)
             peer.close()
-        wait_for("they are refused", lambda: controller.status()["refused_connections"]["count"] >= 15)
-        assert controller.log.read_text().count("is disconnected") < 85
+            if (refused := controller.status()["refused_connections"]["count"]) >= 15:
+                break
+            assert came < 1000, f"{refused} of {came} were refused"
+        assert controller.log.read_text().count("is disconnected") <= came - 15
         other = Peer(controller.openflow_port, "127.0.0.9" if dpid == 1 else "127.0.0.8")
         other.connect_as(8)
         assert other.answers()

@@ -79,7 +79,7 @@ def run(seconds: float, rate: float, opened: int, room: int = CONNECTIONS) -> in
     number = len(kept)
     while (now := time.monotonic()) < began + seconds:
         if (number - len(kept)) > (now - began) * rate:
-            time.sleep(0.001)
+            time.sleep(0.001)  # as many a second as asked for
             continue
         live.append(Pair(number))
         number += 1

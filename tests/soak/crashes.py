@@ -89,7 +89,7 @@ def afterwards(fleet: Fleet, report: Report, text: str, number: int) -> None:
         return
     wait_for("all links work", lambda: all(each["up"] for each in fleet.controller.status()["links"]), SETTLE)
     fleet.settle(SETTLE)
-    time.sleep(LOOKED_AT)
+    time.sleep(LOOKED_AT)  # within which each is to be looked at
     ages = [each["read_age_seconds"] for each in fleet.controller.status()["switches"]]
     report.promise(max(ages) < LOOKED_AT, f"each switch has been looked at {max(ages):.1f} s ago or later")
     name = fleet.config.switches[-1].name

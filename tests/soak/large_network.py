@@ -119,12 +119,12 @@ class Network:
     def reload(self) -> None:
         """SIGHUP three times within a second."""
         for _ in range(3):
-            time.sleep(0.3)
+            time.sleep(0.3)  # while a PUT is on trial
             self.fleet.controller.process.send_signal(signal.SIGHUP)
 
     def cut(self, wait: float = 0.5) -> None:
         """Cut the link, after a moment."""
-        time.sleep(wait)
+        time.sleep(wait)  # in the middle of a PUT
         self.fleet.admin(self.link.one, "down")
         self.is_cut = True
 
@@ -135,7 +135,7 @@ class Network:
         deadline = time.monotonic() + SETTLE
         while not all(link["up"] for link in self.fleet.controller.status()["links"]):
             assert time.monotonic() < deadline, "the link does not come back"
-            time.sleep(0.1)
+            time.sleep(0.1)  # between two looks
 
     def flap(self, times: int) -> None:
         """Cut the link and have it work again."""

@@ -122,7 +122,7 @@ def main(words: list[str] | None = None) -> int:
                 controller.status()
                 taken.append(time.monotonic() - began)
                 most = max(most, memory_bytes(pid))
-                time.sleep(0.05)
+                time.sleep(0.05)  # between two questions
             told, signs = sum(each.told for each in tellers), sum(each.signs for each in tellers)
             report.say(f"{told >> 20} MiB were told by {sum(each.told > 0 for each in tellers)} switches")
             report.promise(most - before < MOST, f"the controller grew by {(most - before) >> 20} MiB")

@@ -22,6 +22,7 @@ RANKS = (
     "compiler",
     "reconcile",
     "punt",
+    "health",
     "api",
     "store",
     "runtime",
@@ -36,7 +37,7 @@ RYU = ("runtime", "southbound", "controller")
 """The packages that may import Ryu and eventlet."""
 PURE = (
     *("net", "openflow", "pipeline", "selection", "config", "topology", "backends", "compiler", "reconcile"),
-    *("punt", "api"),
+    *("punt", "health", "api"),
 )
 """The packages that decide: no clock, file, network, process, thread, log or chance in them."""
 PURE_ELSEWHERE = ("southbound/refusals.py", "southbound/port_table.py", "southbound/sent_steps.py")

@@ -107,6 +107,40 @@ static __always_inline __be16 client_port_of(const struct connection *entry, __b
 }
 
 /*
+ * Both ports of a client that has announced one (row D9). They change together, by one atomic instruction: of two
+ * processors that see the client move at the same time, one moves it.
+ */
+union client_ports {
+	struct {
+		__be16 now;   /* `client_port` of the connection */
+		__be16 other; /* its `client_target` */
+	};
+	__u32 both;
+};
+
+_Static_assert(__builtin_offsetof(struct connection, client_port) % sizeof(union client_ports) == 0 &&
+		       __builtin_offsetof(struct connection, client_target) -
+				       __builtin_offsetof(struct connection, client_port) ==
+			       __builtin_offsetof(union client_ports, other),
+	       "client_port and client_target are one number");
+
+static __always_inline union client_ports client_ports_of(const struct connection *entry)
+{
+	union client_ports ports = {.both = *(const volatile __u32 *)&entry->client_port};
+
+	return ports;
+}
+
+/* False: another processor has changed them since they were `before`. */
+static __always_inline bool change_client_ports(struct connection *entry, union client_ports before, __be16 now,
+						__be16 other)
+{
+	union client_ports after = {.now = now, .other = other};
+
+	return __sync_val_compare_and_swap((__u32 *)&entry->client_port, before.both, after.both) == before.both;
+}
+
+/*
  * Make the key of a connection the key by which packets from an endpoint arrive. `locator` is the endpoint's, if any.
  */
 static __always_inline void move_key(struct key *key, const union locator *locator, __be16 client_port, __u32 endpoint)
@@ -140,6 +174,7 @@ static __always_inline struct connection *follow(struct key *key, const struct a
 {
 	__be16 client_port = key->client_port;
 	struct address address = key->vip;
+	union client_ports ports;
 	struct connection *entry;
 	__u32 wire = alias->wire;
 
@@ -154,7 +189,8 @@ static __always_inline struct connection *follow(struct key *key, const struct a
 		return NULL;
 	if (kind_of(wire) == LOCATOR_ADDRESS && !same_address(&address, &entry->locator.address))
 		return NULL;
-	if (client_port != key->client_port && client_port != entry->client_port && client_port != entry->client_target)
+	ports = client_ports_of(entry);
+	if (client_port != key->client_port && client_port != ports.now && client_port != ports.other)
 		return NULL;
 	return entry;
 }

@@ -10,12 +10,21 @@ from __future__ import annotations
 from portlb_app.net.packets.addresses import (
     Address,
 )
+from portlb_app.net.packets.build import (
+    Ends,
+    make_echo_request,
+    make_segment,
+)
 from portlb_app.net.packets.checksums import (
     checksum,
 )
 from portlb_app.net.packets.datagram import (
     Datagram,
     parse_datagram,
+)
+from portlb_app.net.packets.echo import (
+    EchoReply,
+    parse_echo_reply,
 )
 from portlb_app.net.packets.fragments import (
     Fragment,
@@ -78,6 +87,8 @@ __all__ = [
     "Datagram",
     "ETHERNET",
     "EXTENSIONS",
+    "EchoReply",
+    "Ends",
     "Fragment",
     "FragmentKey",
     "ICMP",
@@ -102,9 +113,12 @@ __all__ = [
     "capture",
     "checksum",
     "frames",
+    "make_echo_request",
     "make_refusal",
+    "make_segment",
     "options",
     "parse_datagram",
+    "parse_echo_reply",
     "parse_fragment",
     "parse_mld_query",
     "parse_quote",

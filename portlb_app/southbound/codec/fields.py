@@ -73,6 +73,11 @@ _OXM: Mapping[int, Oxm] = {
 }
 
 
+def oxm_header(name: str) -> bytes:
+    """The header of one of our fields, without a mask."""
+    return _HEADERS[name].plain
+
+
 def oxm(header: int) -> Oxm | None:
     """What a header announces; None for a field that is not ours."""
     return _OXM.get(header)

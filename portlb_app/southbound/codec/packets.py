@@ -8,9 +8,10 @@ from ryu.ofproto import ofproto_v1_5 as ofp
 
 from portlb_app.openflow import Action
 from portlb_app.openflow.messages import LONGEST, PACKET_IN_HEAD, VERSION
-from portlb_app.pipeline import parse_slot
+from portlb_app.pipeline import SIDE, Side, parse_slot
 from portlb_app.punt.packet import PacketIn
 from portlb_app.southbound.codec.actions import encode_actions
+from portlb_app.southbound.codec.fields import oxm_header
 
 _IN_PORT = 0x8000 << 16 | 4
 """OXM_OF_IN_PORT."""
@@ -18,26 +19,30 @@ _XREG0 = 0x8001 << 16 | 8
 """OXM_OF_PKT_REG0 (7.2.3.11)."""
 _PACKET_OUT = struct.Struct("!BBHIIHHHHII4x")
 """struct ofp_packet_out with its header, and a match on nothing but in_port (7.2.3.2)."""
+_FROM_SIDE = struct.Struct("!BBHIIHHHHIIII4x")
+"""The same, with the register that says which side the frame is from: Open vSwitch takes any register there."""
+_SIDE = int.from_bytes(oxm_header(SIDE), "big")
 
 
-def packet_out(in_port: int, actions: tuple[Action, ...], frame: bytes) -> bytes:
+def packet_out(in_port: int, actions: tuple[Action, ...], frame: bytes, side: Side | None = None) -> bytes:
     """The message that has the switch do `actions` with a frame that came in on `in_port`; it must fit (`fits`).
 
-    Nothing waits for an answer to it, so its xid is 0.
+    `side`: the side of the load balancer that it is to be taken for. Nothing waits for an answer, so its xid is 0.
     """
     encoded = encode_actions(actions)
-    length = _PACKET_OUT.size + len(encoded) + len(frame)
-    head = _PACKET_OUT.pack(
-        *(VERSION, ofp.OFPT_PACKET_OUT, length, 0),
+    head = _PACKET_OUT if side is None else _FROM_SIDE
+    fields = (_IN_PORT, in_port) if side is None else (_IN_PORT, in_port, _SIDE, int(side))
+    packed = head.pack(
+        *(VERSION, ofp.OFPT_PACKET_OUT, head.size + len(encoded) + len(frame), 0),
         *(ofp.OFP_NO_BUFFER, len(encoded), 0),
-        *(ofp.OFPMT_OXM, 12, _IN_PORT, in_port),
+        *(ofp.OFPMT_OXM, 4 + 4 * len(fields), *fields),
     )
-    return head + encoded + frame
+    return packed + encoded + frame
 
 
 def fits(actions: tuple[Action, ...], frame: bytes) -> bool:
     """Whether `packet_out` can say this: no message is longer than its 16 bits of length can tell."""
-    return _PACKET_OUT.size + len(encode_actions(actions)) + len(frame) <= LONGEST
+    return _FROM_SIDE.size + len(encode_actions(actions)) + len(frame) <= LONGEST
 
 
 def packet_in_cookie(message: bytes) -> int:

@@ -84,6 +84,7 @@ def test_it_goes_on_while_a_question_is_open(loop: Loop) -> None:
     answers: list[object] = []
     threads: list[object] = []
     ticks: list[int] = []
+    enough = threading.Event()
 
     def then(answer: object) -> None:
         answers.append(answer)
@@ -93,9 +94,11 @@ def test_it_goes_on_while_a_question_is_open(loop: Loop) -> None:
 
     def tick() -> None:
         ticks.append(1)
+        if len(ticks) == 5:
+            enough.set()
         loop.after(0.02, tick)
 
-    loop.ask(lambda: time.sleep(0.2) or "late", then)
+    loop.ask(lambda: enough.wait(10) and "late", then)
     loop.ask(lambda: {}["missing"], then)
     loop.after(0, tick)
     loop.run()

@@ -12,9 +12,11 @@
  */
 static __always_inline int make_client_announcement(struct __sk_buff *skb, __be16 port, __u8 flags)
 {
+	union client_ports ports;
 	struct connection *entry;
 	struct segment segment;
 	struct packet packet;
+	bool moving;
 
 	if (!read_ip(skb, &packet, &client_settings.vips, NULL, TO_VIP) || packet.protocol != IPPROTO_TCP ||
 	    !read_tcp(skb, &packet, &segment, TO_VIP))
@@ -22,25 +24,29 @@ static __always_inline int make_client_announcement(struct __sk_buff *skb, __be1
 	entry = bpf_map_lookup_elem(&connections, &packet.key);
 	if (!entry || is_closing(entry))
 		return GONE;
-	if (entry->client_port == port)
+	moving = entry->flags & CLIENT_PORT_MOVING;
+	ports = client_ports_of(entry);
+	if (ports.now == port)
 		return FOLLOWED;
 	if (entry->state != BOUND || !(entry->flags & CONFIRMED) || port == segment.sport)
 		return IMPOSSIBLE;
 	if (!put_locator(skb, &packet, DESTINATION, entry->wire, &entry->locator))
 		return IMPOSSIBLE;
 	if (flags & OPTION_CONFIRM) {
-		if (!(entry->flags & CLIENT_PORT_MOVING) || entry->client_target != port)
+		if (!moving || ports.other != port)
 			return IMPOSSIBLE;
 		return make_probe(skb, &packet, &segment, CLIENT, port, port_of(entry->wire), REDIRECT_CONFIRM,
 				  OPTION_CONFIRM, client_port_of(entry, segment.sport));
 	}
-	if (((entry->flags & CLIENT_PORT_MOVING) || entry->client_port) && entry->client_target != port &&
-	    entry->client_target != packet.key.client_port)
-		delete_alias(&packet.key, &entry->locator, entry->client_target, entry->wire);
 	if (!add_alias(skb, &packet.key, &entry->locator, port, entry->wire))
 		return IMPOSSIBLE;
-	entry->client_target = port;
-	set(entry, CLIENT_PORT_MOVING);
+	if (ports.other != port || !moving) {
+		if (!change_client_ports(entry, ports, ports.now, port))
+			return BUSY; /* the server has just answered at the port announced before */
+		set(entry, CLIENT_PORT_MOVING);
+		if ((moving || ports.now) && ports.other != port && ports.other != packet.key.client_port)
+			delete_alias(&packet.key, &entry->locator, ports.other, entry->wire);
+	}
 	return make_probe(skb, &packet, &segment, CLIENT, client_port_of(entry, segment.sport), port_of(entry->wire),
 			  REDIRECT, OPTION_REDIRECT | flags, port);
 }

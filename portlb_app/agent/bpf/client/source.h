@@ -71,7 +71,8 @@ static __always_inline bool client_check_source(struct __sk_buff *skb, const str
 						const struct segment *segment, const struct key *key,
 						struct connection *entry, struct alias *alias)
 {
-	bool awaited = (entry->flags & CLIENT_PORT_MOVING) && packet->key.client_port == entry->client_target;
+	union client_ports ports = client_ports_of(entry);
+	bool awaited = (entry->flags & CLIENT_PORT_MOVING) && packet->key.client_port == ports.other;
 	bool reset = segment->word & TCP_RST;
 	__u32 endpoint = source_endpoint(skb, packet, segment, entry);
 
@@ -79,10 +80,10 @@ static __always_inline bool client_check_source(struct __sk_buff *skb, const str
 		if (reset && !has_confirm(skb, packet, segment))
 			return false; /* a middlebox's: the connection works where it is */
 		if (in_window(skb, segment, key, CLIENT)) {
-			entry->client_target = entry->client_port ? entry->client_port : key->client_port;
-			entry->client_port = packet->key.client_port;
-			clear(entry, CLIENT_PORT_MOVING);
-			count(COUNT_own_port_moved);
+			if (change_client_ports(entry, ports, ports.other, ports.now ? ports.now : key->client_port)) {
+				clear(entry, CLIENT_PORT_MOVING);
+				count(COUNT_own_port_moved);
+			}
 			awaited = false;
 		}
 	}

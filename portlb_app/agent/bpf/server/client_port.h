@@ -14,6 +14,8 @@ static __always_inline void server_announcement(struct __sk_buff *skb, const str
 {
 	struct alias alias = alias_of(key, key->port), *there;
 	struct key alias_key = *key, owner_key;
+	union client_ports ports = client_ports_of(entry);
+	bool moving = entry->flags & CLIENT_PORT_MOVING;
 	struct connection *other;
 	struct numbers numbers = {};
 	__u32 now = tick();
@@ -22,8 +24,7 @@ static __always_inline void server_announcement(struct __sk_buff *skb, const str
 		count(COUNT_forged_announcement);
 		return;
 	}
-	if (found->port && (found->port == entry->client_port ||
-			    ((entry->flags & CLIENT_PORT_MOVING) && found->port == entry->client_target)))
+	if (found->port && (found->port == ports.now || (moving && found->port == ports.other)))
 		return; /* announced before */
 	owner_key = alias_key;
 	alias_key.client_port = owner_key.client_port = found->port;
@@ -38,14 +39,15 @@ static __always_inline void server_announcement(struct __sk_buff *skb, const str
 		return;
 	}
 	entry->timer_started = now;
-	if (((entry->flags & CLIENT_PORT_MOVING) || entry->client_port) && entry->client_target != key->client_port)
-		delete_alias(key, &entry->locator, entry->client_target, key->port);
 	if (bpf_map_update_elem(&aliases, &alias_key, &alias, BPF_ANY)) {
 		count(COUNT_map_full);
 		return;
 	}
-	entry->client_target = found->port;
+	if (!change_client_ports(entry, ports, ports.now, found->port))
+		return; /* it will be announced again */
 	set(entry, CLIENT_PORT_MOVING);
+	if ((moving || ports.now) && ports.other != found->port && ports.other != key->client_port)
+		delete_alias(key, &entry->locator, ports.other, key->port);
 }
 
 /*
@@ -56,9 +58,15 @@ static __always_inline void server_follow_client(struct __sk_buff *skb, const st
 						 const struct segment *segment, const struct key *key,
 						 struct connection *entry)
 {
+	union client_ports ports = client_ports_of(entry);
+	__be16 program = key->client_port;
+
+	if (segment->sport != program && segment->sport != ports.other)
+		return; /* another processor has just given the client's other port up */
 	if (!in_window(skb, segment, key, SERVER))
 		return;
-	entry->client_target = client_port_of(entry, key->client_port); /* its alias goes with the next announcement */
-	entry->client_port = segment->sport == key->client_port ? 0 : segment->sport;
-	clear(entry, CLIENT_CONFIRMED);
+	/* The alias of the port before goes with the next announcement. */
+	if (change_client_ports(entry, ports, segment->sport == program ? 0 : segment->sport,
+				ports.now ? ports.now : program))
+		clear(entry, CLIENT_CONFIRMED);
 }

@@ -47,8 +47,11 @@ static __noinline int server_ingress_tcp(struct __sk_buff *skb, struct packet *p
 		}
 		return rewrite(skb, packet, &segment, key->client_port, key->port, segment.word);
 	}
-	if (segment.sport != client_port_of(entry, key->client_port))
+	if (segment.sport != client_port_of(entry, key->client_port)) {
+		if (is_reset_from_other_port(&segment))
+			return DROP;
 		server_follow_client(skb, packet, &segment, key, entry);
+	}
 	if (segment.endpoint == entry->wire) {
 		if ((entry->flags & SERVER_PORT_MOVING) && entry->target == entry->wire)
 			clear(entry, SERVER_PORT_MOVING);

@@ -33,6 +33,16 @@ static __always_inline bool is_reset_without_socket(const struct connection *ent
 	       (entry->flags & RESET_SEEN) && !kind_of(segment->endpoint);
 }
 
+/*
+ * Is this a reset from a port at which the client is not answered any more (row D9), or not yet? The client's kernel has
+ * no socket there, and resets what the server sent while its agent gave that port up; so may a router. A program's own
+ * reset has ACK, and leaves from the port in use.
+ */
+static __always_inline bool is_reset_from_other_port(const struct segment *segment)
+{
+	return (segment->word & (TCP_RST | TCP_ACK)) == TCP_RST;
+}
+
 /* Return what the client may expect next: what it has acknowledged last, and what this host has sent since. */
 static __always_inline struct numbers expected_by_client(struct __sk_buff *skb, const struct key *key,
 							 const struct connection *entry)
