@@ -237,11 +237,12 @@ class Backends:
             self._dirty.add(key)
             self._changed()
 
-    def count(self, key: PoolKey, packets: Sequence[float], now: float) -> None:
-        """Switches have counted these packets of each slot since the last time (``selection: least-packets``)."""
+    def count(self, dpid: int, counted: Mapping[PoolKey, Sequence[int]], now: float) -> None:
+        """A switch has counted these packets of each slot by now (``selection: least-packets``)."""
         self._settle()
-        if key in self._slots and self._slots[key].count(self._pools[key], packets, now):
-            self._changed()
+        for key, packets in counted.items():
+            if key in self._slots and self._slots[key].count(self._pools[key], dpid, packets, now):
+                self._changed()
 
     # ---- what follows ----
 

@@ -10,6 +10,7 @@ is tried or live, and no time passes in a trial.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -34,7 +35,8 @@ class KeptSlots:
 
     None: those that follow from its configuration alone. `is_known`: a switch was read that has the pool, or none has.
     `goal`: those that it shall have; `used`: the servers that these are of. `weights`: what load makes of the servers'
-    weights; `turn`: the turn of an algorithm that has some.
+    weights; `turn`: the turn of an algorithm that has some. `counted`: by switch, the
+    packets of each slot as it has counted them, and when the last of it came.
     """
 
     table: Table | None = None
@@ -44,6 +46,8 @@ class KeptSlots:
     used: frozenset[str] | None = None
     weights: Mapping[str, int] | None = None
     turn: int | None = None
+    counted: dict[int, tuple[int, ...]] = field(default_factory=dict)
+    looked_at: float | None = None
     pace: Pace = field(default_factory=Pace)
 
     def hold(self, table: Table) -> None:
@@ -114,18 +118,25 @@ class KeptSlots:
             self.weights = weights
         return is_new
 
-    def count(self, pool: Pool, counted: Sequence[float], now: float) -> bool:
-        """The switch has counted these packets of each slot since the last look. Whether slots have moved."""
+    def count(self, pool: Pool, dpid: int, counted: Sequence[int], now: float) -> bool:
+        """A switch has counted these packets of each slot by now. Whether that moves slots.
+
+        A counter that is smaller than before has begun anew: the switch's group was changed.
+        """
+        before = self.counted.get(dpid, ())
+        self.counted[dpid] = tuple(counted)
         present = _whole(pool.default if self.table is None else self.table)
         is_about_it = pool.selecting.algorithm is Algorithm.LEAST_PACKETS and len(counted) == len(present)
-        if not is_about_it or self.goal != self.table:
+        if not is_about_it or len(before) != len(counted) or self.goal != self.table:
             return False
+        came = [new - old if new >= old else new for old, new in zip(before, counted, strict=True)]
         weights = {name: weight for name, weight in pool.weight_of.items() if name in (self.used or ())}
-        allowed = self.pace.allowed(self._moves(pool), now)
-        found = packets.moves(present, counted, weights, _MOST if allowed is None else min(allowed, _MOST))
+        rate, passed = self._moves(pool).per_second, now - self.looked_at if self.looked_at is not None else 0.0
+        self.looked_at = now
+        most = _MOST if rate is None else min(_MOST, math.floor(rate * passed))
+        found = packets.moves(present, came, weights, most)
         if not found:
             return False
-        self.pace.spend(len(found))
         table = list(present)
         for slot, server in found:
             table[slot] = server

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from portlb_app.compiler.numbering import server_numbers
-from portlb_app.config import Config, IcmpPolicy, Switch, Vip, weights_among
+from portlb_app.config import Algorithm, Config, IcmpPolicy, Switch, Vip, weights_among
 from portlb_app.openflow import Action, Group, SetField
 from portlb_app.pipeline import MAX_GROUP_BITS, SERVER, SLOTS, pool_group, pool_number
 from portlb_app.selection import fewest_bits, slots
@@ -29,6 +29,28 @@ def held_slots(config: Config, switch: Switch, groups: Mapping[int, Group]) -> d
             table = tuple(_owner(bucket, names) for bucket in buckets)
             found[vip.name, port] = HeldSlots(table, (), table == slots(servers, weights, bits))
     return found
+
+
+def counted_groups(config: Config, switch: Switch) -> dict[int, tuple[PoolKey, int]]:
+    """The groups of which an entrance tells what their buckets have counted (``selection: least-packets``).
+
+    Each with its pool and its place there; for every reachability and version of IP there may be some.
+    """
+    if switch.network is None:
+        return {}
+    reachabilities = 1 + sum(end.switch == switch.name for link in config.links for end in link)
+    return {
+        pool_group(pool_number(vip.number, reachability), pool.port, address.version, index): (
+            (vip.name, pool.port),
+            index,
+        )
+        for vip in config.vips
+        for pool in vip.redirect_ports
+        if pool.selecting.algorithm is Algorithm.LEAST_PACKETS
+        for reachability in range(reachabilities)
+        for address in vip.addresses
+        for index in range(1 << pool.group_bits)
+    }
 
 
 def _pools(config: Config, vip: Vip) -> Iterator[tuple[int, tuple[str, ...], tuple[int, ...], int]]:

@@ -52,6 +52,7 @@ class Rounds:
         read = event.read
         switch.flows, switch.groups, switch.meters, switch.metered = read.flows, read.groups, read.meters, read.metered
         switch.last_read = self._network.now
+        self._network.backends.count(event.dpid, read.counted, self._network.now)
         if read.held is not None:
             self._network.read(event.dpid, read.held)
         self._count_drift(switch, read.drift)

@@ -14,6 +14,7 @@ import itertools
 import logging
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 from ryu.lib import hub
@@ -168,7 +169,12 @@ class SwitchSession:
             number = 0
             for forwarded in self._replies(request(self.datapath), what):
                 number = self._tables.call("read", dpid, kind, forwarded)
-        return StateRead(dpid, self._tables.call("end", dpid))
+        for group in self._tables.call("to_count", dpid):
+            request = codec.group_stats_request(self.datapath, group)
+            for forwarded in self._replies(request, "what its groups counted"):
+                self._tables.call("count", dpid, forwarded)
+        counted = self._tables.call("counted", dpid)
+        return StateRead(dpid, replace(self._tables.call("end", dpid), counted=counted))
 
     def _replies(self, request: Any, what: str) -> Iterator[list[bytes]]:
         """The messages of a multipart reply, some at a time."""

@@ -239,21 +239,22 @@ def test_l3_packets() -> None:
     live = config(selection={"kind": "least-packets"})
     backends = started(live)
     old = table(backends, live)
-    counted = [100.0 if name == "a" else 10.0 for name in old]
-    for second in range(200):
-        backends.tick(float(second))
-        backends.count(WEB, counted, float(second))
+    rates = [100 if name == "a" else 10 for name in old]
+    for look in range(80):
+        backends.tick(2.0 * look)
+        backends.count(1, {WEB: [look * rate for rate in rates]}, 2.0 * look)
     new = table(backends, live)
     load = Counter[str]()
-    for name, number in zip(new, counted, strict=True):
-        load[name] += int(number)
-    assert max(load.values()) <= 1.12 * sum(counted) / 4
+    for name, number in zip(new, rates, strict=True):
+        load[name] += number
+    assert max(load.values()) <= 1.12 * sum(rates) / 4
     assert changed(old, new) <= 60
     two = Backends(live)
     two.held(WEB, HeldSlots(new), 500.0)
     assert run(two, live, 500.0, 20)[-1] == new
-    two.count(WEB, [1.0] * 7, 600.0)
-    assert table(two, live) == new, "counts of another table say nothing"
+    for counts in ([1] * 7, [9] * 7, [5000] * SLOTS, [1] * SLOTS):
+        two.count(1, {WEB: counts, ("web", 99): counts}, 600.0)
+    assert table(two, live) == new, "counts of other tables, and those that begin anew, say nothing"
 
 
 def test_backups() -> None:
