@@ -19,8 +19,13 @@ CONNECTIONS = 65536
 
 SHARED_MAPS = {
     "client": ("connections", "aliases", "closed", "counters", "paths", "steers", "closures", "scratches"),
-    "server": ("connections", "aliases", "closed", "counters", "half_open", "secret", "orphans", "scratches"),
+    "server": (
+        *("connections", "aliases", "closed", "counters"),
+        *("half_open", "secret", "orphans", "elsewhere", "scratches"),
+    ),
 }
+_OWN_MAPS: Mapping[str, tuple[str, ...]] = {"client": (), "server": ("cookies",)}
+"""Maps that a successor does not inherit: what they know is of use for a moment."""
 _CALLED = {"client": {"client_sweep", "client_end"}, "server": {"server_sweep"}}  # programs that the process calls
 CLOCK = ".data.clock"
 TICK_SHIFT = 30  # as in clock.h
@@ -45,7 +50,7 @@ class Programs:
         try:
             section = f".rodata.{role}"
             programs = {f"{role}_{direction}" for direction in hooks.DIRECTIONS}
-            self._object.keep_only(programs | _CALLED[role], {*SHARED_MAPS[role], section, CLOCK})
+            self._object.keep_only(programs | _CALLED[role], {*SHARED_MAPS[role], *_OWN_MAPS[role], section, CLOCK})
             self._object.set_initial_value(section, settings)
             self._object.set_initial_value(CLOCK, struct.pack("=II", time.monotonic_ns() >> TICK_SHIFT, 0))
             self._object.set_max_entries("connections", connections)

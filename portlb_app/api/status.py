@@ -109,7 +109,7 @@ def _switch(switch: SwitchStatus) -> dict[str, Any]:
 
 def _metered(switch: SwitchStatus) -> dict[str, int]:
     """Packets that a switch kept from being handed up, by reason, of all VIPs together: its meters, or their size."""
-    counts: dict[str, int] = {reason.name.lower(): 0 for reason in (*HANDED_UP, Reason.TOO_LARGE)}
+    counts: dict[str, int] = {reason.name.lower(): 0 for reason in (*HANDED_UP, Reason.HANDED_BACK, Reason.TOO_LARGE)}
     for number, dropped in switch.metered.items():
         if reason := metered_reason(number):
             counts[reason.name.lower()] += dropped

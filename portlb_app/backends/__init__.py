@@ -18,6 +18,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from portlb_app.backends.formers import Formers
 from portlb_app.backends.kept import KeptSlots
 from portlb_app.backends.moves import Table
 from portlb_app.backends.pools import Pool, Pools
@@ -108,11 +109,13 @@ class Backends:
 
     def adopt(self, config: Config, now: float) -> None:
         """This configuration is live. What is known of servers and pools that it has not is forgotten."""
+        self._now = now
         if not self._slots or config is not self._pools.config:
             self._adopt(Pools(config, self._pools.overrides), now)
 
     def override(self, overrides: Overrides, now: float) -> None:
         """These overrides take the place of those before."""
+        self._now = now
         if overrides is not self._pools.overrides:
             self._adopt(Pools(self._pools.config, overrides), now)
 
@@ -148,6 +151,9 @@ class Backends:
         table = tuple(server if server in members else None for server in held.servers)
         if not held.is_default:
             slots.hold(table)
+        if pool.second_chance and held.formers:
+            known = self._of_vip(self._pools, key)
+            slots.formers.held(tuple(tuple(each for each in names if each in known) for names in held.formers), now)
         present = members.intersection(table)
         for name in pool.servers:
             self._take(name, key, name in present, now)
@@ -195,6 +201,11 @@ class Backends:
             known.evidence = {key: each for key, each in known.evidence.items() if each.source != source}
             self._judge(server, now)
 
+    def handed_back(self, key: PoolKey, server: str, now: float) -> None:
+        """A switch has given something to a server that slots of a pool had before."""
+        if key in self._slots:
+            self._slots[key].formers.use(server, now)
+
     def hear(self, server: str, heartbeat: Heartbeat, now: float) -> None:
         """A server's agent says this. It holds until the next heartbeat, or until too many are missing."""
         if server in self._servers:
@@ -215,6 +226,10 @@ class Backends:
 
     def tick(self, now: float) -> None:
         """Time passes."""
+        self._now = now
+        for key, slots in self._slots.items():
+            if slots.formers.slots and slots.formers.expire(now, self._pools[key].second_chance, self._servers):
+                self._changed()
         for name in self._reports.expire(now):
             self._heed(name, now)
         for name in [name for name in self._assumed if now >= self._servers[name].not_up_before]:
@@ -224,7 +239,10 @@ class Backends:
         self._settle()
         for key in list(self._timed):
             ready = self._ready(self._pools, key)
-            if self._slots[key].tick(self._pools[key], ready, self._serving(key, ready), now):
+            slots = self._slots[key]
+            had = slots.table
+            if slots.tick(self._pools[key], ready, self._serving(key, ready), now):
+                slots.formers = self._moved(self._pools, key, had, slots.table)
                 self._changed()
             self._watch(key)
 
@@ -241,7 +259,10 @@ class Backends:
         """A switch has counted these packets of each slot by now (``selection: least-packets``)."""
         self._settle()
         for key, packets in counted.items():
-            if key in self._slots and self._slots[key].count(self._pools[key], dpid, packets, now):
+            slots = self._slots.get(key)
+            had = slots.table if slots else None
+            if slots and slots.count(self._pools[key], dpid, packets, now):
+                slots.formers = self._moved(self._pools, key, had, slots.table)
                 self._changed()
 
     # ---- what follows ----
@@ -273,7 +294,8 @@ class Backends:
         tables = {key: slots.table for key, slots in self._slots.items()} if is_live else {
             key: self._next(pools, key) for key in pools
         }
-        slots = {key: PoolSlots(_whole(table)) for key, table in tables.items() if table is not None}
+        every = ((key, self._pool_slots(pools, key, table)) for key, table in tables.items())
+        slots = {key: its for key, its in every if its is not None}
         closed = frozenset(name for name, each in self._servers.items() if each.intent.wanted is Wanted.MAINT)
         return slots, pools.closed | closed.intersection(pools.config.server_by_name)
 
@@ -362,7 +384,10 @@ class Backends:
         """Give the pools of servers that have changed the slots that they shall have."""
         for key in self._dirty:
             ready = self._ready(self._pools, key)
-            self._slots[key].settle(self._pools[key], ready, self._serving(key, ready), self._now)
+            slots = self._slots[key]
+            had = slots.table
+            slots.settle(self._pools[key], ready, self._serving(key, ready), self._now)
+            slots.formers = self._moved(self._pools, key, had, slots.table)
             self._watch(key)
         self._dirty.clear()
 
@@ -377,6 +402,51 @@ class Backends:
         """The slots with which a pool of another configuration would begin."""
         ready, slots, pool = self._ready(pools, key), self._slots.get(key, KeptSlots()), pools[key]
         return slots.proposed(self._pools.get(key, pool), pool, ready, self._serving(key, ready))
+
+    def _pool_slots(self, pools: Pools, key: PoolKey, table: Table | None) -> PoolSlots | None:
+        """The slots of a pool with their former servers that work; None if they follow from the configuration alone."""
+        is_live, slots = pools is self._pools, self._slots.get(key)
+        formers = slots.formers if is_live and slots else self._moved(pools, key, slots.table if slots else None, table)
+        named = formers.named(self._able(pools, key)) if formers.slots else ()
+        if table is None and not named:
+            return None
+        return PoolSlots(pools[key].default if table is None else _whole(table), named)
+
+    def _moved(self, pools: Pools, key: PoolKey, had: Table | None, table: Table | None) -> Formers:
+        """What the slots of a pool remember when it gets this table in place of the one that it had."""
+        slots, new = self._slots.get(key), pools[key]
+        if slots is None or not new.second_chance:
+            return Formers()
+        old = self._pools[key] if key in self._pools else new
+        if table == had and (table is not None or old is new or old == new):
+            return slots.formers
+        before = old.default if had is None else had
+        after = new.default if table is None else _whole(table)
+        if tuple(before) == after:
+            return slots.formers
+        formers = slots.formers.copy()
+        formers.move(before, after, self._able(pools, key), self._now)
+        return formers
+
+    def _of_vip(self, pools: Pools, key: PoolKey) -> Collection[str]:
+        return pools[key[0], ALL_SERVERS].servers
+
+    def _able(self, pools: Pools, key: PoolKey) -> frozenset[str]:
+        """The servers of a pool's VIP that may have connections: they are neither down nor closed."""
+        known = self._servers
+        return frozenset(
+            name
+            for name in self._of_vip(pools, key)
+            if name not in pools.closed
+            and not (
+                name in known
+                and (
+                    known[name].intent.wanted is Wanted.MAINT
+                    or _is_down(known[name], key)
+                    or _is_down(known[name], (key[0], ALL_SERVERS))
+                )
+            )
+        )
 
     def _ready(self, pools: Pools, key: PoolKey) -> tuple[str, ...]:
         """The servers of a pool that may have slots."""

@@ -14,6 +14,7 @@ import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from portlb_app.backends.formers import Formers
 from portlb_app.backends.moves import Table, next_table
 from portlb_app.backends.pace import Pace, first_step
 from portlb_app.backends.pools import Pool
@@ -35,8 +36,8 @@ class KeptSlots:
 
     None: those that follow from its configuration alone. `is_known`: a switch was read that has the pool, or none has.
     `goal`: those that it shall have; `used`: the servers that these are of. `weights`: what load makes of the servers'
-    weights; `turn`: the turn of an algorithm that has some. `counted`: by switch, the
-    packets of each slot as it has counted them, and when the last of it came.
+    weights; `formers`: the servers that slots had before. `turn`: the turn of an algorithm that has some. `counted`: by
+    switch, the packets of each slot as it has counted them; `looked_at`: when that was compared last.
     """
 
     table: Table | None = None
@@ -48,6 +49,7 @@ class KeptSlots:
     turn: int | None = None
     counted: dict[int, tuple[int, ...]] = field(default_factory=dict)
     looked_at: float | None = None
+    formers: Formers = field(default_factory=Formers)
     pace: Pace = field(default_factory=Pace)
 
     def hold(self, table: Table) -> None:

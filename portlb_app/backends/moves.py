@@ -7,7 +7,6 @@ from collections.abc import Collection, Mapping, Sequence
 from portlb_app.backends.pools import Pool
 from portlb_app.pipeline import SLOTS
 from portlb_app.selection import move
-from portlb_app.topology.conditions import FORMERS, PoolSlots
 
 Table = Sequence[str | None]
 """The server of each slot. None: one that is not in the pool any more."""
@@ -47,18 +46,3 @@ def next_table(
 def bits_of(table: Table) -> int:
     """k of a table with 2^k groups: a pool that is live keeps them, because with fewer many connections would move."""
     return max(0, (len(table) // SLOTS).bit_length() - 1)
-
-
-def remembering(before: PoolSlots, servers: tuple[str, ...], known: Collection[str]) -> PoolSlots:
-    """These slots, each with the servers that it had before, latest first, as far as they are known.
-
-    A slot that did not move keeps its former servers; its own server is none of them.
-    """
-    if len(before.servers) != len(servers):
-        return PoolSlots(servers)
-    formers = []
-    for slot, (old, new) in enumerate(zip(before.servers, servers, strict=True)):
-        earlier = before.formers[slot] if before.formers else ()
-        every = earlier if old == new else (old, *earlier)
-        formers.append(tuple(dict.fromkeys(each for each in every if each != new and each in known))[:FORMERS])
-    return PoolSlots(servers, tuple(formers) if any(formers) else ())

@@ -17,7 +17,8 @@ class Pool:
     """The servers of a pool and their weights, 0 for those that shall have no slots; k of its 2^k groups.
 
     `configured`: the weights by which servers have slots in the configuration, where others are used now.
-    `priorities`: those of the servers. `has_group`: switches hold its slots. The rest is as in its redirect port.
+    `priorities`: those of the servers. `has_group`: switches hold its slots. The rest is as in its redirect port;
+    `second_chance`: seconds for which a slot that moves remembers its server.
     """
 
     servers: tuple[str, ...]
@@ -29,6 +30,7 @@ class Pool:
     selecting: Selecting = Selecting()
     moves: Moves | None = None
     slow_start: int = 0
+    second_chance: int = 0
 
     @cached_property
     def weight_of(self) -> Mapping[str, int]:
@@ -96,7 +98,7 @@ class Pools(Mapping[PoolKey, Pool]):
             tuple(server.priority for server in members),
             bits,
             port is not None or key in self._balanced,
-            *((port.selecting, port.moves, port.slow_start) if port else ()),
+            *((port.selecting, port.moves, port.slow_start, port.second_chance) if port else ()),
         )
         for name in servers:
             self._of[name].append(key)

@@ -11,11 +11,13 @@ from dataclasses import replace
 
 from portlb_app import topology
 from portlb_app.compiler.memo import Memo
+from portlb_app.compiler.second_chance import NOTHING, hand_backs
 from portlb_app.compiler.tables import (
     advertise,
     check,
     classify,
     default,
+    former,
     fragment,
     heartbeat,
     icmp,
@@ -37,7 +39,7 @@ from portlb_app.compiler.tables import (
 from portlb_app.compiler.vip_on_switch import VipOnSwitch
 from portlb_app.compiler.vips_by_switch import vips_on_switch
 from portlb_app.config import Config, Switch
-from portlb_app.openflow import CopyToController, Flow, SwitchState, ToMeter
+from portlb_app.openflow import CopyToController, Flow, Meter, SwitchState, ToMeter
 from portlb_app.pipeline import (
     BY_NUMBER,
     TABLES,
@@ -72,6 +74,7 @@ _MISS: dict[str, tuple[str | None, str]] = {
     "DEFAULT": (None, "no default server: drop"),
     "UPSTREAM": (None, "a server may only send as its VIP, from ports it owns or shares: drop"),
     "PEER": (None, "no server's further address: drop"),
+    "FORMER": (None, "no former server of a slot of this port: drop"),
     "LOG": (None, "neither opens nor closes a connection of a VIP with a log: no copy"),
     "PUNT": (None, "no reason to hand it up: drop"),
 }
@@ -90,6 +93,7 @@ def compile(  # noqa: A001
     rates, meters = qos.meters(config), qos.punt_meters(config)
     ends = {end for link in config.links for end in link}
     vip_addresses = refuse.vip_addresses(config)
+    handed_back, hand_back_meters = hand_backs(config, graph, conditions), qos.hand_back_meters(config)
 
     def here(switch: Switch) -> Iterator[VipOnSwitch]:
         for local in vips_on_switch(config, graph, switch, conditions):
@@ -99,16 +103,28 @@ def compile(  # noqa: A001
     def links(switch: Switch) -> list[int]:
         return sorted(end.port for end in ends if end.switch == switch.name)
 
+    def given_back(switch: Switch) -> tuple[Flow, ...]:
+        return tuple(former.flows(config, switch, handed_back.get(switch.name, NOTHING), hand_back_meters))
+
+    meters_too = frozenset(hand_back_meters.values())
     return {
-        switch.name: _switch(switch, links(switch), tuple(here(switch)), vip_addresses[switch.name])
+        switch.name: _switch(
+            switch, links(switch), tuple(here(switch)), vip_addresses[switch.name], given_back(switch), meters_too
+        )
         for switch in config.switches
     }
 
 
 def _switch(
-    switch: Switch, links: Iterable[int], here: tuple[VipOnSwitch, ...], vip_addresses: tuple[refuse.VipAddress, ...]
+    switch: Switch,
+    links: Iterable[int],
+    here: tuple[VipOnSwitch, ...],
+    vip_addresses: tuple[refuse.VipAddress, ...],
+    given_back: tuple[Flow, ...],
+    hand_back_meters: frozenset[Meter],
 ) -> SwitchState:
     flows = set(classify.flows(switch.network, links, here))
+    flows.update(given_back)
     flows.update(refuse.flows(vip_addresses, here))
     flows.update(heartbeat.flows(here))
     if switch.network is not None:
@@ -124,7 +140,7 @@ def _switch(
             flows.update(table.flows(local))
     metered = (ToMeter, CopyToController)
     used = {action.meter for each in flows for action in each.actions if isinstance(action, metered)}
-    meters = {meter for local in here for meter in (*local.rates.values(), *local.meters.values())}
+    meters = {meter for local in here for meter in (*local.rates.values(), *local.meters.values())} | hand_back_meters
     meters.update(heartbeat.meters(here))
     return SwitchState(
         frozenset(flows),

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from portlb_app.compiler.vip_on_switch import VipOnSwitch
 from portlb_app.config import Address, Forwarding, Rewrite, Server
 from portlb_app.openflow import IN_PORT, Action, Output, SetField
-from portlb_app.pipeline import Family
+from portlb_app.pipeline import Family, set_mark
 
 # ---- to servers ----
 
@@ -26,6 +26,19 @@ def deliver(local: VipOnSwitch, server: str, family: Family) -> tuple[Action, ..
 def deliver_as_named(local: VipOnSwitch, server: str, family: Family) -> tuple[Action, ...]:
     """Bring a packet to the server's service address, which is never rewritten (row X1)."""
     return without(deliver(local, server, family), family.destination)
+
+
+def marked(
+    local: VipOnSwitch, delivered: tuple[Action, ...], server: str, formers: tuple[str, ...]
+) -> tuple[Action, ...]:
+    """A delivery to a server of a packet of a slot that these had before, latest first (docs/second-chance.md).
+
+    A router before the server would take the mark off.
+    """
+    numbers = [local.mark_numbers[name] for name in formers if name in local.mark_numbers]
+    if not delivered or not numbers or local.by_name[server].routers:
+        return delivered
+    return (*without(delivered[:-1], "eth_src"), set_mark(numbers), delivered[-1])
 
 
 def replicate(local: VipOnSwitch, family: Family) -> tuple[Action, ...]:

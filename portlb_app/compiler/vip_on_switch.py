@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from portlb_app.compiler.memo import Memo
-from portlb_app.compiler.numbering import server_numbers
+from portlb_app.compiler.numbering import mark_numbers, server_numbers
 from portlb_app.config import Address, Forwarding, Legacy, RedirectPort, Rewrite, Server, Vip, weights_among
 from portlb_app.openflow import Meter
 from portlb_app.pipeline import (
@@ -101,6 +101,11 @@ class VipOnSwitch:
         return server_numbers(server.name for server in self.all_servers)
 
     @cached_property
+    def mark_numbers(self) -> Mapping[str, int]:
+        """By server, its number in marks."""
+        return mark_numbers(server.name for server in self.all_servers)
+
+    @cached_property
     def by_service_address(self) -> Mapping[Address, Server]:
         """The servers by their service addresses (row X1)."""
         return {address: server for server in self.reachable_servers for address in server.service_addresses}
@@ -138,6 +143,13 @@ class VipOnSwitch:
                 weight_of = shares(table, dict(zip(names, weights, strict=True)))
                 self._shared[port] = restrict(table, weight_of, self._open)
         return self._shared[port]
+
+    def formers(self, port: int) -> frozenset[str]:
+        """The servers that some slots had before of which packets to a redirect port may get one."""
+        pool = self.vip.pool_on(port)
+        ports = {port, *(when.pool for when in pool.when)} if pool else {port}
+        explicit = (self.explicit[each] for each in ports if each in self.explicit)
+        return frozenset(name for slots in explicit for names in slots.formers for name in names)
 
     def group_bits(self, port: int) -> int:
         """How many bits of a packet's source port choose among the groups of a pool."""

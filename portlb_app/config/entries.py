@@ -28,10 +28,10 @@ from portlb_app.config.policies import (
 from portlb_app.config.problems import Problems
 from portlb_app.config.selection_values import MAX_WHEN, Moves
 from portlb_app.config.text import below
-from portlb_app.config.values import MAX_WEIGHT, Connector, Link
+from portlb_app.config.values import MAX_SECOND_CHANCE, MAX_WEIGHT, SECOND_CHANCE, Connector, Link
 from portlb_app.net.packets import Address
 from portlb_app.openflow import mac_number
-from portlb_app.pipeline import VIP_NUMBERS
+from portlb_app.pipeline import VIP_NUMBERS, parse_mark
 
 MAX_OPENFLOW_PORT = 0xFEFF
 """The highest number Open vSwitch gives to a port (ovs-vswitchd.conf.db(5), ofport)."""
@@ -51,6 +51,8 @@ def _mac(value: Any) -> int:
         raise ValueError(f"{value} is a multicast address; a host's is expected")
     if number == 0:
         raise ValueError(f"{value} is no host's address")
+    if parse_mark(number) is not None:
+        raise ValueError(f"{value} is one of portlb's own (docs/second-chance.md); a host's is expected")
     return number
 
 
@@ -121,6 +123,14 @@ def _truth(value: Any) -> Any:
     return value
 
 
+def _second_chance(value: Any) -> int:
+    if isinstance(value, bool):
+        return SECOND_CHANCE if value else 0
+    if isinstance(value, int) and 60 <= value <= MAX_SECOND_CHANCE:
+        return value
+    raise ValueError(f"true, false or a number of seconds from 60 to {MAX_SECOND_CHANCE} is expected")
+
+
 Number = Annotated[int, BeforeValidator(_number)]
 Truth = Annotated[bool, BeforeValidator(_truth)]
 Port = Annotated[Number, Field(ge=1, le=65535)]
@@ -174,6 +184,7 @@ class RedirectPortEntry(Entry):
     when: list[Any] | None = Field(default=None, max_length=MAX_WHEN)
     check: dict[Any, Any] | None = None
     fail_open: FailOpenEntry | None = None
+    second_chance: Annotated[int, BeforeValidator(_second_chance)] | None = None
 
 
 class IcmpEntry(Entry):

@@ -15,6 +15,7 @@ from portlb_app.config.policies import (
     Fragments,
     IcmpErrors,
     IcmpPolicy,
+    Legacy,
     Rewrite,
     Signal,
     UnknownErrors,
@@ -23,7 +24,7 @@ from portlb_app.config.policies import (
 )
 from portlb_app.config.problems import refusal
 from portlb_app.config.text import one_line_hint, parse
-from portlb_app.config.values import Config, Qos, RedirectPort, Server, ServicePort, Switch, Vip
+from portlb_app.config.values import SECOND_CHANCE, Config, Qos, RedirectPort, Server, ServicePort, Switch, Vip
 from portlb_app.pipeline import vip_number
 
 
@@ -64,6 +65,13 @@ def _qos(entry: QosEntry | None) -> Qos:
     return _PLAIN if entry is None else Qos(entry.dscp, entry.queue, entry.rate)
 
 
+def _second_chance(given: int | None, policy: Legacy) -> int:
+    """On where plain clients' connections stay where their slot is."""
+    if given is not None:
+        return given
+    return SECOND_CHANCE if policy is Legacy.BALANCE else 0
+
+
 def _nothing_wrong(path: str, message: str) -> None:
     raise AssertionError(f"{path}: {message}, in a file without problems")
 
@@ -88,6 +96,7 @@ def _vip(file: File, name: str, merging: health.Merging) -> Vip:
                 when=selecting.whens(file, path),
                 checks=merging.checks(name, port, servers),
                 fail_open=pool.fail_open or entry.fail_open or FailOpen(),
+                second_chance=_second_chance(pool.second_chance, policy),
             )
         )
     rewrite = entry.rewrite or Rewrite.NOTHING

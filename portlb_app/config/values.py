@@ -28,6 +28,9 @@ from portlb_app.net.packets import Address
 MAX_SWITCHES = 512
 """Switches of a configuration: as many connections as the controller takes."""
 MAX_SERVERS = 1 << 16
+SECOND_CHANCE = 24 * 3600
+"""Seconds for which a slot remembers the server that it had before, where the configuration does not say."""
+MAX_SECOND_CHANCE = 30 * 24 * 3600
 MAX_LINKS = 1 << 16
 MAX_WEIGHT = 256
 
@@ -88,6 +91,7 @@ class RedirectPort:
     """A port a pool of servers shares, and what plain clients get there.
 
     `group_bits`: bits of a packet's source port that choose among its groups of 256 slots (`selection.group_bits`).
+    `second_chance`: for how many seconds a slot remembers the server that it had before; 0: not at all.
     `checks`: how each of `servers` is checked, in their order; empty if none is.
     """
 
@@ -106,6 +110,7 @@ class RedirectPort:
     """Packets that other pools get, the first one that matches first."""
     checks: tuple[Check | None, ...] = ()
     fail_open: FailOpen = FailOpen()
+    second_chance: int = 0
 
     @property
     def checked(self) -> Mapping[str, Check]:

@@ -19,8 +19,9 @@ FLOWS = 1 << 18
 """The most flows of ours in one switch. They are read back again and again, and each takes about a kilobyte here."""
 MAX_VIPS = METERS_OF_A_KIND = 1 << 12
 """The most VIPs of a configuration, and meters of one kind in one switch: a VIP has one meter of each kind it needs."""
-METERS = 12 * METERS_OF_A_KIND
-"""The most meters of ours in one switch: for services' rates, and for eleven reasons to hand packets up."""
+METERS = 13 * METERS_OF_A_KIND
+"""The most meters of ours in one switch: for services' rates, for what servers hand back, and for eleven reasons to
+hand packets up."""
 GROUPS = 1 << 13
 """The most groups of ours in one switch. Each has up to 256 buckets; reading all of them takes up to 150 MB."""
 ACTIONS = 1 << 22

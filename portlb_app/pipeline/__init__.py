@@ -4,10 +4,12 @@ A packet passes the tables in this order::
 
     CLASSIFY ─► NEIGHBOUR ─┬─► FRAGMENT ─► ICMP ─► SERVICE ─► LABEL ─► REDIRECT ─► LEGACY ─► DEFAULT
                            ├─► UPSTREAM ─► PEER
+                           ├─► FORMER
                            └─► SHARE, ADVERTISE
 
 The first line is the path from clients to servers, the second from servers to clients and to each other, the third
-neighbour discovery: what goes to every server, and the switch's own answers.
+from a server to the one that a slot had before it, the last neighbour discovery: what goes to every server, and the
+switch's own answers.
 
 NEIGHBOUR and UPSTREAM also look packets up in LOG, which copies to the controller what opens and closes connections.
 LEGACY leads packets to a pinned port on to PINNED and PIN. PUNT hands packets up to the controller; SYNs that the
@@ -16,8 +18,8 @@ controller reads also pass SIGNAL.
 A miss leads to the table that the miss names; without one it drops. The tables have few distinct masks, because the
 cost of a lookup in Open vSwitch grows with the masks of a table, not with its flows.
 
-Files: `tables` (and their flows), `registers`, `reasons` (and cookies), `groups`, `meters`, `ownership`, `protocols`,
-`answers`, `checks`, `conntrack`, `packet_in`.
+Files: `tables` (and their flows), `registers`, `marks`, `reasons` (and cookies), `groups`, `meters`, `ownership`,
+`protocols`, `answers`, `checks`, `conntrack`, `packet_in`.
 """
 
 from __future__ import annotations
@@ -55,8 +57,19 @@ from portlb_app.pipeline.groups import (
     pool_group,
     pool_number,
 )
+from portlb_app.pipeline.marks import (
+    FORMERS,
+    MARKS,
+    NUMBERS,
+    mark,
+    mark_the_rest,
+    marked_latest,
+    parse_mark,
+    set_mark,
+)
 from portlb_app.pipeline.meters import (
     COPIED,
+    HAND_BACK,
     HANDED_UP,
     LARGEST_BURST_KBIT,
     METER_SIGNATURE,
@@ -64,6 +77,7 @@ from portlb_app.pipeline.meters import (
     OF_ALL_VIPS,
     PUNTED,
     TOO_LARGE_METER,
+    hand_back_meter,
     heartbeat_meter,
     is_our_meter,
     metered_reason,
@@ -140,6 +154,7 @@ from portlb_app.pipeline.tables import (
     BY_NUMBER,
     CLASSIFY,
     DEFAULT,
+    FORMER,
     FRAGMENT,
     ICMP,
     LABEL,
@@ -181,12 +196,15 @@ __all__ = [
     "DEFAULT",
     "FAMILIES",
     "FIN",
+    "FORMER",
+    "FORMERS",
     "FRAGMENT",
     "FRAGMENTS",
     "Family",
     "GROUPS",
     "GROUP_MACS",
     "HANDED_UP",
+    "HAND_BACK",
     "ICMP",
     "LABEL",
     "LARGEST_BURST_KBIT",
@@ -194,6 +212,7 @@ __all__ = [
     "LINK_GROUPS",
     "LINK_LOCAL",
     "LOG",
+    "MARKS",
     "MAX_GROUP_BITS",
     "METERS",
     "METER_SIGNATURE",
@@ -207,6 +226,7 @@ __all__ = [
     "ND_SOLICITED",
     "ND_VALUE",
     "NEIGHBOUR",
+    "NUMBERS",
     "OF_ALL_VIPS",
     "PEER",
     "PIN",
@@ -259,6 +279,7 @@ __all__ = [
     "from_side",
     "goto",
     "group_of",
+    "hand_back_meter",
     "heartbeat_meter",
     "icmp_group",
     "is_our_group",
@@ -269,9 +290,13 @@ __all__ = [
     "load_server",
     "load_slot",
     "make_cookie",
+    "mark",
+    "mark_the_rest",
+    "marked_latest",
     "match_all",
     "metered_reason",
     "parse_cookie",
+    "parse_mark",
     "parse_slot",
     "pin_group",
     "pin_zone",
@@ -283,6 +308,7 @@ __all__ = [
     "rate_meter",
     "reassemble",
     "resubmit",
+    "set_mark",
     "set_reachability",
     "set_side",
     "signal_slot",

@@ -10,9 +10,10 @@ from portlb_app.openflow import Meter
 from portlb_app.openflow.limits import METERS_OF_A_KIND
 from portlb_app.pipeline.reasons import Reason
 
-METERS = 0x4000
+METERS = 0x3000
 """The first number of a meter of ours. A switch numbers its meters from 1, and may have only 65,535."""
 _KINDS: tuple[Reason | None, ...] = (
+    Reason.HANDED_BACK,
     Reason.TO_CHECKER,
     None,
     Reason.ICMP_ERROR,
@@ -77,6 +78,16 @@ OF_ALL_VIPS = frozenset({Reason.SERVER_ICMP, Reason.QUERY, Reason.REFUSED, Reaso
 connector (TO_CHECKER)."""
 HANDED_UP: Mapping[Reason, Meter] = MappingProxyType({**PUNTED, **COPIED})
 """All reasons for which a packet or a copy is handed up."""
+
+
+HAND_BACK = Meter(METERS + _KINDS.index(Reason.HANDED_BACK) * METERS_OF_A_KIND, 100_000, _burst(20_000))
+"""The meter of what servers of a VIP hand back, of index 0. It is for attackers: the packets of a gigabit's downloads
+pass, and segments of no connection at all cannot take much more of a switch than they do without a second chance."""
+
+
+def hand_back_meter(index: int) -> Meter:
+    """The meter of what servers hand back of the VIP that has this index, from 0."""
+    return replace(HAND_BACK, number=HAND_BACK.number + index)
 
 
 def punt_meter(reason: Reason, index: int) -> Meter:

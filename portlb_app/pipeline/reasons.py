@@ -46,6 +46,7 @@ class Reason(enum.IntEnum):
     CHECK = 37
     TO_CHECKER = 38
     TRANSIT = 40
+    HANDED_BACK = 45
     HEARTBEAT = 50
 
 

@@ -35,7 +35,7 @@ NEIGHBOUR = _table(
     10,
     f"{SIDE} {REACHABILITY} in_port eth_src eth_dst eth_type ip_proto ip_src ip_dst ipv6_src ipv6_dst icmpv6_type "
     "udp_dst nd_target nd_sll arp_op arp_spa arp_tpa arp_sha",
-    "SHARE ADVERTISE FRAGMENT SERVICE UPSTREAM PEER LOG PUNT",
+    "SHARE ADVERTISE FRAGMENT SERVICE UPSTREAM PEER FORMER LOG PUNT",
 )
 SHARE = _table("SHARE", 12, f"{SIDE} {REACHABILITY} eth_type ip_proto ipv6_dst nw_ttl icmpv6_type")
 ADVERTISE = _table("ADVERTISE", 15, f"{SIDE} eth_type ip_proto ipv6_dst nw_ttl icmpv6_type nd_target")
@@ -56,6 +56,7 @@ UPSTREAM = _table(
     "PEER LOG PUNT",
 )
 PEER = _table("PEER", 90, "eth_dst eth_type ip_dst ipv6_dst ip_proto arp_tpa icmpv6_type nd_target")
+FORMER = _table("FORMER", 95, f"in_port eth_dst {_IP} tcp_dst tcp_flags")
 LOG = _table("LOG", 100, f"{SIDE} eth_type ip_proto ip_src ip_dst ipv6_src ipv6_dst ip_frag tcp_flags", "PUNT")
 PUNT = _table("PUNT", 110, f"{PUNT_KEY} in_port eth_type ip_proto tcp_dst")
 
@@ -76,6 +77,7 @@ TABLES = (
     DEFAULT,
     UPSTREAM,
     PEER,
+    FORMER,
     LOG,
     PUNT,
 )

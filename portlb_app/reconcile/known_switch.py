@@ -50,6 +50,8 @@ class KnownSwitch:
     meters: int = 0
     drift: int = 0
     metered: Mapping[int, int] = field(default_factory=dict)
+    handed_back: Mapping[tuple[int, int, int], int] = field(default_factory=dict)
+    """What servers have handed back, as of the last read (`results.HandedBack`)."""
     last_read: float | None = None
     held: Mapping[PoolKey, HeldSlots] | None = None
     problems: tuple[PortProblem, ...] = ()

@@ -104,13 +104,20 @@ class Counted(NamedTuple):
     packets: tuple[int, ...]
 
 
+class HandedBack(NamedTuple):
+    """How many packets servers have handed back; `key`: the VIP's number, the port and the former server's number."""
+
+    key: tuple[int, int, int]
+    packets: int
+
+
 @dataclass(frozen=True)
 class Read:
     """What a switch holds: counts, what of it is not as it was left (`drift`), and the plan to the goal.
 
     `surplus`: what the plan removes, and the switch was not told since it connected. `foreign`: groups and meters
     without our mark that the plan overwrites, because it needs their numbers. `held`: the slots of its pools; None if
-    they are what the read before said.
+    they are what the read before said. `handed_back`: as in `HandedBack`.
     """
 
     flows: int
@@ -125,6 +132,7 @@ class Read:
     held: Mapping[PoolKey, HeldSlots] | None = None
     counted: Mapping[PoolKey, tuple[int, ...]] = field(default_factory=dict)
     """The packets of each slot of some pools, as far as this switch has counted them."""
+    handed_back: Mapping[tuple[int, int, int], int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

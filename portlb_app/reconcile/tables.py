@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from portlb_app import compiler, config, topology
@@ -31,6 +31,7 @@ from portlb_app.reconcile.results import (
     Compiled,
     Counted,
     Entries,
+    HandedBack,
     Kind,
     MessageCounts,
     Mistakes,
@@ -47,7 +48,9 @@ from portlb_app.topology.conditions import Conditions, HeldSlots, PoolKey
 class Codec(Protocol):
     """Between values and OpenFlow messages."""
 
-    def decode(self, kind: Kind, message: bytes) -> Iterable[Flow | Group | Meter | Counted | tuple[int, int]]:
+    def decode(
+        self, kind: Kind, message: bytes
+    ) -> Iterable[Flow | Group | Meter | Counted | HandedBack | tuple[int, int]]:
         """What of ours is in a multipart reply (7.3.5); Unreadable."""
 
     def encode(self, steps: Sequence[Step], xid: int, bundle: int | None) -> bytes:
@@ -84,6 +87,7 @@ class _Switch:
     meters: set[Meter] = field(default_factory=set)
     metered: dict[int, int] = field(default_factory=dict)
     counted: dict[int, tuple[int, ...]] = field(default_factory=dict)
+    handed_back: dict[tuple[int, int, int], int] = field(default_factory=dict)
     actions: int = 0
     told: Mapping[PoolKey, HeldSlots] | None = None
 
@@ -156,6 +160,7 @@ class Tables:
         """A switch is about to tell what it holds."""
         switch = self._switches.setdefault(dpid, _Switch())
         switch.flows, switch.groups, switch.meters, switch.metered = set(), set(), set(), {}
+        switch.handed_back = {}
         switch.actions = 0
 
     def read(self, dpid: int, kind: Kind, messages: Iterable[bytes]) -> int:
@@ -169,8 +174,12 @@ class Tables:
         }
         entries, limit = held[kind]
         for message in messages:
-            found = [each for each in self._codec.decode(kind, message) if not isinstance(each, Counted)]
+            decoded = list(self._codec.decode(kind, message))
+            found = [each for each in decoded if not isinstance(each, (Counted, HandedBack))]
             entries.update(found)  # type: ignore[arg-type]
+            for each in decoded:
+                if isinstance(each, HandedBack):
+                    switch.handed_back[each.key] = switch.handed_back.get(each.key, 0) + each.packets
             switch.actions += sum(map(_actions, found))
             if len(entries) > limit * WHILE_CHANGED:
                 raise Unreadable(f"more than {limit * WHILE_CHANGED} {kind}")
@@ -182,9 +191,9 @@ class Tables:
         """Return what it holds: it has told everything."""
         switch = self._known(dpid)
         seen = SwitchState(frozenset(switch.flows), frozenset(switch.groups), frozenset(switch.meters))
-        metered = switch.metered
+        metered, handed_back = switch.metered, switch.handed_back
         self.begin(dpid)
-        return self.see(dpid, seen, metered)
+        return replace(self.see(dpid, seen, metered), handed_back=handed_back)
 
     def see(self, dpid: int, seen: SwitchState, metered: Mapping[int, int] | None = None) -> Read:
         """Take what a switch holds; return its counts, and the plan to the goal."""

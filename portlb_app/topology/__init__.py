@@ -51,7 +51,7 @@ class Topology:
 
     def next_hop(self, switch: str, target: str) -> int | None:
         """The OpenFlow port by which packets leave a switch for another one; None without a path to it."""
-        hop = self._next_switch(switch, target)
+        hop = self.next_switch(switch, target)
         return None if hop is None else self.ports[switch, hop]
 
     def reachabilities(self, switch: str) -> tuple[Reachability, ...]:
@@ -79,7 +79,8 @@ class Topology:
 
     # ---- downstream ----
 
-    def _next_switch(self, switch: str, target: str) -> str | None:
+    def next_switch(self, switch: str, target: str) -> str | None:
+        """The neighbour that packets go to on their way to another switch; None without a path to it."""
         distances = self._distances.get(target, {})
         if switch not in distances or switch == target:
             return None
@@ -102,7 +103,7 @@ class Topology:
                 here, port = root, self.network[root]
                 while True:
                     yield root, here, port, target
-                    after = self._next_switch(here, target)
+                    after = self.next_switch(here, target)
                     if after is None:
                         break
                     here, port = after, self.ports[after, here]

@@ -237,6 +237,7 @@ def every_action() -> Iterator[Flow]:
     yield flow(6, SetField("eth_dst", mac), SetField("ip_dst", 0x0A000001), SetField("tcp_dst", 80), Output(2), **TCP)
     yield flow(7, SetField("ip_src", 0x0A000001), SetField("udp_src", 53), Output(2), **UDP)
     yield flow(8, CopyField("eth_src", "eth_dst"), CopyField("arp_spa", "arp_tpa"), Goto(10), **ARP)
+    yield flow(26, CopyField("eth_dst", "eth_src", (16, 0, 16)), Output(1))
     yield flow(9, ToGroup(GROUPS + 3))
     yield flow(19, SetField("ip_dscp", 46), SetQueue(7), Output(1), **IP)
     yield flow(20, ToMeter(METER + 256), SetField("ip_dscp", 63), SetQueue(0), Output(1), **IP6)

@@ -167,9 +167,10 @@ def _ryu_action(action: Action) -> Any:
             return parser.OFPActionSetField(**{ryu_name(name): _ryu_value(name, value)})
         case Resubmit() | Conntrack() | CopyToController() | CheckLarger():
             return _Raw(nicira.encode(action))
-        case CopyField(source, target):
+        case CopyField(source, target, span):
             oxm_ids = [parser.OFPOxmId(ryu_name(name)) for name in (source, target)]
-            return parser.OFPActionCopyField(n_bits=action.bits, oxm_ids=oxm_ids)
+            bits, first, to = span or (action.bits, 0, 0)
+            return parser.OFPActionCopyField(bits, src_offset=first, dst_offset=to, oxm_ids=oxm_ids)
     raise ValueError(f"{action} cannot be sent to a switch")
 
 

@@ -53,7 +53,11 @@
 	COUNTER(forged_error, "client: ICMP error dropped, its quote is of no segment in flight") \
 	COUNTER(answered_as_asked, "server: answer to a segment without an entry, sent from the port it came to") \
 	COUNTER(sent_from_both, "server: announced port not confirmed, packet sent from it and from the port left") \
-	COUNTER(reflected, "server: reset of a client without the entry, also sent from the port it opened on")
+	COUNTER(reflected, "server: reset of a client without the entry, also sent from the port it opened on") \
+	COUNTER(handed_back, "server: segment without a socket sent back, for the server that its slot had before") \
+	COUNTER(no_former, "server: segment without a socket passed, no server is left that its slot had before") \
+	COUNTER(kept_elsewhere, "server: segment without a socket passed, no program of this network namespace has its port") \
+	COUNTER(kept_cookie, "server: segment without a socket passed, it answers a SYN cookie")
 
 /* Room for counters to come, so that adding one does not change the map's layout. */
 #define COUNTERS_MAX 64

@@ -27,10 +27,11 @@ enum host { CLIENT, SERVER };
 
 /* The socket of a connection in this network namespace. */
 enum socket_state {
-	SOCKET_NONE,    /* the program is elsewhere, or gone */
-	SOCKET_OPENING, /* it opens the connection, or listens for it */
-	SOCKET_OPEN,    /* it is the connection's */
-	SOCKET_OVER,    /* TIME-WAIT is left of it */
+	SOCKET_NONE,      /* the program is elsewhere, or gone */
+	SOCKET_LISTENING, /* it listens for connections to this port */
+	SOCKET_OPENING,   /* it opens the connection */
+	SOCKET_OPEN,      /* it is the connection's */
+	SOCKET_OVER,      /* TIME-WAIT is left of it */
 };
 
 /* Numbers of an open connection's socket. */
@@ -83,6 +84,8 @@ __noinline int find_socket(struct __sk_buff *skb, const struct key *key, __u32 h
 		return SOCKET_NONE;
 	switch (socket->state) {
 	case TCP_STATE_LISTEN:
+		found = SOCKET_LISTENING;
+		break;
 	case TCP_STATE_SYN_SENT:
 	case TCP_STATE_SYN_RECV:
 	case TCP_STATE_NEW_SYN_RECV:
@@ -155,6 +158,7 @@ static __always_inline bool is_acceptable(struct __sk_buff *skb, const struct se
 		if (is_tracked(entry) && entry->sent - numbers.sent <= TRACKED_WINDOW)
 			numbers.sent = entry->sent;
 		return segment->word & TCP_RST ? segment->seq == numbers.received : is_from_peer(segment, &numbers);
+	case SOCKET_LISTENING:
 	case SOCKET_OPENING:
 	case SOCKET_NONE:
 		if (is_tracked(entry))

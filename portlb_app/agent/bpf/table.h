@@ -81,15 +81,14 @@ static __noinline bool forget(const struct key *key, struct connection *entry, e
 }
 
 /*
- * Does a closed connection still have its socket? On a server SOCKET_OPENING means a listening socket, or the next
- * connection's.
+ * Does a closed connection still have its socket? On a server SOCKET_OPENING means the next connection's.
  */
 static __always_inline bool has_socket(struct __sk_buff *skb, const struct key *key, enum host host)
 {
 	struct numbers numbers = {};
 	enum socket_state found = find_socket(skb, key, host, &numbers);
 
-	return found == SOCKET_OPEN || (host == CLIENT && found == SOCKET_OPENING);
+	return found == SOCKET_OPEN || (host == CLIENT && (found == SOCKET_OPENING || found == SOCKET_LISTENING));
 }
 
 /* Remove the closed connection at the head of the list, list it again, or find that it is open again. */

@@ -56,4 +56,9 @@ def flows(local: VipOnSwitch) -> Iterator[Flow]:
 
 def logged(local: VipOnSwitch, actions: tuple[Action, ...]) -> tuple[Action, ...]:
     """The actions with a lookup in LOG before the last one, if the VIP has a log."""
-    return (*actions[:-1], resubmit(LOG), actions[-1]) if local.vip.log else actions
+    return with_lookup(actions) if local.vip.log else actions
+
+
+def with_lookup(actions: tuple[Action, ...]) -> tuple[Action, ...]:
+    """The actions with a lookup in LOG before the last one."""
+    return (*actions[:-1], resubmit(LOG), actions[-1])

@@ -7,10 +7,12 @@ switch tells the whole table when it is read, whatever it can reach, and also wh
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import repeat
 from typing import Any
 
+from portlb_app.compiler.delivery import marked
 from portlb_app.compiler.vip_on_switch import VipOnSwitch
 from portlb_app.config import MAX_WHEN, Address, Algorithm, RedirectPort, When
 from portlb_app.openflow import Action, Group, Selection
@@ -34,15 +36,21 @@ def pool_groups(
     number: Callable[[int], int],
     bucket: Callable[[str], tuple[Action, ...]],
     selection: Selection = SELECTION,
+    are_marked: bool = False,
 ) -> Iterator[Group]:
     """The groups of the pool of a redirect port, or of `ALL_SERVERS`: each has 256 of its slots.
 
-    `number` makes the number of each, `bucket` the actions for a server.
+    `number` makes the number of each, `bucket` the actions for a server. With `are_marked`, the packets of slots that
+    have moved name the slots' former servers.
     """
-    given = local.slots(port)
-    slots = list(zip(local.table(port).servers, given, strict=True)) if given else []
+    given, table = local.slots(port), local.table(port)
+    formers: Iterable[tuple[str, ...]] = table.formers if are_marked and table.formers else repeat((), len(given))
+    slots = list(zip(table.servers, given, formers, strict=True)) if given else []
     made = {server: bucket(server) for server in set(given)}
-    buckets = {(owner, server): (load_server(local.numbers[owner]), *made[server]) for owner, server in set(slots)}
+    buckets = {
+        (owner, server, earlier): (load_server(local.numbers[owner]), *marked(local, made[server], server, earlier))
+        for owner, server, earlier in set(slots)
+    }
     for index in range(1 << local.group_bits(port)):
         some = slots[SLOTS * index : SLOTS * (index + 1)]
         yield Group(number(index), "select", tuple(map(buckets.__getitem__, some)), selection)

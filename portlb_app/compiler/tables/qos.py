@@ -14,7 +14,7 @@ from portlb_app.compiler.vip_on_switch import VipOnSwitch
 from portlb_app.config import Config, Legacy, Qos, RedirectPort, Signal
 from portlb_app.openflow import Action, Meter, SetField, SetQueue, ToMeter
 from portlb_app.openflow.limits import METERS_OF_A_KIND
-from portlb_app.pipeline import HANDED_UP, OF_ALL_VIPS, TOO_LARGE_METER, Reason, punt_meter, rate_meter
+from portlb_app.pipeline import HANDED_UP, OF_ALL_VIPS, TOO_LARGE_METER, Reason, hand_back_meter, punt_meter, rate_meter
 
 Kind = Literal["redirect", "service"]
 Service = tuple[str, int]
@@ -62,6 +62,12 @@ def punt_meters(config: Config) -> dict[tuple[Reason, str, int], Meter]:
         metered = of.get(reason, [("", 0)] if reason in OF_ALL_VIPS else names)
         found.update({(reason, *key): punt_meter(reason, index) for key, index in meter_indexes(metered).items()})
     return found
+
+
+def hand_back_meters(config: Config) -> dict[str, Meter]:
+    """The meters of what servers hand back, by VIP."""
+    indexes = meter_indexes((vip.name, 0) for vip in config.vips)
+    return {name: hand_back_meter(index) for (name, _), index in indexes.items()}
 
 
 def is_option_read(pool: RedirectPort) -> bool:

@@ -75,7 +75,8 @@ def groups(local: VipOnSwitch) -> Iterator[Group]:
         ip = family(address)
         for pool in local.pools:
             number = partial(pool_group, local.pool_number, pool.port, ip.version)
-            yield from pool_groups(local, pool.port, number, partial(deliver, local, family=ip), selection(pool, ip))
+            bucket, hashing = partial(deliver, local, family=ip), selection(pool, ip)
+            yield from pool_groups(local, pool.port, number, bucket, hashing, are_marked=True)
 
 
 def to_way(local: VipOnSwitch, pool: RedirectPort, ip: Family, way: Way) -> tuple[Action, ...]:

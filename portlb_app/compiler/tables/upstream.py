@@ -235,12 +235,16 @@ def _tcp_ports(local: VipOnSwitch, server: Server) -> dict[int, Qos]:
     """The redirect ports from which a server answers TCP without being in their pools.
 
     It may be the default server for plain clients. A connection that conntrack remembers, or that has a service MAC
-    address or label, also outlives its server's time in the pool.
+    address or label, also outlives its server's time in the pool; so do
+    those of a slot that has moved, for as long as the slot remembers the server.
     """
     is_named = server.service_mac is not None or server.service_label is not None
     is_default = server.name == local.vip.default_server
     return {
         pool.port: pool.qos
         for pool in local.vip.redirect_ports
-        if is_named or pool.legacy is Legacy.PIN or (pool.legacy is Legacy.DEFAULT and is_default)
+        if is_named
+        or pool.legacy is Legacy.PIN
+        or (pool.legacy is Legacy.DEFAULT and is_default)
+        or server.name in local.formers(pool.port)
     }

@@ -12,6 +12,7 @@ from portlb_app import pipeline
 from portlb_app.openflow import Action, Flow, Goto, Opaque
 from portlb_app.openflow.messages import Malformed, RawEntry
 from portlb_app.reconcile.plan import Verb
+from portlb_app.reconcile.results import HandedBack
 from portlb_app.southbound.codec.actions import decode_actions, encode_actions
 from portlb_app.southbound.codec.fields import decode_match, encode_match
 from portlb_app.southbound.codec.framing import pieces
@@ -22,6 +23,8 @@ given by others; OFPFC_MODIFY_STRICT would leave those."""
 _FLOW_MOD = struct.Struct("!QQBBHHHIIIHH")
 """What follows the header: cookie and mask, table, command, time-outs, priority, buffer, output port and group, flags,
 importance; then the match, and the instructions."""
+_PACKETS = 0x8002 << 8 | 4 << 1
+"""The first 24 bits of a statistic that counts packets: OFPXSC_OPENFLOW_BASIC, OFPXST_OFB_PACKET_COUNT."""
 _DESCRIPTION = struct.Struct("!2x2xBxHHHHHQ")
 """Table, priority, idle and hard time-out, flags, importance, cookie; then the match, statistics and instructions."""
 
@@ -70,6 +73,35 @@ def decode_flow(entry: RawEntry) -> Flow:
     foreign = {"idle_timeout": idle, "hard_timeout": hard, "flags": flags, "importance": importance}
     actions = tuple(Opaque(f"{name}={value}") for name, value in foreign.items() if value) + actions
     return Flow(table, priority, decode_match(data[28 : 24 + match_length]), actions, cookie)
+
+
+def packets_of(entry: RawEntry) -> int:
+    """How many packets the flow has had that one entry of a flow description reply describes (7.2.3.1); 0 if unknown.
+
+    The entry is one that `decode_flow` has taken.
+    """
+    data = entry.data
+    (match_length,) = struct.unpack_from("!H", data, 26)
+    at = 24 + -(-match_length // 8) * 8
+    (length,) = struct.unpack_from("!H", data, at + 2)
+    at, end = at + 4, at + length
+    while at + 4 <= end:
+        header, size = int.from_bytes(data[at : at + 3], "big"), data[at + 3]
+        if header == _PACKETS and size == 8 and at + 12 <= end:
+            return int.from_bytes(data[at + 4 : at + 12], "big")
+        at += 4 + size
+    return 0
+
+
+def handed_back(flow: Flow, entry: RawEntry) -> HandedBack | None:
+    """What a flow of FORMER has counted; None for any other flow."""
+    reason, vip, port = pipeline.parse_cookie(flow.cookie)
+    if flow.table != pipeline.FORMER.number or reason is not pipeline.Reason.HANDED_BACK:
+        return None
+    marks = [pipeline.parse_mark(value) for name, value, _ in flow.match if name == "eth_dst"]
+    if not marks or not marks[0]:
+        return None
+    return HandedBack((vip, port, marks[0][0]), packets_of(entry))
 
 
 def _decode_instructions(data: bytes) -> Iterator[Action]:

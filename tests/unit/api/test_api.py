@@ -110,6 +110,7 @@ def test_status_tells_everything() -> None:
                     "query": 0,
                     "heartbeat": 0,
                     "refused": 0,
+                    "handed_back": 0,
                     "to_checker": 0,
                     "server_fragment": 0,
                     "opening": 9,

@@ -11,12 +11,11 @@ from hypothesis import strategies as st
 
 from portlb_app import selection
 from portlb_app.backends import HAD_NONE, Backends
-from portlb_app.backends.moves import remembering
 from portlb_app.backends.states import PORT, Evidence, Intent, Seen
 from portlb_app.config import Config, Wanted, load
 from portlb_app.pipeline import SLOTS
 from portlb_app.selection import slots
-from portlb_app.topology.conditions import ALL_SERVERS, HeldSlots, PoolKey, PoolSlots
+from portlb_app.topology.conditions import ALL_SERVERS, HeldSlots, PoolKey
 from portlb_app.topology.damping import HOLD
 from tests.support import generate
 
@@ -309,20 +308,6 @@ def test_any_changes(data: st.DataObject) -> None:
     for name in sorted(down):
         backends.see(name, port(True, 99), 99)
     assert Counter(table(backends, live)) == Counter(first)
-
-
-def test_former_servers() -> None:
-    """The latest first, at most two, only known ones, never the slot's own."""
-    before = PoolSlots(("a", "b", "c"))
-    once = remembering(before, ("b", "b", "c"), set("abcd"))
-    assert once == PoolSlots(("b", "b", "c"), (("a",), (), ()))
-    twice = remembering(once, ("c", "b", "a"), set("abcd"))
-    assert twice.formers == (("b", "a"), (), ("c",))
-    assert remembering(twice, ("d", "b", "a"), set("abcd")).formers == (("c", "b"), (), ("c",))
-    assert remembering(twice, ("a", "b", "a"), set("abcd")).formers == (("c", "b"), (), ("c",))
-    assert remembering(twice, twice.servers, set("ad")).formers == (("a",), (), ())
-    assert remembering(before, before.servers, set("abc")) == before
-    assert remembering(before, ("a",) * 4, set("abc")) == PoolSlots(("a",) * 4)
 
 
 def test_more_slots_than_the_configuration_asks_for() -> None:

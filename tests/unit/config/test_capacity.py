@@ -166,7 +166,7 @@ def test_numbers_that_belong_together() -> None:
     """What one limit is made for is within the other."""
     assert OUTPUTS * 16 + LARGEST_FRAME + 512 < MESSAGE
     assert MAX_VIPS == METERS_OF_A_KIND
-    assert [is_our_meter(number) for number in (0x3FFF, 0x4000, 0x4000 + METERS - 1, 0x4000 + METERS)] == [
+    assert [is_our_meter(number) for number in (0x2FFF, 0x3000, 0x3000 + METERS - 1, 0x3000 + METERS)] == [
         False,
         True,
         True,

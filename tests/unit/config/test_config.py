@@ -96,7 +96,7 @@ def test_the_worked_example() -> None:
     assert vip.redirect_ports == (
         RedirectPort(20, ("a", "b"), Legacy.DROP),
         RedirectPort(21, ("b", "c", "d"), Legacy.DROP),
-        RedirectPort(22, ("a", "b", "c", "d"), Legacy.BALANCE),
+        RedirectPort(22, ("a", "b", "c", "d"), Legacy.BALANCE, second_chance=86400),
     )
     assert config.servers[0] == Server(
         "a", "web", Connector("s1", 2), (ServicePort(1, 20), ServicePort(5, 22), ServicePort(9, 9))
@@ -456,6 +456,21 @@ MISTAKES = [
     ("vips/web/log", "yes", "vips.web.log: true or false is expected"),
     ("vips/web/unknown_fragments", "drop", "vips.web.unknown_fragments: needs fragments: track"),
     ("vips/web/redirect_ports/20/signal", "option", None),
+    *(("vips/web/redirect_ports/20/second_chance", value, None) for value in (True, False, 60, 2592000)),
+    *(
+        (
+            "vips/web/redirect_ports/20/second_chance",
+            value,
+            "vips.web.redirect_ports.20.second_chance: true, false or a number of seconds from 60 to 2592000 is "
+            "expected",
+        )
+        for value in (0, 59, 2592001, 60.0, "on")
+    ),
+    (
+        "vips/web/mac",
+        "52:4C:00:00:00:01",
+        "vips.web.mac: 52:4C:00:00:00:01 is one of portlb's own (docs/second-chance.md); a host's is expected",
+    ),
     ("vips/web/redirect_ports/20/signal", "bit", "vips.web.redirect_ports.20.signal: should be 'flag' or 'option'"),
     (
         "vips/web/redirect_ports/20",
@@ -483,7 +498,7 @@ MISTAKES = [
         "vips/web/redirect_ports/20",
         ["a"],
         "vips.web.redirect_ports.20: is a mapping of servers, legacy, signal, pin, quality, selection, moves, "
-        "slow_start, when, check, fail_open",
+        "slow_start, when, check, fail_open, second_chance",
     ),
     ("vips/web/redirect_ports/20/servers", "a", "vips.web.redirect_ports.20.servers: should be a valid list"),
     ("vips/web/redirect_ports/20/servers", ["a", 5], "vips.web.redirect_ports.20.servers[1]: should be a valid string"),

@@ -3,6 +3,7 @@
 
 #include "handshake.h"
 #include "locator.h"
+#include "second_chance.h"
 
 /* Step 2: send the SYN/ACK from the port the SYN named, with CONFIRM and the endpoint to continue at. */
 static __always_inline int server_synack(struct __sk_buff *skb, const struct packet *packet, struct segment *segment,
@@ -105,6 +106,8 @@ static __noinline int server_egress_tcp(struct __sk_buff *skb, struct packet *pa
 	if (!read_tcp(skb, packet, &segment, FROM_VIP))
 		return PASS;
 	entry = bpf_map_lookup_elem(&connections, &packet->key);
+	if (!is_copy())
+		note_program(skb, &packet->key, &segment);
 	if (entry) {
 		if (is_copy())
 			return PASS;

@@ -52,21 +52,28 @@ static __always_inline __u64 mix(__u64 hash, __u64 word)
 	return hash ^ hash >> 32;
 }
 
-/* Return the bucket of a half-open connection. */
-static __always_inline struct half_open_slot *bucket_of(const struct key *key)
+/* Return a hash of a connection that nobody else can compute. */
+static __always_inline __u64 hash_of(const struct key *key)
 {
 	const __u32 *words = (const __u32 *)key;
-	__u32 zero = 0, index;
+	__u32 zero = 0;
 	__u64 *seed = bpf_map_lookup_elem(&secret, &zero), hash;
 
 	if (!seed)
-		return NULL;
+		return 0;
 	if (!*seed)
 		*seed = (__u64)bpf_get_prandom_u32() << 32 | bpf_get_prandom_u32() | 1;
 	hash = *seed;
 	for (int i = 0; i < 8; i += 2)
 		hash = mix(hash, (__u64)words[i] << 32 | words[i + 1]);
-	index = mix(hash, words[8]) % BUCKETS;
+	return mix(hash, words[8]);
+}
+
+/* Return the bucket of a half-open connection. */
+static __always_inline struct half_open_slot *bucket_of(const struct key *key)
+{
+	__u32 index = hash_of(key) % BUCKETS;
+
 	return bpf_map_lookup_elem(&half_open, &index);
 }
 

@@ -7,6 +7,7 @@
 #include "ports.h"
 #include "reflect.h"
 #include "resets.h"
+#include "second_chance.h"
 
 static __noinline int server_ingress_tcp(struct __sk_buff *skb, struct packet *packet)
 {
@@ -44,6 +45,8 @@ static __noinline int server_ingress_tcp(struct __sk_buff *skb, struct packet *p
 			}
 		} else if (key->port != segment.endpoint) {
 			server_rebuild(skb, &segment, key);
+		} else {
+			return server_second_chance(skb, key, &segment);
 		}
 		return rewrite(skb, packet, &segment, key->client_port, key->port, segment.word);
 	}

@@ -1,0 +1,137 @@
+"""FORMER: a segment that a server hands back goes to the server that its slot had before (docs/second-chance.md).
+
+Such a frame has a mark as its destination, which names that server, and maybe the one before. The switch of the server
+that hands it back writes what is left of the mark into the source, and the packet travels by its destination; the
+switch of the server that it is for makes it what that server gets from clients, but for the source.
+
+A server may hand back to servers of its own VIP alone, TCP to a redirect port of theirs that opens no connection. All
+of that passes a meter on every switch. So a packet that circles while the tables of two switches disagree is dropped as
+soon as it is too fast.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+
+from portlb_app.compiler.delivery import address_in
+from portlb_app.compiler.numbering import mark_numbers
+from portlb_app.compiler.second_chance import HandBack
+from portlb_app.compiler.tables import log
+from portlb_app.config import Config, Rewrite, Server, Switch, Vip
+from portlb_app.net.packets import Address
+from portlb_app.openflow import IN_PORT, IP_TCP, Action, Flow, Meter, Output, SetField, ToMeter, match
+from portlb_app.pipeline import (
+    FAMILIES,
+    FORMER,
+    FRAGMENT,
+    MARKS,
+    NEIGHBOUR,
+    SYN,
+    Family,
+    Priority,
+    Reason,
+    Side,
+    family,
+    flow,
+    from_side,
+    goto,
+    make_cookie,
+    mark_the_rest,
+    marked_latest,
+    set_mark,
+)
+
+
+def flows(config: Config, switch: Switch, parts: HandBack, meters: Mapping[str, Meter]) -> Iterator[Flow]:
+    """The flows of one switch, those of NEIGHBOUR that lead here among them; none if no slot has a former server."""
+    if not parts.vips:
+        return
+    yield from _from_network(switch, parts)
+    by_name = {vip.name: vip for vip in parts.vips}
+    for name, servers in parts.givers.items():
+        for server in servers:
+            for address in by_name[name].addresses:
+                yield _from_server(by_name[name], server, address)
+    if parts.givers:
+        forged = match(**from_side(Side.SERVER), eth_dst=MARKS)
+        reason = "from a server, to a mark that is not its business: drop"
+        yield flow(NEIGHBOUR, Priority.EXCEPTION, forged, (), make_cookie(Reason.HANDED_BACK), reason)
+    if parts.takers and config.links:
+        for version in sorted({address.version for vip in parts.vips for address in vip.addresses}):
+            over = match(
+                **from_side(Side.LINK), eth_dst=MARKS, eth_type=FAMILIES[version].eth_type, ip_proto=IP_TCP
+            )
+            reason = "over a link, handed back by a server"
+            yield flow(NEIGHBOUR, Priority.OVERRIDE, over, (goto(FORMER),), make_cookie(Reason.HANDED_BACK), reason)
+    connectors = Counter(server.connector for server in config.servers)
+    for (name, port), takers in parts.takers.items():
+        numbers = mark_numbers(server.name for server in config.servers_of(by_name[name]))
+        for server, link in takers:
+            for address in by_name[name].addresses:
+                yield from _to_former(
+                    *(by_name[name], (port, numbers[server.name]), server, address, link, meters[name]),
+                    is_shared=connectors[server.connector] > 1,
+                )
+
+
+def _from_network(switch: Switch, parts: HandBack) -> Iterator[Flow]:
+    """No client hands back, and none has a mark."""
+    if switch.network is None:
+        return
+    cookie = make_cookie(Reason.HANDED_BACK)
+    forged = match(**from_side(Side.NETWORK), eth_dst=MARKS)
+    yield flow(NEIGHBOUR, Priority.FIRST, forged, (), cookie, "from the network, to a mark: forged, drop")
+    for vip in parts.vips:
+        for address in vip.addresses:
+            source = match(**from_side(Side.NETWORK), eth_src=MARKS, **family(address).to(address))
+            actions: tuple[Action, ...] = (set_mark(()), goto(FRAGMENT))
+            if vip.log:
+                actions = log.with_lookup(actions)
+            reason = "IP to the VIP, from a host whose MAC address looks like a mark: the address goes"
+            yield flow(NEIGHBOUR, Priority.NARROW, source, actions, make_cookie(Reason.HANDED_BACK, vip.number), reason)
+
+
+def _from_server(vip: Vip, server: Server, address: Address) -> Flow:
+    ip, is_named = family(address), vip.rewrite is Rewrite.ADDRESS
+    own = address_in(server.addresses, ip) if is_named else address
+    source = {**from_side(Side.SERVER), "in_port": server.connector.port, "eth_src": _mac(vip, server)}
+    wanted = match(**source, eth_dst=MARKS, **ip.to(own), ip_proto=IP_TCP)
+    renamed = (SetField(ip.destination, int(address)),) if is_named else ()
+    reason = "handed back by a server: to the server that the slot had before"
+    cookie = make_cookie(Reason.HANDED_BACK, vip.number)
+    return flow(NEIGHBOUR, Priority.OVERRIDE, wanted, (*renamed, *mark_the_rest(), goto(FORMER)), cookie, reason)
+
+
+def _to_former(
+    vip: Vip, named: tuple[int, int], server: Server, address: Address, link: int | None, meter: Meter, is_shared: bool
+) -> Iterator[Flow]:
+    """`named`: the redirect port, and the server's number; `is_shared`: other servers have the same connector."""
+    (port, number), ip = named, family(address)
+    wanted: dict[str, int | tuple[int, int]] = {"eth_dst": marked_latest(number), **ip.to(address)}
+    wanted |= {"ip_proto": IP_TCP, "tcp_dst": port, "tcp_flags": (0, SYN)}
+    cookie = make_cookie(Reason.HANDED_BACK, vip.number, port)
+    metered = (ToMeter(meter.number),)
+    if link is not None:
+        reason = "a former server of a slot, on another switch"
+        yield flow(FORMER, Priority.SPECIFIC, match(**wanted), (*metered, Output(link)), cookie, reason)
+        return
+    actions, at = (*metered, *_rewritten(vip, server, ip)), server.connector.port
+    reason = "a former server of a slot"
+    yield flow(FORMER, Priority.SPECIFIC, match(**wanted), (*actions, Output(at)), cookie, reason)
+    if is_shared:
+        back = (*actions, Output(IN_PORT))
+        reason = "a former server of a slot, by the connector that the one uses that hands back"
+        yield flow(FORMER, Priority.EXCEPTION, match(in_port=at, **wanted), back, cookie, reason)
+
+
+def _rewritten(vip: Vip, server: Server, ip: Family) -> Iterator[Action]:
+    yield SetField("eth_dst", _mac(vip, server))
+    if vip.rewrite is Rewrite.ADDRESS:
+        yield SetField(ip.destination, int(address_in(server.addresses, ip)))
+
+
+def _mac(vip: Vip, server: Server) -> int:
+    mac = vip.mac if vip.rewrite is Rewrite.NOTHING else server.mac
+    assert mac is not None, "a configuration without one was refused"
+    return mac

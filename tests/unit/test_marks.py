@@ -1,0 +1,58 @@
+"""Marks: MAC addresses that name the servers a slot had before. The agent's C code has the same prefix."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from portlb_app.compiler.numbering import mark_numbers
+from portlb_app.openflow import mac_text
+from portlb_app.pipeline import FORMERS, GROUP_MACS, MARKS, NUMBERS, mark, marked_latest, parse_mark
+from portlb_app.topology import conditions
+
+AGENT = Path(__file__).parents[2] / "portlb_app/agent/bpf/server/second_chance.h"
+SERVERS = st.integers(1, NUMBERS - 1)
+
+
+@given(st.lists(SERVERS, max_size=FORMERS))
+def test_a_mark_tells_what_it_was_made_of(numbers: list[int]) -> None:
+    made = mark(numbers)
+    assert parse_mark(made) == tuple(numbers)
+    assert made & MARKS[1] == MARKS[0]
+    assert made & GROUP_MACS[1] != GROUP_MACS[0], "a host's address"
+    assert made >> 41 & 1, "locally administered"
+    if numbers:
+        address, mask = marked_latest(numbers[0])
+        assert made & mask == address and not address & ~mask
+
+
+@given(st.integers(0, (1 << 48) - 1))
+def test_no_other_address_is_a_mark(address: int) -> None:
+    assert (parse_mark(address) is None) == (address >> 32 != 0x524C)
+
+
+def test_text() -> None:
+    assert mac_text(mark((0x1234, 0x5678))) == "52:4c:12:34:56:78"
+
+
+def test_the_agent_reads_the_same() -> None:
+    found = re.search(r"#define MARK_PREFIX bpf_htons\((\w+)\)", AGENT.read_text(encoding="utf-8"))
+    assert found and int(found[1], 16) == MARKS[0] >> 32
+    assert FORMERS == conditions.FORMERS
+
+
+@given(st.sets(st.text("ab1-", min_size=1, max_size=8), max_size=300))
+def test_every_server_of_a_vip_has_a_number(names: set[str]) -> None:
+    numbers = mark_numbers(names)
+    assert len(set(numbers.values())) == len(names) and all(0 < number < NUMBERS for number in numbers.values())
+
+
+@pytest.mark.parametrize("gone", ["s7", "s250"])
+def test_a_number_stays_when_others_go(gone: str) -> None:
+    names = {f"s{number}" for number in range(300)}
+    before, after = mark_numbers(names), mark_numbers(names - {gone})
+    assert sum(before[name] != number for name, number in after.items()) <= 1
