@@ -235,12 +235,12 @@ def test_l4_data_in_the_packet(network: Make) -> None:
 
 
 @pytest.fixture
-def controlled(network: Make, tmp_path: Path) -> Iterator[Callable[[dict[str, Any]], Network]]:
-    """Makes a network in which port 80 says this, and a controller for it."""
+def controlled(network: Make, tmp_path: Path) -> Iterator[Callable[[Mapping[int, dict[str, Any]]], Network]]:
+    """Makes a network whose redirect ports say this, and a controller for it."""
     running: list[ControllerProcess] = []
 
-    def make(port: dict[str, Any]) -> Network:
-        made = network({80: {"servers": list("abcd"), "legacy": "drop"} | port})
+    def make(ports: Mapping[int, dict[str, Any]]) -> Network:
+        made = network({port: {"servers": list("abcd"), "legacy": "drop"} | says for port, says in ports.items()})
         path = tmp_path / "lb.yaml"
         path.write_text(made.text)
         running.append(ControllerProcess(path, resync=0.5))
@@ -253,34 +253,42 @@ def controlled(network: Make, tmp_path: Path) -> Iterator[Callable[[dict[str, An
         assert each.close() == 0
 
 
-SAMPLE = [packet(client, sport) for client in clients(20, 4) for sport in (4000, 4002, 4004)]
+def connections(port: int) -> list[bytes]:
+    """SYNs of some connections to a redirect port."""
+    return [packet(client, sport, port) for client in clients(20, 4) for sport in (4000, 4002, 4004)]
 
 
-def spread(made: Network) -> tuple[str, ...]:
-    """Which server each of some connections gets now."""
-    found = {frame[26:36]: name for name, frame in made.send(SAMPLE)}
-    return tuple(found[frame[26:36]] for frame in SAMPLE)
+def spread(made: Network, port: int) -> tuple[str, ...]:
+    """Which server each of them gets now."""
+    sample = connections(port)
+    found = {frame[26:36]: name for name, frame in made.send(sample)}
+    return tuple(found[frame[26:36]] for frame in sample)
 
 
-@pytest.mark.parametrize("kind", ["random", "round-robin", "elevator"])
 def test_l1_connections_get_other_servers_every_period(
-    controlled: Callable[[dict[str, Any]], Network], kind: str
+    controlled: Callable[[Mapping[int, dict[str, Any]]], Network],
 ) -> None:
-    """Every second all slots get other servers; all servers have a share in every turn."""
-    made = controlled({"selection": {"kind": kind, "period": 1}})
-    seen: list[tuple[str, ...]] = []
-    for _ in range(3):
-        seen.append(wait_for("a turn", lambda: (now := spread(made)) != (seen[-1] if seen else ()) and now))
-    for before, after in zip(seen, seen[1:]):
-        assert sum(old != new for old, new in zip(before, after, strict=True)) > len(SAMPLE) / 3
-    assert all(len(set(each)) == 4 for each in seen)
+    """Every period all slots get other servers, by lot or in turn; all servers have a share at any time."""
+    kinds = {80: "random", 81: "round-robin", 82: "elevator"}
+    made = controlled({port: {"selection": {"kind": kind, "period": 3}} for port, kind in kinds.items()})
+    seen: dict[int, list[tuple[str, ...]]] = {port: [] for port in kinds}
+
+    def all_have_had_several() -> bool:
+        for port, tables in seen.items():
+            tables.append(spread(made, port))
+            assert len(set(tables[-1])) == 4
+        return all(len(set(had)) > 1 for tables in seen.values() for had in zip(*tables, strict=True))
+
+    wait_for("every connection would have got several servers", all_have_had_several, 60)
 
 
-def test_l3_slots_leave_the_server_with_most_packets(controlled: Callable[[dict[str, Any]], Network]) -> None:
+def test_l3_slots_leave_the_server_with_most_packets(
+    controlled: Callable[[Mapping[int, dict[str, Any]]], Network],
+) -> None:
     """The switch counts the packets of each slot; slots of the server that gets most move until all get as many."""
-    made = controlled({"selection": "least-packets", "moves": "free"})
-    first = spread(made)
-    heavy = [frame for frame, name in zip(SAMPLE, first, strict=True) if name == first[0]]
+    made = controlled({80: {"selection": "least-packets", "moves": "free"}})
+    first = spread(made, 80)
+    heavy = [frame for frame, name in zip(connections(80), first, strict=True) if name == first[0]]
     assert 5 < len(heavy) < 40
 
     def share() -> float:
@@ -289,4 +297,4 @@ def test_l3_slots_leave_the_server_with_most_packets(controlled: Callable[[dict[
         return max(got.values()) / got.total()
 
     assert share() == 1.0
-    wait_for("their slots are on all servers", lambda: share() < 0.4, 60)
+    wait_for("their slots are on all servers", lambda: share() < 0.45, 60)
