@@ -3,6 +3,7 @@
 =======================  =============================================================================================
 ``GET /v1/status``       version, generation of the live configuration, every switch and link, what was refused
 ``GET /v1/connections``  the log of connections, newest first; ``?vip=NAME`` and ``?limit=NUMBER`` choose
+``GET /v1/checks``       every health check: its last result, and what follows
 ``GET /v1/config``       the text of the live configuration, as it was given
 ``PUT /v1/config``       replace it (YAML or JSON): 200 when all connected switches have it, 422 with every mistake,
                          409 when a switch refuses or another one is on trial, 504 when a switch does not get there
@@ -25,12 +26,13 @@ from __future__ import annotations
 from ipaddress import ip_address
 
 from portlb_app.api import configuration
+from portlb_app.api.checks import checks
 from portlb_app.api.connections import connections
 from portlb_app.api.messages import Proposal, Request, Response, failure, json_pieces, json_text
 from portlb_app.api.snapshot import Snapshot
 from portlb_app.api.status import status
 
-_METHODS = {"/v1/status": ("GET",), "/v1/connections": ("GET",), "/v1/config": ("GET", "PUT")}
+_METHODS = {"/v1/status": ("GET",), "/v1/connections": ("GET",), "/v1/checks": ("GET",), "/v1/config": ("GET", "PUT")}
 
 
 def respond(request: Request, snapshot: Snapshot) -> Response | Proposal:
@@ -48,6 +50,8 @@ def respond(request: Request, snapshot: Snapshot) -> Response | Proposal:
         return Response(200, json_pieces(status(snapshot)))
     if request.path == "/v1/connections":
         return connections(request.query, snapshot)
+    if request.path == "/v1/checks":
+        return checks(snapshot)
     return configuration.read(request, snapshot) if request.method == "GET" else configuration.propose(request)
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from portlb_app.health.line_state import LineState
 from portlb_app.punt.connlog import ConnectionLog
 from portlb_app.punt.disposition import Counts
 from portlb_app.reconcile.status import Status
@@ -22,7 +24,7 @@ class Snapshot:
     """The reconciler's status, the live text, what was refused and what was handed up.
 
     `epoch` is the Unix time (seconds) at which the clock of the connections' times was 0. `unsent`: packets that a
-    switch was to send and was not told.
+    switch was to send and was not told. `checks`: what is known of every health check.
     """
 
     status: Status
@@ -32,3 +34,5 @@ class Snapshot:
     connections: ConnectionLog = field(default_factory=ConnectionLog)
     epoch: float = 0.0
     unsent: int = 0
+    checks: tuple[LineState, ...] = ()
+    check_counts: Mapping[str, int] = field(default_factory=dict)

@@ -32,11 +32,10 @@ from portlb_app.topology.damping import HOLD
 
 HAS_SLOTS = "a switch has slots of it"
 HAD_NONE = "no switch had slots of it when the controller started"
+IS_NEW = "it is new, and no check of it has passed yet"
 AGENT = "agent"
 """The source of what servers' agents say."""
 SAYS_DOWN = "its agent says that it is down"
-_NEEDED = frozenset({PORT})
-"""The sources that must say up for a server to be up."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +52,8 @@ class ServerState:
 
 @dataclass(frozen=True)
 class PoolState:
-    """What there is to tell about a pool. `fails_open`: none of its servers works, so its slots stay as they are.
+    """What there is to tell about a pool. `fails_open`: too few of its servers are up, so all are used, or if no port
+    of theirs works its slots stay as they are.
 
     `slots`: those that it shall have; None for those that follow from its servers and weights alone.
     """
@@ -100,6 +100,7 @@ class Backends:
         self._now = 0.0
         self._assumed: set[str] = set()
         """The servers that are taken for down and may be up soon."""
+        self._open: set[PoolKey] = set()
         self._changes: list[Change] = []
         self._version = 0
         self._made: dict[int, tuple[Pools, int, tuple[Mapping[PoolKey, PoolSlots], frozenset[str]]]] = {}
@@ -121,7 +122,7 @@ class Backends:
 
     def _adopt(self, pools: Pools, now: float) -> None:
         self._now = now
-        is_first = not self._slots
+        is_first, before = not self._slots, self._pools
         for key in self._slots.keys() - pools.keys():
             del self._slots[key]
             self._timed.discard(key)
@@ -135,8 +136,18 @@ class Backends:
         self._reports.keep(self._servers.keys())
         for name in self._servers:
             self._judge(name, now)
+        if not is_first:
+            self._take_new(before, now)
         self._dirty = set(pools)
         self._changed()
+
+    def _take_new(self, before: Pools, now: float) -> None:
+        """A server that joins a pool and is checked is down until a check has passed."""
+        for key in self._pools.keys() & before.keys():
+            for name in self._pools[key].checks.keys() - set(before[key].servers):
+                judgement = self._servers[name].judgements[key]
+                if judgement.seen is Seen.UNKNOWN:
+                    self._servers[name].judgements[key] = Judgement(Seen.DOWN, IS_NEW, now)
 
     def held(self, key: PoolKey, held: HeldSlots, now: float) -> bool:
         """A switch was read that has these slots of a pool. Whether that decides: only the first word does."""
@@ -241,7 +252,7 @@ class Backends:
             ready = self._ready(self._pools, key)
             slots = self._slots[key]
             had = slots.table
-            if slots.tick(self._pools[key], ready, self._serving(key, ready), now):
+            if slots.tick(self._pools[key], ready, self._serving(self._pools[key], key, ready), now):
                 slots.formers = self._moved(self._pools, key, had, slots.table)
                 self._changed()
             self._watch(key)
@@ -306,6 +317,17 @@ class Backends:
         explicit, _ = self._conditions(pools)
         return {key: explicit[key].servers if key in explicit else pool.default for key, pool in pools.items()}
 
+    def seen(self, server: str, key: PoolKey) -> Seen:
+        """What is seen of a server in a pool."""
+        known = self._servers.get(server)
+        return known.judgements.get(key, Judgement()).seen if known else Seen.UNKNOWN
+
+    @property
+    def failing_open(self) -> frozenset[PoolKey]:
+        """The pools that use all of their servers because too few are up by their checks."""
+        self._settle()
+        return frozenset(self._open)
+
     def changes(self) -> list[Change]:
         """What has changed since this was asked last."""
         changes, self._changes = self._changes, []
@@ -325,7 +347,8 @@ class Backends:
                 ready = self._ready(self._pools, key)
                 table = self._slots[key].table
                 slots = None if table is None else _whole(table)
-                yield PoolState(key, pool, slots, bool(ready) and not self._serving(key, ready))
+                is_open = self._fails_open(pool, key, ready) or (bool(ready) and not self._serving(pool, key, ready))
+                yield PoolState(key, pool, slots, is_open)
 
     # ---- inside ----
 
@@ -339,7 +362,7 @@ class Backends:
         for key in keys:
             before = server.judgements.get(key, Judgement())
             about = [each for each in server.evidence.values() if each.pool in (None, key)]
-            after = judge(before, about, _NEEDED, now)
+            after = judge(before, about, self._pools[key].checks.get(name, frozenset()) | {PORT}, now)
             if after.seen is Seen.UP and now < server.not_up_before:
                 after = before
             server.judgements[key] = after
@@ -386,10 +409,15 @@ class Backends:
             ready = self._ready(self._pools, key)
             slots = self._slots[key]
             had = slots.table
-            slots.settle(self._pools[key], ready, self._serving(key, ready), self._now)
+            slots.settle(self._pools[key], ready, self._serving(self._pools[key], key, ready), self._now)
             slots.formers = self._moved(self._pools, key, had, slots.table)
             self._watch(key)
+            if self._fails_open(self._pools[key], key, ready):
+                self._open.add(key)
+            else:
+                self._open.discard(key)
         self._dirty.clear()
+        self._open &= self._slots.keys()
 
     def _watch(self, key: PoolKey) -> None:
         """Look at a pool again as time passes, if that moves its slots."""
@@ -401,7 +429,7 @@ class Backends:
     def _next(self, pools: Pools, key: PoolKey) -> Table | None:
         """The slots with which a pool of another configuration would begin."""
         ready, slots, pool = self._ready(pools, key), self._slots.get(key, KeptSlots()), pools[key]
-        return slots.proposed(self._pools.get(key, pool), pool, ready, self._serving(key, ready))
+        return slots.proposed(self._pools.get(key, pool), pool, ready, self._serving(pool, key, ready))
 
     def _pool_slots(self, pools: Pools, key: PoolKey, table: Table | None) -> PoolSlots | None:
         """The slots of a pool with their former servers that work; None if they follow from the configuration alone."""
@@ -460,10 +488,25 @@ class Backends:
         staying = tuple(name for name in ready if name not in known or not known[name].drains)
         return staying or ready  # agents' words alone take no pool its last servers
 
-    def _serving(self, key: PoolKey, ready: Collection[str]) -> tuple[str, ...]:
-        """Those of them that are not down."""
+    def _serving(self, pool: Pool, key: PoolKey, ready: Collection[str]) -> tuple[str, ...]:
+        """Those of them that are not down; where these are too few, all whose port works."""
+        up = self._up(key, ready)
+        if not pool.fail_open.applies(len(up), len(ready)):
+            return up
+        return tuple(name for name in ready if not self._has_bad_port(name)) or up
+
+    def _up(self, key: PoolKey, ready: Collection[str]) -> tuple[str, ...]:
         known = self._servers
         return tuple(name for name in ready if name not in known or not _is_down(known[name], key))
+
+    def _has_bad_port(self, name: str) -> bool:
+        port = self._servers[name].evidence.get((PORT, None)) if name in self._servers else None
+        return port is not None and not port.is_up
+
+    def _fails_open(self, pool: Pool, key: PoolKey, ready: Collection[str]) -> bool:
+        """Whether it uses servers that are down, because too few are up."""
+        up = self._up(key, ready)
+        return pool.fail_open.applies(len(up), len(ready)) and len(self._serving(pool, key, ready)) > len(up)
 
 
 def _is_down(server: _Server, key: PoolKey) -> bool:

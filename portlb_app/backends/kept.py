@@ -156,6 +156,8 @@ class KeptSlots:
     def _next(
         self, pool: Pool, present: Table | None, ready: Collection[str], serving: Collection[str]
     ) -> Table | None:
+        if ready and not serving and pool.fail_open.most is None:
+            return ()  # rather none than one that does not work
         used = pool.foremost(serving or ready)
         turning = _TURNING.get(pool.selecting.algorithm)
         if turning is not None and self.turn is not None and used:

@@ -3,10 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
-from portlb_app.config import Config, IcmpPolicy, Moves, RedirectPort, Selecting, Wanted, weights_among
+from portlb_app.backends.states import check_source
+from portlb_app.config import (
+    Config,
+    FailOpen,
+    IcmpPolicy,
+    Moves,
+    RedirectPort,
+    Selecting,
+    Vip,
+    Wanted,
+    weights_among,
+)
 from portlb_app.config.overrides import NONE, Overrides
 from portlb_app.selection import fewest_bits, slots
 from portlb_app.topology.conditions import ALL_SERVERS, PoolKey
@@ -18,7 +29,8 @@ class Pool:
 
     `configured`: the weights by which servers have slots in the configuration, where others are used now.
     `priorities`: those of the servers. `has_group`: switches hold its slots. The rest is as in its redirect port;
-    `second_chance`: seconds for which a slot that moves remembers its server.
+    `second_chance`: seconds for which a slot that moves remembers its server. `checks`: by server, the sources that say
+    whether it is up, beside its port's.
     """
 
     servers: tuple[str, ...]
@@ -31,6 +43,8 @@ class Pool:
     moves: Moves | None = None
     slow_start: int = 0
     second_chance: int = 0
+    fail_open: FailOpen = FailOpen()
+    checks: Mapping[str, frozenset[str]] = field(default_factory=dict, hash=False)
 
     @cached_property
     def weight_of(self) -> Mapping[str, int]:
@@ -69,6 +83,10 @@ class Pool:
         return slots(self.servers, self.configured, self.bits)
 
 
+def _sources(vip: Vip, port: int) -> frozenset[str]:
+    return frozenset(check_source(port, address.version) for address in vip.addresses)
+
+
 class Pools(Mapping[PoolKey, Pool]):
     """The pools of one configuration, and what is wanted of its servers, with the overrides that hold for it."""
 
@@ -78,18 +96,16 @@ class Pools(Mapping[PoolKey, Pool]):
         """The configuration as it is used."""
         self._members = overrides.of_members(config)
         self._pools: dict[PoolKey, Pool] = {}
-        self._balanced: set[PoolKey] = set()
-        """The pools of all servers that ICMP is spread over."""
         self._of: dict[str, list[PoolKey]] = {server.name: [] for server in config.servers}
         for vip in config.vips:
             every = tuple(server.name for server in config.servers_of(vip))
-            if IcmpPolicy.BALANCE in {vip.icmp_rest, *(rule.target for rule in vip.icmp_types)}:
-                self._balanced.add((vip.name, ALL_SERVERS))
-            self._add((vip.name, ALL_SERVERS), every, fewest_bits(len(every)), None)
+            has_group = IcmpPolicy.BALANCE in {vip.icmp_rest, *(rule.target for rule in vip.icmp_types)}
+            self._add((vip.name, ALL_SERVERS), every, fewest_bits(len(every)), has_group)
             for pool in vip.redirect_ports:
-                self._add((vip.name, pool.port), pool.servers, pool.group_bits, pool)
+                self._add((vip.name, pool.port), pool.servers, pool.group_bits, True)
+                self._refine(vip, pool)
 
-    def _add(self, key: PoolKey, servers: tuple[str, ...], bits: int, port: RedirectPort | None) -> None:
+    def _add(self, key: PoolKey, servers: tuple[str, ...], bits: int, has_group: bool) -> None:
         members = [self._members.server_by_name[name] for name in servers]
         self._pools[key] = Pool(
             servers,
@@ -97,11 +113,24 @@ class Pools(Mapping[PoolKey, Pool]):
             weights_among(self.config.server_by_name[name] for name in servers),
             tuple(server.priority for server in members),
             bits,
-            port is not None or key in self._balanced,
-            *((port.selecting, port.moves, port.slow_start, port.second_chance) if port else ()),
+            has_group,
         )
         for name in servers:
             self._of[name].append(key)
+
+    def _refine(self, vip: Vip, pool: RedirectPort) -> None:
+        """What a redirect port says beside its servers."""
+        key = vip.name, pool.port
+        checks = {name: _sources(vip, pool.port) for name, check in pool.checked.items() if check.says_up}
+        self._pools[key] = replace(
+            self._pools[key],
+            selecting=pool.selecting,
+            moves=pool.moves,
+            slow_start=pool.slow_start,
+            second_chance=pool.second_chance,
+            fail_open=pool.fail_open,
+            checks=checks,
+        )
 
     def wanted(self, server: str) -> Wanted:
         """What is wanted of a server; one that the configuration has not is ready."""

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from portlb_app.compiler.numbering import server_numbers
+from portlb_app.compiler.numbering import mark_numbers, server_numbers
 from portlb_app.config import Algorithm, Config, IcmpPolicy, Switch, Vip, weights_among
 from portlb_app.openflow import Action, Group, SetField
-from portlb_app.pipeline import MAX_GROUP_BITS, SERVER, SLOTS, pool_group, pool_number
+from portlb_app.pipeline import MAX_GROUP_BITS, SERVER, SLOTS, parse_mark, pool_group, pool_number
 from portlb_app.selection import fewest_bits, slots
 from portlb_app.topology.conditions import ALL_SERVERS, HeldSlots, PoolKey
 
@@ -21,13 +21,19 @@ def held_slots(config: Config, switch: Switch, groups: Mapping[int, Group]) -> d
     found = {}
     for vip in config.vips:
         names: dict[int, str] = {}
+        marks: dict[int, str] = {}
         for port, servers, weights, bits in _pools(config, vip):
             buckets = _buckets(vip, port, reachabilities, groups)
             if buckets is None:
                 continue
-            names = names or {number: name for name, number in server_numbers(_all_servers(config, vip)).items()}
+            if not names:
+                every = _all_servers(config, vip)
+                names = {number: name for name, number in server_numbers(every).items()}
+                marks = {number: name for name, number in mark_numbers(every).items()}
             table = tuple(_owner(bucket, names) for bucket in buckets)
-            found[vip.name, port] = HeldSlots(table, (), table == slots(servers, weights, bits))
+            formers = tuple(_formers(bucket, marks) for bucket in buckets)
+            is_default = table == slots(servers, weights, bits)
+            found[vip.name, port] = HeldSlots(table, formers if any(formers) else (), is_default)
     return found
 
 
@@ -83,6 +89,14 @@ def _buckets(
             if held:
                 return held[: SLOTS << (len(held) // SLOTS).bit_length() - 1]
     return None
+
+
+def _formers(bucket: tuple[Action, ...], names: Mapping[int, str]) -> tuple[str, ...]:
+    """The former servers that a bucket names, latest first, as far as the configuration names them."""
+    for action in bucket:
+        if isinstance(action, SetField) and action.name == "eth_src":
+            return tuple(names[number] for number in parse_mark(action.value) or () if number in names)
+    return ()
 
 
 def _owner(bucket: tuple[Action, ...], names: Mapping[int, str]) -> str | None:

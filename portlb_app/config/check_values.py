@@ -39,6 +39,11 @@ class Check:
     send: bytes = b""
     expect: bytes | None = None
 
+    @property
+    def says_up(self) -> bool:
+        """Whether its answers say that a server is up; a datagram without an expected answer only tells of errors."""
+        return self.kind is not CheckKind.UDP or self.expect is not None
+
 
 @dataclass(frozen=True, order=True)
 class FailOpen:

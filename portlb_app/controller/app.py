@@ -17,7 +17,9 @@ from ryu.controller.handler import DEAD_DISPATCHER, MAIN_DISPATCHER, set_ev_cls
 from ryu.lib import hub
 
 from portlb_app.api.snapshot import Snapshot
+from portlb_app.controller.checks import Checks
 from portlb_app.controller.proposals import Proposals
+from portlb_app.health.checker import News
 from portlb_app.openflow.messages import VERSION, ErrorMessage, Reply
 from portlb_app.punt.announce import Announcer, Held
 from portlb_app.punt.handlers import Punt
@@ -28,6 +30,7 @@ from portlb_app.reconcile.events import (
     GoalCompiled,
     Loaded,
     PortsSeen,
+    ServersSeen,
     SwitchConnected,
     SwitchDisconnected,
     TablesLost,
@@ -70,7 +73,8 @@ class Controller(app_manager.RyuApp):  # type: ignore[misc]
         self._listener = listener
         self._sessions: dict[int, SwitchSession] = {}
         self.proposals = Proposals(reconciler, self._step, lambda: self.snapshot, file, files)
-        self._punt = Punt(codec.fits)
+        self._checks = Checks(lambda: reconciler.live, self._send, self._said, reconciler.is_up)
+        self._punt = Punt(codec.fits, self._checks.take)
         self._announcer = Announcer()
         self._workers: dict[int, PacketInWorker] = {}
         self._changed_ports: set[int] = set()
@@ -85,6 +89,7 @@ class Controller(app_manager.RyuApp):  # type: ignore[misc]
         super().start()
         self.threads.append(supervision.spawn_forever("the clock", self._tick))
         self.threads.append(supervision.spawn_forever("reloading", self.proposals.run_reloads))
+        self.threads.append(supervision.spawn_forever("health checks", self._checks.run))
 
     # ---- events of Ryu ----
 
@@ -113,6 +118,7 @@ class Controller(app_manager.RyuApp):  # type: ignore[misc]
         self._sessions[dpid] = SwitchSession(datapath, self._tables, self._step)
         self._workers[dpid] = PacketInWorker(datapath, self._punt, lambda: self._reconciler.live, self._send)
         self._punt.connected(dpid)
+        self._checks.connected(dpid)
         self._step(SwitchConnected(dpid, dict(datapath.ports)))
         if known and worker:
             known.datapath.drop(f"switch {dpid:#x} connected again")
@@ -125,6 +131,7 @@ class Controller(app_manager.RyuApp):  # type: ignore[misc]
         del self._sessions[dpid]
         worker = self._workers.pop(dpid)
         self._punt.disconnected(dpid)
+        self._checks.disconnected(dpid)
         self._step(SwitchDisconnected(dpid))
         session.close()
         worker.close()
@@ -137,10 +144,18 @@ class Controller(app_manager.RyuApp):  # type: ignore[misc]
             self._step(Tick())
             for send in self._punt.expire(time.monotonic()):
                 self._send(send)
+            self._checks.hurry(self._punt.connections.take_refusing())
             held = self._reconciler.holding.items()
             holding = {dpid: Held(each.config, each.conditions.of_paths) for dpid, each in held}
             for said in self._announcer.take(holding, time.monotonic()):
                 self._send(Send(said.dpid, said.in_port, said.actions, said.frame))
+
+    def _said(self, news: tuple[News, ...]) -> None:
+        """Checks say something about servers."""
+        now = time.monotonic()
+        said = ((each.server, each.evidence(now)) for each in news if each.is_up is not None)
+        silent = ((each.server, each.source) for each in news if each.is_up is None)
+        self._step(ServersSeen(tuple(said), tuple(silent)))
 
     def _send(self, send: Send) -> None:
         if worker := self._workers.get(send.dpid):
@@ -203,4 +218,5 @@ class Controller(app_manager.RyuApp):  # type: ignore[misc]
         status = self._reconciler.status(time.monotonic())
         punt, epoch = self._punt, time.time() - time.monotonic()
         counts = punt.counts, punt.connections, epoch, punt.unsent
-        return Snapshot(status, self._reconciler.text, self._listener.refused, *counts)
+        checks = self._checks.states, self._checks.counts
+        return Snapshot(status, self._reconciler.text, self._listener.refused, *counts, *checks)

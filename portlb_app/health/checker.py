@@ -17,6 +17,7 @@ import zlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
+from portlb_app.backends.states import Evidence
 from portlb_app.health.flights import Flight, Flights, port_of
 from portlb_app.health.hold import Hold
 from portlb_app.health.judgement import Change, Judge
@@ -52,6 +53,10 @@ class News:
     pool: tuple[str, int]
     is_up: bool | None
     reason: str
+
+    def evidence(self, now: float) -> Evidence:
+        """The same as evidence, for news that something is said."""
+        return Evidence(self.source, bool(self.is_up), self.reason, now, self.pool)
 
 
 class Checker:
@@ -91,7 +96,8 @@ class Checker:
         for state in before.values():
             self._abandon(state)
             self._ripe.pop(id(state), None)
-        self._hold.adopt(frozenset(self._by_server))
+        longest = max((state.line.check.interval for state in self._states.values()), default=0.0)
+        self._hold.adopt(frozenset(self._by_server), longest)
         known = {about for state in self._states.values() for about in state.about}
         self._news += [News(*whose, None, "") for whose in said if whose not in known]
         self._news += [News(*whose, *words) for whose, words in self._said() if whose not in said]

@@ -11,15 +11,15 @@ from collections import OrderedDict
 
 HOLD = 10.0
 """Seconds for which nothing follows."""
-AT_ONCE = 30.0
-"""Seconds within which servers begin to fail "at once". Those that went down before do not count any more."""
+AT_ONCE = 1.5
+"""Intervals of checks within which servers begin to fail "at once". Those that went down before do not count."""
 
 
 class Hold:
     """Who fails, and since when. A server is told by its name."""
 
     def __init__(self) -> None:
-        self._checked = 0
+        self._checked, self._at_once = 0, 0.0
         self._failing: OrderedDict[str, float] = OrderedDict()
         """Since when, the oldest first."""
         self._believed: set[str] = set()
@@ -28,9 +28,9 @@ class Hold:
         """Those that are down for longer."""
         self._began: float | None = None
 
-    def adopt(self, servers: frozenset[str]) -> None:
-        """These servers are checked."""
-        self._checked = len(servers)
+    def adopt(self, servers: frozenset[str], interval: float) -> None:
+        """These servers are checked, each within this interval (the longest)."""
+        self._checked, self._at_once = len(servers), AT_ONCE * interval
         for known in list(self._failing):
             if known not in servers:
                 del self._failing[known]
@@ -82,7 +82,7 @@ class Hold:
     def _expire(self, now: float) -> None:
         while self._failing:
             server, since = next(iter(self._failing.items()))
-            if now - since < AT_ONCE or server not in self._believed:
+            if now - since < self._at_once or server not in self._believed:
                 break
             del self._failing[server]
             self._believed.discard(server)

@@ -56,10 +56,10 @@ class Judge:
         if self.streak > 0 and self.is_up is not True:
             needed = 1 if self.is_up is None else self.needed(now)
             if self.streak >= needed:
-                return Change(True, f", {self.streak} of {needed}")
+                return Change(True, f", {needed} of {needed}")
         if self.streak < 0 and self.is_up is not False:
             if -self.streak >= self.check.fall:
-                return Change(False, f", {-self.streak} of {self.check.fall}")
+                return Change(False, f", {self.check.fall} of {self.check.fall}")
         return None
 
     def become(self, is_up: bool, now: float) -> None:

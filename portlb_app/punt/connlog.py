@@ -67,6 +67,7 @@ class ConnectionLog:
             Records(most, most_of_one) for most in (most_open, most_ended, most_partial)
         )
         self._counts: Counter[TcpEvent] = Counter()
+        self._refusing: set[str] = set()
 
     @property
     def counts(self) -> Mapping[TcpEvent, int]:
@@ -112,9 +113,16 @@ class ConnectionLog:
             client = Client(local.vip.name, segment.destination, segment.dport)
             server = _named(local, segment.source) or _attached(local, in_port) or _owner(local, segment.sport)
             record, number = self._ending(local, client, segment.sport, now), segment.ack if flags & ACK else None
+            if server is not None and _answers_syn(segment, record):
+                self._refusing.add(server)
             self._ends(record, Side.SERVER, segment.sport, server, flags, number, now)
         else:
             self._counts[TcpEvent.MALFORMED] += 1
+
+    def take_refusing(self) -> set[str]:
+        """The servers that have reset a SYN since this was asked last."""
+        refusing, self._refusing = self._refusing, set()
+        return refusing
 
     def expire(self, now: float) -> None:
         """End records that are too old to wait for their end, and forget those that ended too long ago."""
@@ -225,6 +233,12 @@ class ConnectionLog:
             del known[port]
             if not known:
                 del self._latest[record.client]
+
+
+def _answers_syn(segment: packets.Segment, record: Record) -> bool:
+    """Whether a reset is the answer to the SYN of a record (RFC 9293, 3.10.7.1): nothing listens on that port."""
+    is_answer = segment.flags & (RST | ACK) == RST | ACK and segment.seq == 0
+    return is_answer and record.first_number is not None and segment.ack == (record.first_number + 1) % (1 << 32)
 
 
 def _connection(record: Record) -> Connection:

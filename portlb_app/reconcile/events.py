@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from portlb_app.backends.states import Evidence
 from portlb_app.config import Config
 from portlb_app.config.etag import ANY, Precondition
 from portlb_app.config.overrides import Overrides
@@ -35,6 +36,14 @@ class PortsSeen:
     """Connected switches, by datapath id, describe their OpenFlow ports anew."""
 
     ports: Mapping[int, Mapping[int, Port]]
+
+
+@dataclass(frozen=True)
+class ServersSeen:
+    """Sources say this about servers; `silent`: servers of which a source says nothing any more."""
+
+    said: tuple[tuple[str, Evidence], ...] = ()
+    silent: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -133,6 +142,7 @@ Event = (
     SwitchConnected
     | SwitchDisconnected
     | PortsSeen
+    | ServersSeen
     | StateRead
     | Applied
     | Refused

@@ -48,6 +48,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
+from portlb_app.backends.states import Seen
 from portlb_app.config.overrides import NONE, Overrides
 from portlb_app.reconcile.adoption import Adoption
 from portlb_app.reconcile.commands import Command
@@ -63,6 +64,7 @@ from portlb_app.reconcile.events import (
     OverridesWanted,
     PortsSeen,
     Refused,
+    ServersSeen,
     StateRead,
     SwitchConnected,
     SwitchDisconnected,
@@ -104,6 +106,7 @@ class Reconciler:
             SwitchConnected: self._connected,
             SwitchDisconnected: self._disconnected,
             PortsSeen: self._ports_seen,
+            ServersSeen: self._servers_seen,
             StateRead: self._rounds.state_read,
             Applied: self._rounds.applied,
             Refused: self._rounds.refused,
@@ -146,6 +149,10 @@ class Reconciler:
     def knows(self, dpid: int) -> bool:
         """Whether a switch is in the configuration, or holds what is left of one."""
         return self._network.knows(dpid)
+
+    def is_up(self, server: str, vip: str, port: int) -> bool | None:
+        """Whether a server is taken for up or down in a pool; None if nothing was heard of it."""
+        return {Seen.UP: True, Seen.DOWN: False}.get(self._network.backends.seen(server, (vip, port)))
 
     def status(self, now: float) -> Status:
         """What a user may know about every switch and link at time `now`."""
@@ -195,6 +202,13 @@ class Reconciler:
         for dpid, ports in event.ports.items():
             if dpid in self._network.switches and self._network.switches[dpid].is_connected:
                 self._watch.see(dpid, ports)
+
+    def _servers_seen(self, event: ServersSeen) -> None:
+        backends, now = self._network.backends, self._network.now
+        for server, source in event.silent:
+            backends.forget(server, source, now)
+        for server, evidence in event.said:
+            backends.see(server, evidence, now)
 
     def _tick(self, event: Tick) -> None:
         self._wishes.tick(event)

@@ -11,7 +11,7 @@ from portlb_app.openflow.messages import Port
 from portlb_app.reconcile.network import Network
 from portlb_app.reconcile.ports import Ports
 from portlb_app.reconcile.sentences import sentences
-from portlb_app.topology.conditions import Conditions
+from portlb_app.topology.conditions import Conditions, PoolKey
 from portlb_app.topology.links import HEARING, End, Links
 
 LONG_HOLD = 2.0
@@ -27,6 +27,8 @@ class Watch:
         self._ports = ports
         self._connectors = Connectors()
         self._links_known_at = math.inf
+        self._open: frozenset[PoolKey] = frozenset()
+        """The pools that fail open."""
         self._ends: tuple[tuple[Config, Config], Mapping[Link, tuple[End, End]]] | None = None
 
     @property
@@ -72,6 +74,11 @@ class Watch:
         """Log which servers are down, or up again, and why."""
         for line in sentences(self._network.backends.changes(), self._network.now):
             self._network.log(*line)
+        before, self._open = self._open, self._network.backends.failing_open
+        for vip, port in sorted(self._open - before):
+            self._network.log("warning", f"{vip}:{port} fails open: too few of its servers are up, so all are used")
+        for vip, port in sorted(before - self._open):
+            self._network.log("info", f"{vip}:{port} does not fail open any more")
 
     def judge_ports(self) -> None:
         """Log what is wrong with the ports of the live configuration, once a change."""

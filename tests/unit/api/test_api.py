@@ -229,7 +229,7 @@ def test_a_put_may_want_what_nothing_has_shown_to_work() -> None:
 @pytest.mark.parametrize(
     ("method", "path", "body", "status", "error"),
     [
-        ("GET", "/", b"", 404, "there is no /; there are /v1/status, /v1/connections, /v1/config"),
+        ("GET", "/", b"", 404, "there is no /; there are /v1/status, /v1/connections, /v1/checks, /v1/config"),
         ("GET", "/v1/config/", b"", 404, "there is no /v1/config/"),
         ("POST", "/v1/config", b"", 405, "/v1/config knows GET, PUT, not POST"),
         ("PUT", "/v1/status", b"", 405, "/v1/status knows GET, not PUT"),

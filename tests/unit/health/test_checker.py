@@ -260,7 +260,7 @@ def test_a_switch_that_is_gone() -> None:
 def test_hold_counts_each_server_once() -> None:
     """More than half of at least two."""
     hold = Hold()
-    hold.adopt(frozenset("abcd"))
+    hold.adopt(frozenset("abcd"), 2.0)
     hold.fails("a", 0.0)
     hold.fails("a", 1.0)
     hold.fails("b", 1.0)
@@ -270,7 +270,7 @@ def test_hold_counts_each_server_once() -> None:
     hold.passes("a", 3.0)
     assert not hold.holds(3.0)
     alone = Hold()
-    alone.adopt(frozenset("a"))
+    alone.adopt(frozenset("a"), 2.0)
     alone.fails("a", 0.0)
     assert not alone.holds(0.0)
 

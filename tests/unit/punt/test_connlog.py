@@ -16,7 +16,7 @@ from portlb_app.punt.connlog import ENDED_SECONDS, LINGER_SECONDS, OPEN_SECONDS,
 from portlb_app.punt.handlers import Punt
 from portlb_app.punt.packet import PacketIn
 from portlb_app.punt.records import Connection, EndReason, TcpEvent
-from tests.support.copies import CLIENT, CONFIG, PLACES, VIPS, note, segment
+from tests.support.copies import CLIENT, CONFIG, IN_PORT, PLACES, VIPS, note, segment
 from tests.support.reference import ACK, FIN, REDIRECT, RST, SYN
 
 
@@ -376,3 +376,22 @@ def test_many_at_a_time_do_not_take_long() -> None:
     assert log.ended == 2500 and log.open == 0
     log.expire(5000.0 + ENDED_SECONDS)
     assert log.ended == 0
+
+
+def test_a_server_that_resets_a_syn_is_told_once() -> None:
+    """Only by the reset that answers a SYN of the log, from the server's own connector."""
+    log = ConnectionLog()
+
+    def resets(client: int, number: int, acknowledged: int, by: str = "a") -> None:
+        frame = bytearray(segment(VIPS["web"], CLIENT, 80, 40000 + client, RST | ACK))
+        frame[38:46] = number.to_bytes(4, "big") + acknowledged.to_bytes(4, "big")
+        log.take(PLACES["web"], Reason.SERVER_CLOSING, IN_PORT[by], bytes(frame), 1.0)
+
+    note(log, "web", 1, SYN, 80, 0.0, number=7)
+    resets(1, 5, 8)
+    resets(1, 0, 9)
+    resets(2, 0, 8)
+    assert log.take_refusing() == set()
+    resets(1, 0, 8)
+    assert log.take_refusing() == {"a"}
+    assert log.take_refusing() == set()
