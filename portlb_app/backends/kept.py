@@ -142,8 +142,12 @@ class KeptSlots:
         table = list(present)
         for slot, server in found:
             table[slot] = server
-        self.table = self.goal = self.home = tuple(table)
+        self.put(pool, table)
         return True
+
+    def put(self, pool: Pool, table: Sequence[str]) -> None:
+        """Load has decided: the pool shall have these slots, and has them."""
+        self.table = self.goal = self.home = None if tuple(table) == pool.default else tuple(table)
 
     # ---- inside ----
 
