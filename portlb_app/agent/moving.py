@@ -1,7 +1,8 @@
 """Redirects all connections of a server, because the controller wants it: `portlb drain --move` (row B3).
 
-Each goes to the redirect port that it opened on, so the pool's slots choose another server (row D4). A thread does
-that; the loop starts it, asks how far it is, and stops it.
+Each goes to the redirect port that it opened on, so the pool's slots choose another server (row D4). It is asked once
+nothing was sent either way for a while (`RESTED`): a client's agent takes a pause within an answer for its end, and
+this host knows better. A thread does all that; the loop starts it, asks how far it is, and stops it.
 """
 
 from __future__ import annotations
@@ -11,9 +12,12 @@ import threading
 import time
 from collections.abc import Collection
 
+from portlb_app.agent import sockets
 from portlb_app.agent.announcer import FIRST_WAIT, WAIT_MAX, Announcer, How, announcer
 from portlb_app.agent.call_result import CallResult
 from portlb_app.agent.errors import AgentError
+from portlb_app.agent.kernel import sock_diag
+from portlb_app.agent.kernel.sock_diag import Tcp
 from portlb_app.agent.mapping import Address
 from portlb_app.agent.record import Record
 from portlb_app.agent.server import application_of, redirect_ports
@@ -21,6 +25,8 @@ from portlb_app.agent.server import application_of, redirect_ports
 _LOG = logging.getLogger("portlb.agent")
 REST = 2.0
 """Seconds between two looks for connections to redirect, when all known ones have been asked."""
+RESTED = 2000
+"""Milliseconds without data after which a connection is asked."""
 PATIENCE = 30.0
 """Seconds for which a connection is asked; then it is asked again, because it is never reset unless that is wanted."""
 
@@ -60,6 +66,9 @@ class Mover:
             self.left = len(pending)
             still = []
             for connection in pending:
+                if not _has_rested(connection):
+                    still.append(connection)
+                    continue
                 answer = made.announce(connection, target(made, connection), How.CLOSE)
                 if answer in (CallResult.MADE, CallResult.BUSY):
                     still.append(connection)
@@ -73,6 +82,13 @@ class Mover:
                 self._stopped.wait(wait)
                 wait = min(wait * 1.5, WAIT_MAX)
         self.left = len(pending)
+
+
+def _has_rested(connection: Record) -> bool:
+    """Tell whether a connection's socket is here, and at rest; if it is gone, the announcement will tell."""
+    its = Tcp(connection.vip, connection.port, connection.client, connection.client_port)
+    found = sock_diag.find(its)
+    return found is None or (not found.unread and sockets.has_rested(found.info, RESTED))
 
 
 def target(made: Announcer, connection: Record) -> int:

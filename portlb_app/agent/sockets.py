@@ -14,6 +14,7 @@ from portlb_app.agent.kernel.sock_diag import Tcp
 
 _QUIET = 50  # milliseconds, and
 _QUIET_ROUND_TRIPS = 3
+_ESTABLISHED = 1  # tcpi_state
 _LATEST_ACK = 1000  # milliseconds: RFC 9293 section 3.8.6.3 allows 500; keep-alive probes come 1 s after data or later
 
 
@@ -55,6 +56,17 @@ def is_quiet(info: bytes) -> bool:
         answered = not 0 < last_received - last_acknowledged < _LATEST_ACK
     enough = max(_QUIET, _QUIET_ROUND_TRIPS * round_trip // 1000)  # the round trip is in microseconds
     return bool(answered and min(last_sent, last_received) >= enough)
+
+
+def has_rested(info: bytes, milliseconds: int) -> bool:
+    """Tell whether nothing was sent either way on an open connection for so long, and nothing waits to be, by its
+    `struct tcp_info`; too few bytes mean that it has not.
+    """
+    if len(info) < 148 or info[0] != _ESTABLISHED:
+        return False
+    unacknowledged, last_sent, last_received = (struct.unpack_from("=I", info, at)[0] for at in (24, 44, 52))
+    (unsent,) = struct.unpack_from("=I", info, 144)
+    return not unacknowledged and not unsent and min(last_sent, last_received) >= milliseconds
 
 
 def destroy(connections: Iterable[Tcp]) -> Look:

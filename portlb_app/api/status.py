@@ -8,11 +8,12 @@ from typing import Any
 from portlb_app import __version__
 from portlb_app.api.snapshot import Snapshot
 from portlb_app.config.etag import etag
+from portlb_app.net.heartbeat import UNKNOWN, Can
 from portlb_app.pipeline import COPIED, HANDED_UP, PUNTED, Reason, metered_reason
 from portlb_app.punt.disposition import Counts, Disposition
 from portlb_app.punt.records import TcpEvent
 from portlb_app.reconcile.pool_status import PoolStatus
-from portlb_app.reconcile.status import LinkStatus, SwitchStatus
+from portlb_app.reconcile.status import AgentStatus, LinkStatus, SwitchStatus
 
 
 def status(snapshot: Snapshot) -> dict[str, Any]:
@@ -26,6 +27,7 @@ def status(snapshot: Snapshot) -> dict[str, Any]:
         "switches": map(_switch, snapshot.status.switches),
         "links": map(_link, snapshot.status.links),
         "pools": map(_pool, snapshot.status.pools),
+        "agents": map(_agent, snapshot.status.agents),
         "unknown_switches": [f"{dpid:#x}" for dpid in snapshot.status.unknown],
         "refused_connections": {
             "count": snapshot.refused.count,
@@ -81,6 +83,28 @@ def _pool(pool: PoolStatus) -> dict[str, Any]:
         },
         "fails_open": pool.fails_open,
     }
+
+
+def _part(per_mille: int) -> float | None:
+    return None if per_mille == UNKNOWN else per_mille / 1000
+
+
+def _agent(agent: AgentStatus) -> dict[str, Any]:
+    said = agent.heartbeat
+    return {
+        "server": agent.server,
+        "state": said.state.name.lower(),
+        "can": [each.name.lower() for each in Can if each in said.can and each.name],
+        "open": said.open,
+        "ports": {str(port): number for port, number in sorted(said.by_port.items())},
+        "per_second": {
+            "openings": said.openings, "short": said.short, "resets": said.resets, "overflow": said.overflow
+        },
+        "pressure": {"cpu": _part(said.cpu), "io": _part(said.io)},
+        "moved": said.moved,
+        "left": said.left,
+        "age_seconds": round(agent.age, 3),
+    }  # fmt: skip
 
 
 def _slots(counts: Mapping[str, int] | Mapping[str | None, int]) -> dict[str, int]:

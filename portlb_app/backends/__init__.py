@@ -20,13 +20,14 @@ from dataclasses import dataclass, field
 
 from portlb_app.backends.formers import Formers
 from portlb_app.backends.kept import KeptSlots
+from portlb_app.backends.loads import Loads
 from portlb_app.backends.moves import Table
 from portlb_app.backends.pools import Pool, Pools
 from portlb_app.backends.reports import Report, Reports
 from portlb_app.backends.states import PORT, Evidence, Intent, Judgement, Seen, judge
 from portlb_app.config import Config, Wanted
 from portlb_app.config.overrides import NONE, Overrides
-from portlb_app.net.heartbeat import Heartbeat, State
+from portlb_app.net.heartbeat import Heartbeat, Order, State
 from portlb_app.topology.conditions import ALL_SERVERS, HeldSlots, PoolKey, PoolSlots
 from portlb_app.topology.damping import HOLD
 
@@ -92,6 +93,7 @@ class Backends:
     def __init__(self, config: Config, overrides: Overrides = NONE) -> None:
         self._pools = Pools(config, overrides)
         self._reports = Reports()
+        self._loads = Loads()
         self._servers: dict[str, _Server] = {}
         self._slots: dict[PoolKey, KeptSlots] = {}
         self._dirty: set[PoolKey] = set()
@@ -134,6 +136,7 @@ class Backends:
             server.name: self._servers.get(server.name, _Server()) for server in pools.config.servers
         }
         self._reports.keep(self._servers.keys())
+        self._loads.adopt(pools.config)
         for name in self._servers:
             self._judge(name, now)
         if not is_first:
@@ -256,15 +259,8 @@ class Backends:
                 slots.formers = self._moved(self._pools, key, had, slots.table)
                 self._changed()
             self._watch(key)
-
-    def weigh(self, key: PoolKey, weights: Mapping[str, int] | None) -> None:
-        """Load makes these of the weights of a pool's servers (``selection: least``); None: nothing is known of it.
-
-        They are in any unit, and of all servers of the pool that may have slots.
-        """
-        if key in self._slots and self._slots[key].weigh(self._pools[key], weights):
-            self._dirty.add(key)
-            self._changed()
+        for key in self._loads.due(now):
+            self._follow_load(key, now)
 
     def count(self, dpid: int, counted: Mapping[PoolKey, Sequence[int]], now: float) -> None:
         """A switch has counted these packets of each slot by now (``selection: least-packets``)."""
@@ -275,6 +271,47 @@ class Backends:
             if slots and slots.count(self._pools[key], dpid, packets, now):
                 slots.formers = self._moved(self._pools, key, had, slots.table)
                 self._changed()
+
+    def _follow_load(self, key: PoolKey, now: float) -> None:
+        """Move slots from servers with much load to others."""
+        self._settle()
+        pool, slots = self._pools[key], self._slots[key]
+        serving = self._serving(pool, key, self._ready(self._pools, key))
+        table = pool.default if slots.table is None else _whole(slots.table)
+        weights = {name: pool.weight_of[name] for name in pool.foremost(serving)}
+        if not slots.is_known or not table or not set(table) <= weights.keys():
+            return
+        after = self._loads.look(key, table, weights, self._reports.loads(self._pools.used, key, serving, now), now)
+        if after != table:
+            had = slots.table
+            slots.put(pool, after)
+            slots.formers = self._moved(self._pools, key, had, slots.table)
+            self._changed()
+
+    def orders(self, unix: float) -> Mapping[str, Order]:
+        """What agents are asked to do at this time of day (seconds since 1970), by server; nothing for most.
+
+        Connections are redirected once no pool gives their server new ones, as long as another server has slots there.
+        """
+        self._settle()
+        found: dict[str, Order] = {}
+        for (name, kind), override in self._pools.overrides:
+            if kind != "state" or name not in self._servers or self._pools.wanted(name) is Wanted.READY:
+                continue
+            order = Order(0)
+            if override.move and self._has_left(name):
+                order |= Order.MOVE
+            if override.deadline is not None and unix >= override.deadline:
+                order |= Order.RESET
+            if order:
+                found[name] = order
+        return found
+
+    def _has_left(self, name: str) -> bool:
+        """Whether all redirect ports of a server have other servers, and no slot of it."""
+        keys = [key for key in self._pools.of(name) if key[1] != ALL_SERVERS]
+        tables = [self._slots[key].table or () for key in keys]
+        return bool(tables) and all(table and name not in table for table in tables)
 
     # ---- what follows ----
 

@@ -1,8 +1,8 @@
 """The slots of one pool over time: those that it has, those that it shall have, and how fast it gets there. Pure.
 
 What a pool shall have follows from its algorithm (`goal`): with lots and turns from the time alone; else from the slots
-that it has, of which as few as possible move (`moves.next_table`), by the weights of its servers or by those that their
-load gives them. How fast it gets there is a matter of `moves` and `slow_start` (`pace`).
+that it has, of which as few as possible move (`moves.next_table`), by the weights of its servers or by the shares that
+their load has given them. How fast it gets there is a matter of `moves` and `slow_start` (`pace`).
 
 A configuration that is only proposed has the slots that it would begin with: so it makes no difference whether a change
 is tried or live, and no time passes in a trial.
@@ -11,7 +11,7 @@ is tried or live, and no time passes in a trial.
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
 from portlb_app.backends.formers import Formers
@@ -35,9 +35,9 @@ class KeptSlots:
     """The slots of a pool: those that it has (`table`), and had when it last had all servers (`home`).
 
     None: those that follow from its configuration alone. `is_known`: a switch was read that has the pool, or none has.
-    `goal`: those that it shall have; `used`: the servers that these are of. `weights`: what load makes of the servers'
-    weights; `formers`: the servers that slots had before. `turn`: the turn of an algorithm that has some. `counted`: by
-    switch, the packets of each slot as it has counted them; `looked_at`: when that was compared last.
+    `goal`: those that it shall have; `used`: the servers that these are of; `formers`: those that slots had before.
+    `turn`: the turn of an algorithm that has some. `counted`: by switch, the packets of each slot as it has counted
+    them; `looked_at`: when that was compared last.
     """
 
     table: Table | None = None
@@ -45,7 +45,6 @@ class KeptSlots:
     is_known: bool = False
     goal: Table | None = None
     used: frozenset[str] | None = None
-    weights: Mapping[str, int] | None = None
     turn: int | None = None
     counted: dict[int, tuple[int, ...]] = field(default_factory=dict)
     looked_at: float | None = None
@@ -113,13 +112,6 @@ class KeptSlots:
         self._remember_home(pool, ready)
         return self.table != before
 
-    def weigh(self, pool: Pool, weights: Mapping[str, int] | None) -> bool:
-        """Load makes these of the servers' weights. Whether that changes anything."""
-        is_new = pool.selecting.algorithm is Algorithm.LEAST and weights != self.weights
-        if is_new:
-            self.weights = weights
-        return is_new
-
     def count(self, pool: Pool, dpid: int, counted: Sequence[int], now: float) -> bool:
         """A switch has counted these packets of each slot by now. Whether that moves slots.
 
@@ -133,7 +125,7 @@ class KeptSlots:
             return False
         came = [new - old if new >= old else new for old, new in zip(before, counted, strict=True)]
         weights = {name: weight for name, weight in pool.weight_of.items() if name in (self.used or ())}
-        rate, passed = self._moves(pool).per_second, now - self.looked_at if self.looked_at is not None else 0.0
+        rate, passed = (pool.moves or _LOAD).per_second, now - self.looked_at if self.looked_at is not None else 0.0
         self.looked_at = now
         most = _MOST if rate is None else min(_MOST, math.floor(rate * passed))
         found = packets.moves(present, came, weights, most)
@@ -166,18 +158,16 @@ class KeptSlots:
         turning = _TURNING.get(pool.selecting.algorithm)
         if turning is not None and self.turn is not None and used:
             return turning({server: pool.weight_of[server] for server in used}, SLOTS << pool.bits, self.turn)
-        is_kept = turning is not None or (pool.selecting.algorithm in FEEDBACK and self.weights is None)
-        if is_kept and present is not None and set(present) == set(used):
-            return present  # lots, packets or load have decided who has how many
-        return next_table(pool, present, self.home, ready, serving, self.weights)
+        if turning is not None and present is not None and set(present) == set(used):
+            return present  # until the next turn
+        return next_table(pool, present, self.home, ready, serving, pool.selecting.algorithm in FEEDBACK)
 
     def _remember_home(self, pool: Pool, ready: Collection[str]) -> None:
         if self.table == self.goal and self.used == frozenset(pool.members) <= frozenset(ready):
             self.home = self.table
 
     def _moves(self, pool: Pool) -> Moves:
-        by_load = pool.selecting.algorithm in (Algorithm.LEAST, Algorithm.LEAST_PACKETS)
-        return pool.moves if pool.moves is not None else _LOAD if by_load else _AT_ONCE
+        return _AT_ONCE if pool.moves is None else pool.moves
 
     def _newcomers(self, pool: Pool, used: frozenset[str]) -> frozenset[str]:
         """The servers whose slow start begins: not all that there are, and none when the controller starts."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 
+from portlb_app.backends.loads import shares
 from portlb_app.backends.pools import Pool
 from portlb_app.pipeline import SLOTS
 from portlb_app.selection import move
@@ -18,28 +19,27 @@ def next_table(
     home: Table | None,
     ready: Collection[str],
     serving: Collection[str],
-    weights: Mapping[str, int] | None = None,
+    follows_load: bool = False,
 ) -> tuple[str, ...] | None:
     """The slots that a pool shall have; None: those that follow from the configuration alone.
 
     `present`: those it has, if they are others. `ready`: the servers that may have slots; `serving`: those of them that
-    are not down. `home`: the slots that it had when it last had all servers: one that comes back has the same again.
-    `weights`: those that load makes of the servers' own. As few slots as possible move. If no server that may have
-    slots works, nothing is better than what there is.
+    are not down. `follows_load`: each keeps the share that it has, which its load has given it. `home`: the slots that
+    it had when it last had all servers: one that comes back has the same again. As few slots as possible move. If no
+    server that may have slots works, nothing is better than what there is.
     """
     if not ready:
         return () if pool.default else None
     used = pool.foremost(serving or ready)
-    if present is None and weights is None and used == pool.members and pool.shares == pool.configured:
+    if present is None and used == pool.members and pool.shares == pool.configured:
         return None
     before = pool.default if present is None else present
     if not serving and set(before) <= set(ready):
         return None if present is None else tuple(server for server in before if server is not None)
-    by_load = weights or {}
-    weighed = {server: by_load.get(server) or pool.weight_of[server] for server in used}
-    if weights is not None and not weights.keys() >= set(used):
-        weighed = {server: pool.weight_of[server] for server in used}  # of all or of none: they are in other units
-    table = move(before, weighed, max(pool.bits, bits_of(before)), [home or pool.default])
+    weights = {server: pool.weight_of[server] for server in pool.servers if server in used}
+    if follows_load:
+        weights = shares(before, weights, home or ())
+    table = move(before, weights, max(pool.bits, bits_of(before)), [home or pool.default])
     return None if table == pool.default else table
 
 

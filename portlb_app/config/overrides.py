@@ -30,7 +30,8 @@ MAX_OVERRIDES = 4096
 class Override:
     """A value in place of the file's, which was `replaced`. `until`: when it ends; None for never.
 
-    `deadline`: when connections that are still open at a server that drains are to be ended; None for never.
+    `deadline`: when connections that are still open at a server that drains are to be ended; None for never. `move`:
+    the server's agent is to redirect them before.
     """
 
     value: Value
@@ -40,6 +41,7 @@ class Override:
     since: float = 0.0
     until: float | None = None
     deadline: float | None = None
+    move: bool = False
 
 
 class Note(NamedTuple):

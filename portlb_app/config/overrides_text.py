@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field
 
 from portlb_app.config import moments
-from portlb_app.config.entries import Entry, Number, read
+from portlb_app.config.entries import Entry, Number, Truth, read
 from portlb_app.config.overrides import MAX_OVERRIDES, Key, Override, Overrides, Value, word
 from portlb_app.config.policies import Wanted
 from portlb_app.config.problems import Problems
@@ -71,6 +71,7 @@ class _Entry(Entry):
     since: Moment = None
     until: Moment = None
     deadline: Moment = None
+    move: Truth = False
 
 
 def dump(overrides: Overrides) -> str:
@@ -87,6 +88,7 @@ def dump(overrides: Overrides) -> str:
                 "since": moments.text(each.since),
                 "until": None if each.until is None else moments.text(each.until),
                 "deadline": None if each.deadline is None else moments.text(each.deadline),
+                "move": each.move,
             }
         )
         for (server, key), each in overrides
@@ -116,7 +118,8 @@ def load(text: str) -> Overrides:
                 problems.add(f"{path}.{name}", f"{word(given)} is no {entry.key}")
         if entry.value is not None and entry.replaced is not None and entry.since is not None:
             times = float(entry.since), entry.until, entry.deadline
-            entries[entry.server, entry.key] = Override(entry.value, entry.replaced, entry.reason, entry.by, *times)
+            said = entry.reason, entry.by, *times, entry.move
+            entries[entry.server, entry.key] = Override(entry.value, entry.replaced, *said)
     problems.raise_any()
     return Overrides(entries)
 

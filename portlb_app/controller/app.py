@@ -26,6 +26,7 @@ from portlb_app.punt.handlers import Punt
 from portlb_app.punt.packet import Send
 from portlb_app.reconcile.commands import Apply, Command, Compile, Forget, Load, Log, ReadState, ReportOutcome
 from portlb_app.reconcile.events import (
+    AgentsHeard,
     Event,
     GoalCompiled,
     Loaded,
@@ -141,6 +142,7 @@ class Controller(app_manager.RyuApp):  # type: ignore[misc]
     def _tick(self) -> None:
         while True:
             hub.sleep(TICK_SECONDS)
+            self._hear_agents()
             self._step(Tick())
             for send in self._punt.expire(time.monotonic()):
                 self._send(send)
@@ -149,6 +151,15 @@ class Controller(app_manager.RyuApp):  # type: ignore[misc]
             holding = {dpid: Held(each.config, each.conditions.of_paths) for dpid, each in held}
             for said in self._announcer.take(holding, time.monotonic()):
                 self._send(Send(said.dpid, said.in_port, said.actions, said.frame))
+
+    def _hear_agents(self) -> None:
+        """Take what agents have said since the last time, and what they are to be told."""
+        heartbeats = self._punt.heartbeats
+        if heard := heartbeats.take_heard():
+            self._step(AgentsHeard({each.server: each.heartbeat for each in heard}))
+        heartbeats.orders = self._reconciler.orders(time.time())
+        for trouble in heartbeats.take_troubles():
+            _LOG.warning("%s", trouble)
 
     def _said(self, news: tuple[News, ...]) -> None:
         """Checks say something about servers."""

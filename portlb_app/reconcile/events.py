@@ -9,6 +9,7 @@ from portlb_app.backends.states import Evidence
 from portlb_app.config import Config
 from portlb_app.config.etag import ANY, Precondition
 from portlb_app.config.overrides import Overrides
+from portlb_app.net.heartbeat import Heartbeat
 from portlb_app.openflow.messages import Port
 from portlb_app.reconcile.results import Compiled, Mistakes, Read, Remaining
 
@@ -120,6 +121,13 @@ class TablesLost:
 
 
 @dataclass(frozen=True)
+class AgentsHeard:
+    """Agents of these servers have said this since the last such event."""
+
+    heartbeats: Mapping[str, Heartbeat]
+
+
+@dataclass(frozen=True)
 class OverridesWanted:
     """These overrides, which are saved, take the place of those before; `ReportWish` carries the same ticket.
 
@@ -151,6 +159,7 @@ Event = (
     | Loaded
     | GoalCompiled
     | TablesLost
+    | AgentsHeard
     | OverridesWanted
     | Tick
 )

@@ -50,11 +50,13 @@ from collections.abc import Callable, Mapping
 
 from portlb_app.backends.states import Seen
 from portlb_app.config.overrides import NONE, Overrides
+from portlb_app.net.heartbeat import Order
 from portlb_app.reconcile.adoption import Adoption
 from portlb_app.reconcile.commands import Command
 from portlb_app.reconcile.compilation import Compilation
 from portlb_app.reconcile.configuration import Configuration
 from portlb_app.reconcile.events import (
+    AgentsHeard,
     Applied,
     ConfigProposed,
     Event,
@@ -115,6 +117,7 @@ class Reconciler:
             Loaded: self._trials.loaded,
             GoalCompiled: self._compilation.compiled,
             TablesLost: self._compilation.tables_lost,
+            AgentsHeard: self._agents_heard,
             OverridesWanted: self._wishes.want,
             Tick: self._tick,
         }
@@ -145,6 +148,10 @@ class Reconciler:
         network = self._network
         synced = (each.dpid for each in network.switches.values() if network.has_goal(each))
         return dict.fromkeys(synced, network.goal.configuration)
+
+    def orders(self, unix: float) -> Mapping[str, Order]:
+        """What the agents of servers are asked to do at this time of day (seconds since 1970)."""
+        return self._network.backends.orders(unix)
 
     def knows(self, dpid: int) -> bool:
         """Whether a switch is in the configuration, or holds what is left of one."""
@@ -202,6 +209,10 @@ class Reconciler:
         for dpid, ports in event.ports.items():
             if dpid in self._network.switches and self._network.switches[dpid].is_connected:
                 self._watch.see(dpid, ports)
+
+    def _agents_heard(self, event: AgentsHeard) -> None:
+        for server, heartbeat in event.heartbeats.items():
+            self._network.backends.hear(server, heartbeat, self._network.now)
 
     def _servers_seen(self, event: ServersSeen) -> None:
         backends, now = self._network.backends, self._network.now

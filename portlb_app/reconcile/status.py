@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from portlb_app.config import Link
+from portlb_app.net.heartbeat import Heartbeat
 from portlb_app.reconcile.known_switch import KnownSwitch
 from portlb_app.reconcile.network import Network
 from portlb_app.reconcile.pool_status import PoolStatus, pool_statuses
@@ -58,6 +59,15 @@ class LinkStatuses:
 
 
 @dataclass(frozen=True)
+class AgentStatus:
+    """What a server's agent said last, `age` seconds ago."""
+
+    server: str
+    heartbeat: Heartbeat
+    age: float
+
+
+@dataclass(frozen=True)
 class Status:
     """The status. `generation` counts configurations that became live; `unknown` are connected but not configured.
 
@@ -72,6 +82,7 @@ class Status:
     verified: bool = True
     problem: str = ""
     pools: tuple[PoolStatus, ...] = ()
+    agents: tuple[AgentStatus, ...] = ()
 
 
 def make_status(network: Network, links: Links, ports: Ports, now: float) -> Status:
@@ -90,6 +101,11 @@ def make_status(network: Network, links: Links, ports: Ports, now: float) -> Sta
         verified=network.is_verified,
         problem=network.problem,
         pools=tuple(pool_statuses(network, now)),
+        agents=tuple(
+            AgentStatus(each.name, each.report.heartbeat, now - each.report.at)
+            for each in network.backends.servers()
+            if each.report is not None
+        ),
     )
 
 

@@ -10,9 +10,11 @@ times lag is a quarter at most. The lag is how long a connection lives (a slot t
 servers only as connections end), plus how old the reports are, plus the smoothing. How long connections live is known
 by Little's law: open connections / openings a second. So nothing has to be tuned to a service.
 
+A controller that starts takes the factors from the slots that switches have (`taken_from`), so it moves none.
+
 What it leaves alone: loads within `DEAD_BAND` of the mean; pools with fewer than `ENOUGH` open connections for each
-server, where the difference is chance; a newcomer, for `BLACKOUT` seconds; a server whose last report is older than
-`FRESH`, whose factor goes back to 1 within `BACK_WITHIN`. A server that fails is idle and must not draw connections:
+server, where the difference is chance; a newcomer, for `BLACKOUT` seconds. The factor of a server whose last report is
+older than `FRESH` goes back to 1 within `BACK_WITHIN`. A server that fails is idle and must not draw connections:
 what ends at once at this server, more than at the others, counts as if it had stayed open (`load_of`).
 
 The simulations that the numbers are from are unit tests (tests/unit/selection/test_least.py).
@@ -21,7 +23,7 @@ The simulations that the numbers are from are unit tests (tests/unit/selection/t
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
@@ -46,6 +48,8 @@ BLACKOUT = 10.0
 """Seconds for which a newcomer's factor stays."""
 LONGEST = 3600.0
 """Seconds a connection may live, as far as the gain goes."""
+SPREAD = 0x9E3779B1
+"""Odd, so that its multiples run through all slots: those that move are taken from everywhere."""
 UNIT = 1024
 """What a weight of 1 becomes in `weights`: a factor is exact to a thousandth."""
 
@@ -67,11 +71,40 @@ class Report:
 
 @dataclass(frozen=True)
 class Feedback:
-    """What is remembered of one pool: factors and smoothed loads by server, and when that was."""
+    """What is remembered of one pool: by server the factor, the smoothed load, and when it reported; and when that was.
+    """
 
     factors: Mapping[str, float] = field(default_factory=lambda: MappingProxyType({}))
     smoothed: Mapping[str, float] = field(default_factory=lambda: MappingProxyType({}))
+    heard: Mapping[str, float] = field(default_factory=lambda: MappingProxyType({}))
     at: float | None = None
+
+
+def taken_from(slots: Mapping[str, int], configured: Mapping[str, int]) -> Feedback:
+    """The feedback of a pool whose servers have so many slots; one that has none begins anew."""
+    weights = {server: configured[server] for server, count in slots.items() if count and configured.get(server)}
+    count, total = sum(slots[server] for server in weights), sum(weights.values())
+    factors = {server: slots[server] * total / (count * weight) for server, weight in weights.items()}
+    return Feedback(MappingProxyType({server: max(LEAST, min(each, MOST)) for server, each in factors.items()}))
+
+
+def shift(table: Sequence[str], wanted: Mapping[str, int], most: int) -> tuple[str, ...]:
+    """The slots of a table of which at most so many have moved, towards so many of each server (`wanted`).
+
+    The first goes from the server that has the most too many to the one that lacks the most, and so on.
+    """
+    result, surplus = list(table), {server: -count for server, count in wanted.items()}
+    for server in table:
+        surplus[server] = surplus.get(server, 0) + 1
+    for _ in range(most):
+        giver, taker = (choose(surplus, key=lambda each: (surplus[each], each)) for choose in (max, min))
+        if surplus[giver] <= 0 or surplus[taker] >= 0:
+            break
+        held = (slot for slot, server in enumerate(result) if server == giver)
+        result[min(held, key=lambda slot: slot * SPREAD % len(table))] = taker
+        surplus[giver] -= 1
+        surplus[taker] += 1
+    return tuple(result)
 
 
 def step(before: Feedback, configured: Mapping[str, int], reports: Mapping[str, Report], now: float) -> Feedback:
@@ -85,8 +118,11 @@ def step(before: Feedback, configured: Mapping[str, int], reports: Mapping[str, 
     kept = (1 - SMOOTHING) ** passed
     known = before.smoothed
     smoothed = {name: each.load + kept * (known.get(name, each.load) - each.load) for name, each in fresh.items()}
+    heard = {server: before.heard.get(server, now) for server in configured} | {
+        server: now - each.age for server, each in fresh.items()
+    }
     back = math.log(MOST) * passed / BACK_WITHIN
-    for server in configured.keys() - fresh.keys():
+    for server in (server for server, at in heard.items() if now - at > FRESH):
         exponent = math.log(factors[server])
         factors[server] = math.exp(math.copysign(max(0.0, abs(exponent) - back), exponent))
     judged = {server: smoothed[server] for server, each in fresh.items() if each.up_for >= BLACKOUT}
@@ -99,7 +135,7 @@ def step(before: Feedback, configured: Mapping[str, int], reports: Mapping[str, 
                 factors[server] *= math.exp(max(-LARGEST_STEP, min(gain * error, LARGEST_STEP)))
         factors = _centred(factors, configured)
     bounded = {server: max(LEAST, min(factor, MOST)) for server, factor in factors.items()}
-    return Feedback(MappingProxyType(bounded), MappingProxyType(smoothed), now)
+    return Feedback(MappingProxyType(bounded), MappingProxyType(smoothed), MappingProxyType(heard), now)
 
 
 def weights(feedback: Feedback, configured: Mapping[str, int]) -> dict[str, int]:

@@ -123,7 +123,8 @@ def main() -> int:
         if least:
             worst = max(smooth[BY:], default=0.0)
             good = worst < GOAL and not failed and moved <= options.seconds
-            mean, verdict = statistics.mean(ratios[BY:]), "as it should be" if good else "not as it should be"
+            mean = statistics.mean(ratios[BY:] or ratios)
+            verdict = "as it should be" if good else "not as it should be"
             print(f"least: from {BY} s on {mean:.2f} in the mean, {worst:.2f} at most: {verdict}")
     title = f"Fullest server / mean: {SERVERS} servers, {SLOW} of them a third as fast, {options.rate:g} connections/s"
     print(text_chart(lines))

@@ -67,11 +67,13 @@ class Balancer(Hosts):
         mtu: int = 1500,
         agents: frozenset[str] | None = None,
         kinds: Mapping[str, str] = MappingProxyType({}),
+        nginx: bool = True,
     ) -> None:
         """Build it all; `stack` ends Open vSwitch, `network` the rest.
 
         `mtu` is the path's to the clients, in bytes, and they know nothing of it; `agents` names the servers with an
         agent, all if None; `kinds` names servers whose connector is of another kind than veth (see `connectors`).
+        `nginx`: every server has one.
         """
         config = load(text)
         super().__init__(network, config, mtu, frozenset(config.server_by_name[name].connector for name in kinds))
@@ -95,7 +97,7 @@ class Balancer(Hosts):
         self.agents = {
             server.name: self._agent(server) for server in config.servers if agents is None or server.name in agents
         }
-        listens = [(self.servers[server.name], self._nginx(server)) for server in config.servers]
+        listens = [(self.servers[server.name], self._nginx(server)) for server in config.servers if nginx]
         for host, ports in listens:
             until(lambda host=host, ports=ports: host.listens(*ports), "nginx listens")
         wait_ready(self.controller)  # before switches look for it, or they wait for a second until they try again

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import signal
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 from ipaddress import ip_address
+from typing import Any
 
 import pytest
 
 from portlb_app.net import heartbeat
 from portlb_app.net.heartbeat import Heartbeat, State
 from portlb_app.net.packets import Datagram
-from tests.net.balancer import Balancer, balancer
-from tests.net.network import Namespace, until
+from tests.net.balancer import Balancer, Connections, balancer
+from tests.net.network import ROOT, Namespace, end, until
+from tests.support.helper import Helper
 
 CONFIG = """
 switches: {s1: {dpid: 1, network: 1}}
@@ -37,9 +41,30 @@ for line in sys.stdin:
 
 @pytest.fixture(scope="module")
 def made() -> Iterator[Balancer]:
-    """Two servers with agents."""
+    """Two servers with agents, and a client with one."""
     with balancer(CONFIG) as running:
+        running.client_agent()
         yield running
+
+
+def agent(made: Balancer, name: str) -> dict[str, Any] | None:
+    """What the agent of a server says, as the controller tells; None if it says nothing."""
+    return next((each for each in made.status()["agents"] if each["server"] == name), None)
+
+
+def slots(made: Balancer) -> dict[str, int]:
+    """The slots of the servers in the pool, as the switch holds them."""
+    (pool,) = (each for each in made.status()["pools"] if each["port"] == 80)
+    (held,) = pool["held"]
+    found: dict[str, int] = held["slots"]
+    return found
+
+
+def start_agent(made: Balancer, name: str, *words: str) -> Helper:
+    """Start the agent of a server, with more words on its command line."""
+    command = ("agent", "server", "--interface", "eth0", "--config", str(made.file), "--server", name, *words)
+    made.agents[name] = made.servers[name].popen_ready(sys.executable, "-m", "portlb_app.cli", *command, cwd=ROOT)
+    return made.agents[name]
 
 
 def counted(made: Balancer) -> dict[str, int]:
@@ -60,6 +85,64 @@ def test_agents_are_heard(made: Balancer) -> None:
     before = counted(made)["sent"]
     until(lambda: counted(made)["sent"] >= before + 6, "six heartbeats", PATIENCE)
     assert {fate for fate, number in counted(made).items() if number} == {"sent"}
+
+
+def test_connections_are_counted_by_port(made: Balancer) -> None:
+    """Plain ones at the port they opened on, redirected ones at the service port; none when they are closed."""
+    plain = Connections(made, made.plain)
+    servers = Counter(plain.open(80) for _ in range(6))
+    assert set(servers) <= {"a", "b"}
+
+    def plainly() -> Counter[str]:
+        return Counter({each["server"]: each["ports"].get("80", 0) for each in made.status()["agents"]})
+
+    until(lambda: +plainly() == servers, "six plain connections", PATIENCE)
+    bound = Connections(made, made.client)
+    servers = Counter(bound.open(80) for _ in range(6))
+
+    def redirected() -> Counter[str]:
+        ports = {each["server"]: each["ports"] for each in made.status()["agents"]}
+        return Counter({"a": ports["a"].get("8001", 0), "b": ports["b"].get("8002", 0)})
+
+    until(lambda: +redirected() == servers, "six redirected connections", PATIENCE)
+    plain.close()
+    bound.close()
+    until(lambda: not any(each["open"] for each in made.status()["agents"]), "no connection is left", PATIENCE)
+
+
+def test_a_silent_agent_is_unknown_and_its_server_not_down(made: Balancer) -> None:
+    """Its process is killed: after three heartbeats nothing is known, and no slot moves."""
+    before = slots(made)
+    end(made.agents["a"], signal.SIGKILL)
+    until(lambda: agent(made, "a") is None, "nothing is known of a", PATIENCE)
+    assert slots(made) == before and agent(made, "b") is not None
+    assert all(not each["missing"] for each in made.status()["pools"])
+    start_agent(made, "a")
+    until(lambda: agent(made, "a"), "a's agent is heard again", PATIENCE)
+
+
+def test_an_agent_drains_its_server_before_it_ends(made: Balancer) -> None:
+    """SIGTERM with --drain: no new connections, the open one goes on, the process ends with its end; another start
+    brings the server back.
+    """
+    end(made.agents["a"], signal.SIGQUIT)
+    before = slots(made)
+    process = start_agent(made, "a", "--drain", "60")
+    kept = Connections(made, made.client)
+    kept.open_to("a", 80)
+    process.send_signal(signal.SIGTERM)
+    until(lambda: slots(made) == {"b": 256}, "a has no slot", PATIENCE)
+    said = agent(made, "a")
+    assert said is not None and said["state"] == "drain" and process.poll() is None
+    assert not any(each["missing"].get("a", {}).get("seen") == "down" for each in made.status()["pools"])
+    assert {made.curl(made.url(80)) for _ in range(10)} == {"b\n"}
+    assert all(kept.ask()), "an open connection goes on"
+    kept.close()
+    until(lambda: process.poll() == 0, "the agent ends with the last connection", PATIENCE)
+    assert "drained: no connection is left" in process.complaint()
+    assert slots(made) == {"b": 256}, "its last word counts for longer"
+    start_agent(made, "a")
+    until(lambda: slots(made) == before, "a has its slots again", PATIENCE)
 
 
 def test_nobody_is_believed_at_another_port(made: Balancer) -> None:

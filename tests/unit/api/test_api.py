@@ -15,6 +15,7 @@ from portlb_app.api.snapshot import RefusedConnections, Snapshot
 from portlb_app.backends.states import Seen
 from portlb_app.config import Connector, Link, Problem, Wanted
 from portlb_app.config.etag import Precondition, etag
+from portlb_app.net.heartbeat import Can, Heartbeat, State
 from portlb_app.pipeline import HANDED_UP, Reason
 from portlb_app.punt.connlog import ConnectionLog
 from portlb_app.punt.disposition import Disposition
@@ -34,7 +35,7 @@ from portlb_app.reconcile.outcomes import (
 from portlb_app.reconcile.pool_status import HeldStatus, PoolStatus, ServerStatus
 from portlb_app.reconcile.ports import PortProblem
 from portlb_app.reconcile.results import Mistakes
-from portlb_app.reconcile.status import LinkStatus, Status, SwitchStatus
+from portlb_app.reconcile.status import AgentStatus, LinkStatus, Status, SwitchStatus
 from portlb_app.topology.conditions import ALL_SERVERS
 from tests.support.copies import note
 from tests.support.reconciling import Loop, Propose, Whole
@@ -43,6 +44,9 @@ from tests.support.reference import ACK, FIN, SYN
 FIG2 = (Path(__file__).parents[3] / "flows/fig2/lb.yaml").read_text()
 LOST = {"metered": 9, "queue": 0, "forgotten": 0}
 OPENING = HANDED_UP[Reason.OPENING].number
+SAID = Heartbeat(
+    *(1, 2, State.DRAIN, Can.MOVE, 0, 3, 1.5, 0.25), cpu=250, moved=4, left=2, by_port={8001: 2, 80: 1}
+)
 SNAPSHOT = Snapshot(
     Status(
         3,
@@ -64,6 +68,7 @@ SNAPSHOT = Snapshot(
             ),
             PoolStatus(("web", ALL_SERVERS), {}, (), fails_open=True),
         ),
+        agents=(AgentStatus("a", SAID, 0.2504),),
     ),
     "the: text\n",
     RefusedConnections(12, (("192.0.2.1:5", "no hello"),)),
@@ -137,6 +142,20 @@ def test_status_tells_everything() -> None:
                 "fails_open": False,
             },
             {"vip": "web", "port": None, "slots": {}, "held": [], "missing": {}, "fails_open": True},
+        ],
+        "agents": [
+            {
+                "server": "a",
+                "state": "drain",
+                "can": ["move"],
+                "open": 3,
+                "ports": {"80": 1, "8001": 2},
+                "per_second": {"openings": 1.5, "short": 0.25, "resets": 0.0, "overflow": 0.0},
+                "pressure": {"cpu": 0.25, "io": None},
+                "moved": 4,
+                "left": 2,
+                "age_seconds": 0.25,
+            }
         ],
         "unknown_switches": ["0xabc"],
         "refused_connections": {"count": 12, "last": [{"address": "192.0.2.1:5", "reason": "no hello"}]},

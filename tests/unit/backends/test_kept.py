@@ -215,25 +215,6 @@ def test_l1_turns(kind: str) -> None:
     assert run(two, live, 69.75, 1)[-1] != tables[-1]
 
 
-def test_l2_weights_by_load() -> None:
-    """A slot a second leaves a server with more load; the successor of the controller keeps what there is."""
-    live = config(selection="least")
-    backends = started(live)
-    old = table(backends, live)
-    backends.weigh(WEB, {"a": 512, "b": 1024, "c": 1024, "d": 1024})
-    tables = run(backends, live, 0.0, 60)
-    assert changed(old, tables[40]) == pytest.approx(10, abs=2), "one a second"
-    assert Counter(tables[-1])["a"] == pytest.approx(SLOTS / 7, abs=1)
-    two = Backends(live)
-    two.held(WEB, HeldSlots(tables[-1]), 100.0)
-    for name in "abcd":
-        say(two, name, True, 100.0)
-    assert run(two, live, 100.0, 30)[-1] == tables[-1]
-    hashed = started(config())
-    hashed.weigh(WEB, {"a": 1, "b": 9, "c": 9, "d": 9})
-    assert table(hashed, config()) == old, "only where the port asks for it"
-
-
 def test_l3_packets() -> None:
     """Slots leave the server whose slots get most packets, one a second; then they stay, also after a restart."""
     live = config(selection={"kind": "least-packets"})
