@@ -28,6 +28,7 @@ from portlb_app.backends.states import PORT, Evidence, Intent, Judgement, Seen, 
 from portlb_app.config import Config, Wanted
 from portlb_app.config.overrides import NONE, Overrides
 from portlb_app.net.heartbeat import Heartbeat, Order, State
+from portlb_app.pipeline import mark
 from portlb_app.topology.conditions import ALL_SERVERS, HeldSlots, PoolKey, PoolSlots
 from portlb_app.topology.damping import HOLD
 
@@ -215,10 +216,15 @@ class Backends:
             known.evidence = {key: each for key, each in known.evidence.items() if each.source != source}
             self._judge(server, now)
 
-    def handed_back(self, key: PoolKey, server: str, now: float) -> None:
-        """A switch has given something to a server that slots of a pool had before."""
-        if key in self._slots:
-            self._slots[key].formers.use(server, now)
+    def handed_back(self, key: PoolKey, vip: int, found: int, now: float) -> None:
+        """Something was handed back to a pool's redirect port, with this mark; `vip` is the VIP's number."""
+        slots = self._slots.get(key)
+        if slots is None or not slots.formers.slots:
+            return
+        named = slots.formers.named(self._able(self._pools, key))
+        for names in {each[at:] for each in named for at in range(len(each))}:
+            if mark(vip, names) == found:
+                slots.formers.use(names[0], now)
 
     def hear(self, server: str, heartbeat: Heartbeat, now: float) -> None:
         """A server's agent says this. It holds until the next heartbeat, or until too many are missing."""

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from portlb_app.compiler.vip_on_switch import VipOnSwitch
 from portlb_app.config import Address, Forwarding, Rewrite, Server
 from portlb_app.openflow import IN_PORT, Action, Output, SetField
-from portlb_app.pipeline import Family, set_mark
+from portlb_app.pipeline import Family, mark
 
 # ---- to servers ----
 
@@ -35,10 +35,10 @@ def marked(
 
     A router before the server would take the mark off.
     """
-    numbers = [local.mark_numbers[name] for name in formers if name in local.mark_numbers]
-    if not delivered or not numbers or local.by_name[server].routers:
+    if not delivered or not formers or local.by_name[server].routers:
         return delivered
-    return (*without(delivered[:-1], "eth_src"), set_mark(numbers), delivered[-1])
+    source = SetField("eth_src", mark(local.number, formers))
+    return (*without(delivered[:-1], "eth_src"), source, delivered[-1])
 
 
 def replicate(local: VipOnSwitch, family: Family) -> tuple[Action, ...]:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from portlb_app.compiler.numbering import mark_numbers, server_numbers
 from portlb_app.config import Algorithm, Config, IcmpPolicy, Switch, Vip, weights_among
 from portlb_app.openflow import Action, Group, SetField
-from portlb_app.pipeline import MAX_GROUP_BITS, SERVER, SLOTS, parse_mark, pool_group, pool_number
+from portlb_app.pipeline import MAX_GROUP_BITS, SERVER, SLOTS, parse_formers, pool_group, pool_number
 from portlb_app.selection import fewest_bits, slots
 from portlb_app.topology.conditions import ALL_SERVERS, HeldSlots, PoolKey
 
@@ -91,15 +91,12 @@ def _buckets(
     return None
 
 
-def _formers(bucket: tuple[Action, ...], names: Mapping[int, str]) -> tuple[str, ...]:
-    """The former servers that a bucket names, latest first, as far as the configuration names them."""
-    for action in bucket:
-        if isinstance(action, SetField) and action.name == "eth_src":
-            return tuple(names[number] for number in parse_mark(action.value) or () if number in names)
-    return ()
-
-
 def _owner(bucket: tuple[Action, ...], names: Mapping[int, str]) -> str | None:
     """The server that a bucket says its slot has; None if it says nothing, or names one that is not configured."""
     mark = bucket[0] if bucket else None
     return names.get(mark.value) if isinstance(mark, SetField) and mark.name == SERVER else None
+
+
+def _formers(bucket: tuple[Action, ...], names: Mapping[int, str]) -> tuple[str, ...]:
+    """The servers that a bucket says its slot had before, latest first."""
+    return tuple(names[number] for number in parse_formers(bucket) if number in names)

@@ -18,7 +18,7 @@ def server_numbers(names: Iterable[str]) -> dict[str, int]:
 
 
 def mark_numbers(names: Iterable[str]) -> dict[str, int]:
-    """By server of one VIP, its number in a mark: 16 bits, not 0, by the same rule.
+    """By server of one VIP, its number as a former one of a slot: 16 bits, not 0, by the same rule.
 
     Two of 200 names have the same in one VIP of four; a server that comes or goes then changes the other's number.
     """

@@ -1,8 +1,8 @@
 """Who hands what back to whom, and which switches that passes (docs/second-chance.md).
 
-A server of a slot that has moved hands back what it does not know, and the slot's former server gets it: by the path
-that packets take from the one's switch to the other's. That path depends on the topology alone, not on a reachability,
-because such a packet does not come from an entrance.
+A server of a slot that has moved hands back what it does not know, and the slot's former servers get it, one after the
+other: by the path that packets take from the one's switch to the other's. That path depends on the topology alone, not
+on a reachability, because such a packet does not come from an entrance.
 """
 
 from __future__ import annotations
@@ -12,20 +12,34 @@ from dataclasses import dataclass, field
 
 from portlb_app.config import Config, Server, Vip
 from portlb_app.topology import Topology
-from portlb_app.topology.conditions import Conditions
+from portlb_app.topology.conditions import Conditions, PoolSlots
+
+
+@dataclass(frozen=True)
+class Chain:
+    """The servers that are to be tried for a packet to a redirect port of a VIP, one after the other."""
+
+    vip: Vip
+    port: int
+    servers: tuple[Server, ...]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Of these."""
+        return tuple(server.name for server in self.servers)
 
 
 @dataclass(frozen=True)
 class HandBack:
     """The part of one switch.
 
-    `givers`: by name of a VIP, its servers on this switch that may hand back. `takers`: by name of a VIP and redirect
-    port, the servers that such packets go to by way of this switch, each with the OpenFlow port of the link; None: the
-    server's connector is here. `vips`: the VIPs whose packets may have a mark.
+    `givers`: by name of a VIP, its servers on this switch that may hand back. `chains`: what passes this switch on its
+    way to the first server of each, with the OpenFlow port of the link there; None: the server's connector is here.
+    `vips`: the VIPs whose packets may have a mark.
     """
 
     givers: Mapping[str, tuple[Server, ...]] = field(default_factory=dict)
-    takers: Mapping[tuple[str, int], tuple[tuple[Server, int | None], ...]] = field(default_factory=dict)
+    chains: tuple[tuple[Chain, int | None], ...] = ()
     vips: tuple[Vip, ...] = ()
 
 
@@ -36,44 +50,47 @@ NOTHING = HandBack()
 def hand_backs(config: Config, topology: Topology, conditions: Conditions) -> Mapping[str, HandBack]:
     """By switch, its part; empty if no slot has a former server. Deterministic."""
     givers: dict[tuple[str, str], set[Server]] = {}
-    takers: dict[str, dict[tuple[str, int], dict[Server, int | None]]] = {}
+    chains: dict[str, dict[Chain, int | None]] = {}
     vips = {vip.name: vip for vip in config.vips}
-    for key, pairs in _pairs(config, conditions).items():
-        switches: set[tuple[str, Server]] = set()
+    for key, slots in sorted(conditions.slots.items()):
+        if not slots.formers:
+            continue
         vip = vips[key[0]]
         ports = [pool.port for pool in vip.redirect_ports if key[1] in (pool.port, *(when.pool for when in pool.when))]
-        for giver, taker in pairs:
-            givers.setdefault((giver.connector.switch, key[0]), set()).add(giver)
-            switches.add((giver.connector.switch, taker))
-        for switch, taker in switches:
-            for here, link in _path(topology, switch, taker):
+        for giver, tried in _steps(config, conditions, key[0], slots):
+            givers.setdefault((giver.connector.switch, vip.name), set()).add(giver)
+            for here, link in _path(topology, giver.connector.switch, tried[0]):
                 for port in ports:
-                    takers.setdefault(here, {}).setdefault((vip.name, port), {})[taker] = link
+                    chains.setdefault(here, {})[Chain(vip, port, tried)] = link
     marked = tuple(vips[name] for name in sorted({name for _, name in givers}))
     if not marked:
         return {}
     return {
         switch.name: HandBack(
             {name: _sorted(some) for (here, name), some in sorted(givers.items()) if here == switch.name},
-            {key: _ports(ports) for key, ports in sorted(takers.get(switch.name, {}).items())},
+            tuple(sorted(chains.get(switch.name, {}).items(), key=_order)),
             marked,
         )
         for switch in config.switches
     }
 
 
-def _pairs(config: Config, conditions: Conditions) -> Mapping[tuple[str, int], set[tuple[Server, Server]]]:
-    """By pool, who may hand back to whom: a slot's server to its latest former one, that to the one before."""
-    found: dict[tuple[str, int], set[tuple[Server, Server]]] = {}
+def _steps(
+    config: Config, conditions: Conditions, vip: str, slots: PoolSlots
+) -> set[tuple[Server, tuple[Server, ...]]]:
+    """Who may hand back, each with the servers that are then to be tried: a slot's server, and its former ones.
+
+    Behind a router the mark is lost, so the chain ends there.
+    """
+    found = set()
     by_name = config.server_by_name
-    for key, slots in sorted(conditions.slots.items()):
-        chains = {(server, *earlier) for server, earlier in zip(slots.servers, slots.formers) if earlier}
-        for chain in chains:
-            known = [by_name[name] for name in chain if name in by_name and by_name[name].vip == key[0]]
-            open_ones = [server for server in known if server.name not in conditions.closed]
-            found.setdefault(key, set()).update(
-                (one, next_one) for one, next_one in zip(open_ones, open_ones[1:]) if not one.routers
-            )
+    for names in {(server, *earlier) for server, earlier in zip(slots.servers, slots.formers, strict=True) if earlier}:
+        known = [by_name[name] for name in names if name in by_name and by_name[name].vip == vip]
+        chain = tuple(server for server in known if server.name not in conditions.closed)
+        for at, giver in enumerate(chain[:-1]):
+            if giver.routers:
+                break
+            found.add((giver, chain[at + 1 :]))
     return found
 
 
@@ -94,5 +111,6 @@ def _sorted(servers: set[Server]) -> tuple[Server, ...]:
     return tuple(sorted(servers, key=lambda server: server.name))
 
 
-def _ports(by_server: Mapping[Server, int | None]) -> tuple[tuple[Server, int | None], ...]:
-    return tuple((server, by_server[server]) for server in _sorted(set(by_server)))
+def _order(each: tuple[Chain, int | None]) -> tuple[str, int, tuple[str, ...]]:
+    chain, _ = each
+    return chain.vip.name, chain.port, chain.names

@@ -102,7 +102,7 @@ class VipOnSwitch:
 
     @cached_property
     def mark_numbers(self) -> Mapping[str, int]:
-        """By server, its number in marks."""
+        """By server, its number as a former one, in the buckets of pools."""
         return mark_numbers(server.name for server in self.all_servers)
 
     @cached_property
@@ -150,6 +150,10 @@ class VipOnSwitch:
         ports = {port, *(when.pool for when in pool.when)} if pool else {port}
         explicit = (self.explicit[each] for each in ports if each in self.explicit)
         return frozenset(name for slots in explicit for names in slots.formers for name in names)
+
+    def open_formers(self, names: tuple[str, ...]) -> tuple[str, ...]:
+        """Those former servers of a slot that may get something."""
+        return tuple(name for name in names if name in self.by_name and name not in self.closed)
 
     def group_bits(self, port: int) -> int:
         """How many bits of a packet's source port choose among the groups of a pool."""
@@ -206,6 +210,11 @@ class VipOnSwitch:
     def is_one_armed(self, server: Server) -> bool:
         """Whether a server is on the network side (row N5)."""
         return server.name in self.attached_names and server.connector.port == self.network
+
+    def watched_port(self, server: str) -> int:
+        """The port of this switch without which a server gets nothing, 0 if it is none: only an own connector is."""
+        is_own = server in self.attached_names and not self.is_one_armed(self.by_name[server])
+        return self.port_of[server] if is_own else 0
 
     def mac(self, server: Server) -> int:
         """The MAC address a server's packets come from."""

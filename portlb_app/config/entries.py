@@ -31,7 +31,7 @@ from portlb_app.config.text import below
 from portlb_app.config.values import MAX_SECOND_CHANCE, MAX_WEIGHT, SECOND_CHANCE, Connector, Link
 from portlb_app.net.packets import Address
 from portlb_app.openflow import mac_number
-from portlb_app.pipeline import VIP_NUMBERS, parse_mark
+from portlb_app.pipeline import VIP_NUMBERS, is_mark
 
 MAX_OPENFLOW_PORT = 0xFEFF
 """The highest number Open vSwitch gives to a port (ovs-vswitchd.conf.db(5), ofport)."""
@@ -51,7 +51,7 @@ def _mac(value: Any) -> int:
         raise ValueError(f"{value} is a multicast address; a host's is expected")
     if number == 0:
         raise ValueError(f"{value} is no host's address")
-    if parse_mark(number) is not None:
+    if is_mark(number):
         raise ValueError(f"{value} is one of portlb's own (docs/second-chance.md); a host's is expected")
     return number
 

@@ -105,24 +105,17 @@ class SetField:
 
 @dataclass(frozen=True, order=True)
 class CopyField:
-    """Copy a field to another of the same width, or its low bits to a narrower one; or only a `span` of its bits.
-
-    A span has the number of bits, the first one in the source, and the first one in the target, from the lowest bit.
-    """
+    """Copy a field to another of the same width, or its low bits to a narrower one."""
 
     source: str
     target: str
-    span: tuple[int, int, int] | None = None
 
     @property
     def bits(self) -> int:
         """How many bits are copied."""
-        return FIELDS[self.target].bits if self.span is None else self.span[0]
+        return FIELDS[self.target].bits
 
     def __str__(self) -> str:
-        if self.span is not None:
-            bits, first, to = self.span
-            return f"move:{self.source}[{first}..{first + bits - 1}]->{self.target}[{to}..{to + bits - 1}]"
         low = "" if self.bits == FIELDS[self.source].bits else f"0..{self.bits - 1}"
         return f"move:{self.source}[{low}]->{self.target}[]"
 

@@ -34,12 +34,16 @@ class Selection:
 
 @dataclass(frozen=True)
 class Group:
-    """One OpenFlow group. Bucket *i* has bucket id *i* and weight 1 (weight 0, i.e. none, in an ``all`` group)."""
+    """One OpenFlow group. Bucket *i* has bucket id *i* and weight 1 (weight 0, i.e. none, in an ``all`` group).
+
+    `watched`: for each bucket the port without which it gets no packets, 0 for none; empty if no bucket has one.
+    """
 
     number: int
     type: Literal["select", "all"]
     buckets: tuple[tuple[Action, ...], ...]
     selection: Selection | None = None
+    watched: tuple[int, ...] = ()
 
     def __str__(self) -> str:
         words = [f"group_id={self.number}", f"type={self.type}"]
@@ -47,5 +51,6 @@ class Group:
             words.append(str(self.selection))
         weight = "weight:1," if self.type == "select" else ""
         for number, actions in enumerate(self.buckets):
-            words.append(f"bucket=bucket_id:{number},{weight}actions={actions_text(actions)}")
+            watch = f"watch_port:{self.watched[number]}," if self.watched and self.watched[number] else ""
+            words.append(f"bucket=bucket_id:{number},{weight}{watch}actions={actions_text(actions)}")
         return ",".join(words)

@@ -11,6 +11,8 @@ Three values share a register: no packet has two of them at once::
     PUNT_KEY       reg3, 0-30   flows that hand up             PUNT
     TOO_LARGE      reg3, 31     flows that hand up             PUNT
     SERVER         reg4         the buckets of pools           the controller, in the group's description
+    LATEST_FORMERS, EARLIER_FORMERS, EARLIEST_FORMERS
+                   reg5 - reg7  the same                       the same
 """
 
 from __future__ import annotations
@@ -34,6 +36,8 @@ PUNT_KEY = "reg3"
 """Why a packet is handed up, and about which VIP: reason (bits 24-30), number of the VIP (bits 0-23)."""
 SERVER = "reg4"
 """The number of the server that a slot names, whichever server the switch can reach instead. No table reads it."""
+LATEST_FORMERS, EARLIER_FORMERS, EARLIEST_FORMERS = FORMER_REGISTERS = ("reg5", "reg6", "reg7")
+"""The servers that a slot had before, latest first, two numbers of 16 bits in each. No table reads them."""
 TOO_LARGE = 31
 """The bit beside the key that says that a frame is too large to be handed up."""
 

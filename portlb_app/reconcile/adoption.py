@@ -9,6 +9,7 @@ controller before has left it with is sent nothing.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 
 import networkx as nx
@@ -25,8 +26,9 @@ class Adoption:
 
     def __init__(self, network: Network) -> None:
         self._network = network
-        self._ends_at: float | None = None
         self._pending = dict(_by_component(network.live.config))
+        self._ends_at: dict[frozenset[int], float] = {}
+        """When switches that link join have had time to connect, counted from the first of them."""
         self._waits_for_goal = True
 
     def may_change(self, dpid: int) -> bool:
@@ -38,8 +40,6 @@ class Adoption:
     def proceed(self) -> None:
         """Decide about pools of which enough was told."""
         network = self._network
-        if self._ends_at is None:
-            self._ends_at = network.now + HEARING
         for component in list(self._pending):
             keys = [key for key in self._pending[component] if not network.backends.is_known(key)]
             switches = [network.switches[dpid] for dpid in component if dpid in network.switches]
@@ -48,11 +48,13 @@ class Adoption:
                 del self._pending[component]
 
     def _is_over(self, component: frozenset[int], switches: Iterable[KnownSwitch]) -> bool:
-        """Whether all have told what they hold, or those that have not had time to."""
-        assert self._ends_at is not None
+        """Whether all have told what they hold, or those that have not had time to since the first one connected."""
         told = {each.dpid for each in switches if each.held is not None or each.errors}
         connected = {each.dpid for each in switches if each.is_connected}
-        return told >= component or (self._network.now >= self._ends_at and told >= connected)
+        if connected:
+            self._ends_at.setdefault(component, self._network.now + HEARING)
+        ends_at = self._ends_at.get(component, math.inf)
+        return told >= component or (self._network.now >= ends_at and told >= connected)
 
     def _decide(self, keys: Iterable[PoolKey], switches: Iterable[KnownSwitch], is_over: bool) -> None:
         network = self._network

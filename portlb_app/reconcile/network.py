@@ -77,6 +77,13 @@ class Network:
             self.backends.remember(key, slots)
         self.switches[dpid].held = {key: self._held[key] for key in held}
 
+    def handed_back(self, vip_number: int, port: int, mark: int) -> None:
+        """Servers of a VIP have handed back packets to a redirect port, with this mark."""
+        for vip in (each for each in self.live.config.vips if each.number == vip_number):
+            pool = vip.pool_on(port)
+            for each in {port, *(when.pool for when in pool.when)} if pool else ():
+                self.backends.handed_back((vip.name, each), vip_number, mark, self.now)
+
     def used(self, config: Config) -> Config:
         """A configuration as it is used: with the overrides that hold for it. The same object until either changes."""
         known = [each for each in self._used if each[0] is config and each[1] is self.overrides]

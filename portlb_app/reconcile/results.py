@@ -105,7 +105,7 @@ class Counted(NamedTuple):
 
 
 class HandedBack(NamedTuple):
-    """How many packets servers have handed back; `key`: the VIP's number, the port and the former server's number."""
+    """How many packets servers have handed back; `key`: the VIP's number, the port and the mark."""
 
     key: tuple[int, int, int]
     packets: int

@@ -53,6 +53,10 @@ class Rounds:
         switch.flows, switch.groups, switch.meters, switch.metered = read.flows, read.groups, read.meters, read.metered
         switch.last_read = self._network.now
         self._network.backends.count(event.dpid, read.counted, self._network.now)
+        for key, packets in read.handed_back.items():
+            if packets and packets != switch.handed_back.get(key):
+                self._network.handed_back(*key)
+        switch.handed_back = read.handed_back
         if read.held is not None:
             self._network.read(event.dpid, read.held)
         self._count_drift(switch, read.drift)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 
 from portlb_app.config import Config, Link
 
-FORMERS = 2
+FORMERS = 6
 """The most former servers that a slot remembers."""
 
 PoolKey = tuple[str, int]

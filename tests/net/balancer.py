@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import os
 import re
 import sys
 from collections.abc import Iterable, Iterator, Mapping
@@ -20,6 +19,7 @@ import yaml
 
 from portlb_app.config import Address, Rewrite, Server, load
 from tests.net import connectors
+from tests.net.content import random_file
 from tests.net.network import ROOT, Namespace, Network, client_agent, end, until, wait_ready
 from tests.net.wiring import Hosts
 from tests.ovs.switch import Switch
@@ -28,8 +28,6 @@ from tests.support.helper import Helper
 BRIDGE = "s1"
 """The switch, or the one with the network side."""
 OPENFLOW, REST = 6653, 8080
-PIECE = 1 << 20
-"""Random bytes that a large file is made of."""
 
 NGINX = """
 user root;
@@ -164,13 +162,7 @@ class Balancer(Hosts):
 
     def random_file(self, name: str, size: int) -> str:
         """A file of random bytes that every server offers; returns its SHA-256."""
-        digest, piece = hashlib.sha256(), os.urandom(min(size, PIECE))
-        with open(self.files / name, "wb") as file:
-            for at in range(0, size, PIECE):
-                part = (at.to_bytes(8, "big") + piece[8:])[: size - at]  # no two are the same
-                digest.update(part)
-                file.write(part)
-        return digest.hexdigest()
+        return random_file(self.files / name, size, "sha256")
 
     def url(self, port: int, path: str = "name") -> str:
         """The URL of a path at a port of the VIP."""
@@ -278,17 +270,21 @@ class Downloads:
     SIZE = 100_000
     """Bytes; they are not read to the end before `broken`."""
 
-    def __init__(self, made: Balancer, port: int, number: int) -> None:
-        """Start them, and wait until all run."""
+    def __init__(self, made: Balancer, port: int, number: int, host: Namespace | None = None) -> None:
+        """Start them on a host, the client if None, and wait until all run."""
         digest = made.random_file("slow", self.SIZE)
         words = (str(made.address), str(port), "/slow", str(number), str(self.SIZE * 9 // 10), digest)
         program = (sys.executable, "-m", "tests.net.downloads")
         self._number = number
-        self._process = made.client.popen_ready(*program, *words, cwd=ROOT)
+        self.resets = 0
+        """How many were reset, as of `broken`."""
+        self._process = (host or made.client).popen_ready(*program, *words, cwd=ROOT)
 
     def broken(self) -> int:
         """Let them end; how many did not arrive whole."""
-        return self._number - int(self._process.finish(90))
+        whole, resets = map(int, self._process.finish(90).split())
+        self.resets = resets
+        return self._number - whole
 
 
 @contextlib.contextmanager

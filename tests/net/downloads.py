@@ -1,12 +1,12 @@
 """Downloads that last as long as a test needs: ``python -m tests.net.downloads ADDRESS PORT PATH NUMBER LIMIT SHA256``.
 
 Opens so many connections, asks on each for the path, prints "ready" when all have had data, and goes on reading slowly,
-up to so many bytes of each. When its input ends it reads the rest, and prints on how many all came, with that digest.
+up to so many bytes of each. When its input ends it reads the rest, and prints on how many all came, with that digest,
+and how many were reset.
 """
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import select
 import socket
@@ -34,7 +34,18 @@ def opened(address: str, port: int, path: str) -> socket.socket:
     return one
 
 
-def dawdle(connections: dict[socket.socket, bytearray], limit: int) -> None:
+def received(one: socket.socket, most: int, resets: set[socket.socket]) -> bytes:
+    """What there is of one, which may be its end."""
+    try:
+        return one.recv(most, socket.MSG_DONTWAIT)
+    except ConnectionResetError:
+        resets.add(one)
+    except OSError:
+        pass
+    return b""
+
+
+def dawdle(connections: dict[socket.socket, bytearray], limit: int, resets: set[socket.socket]) -> None:
     """Read a little of each now and then until standard input ends."""
     waiting = set(connections)
     while True:
@@ -42,16 +53,14 @@ def dawdle(connections: dict[socket.socket, bytearray], limit: int) -> None:
         if sys.stdin in ready:
             return
         for one in ready:
-            data = b""
-            with contextlib.suppress(OSError):
-                data = one.recv(PIECE)
+            data = received(one, PIECE, resets)
             connections[one] += data
             if not data or len(connections[one]) > limit:
                 waiting.discard(one)
         time.sleep(PERIOD)  # or it would be over before the test is
 
 
-def finish(connections: dict[socket.socket, bytearray]) -> None:
+def finish(connections: dict[socket.socket, bytearray], resets: set[socket.socket]) -> None:
     """Read the rest of each, a few at a time, until it ends or breaks, or nothing comes any more."""
     left = list(connections)
     reading: set[socket.socket] = set()
@@ -62,9 +71,7 @@ def finish(connections: dict[socket.socket, bytearray]) -> None:
         if not ready:  # they are broken; those that were not read yet may work
             reading.clear()
         for one in ready:
-            data = b""
-            with contextlib.suppress(OSError):
-                data = one.recv(1 << 20, socket.MSG_DONTWAIT)
+            data = received(one, 1 << 20, resets)
             connections[one] += data
             if not data:
                 reading.discard(one)
@@ -76,10 +83,11 @@ def main(address: str, port: int, path: str, number: int, limit: int, digest: st
     for one, content in connections.items():
         content += one.recv(PIECE)
     print("ready", flush=True)
-    dawdle(connections, limit)
-    finish(connections)
+    resets: set[socket.socket] = set()
+    dawdle(connections, limit, resets)
+    finish(connections, resets)
     bodies = (bytes(content).partition(b"\r\n\r\n")[2] for content in connections.values())
-    print(sum(hashlib.sha256(body).hexdigest() == digest for body in bodies), flush=True)
+    print(sum(hashlib.sha256(body).hexdigest() == digest for body in bodies), len(resets), flush=True)
 
 
 if __name__ == "__main__":

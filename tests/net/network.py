@@ -258,7 +258,7 @@ http {{
     access_log off; root {directory}; sendfile on;
     client_body_temp_path {directory}/body; proxy_temp_path {directory}/proxy; fastcgi_temp_path {directory}/fastcgi;
     uwsgi_temp_path {directory}/uwsgi; scgi_temp_path {directory}/scgi;
-    client_max_body_size 0; client_header_timeout 300;
+    client_max_body_size 0; client_header_timeout 300; keepalive_requests 1000000;
     server {{ {listen} dav_methods PUT; }}
 }}
 """
@@ -306,14 +306,21 @@ def agent_command(host: Namespace, *words: str) -> subprocess.CompletedProcess[s
     return host.run(*_agent(*words), check=False, cwd=ROOT)
 
 
-def agent_json(host: Namespace, *words: str) -> Any:
-    """Return what an agent command says as JSON. It runs in this process: tests look a hundred times, or more."""
+def agent_here(host: Namespace, *words: str) -> tuple[int, str]:
+    """Run an agent command in this process, which takes no time to start; its exit code, and what it prints."""
     parser = argparse.ArgumentParser()
     cli.register(parser.add_subparsers(required=True))
-    arguments = parser.parse_args(["agent", *words, "--format", "json"])
+    arguments = parser.parse_args(["agent", *words])
     with on(host), contextlib.redirect_stdout(io.StringIO()) as said:
-        assert arguments.run(arguments) == 0
-    return json.loads(said.getvalue())
+        code: int = arguments.run(arguments)
+    return code, said.getvalue()
+
+
+def agent_json(host: Namespace, *words: str) -> Any:
+    """Return what an agent command says as JSON. It runs in this process: tests look a hundred times, or more."""
+    code, said = agent_here(host, *words, "--format", "json")
+    assert code == 0, said
+    return json.loads(said)
 
 
 def agent_stats(host: Namespace, interface: str = "eth0") -> dict[str, int]:

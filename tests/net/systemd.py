@@ -87,7 +87,8 @@ def systemd() -> Iterator[Systemd]:
     """One that has booted; ended with the block."""
     group = _groups() / f"portlb-{os.getpid()}-{secrets.token_hex(2)}"
     group.mkdir()
-    own = f"echo $$ >{group}/cgroup.procs && exec unshare --pid --fork --kill-child --mount --cgroup --uts --ipc --net "
+    last = "setpriv --pdeathsig KILL unshare --kill-child"  # it ends with this process, whatever ends that
+    own = f"echo $$ >{group}/cgroup.procs && exec {last} --fork --pid --mount --cgroup --uts --ipc --net"
     boot = subprocess.Popen(
         ["sh", "-c", f'{own} sh -c "$1" boot "$2"', "own", BOOT, str(ROOT)],
         stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,

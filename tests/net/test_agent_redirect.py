@@ -16,7 +16,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 
 import pytest
 
@@ -30,6 +30,7 @@ from tests.net.network import (
     SYN,
     Namespace,
     agent_command,
+    agent_here,
     agent_stats,
     end,
     until,
@@ -373,10 +374,15 @@ def test_d9_to_a_port_the_path_does_not_let_through(world: World, rule: str) -> 
     until(lambda: agent_stats(world.client)["confirmed"] == 2, "the download has begun")
     words = ("move", "--interface", "eth0", "--timeout", "2")
     began = time.monotonic()
-    for port, to in ((local, "999"), (5000, "998")):
-        done = agent_command(world.client, *words, "--local-port", str(port), "--to", to)
+    with ThreadPoolExecutor() as aside:
+        moves = [
+            aside.submit(agent_command, world.client, *words, "--local-port", str(port), "--to", to)
+            for port, to in ((local, "999"), (5000, "998"))
+        ]
+        while wait(moves, timeout=0.1).not_done:
+            assert echo.ask() == "yes"
+    for done in (move.result() for move in moves):
         assert (done.returncode, done.stdout) == (1, "1 connection: 1 timed out\n"), done.stderr
-        assert echo.ask() == "yes"
     assert download.finish() == wanted and time.monotonic() - began < 18
     assert echo.ask() == "yes"
     assert agent_stats(world.client)["own_port_moved"] == 0
@@ -490,7 +496,8 @@ def test_curl_with_several_urls(world4: World) -> None:
     urls = [world4.url() for _ in range(10)]
     curl = world4.client.popen("curl", "-sS", "-m", "20", "--rate", "5/s", *urls, stdout=subprocess.PIPE, text=True)
     until(lambda: agent_stats(world4.client)["confirmed"] == 1, "curl has begun")
-    assert world4.redirect("--from", f":{Y}", "--to", str(Z)).returncode == 0
+    words = ("redirect", "--interface", "eth0", "--from", f":{Y}", "--to", str(Z))
+    assert agent_here(world4.server, *words) == (0, "1 connection: 1 followed\n")
     assert curl.stdout is not None and curl.stdout.read() == "odd\n" * 10
     assert end(curl) == 0
     assert agent_stats(world4.client)["steered"] == 1

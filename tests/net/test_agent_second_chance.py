@@ -16,7 +16,7 @@ import pytest
 
 from portlb_app.agent import server
 from portlb_app.agent.loader import Programs
-from portlb_app.pipeline import mark
+from portlb_app.pipeline import NO_MARK, mark
 from tests.net.frames import IN, MAPPING, MORE, OUT, OWN, PASS, V4, Family, Packet, Side, X, Y
 from tests.net.inside import on
 from tests.net.network import ACK, FIN, REDIRECT, RST, SYN, Namespace, Network, agent_stats, server_agent, until
@@ -27,7 +27,7 @@ REDIRECTED = 7
 """The verdict of a frame that leaves by the interface it came in by."""
 ALONE = 21
 """A port on which no program listens."""
-MARK = mark((0x1234, 0x5678))
+MARK = mark(1, ("a", "b"))
 
 
 def marked(packet: Packet, source: int = MARK) -> Packet:
@@ -66,7 +66,7 @@ def kept(side: Side) -> dict[str, tuple[list[Packet], Packet, dict[str, int]]]:
     return {
         "not marked": ([], segment, {}),
         "another prefix": ([], marked(segment, MARK ^ 1 << 32), {}),
-        "no former server is left": ([], marked(segment, mark(())), {"no_former": 1}),
+        "no former server is left": ([], marked(segment, NO_MARK), {"no_former": 1}),
         "a SYN": ([], marked(side.syn(X)), {}),
         "a SYN/ACK": ([], marked(side.from_client(X, SYN | ACK)), {}),
         "no program listens": ([], marked(side.from_client(ALONE, ACK)), {"kept_elsewhere": 1}),

@@ -188,9 +188,15 @@ def test_a_restarted_switch_breaks_no_redirected_download(fig2: Balancer) -> Non
 
 @DEEP
 def test_e4_plain_clients_keep_their_server_unless_their_row_moved(fig2: Balancer) -> None:
-    """E4 (balance): when pool 22 goes from a, b to a, c, exactly the plain connections whose slot moved break."""
+    """E4 (balance): when pool 22 goes from a, b to a, c, exactly the plain connections whose slot moved break.
+
+    So it is without a second chance.
+    """
+    data = yaml.safe_load(fig2.text)
+    data["vips"]["web"]["redirect_ports"][22]["second_chance"] = False
+    text = yaml.safe_dump(data)
     group = pool_group(vip_number("web"), 22, version=4)
-    fig2.put(changed(fig2.text, {22: ["a", "b"]}))
+    fig2.put(changed(text, {22: ["a", "b"]}))
     connections = Connections(fig2, fig2.plain)
     placed = []
     for _ in range(40):
@@ -203,10 +209,32 @@ def test_e4_plain_clients_keep_their_server_unless_their_row_moved(fig2: Balance
     old, new = slots(("a", "b")), slots(("a", "c"))
     assert [old[slot] for _, slot in placed] == [name for name, _ in placed]
     assert all(connections.ask())
-    fig2.put(changed(fig2.text, {22: ["a", "c"]}))
+    fig2.put(changed(text, {22: ["a", "c"]}))
     alive = connections.ask()
     assert alive == [old[slot] == new[slot] for _, slot in placed]
     assert 0 < sum(alive) < len(alive), "both kinds were there"
+
+
+@SHAPES
+@BOTH
+def test_e4_plain_connections_outlive_changes_of_their_pool(fig2: Balancer) -> None:
+    """E4 (balance): pool 22 goes from a, b to a, c and to c, d; a controller is killed in between. None breaks."""
+    fig2.put(changed(fig2.text, {22: ["a", "b"]}))
+    downloads, connections = Downloads(fig2, 22, 40, fig2.plain), Connections(fig2, fig2.plain)
+    assert {connections.open(22) for _ in range(20)} == {"a", "b"}
+    for pool in (["a", "c"], ["c", "d"]):
+        fig2.put(changed(fig2.text, {22: pool}))
+        assert all(connections.ask())
+    end(fig2.controller, signal.SIGKILL)
+    before = fig2.held()
+    fig2.controller = fig2.start_controller()
+    fig2.wait_synced()
+    assert fig2.held() == before and before["conntrack"] == 0
+    assert connections.open(22) in {"c", "d"}
+    assert all(connections.ask())
+    assert downloads.broken() == 0
+    assert all(agent_stats(fig2.servers[name])["handed_back"] > 0 for name in "cd")
+    connections.close()
 
 
 @SHAPES

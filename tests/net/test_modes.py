@@ -117,8 +117,8 @@ def test_n1_what_is_rewritten(n1: Balancer, family: int) -> None:
     index = n1.vip.addresses.index(n1.address)
     server = n1.config.server_by_name["a"]
     own, mac = str(server.addresses[index]), "02:00:00:00:00:0a"
-    with frames(n1, n1.servers["a"], "udp") as inside, frames(n1, n1.router, "udp") as outside:
-        with on_links(n1, "udp") as between:
+    with frames(n1, n1.servers["a"], "udp port 8001") as inside, frames(n1, n1.router, "udp port 8001") as outside:
+        with on_links(n1, "udp port 8001") as between:
             assert n1.ask("udp", 8001, 1) == ["a"]
     assert not n1.links or packets(between) == packets(outside), "unchanged between switches"
     (question, answer), (asked, answered) = packets(inside), packets(outside)
@@ -196,8 +196,9 @@ def test_n2_what_is_rewritten(n2: Balancer, family: int) -> None:
     n2.speak(family)
     router = {4: "10.0.0.1", 6: "fd00::1"}[family]
     for name, port in (("a", 8001), ("b", 8002)):
-        with frames(n2, n2.servers[name], "udp") as inside, frames(n2, n2.router, "udp") as outside:
-            with on_links(n2, "udp") as between:
+        only = f"udp port {port}"
+        with frames(n2, n2.servers[name], only) as inside, frames(n2, n2.router, only) as outside:
+            with on_links(n2, only) as between:
                 assert n2.ask("udp", port, 1, n2.router) == [name]
         assert not n2.links or packets(between) == packets(outside), "unchanged between switches"
         (question, answer), (asked, answered) = packets(inside), packets(outside)

@@ -7,7 +7,6 @@ agents.
 from __future__ import annotations
 
 import hashlib
-import os
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -16,6 +15,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from portlb_app.net.packets import Segment
+from tests.net.content import random_file
 from tests.net.network import Namespace, Network, agent_command, agent_json, client_agent, end, server_agent, web_server
 from tests.net.transfer import Transfer
 
@@ -98,9 +98,7 @@ class World:
 
     def store(self, name: str, size: int) -> str:
         """Put a random file of `size` bytes on the server; return its MD5."""
-        content = os.urandom(size)
-        (self.network.directory / name).write_bytes(content)
-        return hashlib.md5(content).hexdigest()
+        return random_file(self.network.directory / name, size, "md5")
 
     def fetch_digest(self, name: str, *words: str) -> str:
         """Download a file from port X; return the MD5 of what arrived."""

@@ -45,7 +45,7 @@ _SIZED = re.compile(r"^check_pkt_len\(size=\d+,gt\(meter\(\d+\)\),le\((.*)\)\)$"
 """What is done with a frame that is not too large to be handed up."""
 _MARK = re.compile(rf"^set_field:0x[0-9a-f]+->{SERVER},")
 """By which a bucket says whose slot it is; it changes no packet."""
-_BUCKET = re.compile(r"bucket=bucket_id:(\d+),(?:weight:(\d+),)?actions=([^ ]*?)(?=,bucket=|$)")
+_BUCKET = re.compile(r"bucket=bucket_id:(\d+),(?:weight:(\d+),)?(?:watch_port:\d+,)?actions=([^ ]*?)(?=,bucket=|$)")
 
 
 Changes = frozenset[tuple[str, str]]

@@ -237,7 +237,6 @@ def every_action() -> Iterator[Flow]:
     yield flow(6, SetField("eth_dst", mac), SetField("ip_dst", 0x0A000001), SetField("tcp_dst", 80), Output(2), **TCP)
     yield flow(7, SetField("ip_src", 0x0A000001), SetField("udp_src", 53), Output(2), **UDP)
     yield flow(8, CopyField("eth_src", "eth_dst"), CopyField("arp_spa", "arp_tpa"), Goto(10), **ARP)
-    yield flow(26, CopyField("eth_dst", "eth_src", (16, 0, 16)), Output(1))
     yield flow(9, ToGroup(GROUPS + 3))
     yield flow(19, SetField("ip_dscp", 46), SetQueue(7), Output(1), **IP)
     yield flow(20, ToMeter(METER + 256), SetField("ip_dscp", 63), SetQueue(0), Output(1), **IP6)
@@ -263,6 +262,8 @@ def every_group() -> Iterator[Group]:
     yield Group(GROUPS + 5, "select", ((SetField("reg1", 1), Resubmit(64)),), Selection("dp_hash", 0))
     yield Group(GROUPS + 3, "select", ((Output(1),), (), (Output(2),)), Selection("dp_hash", 0))
     yield Group(GROUPS + 4, "select", ((Output(1),),), Selection("hash", 1 << 32 | 5))
+    watched = ((Output(1),), (Output(2),), (Output(1),))
+    yield Group(GROUPS + 6, "select", watched, Selection("dp_hash", 0), watched=(1, 0, 0xFFFFFF00))
     buckets = tuple((SetField("eth_dst", number), Output(1 + number % 2)) for number in range(256))
     yield Group(pool_group(3, 80, version=6), "select", buckets, Selection("dp_hash", 0x504C0001))
 
@@ -511,7 +512,7 @@ def test_an_action_we_do_not_know_is_opaque(switch: Switch, bridge: str, wire: W
         "type=ff,bucket=watch_port:1,actions=output:1",
         "type=select,bucket=bucket_id:0,weight:2,actions=output:1",
         "type=select,bucket=bucket_id:7,weight:1,actions=output:1",
-        "type=select,bucket=bucket_id:0,weight:1,watch_port:1,actions=output:1",
+        "type=select,bucket=bucket_id:0,weight:1,watch_group:1342177281,actions=output:1",
         "type=select,selection_method=hash,fields(ip_src),bucket=bucket_id:0,weight:1,actions=output:1",
         "type=select,bucket=bucket_id:0,weight:1,actions=dec_ttl",
         "type=all,bucket=bucket_id:3,actions=output:1",
@@ -544,7 +545,7 @@ def test_a_value_read_from_a_switch_is_never_sent(wire: Wire) -> None:
 
 def test_no_byte_of_a_description_can_crash_or_hang_the_decoder(wire: Wire) -> None:
     """Every truncation, and every byte of every description replaced: a value or `Malformed`, nothing else."""
-    groups = [replace(group, buckets=group.buckets[:3]) for group in every_group()]
+    groups = [replace(group, buckets=group.buckets[:3], watched=group.watched[:3]) for group in every_group()]
     state = SwitchState(frozenset(every_action()), frozenset(groups), frozenset(every_meter()))
     assert wire.converge(state) == []
     requests: list[tuple[Any, Any]] = [

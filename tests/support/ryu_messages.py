@@ -167,10 +167,9 @@ def _ryu_action(action: Action) -> Any:
             return parser.OFPActionSetField(**{ryu_name(name): _ryu_value(name, value)})
         case Resubmit() | Conntrack() | CopyToController() | CheckLarger():
             return _Raw(nicira.encode(action))
-        case CopyField(source, target, span):
+        case CopyField(source, target):
             oxm_ids = [parser.OFPOxmId(ryu_name(name)) for name in (source, target)]
-            bits, first, to = span or (action.bits, 0, 0)
-            return parser.OFPActionCopyField(bits, src_offset=first, dst_offset=to, oxm_ids=oxm_ids)
+            return parser.OFPActionCopyField(n_bits=action.bits, oxm_ids=oxm_ids)
     raise ValueError(f"{action} cannot be sent to a switch")
 
 
@@ -224,18 +223,23 @@ def _ryu_selection(selection: Selection) -> Any:
     )
 
 
+def _ryu_watch(port: int) -> list[Any]:
+    return [parser.OFPGroupBucketPropWatch(type_=ofp.OFPGBPT_WATCH_PORT, watch=port)] if port else []
+
+
 def _group_mod(verb: str, group: Group) -> Any:
     if verb == "delete":
         return parser.OFPGroupMod(_PROTOCOL, command=ofp.OFPGC_DELETE, group_id=group.number)
     weight = [parser.OFPGroupBucketPropWeight(type_=ofp.OFPGBPT_WEIGHT, weight=1)] if group.type == "select" else []
+    watched = group.watched or (0,) * len(group.buckets)
     return parser.OFPGroupMod(
         _PROTOCOL,
         command=_GROUP_COMMANDS[verb],
         type_=_GROUP_TYPES[group.type],
         group_id=group.number,
         buckets=[
-            parser.OFPBucket(number, [_ryu_action(action) for action in actions], weight)
-            for number, actions in enumerate(group.buckets)
+            parser.OFPBucket(number, [_ryu_action(action) for action in actions], [*weight, *_ryu_watch(port)])
+            for number, (actions, port) in enumerate(zip(group.buckets, watched, strict=True))
         ],
         properties=[_ryu_selection(group.selection)] if group.selection else [],
     )

@@ -1,4 +1,4 @@
-"""Marks: MAC addresses that name the servers a slot had before. The agent's C code has the same prefix."""
+"""Marks: MAC addresses that stand for the servers a slot had before. The agent's C code has the same prefix."""
 
 from __future__ import annotations
 
@@ -11,32 +11,48 @@ from hypothesis import strategies as st
 
 from portlb_app.compiler.numbering import mark_numbers
 from portlb_app.openflow import mac_text
-from portlb_app.pipeline import FORMERS, GROUP_MACS, MARKS, NUMBERS, mark, marked_latest, parse_mark
+from portlb_app.pipeline import (
+    FORMERS,
+    GROUP_MACS,
+    MARKS,
+    NO_MARK,
+    NUMBERS,
+    is_mark,
+    load_formers,
+    load_server,
+    mark,
+    parse_formers,
+)
 from portlb_app.topology import conditions
 
 AGENT = Path(__file__).parents[2] / "portlb_app/agent/bpf/server/second_chance.h"
-SERVERS = st.integers(1, NUMBERS - 1)
+NAMES = st.lists(st.text("ab1-", min_size=1, max_size=8), max_size=FORMERS, unique=True)
 
 
-@given(st.lists(SERVERS, max_size=FORMERS))
-def test_a_mark_tells_what_it_was_made_of(numbers: list[int]) -> None:
-    made = mark(numbers)
-    assert parse_mark(made) == tuple(numbers)
-    assert made & MARKS[1] == MARKS[0]
+@given(st.integers(0, (1 << 24) - 1), NAMES)
+def test_a_mark_is_an_address_that_no_host_has(vip: int, names: list[str]) -> None:
+    made = mark(vip, tuple(names))
+    assert is_mark(made) and made & MARKS[1] == MARKS[0]
     assert made & GROUP_MACS[1] != GROUP_MACS[0], "a host's address"
     assert made >> 41 & 1, "locally administered"
-    if numbers:
-        address, mask = marked_latest(numbers[0])
-        assert made & mask == address and not address & ~mask
+    assert (made == NO_MARK) == (not names)
 
 
 @given(st.integers(0, (1 << 48) - 1))
 def test_no_other_address_is_a_mark(address: int) -> None:
-    assert (parse_mark(address) is None) == (address >> 32 != 0x524C)
+    assert is_mark(address) == (address >> 32 == 0x524C)
 
 
-def test_text() -> None:
-    assert mac_text(mark((0x1234, 0x5678))) == "52:4c:12:34:56:78"
+def test_marks_differ() -> None:
+    """By VIP, by servers and by their order; and they stay the same for ever."""
+    made = {mark(vip, names) for vip in (1, 2) for names in (("a",), ("b",), ("a", "b"), ("b", "a"), ("ab",))}
+    assert len(made) == 10
+    assert mac_text(mark(1, ("a", "b"))) == "52:4c:57:d3:8d:ad"
+
+
+@given(st.lists(st.integers(1, NUMBERS - 1), max_size=FORMERS))
+def test_a_bucket_tells_the_former_servers(numbers: list[int]) -> None:
+    assert parse_formers((load_server(7), *load_formers(numbers))) == tuple(numbers)
 
 
 def test_the_agent_reads_the_same() -> None:

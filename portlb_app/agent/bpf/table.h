@@ -63,10 +63,13 @@ static __always_inline void delete_aliases(const struct key *key, const struct c
 		delete_alias(key, &entry->locator, entry->client_target, endpoint);
 }
 
-/* Delete a connection with its aliases. False: another processor has claimed it. */
-static __noinline bool forget(const struct key *key, struct connection *entry, enum host host)
+/*
+ * Delete a connection with its aliases. False: another processor has claimed it. Not static: so the verifier checks it
+ * once, and not wherever it is called.
+ */
+__noinline int forget(const struct key *key, struct connection *entry, __u32 host)
 {
-	if (!claim(&entry->flags))
+	if (!key || !entry || !claim(&entry->flags))
 		return false;
 	if (host == SERVER) {
 		delete_aliases(key, entry, key->port, host);
@@ -113,7 +116,7 @@ static __always_inline void retire(struct __sk_buff *skb, enum host host, struct
 		count(table_full ? COUNT_made_room : COUNT_swept_closing);
 }
 
-/* Neither this nor list_closed() is static: so the verifier checks each once, and not wherever it is called. */
+/* Not static, as forget(). */
 __noinline int retire_some(struct __sk_buff *skb, __u32 host, __u32 most)
 {
 	struct scratch *scratch = use_scratch();
@@ -133,7 +136,7 @@ __noinline int retire_some(struct __sk_buff *skb, __u32 host, __u32 most)
 	return 0;
 }
 
-/* Put a closed connection on the list, once. */
+/* Put a closed connection on the list, once. Not static, as forget(). */
 __noinline int list_closed(struct __sk_buff *skb, const struct key *key, __u32 host)
 {
 	struct scratch *scratch = use_scratch();

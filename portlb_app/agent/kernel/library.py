@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import functools
 import os
+import threading
 from ctypes import CFUNCTYPE, c_char_p, c_int, c_void_p
 from typing import Any
 
@@ -16,13 +17,21 @@ _LONGEST_MESSAGE = 1 << 22  # the verifier is verbose, and what matters is at th
 _signatures: dict[str, tuple[object, tuple[object, ...]]] = {}
 _libc = ctypes.CDLL(None)
 _messages: list[str] = []
+_writing = threading.Lock()
+
+
+@functools.cache
+def _buffer() -> ctypes.Array[ctypes.c_char]:
+    """Return the one that every message is written to: a new one, all zeros, would cost as much as a query."""
+    return ctypes.create_string_buffer(_LONGEST_MESSAGE)
 
 
 def _collect(level: int, form: bytes, arguments: int) -> int:
     if level == _WARNING:
-        text = ctypes.create_string_buffer(_LONGEST_MESSAGE)
-        _libc.vsnprintf(text, len(text), form, c_void_p(arguments))
-        _messages.append(text.value.decode(errors="replace").rstrip())
+        with _writing:
+            text = _buffer()
+            _libc.vsnprintf(text, len(text), form, c_void_p(arguments))
+            _messages.append(text.value.decode(errors="replace").rstrip())
     return 0
 
 

@@ -1,8 +1,8 @@
 """FORMER: a segment that a server hands back goes to the server that its slot had before (docs/second-chance.md).
 
-Such a frame has a mark as its destination, which names that server, and maybe the one before. The switch of the server
-that hands it back writes what is left of the mark into the source, and the packet travels by its destination; the
-switch of the server that it is for makes it what that server gets from clients, but for the source.
+Such a frame has a mark as its destination, which stands for the servers that are to be tried, the latest first. It gets
+the mark of those behind that one as its source, and travels by its destination; the switch of the server that it is for
+makes it what that server gets from clients, but for the source.
 
 A server may hand back to servers of its own VIP alone, TCP to a redirect port of theirs that opens no connection. All
 of that passes a meter on every switch. So a packet that circles while the tables of two switches disagree is dropped as
@@ -15,8 +15,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 
 from portlb_app.compiler.delivery import address_in
-from portlb_app.compiler.numbering import mark_numbers
-from portlb_app.compiler.second_chance import HandBack
+from portlb_app.compiler.second_chance import Chain, HandBack
 from portlb_app.compiler.tables import log
 from portlb_app.config import Config, Rewrite, Server, Switch, Vip
 from portlb_app.net.packets import Address
@@ -27,6 +26,7 @@ from portlb_app.pipeline import (
     FRAGMENT,
     MARKS,
     NEIGHBOUR,
+    NO_MARK,
     SYN,
     Family,
     Priority,
@@ -37,9 +37,7 @@ from portlb_app.pipeline import (
     from_side,
     goto,
     make_cookie,
-    mark_the_rest,
-    marked_latest,
-    set_mark,
+    mark,
 )
 
 
@@ -57,7 +55,7 @@ def flows(config: Config, switch: Switch, parts: HandBack, meters: Mapping[str, 
         forged = match(**from_side(Side.SERVER), eth_dst=MARKS)
         reason = "from a server, to a mark that is not its business: drop"
         yield flow(NEIGHBOUR, Priority.EXCEPTION, forged, (), make_cookie(Reason.HANDED_BACK), reason)
-    if parts.takers and config.links:
+    if parts.chains and config.links:
         for version in sorted({address.version for vip in parts.vips for address in vip.addresses}):
             over = match(
                 **from_side(Side.LINK), eth_dst=MARKS, eth_type=FAMILIES[version].eth_type, ip_proto=IP_TCP
@@ -65,14 +63,10 @@ def flows(config: Config, switch: Switch, parts: HandBack, meters: Mapping[str, 
             reason = "over a link, handed back by a server"
             yield flow(NEIGHBOUR, Priority.OVERRIDE, over, (goto(FORMER),), make_cookie(Reason.HANDED_BACK), reason)
     connectors = Counter(server.connector for server in config.servers)
-    for (name, port), takers in parts.takers.items():
-        numbers = mark_numbers(server.name for server in config.servers_of(by_name[name]))
-        for server, link in takers:
-            for address in by_name[name].addresses:
-                yield from _to_former(
-                    *(by_name[name], (port, numbers[server.name]), server, address, link, meters[name]),
-                    is_shared=connectors[server.connector] > 1,
-                )
+    for chain, link in parts.chains:
+        for address in chain.vip.addresses:
+            is_shared = connectors[chain.servers[0].connector] > 1
+            yield from _to_former(chain, address, link, meters[chain.vip.name], is_shared)
 
 
 def _from_network(switch: Switch, parts: HandBack) -> Iterator[Flow]:
@@ -85,7 +79,7 @@ def _from_network(switch: Switch, parts: HandBack) -> Iterator[Flow]:
     for vip in parts.vips:
         for address in vip.addresses:
             source = match(**from_side(Side.NETWORK), eth_src=MARKS, **family(address).to(address))
-            actions: tuple[Action, ...] = (set_mark(()), goto(FRAGMENT))
+            actions: tuple[Action, ...] = (SetField("eth_src", NO_MARK), goto(FRAGMENT))
             if vip.log:
                 actions = log.with_lookup(actions)
             reason = "IP to the VIP, from a host whose MAC address looks like a mark: the address goes"
@@ -100,23 +94,21 @@ def _from_server(vip: Vip, server: Server, address: Address) -> Flow:
     renamed = (SetField(ip.destination, int(address)),) if is_named else ()
     reason = "handed back by a server: to the server that the slot had before"
     cookie = make_cookie(Reason.HANDED_BACK, vip.number)
-    return flow(NEIGHBOUR, Priority.OVERRIDE, wanted, (*renamed, *mark_the_rest(), goto(FORMER)), cookie, reason)
+    return flow(NEIGHBOUR, Priority.OVERRIDE, wanted, (*renamed, goto(FORMER)), cookie, reason)
 
 
-def _to_former(
-    vip: Vip, named: tuple[int, int], server: Server, address: Address, link: int | None, meter: Meter, is_shared: bool
-) -> Iterator[Flow]:
-    """`named`: the redirect port, and the server's number; `is_shared`: other servers have the same connector."""
-    (port, number), ip = named, family(address)
-    wanted: dict[str, int | tuple[int, int]] = {"eth_dst": marked_latest(number), **ip.to(address)}
-    wanted |= {"ip_proto": IP_TCP, "tcp_dst": port, "tcp_flags": (0, SYN)}
-    cookie = make_cookie(Reason.HANDED_BACK, vip.number, port)
-    metered = (ToMeter(meter.number),)
+def _to_former(chain: Chain, address: Address, link: int | None, meter: Meter, is_shared: bool) -> Iterator[Flow]:
+    """`is_shared`: other servers have the connector of the first one, too."""
+    vip, server, ip = chain.vip, chain.servers[0], family(address)
+    wanted: dict[str, int | tuple[int, int]] = {"eth_dst": mark(vip.number, chain.names), **ip.to(address)}
+    wanted |= {"ip_proto": IP_TCP, "tcp_dst": chain.port, "tcp_flags": (0, SYN)}
+    cookie = make_cookie(Reason.HANDED_BACK, vip.number, chain.port)
+    rest = (ToMeter(meter.number), SetField("eth_src", mark(vip.number, chain.names[1:])))
     if link is not None:
         reason = "a former server of a slot, on another switch"
-        yield flow(FORMER, Priority.SPECIFIC, match(**wanted), (*metered, Output(link)), cookie, reason)
+        yield flow(FORMER, Priority.SPECIFIC, match(**wanted), (*rest, Output(link)), cookie, reason)
         return
-    actions, at = (*metered, *_rewritten(vip, server, ip)), server.connector.port
+    actions, at = (*rest, *_rewritten(vip, server, ip)), server.connector.port
     reason = "a former server of a slot"
     yield flow(FORMER, Priority.SPECIFIC, match(**wanted), (*actions, Output(at)), cookie, reason)
     if is_shared:

@@ -3,6 +3,9 @@
 A bucket says whose slot it is by a number that it writes into a register (`pipeline.SERVER`): the slot's server in the
 whole pool's table, also on a switch that must give the slot to another server because it cannot reach that one. So any
 switch tells the whole table when it is read, whatever it can reach, and also where two servers share a connector.
+
+It also watches the server's connector, if that is on this switch: while the port is down, the switch gives its packets
+to other buckets by itself, and those of other buckets stay (Open vSwitch 3.1).
 """
 
 from __future__ import annotations
@@ -25,6 +28,7 @@ from portlb_app.pipeline import (
     by_source,
     from_group,
     group_of,
+    load_formers,
     load_server,
     signal_slot,
 )
@@ -45,15 +49,22 @@ def pool_groups(
     """
     given, table = local.slots(port), local.table(port)
     formers: Iterable[tuple[str, ...]] = table.formers if are_marked and table.formers else repeat((), len(given))
-    slots = list(zip(table.servers, given, formers, strict=True)) if given else []
+    slots = list(zip(table.servers, given, map(local.open_formers, formers), strict=True)) if given else []
     made = {server: bucket(server) for server in set(given)}
     buckets = {
-        (owner, server, earlier): (load_server(local.numbers[owner]), *marked(local, made[server], server, earlier))
+        (owner, server, earlier): (
+            load_server(local.numbers[owner]),
+            *load_formers([local.mark_numbers[name] for name in earlier]),
+            *marked(local, made[server], server, earlier),
+        )
         for owner, server, earlier in set(slots)
     }
+    ports = {server: local.watched_port(server) for server in made}
+    watched = tuple(map(ports.__getitem__, given)) if any(ports.values()) else ()
     for index in range(1 << local.group_bits(port)):
-        some = slots[SLOTS * index : SLOTS * (index + 1)]
-        yield Group(number(index), "select", tuple(map(buckets.__getitem__, some)), selection)
+        own = slice(SLOTS * index, SLOTS * (index + 1))
+        chosen = tuple(map(buckets.__getitem__, slots[own]))
+        yield Group(number(index), "select", chosen, selection, watched[own] if any(watched[own]) else ())
 
 
 def selection(pool: RedirectPort, ip: Family) -> Selection:

@@ -60,9 +60,9 @@ def _encode(action: Action) -> bytes:
             field = encode_field(name, value)
             padding = -(4 + len(field)) % 8
             return struct.pack("!HH", ofp.OFPAT_SET_FIELD, 4 + len(field) + padding) + field + bytes(padding)
-        case CopyField(source, target, span):
-            bits = span or (action.bits, 0, 0)
-            return _COPY_FIELD.pack(ofp.OFPAT_COPY_FIELD, _COPY_FIELD.size, *bits, oxm_id(source), oxm_id(target))
+        case CopyField(source, target):
+            ends = oxm_id(source), oxm_id(target)
+            return _COPY_FIELD.pack(ofp.OFPAT_COPY_FIELD, _COPY_FIELD.size, action.bits, 0, 0, *ends)
         case Resubmit() | Conntrack() | CopyToController() | CheckLarger():
             return nicira.encode(action)
     raise ValueError(f"{action} cannot be sent to a switch")
@@ -113,12 +113,7 @@ def _decode_set_field(whole: bytes) -> Action:
 
 def _decode_copy_field(whole: bytes) -> Action:
     bits, source_offset, target_offset, source, target = struct.unpack_from("!HHH2xII", whole, 4)
-    fields = [oxm(source), oxm(target)]
-    if fields[0] is None or fields[1] is None or bits == 0:
+    names = [field.name for field in (oxm(source), oxm(target)) if field and FIELDS[field.name].bits >= bits]
+    if len(names) != 2 or FIELDS[names[1]].bits != bits or source_offset or target_offset:
         return Opaque(whole.hex())
-    one, other = fields[0].name, fields[1].name
-    if bits == FIELDS[other].bits <= FIELDS[one].bits and source_offset == target_offset == 0:
-        return CopyField(one, other)
-    if source_offset + bits <= FIELDS[one].bits and target_offset + bits <= FIELDS[other].bits:
-        return CopyField(one, other, (bits, source_offset, target_offset))
-    return Opaque(whole.hex())
+    return CopyField(*names)

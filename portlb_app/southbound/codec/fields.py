@@ -34,9 +34,9 @@ _UNKNOWN_TO_RYU = {
 """Class and number, and bytes, of Open vSwitch's own fields: NXM_NX of IP, and ERICOXM_OF of neighbour discovery (RFC
 4861). See ovs-fields(7)."""
 
-_XREGS_MASKED = {0x8001 << 16 | number << 9 | 1 << 8 | 16: number for number in (0, 1)}
+_XREGS_MASKED = {0x8001 << 16 | number << 9 | 1 << 8 | 16: number for number in range(4)}
 """Open vSwitch answers a match on reg0 or reg1 as the upper or lower half of OpenFlow's 64-bit packet register 0
-(7.2.3.11), masked; on reg2 and reg3 as those of packet register 1."""
+(7.2.3.11), masked; on reg2 and reg3 as those of packet register 1, and so on."""
 
 
 @dataclass(frozen=True)

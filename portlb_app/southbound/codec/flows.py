@@ -98,10 +98,8 @@ def handed_back(flow: Flow, entry: RawEntry) -> HandedBack | None:
     reason, vip, port = pipeline.parse_cookie(flow.cookie)
     if flow.table != pipeline.FORMER.number or reason is not pipeline.Reason.HANDED_BACK:
         return None
-    marks = [pipeline.parse_mark(value) for name, value, _ in flow.match if name == "eth_dst"]
-    if not marks or not marks[0]:
-        return None
-    return HandedBack((vip, port, marks[0][0]), packets_of(entry))
+    marks = [value for name, value, _ in flow.match if name == "eth_dst"]
+    return HandedBack((vip, port, marks[0]), packets_of(entry)) if marks else None
 
 
 def _decode_instructions(data: bytes) -> Iterator[Action]:

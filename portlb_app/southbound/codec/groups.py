@@ -29,6 +29,8 @@ _WEIGHT = struct.pack("!HHH2x", ofp.OFPGBPT_WEIGHT, 8, 1)
 """Weight 1, which every bucket of a select group of ours has."""
 _STATISTICS, _COUNTERS = 40, 16
 """Bytes of a group's statistics before those of its buckets, and of each bucket's: packets, bytes."""
+_WATCH = struct.Struct("!HHI")
+"""The port that a bucket watches (7.3.4.4, struct ofp_group_bucket_prop_watch)."""
 _EXPERIMENTER = struct.Struct("!HHII")
 _NETRONOME = 0x154D
 _SELECTION_METHOD = 1
@@ -41,7 +43,11 @@ def group_mod(verb: Verb, group: Group) -> bytes:
     if verb == "delete":
         return _GROUP_MOD.pack(ofp.OFPGC_DELETE, ofp.OFPGT_ALL, group.number, 0, ofp.OFPG_BUCKET_ALL)
     weight = _WEIGHT if group.type == "select" else b""
-    buckets = b"".join(_encode_bucket(number, actions, weight) for number, actions in enumerate(group.buckets))
+    watched = group.watched or (0,) * len(group.buckets)
+    buckets = b"".join(
+        _encode_bucket(number, actions, weight + _encode_watch(port))
+        for number, (actions, port) in enumerate(zip(group.buckets, watched, strict=True))
+    )
     kind = _TYPES[group.type]
     body = _GROUP_MOD.pack(_COMMANDS[verb], kind, group.number, len(buckets), ofp.OFPG_BUCKET_ALL) + buckets
     return body + (_encode_selection(group.selection) if group.selection else b"")
@@ -50,6 +56,10 @@ def group_mod(verb: Verb, group: Group) -> bytes:
 def _encode_bucket(number: int, actions: tuple[Action, ...], properties: bytes) -> bytes:
     encoded = encode_actions(actions)
     return _BUCKET.pack(_BUCKET.size + len(encoded) + len(properties), len(encoded), number) + encoded + properties
+
+
+def _encode_watch(port: int) -> bytes:
+    return _WATCH.pack(ofp.OFPGBPT_WATCH_PORT, _WATCH.size, port) if port else b""
 
 
 def _encode_selection(selection: Selection) -> bytes:
@@ -79,10 +89,12 @@ def decode_group(entry: RawEntry) -> Group:
     if end > len(data):
         raise Malformed(f"the buckets of group {number} do not fit into it")
     weight = int(kind == ofp.OFPGT_SELECT)
-    buckets = [
+    decoded = [
         _decode_bucket(position, weight, bucket)
         for position, bucket in enumerate(_bucket_bytes(data[_DESCRIPTION.size : end]))
     ]
+    buckets = [actions for actions, _ in decoded]
+    watched = tuple(port for _, port in decoded) if any(port for _, port in decoded) else ()
     foreign = [] if kind in _TYPES.values() else [Opaque(f"type={kind}")]
     selection = None
     for _, whole in pieces(data[end:], align=8):
@@ -91,7 +103,7 @@ def decode_group(entry: RawEntry) -> Group:
         foreign.append(Opaque(whole.hex()))
     if foreign:
         buckets.insert(0, tuple(foreign))
-    return Group(number, "select" if weight else "all", tuple(buckets), selection)
+    return Group(number, "select" if weight else "all", tuple(buckets), selection, watched)
 
 
 def our_counted(entries: Iterable[RawEntry]) -> Iterator[Counted]:
@@ -114,8 +126,12 @@ def _bucket_bytes(data: bytes) -> Iterator[bytes]:
         data = data[length:]
 
 
-def _decode_bucket(number: int, weight: int, data: bytes) -> tuple[Action, ...]:
-    """The actions of a bucket; what distinguishes it from a bucket of ours precedes them as `Opaque`."""
+def _decode_bucket(number: int, weight: int, data: bytes) -> tuple[tuple[Action, ...], int]:
+    """The actions of a bucket, and the port that it watches, or 0.
+
+    What distinguishes it from a bucket of ours precedes the actions as `Opaque`.
+    """
+    watched = 0
     length, actions_length, bucket_id = _BUCKET.unpack_from(data)
     properties = _BUCKET.size + actions_length
     if properties > length:
@@ -126,11 +142,13 @@ def _decode_bucket(number: int, weight: int, data: bytes) -> tuple[Action, ...]:
         if kind == ofp.OFPGBPT_WEIGHT and len(whole) == 8:
             (read,) = struct.unpack_from("!H", whole, 4)
             weight -= read
+        elif kind == ofp.OFPGBPT_WATCH_PORT and len(whole) == _WATCH.size and not watched:
+            (watched,) = struct.unpack_from("!I", whole, 4)
         else:
             foreign.append(Opaque(whole.hex()))
     if weight:
         foreign.append(Opaque("weight"))
-    return (*foreign, *actions)
+    return (*foreign, *actions), watched
 
 
 def _decode_selection(whole: bytes) -> Selection | None:

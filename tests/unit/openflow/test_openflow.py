@@ -59,6 +59,8 @@ EVERY_FIELD: list[tuple[Match, str, str]] = [
     (match(reg2=6), "reg2=0x6", "reg2=6"),
     (match(reg3=7), "reg3=0x7", "reg3=7"),
     (match(reg4=8), "reg4=0x8", "reg4=8"),
+    (match(reg5=9, reg6=10), "reg5=0x9,reg6=0xa", "reg5=9,reg6=10"),
+    (match(reg7=11), "reg7=0xb", "reg7=11"),
     (match(reg3=(1 << 31, 1 << 31)), "reg3=0x80000000/0x80000000", "reg3=0x80000000/0x80000000"),
     (match(ct_mark=0x102), "ct_mark=0x102", "ct_mark=258"),
     (match(in_port=LOCAL), "in_port=LOCAL", "in_port=local"),
@@ -256,6 +258,11 @@ def test_a_group_as_text() -> None:
     assert str(group) == (
         "group_id=1342177300,type=select,selection_method=dp_hash,selection_method_param=1347158016,"
         "bucket=bucket_id:0,weight:1,actions=output:2,bucket=bucket_id:1,weight:1,actions=output:3"
+    )
+    watched = Group(3, "select", ((Output(2),), (Output(3),)), watched=(0, 3))
+    assert str(watched) == (
+        "group_id=3,type=select,bucket=bucket_id:0,weight:1,actions=output:2,"
+        "bucket=bucket_id:1,weight:1,watch_port:3,actions=output:3"
     )
     copies = Group(1, "all", ((Output(2),), ()))
     assert str(copies) == "group_id=1,type=all,bucket=bucket_id:0,actions=output:2,bucket=bucket_id:1,actions=drop"

@@ -26,8 +26,10 @@ from portlb_app.topology.links import HEARING
 from tests.support.reconciling import Applied, Apply, Loop, StateRead, Whole, up
 
 FLOWS = Path(__file__).parents[3] / "flows"
-FIG2 = (FLOWS / "fig2/lb.yaml").read_text()
-LEAFSPINE = (FLOWS / "leafspine/lb.yaml").read_text()
+FIG2, LEAFSPINE = (
+    (FLOWS / name / "lb.yaml").read_text().replace("legacy: balance", "legacy: balance, second_chance: false")
+    for name in ("fig2", "leafspine")
+)
 PORTS = range(1, 10)
 EMPTY = SwitchState()
 
@@ -177,6 +179,15 @@ def test_nothing_is_held_anywhere() -> None:
     assert alone.told == []
     alone.pass_time(3)
     assert alone.held[1] == holding(LEAFSPINE, {})[1]
+
+
+def test_a_switch_that_connects_late() -> None:
+    """It is the first one, so nobody knows better, however long that takes."""
+    network = Network(FIG2, holding(FIG2, shuffled(FIG2)))
+    network.pass_time(HEARING + 5)
+    network.connect(1)
+    network.pass_time(5)
+    assert network.told == [] and network.states() == ["synced"]
 
 
 def test_switches_that_differ() -> None:

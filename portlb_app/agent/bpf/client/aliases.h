@@ -33,20 +33,20 @@ static __always_inline bool free_alias(struct __sk_buff *skb, const struct key *
 
 /*
  * Let packets from the server's endpoint `wire` reach the connection behind `key`. `locator` is the endpoint's, if it
- * has one. False: it cannot; counted.
+ * has one. False: it cannot; counted. Not static, as forget().
  */
-static __noinline bool add_alias(struct __sk_buff *skb, const struct key *key, const union locator *locator,
-				 __be16 client_port, __u32 wire)
+__noinline int add_alias(struct __sk_buff *skb, const struct key *key, const union locator *locator, __u32 client_port,
+			 __u32 wire)
 {
 	struct scratch *scratch = use_scratch();
 	struct connection *other;
 	struct alias *there;
 	struct key *at;
 
+	if (!scratch || !key || !locator)
+		return false;
 	if (port_of(wire) == key->port && client_port == key->client_port && kind_of(wire) != LOCATOR_ADDRESS)
 		return true;
-	if (!scratch)
-		return false;
 	at = &scratch->alias_key;
 	*at = *key;
 	move_key(at, locator, client_port, wire);

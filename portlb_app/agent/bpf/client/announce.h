@@ -43,9 +43,8 @@ static __always_inline int make_client_announcement(struct __sk_buff *skb, __be1
 	if (ports.other != port || !moving) {
 		if (!change_client_ports(entry, ports, ports.now, port))
 			return BUSY; /* the server has just answered at the port announced before */
+		/* The alias of the port given up stays until the sweep: what comes late is dropped there, not reset. */
 		set(entry, CLIENT_PORT_MOVING);
-		if ((moving || ports.now) && ports.other != port && ports.other != packet.key.client_port)
-			delete_alias(&packet.key, &entry->locator, ports.other, entry->wire);
 	}
 	return make_probe(skb, &packet, &segment, CLIENT, client_port_of(entry, segment.sport), port_of(entry->wire),
 			  REDIRECT, OPTION_REDIRECT | flags, port);

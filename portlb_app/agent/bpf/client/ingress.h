@@ -41,7 +41,7 @@ static __noinline int client_ingress_tcp(struct __sk_buff *skb, struct packet *p
 	*key = packet->key;
 	entry = alias ? follow(key, alias) : bpf_map_lookup_elem(&connections, key);
 	if (!entry)
-		return PASS;
+		return alias ? DROP : PASS; /* the kernel would reset what comes to a port that is given up */
 	note_use(entry, &segment);
 	if (!alias && (entry->flags & (CONFIRMED | LEAVING)) == CONFIRMED && simple &&
 	    port_of(entry->wire) == key->port && kind_of(entry->wire) != LOCATOR_ADDRESS)

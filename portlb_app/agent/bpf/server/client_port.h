@@ -24,6 +24,9 @@ static __always_inline void server_announcement(struct __sk_buff *skb, const str
 		count(COUNT_forged_announcement);
 		return;
 	}
+	/* Not from the port in use: server_follow_client() has not believed the same segment. */
+	if (segment->sport != (ports.now ? ports.now : key->client_port))
+		return;
 	if (found->port && (found->port == ports.now || (moving && found->port == ports.other)))
 		return; /* announced before */
 	owner_key = alias_key;

@@ -1,9 +1,9 @@
 /*
  * A segment for a server that its slot had before (docs/second-chance.md).
  *
- * Where a slot of a pool has moved, the switch names the slot's former servers in the source MAC address. A segment of
- * a connection that was opened on one of them finds no socket here. It goes back to the switch with that address as its
- * destination, and the switch delivers it to the latest former server, marked with what is left of them.
+ * Where a slot of a pool has moved, the source MAC address stands for the slot's former servers. A segment of a
+ * connection that was opened on one of them finds no socket here. It goes back to the switch with that address as its
+ * destination, and the switch delivers it to the latest former server, with an address that stands for the others.
  */
 #pragma once
 
@@ -12,14 +12,12 @@
 #include "half_open.h"
 #include "settings.h"
 
-/* portlb_app/pipeline/marks.py: two bytes of ours, the latest former server's number, the number of the one before. */
+/* portlb_app/pipeline/marks.py: two bytes of ours, and four that stand for the former servers, 0 for none. */
 #define MARK_PREFIX bpf_htons(0x524c)
 
-/* The first two bytes, and the rest as 16-bit words. */
 struct mark {
 	__be16 prefix;
-	__be16 latest;
-	__be16 before;
+	__be16 servers[2];
 };
 
 /*
@@ -120,7 +118,7 @@ static __noinline int server_second_chance(struct __sk_buff *skb, const struct k
 		count(COUNT_kept_cookie);
 		return PASS;
 	}
-	if (!mark.latest) {
+	if (!(mark.servers[0] | mark.servers[1])) {
 		count(COUNT_no_former);
 		return PASS;
 	}
