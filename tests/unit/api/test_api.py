@@ -13,8 +13,13 @@ from portlb_app.api.messages import MAX_BODY, Proposal, Request, Response, failu
 from portlb_app.api.routes import respond
 from portlb_app.api.snapshot import RefusedConnections, Snapshot
 from portlb_app.backends.states import Seen
-from portlb_app.config import Connector, Link, Problem, Wanted
+from portlb_app.compiler.vips_by_switch import VipsBySwitch
+from portlb_app.config import Connector, Link, Problem, Wanted, load
 from portlb_app.config.etag import Precondition, etag
+from portlb_app.health.judgement import Judge
+from portlb_app.health.line_state import LineState
+from portlb_app.health.probe import Result, Verdict
+from portlb_app.health.targets import lines
 from portlb_app.net.heartbeat import Can, Heartbeat, State
 from portlb_app.pipeline import HANDED_UP, Reason
 from portlb_app.punt.connlog import ConnectionLog
@@ -36,7 +41,7 @@ from portlb_app.reconcile.pool_status import HeldStatus, PoolStatus, ServerStatu
 from portlb_app.reconcile.ports import PortProblem
 from portlb_app.reconcile.results import Mistakes
 from portlb_app.reconcile.status import AgentStatus, LinkStatus, Status, SwitchStatus
-from portlb_app.topology.conditions import ALL_SERVERS
+from portlb_app.topology.conditions import ALL_SERVERS, AS_CONFIGURED
 from tests.support.copies import note
 from tests.support.reconciling import Loop, Propose, Whole
 from tests.support.reference import ACK, FIN, SYN
@@ -403,3 +408,24 @@ def test_a_condition_is_compared_when_the_proposals_turn_has_come() -> None:
         (outcome,) = [command.outcome for command in commands if isinstance(command, ReportOutcome)]
         assert isinstance(outcome, Outdated) is (proposed is second)
     assert loop.reconciler.text == first.text
+
+
+def test_checks_are_told() -> None:
+    """Every line with its last result; what is not known is null."""
+    text = (Path(__file__).parents[3] / "flows/checks/lb.yaml").read_text()
+    placed = VipsBySwitch(load(text), AS_CONFIGURED).on(1)
+    line = next(each for each in lines(1, placed) if (each.server, each.version) == ("a", 4))
+    fresh = LineState(line, Judge(line.check), 0.0)
+    failing = LineState(line, Judge(line.check, True), 0.0, result=Result(Verdict.FAILED, "http 503"), at=5.0)
+    failing.judge.take(Result(Verdict.FAILED, "http 503"))
+    snapshot = replace(SNAPSHOT, checks=(fresh, failing), check_counts={"begun": 3}, epoch=1_000_000.0)
+    response = respond(Request("GET", "/v1/checks", "localhost"), snapshot)
+    assert isinstance(response, Response) and response.status == 200
+    told = json.loads("".join(response.body))
+    common = {"server": "a", "vip": "web", "ports": [80], "version": 4, "check": "http GET /healthz by port 8001"}
+    unknown = {"up": None, "streak": 0, "needed": 3, "last": None, "reason": None, "held": None}
+    last = {"verdict": "failed", "reason": "http 503", "at": 1_000_005.0}
+    assert told == {
+        "counts": {"begun": 3},
+        "checks": [{**common, **unknown}, {**common, **unknown, "up": True, "streak": -1, "last": last}],
+    }

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
+from pathlib import Path
 from random import Random
 from typing import Any
 
 import pytest
+import yaml
 
 from portlb_app.compiler import compile as compile_config
 from portlb_app.config import Config, ConfigError, load
@@ -177,3 +179,13 @@ def test_numbers_that_belong_together() -> None:
 def test_more_groups_than_can_be_read_back_are_a_mistake() -> None:
     data = settings(1, 1, range(1, GROUPS + 1))
     assert any(f"{GROUPS} are the most" in problem for problem in refused(data))
+
+
+@pytest.mark.parametrize("name", ["fig2", "tree", "address", "mac", "one-armed", "addresses", "two-vips"])
+def test_checks_are_counted(name: str) -> None:
+    """The examples, with every server checked."""
+    data = yaml.safe_load((Path(__file__).parents[3] / f"flows/{name}/lb.yaml").read_text())
+    for vip in data["vips"].values():
+        both = isinstance(vip["address"], list)
+        vip |= {"check": {}, "check_address": ["10.0.0.9", "fd00::9"] if both else "10.0.0.9"}
+    agrees(load(json.dumps(data)))
