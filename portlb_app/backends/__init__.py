@@ -131,7 +131,9 @@ class Backends:
             self._timed.discard(key)
         for key, pool in pools.items():
             slots = self._slots.setdefault(key, KeptSlots(is_known=not is_first))
+            had = slots.table
             slots.leave(self._pools.get(key, pool), pool)
+            slots.formers = self._moved(pools, key, had, slots.table)
         self._pools = pools
         self._servers = {
             server.name: self._servers.get(server.name, _Server()) for server in pools.config.servers

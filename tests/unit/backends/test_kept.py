@@ -161,8 +161,11 @@ def test_a_changed_configuration_with_a_budget(moves: str, seconds: float) -> No
 
 
 def test_a_changed_configuration_at_once() -> None:
-    """Without a word about it as few slots as possible move, and all at once."""
-    before, after = config("abcd"), config("abc")
+    """As few slots as possible move, and all at once; where the port says nothing, the new pool's own table counts."""
+    plain = started(config("abcd"))
+    plain.adopt(config("abc"), 1.0)
+    assert table(plain, config("abc")) == slots(tuple("abc"))
+    before, after = config("abcd", moves="free"), config("abc", moves="free")
     backends = started(before)
     old = table(backends, before)
     proposed, _ = backends.conditions(after)
@@ -172,6 +175,20 @@ def test_a_changed_configuration_at_once() -> None:
     backends.adopt(before, 6.0)
     say(backends, "d", True, 6.0)
     assert table(backends, before) == old
+
+
+def test_one_of_fifty() -> None:
+    """In a large pool no more slots move than must, also when the configuration changes."""
+    names = "".join(map(chr, range(65, 65 + 26))) + "".join(map(chr, range(97, 97 + 24)))
+    whole, less = config(names), config(names[:-1])
+    backends = started(whole)
+    old = table(backends, whole)
+    backends.adopt(less, 1.0)
+    assert changed(old, table(backends, less)) == Counter(old)[names[-1]] <= 1.1 * len(old) / 50
+    new = table(backends, less)
+    backends.adopt(whole, 2.0)
+    say(backends, names[-1], True, 2.0)
+    assert changed(new, table(backends, whole)) <= 1.1 * len(old) / 50
 
 
 def test_never() -> None:
