@@ -13,7 +13,7 @@ import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Protocol
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import SplitResult, quote, urlsplit
 
 from portlb_app.agent import trust
 from portlb_app.agent.errors import AgentError, Unreachable
@@ -121,7 +121,7 @@ class Controller:
                 peer = connection.sock.getpeername()[:2] if checks_peer else None
                 self._check(peer)
                 with _hung_up_after(ANSWER_WITHIN, connection.sock):
-                    connection.request("GET", prefix + "/v1/config")
+                    connection.request("GET", f"{prefix}/v1/config?server={quote(self.server, safe='')}")
                     answer = connection.getresponse()
                     content = answer.read(MAX_BYTES + 1)
                 self._check(peer)

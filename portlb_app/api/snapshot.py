@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
+from portlb_app.backends import Backends
+from portlb_app.backends.drained import Drain
+from portlb_app.config import Config
+from portlb_app.config.overrides import NONE, Overrides
 from portlb_app.health.line_state import LineState
 from portlb_app.punt.connlog import ConnectionLog
 from portlb_app.punt.disposition import Counts
+from portlb_app.reconcile.configuration import NO_CONFIG
 from portlb_app.reconcile.status import Status
 
 
@@ -24,7 +29,9 @@ class Snapshot:
     """The reconciler's status, the live text, what was refused and what was handed up.
 
     `epoch` is the Unix time (seconds) at which the clock of the connections' times was 0. `unsent`: packets that a
-    switch was to send and was not told. `checks`: what is known of every health check.
+    switch was to send and was not told. `unix`: the Unix time of this moment. `config`: the live configuration;
+    `drains`: the servers that drain, by name; `text_for`: the configuration that a server's agent may act on.
+    `checks`: what is known of every health check.
     """
 
     status: Status
@@ -36,3 +43,9 @@ class Snapshot:
     unsent: int = 0
     checks: tuple[LineState, ...] = ()
     check_counts: Mapping[str, int] = field(default_factory=dict)
+    unix: float = 0.0
+    config: Config = NO_CONFIG
+    overrides: Overrides = NONE
+    backends: Backends = field(default_factory=lambda: Backends(NO_CONFIG))
+    drains: Mapping[str, Drain] = field(default_factory=dict)
+    text_for: Callable[[str], str | None] = lambda _server: None

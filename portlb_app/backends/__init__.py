@@ -323,6 +323,11 @@ class Backends:
 
     # ---- what follows ----
 
+    @property
+    def used(self) -> Config:
+        """The live configuration as it is used: with the overrides that hold for it."""
+        return self._pools.used
+
     def conditions(self, config: Config) -> tuple[Mapping[PoolKey, PoolSlots], frozenset[str]]:
         """The slots that do not follow from this configuration alone, and the servers that get nothing.
 

@@ -5,7 +5,8 @@ Three tell, the first one that can decides:
 - the server's agent, which knows its connections (`reported`);
 - the counters of the flows by which the server's packets leave its switch (`counted`): no packet for `STILL` seconds.
   TCP's keep-alives are packets, so a connection that is open and silent for longer has neither;
-- the log of connections (`logged`), where the switch cannot count.
+- the log of connections (`logged`), where the switch cannot count. It does not know the server of a connection that is
+  open: those of the VIP that opened before the server had no slots any more are the most that can be open there.
 
 A server that is drained and sends again is not drained any more. Pure: time is an argument.
 """
@@ -51,10 +52,11 @@ class Drain:
         if self.drained_at is not None:
             return f"drained, by {_NAMES[self.source]}"
         if self.open is not None:
-            return f"{self.open} connection{'s' * (self.open != 1)} open, by {_NAMES[self.source]}"
+            most = "at most " if self.source == "log" else ""
+            return f"{most}{self.open} connection{'s' * (self.open != 1)} open, by {_NAMES[self.source]}"
         if self.quiet is not None:
             return f"no packet from it for {self.quiet:.0f} of {STILL:.0f} s"
-        return "nothing tells how many connections are open: no agent, no packets to count, no log"
+        return "nothing tells yet how many connections are open"
 
 
 _NAMES = {"agent": "its agent", "counters": "the counters of its packets", "log": "the log of connections", "": ""}
@@ -106,7 +108,7 @@ class Drains:
             self._judge(server, known, now)
 
     def logged(self, server: str, count: int, now: float) -> None:
-        """So many connections are open by the log."""
+        """So many connections are open by the log, at most."""
         if known := self._known.get(server):
             known.logged = count, now
             self._judge(server, known, now)

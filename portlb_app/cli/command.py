@@ -1,4 +1,4 @@
-"""The ``portlb`` command line. Exit codes: 0 done, 1 it could not be done, 2 the input is wrong.
+"""The ``portlb`` command line. Exit codes: 0 done, 1 it could not be done, 2 the input is wrong, 3 not yet.
 
 A subcommand is a module of this package with two functions: `register(commands, help_line)` adds its parser, and
 `run(options)` does what was asked for and returns the exit code.
@@ -20,6 +20,12 @@ COMMANDS = {
     "compile": "write the tables of every switch as ovs-ofctl text",
     "attach": "print the ovs-vsctl commands that attach every switch",
     "controller": "run the OpenFlow controller and its REST interface",
+    "servers": "show what is wanted and seen of servers, and what switches hold of them",
+    "pools": "show the slots of pools",
+    "drain": "give servers no new connections; open ones go on",
+    "ready": "give servers new connections again",
+    "maint": "take servers out of service",
+    "weight": "give a server another share of new connections",
     "agent": "run or inspect a host agent",
 }
 """The subcommands, each with its line of the help."""

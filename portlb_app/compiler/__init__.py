@@ -52,6 +52,7 @@ from portlb_app.pipeline import (
     match_all,
 )
 from portlb_app.topology.conditions import AS_CONFIGURED, Conditions
+from portlb_app.topology.leaving import with_leaving
 
 _DOWNSTREAM = (fragment, icmp, service, label, redirect, legacy, pin, default)
 _TABLES = (neighbour, advertise, *_DOWNSTREAM, upstream, peer, log, check, punt)
@@ -89,6 +90,7 @@ def compile(  # noqa: A001
     """
     memo = memo or Memo()
     memo.begin()
+    config = with_leaving(config, conditions.leaving)
     graph = topology.of(config, conditions.links_down)
     rates, meters = qos.meters(config), qos.punt_meters(config)
     ends = {end for link in config.links for end in link}

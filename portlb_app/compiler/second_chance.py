@@ -57,11 +57,13 @@ def hand_backs(config: Config, topology: Topology, conditions: Conditions) -> Ma
             continue
         vip = vips[key[0]]
         ports = [pool.port for pool in vip.redirect_ports if key[1] in (pool.port, *(when.pool for when in pool.when))]
-        for giver, tried in _steps(config, conditions, key[0], slots):
+        steps = {*_steps(config, conditions, key[0], slots), *_astray(config, conditions, key[0], slots)}
+        for giver, _ in steps:
             givers.setdefault((giver.connector.switch, vip.name), set()).add(giver)
-            for here, link in _path(topology, giver.connector.switch, tried[0]):
+        for switch, chain in {(giver.connector.switch, tried) for giver, tried in steps}:
+            for here, link in _path(topology, switch, chain[0]):
                 for port in ports:
-                    chains.setdefault(here, {})[Chain(vip, port, tried)] = link
+                    chains.setdefault(here, {})[Chain(vip, port, chain)] = link
     marked = tuple(vips[name] for name in sorted({name for _, name in givers}))
     if not marked:
         return {}
@@ -92,6 +94,24 @@ def _steps(
                 break
             found.add((giver, chain[at + 1 :]))
     return found
+
+
+def _astray(
+    config: Config, conditions: Conditions, vip: str, slots: PoolSlots
+) -> Iterator[tuple[Server, tuple[Server, ...]]]:
+    """The same for servers of other switches, which get packets of a slot while a change goes from switch to switch.
+
+    They are given the slot where its own server cannot be reached (`VipOnSwitch.tried`).
+    """
+    if not config.links:
+        return
+    known = {server.name: server for server in config.servers if server.vip == vip}
+    servers = [known[name] for name in sorted(set(slots.servers)) if name in known]
+    for names in {(server, *earlier) for server, earlier in zip(slots.servers, slots.formers, strict=True) if earlier}:
+        chain = tuple(known[name] for name in names if name in known and name not in conditions.closed)
+        for giver in servers if chain else ():
+            if giver not in chain[:1] and not giver.routers and giver.connector.switch != chain[0].connector.switch:
+                yield giver, chain
 
 
 def _path(topology: Topology, switch: str, taker: Server) -> Iterator[tuple[str, int | None]]:

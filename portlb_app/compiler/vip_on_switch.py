@@ -155,6 +155,14 @@ class VipOnSwitch:
         """Those former servers of a slot that may get something."""
         return tuple(name for name in names if name in self.by_name and name not in self.closed)
 
+    def tried(self, owner: str, server: str, formers: tuple[str, ...]) -> tuple[str, ...]:
+        """The servers to be tried for what a server does not know that gets the packets of a slot.
+
+        A switch that cannot reach the slot's own server gives the slot to another one. While a change goes from switch
+        to switch it gets such packets, and the slot's own server may know them.
+        """
+        return (*self.open_formers((owner,)), *formers) if formers and owner != server else formers
+
     def group_bits(self, port: int) -> int:
         """How many bits of a packet's source port choose among the groups of a pool."""
         return max(0, (len(self.slots(port)) // SLOTS).bit_length() - 1)

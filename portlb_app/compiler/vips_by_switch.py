@@ -10,6 +10,7 @@ from portlb_app.config import Config, Switch
 from portlb_app.pipeline import pool_number
 from portlb_app.topology import Reachability, Topology
 from portlb_app.topology.conditions import AS_CONFIGURED, Conditions, PoolSlots
+from portlb_app.topology.leaving import with_leaving
 
 
 def vips_on_switch(
@@ -73,6 +74,7 @@ class VipsBySwitch:
 
     def __init__(self, config: Config, conditions: Conditions, before: VipsBySwitch | None = None) -> None:
         self.config, self.conditions = config, conditions
+        self._compiled = with_leaving(config, conditions.leaving)
         self._topology: Topology
         if before is not None and before.has_paths_of(config, conditions):
             self._topology = before._topology
@@ -92,7 +94,7 @@ class VipsBySwitch:
     def on(self, dpid: int) -> tuple[VipOnSwitch, ...]:
         """The VIPs on one switch; empty if the configuration does not name the switch."""
         if (switch := self._pending.pop(dpid, None)) is not None:
-            self._known[dpid] = tuple(vips_on_switch(self.config, self._topology, switch, self.conditions))
+            self._known[dpid] = tuple(vips_on_switch(self._compiled, self._topology, switch, self.conditions))
         return self._known.get(dpid, ())
 
     def compute(self, most: int) -> bool:

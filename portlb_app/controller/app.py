@@ -19,14 +19,28 @@ from ryu.lib import hub
 from portlb_app.api.snapshot import Snapshot
 from portlb_app.controller.checks import Checks
 from portlb_app.controller.proposals import Proposals
+from portlb_app.controller.wishes import Wishes
 from portlb_app.health.checker import News
 from portlb_app.openflow.messages import VERSION, ErrorMessage, Reply
 from portlb_app.punt.announce import Announcer, Held
 from portlb_app.punt.handlers import Punt
 from portlb_app.punt.packet import Send
-from portlb_app.reconcile.commands import Apply, Command, Compile, Forget, Load, Log, ReadState, ReportOutcome
+from portlb_app.reconcile.commands import (
+    Apply,
+    Command,
+    Compile,
+    CountPackets,
+    Forget,
+    Load,
+    Log,
+    ReadState,
+    ReportOutcome,
+    ReportWish,
+    SaveOverrides,
+)
 from portlb_app.reconcile.events import (
     AgentsHeard,
+    ConnectionsOpen,
     Event,
     GoalCompiled,
     Loaded,
@@ -47,8 +61,11 @@ from portlb_app.southbound.packet_in import PacketInWorker
 from portlb_app.southbound.session import SwitchSession
 from portlb_app.southbound.tables_process import Lost, TablesProcess
 from portlb_app.store.file import ConfigFile
+from portlb_app.store.overrides import OverridesFile
 
 TICK_SECONDS = 0.25
+LOG_SECONDS = 1.0
+"""How often it is looked into the log for the connections of servers that drain."""
 PORT_SECONDS = 0.02
 """How long changes of ports are collected: a switch that dies takes several links along, and each change compiles all
 tables anew."""
@@ -61,15 +78,24 @@ _on: Callable[[type, object], Callable[[_Handler], _Handler]] = set_ev_cls
 
 
 class Controller(app_manager.RyuApp):  # type: ignore[misc]
-    """portlb's Ryu application. `listener` accepts switches; new configurations are saved in `file`."""
+    """portlb's Ryu application. `listener` accepts switches; new configurations are saved in `file`, and overrides in
+    `overrides`.
+    """
 
     OFP_VERSIONS = [VERSION]
 
     def __init__(
-        self, reconciler: Reconciler, tables: TablesProcess, file: ConfigFile, files: Files, listener: OpenFlowListener
+        self,
+        reconciler: Reconciler,
+        tables: TablesProcess,
+        file: ConfigFile,
+        overrides: OverridesFile,
+        files: Files,
+        listener: OpenFlowListener,
     ) -> None:
         super().__init__()
         self._reconciler = reconciler
+        self.wishes = Wishes(self._step, lambda: self.snapshot, overrides, files)
         self._tables = tables
         self._listener = listener
         self._sessions: dict[int, SwitchSession] = {}
@@ -79,6 +105,7 @@ class Controller(app_manager.RyuApp):  # type: ignore[misc]
         self._announcer = Announcer()
         self._workers: dict[int, PacketInWorker] = {}
         self._changed_ports: set[int] = set()
+        self._log_asked_at = 0.0
         tables.on_lost = lambda reason: self._step(TablesLost(reason))
         listener.on_packet = self._packet_in
         listener.on_ports = self._ports_changed
@@ -143,7 +170,8 @@ class Controller(app_manager.RyuApp):  # type: ignore[misc]
         while True:
             hub.sleep(TICK_SECONDS)
             self._hear_agents()
-            self._step(Tick())
+            self._step(Tick(time.time()))
+            self._ask_the_log()
             for send in self._punt.expire(time.monotonic()):
                 self._send(send)
             self._checks.hurry(self._punt.connections.take_refusing())
@@ -151,6 +179,14 @@ class Controller(app_manager.RyuApp):  # type: ignore[misc]
             holding = {dpid: Held(each.config, each.conditions.of_paths) for dpid, each in held}
             for said in self._announcer.take(holding, time.monotonic()):
                 self._send(Send(said.dpid, said.in_port, said.actions, said.frame))
+
+    def _ask_the_log(self) -> None:
+        """Tell how many connections may be open at servers that drain."""
+        asked = self._reconciler.drains_by_log
+        if asked and time.monotonic() >= self._log_asked_at + LOG_SECONDS:
+            self._log_asked_at = time.monotonic()
+            log = self._punt.connections
+            self._step(ConnectionsOpen({name: log.open_before(vip, at) for name, (vip, at) in asked.items()}))
 
     def _hear_agents(self) -> None:
         """Take what agents have said since the last time, and what they are to be told."""
@@ -196,7 +232,7 @@ class Controller(app_manager.RyuApp):  # type: ignore[misc]
 
     def _carry_out(self, command: Command) -> None:
         match command:
-            case ReadState(dpid) | Apply(dpid):
+            case ReadState(dpid) | Apply(dpid) | CountPackets(dpid):
                 if isinstance(command, Apply):
                     self._announcer.changing(dpid)
                 if session := self._sessions.get(dpid):  # else it is gone, and the reconciler will hear of it
@@ -207,6 +243,10 @@ class Controller(app_manager.RyuApp):  # type: ignore[misc]
                 supervision.spawn("loading or compiling", self._compute, command)
             case ReportOutcome(ticket, outcome):
                 self.proposals.report(ticket, outcome)
+            case ReportWish(ticket, wish):
+                self.wishes.report(ticket, wish)
+            case SaveOverrides():
+                supervision.spawn("saving overrides", self.wishes.save)
             case Log(level, text):
                 _LOG.log(logging.getLevelName(level.upper()), "%s", text)
 
@@ -226,8 +266,22 @@ class Controller(app_manager.RyuApp):  # type: ignore[misc]
     @property
     def snapshot(self) -> Snapshot:
         """What the REST interface tells about at this moment."""
-        status = self._reconciler.status(time.monotonic())
-        punt, epoch = self._punt, time.time() - time.monotonic()
-        counts = punt.counts, punt.connections, epoch, punt.unsent
-        checks = self._checks.states, self._checks.counts
-        return Snapshot(status, self._reconciler.text, self._listener.refused, *counts, *checks)
+        now, unix = time.monotonic(), time.time()
+        reconciler, punt = self._reconciler, self._punt
+        return Snapshot(
+            reconciler.status(now),
+            reconciler.text,
+            self._listener.refused,
+            punt.counts,
+            punt.connections,
+            epoch=unix - now,
+            unsent=punt.unsent,
+            unix=unix,
+            config=reconciler.live.config,
+            overrides=reconciler.overrides,
+            backends=reconciler.backends,
+            drains=reconciler.drains(now),
+            text_for=reconciler.text_for,
+            checks=self._checks.states,
+            check_counts=self._checks.counts,
+        )

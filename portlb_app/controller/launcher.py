@@ -20,12 +20,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from portlb_app.config import ConfigError
+from portlb_app.config.overrides import Overrides
 from portlb_app.config.problems import printable
 from portlb_app.controller.settings import Settings, is_loopback
 from portlb_app.reconcile.configuration import Configuration
 from portlb_app.reconcile.reconciler import Reconciler
 from portlb_app.runtime.log_writer import LogWriter
 from portlb_app.store.file import ConfigFile
+from portlb_app.store.overrides import OverridesFile
 
 if TYPE_CHECKING:
     from portlb_app.runtime.files import Files
@@ -49,7 +52,8 @@ _WRONG_INPUT = 2
 def run(path: Path, settings: Settings) -> int:
     """Run the controller for the configuration in `path` until SIGTERM or SIGINT; SIGHUP reads the file again.
 
-    The exit code is returned: 0 after a signal, 1 if a port is taken, 2 if a certificate or key cannot be used.
+    The exit code is returned: 0 after a signal, 1 if a port is taken, 2 if a certificate or key, or the
+    overrides, cannot be used.
     ConfigError, OSError and UnicodeDecodeError are about the file, OSError also about the log.
     """
     _begin_log(settings)
@@ -58,10 +62,17 @@ def run(path: Path, settings: Settings) -> int:
     file = ConfigFile(path)
     file.remove_left_over()
     text = file.read()
+    overrides = OverridesFile(path)
+    overrides.remove_left_over()
+    try:
+        kept = overrides.read()
+    except (ConfigError, UnicodeDecodeError, OSError) as error:
+        what = f"{overrides.path} cannot be used: {error}"
+        return _fail(_WRONG_INPUT, f"{what}. Mend it, or remove it to go on by what {path.name} says")
     _prepare_ryu(settings.apps)
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(most, DESCRIPTORS) if most >= 0 else DESCRIPTORS, most))
-    return _serve(file, text, settings, received)
+    return _serve(file, text, overrides, kept, settings, received)
 
 
 class _Line(logging.Formatter):
@@ -137,7 +148,9 @@ def _renew_tls(listener: OpenFlowListener, settings: Settings, files: Files) -> 
         _LOG.error("--ctl-cert, --ctl-privkey or --ca-certs are not read again, the ones before stay: %s", error)
 
 
-def _serve(file: ConfigFile, text: str, settings: Settings, received: set[int]) -> int:
+def _serve(
+    file: ConfigFile, text: str, saved: OverridesFile, kept: Overrides, settings: Settings, received: set[int]
+) -> int:
     from ryu.base.app_manager import AppManager, lookup_service_brick
     from ryu.controller import ofp_event, ofp_handler
     from ryu.lib import hub
@@ -184,9 +197,14 @@ def _serve(file: ConfigFile, text: str, settings: Settings, received: set[int]) 
     except tables_process.Lost as error:
         return _fail(_FAILED, f"the configuration cannot be compiled: {error}")
     log_notices(config)
-    reconciler = Reconciler(Configuration(text, config), compiled, settings.resync_seconds)
+    overrides, ended = kept.settle(config, time.time())
+    for note in ended:
+        _LOG.log(logging.getLevelName(note.level.upper()), "%s", note.text)
+    reconciler = Reconciler(Configuration(text, config), compiled, settings.resync_seconds, overrides)
     files = Files()
-    controller = manager.instantiate(Controller, reconciler, tables, file, files, listener)
+    controller = manager.instantiate(Controller, reconciler, tables, file, saved, files, listener)
+    if ended:
+        supervision.spawn("saving overrides", controller.wishes.save)
     supervision.spawn_forever("the REST interface", rest.serve, controller)
     if settings.apps:
         try:
@@ -221,6 +239,7 @@ def _serve(file: ConfigFile, text: str, settings: Settings, received: set[int]) 
             supervision.end()
             return _fail(_FAILED, f"{', '.join(failed)} ended; the log says why")
     controller.proposals.end()
+    controller.wishes.end()
     deadline = time.monotonic() + END_SECONDS
     while rest.is_waited_for and time.monotonic() < deadline:
         hub.sleep(0.01)

@@ -17,6 +17,7 @@ import eventlet
 from portlb_app.api import messages
 from portlb_app.api.request_head import BadRequest
 from portlb_app.api.routes import respond
+from portlb_app.api.wishes import Wish
 from portlb_app.controller.app import Controller
 from portlb_app.controller.http_clients import Listener
 from portlb_app.controller.http_server import phrase, serve
@@ -76,6 +77,8 @@ class Rest:
             response = respond(request, controller.snapshot)
             if isinstance(response, messages.Proposal):
                 response = self._replace(controller, response)
+            elif isinstance(response, Wish):
+                response = controller.wishes.carry_out(response)
             return replace(response, body=_whole(response.body))
         except Exception:
             _LOG.exception("a request failed")

@@ -46,6 +46,7 @@ from portlb_app.openflow.fields import (
 )
 from portlb_app.openflow.flows import (
     Flow,
+    FlowFilter,
     FlowKey,
 )
 from portlb_app.openflow.groups import (
@@ -80,6 +81,7 @@ __all__ = [
     "FIELDS",
     "Field",
     "Flow",
+    "FlowFilter",
     "FlowKey",
     "Goto",
     "Group",

@@ -12,6 +12,16 @@ FlowKey = tuple[int, int, Match]
 
 
 @dataclass(frozen=True)
+class FlowFilter:
+    """Flows of a table: their cookies have these bits, and their matches have at least what this one has."""
+
+    table: int
+    cookie: int
+    cookie_mask: int
+    match: Match
+
+
+@dataclass(frozen=True)
 class Flow:
     """One OpenFlow flow. ``reason`` says in a sentence why it exists; it is never compared."""
 

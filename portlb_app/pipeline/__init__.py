@@ -124,6 +124,7 @@ from portlb_app.pipeline.protocols import (
 from portlb_app.pipeline.reasons import (
     COOKIE,
     COOKIE_MASK,
+    OF_ANY_PORT,
     VIP_NUMBERS,
     Reason,
     make_cookie,
@@ -229,6 +230,7 @@ __all__ = [
     "NO_MARK",
     "NUMBERS",
     "OF_ALL_VIPS",
+    "OF_ANY_PORT",
     "PEER",
     "PIN",
     "PINNED",

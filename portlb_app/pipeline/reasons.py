@@ -65,6 +65,10 @@ COOKIE = 0x504C << 48
 COOKIE_MASK = 0xFFFF << 48
 
 
+OF_ANY_PORT = (1 << 64) - (1 << 16)
+"""What of a cookie says owner, reason and VIP."""
+
+
 def make_cookie(reason: Reason, vip: int = 0, port: int = 0) -> int:
     """The cookie of a flow: owner (16 bits), reason (8), number of the VIP (24), port (16)."""
     return COOKIE | int(reason) << 40 | (vip & VIP_NUMBERS - 1) << 16 | port

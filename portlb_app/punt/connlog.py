@@ -84,6 +84,10 @@ class ConnectionLog:
         """Records with an end."""
         return len(self._ended) + len(self._partial)
 
+    def open_before(self, vip: str, moment: float) -> int:
+        """How many connections of a VIP opened before a time and are open as far as is known."""
+        return sum(record.client.vip == vip and record.since < moment for record in self._open)
+
     def count(self, what: TcpEvent) -> None:
         """Count a copy that is not looked at."""
         self._counts[what] += 1

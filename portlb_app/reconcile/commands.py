@@ -6,6 +6,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Literal
 
+from portlb_app.openflow import FlowFilter
 from portlb_app.reconcile.outcomes import Outcome, WishOutcome
 from portlb_app.reconcile.plan import Verb
 from portlb_app.topology.conditions import Conditions
@@ -52,6 +53,15 @@ class Apply:
 
 
 @dataclass(frozen=True)
+class CountPackets:
+    """Count the packets of a server that these flows of a switch have seen; answered by PacketsCounted."""
+
+    dpid: int
+    server: str
+    filters: tuple[FlowFilter, ...]
+
+
+@dataclass(frozen=True)
 class ReportOutcome:
     """Say what became of the proposal with this ticket."""
 
@@ -80,4 +90,4 @@ class Log:
     text: str
 
 
-Command = Load | Compile | Forget | ReadState | Apply | ReportOutcome | ReportWish | SaveOverrides | Log
+Command = Load | Compile | Forget | ReadState | Apply | CountPackets | ReportOutcome | ReportWish | SaveOverrides | Log

@@ -140,6 +140,21 @@ class OverridesWanted:
 
 
 @dataclass(frozen=True)
+class PacketsCounted:
+    """The answer to CountPackets; none comes from a switch that is lost over it."""
+
+    server: str
+    packets: int
+
+
+@dataclass(frozen=True)
+class ConnectionsOpen:
+    """How many connections may be open at servers that drain, by the log of connections."""
+
+    counts: Mapping[str, int]
+
+
+@dataclass(frozen=True)
 class Tick:
     """Time passes. `unix`: the time of day, in seconds since 1970."""
 
@@ -161,5 +176,7 @@ Event = (
     | TablesLost
     | AgentsHeard
     | OverridesWanted
+    | PacketsCounted
+    | ConnectionsOpen
     | Tick
 )

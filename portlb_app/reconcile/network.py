@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import Literal
 
 import networkx as nx
 
 from portlb_app.backends import Backends
+from portlb_app.backends.drained import Drains
 from portlb_app.config import Config
-from portlb_app.config.overrides import NONE, Overrides
+from portlb_app.config.overrides import NONE
 from portlb_app.reconcile.commands import Command, Log
 from portlb_app.reconcile.configuration import Configuration
 from portlb_app.reconcile.goal import NO_TARGET, Goal
@@ -19,6 +20,7 @@ from portlb_app.reconcile.known_switch import KnownSwitch
 from portlb_app.reconcile.results import Compiled, Target
 from portlb_app.reconcile.trial import Trial
 from portlb_app.topology.conditions import AS_CONFIGURED, Conditions, HeldSlots, PoolKey
+from portlb_app.topology.leaving import NOTHING, Leaving
 
 
 class Network:
@@ -39,18 +41,24 @@ class Network:
         """The goal is the same configuration as the one before, under other conditions."""
         self.switches: dict[int, KnownSwitch] = {}
         self.backends = Backends(live.config)
+        self.leaving: Callable[[Config], Leaving] = lambda _config: NOTHING
+        """The service ports that are forwarded beside those of a configuration; the same object until that changes."""
         self.overrides = NONE
+        self.drains = Drains()
+        self.overdue: frozenset[str] = frozenset()
+        """The servers that are not drained, although the deadline of that has come."""
+        self.unix_at_zero = -math.inf
+        """The Unix time at which the clock of `now` was 0; long ago until it is known, so that nothing ends."""
         self.conditions = AS_CONFIGURED
         """The links that are down."""
         self.components = components((live,), AS_CONFIGURED)
         """For every switch with a link, the number of its component."""
-        self._made: list[tuple[Configuration, object, object, object]] = []
+        self._made: list[tuple[Configuration, object, object, object, object]] = []
         """The configurations that were put under conditions last, and these."""
         self._held: dict[PoolKey, HeldSlots] = {}
         """The slots of each pool that were read last."""
         self.commands: list[Command] = []
         self.now = 0.0
-        self._used: list[tuple[Config, Overrides, Config]] = []
 
     @property
     def wanted(self) -> Configuration:
@@ -60,13 +68,14 @@ class Network:
     def under_conditions(self, configuration: Configuration) -> Configuration:
         """A configuration under everything that is true of links and servers now."""
         links, (slots, closed) = self.conditions.links_down, self.backends.conditions(configuration.config)
+        leaving = self.leaving(configuration.config)
         if any(
-            made is configuration and down is links and held is slots and shut is closed
-            for made, down, held, shut in self._made
+            made is configuration and down is links and held is slots and shut is closed and left is leaving
+            for made, down, held, shut, left in self._made
         ):
             return configuration  # every event asks, and mostly nothing has changed
-        made = configuration.under(replace(self.conditions, slots=slots, closed=closed))
-        self._made = [(made, links, slots, closed), *self._made[:1]]
+        made = configuration.under(replace(self.conditions, slots=slots, closed=closed, leaving=leaving))
+        self._made = [(made, links, slots, closed, leaving), *self._made[:1]]
         return made
 
     def read(self, dpid: int, held: Mapping[PoolKey, HeldSlots]) -> None:
@@ -83,14 +92,6 @@ class Network:
             pool = vip.pool_on(port)
             for each in {port, *(when.pool for when in pool.when)} if pool else ():
                 self.backends.handed_back((vip.name, each), vip_number, mark, self.now)
-
-    def used(self, config: Config) -> Config:
-        """A configuration as it is used: with the overrides that hold for it. The same object until either changes."""
-        known = [each for each in self._used if each[0] is config and each[1] is self.overrides]
-        if not known:
-            known = [(config, self.overrides, self.overrides.over(config))]
-        self._used = [*known, *(each for each in self._used if each is not known[0])][:2]
-        return known[0][2]
 
     def knows(self, dpid: int) -> bool:
         """Whether a switch is in the configuration, or holds what is left of one."""

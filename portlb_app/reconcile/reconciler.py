@@ -48,22 +48,28 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
+from portlb_app.backends import Backends
+from portlb_app.backends.drained import Drain
 from portlb_app.backends.states import Seen
 from portlb_app.config.overrides import NONE, Overrides
 from portlb_app.net.heartbeat import Order
 from portlb_app.reconcile.adoption import Adoption
+from portlb_app.reconcile.announced import Announced
 from portlb_app.reconcile.commands import Command
 from portlb_app.reconcile.compilation import Compilation
 from portlb_app.reconcile.configuration import Configuration
+from portlb_app.reconcile.draining import Draining
 from portlb_app.reconcile.events import (
     AgentsHeard,
     Applied,
     ConfigProposed,
+    ConnectionsOpen,
     Event,
     GoalCompiled,
     Interrupted,
     Loaded,
     OverridesWanted,
+    PacketsCounted,
     PortsSeen,
     Refused,
     ServersSeen,
@@ -96,6 +102,9 @@ class Reconciler:
         self._network = Network(live, compiled)
         self._network.overrides = overrides
         self._wishes = Wishes(self._network)
+        self._draining = Draining(self._network)
+        self._announced = Announced(self._network)
+        self._network.leaving = self._announced.leaving
         self._ports = Ports()
         self._ports.adopt(live.config)
         self._watch = Watch(self._network, self._ports)
@@ -119,6 +128,8 @@ class Reconciler:
             TablesLost: self._compilation.tables_lost,
             AgentsHeard: self._agents_heard,
             OverridesWanted: self._wishes.want,
+            PacketsCounted: self._draining.counted,
+            ConnectionsOpen: self._draining.logged,
             Tick: self._tick,
         }
 
@@ -136,6 +147,30 @@ class Reconciler:
     def overrides(self) -> Overrides:
         """What is used instead of values of the configuration."""
         return self._network.overrides
+
+    @property
+    def backends(self) -> Backends:
+        """What is wanted and seen of servers."""
+        return self._network.backends
+
+    def drains(self, now: float) -> Mapping[str, Drain]:
+        """How far servers are that drain."""
+        drains = self._network.drains
+        return {name: drain for name in drains.names() if (drain := drains.of(name, now))}
+
+    @property
+    def overdue(self) -> frozenset[str]:
+        """The servers that are not drained, although the deadline of that has come."""
+        return self._network.overdue
+
+    @property
+    def drains_by_log(self) -> Mapping[str, tuple[str, float]]:
+        """Of which servers the log of connections is to tell (`ConnectionsOpen`): VIP, and time."""
+        return self._draining.by_log
+
+    def text_for(self, server: str) -> str | None:
+        """The configuration that a server's agent may act on; None if there is none for it yet."""
+        return self._announced.text(server)
 
     @property
     def is_busy(self) -> bool:
@@ -171,6 +206,7 @@ class Reconciler:
         network.now = now
         self._handlers[type(event)](event)
         self._wishes.settle()
+        self._announced.expire()
         network.backends.override(network.overrides, now)
         self._watch.judge_links()
         self._watch.judge_ports()
@@ -186,6 +222,8 @@ class Reconciler:
         self._compilation.start()
         self._wishes.settle()
         self._rollout.proceed(self._may_change)
+        self._draining.proceed()
+        self._announced.proceed()
         self._wishes.report()
         commands, network.commands = network.commands, []
         return commands

@@ -12,6 +12,7 @@ from portlb_app.reconcile.known_switch import KnownSwitch
 from portlb_app.reconcile.network import Network
 from portlb_app.reconcile.pool_status import PoolStatus, pool_statuses
 from portlb_app.reconcile.ports import PortProblem, Ports
+from portlb_app.topology.conditions import HeldSlots, PoolKey
 from portlb_app.topology.links import Links
 
 State = Literal["absent", "reading", "applying", "synced", "error"]
@@ -22,7 +23,8 @@ class SwitchStatus:
     """One configured switch. Counts are of what was last read; `read_age` is in seconds, None if it never was read.
 
     `metered`: how many packets each of our meters, by its number, has kept from being handed up since it was made.
-    `ports`: ports of the configuration that are not as they should be; empty while it is not connected.
+    `ports`: ports of the configuration that are not as they should be; empty while it is not connected. `held`: the
+    slots of its pools as they were read, `closed`: the servers that it gives nothing to; None if that is not known.
     """
 
     name: str
@@ -36,6 +38,8 @@ class SwitchStatus:
     read_age: float | None
     metered: Mapping[int, int] = field(default_factory=dict)
     ports: tuple[PortProblem, ...] = ()
+    held: Mapping[PoolKey, HeldSlots] | None = None
+    closed: frozenset[str] | None = None
 
 
 @dataclass(frozen=True)
@@ -122,6 +126,8 @@ def _switch(network: Network, switch: KnownSwitch, name: str, ports: Ports, now:
         read_age=None if switch.last_read is None else now - switch.last_read,
         metered=switch.metered,
         ports=ports.problems(switch.dpid) if switch.is_connected else (),
+        held=switch.held,
+        closed=network.goal.configuration.conditions.closed if network.has_goal(switch) else None,
     )
 
 

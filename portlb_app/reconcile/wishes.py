@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import NamedTuple
 
 from portlb_app.config import Config
@@ -29,8 +28,6 @@ class Wishes:
     def __init__(self, network: Network) -> None:
         self._network = network
         self._waiting: list[_Waiting] = []
-        self._unix_at_zero = -math.inf
-        """The Unix time at which the clock of `now` was 0; long ago until it is known, so that nothing ends."""
         self._settled_for: Config | None = None
 
     def want(self, event: OverridesWanted) -> None:
@@ -42,7 +39,7 @@ class Wishes:
     def tick(self, event: Tick) -> None:
         """Time passes."""
         if event.unix is not None:
-            self._unix_at_zero = event.unix - self._network.now
+            self._network.unix_at_zero = event.unix - self._network.now
             self._settled_for = None
 
     def settle(self) -> None:
@@ -51,7 +48,7 @@ class Wishes:
         if self._settled_for is network.live.config:
             return
         self._settled_for = network.live.config
-        kept, notes = network.overrides.settle(network.live.config, self._unix_at_zero + network.now)
+        kept, notes = network.overrides.settle(network.live.config, network.unix_at_zero + network.now)
         for note in notes:
             network.log(note.level, note.text)
         if notes:

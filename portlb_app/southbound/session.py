@@ -24,8 +24,8 @@ from ryu.ofproto import ofproto_v1_5_parser as parser
 from portlb_app.openflow import messages
 from portlb_app.openflow.limits import READ_BYTES, READ_MESSAGES
 from portlb_app.openflow.messages import ErrorMessage, Malformed, Reply
-from portlb_app.reconcile.commands import Apply, ReadState
-from portlb_app.reconcile.events import Applied, Event, Interrupted, Refused, StateRead
+from portlb_app.reconcile.commands import Apply, CountPackets, ReadState
+from portlb_app.reconcile.events import Applied, Event, Interrupted, PacketsCounted, Refused, StateRead
 from portlb_app.reconcile.results import Kind, MessageCounts, Unknown, Unreadable
 from portlb_app.runtime import supervision
 from portlb_app.southbound import codec
@@ -92,7 +92,7 @@ class SwitchSession:
         self._errors: list[tuple[int, str]] = []
         self._thread = supervision.spawn(f"the session of switch {datapath.id:#x}", self._run)
 
-    def do(self, command: ReadState | Apply) -> None:
+    def do(self, command: ReadState | Apply | CountPackets) -> None:
         """Begin a request; its answer is reported."""
         self._commands.put(command)
 
@@ -117,9 +117,11 @@ class SwitchSession:
             command = self._commands.get()
             event: Event
             try:
-                with (_READING if isinstance(command, ReadState) else _TELLING).taken():
-                    event = self._read() if isinstance(command, ReadState) else self._apply(command)
+                event = self._done_for(command)
             except _Refused as refused:
+                if isinstance(command, CountPackets):
+                    _LOG.debug("%#x: %s", dpid, refused)
+                    continue
                 event = Refused(dpid, (str(refused),))
             except (Lost, Unknown):
                 event = Interrupted(dpid)
@@ -131,6 +133,13 @@ class SwitchSession:
                 self._sent.clear()
                 self._inbox.clear()
             self._report(event)
+
+    def _done_for(self, command: ReadState | Apply | CountPackets) -> Event:
+        """What comes of a command."""
+        if isinstance(command, CountPackets):
+            return self._count(command)
+        with (_READING if isinstance(command, ReadState) else _TELLING).taken():
+            return self._read() if isinstance(command, ReadState) else self._apply(command)
 
     # ---- questions and answers ----
 
@@ -205,6 +214,19 @@ class SwitchSession:
                 waiting = []
                 hub.sleep(0)
         self._awaited.discard(xid)
+
+    def _count(self, command: CountPackets) -> PacketsCounted:
+        """One short question for each kind of flows."""
+        packets = 0
+        for flows in command.filters:
+            xid = self._ask(codec.CountRequest(flows))
+            while (reply := self._next()).xid != xid:
+                pass
+            if isinstance(reply, ErrorMessage):
+                raise _Refused(f"cannot count packets: {codec.error_name(reply)}")
+            packets += codec.counted_packets(reply)
+            self._awaited.discard(xid)
+        return PacketsCounted(command.server, packets)
 
     # ---- changing ----
 

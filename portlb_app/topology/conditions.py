@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-from portlb_app.config import Config, Link
+from portlb_app.config import Config, Link, ServicePort
 
 FORMERS = 6
 """The most former servers that a slot remembers."""
@@ -48,11 +48,13 @@ class Conditions:
     - `slots`: the slots of pools; one that is not in it has those that follow from its servers and weights alone
       (`selection.slots`). Never changed once it is here.
     - `closed`: servers that get nothing from clients, at their service ports either.
+    - `leaving`: service ports that servers have no more, and are forwarded to them all the same (`topology.leaving`).
     """
 
     links_down: frozenset[Link] = frozenset()
     slots: Mapping[PoolKey, PoolSlots] = field(default_factory=dict, hash=False)
     closed: frozenset[str] = frozenset()
+    leaving: frozenset[tuple[str, ServicePort]] = frozenset()
 
     @property
     def of_paths(self) -> Conditions:
@@ -66,6 +68,7 @@ class Conditions:
             links_down=self.links_down.intersection(config.links),
             slots={key: slots for key, slots in self.slots.items() if _has_pool(config, key)},
             closed=self.closed.intersection(config.server_by_name),
+            leaving=frozenset(each for each in self.leaving if each[0] in config.server_by_name),
         )
 
 

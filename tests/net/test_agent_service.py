@@ -48,7 +48,7 @@ import http.server, pathlib, sys
 class Handler(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
         body = pathlib.Path(sys.argv[1]).read_bytes()
-        self.send_response(200 if self.path == "/v1/config" else 404)
+        self.send_response(200 if self.path.startswith("/v1/config?server=") else 404)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)

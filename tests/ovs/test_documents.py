@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ import pytest
 
 from tests.ovs.controller import ControllerProcess, wait_for
 from tests.ovs.switch import Switch
-from tests.support.documents import ROOT, RUN_BY_OVS, Shown, blocks, shown
+from tests.support.documents import ASKS_CONTROLLER, ROOT, RUN_BY_OVS, Shown, blocks, shown
 
 FIG2 = ROOT / "flows/fig2/lb.yaml"
 ELSEWHERE = {
@@ -47,6 +48,8 @@ class Shell:
         """The output of a command, with this controller's ports in place of the usual ones; it must not fail."""
         for usual, port in ((6653, self.controller.openflow_port), (8080, self.controller.rest_port)):
             command = command.replace(f"127.0.0.1:{usual}", f"127.0.0.1:{port}")
+        portlb = f"PORTLB_CONTROLLER=http://127.0.0.1:{self.controller.rest_port} {sys.executable} -m portlb_app.cli "
+        command = re.sub(r"^portlb ", portlb, command)
         command = command.replace("curl ", "curl --fail --silent --show-error --noproxy '*' ")
         control = str(self._switch.directory / "vswitchd.ctl")
         command = command.replace("ovs-appctl ", f"ovs-appctl -t {control} ")
@@ -93,7 +96,7 @@ def test_rest_answers_as_it_is_shown(shell: Shell) -> None:
     """Every curl: the status has the members of the sample, each configuration is accepted."""
     for each in of("curl"):
         printed = shell.run(each.line)
-        if "-X PUT" in each.line:
+        if "-X PUT" in each.line and "/v1/config" in each.line:
             assert json.loads(printed)["generation"] > 1
     assert (shell.directory / "lb.yaml.now").read_text() == FIG2.read_text()
     [sample] = [lines for _, lines in blocks() if lines[0] == "{" and any('"generation"' in line for line in lines)]
@@ -104,6 +107,18 @@ def test_rest_answers_as_it_is_shown(shell: Shell) -> None:
     assert real["switches"][0]["metered"].keys() == shown_status["switches"][0]["metered"].keys()
     for part in ("punted", "connections", "refused_connections"):
         assert keys(real[part]) == keys(shown_status[part]), part
+
+
+def test_servers_are_taken_out_and_back(shell: Shell) -> None:
+    """Every command of portlb that asks a controller, in the order of operations.md; each ends with 0."""
+    shell.controller.wait_for_state("s1", "synced")
+    asked = [each for each in shown() if each.program == "portlb" and each.words[1] in ASKS_CONTROLLER]
+    assert {each.words[1] for each in asked} == ASKS_CONTROLLER - {"maint"}
+    for each in asked:
+        printed = shell.run(each.line)
+        if each.words[1] == "drain":
+            assert "web:22: 64 of 256 slots move" in printed
+    assert json.loads(printed)["servers"][0]["wanted"]["source"] == "file"
 
 
 def test_the_switch_tells_which_server_gets_a_packet(shell: Shell) -> None:

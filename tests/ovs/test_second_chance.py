@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from portlb_app import compiler
+from portlb_app import compiler, topology
 from portlb_app.backends.formers import Formers
 from portlb_app.config import Address, Config, Connector, Server, load
 from portlb_app.openflow import SwitchState
@@ -183,6 +183,34 @@ def test_what_opens_a_connection_goes_to_the_new_server_alone(world: World) -> N
             assert world.travel(server.connector.switch, server.connector.port, given) == []
             tried += 1
     assert tried
+
+
+@pytest.mark.parametrize("world", ["deep", "two entrances"], indirect=True)
+def test_while_a_change_goes_from_switch_to_switch(world: World) -> None:
+    """The deepest have it first. A segment may be lost on its way then, but no server is left with it as the last."""
+    config = world.config
+    port = config.vips[0].redirect_ports[-1].port
+    names = config.vips[0].redirect_ports[-1].servers
+    graph = topology.of(config)
+    entrances = [each.name for each in config.switches if each.network is not None]
+    sent = [(entrances[number % len(entrances)], each) for number, each in enumerate(segments(config, port, ACK))]
+    sent = sent[:CONNECTIONS]
+    world.install(compiler.compile(config))
+    owners = {each: world.server(*world.travel(entrance, 1, each)[0]) for entrance, each in sent}
+    lost = 0
+    for gone in ((names[-1],), (names[-1], names[0]), (names[-1], names[0], names[1])):
+        _, conditions = changed(config, port, *gone)
+        states = compiler.compile(config, conditions)
+        for name in sorted(states, key=lambda each: (-graph.depth(each), each)):
+            world.install({name: states[name]})
+            for entrance, each in sent:
+                came = world.travel(entrance, 1, each)
+                while came and (server := world.server(*came[0])) != owners[each]:
+                    given = handed_back(came[0][2])
+                    assert given is not None, f"{server.name} resets a connection of {owners[each].name}"
+                    came = world.travel(server.connector.switch, server.connector.port, given)
+                lost += not came
+    assert lost < len(sent) * len(states), "most arrive"
 
 
 # ---- who may not -----------------------------------------------------------------------------------------------------

@@ -30,6 +30,8 @@ NOT_RUN = {
 """Programs that no test runs as the documents show them, and why."""
 RUN_BY_OVS = frozenset({"ovs-vsctl", "ovs-ofctl", "ovs-appctl", "curl", "grep"})
 """Programs that tests/ovs/test_documents.py runs."""
+ASKS_CONTROLLER = frozenset({"servers", "pools", "drain", "ready", "maint", "weight"})
+"""Subcommands of portlb that need a running controller; the same test runs them."""
 KNOWN = frozenset({"portlb", *NOT_RUN, *RUN_BY_OVS})
 
 _BLOCK = re.compile(r"^```\n(.*?)^```$", re.MULTILINE | re.DOTALL)

@@ -12,10 +12,20 @@ import pytest
 from portlb_app.cli import command, main
 from portlb_app.config import load
 from tests.support import reference
-from tests.support.documents import DOCUMENTS, NOT_RUN, ROOT, RUN_BY_OVS, Shown, blocks, program_of, shown
+from tests.support.documents import (
+    ASKS_CONTROLLER,
+    DOCUMENTS,
+    NOT_RUN,
+    ROOT,
+    RUN_BY_OVS,
+    Shown,
+    blocks,
+    program_of,
+    shown,
+)
 
 PORTLB = [each for each in shown() if each.program == "portlb"]
-ELSEWHERE = ("controller", "agent")
+ELSEWHERE = ("controller", "agent", *ASKS_CONTROLLER)
 """Subcommands that need switches or interfaces: tests/ovs and tests/net run them. Here their flags are read."""
 SAMPLES_ELSEWHERE = {"portlb agent redirect --interface eth0 --from :1 --to 2": "tests/net/test_agent_redirect.py"}
 

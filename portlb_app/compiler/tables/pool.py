@@ -55,7 +55,7 @@ def pool_groups(
         (owner, server, earlier): (
             load_server(local.numbers[owner]),
             *load_formers([local.mark_numbers[name] for name in earlier]),
-            *marked(local, made[server], server, earlier),
+            *marked(local, made[server], server, local.tried(owner, server, earlier)),
         )
         for owner, server, earlier in set(slots)
     }

@@ -25,7 +25,9 @@ from portlb_app.southbound.codec.groups import decode_group, our_counted, our_gr
 from portlb_app.southbound.codec.meters import decode_meter, our_metered, our_meters
 from portlb_app.southbound.codec.packets import fits, packet_in, packet_in_cookie, packet_out
 from portlb_app.southbound.codec.requests import (
+    CountRequest,
     bundle_control,
+    counted_packets,
     flows_request,
     group_stats_request,
     groups_request,
@@ -35,7 +37,9 @@ from portlb_app.southbound.codec.requests import (
 from portlb_app.southbound.codec.steps import messages
 
 __all__ = [
+    "CountRequest",
     "bundle_control",
+    "counted_packets",
     "decode_flow",
     "decode_group",
     "decode_meter",

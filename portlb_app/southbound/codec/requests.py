@@ -2,12 +2,61 @@
 
 from __future__ import annotations
 
+import struct
 from typing import Any
 
+from ryu.ofproto import ofproto_v1_5 as ofp
 from ryu.ofproto import ofproto_v1_5_parser as parser
 
 from portlb_app import pipeline
+from portlb_app.openflow import FlowFilter, messages
+from portlb_app.openflow.messages import Malformed, Reply
+from portlb_app.southbound.codec.fields import encode_match
 from portlb_app.southbound.codec.steps import BUNDLE_FLAGS
+
+_AGGREGATE = struct.Struct("!HH4xB3xII4xQQ")
+"""Type and flags of a multipart request; table, output port and group, cookie and mask; the match follows (7.3.5.2)."""
+_STATS_AT = 16
+"""Where a multipart reply's body begins: here struct ofp_stats (7.2.4)."""
+_OXS_BASIC = b"\x80\x02"
+
+
+class CountRequest:
+    """Ask how many packets some flows have seen, all together (7.3.5.4). A message as Ryu's classes are."""
+
+    def __init__(self, flows: FlowFilter) -> None:
+        self._filter = flows
+        self.xid: int | None = None
+        self.buf = b""
+
+    def set_xid(self, xid: int) -> None:
+        """Give it an xid."""
+        self.xid = xid
+
+    def serialize(self) -> None:
+        """Make its bytes."""
+        flows = self._filter
+        body = _AGGREGATE.pack(
+            *(ofp.OFPMP_AGGREGATE_STATS, 0, flows.table, ofp.OFPP_ANY, ofp.OFPG_ANY, flows.cookie, flows.cookie_mask)
+        ) + encode_match(flows.match)
+        length = messages.HEADER.size + len(body)
+        self.buf = messages.HEADER.pack(messages.VERSION, ofp.OFPT_MULTIPART_REQUEST, length, self.xid) + body
+
+
+def counted_packets(reply: Reply) -> int:
+    """What the answer to a `CountRequest` says; Malformed."""
+    data = reply.data[_STATS_AT:]
+    if reply.kind != messages.MULTIPART_REPLY or len(data) < 4:
+        raise Malformed("the counters of flows are cut off")
+    length = int.from_bytes(data[2:4], "big")
+    offset = 4
+    while offset + 4 <= min(length, len(data)):
+        field, size = data[offset + 2] >> 1, data[offset + 3]
+        value = data[offset + 4 : offset + 4 + size]
+        if data[offset : offset + 2] == _OXS_BASIC and field == ofp.OFPXST_OFB_PACKET_COUNT and len(value) == 8:
+            return int.from_bytes(value, "big")
+        offset += 4 + size
+    raise Malformed("the counters of flows have no packets")
 
 
 def bundle_control(datapath: Any, bundle: int, request: int) -> Any:

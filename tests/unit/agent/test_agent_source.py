@@ -69,8 +69,8 @@ def test_a_controller_says_what_the_configuration_says() -> None:
     with peer(http(FIG2)) as (url, requests):
         assert Controller(url, "a").mapping() == file
         assert Controller(f"{url}/behind/a/proxy/", "a").mapping() == file
-    assert requests[0].startswith(b"GET /v1/config HTTP/1.1\r\nHost: 127.0.0.1:")
-    assert requests[1].startswith(b"GET /behind/a/proxy/v1/config HTTP/1.1\r\n")
+    assert requests[0].startswith(b"GET /v1/config?server=a HTTP/1.1\r\nHost: 127.0.0.1:")
+    assert requests[1].startswith(b"GET /behind/a/proxy/v1/config?server=a HTTP/1.1\r\n")
 
 
 @pytest.mark.parametrize("chunked", [False, True])
@@ -176,7 +176,7 @@ def test_a_unix_socket(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         thread.start()
         asked = Controller(f"unix://{path}", "a")
         assert dict(asked.mapping().announced_ports) == {20: 1, 22: 5}
-        assert requests[0].startswith(b"GET /v1/config HTTP/1.1\r\nHost: localhost\r\n")
+        assert requests[0].startswith(b"GET /v1/config?server=a HTTP/1.1\r\nHost: localhost\r\n")
         tmp_path.chmod(0o777)
         with pytest.raises(Untrusted, match="may write there: chmod go-w"):
             asked.mapping()

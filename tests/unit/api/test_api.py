@@ -234,6 +234,19 @@ def test_config_is_the_text_as_it_was_given() -> None:
     assert (response.status, response.body, response.content_type) == (200, "the: text\n", "application/yaml")
 
 
+def test_an_agent_is_told_what_it_may_act_on() -> None:
+    """Which may be another text than the live one, or none yet."""
+    told = replace(SNAPSHOT, text_for={"a": "before\n", "b": None}.get)
+    for query, status, text in (("server=a", 200, "before\n"), ("server=b", 503, None), ("", 200, "the: text\n")):
+        response = respond(Request("GET", "/v1/config", "localhost", query=query), told)
+        assert isinstance(response, Response) and response.status == status
+        assert text is None or response.body == text
+        assert status != 200 or response.headers["ETag"] == etag(str(text))
+    for query in ("server=", "x=1", "server"):
+        response = respond(Request("GET", "/v1/config", "localhost", query=query), told)
+        assert isinstance(response, Response) and response.status == 400
+
+
 @pytest.mark.parametrize("body", [FIG2, json.dumps({"switches": {"s1": {"dpid": 1, "network": 1}}})])
 def test_a_valid_configuration_is_proposed_as_it_was_sent(body: str) -> None:
     proposed = ask("PUT", "/v1/config", body.encode())

@@ -108,7 +108,7 @@ def test_the_log_decides_where_nothing_counts() -> None:
 def test_without_any_of_them_nothing_is_said() -> None:
     drains = draining("a", is_counted=False)
     assert of(drains, 9999.0).drained_at is None
-    assert of(drains, 9999.0).reason.startswith("nothing tells")
+    assert of(drains, 9999.0).reason.startswith("nothing tells yet")
 
 
 def test_counters_are_asked_for_in_turns_and_not_too_often() -> None:

@@ -36,7 +36,7 @@ def test_the_page_can_be_shown() -> None:
         ["man", "--warnings", "-l", "packaging/portlb.1"], cwd=ROOT, capture_output=True, text=True, timeout=60
     )
     assert (done.returncode, done.stderr) == (0, "")
-    for command in ("check", "compile", "attach", "controller", "agent client", "agent server", "agent redirect"):
+    for command in ("check", "compile", "attach", "controller", "agent client", "agent redirect", "drain", "servers"):
         assert f"'portlb {command}'" in done.stdout
 
 
@@ -44,6 +44,7 @@ def test_the_page_can_be_shown() -> None:
     ("words", "some"),
     [
         (["co"], ["compile", "controller"]),
+        (["drain", "--d"], ["--deadline", "--dry-run"]),
         (["agent", "st"], ["stats"]),
         (["agent", "client", "--v"], ["--vip"]),
         (["controller", "--ctl-cert-"], ["--ctl-cert-binds-dpid"]),

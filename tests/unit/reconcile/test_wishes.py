@@ -2,46 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
-from portlb_app.config import Wanted
-from portlb_app.config.overrides import NONE, Override, Overrides
+from portlb_app.config.overrides import NONE
 from portlb_app.openflow import SwitchState
-from portlb_app.reconcile.commands import Log, ReadState, ReportWish, SaveOverrides
+from portlb_app.reconcile.commands import ReadState, ReportWish, SaveOverrides
 from portlb_app.reconcile.events import OverridesWanted, SwitchConnected, Tick
 from portlb_app.reconcile.outcomes import Carried, Lacking
-from tests.support.reconciling import Apply, Fed, Loop, Propose, Refused, StateRead, Wants, Whole
-
-FIG2 = Whole.of((Path(__file__).parents[3] / "flows/fig2/lb.yaml").read_text())
-UNIX = 1_764_000_000.0
-
-
-def drained(name: str = "b", until: float | None = None) -> Overrides:
-    said = Override(Wanted.DRAIN, Wanted.READY, since=UNIX, until=until)
-    return NONE.put(FIG2.config.server_by_name[name], "state", Wanted.DRAIN, said)
-
-
-class Session:
-    """A reconciler with FIG. 2, the time, and what it commanded, logs apart."""
-
-    def __init__(self) -> None:
-        self.loop = Loop(FIG2, 30.0)
-        self.now = 0.0
-        self.logs: list[str] = []
-
-    def __call__(self, event: Fed, after: float = 0.0) -> list[Wants]:
-        self.now += after
-        commands = self.loop.handle(event, self.now)
-        self.logs += [command.text for command in commands if isinstance(command, Log)]
-        return [command for command in commands if not isinstance(command, Log)]
-
-    def sync(self) -> None:
-        assert self(SwitchConnected(1)) == [ReadState(1)]
-        assert self(StateRead(1, FIG2.targets[1].state)) == []
-
-    @property
-    def overrides(self) -> Overrides:
-        return self.loop.reconciler.overrides
+from tests.support.reconciling import Apply, Propose, Refused, StateRead, Whole
+from tests.support.wishing import FIG2, UNIX, Session, drained
 
 
 def test_with_no_switch_connected_it_stands() -> None:

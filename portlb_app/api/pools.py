@@ -1,0 +1,67 @@
+"""``GET /v1/pools``: the slots of every redirect port's pool, as they are wanted and as the switches were read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from portlb_app.api.messages import Response, failure, json_pieces
+from portlb_app.api.servers import View, read_query
+from portlb_app.api.snapshot import Snapshot
+from portlb_app.config import RedirectPort, Vip
+
+
+def listed(query: str, snapshot: Snapshot) -> Response:
+    """The pools of all VIPs, or of one."""
+    given = read_query(query, ("vip",))
+    if isinstance(given, Response):
+        return given
+    vip = given.get("vip")
+    if vip is not None and not any(each.name == vip for each in snapshot.config.vips):
+        return failure(404, f"there is no VIP {vip}")
+    return Response(200, json_pieces({"pools": _pools(View(snapshot), vip)}))
+
+
+def _pools(view: View, name: str | None) -> Iterator[dict[str, Any]]:
+    for vip in view.snapshot.config.vips:
+        if name in (None, vip.name):
+            for pool in vip.redirect_ports:
+                yield pool_value(view, vip, pool)
+
+
+def pool_value(view: View, vip: Vip, pool: RedirectPort) -> dict[str, Any]:
+    """One pool. Its state is one word: ok, degraded (some server does not serve), fail_open, empty.
+
+    `slots` of a server: as the switches were read; of those that differ the most.
+    """
+    key = (vip.name, pool.port)
+    serving = [name for name in pool.servers if view.is_serving(name, key)]
+    return {
+        "vip": vip.name,
+        "port": pool.port,
+        "state": _state(view, pool, serving, key),
+        "slots": len(view.tables.get(key, ())),
+        "legacy": pool.legacy.value,
+        "servers": [server_in_pool(view, name, key) for name in pool.servers],
+    }
+
+
+def server_in_pool(view: View, name: str, key: tuple[str, int]) -> dict[str, Any]:
+    """One server of a pool."""
+    held = {switch: slots[key].get(name, 0) for switch, slots in view.held_slots.items() if key in slots}
+    return {
+        "name": name,
+        "wanted": view.used.server_by_name[name].wanted.value,
+        "seen": view.judgement(name, key).seen.value,
+        "slots": max(held.values(), default=0),
+        "wanted_slots": view.wanted_slots.get(key, {}).get(name, 0),
+        "held": held,
+    }
+
+
+def _state(view: View, pool: RedirectPort, serving: list[str], key: tuple[str, int]) -> str:
+    if not view.tables.get(key):
+        return "empty"
+    if not serving:
+        return "fail_open"
+    return "ok" if len(serving) == len(pool.servers) else "degraded"

@@ -1,0 +1,217 @@
+"""``GET /v1/servers``: what is wanted and seen of servers, and what the switches hold: three words, never one.
+
+- ``wanted``: ready, drain or maint, by the file or by an override, with its reason.
+- ``seen``: up, down or unknown: the worst of its pools.
+- ``held``: what the switches were read to have of it: slots, none (its service ports only), closed, or unknown.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from portlb_app.api.messages import Response, failure, json_pieces, json_text
+from portlb_app.api.snapshot import Snapshot
+from portlb_app.backends.drained import Drain
+from portlb_app.backends.states import Judgement, Seen
+from portlb_app.config import Server, Wanted, moments
+from portlb_app.config.overrides import Key, Override, word
+from portlb_app.topology.conditions import ALL_SERVERS, PoolKey
+
+_WORST = (Seen.DOWN, Seen.UNKNOWN, Seen.UP)
+_SEEN = tuple(each.value for each in Seen)
+_HELD = ("slots", "none", "closed")
+WORDS = (*(each.value for each in Wanted), *_SEEN, "slots", "none", "closed", "draining", "drained", "overridden")
+"""What ``?state=`` may be. A server is chosen if one of its words is this one."""
+
+
+def listed(query: str, snapshot: Snapshot) -> Response:
+    """The servers that a query chooses, by name."""
+    given = read_query(query, ("vip", "state"))
+    if isinstance(given, Response):
+        return given
+    vip, state = given.get("vip"), given.get("state")
+    if vip is not None and not any(each.name == vip for each in snapshot.config.vips):
+        return failure(404, f"there is no VIP {vip}")
+    if state is not None and state not in WORDS:
+        return failure(400, f"there is no state {state!r}; there are {', '.join(WORDS)}")
+    view = View(snapshot)
+    names = (server.name for server in snapshot.config.servers if vip in (None, server.vip))
+    return Response(200, json_pieces({"servers": view.chosen(names, state)}))
+
+
+def one(name: str, path: str, query: str, snapshot: Snapshot) -> Response:
+    """One server, or only its state or weight."""
+    if query:
+        return failure(400, "there is nothing to choose here")
+    if name not in snapshot.config.server_by_name:
+        return unknown(name)
+    server = View(snapshot).server(name)
+    part = path.rpartition("/")[2]
+    return Response(200, json_text({"state": server["wanted"], "weight": server["weight"]}.get(part, server)))
+
+
+def unknown(name: str) -> Response:
+    """The answer about a server that there is not."""
+    return failure(404, f"there is no server {name}")
+
+
+def read_query(query: str, keys: Iterable[str]) -> dict[str, str] | Response:
+    """The keys and values of a query, or what is wrong with it. Names need no percent-encoding, so none is undone."""
+    given: dict[str, str] = {}
+    for pair in filter(None, query.split("&")):
+        key, _, value = pair.partition("=")
+        if key not in keys:
+            return failure(400, f"there is no {key!r}; there are {', '.join(keys)}")
+        if key in given:
+            return failure(400, f"{key} is given twice")
+        given[key] = value
+    return given
+
+
+class View:
+    """What there is to tell about servers and pools at one moment: found once for all of them."""
+
+    def __init__(self, snapshot: Snapshot) -> None:
+        self.snapshot = snapshot
+        self.used = snapshot.backends.used
+        self.tables = snapshot.backends.tables()
+        self.seen = {each.name: each.seen for each in snapshot.backends.servers()}
+        self.wanted_slots = {key: count(table) for key, table in self.tables.items()}
+        self.held_slots = {
+            switch.name: {key: count(slots.servers) for key, slots in switch.held.items()}
+            for switch in snapshot.status.switches
+            if switch.held is not None
+        }
+        self.pools_of: dict[str, list[PoolKey]] = {}
+        for vip in snapshot.config.vips:
+            for pool in vip.redirect_ports:
+                for name in pool.servers:
+                    self.pools_of.setdefault(name, []).append((vip.name, pool.port))
+
+    def chosen(self, names: Iterable[str], state: str | None) -> Iterator[dict[str, Any]]:
+        """These servers, or those of them that have a word."""
+        for name in names:
+            server = self.server(name)
+            if state is None or state in _words(server):
+                yield server
+
+    def server(self, name: str) -> dict[str, Any]:
+        """Everything about one server."""
+        server, used = self.snapshot.config.server_by_name[name], self.used.server_by_name[name]
+        overrides = self.snapshot.overrides.of(name)
+        return {
+            "name": name,
+            "vip": server.vip,
+            "connector": str(server.connector),
+            "wanted": self._wanted(server, used, overrides),
+            "seen": self._seen(name),
+            "held": self._held(name),
+            "weight": {
+                "configured": server.weight,
+                "override": _override(overrides.get("weight")),
+                "used": used.weight if used.wanted is Wanted.READY else 0,
+            },
+            "drain": drain_value(self.snapshot.drains.get(name), self.snapshot),
+        }
+
+    def is_serving(self, name: str, key: PoolKey) -> bool:
+        """Whether a server may get a pool's new connections: it is wanted ready, and not seen down there."""
+        used = self.used.server_by_name[name]
+        return used.wanted is Wanted.READY and self.judgement(name, key).seen is not Seen.DOWN
+
+    def judgement(self, name: str, key: PoolKey) -> Judgement:
+        """What is seen of a server in one pool."""
+        return self.seen.get(name, {}).get(key, Judgement())
+
+    def moment(self, at: float) -> str | None:
+        """A time of the controller's clock as text; None if it has not come about."""
+        return moments.text(at + self.snapshot.epoch) if at else None
+
+    def _wanted(self, server: Server, used: Server, overrides: Mapping[Key, Override]) -> dict[str, Any]:
+        override = overrides.get("state") or (overrides.get("weight") if used.state is Wanted.READY else None)
+        if override is not None and override.value not in (used.state, 0):
+            override = None
+        said = override or Override(server.state, server.state)
+        return {
+            "state": used.wanted.value,
+            "configured": server.wanted.value,
+            "source": "file" if override is None else "override",
+            "reason": said.reason,
+            "by": said.by,
+            "since": None if override is None else moments.text(said.since),
+            "until": None if said.until is None else moments.text(said.until),
+            "deadline": None if said.deadline is None else moments.text(said.deadline),
+            "move": said.move,
+        }
+
+    def _seen(self, name: str) -> dict[str, Any]:
+        found = {key: each for key, each in self.seen.get(name, {}).items() if key[1] != ALL_SERVERS} or self.seen.get(
+            name, {}
+        )
+        worst = min(found.values(), key=lambda each: _WORST.index(each.seen), default=Judgement())
+        return {"state": worst.seen.value, "reason": worst.reason, "since": self.moment(worst.since)}
+
+    def _held(self, name: str) -> dict[str, Any]:
+        pools = [self._pool(name, key) for key in self.pools_of.get(name, ())]
+        counts = [number for each in pools for number in each["held"].values()]
+        closed = [each for each in self.snapshot.status.switches if each.closed is not None]
+        state = "slots" if any(counts) else "none"
+        if not self.held_slots:
+            state = "unknown"
+        elif state == "none" and closed and all(name in (each.closed or ()) for each in closed):
+            state = "closed"
+        most = sum(max(each["held"].values(), default=0) for each in pools)
+        return {"state": state, "slots": most, "pools": pools}
+
+    def _pool(self, name: str, key: PoolKey) -> dict[str, Any]:
+        held = {
+            switch: slots[key].get(name, 0) for switch, slots in self.held_slots.items() if key in slots
+        }
+        wanted = self.wanted_slots.get(key, {})
+        return {"vip": key[0], "port": key[1], "of": sum(wanted.values()), "wanted": wanted.get(name, 0), "held": held}
+
+
+def drain_value(drain: Drain | None, snapshot: Snapshot) -> dict[str, Any] | None:
+    """How far a server is that drains."""
+    if drain is None:
+        return None
+    since = drain.since if drain.drained_at is None else drain.drained_at
+    return {
+        "state": "draining" if drain.drained_at is None else "drained",
+        "open": drain.open,
+        "source": drain.source or None,
+        "since": moments.text(since + snapshot.epoch),
+        "quiet_seconds": None if drain.quiet is None else round(drain.quiet, 1),
+        "reason": drain.reason,
+    }
+
+
+def count(table: Iterable[str | None]) -> dict[str, int]:
+    """How many slots each server has."""
+    found: dict[str, int] = {}
+    for server in table:
+        if server is not None:
+            found[server] = found.get(server, 0) + 1
+    return found
+
+
+def _override(given: Override | None) -> dict[str, Any] | None:
+    if given is None:
+        return None
+    return {
+        "value": given.value if isinstance(given.value, int) else word(given.value),
+        "reason": given.reason,
+        "by": given.by,
+        "since": moments.text(given.since),
+        "until": None if given.until is None else moments.text(given.until),
+    }
+
+
+def _words(server: Mapping[str, Any]) -> set[str]:
+    words = {server[key]["state"] for key in ("wanted", "seen", "held")}
+    if server["drain"] is not None:
+        words.add(server["drain"]["state"])
+    if server["wanted"]["source"] == "override" or server["weight"]["override"] is not None:
+        words.add("overridden")
+    return words

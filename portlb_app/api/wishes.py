@@ -1,0 +1,108 @@
+"""``PUT /v1/servers/NAME/state``, ``PUT`` and ``DELETE /v1/servers/NAME/weight``: what is asked for.
+
+Such a request names one value of one server, so it needs no precondition, and several at once are carried out one after
+the other.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Annotated, Any
+
+from pydantic import Field
+
+from portlb_app.api.messages import Request, Response, failure, json_text
+from portlb_app.config import ConfigError, Wanted
+from portlb_app.config.entries import Entry, Number, Truth, read
+from portlb_app.config.overrides import Key, Override, Value
+from portlb_app.config.overrides_text import By, Moment, Reason
+from portlb_app.config.problems import Problem, Problems
+from portlb_app.config.strict_json import parse
+from portlb_app.config.values import MAX_WEIGHT
+
+MAX_WISH = 16 << 10
+"""Bytes of a body; the longest sound one has less than 1,000."""
+_UNSAID = "REST"
+"""Who it was, if nobody says."""
+
+
+@dataclass(frozen=True)
+class Wish:
+    """A value for a key of a server; None: the file's. `said`: why, by whom, since and until when.
+
+    `force`: also if that leaves a pool without a server, or ends connections. `dry_run`: only tell what would change.
+    """
+
+    server: str
+    key: Key
+    value: Value | None
+    said: Override
+    force: bool = False
+    dry_run: bool = False
+
+
+class _Entry(Entry):
+    """What both have."""
+
+    reason: Reason = ""
+    by: By = _UNSAID
+    until: Moment = None
+    force: Truth = False
+
+
+class _StateEntry(_Entry):
+    required = ("state",)
+    state: Wanted | None = None
+    move: Truth = False
+    deadline: Moment = None
+
+
+class _WeightEntry(_Entry):
+    required = ("weight",)
+    weight: Annotated[Number, Field(ge=0, le=MAX_WEIGHT)] | None = None
+
+
+def read_wish(request: Request, server: str, key: Key, now: float) -> Wish | Response:
+    """What a request asks for, or why it asks for nothing. `now`: Unix time."""
+    if request.query not in ("", "dry_run=1"):
+        return failure(400, f"a {request.method} here knows dry_run=1")
+    dry_run = bool(request.query)
+    if request.method == "DELETE":
+        return Wish(server, key, None, Override(0, 0, by=_UNSAID, since=now), force=True, dry_run=dry_run)
+    if len(request.body) > MAX_WISH:
+        return failure(413, f"a request for one server has at most {MAX_WISH} bytes; nothing was changed")
+    problems = Problems()
+    try:
+        data = parse(request.body.decode())
+        entry: Any = read(_StateEntry if key == "state" else _WeightEntry, "", data, problems)
+        if not problems.kept:
+            _check_times(entry, now, problems)
+        problems.raise_any()
+    except UnicodeDecodeError as error:
+        return mistaken((Problem("", f"byte {error.start} is not UTF-8"),))
+    except ConfigError as error:
+        return mistaken(error.errors)
+    value = entry.state if key == "state" else entry.weight
+    said = Override(value, value, entry.reason, entry.by, now, entry.until)
+    if key == "state":
+        said = replace(said, deadline=entry.deadline, move=entry.move)
+    return Wish(server, key, value, said, entry.force, dry_run)
+
+
+def _check_times(entry: _StateEntry | _WeightEntry, now: float, problems: Problems) -> None:
+    times = {"until": entry.until}
+    if isinstance(entry, _StateEntry):
+        times["deadline"] = entry.deadline
+        if entry.deadline is not None and entry.state is Wanted.READY:
+            problems.add("deadline", "is for a server that drains, or is taken out")
+        if entry.move and entry.state is Wanted.READY:
+            problems.add("move", "is for a server that drains, or is taken out")
+    for name, each in times.items():
+        if each is not None and each <= now:
+            problems.add(name, "is in the past")
+
+
+def mistaken(problems: tuple[Problem, ...]) -> Response:
+    """The answer to a request with mistakes."""
+    listed = [{"path": each.path, "message": each.message} for each in problems]
+    return Response(422, json_text({"error": "the request has mistakes; nothing was changed", "errors": listed}))

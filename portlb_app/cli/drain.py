@@ -1,0 +1,83 @@
+"""``portlb drain``: servers get no new connections, and open ones go on."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from typing import Any
+
+from portlb_app.cli import wishing
+from portlb_app.cli.output import Commands, WrongInput
+from portlb_app.cli.rest_client import NOT_YET, Controller
+from portlb_app.cli.table import span
+from portlb_app.cli.times import duration, moment
+
+LOOK_SECONDS = 1.0
+"""How often it is looked how many connections are left."""
+
+
+def register(commands: Commands[argparse.ArgumentParser], help_line: str) -> None:
+    """Add the subcommand's parser."""
+    parser = commands.add_parser(
+        "drain",
+        help=help_line,
+        description="Give servers no new connections; those that are open go on. With --wait, show how many are left "
+        f"until there are none. {wishing.EXIT_CODES} With --wait: 0 drained, 3 not drained in time.",
+    )
+    parser.add_argument("names", nargs="+", metavar="NAME", help="servers")
+    parser.add_argument("--wait", type=duration, metavar="DURATION", help="wait so long for the last connection to end")
+    parser.add_argument(
+        "--deadline", type=moment, metavar="TIME", help="when the agents end what is left; written like --until"
+    )
+    parser.add_argument(
+        "--move", action="store_true", help="the servers' agents redirect open connections to the pools' other servers"
+    )
+    wishing.add_flags(parser)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Ask for it, and wait."""
+    if options.wait is not None and options.dry_run:
+        raise WrongInput("portlb: --dry-run drains nothing that --wait could wait for")
+    began = time.monotonic()
+    code = wishing.each(
+        options, "state", lambda: wishing.body(options, state="drain", deadline=options.deadline, move=options.move)
+    )
+    if options.wait is None or code not in (0, NOT_YET):
+        return code
+    return _wait(Controller(options.controller), options.names, began, options.wait)
+
+
+def _wait(controller: Controller, names: list[str], began: float, seconds: float) -> int:
+    """Print what changes, until all are drained or time is up."""
+    said: dict[str, str] = {}
+    left = list(names)
+    while True:
+        for name in list(left):
+            answer = controller.ask("GET", wishing.server_path(name))
+            drain = answer.body.get("drain") if answer.code == 0 else None
+            if drain is None:
+                print(f"{name}: it does not drain any more")
+                return 1
+            now = time.monotonic() - began
+            line = f"{name}: {_line(drain)}"
+            if drain["state"] == "drained":
+                line = f"{name}: drained after {span(now)} (by {drain['source']})"
+                left.remove(name)
+            if said.get(name) != line:
+                said[name] = line
+                print(line, flush=True)
+        if not left:
+            return 0
+        if time.monotonic() - began >= seconds:
+            print(f"portlb: not drained within {span(seconds)}: {', '.join(left)}; they go on draining")
+            return NOT_YET
+        time.sleep(max(0.0, min(LOOK_SECONDS, seconds - (time.monotonic() - began))))
+
+
+def _line(drain: dict[str, Any]) -> str:
+    """How far it is: the number of connections where it is known, else since when no packet came."""
+    if drain["open"] is not None:
+        most = "at most " if drain["source"] == "log" else ""
+        return f"{most}{drain['open']} open (by {drain['source']})"
+    return f"{drain['reason']}"

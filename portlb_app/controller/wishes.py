@@ -1,0 +1,99 @@
+"""Overrides that REST asks for, and those that end: saved, and then given to the reconciler."""
+
+from __future__ import annotations
+
+import itertools
+import logging
+from collections.abc import Callable
+
+from eventlet.event import Event as Future
+from eventlet.semaphore import Semaphore
+
+from portlb_app.api import judgement, messages
+from portlb_app.api.snapshot import Snapshot
+from portlb_app.api.wishes import Wish
+from portlb_app.config.overrides import Overrides
+from portlb_app.reconcile.events import OverridesWanted
+from portlb_app.reconcile.outcomes import Ended, WishOutcome
+from portlb_app.runtime.files import Files, Slow
+from portlb_app.store.file import Staged, StoreError
+from portlb_app.store.overrides import OverridesFile
+
+WISH_SECONDS = 15.0
+"""How long the switches have for a wish until it is answered that some lack it."""
+
+_LOG = logging.getLogger("portlb")
+
+
+class Wishes:
+    """One wish after the other is judged and saved; then several wait for the switches at the same time.
+
+    `want` gives an event to the reconciler and has its commands carried out; `snapshot` is for judging and answers.
+    """
+
+    def __init__(
+        self,
+        want: Callable[[OverridesWanted], None],
+        snapshot: Callable[[], Snapshot],
+        file: OverridesFile,
+        files: Files,
+    ) -> None:
+        self._want = want
+        self._snapshot = snapshot
+        self._file = file
+        self._files = files
+        self._turn = Semaphore(1)
+        self._tickets = itertools.count(1)
+        self._waiting: dict[int, Future] = {}
+        self._is_ending = False
+
+    def report(self, ticket: int, outcome: WishOutcome) -> None:
+        """The reconciler says what became of a wish."""
+        if future := self._waiting.pop(ticket, None):  # else the controller ends, and nothing waits any more
+            future.send(outcome)
+
+    def carry_out(self, wish: Wish) -> messages.Response:
+        """Judge a wish, save it, and wait until all connected switches have it, or until time is up."""
+        with self._turn:
+            if self._is_ending:
+                return messages.failure(503, "the controller ends; nothing was changed")
+            judged = judgement.judge(wish, self._snapshot())
+            if isinstance(judged, messages.Response):
+                return judged
+            try:
+                self._save(judged.overrides)
+            except StoreError as error:
+                return messages.failure(500, f"{error}; nothing was changed")
+            except Slow as error:
+                self._save_later()
+                return messages.failure(500, f"{error}; nothing was changed")
+            ticket, future = next(self._tickets), Future()
+            self._waiting[ticket] = future
+            _LOG.info("%s", judged.log_line)
+            self._want(OverridesWanted(ticket, judged.overrides, WISH_SECONDS))
+        return judgement.answer(wish, judged, future.wait(), self._snapshot())
+
+    def save(self) -> None:
+        """Save the overrides as they are now: some have ended, or it is not known what was saved last."""
+        with self._turn:
+            try:
+                self._save(self._snapshot().overrides)
+            except (StoreError, Slow) as error:
+                _LOG.error("overrides have ended, but are not saved: %s; they end again at the next start", error)
+
+    def end(self) -> None:
+        """The controller ends: what becomes of wishes will not be known any more. They are saved."""
+        self._is_ending = True
+        waiting, self._waiting = self._waiting, {}
+        for future in waiting.values():
+            future.send(Ended())
+
+    def _save(self, overrides: Overrides) -> None:
+        """Put overrides on the disk, in place of those before; StoreError, Slow."""
+        staged = self._files.start(lambda: self._file.stage(overrides), Staged.discard).wait()
+        self._files.start(staged.commit).wait()
+
+    def _save_later(self) -> None:
+        """What was to be saved may be yet, although it was refused: what is true comes after it."""
+        overrides = self._snapshot().overrides
+        self._files.start(lambda: self._file.stage(overrides).commit())
