@@ -193,7 +193,7 @@ class Tables:
         seen = SwitchState(frozenset(switch.flows), frozenset(switch.groups), frozenset(switch.meters))
         metered, handed_back = switch.metered, switch.handed_back
         self.begin(dpid)
-        return replace(self.see(dpid, seen, metered), handed_back=handed_back)
+        return replace(self.see(dpid, seen, metered), handed_back=handed_back, counted=self._counted(dpid))
 
     def see(self, dpid: int, seen: SwitchState, metered: Mapping[int, int] | None = None) -> Read:
         """Take what a switch holds; return its counts, and the plan to the goal."""
@@ -232,7 +232,7 @@ class Tables:
                 if isinstance(each, Counted) and len(each.packets) == SLOTS:
                     switch.counted[each.group] = each.packets
 
-    def counted(self, dpid: int) -> Mapping[PoolKey, tuple[int, ...]]:
+    def _counted(self, dpid: int) -> Mapping[PoolKey, tuple[int, ...]]:
         """Return the packets of each slot of the pools that were counted, over all groups that have it."""
         switch, found = self._known(dpid), dict[PoolKey, list[int]]()
         for number, (key, index) in self._counted_groups(dpid).items():

@@ -14,7 +14,6 @@ import itertools
 import logging
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from typing import Any
 
 from ryu.lib import hub
@@ -182,8 +181,7 @@ class SwitchSession:
             request = codec.group_stats_request(self.datapath, group)
             for forwarded in self._replies(request, "what its groups counted"):
                 self._tables.call("count", dpid, forwarded)
-        counted = self._tables.call("counted", dpid)
-        return StateRead(dpid, replace(self._tables.call("end", dpid), counted=counted))
+        return StateRead(dpid, self._tables.call("end", dpid))
 
     def _replies(self, request: Any, what: str) -> Iterator[list[bytes]]:
         """The messages of a multipart reply, some at a time."""

@@ -28,7 +28,7 @@ from portlb_app.southbound import codec
 MEMORY_BYTES = 4 << 30
 """Address space: a network of 100 switches and 200,000 flows takes an eighth of it."""
 ABOUT_A_SWITCH = frozenset(
-    {"begin", "read", "to_count", "count", "counted", "end", "prepare", "encode", "applied", "refused"}
+    {"begin", "read", "to_count", "count", "end", "prepare", "encode", "applied", "refused"}
 )
 _PR_SET_PDEATHSIG = 1
 
