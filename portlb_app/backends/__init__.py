@@ -15,12 +15,13 @@ says otherwise, and for `HOLD` at least: somebody found it so.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from portlb_app.backends.formers import Formers
+from portlb_app.backends.kept import KeptSlots
 from portlb_app.backends.loads import Loads
-from portlb_app.backends.moves import Table, next_table
+from portlb_app.backends.moves import Table
 from portlb_app.backends.pools import Pool, Pools
 from portlb_app.backends.reports import Report, Reports
 from portlb_app.backends.states import PORT, Evidence, Intent, Judgement, Seen, judge
@@ -87,20 +88,6 @@ class _Server:
     """Its agent says that it is to get no new connections."""
 
 
-@dataclass
-class _Slots:
-    """The slots of a pool: those that it has (`table`), and had when it last had all servers (`home`).
-
-    None: those that follow from its servers and weights alone. `is_known`: a switch was read that has the pool, or none
-    has. `formers`: the servers that slots had before.
-    """
-
-    table: Table | None = None
-    home: Table | None = None
-    is_known: bool = False
-    formers: Formers = field(default_factory=Formers)
-
-
 class Backends:
     """The states of all servers, and the slots of all pools."""
 
@@ -109,14 +96,16 @@ class Backends:
         self._reports = Reports()
         self._loads = Loads()
         self._servers: dict[str, _Server] = {}
-        self._slots: dict[PoolKey, _Slots] = {}
+        self._slots: dict[PoolKey, KeptSlots] = {}
         self._dirty: set[PoolKey] = set()
+        self._timed: set[PoolKey] = set()
+        """The pools whose slots move as time passes."""
+        self._now = 0.0
         self._assumed: set[str] = set()
         """The servers that are taken for down and may be up soon."""
         self._open: set[PoolKey] = set()
         self._changes: list[Change] = []
         self._version = 0
-        self._now = 0.0
         self._made: dict[int, tuple[Pools, int, tuple[Mapping[PoolKey, PoolSlots], frozenset[str]]]] = {}
         self.adopt(config, 0.0)
 
@@ -135,14 +124,16 @@ class Backends:
             self._adopt(Pools(self._pools.config, overrides), now)
 
     def _adopt(self, pools: Pools, now: float) -> None:
+        self._now = now
         is_first, before = not self._slots, self._pools
-        tables = {key: self._next(pools, key) for key in pools}
         for key in self._slots.keys() - pools.keys():
             del self._slots[key]
-        for key, table in tables.items():
-            slots = self._slots.setdefault(key, _Slots(is_known=not is_first))
-            slots.formers = self._moved(pools, key, table)
-            slots.table = table
+            self._timed.discard(key)
+        for key, pool in pools.items():
+            slots = self._slots.setdefault(key, KeptSlots(is_known=not is_first))
+            had = slots.table
+            slots.leave(self._pools.get(key, pool), pool)
+            slots.formers = self._moved(pools, key, had, slots.table)
         self._pools = pools
         self._servers = {
             server.name: self._servers.get(server.name, _Server()) for server in pools.config.servers
@@ -170,12 +161,13 @@ class Backends:
         if slots is None or pool is None or slots.is_known:
             return False
         slots.is_known = True
+        self._now = now
         if not any(held.servers):
             return False  # of a version that does not say whose slots they are; they follow from names and weights
         members = frozenset(pool.servers)
         table = tuple(server if server in members else None for server in held.servers)
         if not held.is_default:
-            slots.table = slots.home = table
+            slots.hold(table)
         if pool.second_chance and held.formers:
             known = self._of_vip(self._pools, key)
             slots.formers.held(tuple(tuple(each for each in names if each in known) for names in held.formers), now)
@@ -265,8 +257,28 @@ class Backends:
         for name in [name for name in self._assumed if now >= self._servers[name].not_up_before]:
             self._assumed.discard(name)
             self._judge(name, now)
+        self._now = now
+        self._settle()
+        for key in list(self._timed):
+            ready = self._ready(self._pools, key)
+            slots = self._slots[key]
+            had = slots.table
+            if slots.tick(self._pools[key], ready, self._serving(self._pools[key], key, ready), now):
+                slots.formers = self._moved(self._pools, key, had, slots.table)
+                self._changed()
+            self._watch(key)
         for key in self._loads.due(now):
             self._follow_load(key, now)
+
+    def count(self, dpid: int, counted: Mapping[PoolKey, Sequence[int]], now: float) -> None:
+        """A switch has counted these packets of each slot by now (``selection: least-packets``)."""
+        self._settle()
+        for key, packets in counted.items():
+            slots = self._slots.get(key)
+            had = slots.table if slots else None
+            if slots and slots.count(self._pools[key], dpid, packets, now):
+                slots.formers = self._moved(self._pools, key, had, slots.table)
+                self._changed()
 
     def _follow_load(self, key: PoolKey, now: float) -> None:
         """Move slots from servers with much load to others."""
@@ -274,14 +286,14 @@ class Backends:
         pool, slots = self._pools[key], self._slots[key]
         serving = self._serving(pool, key, self._ready(self._pools, key))
         table = pool.default if slots.table is None else _whole(slots.table)
-        weights = {name: pool.weight_of[name] for name in serving}
+        weights = {name: pool.weight_of[name] for name in pool.foremost(serving)}
         if not slots.is_known or not table or not set(table) <= weights.keys():
             return
         after = self._loads.look(key, table, weights, self._reports.loads(self._pools.used, key, serving, now), now)
         if after != table:
-            moved = None if after == pool.default else after
-            slots.formers = self._moved(self._pools, key, moved)
-            slots.table = slots.home = moved
+            had = slots.table
+            slots.put(pool, after)
+            slots.formers = self._moved(self._pools, key, had, slots.table)
             self._changed()
 
     def orders(self, unix: float) -> Mapping[str, Order]:
@@ -392,6 +404,7 @@ class Backends:
 
     def _judge(self, name: str, now: float) -> None:
         """Look at all that is said about a server again."""
+        self._now = now
         server, changed = self._servers[name], False
         keys = self._pools.of(name)
         for key in server.judgements.keys() - set(keys):
@@ -416,7 +429,7 @@ class Backends:
         if has_slots:
             if before.seen is Seen.UNKNOWN:
                 server.judgements[key] = Judgement(Seen.UP, HAS_SLOTS, now)
-        elif name in self._ready(self._pools, key) and before.seen is not Seen.DOWN:
+        elif name in self._pools[key].foremost(self._ready(self._pools, key)) and before.seen is not Seen.DOWN:
             after = server.judgements[key] = Judgement(Seen.DOWN, HAD_NONE, now)
             self._changes.append(Change(name, key, before, after))
             server.not_up_before = now + HOLD
@@ -443,13 +456,12 @@ class Backends:
     def _settle(self) -> None:
         """Give the pools of servers that have changed the slots that they shall have."""
         for key in self._dirty:
-            slots = self._slots[key]
-            table = self._next(self._pools, key)
-            slots.formers = self._moved(self._pools, key, table)
-            slots.table = table
             ready = self._ready(self._pools, key)
-            if len(ready) == len(self._pools[key].members) == len(self._serving(self._pools[key], key, ready)):
-                slots.home = slots.table
+            slots = self._slots[key]
+            had = slots.table
+            slots.settle(self._pools[key], ready, self._serving(self._pools[key], key, ready), self._now)
+            slots.formers = self._moved(self._pools, key, had, slots.table)
+            self._watch(key)
             if self._fails_open(self._pools[key], key, ready):
                 self._open.add(key)
             else:
@@ -457,23 +469,36 @@ class Backends:
         self._dirty.clear()
         self._open &= self._slots.keys()
 
+    def _watch(self, key: PoolKey) -> None:
+        """Look at a pool again as time passes, if that moves its slots."""
+        if self._pools[key].selecting.reshuffles or self._slots[key].is_moving:
+            self._timed.add(key)
+        else:
+            self._timed.discard(key)
+
+    def _next(self, pools: Pools, key: PoolKey) -> Table | None:
+        """The slots with which a pool of another configuration would begin."""
+        ready, slots, pool = self._ready(pools, key), self._slots.get(key, KeptSlots()), pools[key]
+        return slots.proposed(self._pools.get(key, pool), pool, ready, self._serving(pool, key, ready))
+
     def _pool_slots(self, pools: Pools, key: PoolKey, table: Table | None) -> PoolSlots | None:
         """The slots of a pool with their former servers that work; None if they follow from the configuration alone."""
-        formers = self._moved(pools, key, table)
+        is_live, slots = pools is self._pools, self._slots.get(key)
+        formers = slots.formers if is_live and slots else self._moved(pools, key, slots.table if slots else None, table)
         named = formers.named(self._able(pools, key)) if formers.slots else ()
         if table is None and not named:
             return None
         return PoolSlots(pools[key].default if table is None else _whole(table), named)
 
-    def _moved(self, pools: Pools, key: PoolKey, table: Table | None) -> Formers:
-        """What the slots of a pool remember when it gets this table, which they may have already."""
+    def _moved(self, pools: Pools, key: PoolKey, had: Table | None, table: Table | None) -> Formers:
+        """What the slots of a pool remember when it gets this table in place of the one that it had."""
         slots, new = self._slots.get(key), pools[key]
         if slots is None or not new.second_chance:
             return Formers()
         old = self._pools[key] if key in self._pools else new
-        if table == slots.table and (table is not None or old is new or old == new):
+        if table == had and (table is not None or old is new or old == new):
             return slots.formers
-        before = old.default if slots.table is None else slots.table
+        before = old.default if had is None else had
         after = new.default if table is None else _whole(table)
         if tuple(before) == after:
             return slots.formers
@@ -501,20 +526,12 @@ class Backends:
             )
         )
 
-    def _next(self, pools: Pools, key: PoolKey) -> tuple[str, ...] | None:
-        slots = self._slots.get(key, _Slots())
-        ready = self._ready(pools, key)
-        serving = self._serving(pools[key], key, ready)
-        if ready and not serving and pools[key].fail_open.most is None:
-            return ()
-        return next_table(pools[key], slots.table, slots.home, ready, serving, key in self._loads)
-
     def _ready(self, pools: Pools, key: PoolKey) -> tuple[str, ...]:
         """The servers of a pool that may have slots."""
         known = self._servers
         ready = tuple(
             name
-            for name in pools[key].members
+            for name in pools[key].weighed
             if pools.wanted(name) is Wanted.READY
             and (name not in known or known[name].intent.wanted is Wanted.READY)
         )

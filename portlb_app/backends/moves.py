@@ -24,14 +24,14 @@ def next_table(
     """The slots that a pool shall have; None: those that follow from the configuration alone.
 
     `present`: those it has, if they are others. `ready`: the servers that may have slots; `serving`: those of them that
-    are not down. `follows_load`: each keeps the share that it has, which `loads` moves. `home`: the slots that it had
-    when it last had all servers: one that comes back has the same again.
-    As few slots as possible move. If no server that may have slots works, nothing is better than what there is.
+    are not down. `follows_load`: each keeps the share that it has, which its load has given it. `home`: the slots that
+    it had when it last had all servers: one that comes back has the same again. As few slots as possible move. If no
+    server that may have slots works, nothing is better than what there is.
     """
     if not ready:
         return () if pool.default else None
-    used = serving or ready
-    if present is None and len(used) == len(pool.members) and pool.weights == pool.configured:
+    used = pool.foremost(serving or ready)
+    if present is None and used == pool.members and pool.shares == pool.configured:
         return None
     before = pool.default if present is None else present
     if not serving and set(before) <= set(ready):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from portlb_app.compiler.numbering import mark_numbers, server_numbers
-from portlb_app.config import Config, IcmpPolicy, Switch, Vip
+from portlb_app.config import Algorithm, Config, IcmpPolicy, Switch, Vip, weights_among
 from portlb_app.openflow import Action, Group, SetField
 from portlb_app.pipeline import MAX_GROUP_BITS, SERVER, SLOTS, parse_formers, pool_group, pool_number
 from portlb_app.selection import fewest_bits, slots
@@ -37,6 +37,28 @@ def held_slots(config: Config, switch: Switch, groups: Mapping[int, Group]) -> d
     return found
 
 
+def counted_groups(config: Config, switch: Switch) -> dict[int, tuple[PoolKey, int]]:
+    """The groups of which an entrance tells what their buckets have counted (``selection: least-packets``).
+
+    Each with its pool and its place there; for every reachability and version of IP there may be some.
+    """
+    if switch.network is None:
+        return {}
+    reachabilities = 1 + sum(end.switch == switch.name for link in config.links for end in link)
+    return {
+        pool_group(pool_number(vip.number, reachability), pool.port, address.version, index): (
+            (vip.name, pool.port),
+            index,
+        )
+        for vip in config.vips
+        for pool in vip.redirect_ports
+        if pool.selecting.algorithm is Algorithm.LEAST_PACKETS
+        for reachability in range(reachabilities)
+        for address in vip.addresses
+        for index in range(1 << pool.group_bits)
+    }
+
+
 def _pools(config: Config, vip: Vip) -> Iterator[tuple[int, tuple[str, ...], tuple[int, ...], int]]:
     """The redirect port, servers, shares and k of every pool of a VIP that has groups."""
     pools = [(pool.port, pool.servers, pool.group_bits) for pool in vip.redirect_ports]
@@ -44,7 +66,7 @@ def _pools(config: Config, vip: Vip) -> Iterator[tuple[int, tuple[str, ...], tup
         every = _all_servers(config, vip)
         pools.append((ALL_SERVERS, every, fewest_bits(len(every))))
     for port, servers, bits in pools:
-        yield port, servers, tuple(config.server_by_name[name].share for name in servers), bits
+        yield port, servers, weights_among(config.server_by_name[name] for name in servers), bits
 
 
 def _all_servers(config: Config, vip: Vip) -> tuple[str, ...]:

@@ -8,7 +8,7 @@ from functools import cached_property
 
 from portlb_app.compiler.memo import Memo
 from portlb_app.compiler.numbering import mark_numbers, server_numbers
-from portlb_app.config import Address, Forwarding, Legacy, RedirectPort, Rewrite, Server, Vip
+from portlb_app.config import Address, Forwarding, Legacy, RedirectPort, Rewrite, Server, Vip, weights_among
 from portlb_app.openflow import Meter
 from portlb_app.pipeline import (
     OF_ALL_VIPS,
@@ -171,7 +171,7 @@ class VipOnSwitch:
         """The servers of a pool and their weights, and the bits of a pool that has the slots of its configuration."""
         pool = None if port == ALL_SERVERS else self.vip.pool_on(port)
         names = pool.servers if pool else tuple(server.name for server in self.all_servers)
-        weights = tuple(self.by_name[name].share for name in names)
+        weights = weights_among(self.by_name[name] for name in names)
         return names, weights, pool.group_bits if pool else fewest_bits(len(names))
 
     @cached_property

@@ -31,7 +31,7 @@ from portlb_app.config.policies import (
     Wanted,
 )
 from portlb_app.config.problems import ConfigError, Notice, Problem
-from portlb_app.config.selection_values import MAX_WHEN, Algorithm, Moves, Selecting, When
+from portlb_app.config.selection_values import FEEDBACK, MAX_WHEN, Algorithm, Moves, Selecting, When
 from portlb_app.config.values import (
     Config,
     Connector,
@@ -43,6 +43,7 @@ from portlb_app.config.values import (
     ServicePort,
     Switch,
     Vip,
+    weights_among,
 )
 from portlb_app.net.packets import Address
 
@@ -55,6 +56,7 @@ __all__ = [
     "ConfigError",
     "Connector",
     "DefaultFor",
+    "FEEDBACK",
     "FailOpen",
     "Forwarding",
     "Fragments",
@@ -82,4 +84,5 @@ __all__ = [
     "Wanted",
     "When",
     "load",
+    "weights_among",
 ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import NamedTuple
@@ -156,6 +156,13 @@ class Server:
     def share(self) -> int:
         """The weight by which it gets new connections; 0 for none."""
         return self.weight if self.wanted is Wanted.READY else 0
+
+
+def weights_among(servers: Iterable[Server]) -> tuple[int, ...]:
+    """The weights by which the servers of a pool have its slots if all of them work; 0 for backups."""
+    given = tuple(servers)
+    first = min((server.priority for server in given if server.share), default=0)
+    return tuple(server.share if server.priority == first else 0 for server in given)
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,7 @@ asynchronous configuration replies, role, table, request-forward and controller 
 TYPES = 36
 LONGEST = (1 << 16) - 1
 """Bytes of the longest message."""
-FLOW_DESC, GROUP_DESC, METER_STATS, METER_DESC, PORT_DESC = 1, 7, 9, 10, 13
+FLOW_DESC, GROUP_STATS, GROUP_DESC, METER_STATS, METER_DESC, PORT_DESC = 1, 6, 7, 9, 10, 13
 MORE = 1
 HELLO_FAILED, EXPERIMENTER = 0, 0xFFFF
 HELLO_BYTES = 1024
@@ -166,7 +166,7 @@ def answer(message: bytes) -> ErrorMessage | Reply:
     return Reply(kind, xid, 0, message)
 
 
-_ENTRY = {FLOW_DESC: (0, 24), GROUP_DESC: (0, 16), METER_DESC: (0, 8), METER_STATS: (4, 40)}
+_ENTRY = {FLOW_DESC: (0, 24), GROUP_STATS: (0, 40), GROUP_DESC: (0, 16), METER_DESC: (0, 8), METER_STATS: (4, 40)}
 """The offset of the length in an entry of a multipart reply, and the shortest length (7.3.5.2, 10, 13, 14)."""
 
 

@@ -16,8 +16,12 @@ SHOWN = 3
 SHOWN_NUMBERS = 10
 """Numbers of groups, and of meters, that are shown as text."""
 
-Kind = Literal["flows", "groups", "meters", "metered"]
-"""What a description from a switch is about; ``metered``: how many packets meters have dropped."""
+Kind = Literal["flows", "groups", "meters", "metered", "counted"]
+"""What a description from a switch is about; ``metered``: how many packets meters have dropped; ``counted``: how many
+the buckets of some groups got."""
+
+MAX_COUNTED = 256
+"""Groups of which a switch tells the counters of their buckets at each read."""
 
 
 @dataclass(frozen=True)
@@ -93,6 +97,13 @@ class Entries:
         )
 
 
+class Counted(NamedTuple):
+    """The packets of each bucket of a group, since the group was made or changed."""
+
+    group: int
+    packets: tuple[int, ...]
+
+
 class HandedBack(NamedTuple):
     """How many packets servers have handed back; `key`: the VIP's number, the port and the mark."""
 
@@ -119,6 +130,8 @@ class Read:
     surplus: Entries = Entries()
     foreign: Entries = Entries()
     held: Mapping[PoolKey, HeldSlots] | None = None
+    counted: Mapping[PoolKey, tuple[int, ...]] = field(default_factory=dict)
+    """The packets of each slot of some pools, as far as this switch has counted them."""
     handed_back: Mapping[tuple[int, int, int], int] = field(default_factory=dict)
 
 

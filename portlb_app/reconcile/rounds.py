@@ -52,6 +52,7 @@ class Rounds:
         read = event.read
         switch.flows, switch.groups, switch.meters, switch.metered = read.flows, read.groups, read.meters, read.metered
         switch.last_read = self._network.now
+        self._network.backends.count(event.dpid, read.counted, self._network.now)
         for key, packets in read.handed_back.items():
             if packets and packets != switch.handed_back.get(key):
                 self._network.handed_back(*key)

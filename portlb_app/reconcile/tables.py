@@ -19,15 +19,17 @@ from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from portlb_app import compiler, config, topology
-from portlb_app.compiler.held import held_slots
+from portlb_app.compiler.held import counted_groups, held_slots
 from portlb_app.compiler.memo import Memo
 from portlb_app.config import Config, ConfigError
 from portlb_app.openflow import Flow, Group, Meter, SwitchState
 from portlb_app.openflow.limits import ACTIONS, FLOWS, GROUPS, METERS, WHILE_CHANGED
-from portlb_app.pipeline import is_ours
+from portlb_app.pipeline import SLOTS, is_ours
 from portlb_app.reconcile.plan import Plan, Step, Verb, apply, diff
 from portlb_app.reconcile.results import (
+    MAX_COUNTED,
     Compiled,
+    Counted,
     Entries,
     HandedBack,
     Kind,
@@ -46,7 +48,9 @@ from portlb_app.topology.conditions import Conditions, HeldSlots, PoolKey
 class Codec(Protocol):
     """Between values and OpenFlow messages."""
 
-    def decode(self, kind: Kind, message: bytes) -> Iterable[Flow | Group | Meter | HandedBack | tuple[int, int]]:
+    def decode(
+        self, kind: Kind, message: bytes
+    ) -> Iterable[Flow | Group | Meter | Counted | HandedBack | tuple[int, int]]:
         """What of ours is in a multipart reply (7.3.5); Unreadable."""
 
     def encode(self, steps: Sequence[Step], xid: int, bundle: int | None) -> bytes:
@@ -82,6 +86,7 @@ class _Switch:
     groups: set[Group] = field(default_factory=set)
     meters: set[Meter] = field(default_factory=set)
     metered: dict[int, int] = field(default_factory=dict)
+    counted: dict[int, tuple[int, ...]] = field(default_factory=dict)
     handed_back: dict[tuple[int, int, int], int] = field(default_factory=dict)
     actions: int = 0
     told: Mapping[PoolKey, HeldSlots] | None = None
@@ -170,7 +175,7 @@ class Tables:
         entries, limit = held[kind]
         for message in messages:
             decoded = list(self._codec.decode(kind, message))
-            found = [each for each in decoded if not isinstance(each, HandedBack)]
+            found = [each for each in decoded if not isinstance(each, (Counted, HandedBack))]
             entries.update(found)  # type: ignore[arg-type]
             for each in decoded:
                 if isinstance(each, HandedBack):
@@ -188,7 +193,7 @@ class Tables:
         seen = SwitchState(frozenset(switch.flows), frozenset(switch.groups), frozenset(switch.meters))
         metered, handed_back = switch.metered, switch.handed_back
         self.begin(dpid)
-        return replace(self.see(dpid, seen, metered), handed_back=handed_back)
+        return replace(self.see(dpid, seen, metered), handed_back=handed_back, counted=self._counted(dpid))
 
     def see(self, dpid: int, seen: SwitchState, metered: Mapping[int, int] | None = None) -> Read:
         """Take what a switch holds; return its counts, and the plan to the goal."""
@@ -213,6 +218,36 @@ class Tables:
             return None
         switch.told = held
         return held
+
+    def to_count(self, dpid: int) -> tuple[int, ...]:
+        """Return the groups of a switch whose buckets' counters matter, and forget what it counted before."""
+        self._known(dpid).counted = {}
+        return tuple(self._counted_groups(dpid))[:MAX_COUNTED]
+
+    def count(self, dpid: int, messages: Iterable[bytes]) -> None:
+        """Take what groups have counted. Unreadable."""
+        switch = self._known(dpid)
+        for message in messages:
+            for each in self._codec.decode("counted", message):
+                if isinstance(each, Counted) and len(each.packets) == SLOTS:
+                    switch.counted[each.group] = each.packets
+
+    def _counted(self, dpid: int) -> Mapping[PoolKey, tuple[int, ...]]:
+        """Return the packets of each slot of the pools that were counted, over all groups that have it."""
+        switch, found = self._known(dpid), dict[PoolKey, list[int]]()
+        for number, (key, index) in self._counted_groups(dpid).items():
+            packets = switch.counted.get(number)
+            if packets is not None:
+                sums = found.setdefault(key, [])
+                sums.extend([0] * (SLOTS * (index + 1) - len(sums)))
+                for slot, count in enumerate(packets, SLOTS * index):
+                    sums[slot] += count
+        return {key: tuple(sums) for key, sums in found.items()}
+
+    def _counted_groups(self, dpid: int) -> dict[int, tuple[PoolKey, int]]:
+        made_of = self._configs.get(self._goal)
+        switch = next((each for each in made_of.switches if each.dpid == dpid), None) if made_of else None
+        return counted_groups(made_of, switch) if made_of and switch else {}
 
     # ---- what switches are told ----
 

@@ -177,6 +177,10 @@ class SwitchSession:
             number = 0
             for forwarded in self._replies(request(self.datapath), what):
                 number = self._tables.call("read", dpid, kind, forwarded)
+        for group in self._tables.call("to_count", dpid):
+            request = codec.group_stats_request(self.datapath, group)
+            for forwarded in self._replies(request, "what its groups counted"):
+                self._tables.call("count", dpid, forwarded)
         return StateRead(dpid, self._tables.call("end", dpid))
 
     def _replies(self, request: Any, what: str) -> Iterator[list[bytes]]:

@@ -21,20 +21,24 @@ from typing import Any
 from portlb_app.openflow import Flow, Group, Meter, messages
 from portlb_app.openflow.messages import Malformed, Reply
 from portlb_app.reconcile.plan import Step
-from portlb_app.reconcile.results import HandedBack, Kind, Unknown, Unreadable
+from portlb_app.reconcile.results import Counted, HandedBack, Kind, Unknown, Unreadable
 from portlb_app.reconcile.tables import Tables
 from portlb_app.southbound import codec
 
 MEMORY_BYTES = 4 << 30
 """Address space: a network of 100 switches and 200,000 flows takes an eighth of it."""
-ABOUT_A_SWITCH = frozenset({"begin", "read", "end", "prepare", "encode", "applied", "refused"})
+ABOUT_A_SWITCH = frozenset(
+    {"begin", "read", "to_count", "count", "end", "prepare", "encode", "applied", "refused"}
+)
 _PR_SET_PDEATHSIG = 1
 
 
 class Wire:
     """The codec of OpenFlow 1.5."""
 
-    def decode(self, kind: Kind, message: bytes) -> Iterable[Flow | Group | Meter | HandedBack | tuple[int, int]]:
+    def decode(
+        self, kind: Kind, message: bytes
+    ) -> Iterable[Flow | Group | Meter | Counted | HandedBack | tuple[int, int]]:
         """What of ours is in a multipart reply."""
         reply = messages.answer(message)
         assert isinstance(reply, Reply)
@@ -47,6 +51,8 @@ class Wire:
                 return list(codec.our_groups(reply.body))
             if kind == "meters":
                 return list(codec.our_meters(reply.body))
+            if kind == "counted":
+                return list(codec.our_counted(reply.body))
             return list(codec.our_metered(reply.body))
         except Malformed as malformed:
             raise Unreadable(str(malformed)) from None

@@ -147,7 +147,7 @@ def test_an_agent_drains_its_server_before_it_ends(made: Balancer) -> None:
 
 def test_nobody_is_believed_at_another_port(made: Balancer) -> None:
     """Neither a client, whose heartbeat does not come up at all, nor another server, nor a replay."""
-    said = Heartbeat(1, 1, State.DRAIN, valid=heartbeat.LONGEST, name="a")
+    said, before = Heartbeat(1, 1, State.DRAIN, valid=heartbeat.LONGEST, name="a"), slots(made)
     forge(made.router, said)
     forge(made.servers["b"], said)
     until(lambda: counted(made)["misplaced"] == 1, "b's heartbeat about a is refused", PATIENCE)
@@ -157,3 +157,5 @@ def test_nobody_is_believed_at_another_port(made: Balancer) -> None:
     until(lambda: counted(made)["replayed"] >= 1, "the second one is a replay", PATIENCE)
     forge(made.servers["b"], replace(own, name=""))
     assert counted(made)["misplaced"] == 1 and counted(made)["malformed"] == 0
+    told = agent(made, "a")
+    assert told is not None and told["state"] == "ready" and slots(made) == before

@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -22,6 +23,7 @@ from portlb_app.pipeline import SLOTS
 from portlb_app.topology.conditions import AS_CONFIGURED, Conditions, PoolSlots
 from tests.net.network import SYN
 from tests.ovs.bridge import Bridge
+from tests.ovs.controller import ControllerProcess, wait_for
 from tests.ovs.switch import Switch
 from tests.support import generate, wire
 
@@ -35,8 +37,16 @@ TREE = {"a": "s1", "b": "s1", "c": "s2", "d": "s2"}
 class Network:
     """One switch, or two that are linked, and what its servers get."""
 
+    text: str
     config: Config
     bridges: Mapping[str, Bridge]
+
+    def control(self, controller: ControllerProcess) -> None:
+        """Let a controller bring the switches to their tables."""
+        for bridge in self.bridges.values():
+            bridge.switch.vsctl("set-controller", bridge.name, controller.target)
+        for name in self.bridges:
+            controller.wait_for_state(name, "synced")
 
     def install(self, conditions: Conditions = AS_CONFIGURED) -> None:
         """Give the switches their tables."""
@@ -72,8 +82,13 @@ def network(request: pytest.FixtureRequest, switch: Switch) -> Iterator[Make]:
     def make(ports: Mapping[int, dict[str, Any]], servers: Iterable[str] = "abcd") -> Network:
         names = list(servers)
         home = {name: TREE.get(name, "s2") if len(switches) > 1 else "s1" for name in names}
+        bridges = {}
+        for name in switches:
+            mine = [30 + names.index(each) for each in names if home[each] == name]
+            bridges[name] = Bridge(switch, [*mine, *([ENTRANCE] if name == "s1" else [])])
+            made.append(bridges[name])
         data: dict[str, Any] = {
-            "switches": {name: {"dpid": number} for number, name in enumerate(switches, 1)},
+            "switches": {name: {"dpid": 0x100 + int(bridge.name[2:])} for name, bridge in bridges.items()},
             "links": [["s1:21", "s2:21"]] * (len(switches) - 1),
             "vips": {
                 "web": {
@@ -87,18 +102,13 @@ def network(request: pytest.FixtureRequest, switch: Switch) -> Iterator[Make]:
             },
         }
         data["switches"]["s1"]["network"] = ENTRANCE
-        config = load(generate.text(data))
-        bridges = {}
-        for name in switches:
-            mine = [server.connector.port for server in config.servers if server.connector.switch == name]
-            bridges[name] = Bridge(switch, [*mine, *([ENTRANCE] if name == "s1" else [])])
-            made.append(bridges[name])
+        text = generate.text(data)
         if len(switches) > 1:
             ends = [f"{bridge.name}x" for bridge in bridges.values()]
             for bridge, mine_, other in zip(bridges.values(), ends, ends[::-1], strict=True):
                 patch = ("type=patch", f"options:peer={other}", f"ofport_request={LINK}")
                 switch.vsctl("add-port", bridge.name, mine_, "--", "set", "interface", mine_, *patch)
-        return Network(config, bridges)
+        return Network(text, load(text), bridges)
 
     yield make
     for bridge in made:
@@ -222,3 +232,69 @@ def test_l4_data_in_the_packet(network: Make) -> None:
     assert to(near) == {"b", "c"} == to(near, dscp=46), "the first one decides"
     assert to(far, dscp=46) == {"d"} == to(far, vlan=12)
     assert to(far) == {"a"} == to(far, dscp=45) == to(far, vlan=13)
+
+
+@pytest.fixture
+def controlled(network: Make, tmp_path: Path) -> Iterator[Callable[[Mapping[int, dict[str, Any]]], Network]]:
+    """Makes a network whose redirect ports say this, and a controller for it."""
+    running: list[ControllerProcess] = []
+
+    def make(ports: Mapping[int, dict[str, Any]]) -> Network:
+        made = network({port: {"servers": list("abcd"), "legacy": "drop"} | says for port, says in ports.items()})
+        path = tmp_path / "lb.yaml"
+        path.write_text(made.text)
+        running.append(ControllerProcess(path, resync=0.5))
+        made.control(running[0])
+        return made
+
+    yield make
+    for each in running:
+        assert "Traceback" not in each.log.read_text()
+        assert each.close() == 0
+
+
+def connections(port: int) -> list[bytes]:
+    """SYNs of some connections to a redirect port."""
+    return [packet(client, sport, port) for client in clients(20, 4) for sport in (4000, 4002, 4004)]
+
+
+def spread(made: Network, port: int) -> tuple[str, ...]:
+    """Which server each of them gets now."""
+    sample = connections(port)
+    found = {frame[26:36]: name for name, frame in made.send(sample)}
+    return tuple(found[frame[26:36]] for frame in sample)
+
+
+def test_l1_connections_get_other_servers_every_period(
+    controlled: Callable[[Mapping[int, dict[str, Any]]], Network],
+) -> None:
+    """Every period all slots get other servers, by lot or in turn; all servers have a share at any time."""
+    kinds = {80: "random", 81: "round-robin", 82: "elevator"}
+    made = controlled({port: {"selection": {"kind": kind, "period": 3}} for port, kind in kinds.items()})
+    seen: dict[int, list[tuple[str, ...]]] = {port: [] for port in kinds}
+
+    def all_have_had_several() -> bool:
+        for port, tables in seen.items():
+            tables.append(spread(made, port))
+            assert len(set(tables[-1])) == 4
+        return all(len(set(had)) > 1 for tables in seen.values() for had in zip(*tables, strict=True))
+
+    wait_for("every connection would have got several servers", all_have_had_several, 60)
+
+
+def test_l3_slots_leave_the_server_with_most_packets(
+    controlled: Callable[[Mapping[int, dict[str, Any]]], Network],
+) -> None:
+    """The switch counts the packets of each slot; slots of the server that gets most move until all get as many."""
+    made = controlled({80: {"selection": "least-packets", "moves": "free"}})
+    first = spread(made, 80)
+    heavy = [frame for frame, name in zip(connections(80), first, strict=True) if name == first[0]]
+    assert 5 < len(heavy) < 40
+
+    def share() -> float:
+        """The part of the packets that the fullest server gets."""
+        got = Counter(name for name, _ in made.send(heavy * 8))
+        return max(got.values()) / got.total()
+
+    assert share() == 1.0
+    wait_for("their slots are on all servers", lambda: share() < 0.45, 60)

@@ -21,7 +21,7 @@ from __future__ import annotations
 
 from portlb_app.southbound.codec.errors import error_name
 from portlb_app.southbound.codec.flows import decode_flow, handed_back
-from portlb_app.southbound.codec.groups import decode_group, our_groups
+from portlb_app.southbound.codec.groups import decode_group, our_counted, our_groups
 from portlb_app.southbound.codec.meters import decode_meter, our_metered, our_meters
 from portlb_app.southbound.codec.packets import fits, packet_in, packet_in_cookie, packet_out
 from portlb_app.southbound.codec.requests import (
@@ -29,6 +29,7 @@ from portlb_app.southbound.codec.requests import (
     bundle_control,
     counted_packets,
     flows_request,
+    group_stats_request,
     groups_request,
     meter_stats_request,
     meters_request,
@@ -45,11 +46,13 @@ __all__ = [
     "error_name",
     "fits",
     "flows_request",
+    "group_stats_request",
     "groups_request",
     "handed_back",
     "messages",
     "meter_stats_request",
     "meters_request",
+    "our_counted",
     "our_groups",
     "our_metered",
     "our_meters",

@@ -11,6 +11,7 @@ from portlb_app import pipeline
 from portlb_app.openflow import Action, Group, Opaque, Selection
 from portlb_app.openflow.messages import Malformed, RawEntry
 from portlb_app.reconcile.plan import Verb
+from portlb_app.reconcile.results import Counted
 from portlb_app.southbound.codec.actions import decode_actions, encode_actions
 from portlb_app.southbound.codec.fields import decode_match, encode_field
 from portlb_app.southbound.codec.framing import pieces
@@ -26,6 +27,8 @@ _BUCKET = struct.Struct("!HHI")
 """Length, bytes of the actions, number; then the actions, and the properties."""
 _WEIGHT = struct.pack("!HHH2x", ofp.OFPGBPT_WEIGHT, 8, 1)
 """Weight 1, which every bucket of a select group of ours has."""
+_STATISTICS, _COUNTERS = 40, 16
+"""Bytes of a group's statistics before those of its buckets, and of each bucket's: packets, bytes."""
 _WATCH = struct.Struct("!HHI")
 """The port that a bucket watches (7.3.4.4, struct ofp_group_bucket_prop_watch)."""
 _EXPERIMENTER = struct.Struct("!HHII")
@@ -101,6 +104,15 @@ def decode_group(entry: RawEntry) -> Group:
     if foreign:
         buckets.insert(0, tuple(foreign))
     return Group(number, "select" if weight else "all", tuple(buckets), selection, watched)
+
+
+def our_counted(entries: Iterable[RawEntry]) -> Iterator[Counted]:
+    """The packets of each bucket of the groups of a statistics reply (7.3.5.9) that are ours."""
+    for entry in entries:
+        number = int.from_bytes(entry.data[4:8], "big")
+        if pipeline.is_our_group(number):
+            buckets = range(_STATISTICS, len(entry.data) - _COUNTERS + 1, _COUNTERS)
+            yield Counted(number, tuple(int.from_bytes(entry.data[at : at + 8], "big") for at in buckets))
 
 
 def _bucket_bytes(data: bytes) -> Iterator[bytes]:

@@ -74,6 +74,11 @@ def groups_request(datapath: Any) -> Any:
     return parser.OFPGroupDescStatsRequest(datapath)
 
 
+def group_stats_request(datapath: Any, number: int) -> Any:
+    """Ask what the buckets of one group have counted."""
+    return parser.OFPGroupStatsRequest(datapath, group_id=number)
+
+
 def meters_request(datapath: Any) -> Any:
     """Ask for all meters; OpenFlow cannot ask for ours alone."""
     return parser.OFPMeterDescStatsRequest(datapath)
