@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from dataclasses import replace
 
@@ -99,3 +100,8 @@ def masks(switch: ovs.Switch, bridge: Bridge) -> dict[str, set[str]]:
                 shapes.append(name + (value if value.startswith(("+", "-")) else value.partition("/")[2]))
         result[table].add(" ".join(shapes))
     return dict(result)
+
+
+def without_group_bits(masks: dict[str, set[str]]) -> dict[str, set[str]]:
+    """The same without the bits of the source port that choose one of a large pool's groups."""
+    return {table: {re.sub(" tp_src0x[0-9a-f]+", "", shape) for shape in shapes} for table, shapes in masks.items()}

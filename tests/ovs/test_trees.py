@@ -18,7 +18,7 @@ from portlb_app import compiler
 from portlb_app.config import Config, Connector, load
 from tests.ovs import switch as ovs
 from tests.ovs.bridge import Bridge, Changes, Seen
-from tests.ovs.terms import expected, handed_up, masks, settled
+from tests.ovs.terms import expected, handed_up, masks, settled, without_group_bits
 from tests.support import generate, trees
 from tests.support.generate import mac_text
 from tests.support.reference import (
@@ -181,5 +181,5 @@ def test_look_ups_in_a_tree_do_not_get_slower_with_servers_and_ports(
         bridges["s1"].install(states["r1"])
         bridges["s2"].install(states["leaf1"])
         seen.append([masks(switch, bridges[name]) for name in ("s1", "s2")])
-    assert seen[0] == seen[1]
-    assert max(len(shapes) for each in seen[0] for shapes in each.values()) <= 20, seen[0]
+    assert [without_group_bits(each) for each in seen[1]] == seen[0]
+    assert max(len(shapes) for each in seen[1] for shapes in each.values()) <= 20, seen[0]
