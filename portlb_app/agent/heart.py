@@ -15,6 +15,7 @@ from collections.abc import Callable
 from portlb_app.agent import sockets, vitals
 from portlb_app.agent.attachment import Agent
 from portlb_app.agent.census import Census, Counted
+from portlb_app.agent.errors import AgentError
 from portlb_app.agent.heartbeat_link import Link
 from portlb_app.agent.kernel.maps import Map
 from portlb_app.agent.loop import Action, Loop
@@ -134,7 +135,7 @@ class Heart:
         if self._closed:
             return
         if isinstance(answer, Exception):
-            if not isinstance(answer, OSError):
+            if not isinstance(answer, (OSError, AgentError)):
                 raise answer
             self._troubles.failed("counting connections", answer)
             return

@@ -261,6 +261,7 @@ def test_a_configuration_the_kernel_refuses_keeps_the_last_good_one(world: World
     file.write_text(configuration(Z, Y), encoding="utf-8")
     service.signal(signal.SIGHUP)
     service.says("the last good settings stay in force")
+    service.says("counting connections")  # which needs the file, too
     assert programs(world.server) == before and idle.answers() and announced(world) == Y
 
 

@@ -44,6 +44,10 @@ class Shell:
         (directory / "flows").symlink_to(ROOT / "flows")
         self.controller = ControllerProcess(directory / "lb.yaml")
 
+    def set_ports_up(self) -> None:
+        """Those of a dummy bridge are down at first, and what is behind them counts as down."""
+        self._switch.appctl("netdev-dummy/set-admin-state", "up")
+
     def run(self, command: str) -> str:
         """The output of a command, with this controller's ports in place of the usual ones; it must not fail."""
         for usual, port in ((6653, self.controller.openflow_port), (8080, self.controller.rest_port)):
@@ -57,7 +61,7 @@ class Shell:
             ["sh", "-e"], input=command, text=True, capture_output=True, timeout=60, cwd=self.directory,
             env=self._switch.environment,
         )  # fmt: skip
-        assert (done.returncode, done.stderr) == (0, ""), command
+        assert (done.returncode, done.stderr) == (0, ""), f"{command}: {done.stderr}{done.stdout}"
         return done.stdout
 
 
@@ -86,9 +90,10 @@ def keys(value: Any) -> Any:
 
 
 def test_a_bridge_is_attached_by_hand(shell: Shell) -> None:
-    """The commands of "Attach a bridge": the switch is synced, and has the port that was wished for."""
+    """The commands of "Attach a bridge": the switch is synced and has the port that was wished for."""
     printed = [shell.run(each.line) for each in of("ovs-vsctl") if "is_connected" not in each.line]
     assert "2\n" in printed
+    shell.set_ports_up()
     shell.controller.wait_for_state("s1", "synced")
 
 
