@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Iterable, Set
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from portlb_app.config import Wanted
 from portlb_app.topology.conditions import PoolKey
@@ -63,6 +63,29 @@ class Judgement:
     seen: Seen = Seen.UNKNOWN
     reason: str = "nothing was heard of it yet"
     since: float = 0.0
+
+
+@dataclass
+class Known:
+    """What is known of one server. `not_up_before`: when it may be up at the earliest if it is taken for down."""
+
+    intent: Intent = Intent()
+    evidence: dict[tuple[str, PoolKey | None], Evidence] = field(default_factory=dict)
+    judgements: dict[PoolKey, Judgement] = field(default_factory=dict)
+    not_up_before: float = 0.0
+    drains: bool = False
+    """Its agent says that it is to get no new connections."""
+
+    def is_down(self, key: PoolKey) -> bool:
+        """Whether it is seen to be down in a pool."""
+        judgement = self.judgements.get(key)
+        return judgement is not None and judgement.seen is Seen.DOWN
+
+    @property
+    def has_bad_port(self) -> bool:
+        """Whether its connector does not work."""
+        port = self.evidence.get((PORT, None))
+        return port is not None and not port.is_up
 
 
 def judge(before: Judgement, evidence: Iterable[Evidence], needed: Set[str], now: float) -> Judgement:

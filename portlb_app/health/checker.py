@@ -1,13 +1,11 @@
-"""All checks: when each begins, what its packets are, and what follows from its results. Pure.
+"""All checks: when each begins, and which packets are sent and taken for it. Pure.
 
 Feed it the configuration (`adopt`), the switches that are connected, the time (`tick`, at least ten times a second),
 and what servers send to where checks come from (`take`). It returns packets to send, and `news`: what is to be said
-about servers.
+about servers (`results`).
 
-- A check whose time for an answer overlapped a standstill of the controller is void: it counts for nothing, and begins
-  again. So is one whose switch is not connected.
-- Where most servers fail at once, nothing follows until it is known whether the answers' way works (`hold`): packets
-  that look like answers are sent by it, from each connector that is concerned.
+A check whose time for an answer overlapped a standstill of the controller is void: it counts for nothing, and begins
+again. So is one whose switch is not connected.
 """
 
 from __future__ import annotations
@@ -15,15 +13,14 @@ from __future__ import annotations
 import heapq
 import zlib
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
 
-from portlb_app.backends.states import Evidence
 from portlb_app.health.flights import Flight, Flights, port_of
-from portlb_app.health.hold import Hold
-from portlb_app.health.judgement import Change, Judge
+from portlb_app.health.judgement import Judge
 from portlb_app.health.line_state import FAST, LineState
 from portlb_app.health.loops import Loops
-from portlb_app.health.probe import Draw, Result, Verdict
+from portlb_app.health.news import News
+from portlb_app.health.probe import Draw
+from portlb_app.health.results import Results, said_by
 from portlb_app.health.targets import Line
 from portlb_app.health.tcp import refuse
 from portlb_app.net import packets
@@ -31,6 +28,8 @@ from portlb_app.net.packets import Ends
 from portlb_app.openflow import CONTROLLER, Output
 from portlb_app.punt.disposition import Disposition
 from portlb_app.punt.packet import PacketIn, Send
+
+__all__ = ["STANDSTILL", "Checker", "Known", "News"]
 
 STANDSTILL = 0.25
 """Seconds between two ticks that make the checks on their way void."""
@@ -44,21 +43,6 @@ Known = Callable[[str, str, int], bool | None]
 """Whether a server (by VIP and redirect port) is taken for up or down already; None if nothing is known."""
 
 
-@dataclass(frozen=True)
-class News:
-    """What checks say about a server in a pool: up or down, and why. `is_up` None: nothing any more."""
-
-    server: str
-    source: str
-    pool: tuple[str, int]
-    is_up: bool | None
-    reason: str
-
-    def evidence(self, now: float) -> Evidence:
-        """The same as evidence, for news that something is said."""
-        return Evidence(self.source, bool(self.is_up), self.reason, now, self.pool)
-
-
 class Checker:
     """All checks of a configuration. `draw` gives 32 random bits; `known` says what is known of a server already."""
 
@@ -68,11 +52,9 @@ class Checker:
         self._by_server: dict[str, list[LineState]] = {}
         self._queue: list[tuple[float, int, LineState]] = []
         self._connected: set[int] = set()
-        self._hold, self._loops = Hold(), Loops(draw)
+        self._loops = Loops(draw)
         self._flights = Flights(draw, self._loops.__contains__)
-        self._ripe: dict[int, tuple[LineState, Change]] = {}
-        self._news: list[News] = []
-        self._logs: list[str] = []
+        self._results = Results(self._loops, self._flights.__contains__)
         self._last: float | None = None
         self._numbers = 0
         self.begun = self.voided = self.late = 0
@@ -82,7 +64,7 @@ class Checker:
 
     def adopt(self, lines: Iterable[Line], now: float) -> None:
         """These are the lines now. One that was there before goes on."""
-        said = dict(self._said())
+        said = dict(said_by(self._states.values()))
         before, self._states, self._by_server = self._states, {}, {}
         for line in lines:
             state = before.pop(line.key, None)
@@ -95,12 +77,7 @@ class Checker:
             self._by_server.setdefault(line.server, []).append(state)
         for state in before.values():
             self._abandon(state)
-            self._ripe.pop(id(state), None)
-        longest = max((state.line.check.interval for state in self._states.values()), default=0.0)
-        self._hold.adopt(frozenset(self._by_server), longest)
-        known = {about for state in self._states.values() for about in state.about}
-        self._news += [News(*whose, None, "") for whose in said if whose not in known]
-        self._news += [News(*whose, *words) for whose, words in self._said() if whose not in said]
+        self._results.adopt(said, before.values(), self._states.values(), self._by_server)
 
     def connected(self, dpid: int) -> None:
         """A switch is connected: checks can be sent by it."""
@@ -136,8 +113,7 @@ class Checker:
             due, _, state = heapq.heappop(self._queue)
             if state.due == due and state.probe is None and self._states.get(state.line.key) is state:
                 sends += self._begin(state, now)
-        sends += self._settle(now)
-        return sends
+        return sends + self._results.settle(now)
 
     def take(self, dpid: int, packet: PacketIn, now: float) -> tuple[Disposition, tuple[Send, ...]]:
         """A server on this switch has sent something to where checks come from."""
@@ -175,13 +151,11 @@ class Checker:
 
     def news(self) -> list[News]:
         """What is to be said about servers that was not said before."""
-        news, self._news = self._news, []
-        return news
+        return self._results.news()
 
     def logs(self) -> list[str]:
         """What an administrator should know, since this was asked last."""
-        logs, self._logs = self._logs, []
-        return logs
+        return self._results.logs()
 
     def states(self) -> Iterator[LineState]:
         """Every line."""
@@ -217,7 +191,7 @@ class Checker:
             state.direct, state.direct_result = None, result
             return
         state.probe, state.result, state.at = None, result, now
-        self._judge(state, result, now)
+        self._results.take(state, result, now)
         self._reschedule(state, now)
 
     def _abandon(self, state: LineState) -> None:
@@ -245,76 +219,6 @@ class Checker:
     def _push(self, state: LineState) -> None:
         self._numbers += 1
         heapq.heappush(self._queue, (state.due, self._numbers, state))
-
-    # ---- results ----
-
-    def _judge(self, state: LineState, result: Result, now: float) -> None:
-        judge, server = state.judge, state.line.server
-        judge.take(result)
-        if result.verdict is Verdict.PASSED:
-            state.direct_result, state.held = None, ""
-            self._ripe.pop(id(state), None)
-            if all(each.judge.streak >= 0 for each in self._by_server.get(server, ())):
-                self._hold.passes(server, now)
-        elif result.verdict is Verdict.FAILED:
-            if judge.is_up is False:
-                self._hold.lost(server)
-            else:
-                self._hold.fails(server, now)
-        change = judge.change(now)
-        if change is None:
-            if result.verdict is Verdict.PASSED and judge.is_up and state.said is not True:
-                self._say(state, Change(True), result)
-        elif change.is_up or not self._is_held(state, now):
-            self._become(state, change, result, now)
-        else:
-            self._ripe[id(state)] = state, change
-
-    def _is_held(self, state: LineState, now: float) -> bool:
-        since = self._hold.since(now)
-        if since is None:
-            return False
-        if self._hold.holds(now):
-            state.held = f"held: {self._hold.count} fail at once"
-            return True
-        if self._loops.works(state.line.way.dpid, since):
-            return False
-        state.held = f"held: {self._hold.count} fail at once, and answers do not reach the controller from this switch"
-        return True
-
-    def _settle(self, now: float) -> list[Send]:
-        """What is held becomes true, or goes on waiting."""
-        if not self._ripe:
-            return []
-        for state, change in list(self._ripe.values()):
-            if not self._is_held(state, now) and state.result is not None:
-                del self._ripe[id(state)]
-                self._become(state, change, state.result, now)
-        if self._ripe and self._loops.is_due(now):
-            if self._loops.is_first(self._hold.since(now)):
-                self._logs.append(f"{self._hold.count} fail their checks at once: nothing follows from that for now")
-            concerned = {state.line.way.dpid: state.line for state, _ in self._ripe.values()}
-            return [self._loops.send(line, now, self._flights.__contains__) for line in concerned.values()]
-        return []
-
-    def _become(self, state: LineState, change: Change, result: Result, now: float) -> None:
-        state.judge.become(change.is_up, now)
-        state.held = ""
-        if not change.is_up:
-            self._hold.believed(state.line.server)
-        self._say(state, change, result, state.judge.flaps(now))
-
-    def _say(self, state: LineState, change: Change, result: Result, flaps: str = "") -> None:
-        state.said = change.is_up
-        state.reason = state.sentence(result, change.count) + (f"; {flaps}" if flaps else "")
-        self._news += [News(*about, change.is_up, state.reason) for about in state.about]
-
-    def _said(self) -> Iterator[tuple[tuple[str, str, tuple[str, int]], tuple[bool, str]]]:
-        """What was said last of every server in every pool."""
-        for state in self._states.values():
-            if state.said is not None:
-                for about in state.about:
-                    yield about, (state.said, state.reason)
 
     def _refuse(self, dpid: int, packet: PacketIn) -> tuple[Disposition, tuple[Send, ...]]:
         """Nobody waits for it; a connection that was given up is reset, so that the server does not keep it."""

@@ -18,20 +18,18 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
-from portlb_app import compiler, config, topology
+from portlb_app import config
 from portlb_app.compiler.held import counted_groups, held_slots
 from portlb_app.compiler.memo import Memo
 from portlb_app.config import Config, ConfigError
-from portlb_app.openflow import Flow, Group, Meter, SwitchState
-from portlb_app.openflow.limits import ACTIONS, FLOWS, GROUPS, METERS, WHILE_CHANGED
-from portlb_app.pipeline import SLOTS, is_ours
+from portlb_app.openflow import SwitchState
+from portlb_app.pipeline import SLOTS
 from portlb_app.reconcile.plan import Plan, Step, Verb, apply, diff
+from portlb_app.reconcile.reading import Reading, Told
 from portlb_app.reconcile.results import (
     MAX_COUNTED,
     Compiled,
     Counted,
-    Entries,
-    HandedBack,
     Kind,
     MessageCounts,
     Mistakes,
@@ -40,39 +38,25 @@ from portlb_app.reconcile.results import (
     Steps,
     Target,
     Unknown,
-    Unreadable,
 )
+from portlb_app.reconcile.surplus import foreign_entries, surplus_entries
+from portlb_app.reconcile.targets import compiled
 from portlb_app.topology.conditions import Conditions, HeldSlots, PoolKey
 
 
 class Codec(Protocol):
     """Between values and OpenFlow messages."""
 
-    def decode(
-        self, kind: Kind, message: bytes
-    ) -> Iterable[Flow | Group | Meter | Counted | HandedBack | tuple[int, int]]:
+    def decode(self, kind: Kind, message: bytes) -> Iterable[Told]:
         """What of ours is in a multipart reply (7.3.5); Unreadable."""
 
     def encode(self, steps: Sequence[Step], xid: int, bundle: int | None) -> bytes:
         """The messages of steps, with xids from this one on, as they are or as additions to a bundle."""
 
 
-def compiled(
-    configuration: Config, conditions: Conditions, memo: Memo | None = None
-) -> dict[int, tuple[Target, SwitchState]]:
-    """What every switch shall hold under these conditions, by datapath id."""
-    states, graph = compiler.compile(configuration, conditions, memo), topology.of(configuration, conditions.links_down)
-    made = {}
-    for switch in configuration.switches:
-        state = states[switch.name]
-        entries = len(state.flows) + len(state.groups) + len(state.meters)
-        made[switch.dpid] = Target(entries, graph.depth(switch.name)), state
-    return made
-
-
 @dataclass
 class _Switch:
-    """`known`: what it holds, as it was read and has taken since. `flows` to `actions`: what came of it so far.
+    """`known`: what it holds, as it was read and has taken since. `reading`: what came of it so far.
 
     `plan`: what is left so that it holds what the goal asks; `sent`: stages that are on their way, and whether they are
     of that plan (`sent_of_plan`), or of one that was made before. `told`: the slots of pools that were told last.
@@ -82,13 +66,8 @@ class _Switch:
     plan: Plan = Plan()
     sent: Plan = Plan()
     sent_of_plan: bool = False
-    flows: set[Flow] = field(default_factory=set)
-    groups: set[Group] = field(default_factory=set)
-    meters: set[Meter] = field(default_factory=set)
-    metered: dict[int, int] = field(default_factory=dict)
+    reading: Reading = field(default_factory=Reading)
     counted: dict[int, tuple[int, ...]] = field(default_factory=dict)
-    handed_back: dict[tuple[int, int, int], int] = field(default_factory=dict)
-    actions: int = 0
     told: Mapping[PoolKey, HeldSlots] | None = None
 
 
@@ -158,40 +137,19 @@ class Tables:
 
     def begin(self, dpid: int) -> None:
         """A switch is about to tell what it holds."""
-        switch = self._switches.setdefault(dpid, _Switch())
-        switch.flows, switch.groups, switch.meters, switch.metered = set(), set(), set(), {}
-        switch.handed_back = {}
-        switch.actions = 0
+        self._switches.setdefault(dpid, _Switch()).reading = Reading()
 
     def read(self, dpid: int, kind: Kind, messages: Iterable[bytes]) -> int:
         """Take multipart replies; return how many entries of this kind there are by now. Unreadable."""
-        switch = self._known(dpid)
-        held: dict[str, tuple[set[Flow] | set[Group] | set[Meter] | dict[int, int], int]] = {
-            "flows": (switch.flows, FLOWS),
-            "groups": (switch.groups, GROUPS),
-            "meters": (switch.meters, METERS),
-            "metered": (switch.metered, METERS),
-        }
-        entries, limit = held[kind]
+        reading = self._known(dpid).reading
         for message in messages:
-            decoded = list(self._codec.decode(kind, message))
-            found = [each for each in decoded if not isinstance(each, (Counted, HandedBack))]
-            entries.update(found)  # type: ignore[arg-type]
-            for each in decoded:
-                if isinstance(each, HandedBack):
-                    switch.handed_back[each.key] = switch.handed_back.get(each.key, 0) + each.packets
-            switch.actions += sum(map(_actions, found))
-            if len(entries) > limit * WHILE_CHANGED:
-                raise Unreadable(f"more than {limit * WHILE_CHANGED} {kind}")
-            if switch.actions > ACTIONS * WHILE_CHANGED:
-                raise Unreadable(f"more than {ACTIONS * WHILE_CHANGED} actions of flows and groups")
-        return len(entries)
+            reading.take(kind, self._codec.decode(kind, message))
+        return reading.count(kind)
 
     def end(self, dpid: int) -> Read:
         """Return what it holds: it has told everything."""
         switch = self._known(dpid)
-        seen = SwitchState(frozenset(switch.flows), frozenset(switch.groups), frozenset(switch.meters))
-        metered, handed_back = switch.metered, switch.handed_back
+        seen, metered, handed_back = switch.reading.state, switch.reading.metered, switch.reading.handed_back
         self.begin(dpid)
         return replace(self.see(dpid, seen, metered), handed_back=handed_back, counted=self._counted(dpid))
 
@@ -202,7 +160,7 @@ class Tables:
         drift = 0 if before is None else len(diff(seen, before).steps)
         switch.known = seen
         plan = self._planned(dpid, switch, seen)
-        surplus, foreign = _surplus(switch.plan, before), _foreign(switch.plan, seen)
+        surplus, foreign = surplus_entries(switch.plan, before), foreign_entries(switch.plan, seen)
         if not plan and seen == (desired := self._desired(dpid)):
             switch.known = desired  # once in memory, and the next plan compares the same objects
         counts = len(seen.flows), len(seen.groups), len(seen.meters)
@@ -289,31 +247,6 @@ class Tables:
         if dpid not in self._switches:
             raise Unknown
         return self._switches[dpid]
-
-
-def _actions(entry: Flow | Group | Meter | tuple[int, int]) -> int:
-    """How many actions an entry has; buckets of a group that share a list count once."""
-    if isinstance(entry, Flow):
-        return len(entry.actions)
-    return sum({id(each): len(each) for each in entry.buckets}.values()) if isinstance(entry, Group) else 0
-
-
-def _surplus(plan: Plan, before: SwitchState | None) -> Entries:
-    """What a plan removes, but for what the switch held before it was read."""
-    before = before or SwitchState()
-    known = (before.flows, before.groups, before.meters)
-    removed = [step.what for step in plan.steps if step.verb == "delete"]
-    return Entries.of([what for what in removed if not any(what in held for held in known)])
-
-
-def _foreign(plan: Plan, seen: SwitchState) -> Entries:
-    """Groups and meters that a plan changes, and that lack our mark."""
-    changed = [step.what for step in plan.steps if step.verb == "modify"]
-    held: list[Group | Meter] = [
-        *(seen.group_by_number[what.number] for what in changed if isinstance(what, Group)),
-        *(seen.meter_by_number[what.number] for what in changed if isinstance(what, Meter)),
-    ]
-    return Entries.of([what for what in held if not is_ours(what)])
 
 
 def _text(step: Step) -> str:

@@ -5,7 +5,8 @@ of two times as many (`size`). `quotas` says how many slots a server has; `table
 from names and weights alone, so that every restart and every switch computes the same; `assignment` which ones move
 when the pool changes, which are as few as can be.
 
-The algorithms of `selection:` in lb.yaml are a file each.
+The algorithms of `selection:` in lb.yaml: `shuffled` (random), `turns` (round-robin, elevator), `least`, `packets`
+(least-packets).
 """
 
 from __future__ import annotations

@@ -2,26 +2,20 @@
 
 The process with the tables (`tables_process`) makes the messages and reads the answers; their bytes pass through here
 unread. A session runs in a green thread of its own, which others cannot interrupt unless it waits, so nothing here
-needs a lock.
-
-Time-outs follow from what was asked: a switch has `ANSWER_SECONDS` to answer, and longer for more messages. All that it
-holds must come at `READ_RATE` bytes a second at least, and within `READ_SECONDS`.
+needs a lock. What is asked, and how long a switch has to answer, is a matter of `conversation`.
 """
 
 from __future__ import annotations
 
 import itertools
 import logging
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 from ryu.lib import hub
 from ryu.ofproto import ofproto_v1_5 as ofp
 from ryu.ofproto import ofproto_v1_5_parser as parser
 
-from portlb_app.openflow import messages
-from portlb_app.openflow.limits import READ_BYTES, READ_MESSAGES
 from portlb_app.openflow.messages import ErrorMessage, Malformed, Reply
 from portlb_app.reconcile.commands import Apply, CountPackets, ReadState
 from portlb_app.reconcile.events import Applied, Event, Interrupted, PacketsCounted, Refused, StateRead
@@ -29,28 +23,16 @@ from portlb_app.reconcile.results import Kind, MessageCounts, Unknown, Unreadabl
 from portlb_app.runtime import supervision
 from portlb_app.southbound import codec
 from portlb_app.southbound.channel import SwitchChannel
-from portlb_app.southbound.inbox import Inbox
+from portlb_app.southbound.conversation import MESSAGES_A_SECOND, Conversation, Refusal, Silent
 from portlb_app.southbound.places import Places
 from portlb_app.southbound.sent_steps import SentSteps
 from portlb_app.southbound.tables_process import Lost, TablesProcess
 
-ANSWER_SECONDS = 10.0
-"""Timeout for a reply from a switch."""
-LOOKS = 10
-"""In so many parts: a controller that was busy itself for one of them has not waited all the time."""
-MESSAGES_A_SECOND = 100
-"""A switch has a second more for each so many messages that it must deal with before it can answer."""
 AT_A_TIME = 16
 """Switches that are read, and switches that are told something, at a time. Many may be bridges of one Open vSwitch,
 which deals with them one after the other: each would wait for all, and be taken for silent."""
 PLACE_SECONDS = 10.0
 """A switch that takes longer gives its place to another one: it may say little for as long as it likes."""
-READ_RATE = 100_000
-"""Bytes a second; see above."""
-READ_SECONDS = 120.0
-"""How long a switch has to tell all that it holds; what the process with the tables needs for it does not count."""
-FORWARDED = 4
-"""Answers that are handed on at a time: 256 kB, a few milliseconds' work."""
 STEPS = 1000
 """Messages that are asked for at a time."""
 ERRORS = 10
@@ -66,14 +48,6 @@ _READING, _TELLING = Places(AT_A_TIME, PLACE_SECONDS), Places(AT_A_TIME, PLACE_S
 _LOG = logging.getLogger("portlb")
 
 
-class _Silent(Exception):
-    """The switch did not answer in time; str() says so."""
-
-
-class _Refused(Exception):
-    """The switch answered with an error; str() is about what was asked."""
-
-
 class SwitchSession:
     """The requests to one switch over one connection. A switch that is silent or malformed loses its connection."""
 
@@ -82,10 +56,7 @@ class SwitchSession:
         self._tables = tables
         self._report = report
         self._commands = hub.Queue()
-        self._inbox = Inbox()
-        datapath.is_held_back = lambda: self._inbox.is_full
-        self._read_began = 0.0
-        datapath.awaited = self._awaited = set[int]()
+        self._conversation = Conversation(datapath)
         self._bundles = itertools.count(1)
         self._sent = SentSteps()
         self._errors: list[tuple[int, str]] = []
@@ -97,14 +68,14 @@ class SwitchSession:
 
     def take(self, message: ErrorMessage | Reply) -> None:
         """Take an answer. One that was not asked for is ignored; of refused steps the first errors are kept."""
-        if message.xid not in self._awaited:
+        if message.xid not in self._conversation.awaited:
             return
         number = self._sent.step_of(message.xid)
         if number is not None:  # about a step, only errors matter
             if isinstance(message, ErrorMessage) and len(self._errors) < ERRORS:
                 self._errors.append((number, codec.error_name(message)))
         else:
-            self._inbox.put(message)
+            self._conversation.take(message)
 
     def close(self) -> None:
         """Stop talking."""
@@ -117,20 +88,19 @@ class SwitchSession:
             event: Event
             try:
                 event = self._done_for(command)
-            except _Refused as refused:
+            except Refusal as refused:
                 if isinstance(command, CountPackets):
                     _LOG.debug("%#x: %s", dpid, refused)
                     continue
                 event = Refused(dpid, (str(refused),))
             except (Lost, Unknown):
                 event = Interrupted(dpid)
-            except (_Silent, Malformed, Unreadable) as failure:
+            except (Silent, Malformed, Unreadable) as failure:
                 self.datapath.drop(str(failure))
                 return
             finally:
-                self._awaited.clear()
                 self._sent.clear()
-                self._inbox.clear()
+                self._conversation.clear()
             self._report(event)
 
     def _done_for(self, command: ReadState | Apply | CountPackets) -> Event:
@@ -140,90 +110,31 @@ class SwitchSession:
         with (_READING if isinstance(command, ReadState) else _TELLING).taken():
             return self._read() if isinstance(command, ReadState) else self._apply(command)
 
-    # ---- questions and answers ----
-
-    def _ask(self, message: Any) -> int:
-        """Send a message; its xid, whose answers are taken from now on."""
-        xid: int = self.datapath.set_xid(message)
-        message.serialize()
-        self._awaited.add(xid)
-        self._send(bytes(message.buf))
-        return xid
-
-    def _send(self, data: bytes) -> None:
-        self.datapath.send(data)
-        hub.sleep(0)
-
-    def _next(self, extra: float = 0.0) -> Any:
-        """The next answer; _Silent if there is none within ANSWER_SECONDS and `extra` seconds."""
-        seconds = ANSWER_SECONDS + extra
-        for _ in range(LOOKS):
-            try:
-                return self._inbox.get(seconds / LOOKS)
-            except hub.QueueEmpty:
-                pass
-        raise _Silent(f"no answer within {seconds:.0f} s")
-
     # ---- reading ----
 
     def _read(self) -> StateRead:
         dpid = self.datapath.id
         self._tables.call("begin", dpid)
-        self._read_began = time.monotonic()
+        self._conversation.begin_reading()
         number = 0
         for kind, request, what in _KINDS:
             if kind == "metered" and not number:  # it has no meters
                 continue
             number = 0
-            for forwarded in self._replies(request(self.datapath), what):
+            for forwarded in self._conversation.replies(request(self.datapath), what):
                 number = self._tables.call("read", dpid, kind, forwarded)
         for group in self._tables.call("to_count", dpid):
             request = codec.group_stats_request(self.datapath, group)
-            for forwarded in self._replies(request, "what its groups counted"):
+            for forwarded in self._conversation.replies(request, "what its groups counted"):
                 self._tables.call("count", dpid, forwarded)
         return StateRead(dpid, self._tables.call("end", dpid))
-
-    def _replies(self, request: Any, what: str) -> Iterator[list[bytes]]:
-        """The messages of a multipart reply, some at a time."""
-        xid = self._ask(request)
-        began, count, length = time.monotonic(), 0, 0
-        waiting: list[bytes] = []
-        more = True
-        while more:
-            reply = self._next()
-            if reply.xid != xid:
-                continue
-            if isinstance(reply, ErrorMessage):
-                raise _Refused(f"cannot read {what}: {codec.error_name(reply)}")
-            count, length = count + 1, length + len(reply.data)
-            if count > READ_MESSAGES or length > READ_BYTES:
-                raise Malformed(f"{what} take more than {READ_MESSAGES} messages or {READ_BYTES >> 20} MiB")
-            if time.monotonic() - began > ANSWER_SECONDS + length / READ_RATE and self._inbox.empty():
-                raise _Silent(f"{what} come too slowly: {length} bytes in {time.monotonic() - began:.0f} s")
-            if time.monotonic() - self._read_began > READ_SECONDS:
-                raise _Silent(f"it takes more than {READ_SECONDS:g} s to tell what it holds")
-            waiting.append(reply.data)
-            more = bool(reply.flags & messages.MORE)
-            if len(waiting) >= FORWARDED or not more:
-                before = time.monotonic()
-                yield waiting
-                not_its = time.monotonic() - before
-                began, self._read_began = began + not_its, self._read_began + not_its
-                waiting = []
-                hub.sleep(0)
-        self._awaited.discard(xid)
 
     def _count(self, command: CountPackets) -> PacketsCounted:
         """One short question for each kind of flows."""
         packets = 0
         for flows in command.filters:
-            xid = self._ask(codec.CountRequest(flows))
-            while (reply := self._next()).xid != xid:
-                pass
-            if isinstance(reply, ErrorMessage):
-                raise _Refused(f"cannot count packets: {codec.error_name(reply)}")
-            packets += codec.counted_packets(reply)
-            self._awaited.discard(xid)
+            xid = self._conversation.ask(codec.CountRequest(flows))
+            packets += codec.counted_packets(self._conversation.answer(xid, "count packets"))
         return PacketsCounted(command.server, packets)
 
     # ---- changing ----
@@ -246,7 +157,7 @@ class SwitchSession:
                 self._bundle(bundled, bundle, counts.bundle)
             if not self._errors:
                 self._outside(after, counts.after)
-        except _Refused as refused:
+        except Refusal as refused:
             self._tables.call("refused", dpid, [])
             return Refused(dpid, (str(refused),))
         if not self._errors:
@@ -260,27 +171,17 @@ class SwitchSession:
         chunks = []
         for start in range(first, first + number, STEPS):
             some = min(STEPS, first + number - start)
-            xid = self._reserve(some)
+            xid = self._conversation.reserve(some)
             self._sent.add(xid, start, some)
-            self._awaited.update(range(xid, xid + some))
             chunks.append(self._tables.call("encode", self.datapath.id, start, some, xid, bundle))
         return chunks
-
-    def _reserve(self, number: int) -> int:
-        """The first of so many xids in a row that are used for nothing else."""
-        channel = self.datapath
-        if channel.xid + number > ofp.MAX_XID:
-            channel.xid = 0
-        first: int = channel.xid + 1
-        channel.xid += number
-        return first
 
     def _outside(self, chunks: list[bytes], number: int) -> None:
         """Send what cannot be in a bundle, and a barrier."""
         if chunks:
             for chunk in chunks:
-                self._send(chunk)
-            self._done(self._ask(parser.OFPBarrierRequest(self.datapath)), number, "wait for a barrier")
+                self._conversation.send(chunk)
+            self._done(parser.OFPBarrierRequest(self.datapath), number, "wait for a barrier")
 
     def _bundle(self, chunks: list[bytes], bundle: int, number: int) -> None:
         """One atomic, ordered bundle. It is closed before it is committed, so that every step is known to be in it."""
@@ -290,29 +191,20 @@ class SwitchSession:
             self._control(bundle, ofp.OFPBCT_OPEN_REQUEST, 0, "open")
             for chunk in chunks:
                 if not self._errors:
-                    self._send(chunk)
+                    self._conversation.send(chunk)
             self._control(bundle, ofp.OFPBCT_CLOSE_REQUEST, number, "close")
             if self._errors:
                 self._control(bundle, ofp.OFPBCT_DISCARD_REQUEST, number, "discard")
             else:
                 self._control(bundle, ofp.OFPBCT_COMMIT_REQUEST, number, "commit")
-        except _Refused as refused:
+        except Refusal as refused:
             if not self._errors:
                 raise
             _LOG.debug("%s", refused)
 
     def _control(self, bundle: int, request: int, number: int, what: str) -> None:
-        self._done(self._ask(codec.bundle_control(self.datapath, bundle, request)), number, f"{what} a bundle")
+        self._done(codec.bundle_control(self.datapath, bundle, request), number, f"{what} a bundle")
 
-    def _done(self, xid: int, number: int, what: str) -> None:
-        """Wait for the answer with this xid, which comes after so many messages were dealt with.
-
-        `what` that answer says the switch has done, or _Refused.
-        """
-        while True:
-            answer = self._next(number / MESSAGES_A_SECOND)
-            if answer.xid == xid:
-                self._awaited.discard(xid)
-                if isinstance(answer, ErrorMessage):
-                    raise _Refused(f"cannot {what}: {codec.error_name(answer)}")
-                return
+    def _done(self, message: Any, number: int, what: str) -> None:
+        """Ask whether so many messages were dealt with, and wait for the answer."""
+        self._conversation.answer(self._conversation.ask(message), what, number / MESSAGES_A_SECOND)

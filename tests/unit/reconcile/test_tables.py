@@ -165,7 +165,7 @@ def test_what_cannot_be_is_said(tables: Tables, monkeypatch: pytest.MonkeyPatch)
     tables.begin(A)
     with pytest.raises(Unreadable, match="nonsense"):
         tables.read(A, "flows", [b"nonsense"])
-    monkeypatch.setattr("portlb_app.reconcile.tables.FLOWS", 3)
+    monkeypatch.setattr("portlb_app.reconcile.reading.FLOWS", 3)
     assert tables.read(A, "flows", [b"[1, 2, 3]", b"[4, 5, 6]"]) == 6  # a change that was cut off leaves twice as many
     with pytest.raises(Unreadable, match="more than 6 flows"):
         tables.read(A, "flows", [b"[7]"])
@@ -173,7 +173,7 @@ def test_what_cannot_be_is_said(tables: Tables, monkeypatch: pytest.MonkeyPatch)
 
 def test_a_switch_cannot_tell_of_so_many_actions_that_the_process_ends(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each takes twenty times the bytes it had in the message. Buckets of a group that are alike count once."""
-    monkeypatch.setattr("portlb_app.reconcile.tables.ACTIONS", 3)
+    monkeypatch.setattr("portlb_app.reconcile.reading.ACTIONS", 3)
     bucket = (Output(1), Output(2))
 
     class Actions(Codec):

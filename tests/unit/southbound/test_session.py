@@ -15,7 +15,7 @@ eventlet.wsgi.ALREADY_HANDLED = object()
 import ryu.base.app_manager
 from ryu.lib import hub
 from ryu.ofproto.ofproto_protocol import ProtocolDesc
-from portlb_app.southbound import session as southbound
+from portlb_app.southbound import conversation, session as southbound
 from portlb_app.runtime import supervision
 from portlb_app.reconcile.commands import Apply
 from portlb_app.openflow.messages import BARRIER_REPLY, BUNDLE_CONTROL, ErrorMessage, Reply
@@ -101,7 +101,7 @@ print(supervision.failures(), [len(each.errors) for each in told])
 def test_answers_to_what_was_not_asked_prolong_nothing() -> None:
     """Each has the xid of a message that was sent, but answers another one than is waited for."""
     chatty = """
-southbound.ANSWER_SECONDS = 0.3
+conversation.ANSWER_SECONDS = 0.3
 
 def chat():
     while True:
@@ -117,7 +117,7 @@ print(supervision.failures(), told, switch.dropped)
 
 def test_an_answer_that_comes_again_prolongs_nothing() -> None:
     repeated = """
-southbound.ANSWER_SECONDS = 0.3
+conversation.ANSWER_SECONDS = 0.3
 tables.parts = MessageCounts(0, 2, 0)
 
 def answer(kind, xid):

@@ -14,7 +14,7 @@ from ryu.base import app_manager
 from ryu.lib import hub
 from ryu.ofproto.ofproto_protocol import ProtocolDesc
 from portlb_app.openflow import messages
-from portlb_app.southbound import session as southbound
+from portlb_app.southbound import conversation, session as southbound
 from portlb_app.openflow.limits import WAITING_OF_ALL as OF_ALL, WAITING_OF_ONE as OF_ONE
 from portlb_app.southbound.inbox import Inbox, Room
 from portlb_app.southbound.places import Places
@@ -22,7 +22,7 @@ from portlb_app.runtime import supervision
 from portlb_app.reconcile.commands import ReadState
 from portlb_app.reconcile.results import Unreadable
 
-southbound.ANSWER_SECONDS, southbound.READ_MESSAGES, southbound.READ_BYTES = 0.3, 100, 10_000
+conversation.ANSWER_SECONDS, conversation.READ_MESSAGES, conversation.READ_BYTES = 0.3, 100, 10_000
 reported = []
 
 class Channel(ProtocolDesc):
@@ -85,8 +85,8 @@ def until(condition):
         hub.sleep(0.01)
 
 def crowd():
-    southbound.ANSWER_SECONDS = southbound.READ_SECONDS = 60
-    southbound.READ_MESSAGES = southbound.READ_BYTES = 1 << 20
+    conversation.ANSWER_SECONDS = conversation.READ_SECONDS = 60
+    conversation.READ_MESSAGES = conversation.READ_BYTES = 1 << 20
     southbound._READING = Places(southbound.AT_A_TIME, 0.2)
     many = [begin() for _ in range(southbound.AT_A_TIME)]
     for each in many:
@@ -97,7 +97,7 @@ def crowd():
         answer(channel, session, 16, more=False)
     until(lambda: reported)
     print([type(each).__name__ for each in reported], any(channel.dropped for channel, _ in many))
-    southbound.READ_SECONDS = 0
+    conversation.READ_SECONDS = 0
     until(lambda: all(channel.dropped for channel, _ in many))
     print({channel.dropped for channel, _ in many})
 
