@@ -161,7 +161,7 @@ def test_a_bridge_with_two_targets_that_are_one_controller_does_not_flap(
         before = refused(controller)
         wait_for("the other one tries again and again", lambda: refused(controller) >= before + 2)
         assert "datapath id 0x1 is connected already, from" in last_reason(controller)
-        assert controller.switch("s1")["state"] == "synced"
+        controller.wait_for_state("s1", "synced")
         text = controller.log.read_text()[log:]
         assert text.count("s1 is connected") == 1 and "s1 is disconnected" not in text
     finally:

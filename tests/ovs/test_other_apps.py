@@ -62,7 +62,7 @@ def rest(switch: Switch, tmp_path_factory: pytest.TempPathFactory) -> Iterator[i
         switch.add_bridge("s1", 1, {}, controller.target)
         controller.wait_for_state("s1", "synced")
         yield port
-        assert controller.switch("s1")["state"] == "synced"
+        controller.wait_for_state("s1", "synced")
         assert "a thread of its own has ended" in controller.log.read_text(), "and the controller has not"
         wait_for("the application has its answer", lambda: "described 1 " in controller.log.read_text())
     finally:
