@@ -110,8 +110,8 @@ class Formers:
 def _bounded(table: Sequence[str], slots: list[tuple[str, ...]]) -> list[tuple[str, ...]]:
     """These former servers of slots, with `LISTS` lists at most.
 
-    All slots forget what they had the longest ago, as much as they must. Where the latest one of each is too much, those
-    with few slots alike forget it.
+    All slots forget what they had the longest ago, as much as they must. Where the latest one of each is too much,
+    those with few slots alike forget it.
     """
     alike = Counter(zip(table, slots, strict=True))
     for most in range(FORMERS, 0, -1):

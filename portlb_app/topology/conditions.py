@@ -18,7 +18,8 @@ ALL_SERVERS = 0
 class PoolSlots:
     """The slots of one pool: `servers` has the server of each slot, and is empty for a pool that nothing gets.
 
-    `formers`: for each slot the servers that it had before, latest first, at most `pipeline.FORMERS`; empty if no slot has any.
+    `formers`: for each slot the servers that it had before, latest first, at most `pipeline.FORMERS`; empty if no slot
+    has any.
     """
 
     servers: tuple[str, ...] = ()
