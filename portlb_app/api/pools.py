@@ -60,6 +60,6 @@ def server_in_pool(view: View, name: str, key: PoolKey) -> dict[str, Any]:
 def _state(view: View, pool: RedirectPort, serving: list[str], key: PoolKey) -> str:
     if not view.tables.get(key):
         return "empty"
-    if not serving:
+    if not serving or key in view.failing_open:
         return "fail_open"
     return "ok" if len(serving) == len(pool.servers) else "degraded"

@@ -78,6 +78,7 @@ class View:
         self.snapshot = snapshot
         self.used = snapshot.backends.used
         self.tables = snapshot.backends.tables()
+        self.failing_open = snapshot.backends.failing_open
         self.seen = {each.name: each.seen for each in snapshot.backends.servers()}
         self.wanted_slots = {key: count(table) for key, table in self.tables.items()}
         self.held_slots = {

@@ -122,5 +122,5 @@ class Answers:
                 ready = ready_servers(known, pools, key)
                 table = self._slots.table(key)
                 slots = None if table is None else whole(table)
-                has_none = bool(ready) and not serving_servers(known, pool, key, ready)
+                has_none = bool(ready) and table != () and not serving_servers(known, pool, key, ready)
                 yield PoolState(key, pool, slots, fails_open(known, pool, key, ready) or has_none)

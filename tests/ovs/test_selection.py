@@ -254,15 +254,16 @@ def controlled(network: Make, tmp_path: Path) -> Iterator[Callable[[Mapping[int,
 
 
 def connections(port: int) -> list[bytes]:
-    """SYNs of some connections to a redirect port."""
-    return [packet(client, sport, port) for client in clients(20, 4) for sport in (4000, 4002, 4004)]
+    """SYNs of some connections to a redirect port, over both versions of IP."""
+    several = [*clients(10, 4), *clients(10, 6)]
+    return [packet(client, sport, port) for client in several for sport in (4000, 4002, 4004)]
 
 
 def spread(made: Network, port: int) -> tuple[str, ...]:
     """Which server each of them gets now."""
     sample = connections(port)
-    found = {frame[26:36]: name for name, frame in made.send(sample)}
-    return tuple(found[frame[26:36]] for frame in sample)
+    found = {frame: name for name, frame in made.send(sample)}
+    return tuple(found[frame] for frame in sample)
 
 
 def test_l1_connections_get_other_servers_every_period(

@@ -16,7 +16,7 @@ from portlb_app.api.snapshot import RefusedConnections, Snapshot
 from portlb_app.api.wishes import MAX_WISH, Wish
 from portlb_app.backends import Backends
 from portlb_app.backends.drained import Drain
-from portlb_app.backends.states import PORT, Evidence
+from portlb_app.backends.states import PORT, Evidence, check_source
 from portlb_app.config import Wanted, load
 from portlb_app.config.overrides import MAX_OVERRIDES, NONE, Override, Overrides
 from portlb_app.reconcile.outcomes import Carried, Ended, Lacking
@@ -187,6 +187,18 @@ def test_pools_in_a_word() -> None:
         {"name": "a", "wanted": "ready", "seen": "unknown", "slots": 256, "wanted_slots": 256, "held": {"s1": 256}},
         {"name": "b", "wanted": "drain", "seen": "unknown", "slots": 0, "wanted_slots": 0, "held": {"s1": 0}},
     ]
+
+
+def test_a_pool_fails_open_while_a_server_is_up() -> None:
+    """With ``fail_open: 1`` three of four that fail their checks are used beside the one that is up."""
+    live = load(TEXT.replace("legacy: balance}", "legacy: balance, check: {}, fail_open: 1}"))
+    backends, source = Backends(live), check_source(22, 4)
+    for name in "abcd":
+        backends.see(name, Evidence(PORT, True, "port", 500.0), 500.0)
+        backends.see(name, Evidence(source, name == "a", "said", 500.0, ("web", 22)), 500.0)
+    body = reply("GET", "/v1/pools", view=replace(snapshot(), config=live, backends=backends))[1]
+    assert [each["state"] for each in body["pools"]] == ["ok", "ok", "fail_open"]
+    assert [each["wanted_slots"] for each in body["pools"][2]["servers"]] == [64] * 4
 
 
 # ---- what is asked for ----

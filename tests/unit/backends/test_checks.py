@@ -145,6 +145,7 @@ def test_never_drops() -> None:
     made.check("abcd", False)
     assert made.backends.conditions(made.live)[0][WEB].servers == ()
     assert made.backends.failing_open == set()
+    assert not [each.key for each in made.backends.pools() if each.fails_open]
     made.check("abcd", True)
     assert made.serving() == "abcd"
 
