@@ -5,21 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from portlb_app.api.messages import Response, failure, json_pieces
+from portlb_app.api.messages import Response, json_pieces
 from portlb_app.api.servers import View, read_query
 from portlb_app.api.snapshot import Snapshot
 from portlb_app.config import RedirectPort, Vip
+from portlb_app.topology.conditions import PoolKey
 
 
 def listed(query: str, snapshot: Snapshot) -> Response:
     """The pools of all VIPs, or of one."""
-    given = read_query(query, ("vip",))
+    given = read_query(query, ("vip",), snapshot)
     if isinstance(given, Response):
         return given
-    vip = given.get("vip")
-    if vip is not None and not any(each.name == vip for each in snapshot.config.vips):
-        return failure(404, f"there is no VIP {vip}")
-    return Response(200, json_pieces({"pools": _pools(View(snapshot), vip)}))
+    return Response(200, json_pieces({"pools": _pools(View(snapshot), given.get("vip"))}))
 
 
 def _pools(view: View, name: str | None) -> Iterator[dict[str, Any]]:
@@ -46,9 +44,9 @@ def pool_value(view: View, vip: Vip, pool: RedirectPort) -> dict[str, Any]:
     }
 
 
-def server_in_pool(view: View, name: str, key: tuple[str, int]) -> dict[str, Any]:
+def server_in_pool(view: View, name: str, key: PoolKey) -> dict[str, Any]:
     """One server of a pool."""
-    held = {switch: slots[key].get(name, 0) for switch, slots in view.held_slots.items() if key in slots}
+    held = view.held_in(name, key)
     return {
         "name": name,
         "wanted": view.used.server_by_name[name].wanted.value,
@@ -59,7 +57,7 @@ def server_in_pool(view: View, name: str, key: tuple[str, int]) -> dict[str, Any
     }
 
 
-def _state(view: View, pool: RedirectPort, serving: list[str], key: tuple[str, int]) -> str:
+def _state(view: View, pool: RedirectPort, serving: list[str], key: PoolKey) -> str:
     if not view.tables.get(key):
         return "empty"
     if not serving or key in view.failing_open:

@@ -20,19 +20,16 @@ from portlb_app.topology.conditions import ALL_SERVERS, PoolKey
 
 _WORST = (Seen.DOWN, Seen.UNKNOWN, Seen.UP)
 _SEEN = tuple(each.value for each in Seen)
-_HELD = ("slots", "none", "closed")
 WORDS = (*(each.value for each in Wanted), *_SEEN, "slots", "none", "closed", "draining", "drained", "overridden")
 """What ``?state=`` may be. A server is chosen if one of its words is this one."""
 
 
 def listed(query: str, snapshot: Snapshot) -> Response:
     """The servers that a query chooses, by name."""
-    given = read_query(query, ("vip", "state"))
+    given = read_query(query, ("vip", "state"), snapshot)
     if isinstance(given, Response):
         return given
     vip, state = given.get("vip"), given.get("state")
-    if vip is not None and not any(each.name == vip for each in snapshot.config.vips):
-        return failure(404, f"there is no VIP {vip}")
     if state is not None and state not in WORDS:
         return failure(400, f"there is no state {state!r}; there are {', '.join(WORDS)}")
     view = View(snapshot)
@@ -56,8 +53,11 @@ def unknown(name: str) -> Response:
     return failure(404, f"there is no server {name}")
 
 
-def read_query(query: str, keys: Iterable[str]) -> dict[str, str] | Response:
-    """The keys and values of a query, or what is wrong with it. Names need no percent-encoding, so none is undone."""
+def read_query(query: str, keys: Iterable[str], snapshot: Snapshot) -> dict[str, str] | Response:
+    """The keys and values of a query, or what is wrong with it. Names need no percent-encoding, so none is undone.
+
+    A VIP is one that there is.
+    """
     given: dict[str, str] = {}
     for pair in filter(None, query.split("&")):
         key, _, value = pair.partition("=")
@@ -66,6 +66,8 @@ def read_query(query: str, keys: Iterable[str]) -> dict[str, str] | Response:
         if key in given:
             return failure(400, f"{key} is given twice")
         given[key] = value
+    if (vip := given.get("vip")) is not None and not any(each.name == vip for each in snapshot.config.vips):
+        return failure(404, f"there is no VIP {vip}")
     return given
 
 
@@ -125,6 +127,10 @@ class View:
         """What is seen of a server in one pool."""
         return self.seen.get(name, {}).get(key, Judgement())
 
+    def held_in(self, name: str, key: PoolKey) -> dict[str, int]:
+        """How many slots of a pool each switch was read to have of a server."""
+        return {switch: slots[key].get(name, 0) for switch, slots in self.held_slots.items() if key in slots}
+
     def moment(self, at: float) -> str | None:
         """A time of the controller's clock as text; None if it has not come about."""
         return moments.text(at + self.snapshot.epoch) if at else None
@@ -166,10 +172,7 @@ class View:
         return {"state": state, "slots": most, "pools": pools}
 
     def _pool(self, name: str, key: PoolKey) -> dict[str, Any]:
-        held = {
-            switch: slots[key].get(name, 0) for switch, slots in self.held_slots.items() if key in slots
-        }
-        wanted = self.wanted_slots.get(key, {})
+        held, wanted = self.held_in(name, key), self.wanted_slots.get(key, {})
         return {"vip": key[0], "port": key[1], "of": sum(wanted.values()), "wanted": wanted.get(name, 0), "held": held}
 
 

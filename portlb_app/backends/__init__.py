@@ -23,10 +23,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 from portlb_app.backends.answers import Answers, PoolState, ServerState
+from portlb_app.backends.moves import whole
 from portlb_app.backends.pools import Pools
 from portlb_app.backends.servers import AGENT, HAD_NONE, HAS_SLOTS, IS_NEW, SAYS_DOWN, Change, Servers
-from portlb_app.backends.slots import Slots, whole
-from portlb_app.backends.states import Evidence, Intent, Seen
+from portlb_app.backends.slots import Slots
+from portlb_app.backends.states import Evidence, Seen
 from portlb_app.config import Config
 from portlb_app.config.overrides import NONE, Overrides
 from portlb_app.net.heartbeat import Heartbeat, Order
@@ -100,13 +101,6 @@ class Backends:
         """Whether it is known which slots switches hold of a pool, or none does."""
         pool = self._pools.get(key)
         return pool is None or self._slots.is_known(key) or not (pool.has_group and pool.members)
-
-    def want(self, server: str, intent: Intent, now: float) -> None:
-        """Something that acts for an administrator, such as the server's agent, wants it to be so, too.
-
-        What is wanted of it in the end is the least of this and of what configuration and overrides say.
-        """
-        self._servers.want(server, intent)
 
     def see(self, server: str, evidence: Evidence, now: float) -> None:
         """A source says something about a server, in place of what it said before about the same pool."""

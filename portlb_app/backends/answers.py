@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from portlb_app.backends.moves import whole
 from portlb_app.backends.pools import Pool, Pools
 from portlb_app.backends.reports import Report
 from portlb_app.backends.servers import Servers
-from portlb_app.backends.slots import Slots, whole
-from portlb_app.backends.states import Evidence, Intent, Judgement
+from portlb_app.backends.slots import Slots
+from portlb_app.backends.states import Evidence, Judgement
 from portlb_app.backends.usable import fails_open, ready_servers, serving_servers
 from portlb_app.config import Config, Wanted
 from portlb_app.config.overrides import Overrides
@@ -19,10 +20,9 @@ from portlb_app.topology.conditions import ALL_SERVERS, PoolKey, PoolSlots
 
 @dataclass(frozen=True)
 class ServerState:
-    """What there is to tell about a server: what is wanted, and what is seen of it in each of its pools."""
+    """What there is to tell about a server: what is seen of it in each of its pools, and what says so."""
 
     name: str
-    intent: Intent
     seen: Mapping[PoolKey, Judgement]
     evidence: tuple[Evidence, ...]
     report: Report | None = None
@@ -62,7 +62,7 @@ class Answers:
         if made is not None and made[0].config is config and made[1] == version:
             return made[2]
         pools = live if is_live else self._of_proposed(config, live.overrides)
-        result = self._slots.of(pools), self._closed(pools)
+        result = self._slots.of(pools), pools.used.closed
         self._made[is_live] = pools, version, result
         return result
 
@@ -71,11 +71,6 @@ class Answers:
         if made is not None and made[0].config is config and made[0].overrides is overrides:
             return made[0]
         return Pools(config, overrides)
-
-    def _closed(self, pools: Pools) -> frozenset[str]:
-        known = self._servers.known.items()
-        closed = frozenset(name for name, each in known if each.intent.wanted is Wanted.MAINT)
-        return pools.closed | closed.intersection(pools.config.server_by_name)
 
     def tables(self, overrides: Overrides | None) -> Mapping[PoolKey, tuple[str, ...]]:
         """The slots of every pool of the live configuration, as they are to be, or would be with other overrides."""
@@ -116,7 +111,7 @@ class Answers:
         """Every server of the live configuration."""
         for name, each in self._servers.known.items():
             evidence = tuple(each.evidence.values())
-            yield ServerState(name, each.intent, dict(each.judgements), evidence, self._servers.reports.of(name))
+            yield ServerState(name, dict(each.judgements), evidence, self._servers.reports.of(name))
 
     def pools(self) -> Iterable[PoolState]:
         """Every pool of the live configuration that switches hold."""

@@ -10,13 +10,18 @@ Pure: time is an argument, seconds of any monotonic clock.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
-from portlb_app.topology.conditions import FORMERS
+from portlb_app.pipeline import FORMERS
 
 QUIET = 7440.0
 """Seconds: 2 hours 4 minutes, for which an idle TCP connection must live behind an address translator (RFC 5382, 5). A
 keep-alive of Linux comes after two hours."""
+
+LISTS = 2048
+"""The most lists of servers, to be tried one after the other, that the slots of a pool have: switches have a flow for
+each (FORMER). A pool of one group has fewer in any case; `move` has those of more groups forget."""
 
 Slots = tuple[tuple[str, ...], ...]
 """For each slot the servers that it had before, latest first."""
@@ -57,7 +62,7 @@ class Formers:
                 every = (old, *known)
                 self._since[old] = self._used[old] = now
             slots.append(tuple(dict.fromkeys(each for each in every if each != new))[:FORMERS])
-        self.slots = tuple(slots) if any(slots) else ()
+        self.slots = tuple(_bounded(after, slots)) if any(slots) else ()
         self._keep()
 
     def held(self, slots: Slots, now: float) -> None:
@@ -100,3 +105,26 @@ class Formers:
         for times in (self._since, self._used):
             for name in times.keys() - names:
                 del times[name]
+
+
+def _bounded(table: Sequence[str], slots: list[tuple[str, ...]]) -> list[tuple[str, ...]]:
+    """These former servers of slots, with `LISTS` lists at most.
+
+    All slots forget what they had the longest ago, as much as they must. Where the latest one of each is too much,
+    those with few slots alike forget it.
+    """
+    alike = Counter(zip(table, slots, strict=True))
+    for most in range(FORMERS, 0, -1):
+        if _lists((server, *names[:most]) for server, names in alike if names) <= LISTS:
+            return slots if most == FORMERS else [names[:most] for names in slots]
+    pairs = Counter[tuple[str, tuple[str, ...]]]()
+    for (server, names), count in alike.items():
+        if names:
+            pairs[server, names[:1]] += count
+    kept = {pair for pair, _ in pairs.most_common(LISTS // 2)}  # a pair is two lists
+    return [names[:1] if (server, names[:1]) in kept else () for server, names in zip(table, slots, strict=True)]
+
+
+def _lists(chains: Iterable[tuple[str, ...]]) -> int:
+    """How many lists these are: any server of a chain may hand back to those behind it."""
+    return len({chain[at:] for chain in chains for at in range(len(chain))})

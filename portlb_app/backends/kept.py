@@ -15,19 +15,17 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
 from portlb_app.backends.formers import Formers
-from portlb_app.backends.moves import Table, next_table
+from portlb_app.backends.loads import AT_ONCE, USUAL
+from portlb_app.backends.moves import Table, next_table, whole
 from portlb_app.backends.pace import Pace, first_step
 from portlb_app.backends.pools import Pool
-from portlb_app.config import FEEDBACK, Algorithm, Moves
+from portlb_app.config import FEEDBACK, FREE, Algorithm, Moves
 from portlb_app.pipeline import SLOTS
 from portlb_app.selection import packets
 from portlb_app.selection.shuffled import shuffled
 from portlb_app.selection.turns import elevator, round_robin
 
 _TURNING = {Algorithm.RANDOM: shuffled, Algorithm.ROUND_ROBIN: round_robin, Algorithm.ELEVATOR: elevator}
-_LOAD = Moves(1)
-"""How fast load moves slots where a port does not say."""
-_AT_ONCE = Moves(None)
 
 
 @dataclass
@@ -104,7 +102,7 @@ class KeptSlots:
         if self._moves(pool).per_second == 0:
             return False
         present = pool.default if self.table is None else self.table
-        goal = pool.default if self.goal is None else _whole(self.goal)
+        goal = pool.default if self.goal is None else whole(self.goal)
         if len(present) != len(goal):
             return False
         table = self.pace.step(present, goal, self.used or (), self._moves(pool), pool.slow_start, now)
@@ -119,15 +117,15 @@ class KeptSlots:
         """
         before = self.counted.get(dpid, ())
         self.counted[dpid] = tuple(counted)
-        present = _whole(pool.default if self.table is None else self.table)
+        present = whole(pool.default if self.table is None else self.table)
         is_about_it = pool.selecting.algorithm is Algorithm.LEAST_PACKETS and len(counted) == len(present)
         if not is_about_it or len(before) != len(counted) or self.goal != self.table:
             return False
         came = [new - old if new >= old else new for old, new in zip(before, counted, strict=True)]
         weights = {name: weight for name, weight in pool.weight_of.items() if name in (self.used or ())}
-        rate, passed = (pool.moves or _LOAD).per_second, now - self.looked_at if self.looked_at is not None else 0.0
+        rate, passed = (pool.moves or USUAL).per_second, now - self.looked_at if self.looked_at is not None else 0.0
         self.looked_at = now
-        most = _MOST if rate is None else min(_MOST, math.floor(rate * passed))
+        most = AT_ONCE if rate is None else min(AT_ONCE, math.floor(rate * passed))
         found = packets.moves(present, came, weights, most)
         if not found:
             return False
@@ -172,7 +170,7 @@ class KeptSlots:
             self.home = self.table
 
     def _moves(self, pool: Pool) -> Moves:
-        return _AT_ONCE if pool.moves is None else pool.moves
+        return FREE if pool.moves is None else pool.moves
 
     def _newcomers(self, pool: Pool, used: frozenset[str]) -> frozenset[str]:
         """The servers whose slow start begins: not all that there are, and none when the controller starts."""
@@ -183,7 +181,7 @@ class KeptSlots:
     def _resume(self, pool: Pool, goal: Table | None, used: frozenset[str], now: float) -> None:
         if not pool.slow_start or self.table is None:
             return
-        wanted, held = _whole(pool.default if goal is None else goal), _whole(self.table)
+        wanted, held = whole(pool.default if goal is None else goal), whole(self.table)
         for server in used:
             share = held.count(server) / len(held), wanted.count(server) / len(wanted)
             if 0 < share[0] < share[1]:
@@ -198,19 +196,11 @@ class KeptSlots:
         came: Collection[str],
     ) -> Table | None:
         """The slots with which the way to the goal begins."""
-        wanted = pool.default if goal is None else _whole(goal)
+        wanted = pool.default if goal is None else whole(goal)
         present = pool.default if present is None else present
-        moves = _AT_ONCE if pool.selecting.reshuffles else self._moves(pool)
+        moves = FREE if pool.selecting.reshuffles else self._moves(pool)
         slow = {*self.pace.since, *came}
         if not wanted or len(present) != len(wanted) or (moves.per_second is None and not slow):
             return goal
         table = first_step(present, wanted, used, moves.per_second is None, slow)
         return None if table == pool.default else table
-
-
-_MOST = 8
-"""Slots that packets move at one look."""
-
-
-def _whole(table: Table) -> tuple[str, ...]:
-    return tuple(server for server in table if server is not None)

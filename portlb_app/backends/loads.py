@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
-from portlb_app.config import Algorithm, Config
+from portlb_app.config import Algorithm, Config, Moves
 from portlb_app.pipeline import SLOTS
 from portlb_app.selection import least, quotas
 from portlb_app.selection.least import Feedback, Report
@@ -18,6 +18,8 @@ from portlb_app.topology.conditions import PoolKey
 
 EVERY = 1.0
 """Seconds between two looks at a pool."""
+USUAL = Moves(1)
+"""How fast load moves slots where a port does not say."""
 AT_ONCE = 8
 """The most slots of 256 that move in one look, if `moves` sets no limit."""
 
@@ -33,10 +35,11 @@ class Loads:
     def adopt(self, config: Config) -> None:
         """Look after the pools of this configuration."""
         self._budgets = {
-            (vip.name, pool.port): AT_ONCE if pool.moves and pool.moves.per_second is None else _limit(pool.moves)
+            (vip.name, pool.port): AT_ONCE if rate is None else rate
             for vip in config.vips
             for pool in vip.redirect_ports
             if pool.selecting.algorithm is Algorithm.LEAST
+            for rate in [(pool.moves or USUAL).per_second]
         }
         self._states = {key: each for key, each in self._states.items() if key in self._budgets}
 
@@ -83,9 +86,3 @@ def shares(
         return max(1, round(known[server] * count / before if before and known[server] else weight * unit))
 
     return {server: part(server, weight) for server, weight in weights.items()}
-
-
-def _limit(moves: object) -> int:
-    """Slots a second, by the `moves` of a port that has a limit, or says nothing."""
-    per_second = getattr(moves, "per_second", None)
-    return 1 if per_second is None else int(per_second)

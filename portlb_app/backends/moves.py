@@ -35,12 +35,17 @@ def next_table(
         return None
     before = pool.default if present is None else present
     if not serving and set(before) <= set(ready):
-        return None if present is None else tuple(server for server in before if server is not None)
+        return None if present is None else whole(before)
     weights = {server: pool.weight_of[server] for server in pool.servers if server in used}
     if follows_load:
         weights = shares(before, weights, home or ())
     table = move(before, weights, max(pool.bits, bits_of(before)), [home or pool.default])
     return None if table == pool.default else table
+
+
+def whole(table: Table) -> tuple[str, ...]:
+    """A table without slots whose server is gone."""
+    return tuple(server for server in table if server is not None)
 
 
 def bits_of(table: Table) -> int:

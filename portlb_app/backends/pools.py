@@ -10,7 +10,6 @@ from portlb_app.backends.states import check_source
 from portlb_app.config import (
     Config,
     FailOpen,
-    IcmpPolicy,
     Moves,
     RedirectPort,
     Selecting,
@@ -99,8 +98,7 @@ class Pools(Mapping[PoolKey, Pool]):
         self._of: dict[str, list[PoolKey]] = {server.name: [] for server in config.servers}
         for vip in config.vips:
             every = tuple(server.name for server in config.servers_of(vip))
-            has_group = IcmpPolicy.BALANCE in {vip.icmp_rest, *(rule.target for rule in vip.icmp_types)}
-            self._add((vip.name, ALL_SERVERS), every, fewest_bits(len(every)), has_group)
+            self._add((vip.name, ALL_SERVERS), every, fewest_bits(len(every)), vip.spreads_icmp)
             for pool in vip.redirect_ports:
                 self._add((vip.name, pool.port), pool.servers, pool.group_bits, True)
                 self._refine(vip, pool)
@@ -136,11 +134,6 @@ class Pools(Mapping[PoolKey, Pool]):
         """What is wanted of a server; one that the configuration has not is ready."""
         found = self.used.server_by_name.get(server)
         return found.wanted if found else Wanted.READY
-
-    @cached_property
-    def closed(self) -> frozenset[str]:
-        """The servers that are to get nothing."""
-        return frozenset(server.name for server in self.used.servers if server.wanted is Wanted.MAINT)
 
     def of(self, server: str) -> list[PoolKey]:
         """The pools that a server is in."""

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from portlb_app.backends.pools import Pools
 from portlb_app.backends.reports import Reports
-from portlb_app.backends.states import PORT, Evidence, Intent, Judgement, Known, Seen, judge
+from portlb_app.backends.states import PORT, Evidence, Judgement, Known, Seen, judge
 from portlb_app.backends.usable import ready_servers
 from portlb_app.net.heartbeat import Heartbeat, State
 from portlb_app.topology.conditions import ALL_SERVERS, PoolKey
@@ -71,13 +71,6 @@ class Servers:
                 judgement = self.known[name].judgements[key]
                 if judgement.seen is Seen.UNKNOWN:
                     self.known[name].judgements[key] = Judgement(Seen.DOWN, IS_NEW, now)
-
-    def want(self, server: str, intent: Intent) -> None:
-        """Something that acts for an administrator wants it to be so, too."""
-        known = self.known.get(server)
-        if known is not None and known.intent != intent:
-            known.intent = intent
-            self._touch(server)
 
     def see(self, server: str, evidence: Evidence, now: float) -> None:
         """A source says something about a server, in place of what it said before about the same pool."""

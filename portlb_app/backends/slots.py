@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from portlb_app.backends.formers import Formers
 from portlb_app.backends.kept import KeptSlots
 from portlb_app.backends.loads import Loads
-from portlb_app.backends.moves import Table
+from portlb_app.backends.moves import Table, whole
 from portlb_app.backends.pools import Pools
 from portlb_app.backends.servers import Servers
 from portlb_app.backends.usable import able_servers, fails_open, ready_servers, serving_servers
@@ -216,8 +216,3 @@ class Slots:
         formers = slots.formers.copy()
         formers.move(before, after, able_servers(self._servers.known, pools, key), self._servers.now)
         return formers
-
-
-def whole(table: Table) -> tuple[str, ...]:
-    """A table without slots whose server is gone."""
-    return tuple(server for server in table if server is not None)

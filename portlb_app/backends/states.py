@@ -11,7 +11,6 @@ import enum
 from collections.abc import Iterable, Set
 from dataclasses import dataclass, field, replace
 
-from portlb_app.config import Wanted
 from portlb_app.topology.conditions import PoolKey
 
 PORT = "port"
@@ -29,17 +28,6 @@ class Seen(str, enum.Enum):
     UP = "up"
     DOWN = "down"
     UNKNOWN = "unknown"
-
-
-@dataclass(frozen=True)
-class Intent:
-    """What is wanted of a server, why, and by whom or what; `until`: when it ends by itself, None for never."""
-
-    wanted: Wanted = Wanted.READY
-    reason: str = ""
-    by: str = ""
-    since: float = 0.0
-    until: float | None = None
 
 
 @dataclass(frozen=True)
@@ -69,7 +57,6 @@ class Judgement:
 class Known:
     """What is known of one server. `not_up_before`: when it may be up at the earliest if it is taken for down."""
 
-    intent: Intent = Intent()
     evidence: dict[tuple[str, PoolKey | None], Evidence] = field(default_factory=dict)
     judgements: dict[PoolKey, Judgement] = field(default_factory=dict)
     not_up_before: float = 0.0

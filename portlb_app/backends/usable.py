@@ -18,12 +18,7 @@ Servers = Mapping[str, Known]
 
 def ready_servers(known: Servers, pools: Pools, key: PoolKey) -> tuple[str, ...]:
     """The servers of a pool that may have slots."""
-    ready = tuple(
-        name
-        for name in pools[key].weighed
-        if pools.wanted(name) is Wanted.READY
-        and (name not in known or known[name].intent.wanted is Wanted.READY)
-    )
+    ready = tuple(name for name in pools[key].weighed if pools.wanted(name) is Wanted.READY)
     staying = tuple(name for name in ready if name not in known or not known[name].drains)
     return staying or ready  # agents' words alone take no pool its last servers
 
@@ -47,15 +42,8 @@ def able_servers(known: Servers, pools: Pools, key: PoolKey) -> frozenset[str]:
     return frozenset(
         name
         for name in pools[key[0], ALL_SERVERS].servers
-        if name not in pools.closed
-        and not (
-            name in known
-            and (
-                known[name].intent.wanted is Wanted.MAINT
-                or known[name].is_down(key)
-                or known[name].is_down((key[0], ALL_SERVERS))
-            )
-        )
+        if name not in pools.used.closed
+        and not (name in known and (known[name].is_down(key) or known[name].is_down((key[0], ALL_SERVERS))))
     )
 
 

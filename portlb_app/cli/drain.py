@@ -80,4 +80,4 @@ def _line(drain: dict[str, Any]) -> str:
     if drain["open"] is not None:
         most = "at most " if drain["source"] == "log" else ""
         return f"{most}{drain['open']} open (by {drain['source']})"
-    return f"{drain['reason']}"
+    return str(drain["reason"])

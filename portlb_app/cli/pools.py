@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 from typing import Any
 from urllib.parse import quote
 
@@ -35,8 +34,8 @@ def run(options: argparse.Namespace) -> int:
     """Ask the controller, and print."""
     path = f"/v1/pools?vip={quote(options.vip, safe='')}" if options.vip else "/v1/pools"
     answer = Controller(options.controller).ask("GET", path)
+    answer.complain()
     if answer.code:
-        print(*answer.errors, sep="\n", file=sys.stderr)
         return answer.code
     found = answer.body["pools"]
     if options.output == "json":

@@ -7,6 +7,7 @@ import contextlib
 import json
 import os
 import socket
+import sys
 from http.client import HTTPConnection, HTTPException
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
@@ -37,13 +38,14 @@ class Answer(NamedTuple):
         """The exit code that it means."""
         return 0 if self.status < 400 else _CODES.get(self.status, FAILED)
 
-    @property
-    def errors(self) -> list[str]:
-        """A line for each mistake."""
+    def complain(self) -> None:
+        """Print a line for each mistake, if there are any."""
+        if not self.code:
+            return
         lines = [f"portlb: {printable(str(self.body.get('error', f'the controller answers {self.status}')))}"]
         for each in self.body.get("errors", ()):
             lines.append(printable(f"{each['path']}: {each['message']}" if each["path"] else each["message"]))
-        return lines
+        print(*lines, sep="\n", file=sys.stderr)
 
 
 def add_flag(parser: argparse.ArgumentParser) -> None:

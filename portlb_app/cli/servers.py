@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -48,15 +47,15 @@ def run(options: argparse.Namespace) -> int:
     if options.names:
         for name in options.names:
             answer = controller.ask("GET", server_path(name))
+            answer.complain()
             if answer.code:
-                print(*answer.errors, sep="\n", file=sys.stderr)
                 code = max(code, answer.code)
             else:
                 found.append(answer.body)
     else:
         answer = controller.ask("GET", f"/v1/servers?{query}" if query else "/v1/servers")
+        answer.complain()
         if answer.code:
-            print(*answer.errors, sep="\n", file=sys.stderr)
             return answer.code
         found = answer.body["servers"]
     if options.output == "json":

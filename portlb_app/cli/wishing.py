@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import getpass
-import sys
 from collections.abc import Callable
 from typing import Any
 from urllib.parse import quote
@@ -45,8 +44,7 @@ def ask(
 ) -> Answer:
     """Send it, and print what comes of it."""
     answer = controller.ask(method, f"{path}?dry_run=1" if options.dry_run else path, wish)
-    if answer.code:
-        print(*answer.errors, sep="\n", file=sys.stderr)
+    answer.complain()
     for sentence in answer.body.get("says", ()):
         print(printable(sentence))
     return answer

@@ -17,7 +17,7 @@ def packets_from(config: Config, server: Server) -> tuple[FlowFilter, ...]:
     switch = next(switch for switch in config.switches if switch.name == server.connector.switch)
     if switch.network == server.connector.port and vip.gateway is None:
         return ()
-    own = {"in_port": server.connector.port, "eth_src": vip.mac if vip.rewrite is Rewrite.NOTHING else server.mac or 0}
+    own = {"in_port": server.connector.port, "eth_src": vip.mac_of(server)}
     sources = [own]
     if vip.rewrite is Rewrite.ADDRESS:  # a router's MAC address may be several servers'
         sources = [{**own, **family(address).by(address)} for address in server.addresses]

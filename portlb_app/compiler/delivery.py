@@ -96,7 +96,7 @@ def egress_actions_as_named(local: VipOnSwitch, server: Server, family: Family) 
 
 def source_address(local: VipOnSwitch, server: Server, family: Family) -> Address:
     """The address a server's packets to clients come from, before they are rewritten."""
-    return address_in(server.addresses if local.vip.rewrite is Rewrite.ADDRESS else local.vip.addresses, family)
+    return address_in(local.vip.addresses_of(server), family)
 
 
 def address_in(addresses: tuple[Address, ...], family: Family) -> Address:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from portlb_app.compiler.numbering import mark_numbers, server_numbers
-from portlb_app.config import Algorithm, Config, IcmpPolicy, Switch, Vip, weights_among
+from portlb_app.config import Algorithm, Config, Switch, Vip, weights_among
 from portlb_app.openflow import Action, Group, SetField
 from portlb_app.pipeline import MAX_GROUP_BITS, SERVER, SLOTS, parse_formers, pool_group, pool_number
 from portlb_app.selection import fewest_bits, slots
@@ -17,7 +17,7 @@ def held_slots(config: Config, switch: Switch, groups: Mapping[int, Group]) -> d
 
     All groups of a pool, for every reachability and version of IP, name the same servers, so the first one decides.
     """
-    reachabilities = 1 + sum(end.switch == switch.name for link in config.links for end in link)
+    reachabilities = _reachabilities(config, switch)
     found = {}
     for vip in config.vips:
         names: dict[int, str] = {}
@@ -44,7 +44,7 @@ def counted_groups(config: Config, switch: Switch) -> dict[int, tuple[PoolKey, i
     """
     if switch.network is None:
         return {}
-    reachabilities = 1 + sum(end.switch == switch.name for link in config.links for end in link)
+    reachabilities = _reachabilities(config, switch)
     return {
         pool_group(pool_number(vip.number, reachability), pool.port, address.version, index): (
             (vip.name, pool.port),
@@ -59,10 +59,15 @@ def counted_groups(config: Config, switch: Switch) -> dict[int, tuple[PoolKey, i
     }
 
 
+def _reachabilities(config: Config, switch: Switch) -> int:
+    """How many reachabilities a switch has, at most: one for each of its ports that packets to VIPs come in by."""
+    return 1 + sum(end.switch == switch.name for link in config.links for end in link)
+
+
 def _pools(config: Config, vip: Vip) -> Iterator[tuple[int, tuple[str, ...], tuple[int, ...], int]]:
     """The redirect port, servers, shares and k of every pool of a VIP that has groups."""
     pools = [(pool.port, pool.servers, pool.group_bits) for pool in vip.redirect_ports]
-    if IcmpPolicy.BALANCE in {vip.icmp_rest, *(rule.target for rule in vip.icmp_types)}:
+    if vip.spreads_icmp:
         every = _all_servers(config, vip)
         pools.append((ALL_SERVERS, every, fewest_bits(len(every))))
     for port, servers, bits in pools:

@@ -8,7 +8,7 @@ from functools import cached_property
 
 from portlb_app.compiler.memo import Memo
 from portlb_app.compiler.numbering import mark_numbers, server_numbers
-from portlb_app.config import Address, Forwarding, Legacy, RedirectPort, Rewrite, Server, Vip, weights_among
+from portlb_app.config import Address, Forwarding, Legacy, RedirectPort, Server, Vip, weights_among
 from portlb_app.openflow import Meter
 from portlb_app.pipeline import (
     OF_ALL_VIPS,
@@ -226,7 +226,4 @@ class VipOnSwitch:
 
     def mac(self, server: Server) -> int:
         """The MAC address a server's packets come from."""
-        if self.vip.rewrite is Rewrite.NOTHING:
-            return self.vip.mac
-        assert server.mac is not None, "a configuration without one was refused"
-        return server.mac
+        return self.vip.mac_of(server)

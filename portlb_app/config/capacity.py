@@ -2,6 +2,8 @@
 
 What a switch has room for is in `limits`. Flows are counted from above, as if every server could be reached from every
 switch. The true number is within a tenth of that on a large configuration's one switch, or entrance.
+
+The flows of FORMER are not counted, because they follow from how slots move: `backends.formers.LISTS` bounds them.
 """
 
 from __future__ import annotations
@@ -10,7 +12,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
-from portlb_app.config.policies import Fragments, IcmpErrors, IcmpPolicy, Legacy, Rewrite, Signal
+from portlb_app.config.policies import Fragments, IcmpErrors, Legacy, Rewrite, Signal
 from portlb_app.config.problems import Problem
 from portlb_app.config.selection_values import Algorithm
 from portlb_app.config.values import Config, RedirectPort, Server, Vip
@@ -132,11 +134,10 @@ def _numbers(config: Config) -> Iterator[Problem]:
 
 
 def _groups(vip: Vip, views: int) -> Iterator[int]:
-    is_balanced = IcmpPolicy.BALANCE in {vip.icmp_rest, *(rule.target for rule in vip.icmp_types)}
     for address in vip.addresses:
         for view in range(views):
             number = pool_number(vip.number, view)
-            if is_balanced:
+            if vip.spreads_icmp:
                 yield icmp_group(number, address.version)
             for pools, make in ((vip.redirect_ports, pool_group), (_pinned(vip), pin_group)):
                 for pool in pools:

@@ -207,6 +207,21 @@ class Vip:
         """The servers that are checked, for whichever redirect port."""
         return frozenset(name for pool in self.redirect_ports if pool.checks for name in pool.checked)
 
+    @cached_property
+    def spreads_icmp(self) -> bool:
+        """Whether ICMP of some type is spread over the pool of all its servers."""
+        return IcmpPolicy.BALANCE in {self.icmp_rest, *(rule.target for rule in self.icmp_types)}
+
+    def mac_of(self, server: Server) -> int:
+        """The MAC address that a server of it has."""
+        mac = self.mac if self.rewrite is Rewrite.NOTHING else server.mac
+        assert mac is not None, "a configuration without one was refused"
+        return mac
+
+    def addresses_of(self, server: Server) -> tuple[Address, ...]:
+        """The addresses by which a server of it answers clients, before they are rewritten."""
+        return server.addresses if self.rewrite is Rewrite.ADDRESS else self.addresses
+
     def receivers(self, pool: RedirectPort) -> tuple[str, ...]:
         """The servers that get connections to a redirect port: its pool, and those of pools it may lead to instead."""
         others = (self.pool_on(when.pool) for when in pool.when)

@@ -55,8 +55,6 @@ class State(enum.IntEnum):
 class Can(enum.IntFlag):
     """What an agent can do."""
 
-    HAND_BACK = 1
-    """It hands back segments for which its host has no socket."""
     MOVE = 2
     """It can redirect open connections."""
 
@@ -134,7 +132,7 @@ def parse_heartbeat(data: bytes) -> Heartbeat | None:
     by_port = dict(_PORT.iter_unpack(data[_HEAD.size + named :]))
     if len(by_port) != ports or 0 in by_port or not name.isprintable():
         return None
-    known = Can(can & (Can.HAND_BACK | Can.MOVE))
+    known = Can(can & Can.MOVE)
     return Heartbeat(
         boot, sequence, State(state), known, valid, in_all, openings / 100, short / 100, resets / 100, overflow / 100,
         cpu, io, moved, left, name, by_port,

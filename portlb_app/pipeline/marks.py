@@ -6,7 +6,8 @@ cookies, with that bit set, and 32 bits for the servers; 0 means that there are 
 
     52 4c : servers (32 bits)
 
-What a group tells when it is read are numbers of servers, two in a register, latest first (`registers.FORMERS`).
+What a group tells when it is read are numbers of servers, two in a register, latest first
+(`registers.FORMER_REGISTERS`).
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 from portlb_app.compiler.vip_on_switch import VipOnSwitch
-from portlb_app.config import Rewrite, Server
+from portlb_app.config import Server
 from portlb_app.net.heartbeat import ADDRESSES, MAC, PORT, Answer, Heartbeat, Order, parse_heartbeat
 from portlb_app.net.packets import Datagram, parse_datagram
 from portlb_app.punt.disposition import Disposition
@@ -108,7 +108,7 @@ class Heartbeats:
                 self._tell(f"an agent behind {where} says that it is of server {name}, which is not there")
                 return None
             return name
-        by_address = {server.name for local, server in behind if datagram.source in _addresses(local, server)}
+        by_address = {server.name for local, server in behind if datagram.source in local.vip.addresses_of(server)}
         found = there.keys() & by_address
         if len(found) != 1:
             where, names = _port(behind, in_port), ", ".join(sorted(server.name for _, server in behind)) or "no server"
@@ -135,11 +135,6 @@ class Heartbeats:
         if trouble not in self._told and len(self._told) < TROUBLES:
             self._told.add(trouble)
             self._troubles.append(trouble)
-
-
-def _addresses(local: VipOnSwitch, server: Server) -> tuple[object, ...]:
-    """The addresses that a server's packets come from."""
-    return server.addresses if local.vip.rewrite is Rewrite.ADDRESS else local.vip.addresses
 
 
 def _port(behind: list[tuple[VipOnSwitch, Server]], in_port: int) -> str:

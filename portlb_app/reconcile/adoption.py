@@ -12,8 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 
-import networkx as nx
-
+from portlb_app import topology
 from portlb_app.config import Config
 from portlb_app.reconcile.known_switch import KnownSwitch
 from portlb_app.reconcile.network import Network
@@ -83,16 +82,12 @@ class Adoption:
 
 def _by_component(config: Config) -> Iterable[tuple[frozenset[int], list[PoolKey]]]:
     """The switches that links join, by datapath id, with the pools whose servers are there. All links may work."""
-    graph: nx.Graph[str] = nx.Graph()
-    graph.add_nodes_from(switch.name for switch in config.switches)
-    graph.add_edges_from((link.one.switch, link.other.switch) for link in config.links)
-    dpids = {switch.name: switch.dpid for switch in config.switches}
-    joined = {name: names for names in nx.connected_components(graph) for name in names}
+    dpids, parts = {switch.name: switch.dpid for switch in config.switches}, topology.joined(config)
     found: dict[frozenset[int], list[PoolKey]] = {}
     for vip in config.vips:
         servers = config.servers_of(vip)
         if servers:
-            component = frozenset(dpids[name] for name in joined[servers[0].connector.switch])
+            component = frozenset(dpids[name] for name in parts[servers[0].connector.switch])
             ports = (ALL_SERVERS, *(pool.port for pool in vip.redirect_ports))
             found.setdefault(component, []).extend((vip.name, port) for port in ports)
     return found.items()

@@ -14,8 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-import networkx as nx
-
+from portlb_app import topology
 from portlb_app.config import Config, Server, ServicePort
 from portlb_app.reconcile.configuration import Configuration
 from portlb_app.reconcile.network import Network
@@ -137,13 +136,10 @@ class Announced:
     def _switches(self, server: Server) -> Iterable[int]:
         config = self._network.live.config
         if self._joined[0] is not config:
-            graph: nx.Graph[str] = nx.Graph()
-            graph.add_nodes_from(switch.name for switch in config.switches)
-            graph.add_edges_from((link.one.switch, link.other.switch) for link in config.links)
             dpids = {switch.name: switch.dpid for switch in config.switches}
-            groups = (frozenset(names) for names in nx.connected_components(graph))
-            joined = {name: frozenset(dpids[each] for each in names) for names in groups for name in names}
-            self._joined = config, joined
+            parts = topology.joined(config)
+            known = {part: frozenset(dpids[each] for each in part) for part in set(parts.values())}
+            self._joined = config, {name: known[part] for name, part in parts.items()}
         return self._joined[1][server.connector.switch]
 
 

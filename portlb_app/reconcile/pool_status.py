@@ -70,8 +70,7 @@ def _missing(
     network: Network, state: PoolState, servers: Mapping[str, ServerState], now: float
 ) -> Iterator[tuple[str, ServerStatus]]:
     for name in state.pool.servers:
-        configured, intended = network.live.config.server_by_name[name].wanted, servers[name].intent.wanted
-        wanted = configured if intended is Wanted.READY else intended
+        wanted = network.backends.used.server_by_name[name].wanted
         judgement = servers[name].seen[state.key]
         if wanted is not Wanted.READY or judgement.seen is not Seen.UP:
             yield name, ServerStatus(wanted, judgement.seen, judgement.reason, now - judgement.since)

@@ -154,6 +154,14 @@ class Topology:
         return found
 
 
+def joined(config: Config) -> dict[str, frozenset[str]]:
+    """By switch, all that links join to it, itself among them, whether the links work or not: one load balancer."""
+    graph: nx.Graph[str] = nx.Graph()
+    graph.add_nodes_from(switch.name for switch in config.switches)
+    graph.add_edges_from((link.one.switch, link.other.switch) for link in config.links)
+    return {name: part for part in map(frozenset, nx.connected_components(graph)) for name in part}
+
+
 def of(config: Config, down: Iterable[Link] = ()) -> Topology:
     """The topology a configuration describes, without the links that are down."""
     whole: nx.Graph[str] = nx.Graph()

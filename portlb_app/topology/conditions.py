@@ -7,9 +7,6 @@ from dataclasses import dataclass, field, replace
 
 from portlb_app.config import Config, Link, ServicePort
 
-FORMERS = 6
-"""The most former servers that a slot remembers."""
-
 PoolKey = tuple[str, int]
 """A pool: the name of its VIP, and its redirect port."""
 
@@ -21,7 +18,8 @@ ALL_SERVERS = 0
 class PoolSlots:
     """The slots of one pool: `servers` has the server of each slot, and is empty for a pool that nothing gets.
 
-    `formers`: for each slot the servers that it had before, latest first, at most `FORMERS`; empty if no slot has any.
+    `formers`: for each slot the servers that it had before, latest first, at most `pipeline.FORMERS`; empty if no slot
+    has any.
     """
 
     servers: tuple[str, ...] = ()

@@ -21,7 +21,7 @@ from typing import Any
 
 import yaml
 
-from portlb_app.topology.conditions import FORMERS
+from portlb_app.pipeline import FORMERS
 from tests.net.balancer import Balancer, Connections, Downloads, balancer, changed
 from tests.net.network import ROOT, agent_stats
 from tests.soak.report import Report

@@ -88,8 +88,8 @@ def _from_network(switch: Switch, parts: HandBack) -> Iterator[Flow]:
 
 def _from_server(vip: Vip, server: Server, address: Address) -> Flow:
     ip, is_named = family(address), vip.rewrite is Rewrite.ADDRESS
-    own = address_in(server.addresses, ip) if is_named else address
-    source = {**from_side(Side.SERVER), "in_port": server.connector.port, "eth_src": _mac(vip, server)}
+    own = address_in(vip.addresses_of(server), ip)
+    source = {**from_side(Side.SERVER), "in_port": server.connector.port, "eth_src": vip.mac_of(server)}
     wanted = match(**source, eth_dst=MARKS, **ip.to(own), ip_proto=IP_TCP)
     renamed = (SetField(ip.destination, int(address)),) if is_named else ()
     reason = "handed back by a server: to the server that the slot had before"
@@ -118,12 +118,6 @@ def _to_former(chain: Chain, address: Address, link: int | None, meter: Meter, i
 
 
 def _rewritten(vip: Vip, server: Server, ip: Family) -> Iterator[Action]:
-    yield SetField("eth_dst", _mac(vip, server))
+    yield SetField("eth_dst", vip.mac_of(server))
     if vip.rewrite is Rewrite.ADDRESS:
         yield SetField(ip.destination, int(address_in(server.addresses, ip)))
-
-
-def _mac(vip: Vip, server: Server) -> int:
-    mac = vip.mac if vip.rewrite is Rewrite.NOTHING else server.mac
-    assert mac is not None, "a configuration without one was refused"
-    return mac

@@ -12,8 +12,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from ipaddress import IPv6Address
 
-import networkx as nx
-
+from portlb_app import topology
 from portlb_app.compiler.tables import advertise
 from portlb_app.compiler.tables.neighbour import answers
 from portlb_app.compiler.vip_on_switch import VipOnSwitch
@@ -46,9 +45,6 @@ def vip_addresses(config: Config) -> Mapping[str, tuple[VipAddress, ...]]:
 
     Switches without links between them are load balancers of their own, which reach each other by the network.
     """
-    graph: nx.Graph[str] = nx.Graph()
-    graph.add_nodes_from(switch.name for switch in config.switches)
-    graph.add_edges_from((one.switch, other.switch) for one, other in config.links)
     of_vip: dict[str, tuple[set[str], tuple[VipAddress, ...]]] = {}
     for vip in config.vips:
         servers = config.servers_of(vip)
@@ -56,7 +52,7 @@ def vip_addresses(config: Config) -> Mapping[str, tuple[VipAddress, ...]]:
         server_switches = {server.connector.switch for server in servers}
         of_vip[vip.name] = server_switches, tuple(VipAddress(address, vip.mac, vip.number) for address in known)
     found: dict[str, tuple[VipAddress, ...]] = {}
-    for part in nx.connected_components(graph):
+    for part in set(topology.joined(config).values()):
         here = (known for server_switches, known in of_vip.values() if not server_switches or server_switches & part)
         found.update(dict.fromkeys(part, tuple(each for known in here for each in known)))
     return found

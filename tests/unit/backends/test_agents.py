@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections import Counter
 
 from portlb_app.backends import AGENT, SAYS_DOWN, Backends
-from portlb_app.backends.states import PORT, Evidence, Intent, Seen
+from portlb_app.backends.states import PORT, Evidence, Seen
 from portlb_app.config import Config, Wanted, load
+from portlb_app.config.overrides import NONE, Override
 from portlb_app.net.heartbeat import VALID, Heartbeat, State
 
 TEXT = """
@@ -52,7 +53,7 @@ def test_one_that_drains_gets_nothing_new() -> None:
     backends, live = made()
     backends.hear("a", Heartbeat(1, 1, State.DRAIN), 1.0)
     assert set(shares(backends, live)) == {"b", "c"} and seen(backends, "a")[0] is Seen.UP
-    assert all(each.intent == Intent() for each in backends.servers())
+    assert backends.used is live
     backends.hear("a", Heartbeat(1, 2), 2.0)
     assert not shares(backends, live)
     backends.hear("a", Heartbeat(1, 3, State.DRAIN), 3.0)
@@ -90,7 +91,8 @@ def test_agents_do_not_empty_a_pool() -> None:
     for name in live.server_by_name:
         backends.hear(name, Heartbeat(1, 1, State.DRAIN, valid=60), 1.0)
     assert set(shares(backends, live)) <= {"a", "b", "c"} and backends.conditions(live)[0].get(WEB) is None
-    backends.want("a", Intent(Wanted.DRAIN), 2.0)
+    said = Override(Wanted.DRAIN, Wanted.DRAIN)
+    backends.override(NONE.put(live.server_by_name["a"], "state", Wanted.DRAIN, said), 2.0)
     assert set(shares(backends, live)) == {"b", "c"}
 
 

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from portlb_app import selection
 from portlb_app.backends import HAD_NONE, Backends
-from portlb_app.backends.states import PORT, Evidence, Intent, Seen
-from portlb_app.config import Config, Wanted, load
+from portlb_app.backends.states import PORT, Evidence, Seen
+from portlb_app.config import Config, load
 from portlb_app.pipeline import SLOTS
 from portlb_app.selection import slots
 from portlb_app.topology.conditions import ALL_SERVERS, HeldSlots, PoolKey
@@ -138,22 +138,6 @@ def test_evidence_about_one_pool() -> None:
     backends = Backends(live)
     backends.see("a", Evidence("check:http", False, "503", 1, WEB), 1)
     assert "a" not in table(backends, live) and "a" in table(backends, live, ("web", ALL_SERVERS))
-
-
-def test_drained_and_closed() -> None:
-    """What is wanted decides, too. In `maint` the service ports are closed as well."""
-    live = config()
-    backends = Backends(live)
-    backends.want("a", Intent(Wanted.DRAIN, "update", "admin", 1), 1)
-    assert "a" not in table(backends, live) and backends.conditions(live)[1] == frozenset()
-    backends.want("a", Intent(Wanted.MAINT), 2)
-    assert "a" not in table(backends, live) and backends.conditions(live)[1] == {"a"}
-    for name in "bcd":
-        backends.want(name, Intent(Wanted.DRAIN), 3)
-    assert table(backends, live) == (), "the last one is gone, too: nothing gets new connections"
-    for name in NAMES:
-        backends.want(name, Intent(), 4)
-    assert backends.conditions(live) == ({}, frozenset())
 
 
 def test_drained_by_the_configuration() -> None:
@@ -326,7 +310,6 @@ def test_a_server_that_is_not_there_is_ignored() -> None:
     backends = Backends(live)
     backends.see("x", port(False), 1)
     backends.forget("x", PORT, 1)
-    backends.want("x", Intent(Wanted.DRAIN), 1)
     assert not backends.held(("web", 81), HeldSlots(DEFAULT), 1) and backends.is_known(("web", 81))
     assert backends.conditions(live) == ({}, frozenset())
     backends.adopt(replace(live, servers=live.servers), 2)

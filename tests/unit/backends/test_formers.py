@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
-from portlb_app.backends.formers import QUIET, Formers
+import random
+from collections.abc import Sequence
+
+import pytest
+
+from portlb_app.backends.formers import LISTS, QUIET, Formers, Slots
+from portlb_app.pipeline import FORMERS
 
 DAY = 86400.0
 ALL = frozenset("abcd")
@@ -84,3 +90,30 @@ def test_what_a_switch_holds() -> None:
     formers.held((("b", "a"), ()), 50.0)
     assert words(formers) == ["ba", ""]
     assert not formers.expire(50.0 + QUIET - 1, DAY, ALL) and formers.expire(50.0 + QUIET, DAY, ALL)
+
+
+def lists(table: Sequence[str], slots: Slots) -> set[tuple[str, ...]]:
+    """What switches may have a flow for: each slot's server and its former ones, without the first ones of them."""
+    chains = [(server, *earlier) for server, earlier in zip(table, slots, strict=True) if earlier]
+    return {chain[at:] for chain in chains for at in range(len(chain))}
+
+
+@pytest.mark.parametrize(("servers", "rounds", "least"), [(20, 2, 2), (20, 8, 2), (1000, 8, 1)])
+def test_a_pool_remembers_so_many_lists_of_servers_at_most(servers: int, rounds: int, least: int) -> None:
+    """What its slots had the longest ago goes first, and the latest of all last."""
+    count, names = 32 * 256, [f"s{number}" for number in range(servers)]
+    chance = random.Random(1)
+    tables = [tuple(chance.choices(names, k=count)) for _ in range(rounds + 1)]
+    formers = Formers()
+    for now, (before, after) in enumerate(zip(tables, tables[1:], strict=False)):
+        formers.move(before, after, frozenset(names), float(now))
+        assert len(lists(after, formers.slots)) <= LISTS
+    assert max(map(len, formers.slots)) < least + 1
+    latest = [names[:1] for names, old, new in zip(formers.slots, tables[-2], tables[-1], strict=True) if old != new]
+    assert sum(map(bool, latest)) >= (len(latest) if servers == 20 else LISTS // 2)
+    assert formers.since.keys() == {name for names in formers.slots for name in names}
+
+
+def test_a_pool_of_one_group_remembers_everything() -> None:
+    """256 slots have 7 lists each at most."""
+    assert 256 * (1 + FORMERS) <= LISTS

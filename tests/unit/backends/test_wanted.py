@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from portlb_app.backends import Backends
-from portlb_app.backends.states import PORT, Evidence, Intent
+from portlb_app.backends.states import PORT, Evidence
 from portlb_app.config import Config, Wanted, load
 from portlb_app.config.overrides import NONE, Key, Override, Overrides, Value
 from portlb_app.pipeline import SLOTS
@@ -146,17 +146,6 @@ def test_the_last_one_of_a_pool_leaves_it_empty() -> None:
     assert backends.conditions(live)[0][WEB].servers == ()
     backends.override(NONE, 1.0)
     assert backends.tables()[WEB] == DEFAULT
-
-
-def test_an_agent_wants_less_than_the_administrator() -> None:
-    live = config()
-    backends = Backends(live)
-    backends.want("b", Intent(Wanted.DRAIN, "it shuts down"), 1.0)
-    assert "b" not in backends.tables()[WEB]
-    backends.override(wish(live, "weight", 2), 2.0)
-    assert "b" not in backends.tables()[WEB]
-    backends.want("b", Intent(), 3.0)
-    assert "b" in backends.tables()[WEB]
 
 
 def test_a_successor_moves_no_slot_of_one_that_drains() -> None:

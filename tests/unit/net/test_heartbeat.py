@@ -17,7 +17,7 @@ SAID = Heartbeat(
     boot=0x0123456789ABCDEF,
     sequence=7,
     state=State.DRAIN,
-    can=Can.MOVE | Can.HAND_BACK,
+    can=Can.MOVE,
     valid=60,
     open=300,
     openings=12.34,
@@ -99,7 +99,7 @@ def test_a_name_is_text() -> None:
 def test_unknown_abilities_and_orders_are_left_out() -> None:
     """A later version may know more."""
     said = bytearray(Heartbeat(1, 2, can=Can.MOVE).pack())
-    said[6] = 0xFE
+    said[6] = 0xFF
     read = parse_heartbeat(bytes(said))
     assert read is not None and read.can is Can.MOVE
     answer = bytearray(Answer(1, 2).pack())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from portlb_app.config import Wanted
 from portlb_app.config.overrides import NONE
 from portlb_app.openflow import SwitchState
 from portlb_app.reconcile.commands import ReadState, ReportWish, SaveOverrides
@@ -15,6 +16,16 @@ def test_with_no_switch_connected_it_stands() -> None:
     session = Session()
     assert session(OverridesWanted(7, drained(), 15.0)) == [ReportWish(7, Carried(("s1",)))]
     assert session.overrides == drained()
+
+
+def test_the_status_of_pools_tells_what_is_wanted() -> None:
+    """An override's word, not the file's."""
+    session = Session()
+    pools = session.loop.reconciler.status(session.now).pools
+    assert {each.missing["b"].wanted for each in pools if "b" in each.missing} == {Wanted.READY}
+    session(OverridesWanted(1, drained(), 15.0))
+    pools = session.loop.reconciler.status(session.now).pools
+    assert {each.missing["b"].wanted for each in pools if "b" in each.missing} == {Wanted.DRAIN}
 
 
 def test_an_end_is_obeyed_and_saved() -> None:
