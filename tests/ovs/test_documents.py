@@ -13,6 +13,9 @@ from typing import Any
 
 import pytest
 
+from portlb_app import compiler
+from portlb_app.config import load
+from tests.ovs.bridge import Bridge
 from tests.ovs.controller import ControllerProcess, wait_for
 from tests.ovs.switch import Switch
 from tests.support.documents import ASKS_CONTROLLER, ROOT, RUN_BY_OVS, Shown, blocks, shown
@@ -132,6 +135,23 @@ def test_the_switch_tells_which_server_gets_a_packet(shell: Shell) -> None:
     assert re.search(r"^ +output:2$", shell.run(service.line), re.MULTILINE)
     [shared] = [each for each in COMMANDS if each.program == "ovs-appctl" and each.document == "pipeline.md"]
     assert re.search(r"^ +group:\d+$", shell.run(shared.line), re.MULTILINE)
+
+
+def test_the_walk_is_the_switchs(switch: Switch) -> None:
+    """Every line of "One walk" is one of the trace's, but for the words on the right."""
+    section = (ROOT / "docs/pipeline.md").read_text().partition("## One walk")[2]
+    command, _, walk = section.partition("```\n")[2].partition("\n```")[0].partition("\n\n")
+    bridge = Bridge(switch, [1, 2, 3, 4, 5])
+    try:
+        bridge.install(compiler.compile(load(FIG2.read_text()))["s1"])
+        traced = switch.appctl("ofproto/trace", bridge.name, command.split()[-1])
+        traced = re.sub(r"recirc\(0x\w+\)", "recirc(0x1)", traced)  # others were numbered before
+    finally:
+        bridge.close()
+    lines = [re.sub(r" {3,}[A-Z]+: .*$", "", line).strip() for line in walk.splitlines()]
+    assert [line for line in lines if line] == [
+        line.strip() for line in traced.splitlines()[4:] if line.strip() and not line.startswith("Final flow")
+    ]
 
 
 def test_what_is_wrong_can_be_asked(shell: Shell) -> None:
