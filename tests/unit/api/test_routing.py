@@ -14,10 +14,12 @@ from portlb_app.api.openapi import document
 from portlb_app.api.problem_details import KINDS, failure
 from portlb_app.api.routes import ROUTES, respond
 from portlb_app.api.routing import Call, Operation, Parameter, Role, Route, Routes
+from portlb_app.api.snapshot import RefusedConnections, Snapshot
 from portlb_app.config.problems import Problem
-from tests.unit.api.test_api import SNAPSHOT
+from portlb_app.reconcile.status import Status
 
 OPERATIONS = [(route, operation) for route in ROUTES.all for operation in route.operations]
+SNAPSHOT = Snapshot(Status(1, (), ()), "", RefusedConnections())
 DOCUMENTS = Path(__file__).parents[3] / "docs"
 
 
