@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+from portlb_app.api.history import Change
 from portlb_app.api.messages import MAX_BODY, Proposal, Request, Response, json_pieces
 from portlb_app.api.problem_details import failure
 from portlb_app.api.routing import Call, Parameter
@@ -56,7 +57,8 @@ def propose(call: Call) -> Response | Proposal:
         text = request.body.decode()
     except UnicodeDecodeError as error:
         return _mistaken((Problem("", f"byte {error.start} is not UTF-8"),))
-    return Proposal(text, _precondition(request), call.query.get("wait") == "accepted")
+    said = Change(0, "config", "rest", 0.0, by=request.by, came_from=request.came_from)
+    return Proposal(text, _precondition(request), call.query.get("wait") == "accepted", said)
 
 
 def _precondition(request: Request) -> Precondition:

@@ -7,10 +7,13 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from portlb_app.api.history import Change
 from portlb_app.config.etag import Precondition
 
 MAX_BODY = 4 << 20
 """Bytes of a configuration; the shell need not read more than one byte beyond."""
+CHANGE = "Portlb-Change"
+"""The header field of an answer that names the change that was written down."""
 _HEADERS = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
 
 
@@ -18,7 +21,8 @@ _HEADERS = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
 class Request:
     """One request. `host` is the Host header, `body` has at most MAX_BODY + 1 bytes, `query` is behind the "?".
 
-    `origin`, `if_match` and `if_none_match` are the header fields, None where they are not given.
+    `origin`, `if_match` and `if_none_match` are the header fields, None where they are not given. `by` and `came_from`:
+    who sent it and from where, as far as the connection tells.
     """
 
     method: str
@@ -29,18 +33,21 @@ class Request:
     origin: str | None = None
     if_match: str | None = None
     if_none_match: str | None = None
+    by: str = ""
+    came_from: str = ""
 
 
 @dataclass(frozen=True)
 class Proposal:
     """A configuration's text that is to become live, if the live one then is the one it was made from.
 
-    `unverified`: also if no switch is connected that could show that it works.
+    `unverified`: also if no switch is connected that could show that it works. `said`: what is written down about it.
     """
 
     text: str
     precondition: Precondition
     unverified: bool = False
+    said: Change = Change(0, "config", "rest", 0.0)
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ from ryu.lib import hub
 
 from portlb_app.api.event_ring import EventRing
 from portlb_app.api.snapshot import Snapshot
+from portlb_app.controller.changes import Changes
 from portlb_app.controller.checks import Checks
 from portlb_app.controller.event_streams import EventStreams
 from portlb_app.controller.proposals import Proposals
@@ -95,16 +96,18 @@ class Controller(app_manager.RyuApp):  # type: ignore[misc]
         file: ConfigFile,
         overrides: OverridesFile,
         files: Files,
+        changes: Changes,
         listener: OpenFlowListener,
     ) -> None:
         super().__init__()
         self._reconciler = reconciler
-        self.wishes = Wishes(self._step, lambda: self.snapshot, overrides, files)
+        self.changes = changes
+        self.wishes = Wishes(self._step, lambda: self.snapshot, overrides, files, changes)
         self._tables = tables
         self._listener = listener
         self._sessions: dict[int, SwitchSession] = {}
-        self.proposals = Proposals(reconciler, self._step, lambda: self.snapshot, file, files)
-        self.events = EventStreams(EventRing(secrets.token_hex(4)))
+        self.proposals = Proposals(reconciler, self._step, lambda: self.snapshot, file, files, changes)
+        self.event_streams = EventStreams(EventRing(secrets.token_hex(4)))
         self._checks = Checks(lambda: reconciler.live, self._send, self._said, reconciler.is_up)
         self._punt = Punt(codec.fits, self._checks.take)
         self._announcer = Announcer()
@@ -253,7 +256,7 @@ class Controller(app_manager.RyuApp):  # type: ignore[misc]
             case SaveOverrides():
                 supervision.spawn("saving overrides", self.wishes.save)
             case Happened():
-                self.events.add(time.time(), command)
+                self.event_streams.add(time.time(), command)
             case Log(level, text):
                 _LOG.log(logging.getLevelName(level.upper()), "%s", text)
 
@@ -291,5 +294,6 @@ class Controller(app_manager.RyuApp):  # type: ignore[misc]
             text_for=reconciler.text_for,
             checks=self._checks.states,
             check_counts=self._checks.counts,
-            events=self.events.ring,
+            events=self.event_streams.ring,
+            history=self.changes.history,
         )

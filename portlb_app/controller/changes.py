@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 
-from portlb_app.api.history import Change, History, SwitchOutcome
+from portlb_app.api.history import Change, History, SwitchOutcome, found_at_the_start
 from portlb_app.api.snapshot import Snapshot
+from portlb_app.config.overrides import Overrides
+from portlb_app.config.overrides_text import dump
+from portlb_app.reconcile.happened import Evidence
 from portlb_app.runtime.files import Files, Slow
 from portlb_app.store.changes import ChangesDirectory, hash_of
 from portlb_app.store.file import StoreError
@@ -19,23 +22,22 @@ _LOG = logging.getLogger("portlb")
 class Changes:
     """The history in memory (`history`) and on the disk. What is on its way to the disk is in the order of the files'.
 
-    `first`: the configuration that was live before anything was written down: it is, together with the first change.
+    `text`: that of the configuration with which the controller starts. A directory is made with the first change, and
+    then has that one as well.
     """
 
-    def __init__(self, history: History, directory: ChangesDirectory, files: Files) -> None:
+    def __init__(self, history: History, directory: ChangesDirectory, files: Files, text: str) -> None:
         self.history = history
         self._directory = directory
         self._files = files
         self._began: dict[int, float] = {}
         self._first: tuple[Change, str] | None = None
-
-    def start_with(self, change: Change, text: str) -> None:
-        """The controller starts with this configuration, which is not the last one that was written down."""
-        begun = self.history.begin(change)
-        if self._directory.exists:
-            self._files.start(lambda: self._note(begun, text))
+        if (live := history.live) is None:
+            return
+        if directory.exists:
+            self._files.start(lambda: self._note(live, text))
         else:
-            self._first = begun, text
+            self._first = live, text
 
     def begin(self, change: Change, text: str | None = None) -> Change:
         """Write down that a change begins. StoreError, Slow: nothing is written down, and nothing may be changed."""
@@ -96,17 +98,25 @@ class Changes:
         self._began.pop(change.id, None)
 
 
-def load(directory: ChangesDirectory, text: str, overrides: str, now: float) -> tuple[History, Change | None]:
-    """What was written down, and the change that the start itself is, if the file is not the last live one.
+def load(directory: ChangesDirectory, text: str, overrides: Overrides, now: float) -> History:
+    """What was written down, and what the files say became of it. `text`, `overrides`: as they are on the disk.
 
-    `text`, `overrides`: as they are on the disk. A directory that cannot be read is an empty one, and the log says so.
+    A file that is not the last configuration that was live is a change, too: somebody has edited it. A directory that
+    cannot be read is an empty one, and the log says so.
     """
     try:
-        known = {each.id: each for each in directory.load()}
+        history = History(directory.load())
     except OSError as error:
         _LOG.error("%s cannot be read: %s; changes before are not known", directory.path, error)
-        known = {}
-    return History(known.values()), None
+        history = History()
+    for each in found_at_the_start(history, hash_of(text), hash_of(dump(overrides))):
+        history.end(each)
+    last = history.live
+    if last is None or last.config != hash_of(text):
+        before = last.config if last else ""
+        found = Change(0, "config", "start", now, came_from="the file", config=hash_of(text), before=before)
+        history.begin(replace(found, outcome="live", reason="the controller was started with it"))
+    return history
 
 
 def outcomes(snapshot: Snapshot) -> dict[str, SwitchOutcome]:
@@ -114,4 +124,7 @@ def outcomes(snapshot: Snapshot) -> dict[str, SwitchOutcome]:
     return {each.name: SwitchOutcome(each.state, each.errors) for each in snapshot.status.switches}
 
 
-Begin = Callable[[Change, str | None], Change]
+def of_evidence(evidence: Evidence) -> dict[str, SwitchOutcome]:
+    """What an outcome says of switches by itself."""
+    switches: Mapping[str, list[str]] = evidence.get("switches", {})
+    return {name: SwitchOutcome("lacking", tuple(errors)) for name, errors in switches.items()}

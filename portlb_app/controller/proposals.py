@@ -5,19 +5,23 @@ from __future__ import annotations
 import itertools
 import logging
 from collections.abc import Callable
+from dataclasses import replace
 
 from eventlet.event import Event as Future
 from ryu.lib import hub
 
 from portlb_app.api import configuration, messages
+from portlb_app.api.history import Change
 from portlb_app.api.problem_details import failure
 from portlb_app.api.snapshot import Snapshot
 from portlb_app.config import Config
 from portlb_app.config.etag import ANY, Precondition
+from portlb_app.controller.changes import Changes, of_evidence, outcomes
 from portlb_app.reconcile.events import ConfigProposed
-from portlb_app.reconcile.outcomes import Busy, Ended, Live, Mistaken, NotComputed, Outcome
+from portlb_app.reconcile.outcomes import Busy, Ended, Live, Mistaken, NotComputed, Outcome, told
 from portlb_app.reconcile.reconciler import Reconciler
 from portlb_app.runtime.files import Files, Pending, Slow
+from portlb_app.store.changes import hash_of
 from portlb_app.store.file import ConfigFile, Staged, StoreError
 
 PUT_SECONDS = 15.0
@@ -47,12 +51,14 @@ class Proposals:
         snapshot: Callable[[], Snapshot],
         file: ConfigFile,
         files: Files,
+        changes: Changes,
     ) -> None:
         self._reconciler = reconciler
         self._propose = propose
         self._snapshot = snapshot
         self._file = file
         self._files = files
+        self._changes = changes
         self._tickets = itertools.count(1)
         self._waiting: dict[int, Callable[[Outcome], None]] = {}
         self._reload = hub.Event()
@@ -72,19 +78,29 @@ class Proposals:
             staged = self._files.start(lambda: self._file.stage(proposal.text), Staged.discard).wait()
         except (StoreError, Slow) as error:
             return failure("not-saved", f"{error}; nothing was changed")
+        try:
+            change = self._begin(proposal.said, proposal.text)
+        except (StoreError, Slow) as error:
+            self._files.start(staged.discard)
+            return failure("not-saved", f"{error}; nothing was changed")
         outcome = self._try(
-            *(proposal.text, proposal.precondition, proposal.unverified),
+            *(proposal.text, proposal.precondition, proposal.unverified, str(change.id)),
             save=lambda: saving.append(self._files.start(staged.commit)),
         )
+        unsaved = ""
         try:
             for each in saving or [self._files.start(staged.discard)]:
                 each.wait()
         except StoreError as error:
-            return failure("not-saved", f"the configuration is live, but not saved: {error}")
+            unsaved = f"the configuration is live, but not saved: {error}"
         except Slow as error:
             if saving:
-                return failure("not-saved", f"the configuration is live; whether it is saved is not known: {error}")
-        return configuration.outcome_response(outcome, self._snapshot())
+                unsaved = f"the configuration is live; whether it is saved is not known: {error}"
+        self._end_change(change, outcome, unsaved)
+        if unsaved:
+            return failure("not-saved", unsaved)
+        response = configuration.outcome_response(outcome, self._snapshot())
+        return replace(response, headers={**response.headers, messages.CHANGE: str(change.id)})
 
     def end(self) -> None:
         """The controller ends: what becomes of a proposal will not be known any more."""
@@ -115,14 +131,44 @@ class Proposals:
             except (OSError, UnicodeDecodeError) as error:
                 self._log_not_reloaded(error)
                 continue
-            self._log_reload(self._try(text, ANY, unverified=True))
+            self._log_reload(self._reload_with(text))
+
+    def _reload_with(self, text: str) -> Outcome:
+        """Try a text that is the file's already. That it cannot be written down does not hold it up."""
+        change = None
+        if text != self._reconciler.text:
+            try:
+                said = Change(0, "config", "reload", 0.0, by="SIGHUP", came_from=str(self._file.path))
+                change = self._begin(said, text)
+            except (StoreError, Slow) as error:
+                _LOG.error("%s; the file is read again all the same", error)
+        outcome = self._try(text, ANY, unverified=True, change=str(change.id) if change else "")
+        if change:
+            self._end_change(change, outcome)
+        return outcome
+
+    def _begin(self, said: Change, text: str) -> Change:
+        """Write down that a configuration is proposed; StoreError, Slow."""
+        begun = replace(said, config=hash_of(text), before=hash_of(self._reconciler.text))
+        return self._changes.begin(begun, text)
+
+    def _end_change(self, change: Change, outcome: Outcome, unsaved: str = "") -> None:
+        word, reason, evidence = told(outcome)
+        snapshot = self._snapshot()
+        self._changes.end(change, word, unsaved or reason, outcomes(snapshot) | of_evidence(evidence))
 
     def _try(
-        self, text: str, precondition: Precondition, unverified: bool, save: Callable[[], None] = lambda: None
+        self,
+        text: str,
+        precondition: Precondition,
+        unverified: bool,
+        change: str,
+        save: Callable[[], None] = lambda: None,
     ) -> Outcome:
         """Propose a configuration, and wait until it is known what became of it.
 
-        `save` is called in the step that makes it live, so files are replaced in the order in which configurations are.
+        `change`: the id under which it is written down. `save` is called in the step that makes it live, so files are
+        replaced in the order in which configurations are.
         """
         future = Future()
 
@@ -134,7 +180,7 @@ class Proposals:
 
         ticket = next(self._tickets)
         self._waiting[ticket] = done
-        self._propose(ConfigProposed(ticket, text, PUT_SECONDS, unverified, precondition))
+        self._propose(ConfigProposed(ticket, text, PUT_SECONDS, unverified, precondition, change))
         outcome: Outcome = future.wait()
         return outcome
 

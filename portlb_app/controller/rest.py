@@ -127,5 +127,10 @@ def _request(environ: dict[str, Any]) -> messages.Request | messages.Response:
     except OSError as error:
         return failure("bad-request", f"the connection is lost: {error}; nothing was changed")
     host, query = environ.get("HTTP_HOST", ""), environ.get("QUERY_STRING", "")
-    conditions = (environ.get(f"HTTP_{name}") for name in ("ORIGIN", "IF_MATCH", "IF_NONE_MATCH"))
-    return messages.Request(method, environ["PATH_INFO"], host, body, query, *conditions)
+    return messages.Request(
+        *(method, environ["PATH_INFO"], host, body, query),
+        origin=environ.get("HTTP_ORIGIN"),
+        if_match=environ.get("HTTP_IF_MATCH"),
+        if_none_match=environ.get("HTTP_IF_NONE_MATCH"),
+        came_from=environ.get("REMOTE_ADDR", ""),
+    )

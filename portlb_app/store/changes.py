@@ -181,6 +181,7 @@ class ChangesDirectory:
             self._own(Path(name), 0o640)
             os.fsync(handle)
             os.replace(name, path)
+            name = str(path)
             self._sync()
         except OSError:
             with contextlib.suppress(OSError):
