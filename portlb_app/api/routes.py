@@ -39,7 +39,7 @@ from portlb_app.api.snapshot import Snapshot
 from portlb_app.api.status import status
 from portlb_app.api.wishes import Wish, read_wish
 
-_METHODS = {
+METHODS = {
     "/v1/status": ("GET",),
     "/v1/connections": ("GET",),
     "/v1/checks": ("GET",),
@@ -61,9 +61,9 @@ def respond(request: Request, snapshot: Snapshot) -> Response | Proposal | Wish:
     if not is_this_machine(request.host):
         return failure(403, f"the Host header {request.host!r} does not name this machine")
     path, name = _template(request.path)
-    methods = _METHODS.get(path)
+    methods = METHODS.get(path)
     if methods is None:
-        return failure(404, f"there is no {request.path}; there are {', '.join(_METHODS)}")
+        return failure(404, f"there is no {request.path}; there are {', '.join(METHODS)}")
     if request.method not in methods:
         allowed = ", ".join(methods)
         text = json_text({"error": f"{request.path} knows {allowed}, not {request.method}"})
