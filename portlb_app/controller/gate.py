@@ -13,6 +13,7 @@ from typing import Any
 from urllib.parse import unquote_to_bytes
 
 from portlb_app.api import messages
+from portlb_app.api.problem_details import failure
 from portlb_app.api.routes import is_this_machine
 from portlb_app.controller import streams
 from portlb_app.controller.bodies import Environ, read_body
@@ -21,6 +22,7 @@ from portlb_app.controller.http_server import phrase
 from portlb_app.controller.site import Site
 
 _LOG = logging.getLogger("portlb.rest")
+_TOO_MANY = failure("busy", f"there are {streams.STREAMS} streams already", headers={"Retry-After": "5"})
 
 Start = Callable[..., Any]
 
@@ -42,13 +44,13 @@ class Gate:
             body: Iterable[bytes] = self._site(environ, lambda *begin: kept.append(begin))
         except Exception:
             _LOG.exception("a request failed")
-            return _send(messages.failure(500, "an error of portlb itself; its log says more"), environ, start_response)
+            return _send(failure("internal", "an error of portlb itself; its log says more"), environ, start_response)
         if not kept:
             return body  # it has answered by itself, as WebSockets do
         if _content_type(kept[-1][1]) == streams.CONTENT_TYPE:
             if self._listener.streams >= streams.STREAMS:
                 _close(body)
-                return _send(_too_many(), environ, start_response)
+                return _send(_TOO_MANY, environ, start_response)
             body = streams.Stream(body, client, environ)
         else:
             client.wait_for(Phase.ANSWER)
@@ -59,16 +61,16 @@ class Gate:
         """Why a request reaches no application, if so."""
         host = environ.get("HTTP_HOST", "")
         if not is_this_machine(host):
-            return messages.failure(403, f"the Host header {host!r} does not name this machine")
+            return failure("host-not-allowed", f"the Host header {host!r} does not name this machine")
         try:
             environ["PATH_INFO"].encode("latin-1").decode()
             unquote_to_bytes(environ.get("QUERY_STRING", "")).decode()
         except UnicodeDecodeError:
-            return messages.failure(400, "the path and the query are UTF-8")
+            return failure("bad-request", "the path and the query are UTF-8")
         if self._site.is_ours(environ):
             return None
         if "HTTP_ORIGIN" in environ and environ["HTTP_ORIGIN"].lower() != f"http://{host.lower()}":
-            return messages.failure(403, f"a page of {environ['HTTP_ORIGIN']!r} is not answered")
+            return failure("foreign-origin", f"a page of {environ['HTTP_ORIGIN']!r} is not answered")
         return _read_whole(environ)
 
 
@@ -88,11 +90,6 @@ def _send(response: messages.Response, environ: Environ, start_response: Start) 
     environ["portlb.client"].wait_for(Phase.ANSWER)
     start_response(f"{response.status} {phrase(response.status)}", list(headers.items()))
     return [] if environ["REQUEST_METHOD"] == "HEAD" else [body]
-
-
-def _too_many() -> messages.Response:
-    refused = messages.failure(503, f"there are {streams.STREAMS} streams already")
-    return messages.Response(refused.status, refused.body, refused.content_type, {"Retry-After": "5"})
 
 
 def _content_type(headers: Sequence[tuple[str, str]]) -> str:

@@ -13,7 +13,8 @@ import eventlet
 from ryu.app.wsgi import Request, Response
 
 from portlb_app.api import messages
-from portlb_app.api.routes import METHODS, respond
+from portlb_app.api.problem_details import failure
+from portlb_app.api.routes import ROUTES, respond
 from portlb_app.api.wishes import Wish
 from portlb_app.controller.app import Controller
 from portlb_app.controller.bodies import Environ, read_body
@@ -29,7 +30,7 @@ _LOG = logging.getLogger("portlb.rest")
 class Rest:
     """Answers requests about a controller."""
 
-    templates = tuple(METHODS)
+    templates = tuple(route.template for route in ROUTES.all)
     """The paths it knows."""
 
     def __init__(self, controller: Controller) -> None:
@@ -71,7 +72,7 @@ class Rest:
 
     def _replace(self, proposal: messages.Proposal) -> messages.Response:
         if self._proposals >= PROPOSALS:
-            return messages.failure(503, f"{PROPOSALS} configurations wait already; nothing was changed")
+            return failure("busy", f"{PROPOSALS} configurations wait already; nothing was changed")
         self._proposals += 1
         try:
             return self._controller.proposals.replace(proposal)
@@ -98,9 +99,10 @@ def _read(environ: Environ) -> messages.Request | messages.Response:
     """The request, or the answer to one that cannot be read."""
     method = environ["REQUEST_METHOD"]
     if method == "PUT" and environ.get("HTTP_CONTENT_ENCODING", "identity").lower() != "identity":
-        return messages.failure(415, "a configuration comes as it is, without Content-Encoding; nothing was changed")
+        text = "a configuration comes as it is, without Content-Encoding; nothing was changed"
+        return failure("unsupported-media-type", text)
     if method == "PUT" and "HTTP_CONTENT_RANGE" in environ:
-        return messages.failure(400, "a configuration is replaced whole: no Content-Range; nothing was changed")
+        return failure("bad-request", "a configuration is replaced whole: no Content-Range; nothing was changed")
     body = read_body(environ) if method in ("PUT", "PATCH", "POST") else b""
     if isinstance(body, messages.Response):
         return body
