@@ -13,6 +13,7 @@ from typing import Any
 import eventlet
 
 from portlb_app.controller.http_clients import Client, Gone, Phase
+from portlb_app.runtime import supervision
 
 CONTENT_TYPE = "text/event-stream"
 STREAMS = 16
@@ -27,7 +28,7 @@ class Stream:
         self._client = client
         client.is_stream = True
         environ["eventlet.minimum_write_chunk_size"] = 1  # else it waits until there are 4 KiB
-        self._watcher = eventlet.spawn(_end_with, client, eventlet.getcurrent())
+        self._watcher = supervision.spawn("the watcher of a stream", _end_with, client, eventlet.getcurrent())
 
     def __iter__(self) -> Iterator[bytes]:
         self._client.wait_for(Phase.EVENTS)
