@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from portlb_app.backends import Backends
@@ -14,6 +14,7 @@ from portlb_app.punt.connlog import ConnectionLog
 from portlb_app.punt.disposition import Counts
 from portlb_app.reconcile.configuration import NO_CONFIG
 from portlb_app.reconcile.status import Status
+from portlb_app.reconcile.totals import Totals
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,8 @@ class Snapshot:
     `epoch` is the Unix time (seconds) at which the clock of the connections' times was 0. `unsent`: packets that a
     switch was to send and was not told. `unix`: the Unix time of this moment. `config`: the live configuration;
     `drains`: the servers that drain, by name; `text_for`: the configuration that a server's agent may act on.
-    `checks`: what is known of every health check.
+    `checks`: what is known of every health check. `totals`: what has happened since the start. `exposition`: all of
+    that, and more, as Prometheus scrapes it.
     """
 
     status: Status
@@ -49,3 +51,5 @@ class Snapshot:
     backends: Backends = field(default_factory=lambda: Backends(NO_CONFIG))
     drains: Mapping[str, Drain] = field(default_factory=dict)
     text_for: Callable[[str], str | None] = lambda _server: None
+    totals: Totals = field(default_factory=Totals)
+    exposition: Callable[[Snapshot], Iterator[str]] = lambda _snapshot: iter(())

@@ -25,7 +25,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from portlb_app.backends.answers import Answers, PoolState, ServerState
 from portlb_app.backends.moves import whole
 from portlb_app.backends.pools import Pools
-from portlb_app.backends.servers import AGENT, HAD_NONE, HAS_SLOTS, IS_NEW, SAYS_DOWN, Change, Servers
+from portlb_app.backends.servers import AGENT, HAD_NONE, HAS_SLOTS, IS_NEW, SAYS_DOWN, Cause, Change, Servers
 from portlb_app.backends.slots import Slots
 from portlb_app.backends.states import Evidence, Seen
 from portlb_app.config import Config
@@ -40,6 +40,7 @@ __all__ = [
     "IS_NEW",
     "SAYS_DOWN",
     "Backends",
+    "Cause",
     "Change",
     "PoolState",
     "ServerState",
@@ -157,6 +158,10 @@ class Backends:
     def seen(self, server: str, key: PoolKey) -> Seen:
         """What is seen of a server in a pool."""
         return self._servers.seen(server, key)
+
+    def moved_by(self, key: PoolKey) -> Cause:
+        """What has moved the slots of a pool last."""
+        return self._slots.causes.get(key, Cause.CONFIG)
 
     @property
     def failing_open(self) -> frozenset[PoolKey]:

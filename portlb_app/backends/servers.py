@@ -5,6 +5,7 @@ What switches were read to hold is evidence, too (`take`): a server that should 
 
 from __future__ import annotations
 
+import enum
 from dataclasses import dataclass
 
 from portlb_app.backends.pools import Pools
@@ -23,6 +24,20 @@ AGENT = "agent"
 SAYS_DOWN = "its agent says that it is down"
 
 
+class Cause(str, enum.Enum):
+    """Why slots move."""
+
+    CONFIG = "config"
+    ADMIN = "admin"
+    """An override of a server's state or weight."""
+    HEALTH = "health"
+    """Evidence about a server, or its agent's word."""
+    SLOW_START = "slow_start"
+    LOAD = "load"
+    TIME = "time"
+    """The turn of an algorithm that has turns."""
+
+
 @dataclass(frozen=True)
 class Change:
     """What is seen of a server has changed in one of its pools."""
@@ -37,7 +52,7 @@ class Servers:
     """What is known of all servers of the live configuration.
 
     `pools`: the live ones. `known`: by server. `reports`: what agents say. `unsettled`: the pools whose servers have
-    changed since their slots followed last. `now`: the time of what happened last. `version`: another one whenever
+    changed since their slots followed last, and by what. `now`: the time of what happened last. `version`: another one whenever
     something has changed that slots may follow from.
     """
 
@@ -45,7 +60,7 @@ class Servers:
         self.pools = pools
         self.known: dict[str, Known] = {}
         self.reports = Reports()
-        self.unsettled: set[PoolKey] = set()
+        self.unsettled: dict[PoolKey, Cause] = {}
         self.now = 0.0
         self.version = 0
         self._assumed: set[str] = set()
@@ -61,7 +76,8 @@ class Servers:
             self._judge(name, now)
         if not is_first:
             self._take_new(before, now)
-        self.unsettled = set(pools)
+        by = Cause.CONFIG if pools.config is not before.config else Cause.ADMIN
+        self.unsettled = {key: self.unsettled.get(key, by) for key in pools}
         self.version += 1
 
     def _take_new(self, before: Pools, now: float) -> None:
@@ -127,7 +143,7 @@ class Servers:
             is_down = all(each.seen is Seen.DOWN for each in others)
             if is_down and not server.is_down(every):
                 server.judgements[every] = Judgement(Seen.DOWN, HAD_NONE, now)
-                self.unsettled.add(every)
+                self.unsettled.setdefault(every, Cause.HEALTH)
 
     def seen(self, server: str, key: PoolKey) -> Seen:
         """What is seen of a server in a pool."""
@@ -174,5 +190,6 @@ class Servers:
             self._touch(name)
 
     def _touch(self, name: str) -> None:
-        self.unsettled.update(self.pools.of(name))
+        for key in self.pools.of(name):
+            self.unsettled.setdefault(key, Cause.HEALTH)
         self.version += 1

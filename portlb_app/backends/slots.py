@@ -12,7 +12,7 @@ from portlb_app.backends.kept import KeptSlots
 from portlb_app.backends.loads import Loads
 from portlb_app.backends.moves import Table, whole
 from portlb_app.backends.pools import Pools
-from portlb_app.backends.servers import Servers
+from portlb_app.backends.servers import Cause, Servers
 from portlb_app.backends.usable import able_servers, fails_open, ready_servers, serving_servers
 from portlb_app.pipeline import mark
 from portlb_app.topology.conditions import ALL_SERVERS, HeldSlots, PoolKey, PoolSlots
@@ -21,8 +21,8 @@ from portlb_app.topology.conditions import ALL_SERVERS, HeldSlots, PoolKey, Pool
 class Slots:
     """The slots of the pools of the live configuration.
 
-    `failing_open`: the pools that use all of their servers, because too few are up. `version`: another one whenever
-    slots have moved.
+    `failing_open`: the pools that use all of their servers, because too few are up. `causes`: by what the slots of
+    pools were moved last. `version`: another one whenever slots have moved.
     """
 
     def __init__(self, servers: Servers) -> None:
@@ -32,6 +32,7 @@ class Slots:
         self._timed: set[PoolKey] = set()
         """The pools whose slots move as time passes."""
         self.failing_open: set[PoolKey] = set()
+        self.causes: dict[PoolKey, Cause] = {}
         self.version = 0
 
     def __len__(self) -> int:
@@ -45,10 +46,14 @@ class Slots:
         for key in self._kept.keys() - pools.keys():
             del self._kept[key]
             self._timed.discard(key)
+            self.causes.pop(key, None)
+        by = Cause.ADMIN if pools.config is before.config else Cause.CONFIG
         for key, pool in pools.items():
             slots = self._kept.setdefault(key, KeptSlots(is_known=not is_first))
-            had = slots.table
-            slots.leave(before.get(key, pool), pool)
+            had, was = slots.table, before.get(key, pool)
+            if was is not pool and was != pool:
+                self.causes[key] = by
+            slots.leave(was, pool)
             slots.formers = self._moved(pools, key, had, slots.table)
         self._loads.adopt(pools.config)
 
@@ -68,7 +73,7 @@ class Slots:
         if pool.second_chance and held.formers:
             known = self._servers.pools[key[0], ALL_SERVERS].servers
             slots.formers.held(tuple(tuple(each for each in names if each in known) for names in held.formers), now)
-        self._servers.unsettled.add(key)
+        self._servers.unsettled.setdefault(key, Cause.HEALTH)
         self.version += 1
         return members.intersection(table)
 
@@ -102,7 +107,12 @@ class Slots:
             ready, serving = self._usable(self._servers.pools, key)
             slots = self._kept[key]
             had = slots.table
-            if slots.tick(self._servers.pools[key], ready, serving, now):
+            pool = self._servers.pools[key]
+            if slots.tick(pool, ready, serving, now):
+                if pool.selecting.reshuffles:
+                    self.causes[key] = Cause.TIME
+                elif slots.pace.since:
+                    self.causes[key] = Cause.SLOW_START
                 self._have_moved(key, had)
             self._watch(key)
         for key in self._loads.due(now):
@@ -115,16 +125,19 @@ class Slots:
             slots = self._kept.get(key)
             had = slots.table if slots else None
             if slots and slots.count(self._servers.pools[key], dpid, packets, now):
+                self.causes[key] = Cause.LOAD
                 self._have_moved(key, had)
 
     def settle(self) -> None:
         """Give the pools of servers that have changed the slots that they shall have."""
         known, pools = self._servers.known, self._servers.pools
-        for key in self._servers.unsettled:
+        for key, cause in self._servers.unsettled.items():
             ready, serving = self._usable(pools, key)
             slots = self._kept[key]
-            had = slots.table
+            had, goal = slots.table, slots.goal
             slots.settle(pools[key], ready, serving, self._servers.now)
+            if slots.table != had or slots.goal != goal:
+                self.causes[key] = cause
             slots.formers = self._moved(pools, key, had, slots.table)
             self._watch(key)
             if fails_open(known, pools[key], key, ready):
@@ -180,6 +193,7 @@ class Slots:
         if after != table:
             had = slots.table
             slots.put(pool, after)
+            self.causes[key] = Cause.LOAD
             self._have_moved(key, had)
 
     def _proposed(self, pools: Pools, key: PoolKey) -> Table | None:

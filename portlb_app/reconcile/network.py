@@ -18,6 +18,7 @@ from portlb_app.reconcile.configuration import Configuration
 from portlb_app.reconcile.goal import NO_TARGET, Goal
 from portlb_app.reconcile.known_switch import KnownSwitch
 from portlb_app.reconcile.results import Compiled, Target
+from portlb_app.reconcile.totals import DRIFT, Totals
 from portlb_app.reconcile.trial import Trial
 from portlb_app.topology.conditions import AS_CONFIGURED, Conditions, HeldSlots, PoolKey
 from portlb_app.topology.leaving import NOTHING, Leaving
@@ -45,6 +46,7 @@ class Network:
         """The service ports that are forwarded beside those of a configuration; the same object until that changes."""
         self.overrides = NONE
         self.drains = Drains()
+        self.totals = Totals()
         self.overdue: frozenset[str] = frozenset()
         """The servers that are not drained, although the deadline of that has come."""
         self.unix_at_zero = -math.inf
@@ -78,13 +80,21 @@ class Network:
         self._made = [(made, links, slots, closed, leaving), *self._made[:1]]
         return made
 
-    def read(self, dpid: int, held: Mapping[PoolKey, HeldSlots]) -> None:
-        """A switch was read to hold these slots of pools. Equal ones are kept once: there are many switches."""
+    def read(self, dpid: int, held: Mapping[PoolKey, HeldSlots], has_drifted: bool = False) -> None:
+        """A switch was read to hold these slots of pools. Equal ones are kept once: there are many switches.
+
+        `has_drifted`: others have changed what it holds.
+        """
         for key, slots in held.items():
             if self._held.get(key) != slots:
                 self._held[key] = slots
             self.backends.remember(key, slots)
-        self.switches[dpid].held = {key: self._held[key] for key in held}
+        before, after = self.switches[dpid].held, {key: self._held[key] for key in held}
+        self.switches[dpid].held = after
+        if before is not None:
+            causes = {key: DRIFT if has_drifted else self.backends.moved_by(key).value for key in after}
+            connected = [dpid for dpid, each in self.switches.items() if each.held is not None]
+            self.totals.count_moves(dpid, before, after, causes, connected)
 
     def handed_back(self, vip_number: int, port: int, mark: int) -> None:
         """Servers of a VIP have handed back packets to a redirect port, with this mark."""

@@ -184,6 +184,7 @@ class Trials:
         network.generation += 1
         self._ports.adopt(configuration.config)
         network.backends.adopt(configuration.config, network.now)
+        network.totals.keep(configuration.config)
         network.live = network.under_conditions(configuration)
 
     def _end(self, trial: Trial, outcome: Outcome) -> None:

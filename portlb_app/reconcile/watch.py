@@ -72,7 +72,9 @@ class Watch:
 
     def log_servers(self) -> None:
         """Log which servers are down, or up again, and why."""
-        for line in sentences(self._network.backends.changes(), self._network.now):
+        changes = self._network.backends.changes()
+        self._network.totals.count_changes(changes, self._network.now)
+        for line in sentences(changes, self._network.now):
             self._network.log(*line)
         before, self._open = self._open, self._network.backends.failing_open
         for vip, port in sorted(self._open - before):
