@@ -12,7 +12,8 @@ from portlb_app.backends.kept import KeptSlots
 from portlb_app.backends.loads import Loads
 from portlb_app.backends.moves import Table, whole
 from portlb_app.backends.pools import Pools
-from portlb_app.backends.servers import Cause, Servers
+from portlb_app.backends.servers import Servers
+from portlb_app.backends.states import Cause
 from portlb_app.backends.usable import able_servers, fails_open, ready_servers, serving_servers
 from portlb_app.pipeline import mark
 from portlb_app.topology.conditions import ALL_SERVERS, HeldSlots, PoolKey, PoolSlots
@@ -21,8 +22,8 @@ from portlb_app.topology.conditions import ALL_SERVERS, HeldSlots, PoolKey, Pool
 class Slots:
     """The slots of the pools of the live configuration.
 
-    `failing_open`: the pools that use all of their servers, because too few are up. `causes`: by what the slots of
-    pools were moved last. `version`: another one whenever slots have moved.
+    `failing_open`: the pools that use all of their servers, because too few are up. `version`: another one whenever
+    slots have moved.
     """
 
     def __init__(self, servers: Servers) -> None:
@@ -33,6 +34,7 @@ class Slots:
         """The pools whose slots move as time passes."""
         self.failing_open: set[PoolKey] = set()
         self.causes: dict[PoolKey, Cause] = {}
+        """Why the slots of each pool were looked at last, or moved; taken by what tells of it."""
         self.version = 0
 
     def __len__(self) -> int:
@@ -46,14 +48,10 @@ class Slots:
         for key in self._kept.keys() - pools.keys():
             del self._kept[key]
             self._timed.discard(key)
-            self.causes.pop(key, None)
-        by = Cause.ADMIN if pools.config is before.config else Cause.CONFIG
         for key, pool in pools.items():
             slots = self._kept.setdefault(key, KeptSlots(is_known=not is_first))
-            had, was = slots.table, before.get(key, pool)
-            if was is not pool and was != pool:
-                self.causes[key] = by
-            slots.leave(was, pool)
+            had = slots.table
+            slots.leave(before.get(key, pool), pool)
             slots.formers = self._moved(pools, key, had, slots.table)
         self._loads.adopt(pools.config)
 
@@ -73,7 +71,7 @@ class Slots:
         if pool.second_chance and held.formers:
             known = self._servers.pools[key[0], ALL_SERVERS].servers
             slots.formers.held(tuple(tuple(each for each in names if each in known) for names in held.formers), now)
-        self._servers.unsettled.setdefault(key, Cause.HEALTH)
+        self._servers.unsettled.setdefault(key, Cause.START)
         self.version += 1
         return members.intersection(table)
 
@@ -107,13 +105,9 @@ class Slots:
             ready, serving = self._usable(self._servers.pools, key)
             slots = self._kept[key]
             had = slots.table
-            pool = self._servers.pools[key]
-            if slots.tick(pool, ready, serving, now):
-                if pool.selecting.reshuffles:
-                    self.causes[key] = Cause.TIME
-                elif slots.pace.since:
-                    self.causes[key] = Cause.SLOW_START
-                self._have_moved(key, had)
+            if slots.tick(self._servers.pools[key], ready, serving, now):
+                is_turn = self._servers.pools[key].selecting.reshuffles
+                self._have_moved(key, had, Cause.TURN if is_turn else Cause.PACE)
             self._watch(key)
         for key in self._loads.due(now):
             self._follow_load(key, now)
@@ -125,19 +119,17 @@ class Slots:
             slots = self._kept.get(key)
             had = slots.table if slots else None
             if slots and slots.count(self._servers.pools[key], dpid, packets, now):
-                self.causes[key] = Cause.LOAD
-                self._have_moved(key, had)
+                self._have_moved(key, had, Cause.LOAD)
 
     def settle(self) -> None:
         """Give the pools of servers that have changed the slots that they shall have."""
         known, pools = self._servers.known, self._servers.pools
         for key, cause in self._servers.unsettled.items():
+            self.causes[key] = cause
             ready, serving = self._usable(pools, key)
             slots = self._kept[key]
-            had, goal = slots.table, slots.goal
+            had = slots.table
             slots.settle(pools[key], ready, serving, self._servers.now)
-            if slots.table != had or slots.goal != goal:
-                self.causes[key] = cause
             slots.formers = self._moved(pools, key, had, slots.table)
             self._watch(key)
             if fails_open(known, pools[key], key, ready):
@@ -193,8 +185,7 @@ class Slots:
         if after != table:
             had = slots.table
             slots.put(pool, after)
-            self.causes[key] = Cause.LOAD
-            self._have_moved(key, had)
+            self._have_moved(key, had, Cause.LOAD)
 
     def _proposed(self, pools: Pools, key: PoolKey) -> Table | None:
         """The slots with which a pool of another configuration would begin."""
@@ -210,7 +201,8 @@ class Slots:
             return None
         return PoolSlots(pools[key].default if table is None else whole(table), named)
 
-    def _have_moved(self, key: PoolKey, had: Table | None) -> None:
+    def _have_moved(self, key: PoolKey, had: Table | None, cause: Cause) -> None:
+        self.causes[key] = cause
         slots = self._kept[key]
         slots.formers = self._moved(self._servers.pools, key, had, slots.table)
         self.version += 1

@@ -147,4 +147,3 @@ class Traffic:
                 taker = vip.default_server
             if taker is not None and taker in here:
                 self._owners[Reason.LEGACY, vip.number, pool.port] = taker
-

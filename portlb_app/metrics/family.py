@@ -41,4 +41,3 @@ def one_of(states: Iterable[str], names: Mapping[tuple[str, ...], str]) -> Itera
     for labels, state in names.items():
         for each in every:
             yield (*labels, each), float(each == state)
-

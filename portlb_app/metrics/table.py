@@ -26,7 +26,7 @@ CONTROLLER = (
     _metric("build_info", "gauge", "version python", "1, with the version of portlb and of Python"),
     _metric("config_info", "gauge", "etag", "1, with the entity tag of the live configuration, without quotes"),
     _metric("config_verified", "gauge", "", "1 if a switch was seen to hold the live configuration"),
-    _metric("config_last_reload_successful", "gauge", "", "1 unless the file, when it was last read, did not go live"),
+    _metric("config_last_reload_successful", "gauge", "", "0 if the file did not go live when it was last read, else 1"),
     _metric(
         "config_last_reload_success_timestamp_seconds", "gauge", "",
         "Unix time at which the file was last read and went live",
@@ -110,7 +110,8 @@ SERVERS = (
     _metric("check_results_total", "counter", "vip server check result", "Health checks by result"),
     _metric("check_failures_total", "counter", "vip server check reason", "Failed health checks by what was wrong"),
     _metric(
-        "check_last_duration_seconds", "gauge", "vip server check", "Time that the last check took, of several the longest"
+        "check_last_duration_seconds", "gauge", "vip server check",
+        "Time that the last check took; of several the longest",
     ),
     _metric("check_duration_seconds", "histogram", "vip check", "Time from a check's first packet to its result"),
     _metric("checks_late_total", "counter", "", "Checks that began more than half a second late"),
@@ -127,8 +128,8 @@ POOLS = (
     _metric("pool_fail_open", "gauge", "vip port", "1 if all servers are used because too few are up"),
     _metric(
         "pool_slot_moves_total", "counter", "vip port cause",
-        "Slots that changed their server, as a switch was read; cause: config, admin, health, slow_start, load, time, "
-        "drift",
+        "Slots that changed their server, as a switch was read; cause: start, config, admin, health, agent, load, "
+        "turn, pace (a slow start, or a limit on moves), drift (something else did it)",
     ),
     _metric("pool_packets_total", "counter", "vip port", "Packets that the pool's slots delivered"),
     _metric("pool_bytes_total", "counter", "vip port", "The same in bytes of frames"),

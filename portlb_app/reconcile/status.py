@@ -23,7 +23,8 @@ class SwitchStatus:
     """One configured switch. Counts are of what was last read; `read_age` is in seconds, None if it never was read.
 
     `metered`: how many packets each of our meters, by its number, has kept from being handed up since it was made.
-    `pending`: steps to what it shall hold, None if that is not known. `ports`: ports of the configuration that are not as they should be; empty while it is not connected. `held`: the
+    `pending`: steps to what it shall hold, None if that is not known.
+    `ports`: ports of the configuration that are not as they should be; empty while it is not connected. `held`: the
     slots of its pools as they were read, `closed`: the servers that it gives nothing to; None if that is not known.
     """
 

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 
 from portlb_app.backends import Change
-from portlb_app.backends.states import Seen
+from portlb_app.backends.states import Cause, Seen
 from portlb_app.compiler.traffic import Way
 from portlb_app.config import Config
 from portlb_app.pipeline import Reason, metered_reason
@@ -44,6 +44,8 @@ class Totals:
         """What each switch's meters had counted when it was last read."""
         self._tellers: dict[PoolKey, int] = {}
         """The switch that tells which slots of a pool have moved: several hold it, and one is enough."""
+        self.causes: dict[PoolKey, Cause] = {}
+        """By what the slots of each pool were moved last."""
         self._drifted: set[PoolKey] = set()
 
     def keep(self, config: Config) -> None:
@@ -66,6 +68,7 @@ class Totals:
         self._meters = {dpid: each for dpid, each in self._meters.items() if dpid in switches}
         self._tellers = {key: dpid for key, dpid in self._tellers.items() if is_pool(key) and dpid in switches}
         self._drifted = set(filter(is_pool, self._drifted))
+        self.causes = {key: cause for key, cause in self.causes.items() if is_pool(key)}
 
     def count_changes(self, changes: Iterable[Change], now: float) -> None:
         """Servers are seen otherwise now. One that is in several pools counts once for each cause."""
@@ -99,26 +102,30 @@ class Totals:
         dpid: int,
         before: Mapping[PoolKey, HeldSlots],
         after: Mapping[PoolKey, HeldSlots],
-        causes: Mapping[PoolKey, str],
-        connected: Collection[int],
+        telling: Collection[int],
+        has_drifted: bool,
     ) -> None:
-        """A switch was read that held other slots before. `causes`: of each pool; `connected`: all that tell."""
+        """A switch was read that held other slots before. `telling`: the switches of which slots are known.
+
+        `has_drifted`: others have changed what it holds.
+        """
         for key in before.keys() & after.keys():
             teller = self._tellers.get(key)
-            if teller is None or teller not in connected:
+            if teller is None or teller not in telling:
                 teller = self._tellers[key] = dpid
             if teller == dpid and before[key] is not after[key]:
                 moved = _moved(before[key].servers, after[key].servers)
                 if moved:
-                    self.slot_moves[key, self._cause(key, causes[key])] += moved
+                    self.slot_moves[key, self._cause(key, has_drifted)] += moved
 
-    def _cause(self, key: PoolKey, cause: str) -> str:
-        if cause == DRIFT:
+    def _cause(self, key: PoolKey, has_drifted: bool) -> str:
+        if has_drifted:
             self._drifted.add(key)
         elif key in self._drifted:
             self._drifted.discard(key)
-            return DRIFT
-        return cause
+        else:
+            return self.causes.get(key, Cause.START).value
+        return DRIFT
 
 
 def _moved(before: tuple[str | None, ...], after: tuple[str | None, ...]) -> int:
