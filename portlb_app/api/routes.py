@@ -6,6 +6,7 @@
 ``GET /v1/servers``      what is wanted and seen of servers, and what the switches hold of them; ``?vip=NAME`` and
                          ``?state=WORD`` choose; ``GET /v1/servers/NAME`` is one
 ``GET /v1/pools``        the slots of pools
+``GET /metrics``         the same and more for Prometheus (docs/metrics.md)
 ``PUT …/NAME/state``     ready, drain or maint: 200 when all connected switches have it, 404 for an unknown server, 409
                          for what needs force, 422 with every mistake, 504 when some switches lack it (the wish stands)
 ``PUT …/NAME/weight``    a weight; ``DELETE`` is back to the file's
@@ -39,6 +40,8 @@ from portlb_app.api.snapshot import Snapshot
 from portlb_app.api.status import status
 from portlb_app.api.wishes import Wish, read_wish
 
+METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+"""Prometheus' text format."""
 _METHODS = {
     "/v1/status": ("GET",),
     "/v1/connections": ("GET",),
@@ -49,6 +52,7 @@ _METHODS = {
     "/v1/servers/NAME/state": ("GET", "PUT"),
     "/v1/servers/NAME/weight": ("GET", "PUT", "DELETE"),
     "/v1/pools": ("GET",),
+    "/metrics": ("GET",),
 }
 """By path what it knows. NAME is a server's, which needs no percent-encoding, so none is undone."""
 
@@ -84,10 +88,18 @@ def respond(request: Request, snapshot: Snapshot) -> Response | Proposal | Wish:
             return configuration.read(request, snapshot)
         case "/v1/servers":
             return servers.listed(request.query, snapshot)
+        case "/metrics":
+            return Response(200, snapshot.exposition(snapshot), METRICS_TYPE)
         case "/v1/pools":
             return pools.listed(request.query, snapshot)
         case _:
             return servers.one(name, path, request.query, snapshot)
+
+
+def route_of(path: str) -> str:
+    """The template of a path; empty if there is none."""
+    template, _ = _template(path)
+    return template if template in _METHODS else ""
 
 
 def _change(request: Request, path: str, name: str, snapshot: Snapshot) -> Response | Proposal | Wish:

@@ -3,7 +3,8 @@
 A server's traffic is counted on its own switch alone, which all of it passes. To a server: what its service ports and
 names, the slots of pools, conntrack and the policies for plain clients and unknown ports deliver. From it: what
 UPSTREAM lets out. Not counted are copies (ICMP errors go to every server, ARP), what servers hand back and say to each
-other, and what the controller sends itself: checks, fragments, answers.
+other, and what the controller has sent past these tables: fragments, checks by the connector. Checks by a service port
+are counted there.
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ import eventlet
 
 from portlb_app.api import messages
 from portlb_app.api.request_head import BadRequest
-from portlb_app.api.routes import respond
+from portlb_app.api.routes import respond, route_of
 from portlb_app.api.wishes import Wish
 from portlb_app.controller.app import Controller
 from portlb_app.controller.http_clients import Listener
@@ -52,7 +52,10 @@ class Rest:
         """Answer requests about `controller` for ever."""
 
         def application(environ: dict[str, Any], start_response: Callable[..., object]) -> list[bytes]:
+            began = time.monotonic()
             response = self._answer(controller, environ)
+            method, route = environ["REQUEST_METHOD"], route_of(environ["PATH_INFO"])
+            controller.metrics.requested(method, route, response.status, time.monotonic() - began)
             body = self._encode(_whole(response.body))
             headers = messages.headers(response)
             if response.status != 304:

@@ -21,8 +21,6 @@ from portlb_app.metrics.of_servers import of_servers
 from portlb_app.metrics.of_switches import of_switches
 from portlb_app.metrics.tally import Tally
 
-CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
-
 
 class _One(Collector):
     """One metric, as the library's renderer wants it."""

@@ -15,6 +15,7 @@ from portlb_app.metrics.tally import Tally
 from portlb_app.pipeline import PUNTED
 from portlb_app.punt.disposition import Disposition
 from portlb_app.punt.records import TcpEvent
+from portlb_app.reconcile.happened import KINDS
 
 
 def of_controller(snapshot: Snapshot, tally: Tally) -> Iterator[Family]:
@@ -30,6 +31,8 @@ def of_controller(snapshot: Snapshot, tally: Tally) -> Iterator[Family]:
     yield histogram(tally.lateness)
     yield family("rest_requests_total", tally.requests.items())
     yield histogram(tally.requesting)
+    yield single("event_streams", snapshot.streams)
+    yield family("events_total", (((kind,), snapshot.events.counts[kind]) for kind in KINDS))
     punted = ((reason, disposition) for reason in PUNTED for disposition in Disposition)
     yield family(
         "punted_packets_total",

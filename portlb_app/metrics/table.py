@@ -26,7 +26,7 @@ CONTROLLER = (
     _metric("build_info", "gauge", "version python", "1, with the version of portlb and of Python"),
     _metric("config_info", "gauge", "etag", "1, with the entity tag of the live configuration, without quotes"),
     _metric("config_verified", "gauge", "", "1 if a switch was seen to hold the live configuration"),
-    _metric("config_last_reload_successful", "gauge", "", "0 if the file did not go live when it was last read, else 1"),
+    _metric("config_last_reload_successful", "gauge", "", "1; 0 if the file did not go live when it was last read"),
     _metric(
         "config_last_reload_success_timestamp_seconds", "gauge", "",
         "Unix time at which the file was last read and went live",
@@ -37,7 +37,7 @@ CONTROLLER = (
         "server's state or weight",
     ),
     _metric("change_duration_seconds", "histogram", "source", "Time from the request to what became of a change"),
-    _metric("compile_duration_seconds", "histogram", "", "Time for compiling all tables, waiting for its turn included"),
+    _metric("compile_duration_seconds", "histogram", "", "Time for compiling all tables, and waiting for that"),
     _metric(
         "event_loop_lateness_seconds", "histogram", "",
         "How much later than it was to be the controller's clock, four times a second, had its turn",
@@ -47,6 +47,8 @@ CONTROLLER = (
         "Answered requests; route is the template of the path, empty where there is none",
     ),
     _metric("rest_request_duration_seconds", "histogram", "route", "Time from a request's head to its answer"),
+    _metric("event_streams", "gauge", "", "Clients that follow the events"),
+    _metric("events_total", "counter", "kind", "Events, by what they are about"),
     _metric(
         "punted_packets_total", "counter", "reason disposition",
         "Packets that switches handed up to the controller, by what became of them",
