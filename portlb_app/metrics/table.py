@@ -44,7 +44,8 @@ CONTROLLER = (
     ),
     _metric(
         "rest_requests_total", "counter", "method route code",
-        "Answered requests; route is the template of the path, empty where there is none",
+        "Requests that portlb answered, but for those whose head, host or path it refused; route: the template of the "
+        "path, empty where there is none",
     ),
     _metric("rest_request_duration_seconds", "histogram", "route", "Time from a request's head to its answer"),
     _metric("event_streams", "gauge", "", "Clients that follow the events"),
