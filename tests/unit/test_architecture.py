@@ -25,6 +25,7 @@ RANKS = (
     "punt",
     "health",
     "api",
+    "metrics",
     "store",
     "runtime",
     "southbound",
@@ -38,7 +39,7 @@ RYU = ("runtime", "southbound", "controller")
 """The packages that may import Ryu and eventlet."""
 PURE = (
     *("net", "openflow", "pipeline", "selection", "config", "topology", "backends", "compiler", "explain"),
-    *("reconcile", "punt", "health", "api"),
+    *("reconcile", "punt", "health", "api", "metrics"),
 )
 """The packages that decide: no clock, file, network, process, thread, log or chance in them."""
 PURE_ELSEWHERE = ("southbound/refusals.py", "southbound/port_table.py", "southbound/sent_steps.py")
