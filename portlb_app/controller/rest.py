@@ -14,7 +14,7 @@ from ryu.app.wsgi import Request, Response
 
 from portlb_app.api import messages
 from portlb_app.api.problem_details import failure
-from portlb_app.api.routes import ROUTES, respond
+from portlb_app.api.routes import ROUTES, respond, route_of
 from portlb_app.api.wishes import Wish
 from portlb_app.controller.app import Controller
 from portlb_app.controller.bodies import Environ, read_body
@@ -45,7 +45,10 @@ class Rest:
 
     def answer(self, request: Request) -> Response:
         """The answer to a request whose path is UTF-8."""
+        began = time.monotonic()
         response = self._respond(request)
+        path = request.environ["PATH_INFO"]
+        self._controller.metrics.requested(request.method, route_of(path), response.status, time.monotonic() - began)
         body = self._encode(_whole(response.body))
         headers = messages.headers(response)
         if response.status != 304:

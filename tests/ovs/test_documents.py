@@ -116,6 +116,12 @@ def test_rest_answers_as_it_is_shown(shell: Shell) -> None:
         assert keys(real[part]) == keys(shown_status[part]), part
 
 
+def test_metrics_are_scraped_as_it_is_shown(shell: Shell) -> None:
+    """The curl of metrics.md."""
+    [command] = [each for each in COMMANDS if each.document == "metrics.md"]
+    assert "# TYPE portlb_switch_connected gauge" in shell.run(command.line)
+
+
 def test_servers_are_taken_out_and_back(shell: Shell) -> None:
     """Every command of portlb that asks a controller, in the order of operations.md; each ends with 0."""
     shell.controller.wait_for_state("s1", "synced")

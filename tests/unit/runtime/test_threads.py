@@ -75,6 +75,7 @@ from ryu.lib import hub
 from portlb_app.runtime import supervision
 from portlb_app.reconcile.outcomes import Ended
 from portlb_app.controller.proposals import Proposals
+from portlb_app.metrics.tally import Tally
 
 asked = []
 
@@ -84,7 +85,7 @@ def propose(event):
 
 file = SimpleNamespace(read_again=lambda: "a text")
 files = SimpleNamespace(start=lambda function: SimpleNamespace(wait=function))
-proposals = Proposals(SimpleNamespace(is_busy=False), propose, None, file, files)
+proposals = Proposals(SimpleNamespace(is_busy=False), propose, None, file, files, Tally(0.0))
 thread = supervision.spawn_forever("x", proposals.run_reloads)
 for _ in range(2):
     proposals.reload()
