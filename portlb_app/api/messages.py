@@ -15,6 +15,13 @@ MAX_BODY = 4 << 20
 CHANGE = "Portlb-Change"
 """The header field of an answer that names the change that was written down."""
 _HEADERS = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
+_OF_PAGES = {
+    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
+    "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "no-referrer",
+}
+"""A page of HTML loads nothing from elsewhere, runs no script that stands in it, and is shown in no other page."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +69,8 @@ class Response:
 
 def headers(response: Response) -> dict[str, str]:
     """All header fields of a response but those about its length."""
-    return {"Content-Type": response.content_type, **_HEADERS, **response.headers}
+    of_pages = _OF_PAGES if response.content_type.startswith("text/html") else {}
+    return {"Content-Type": response.content_type, **_HEADERS, **of_pages, **response.headers}
 
 
 def json_text(value: Mapping[str, Any]) -> str:

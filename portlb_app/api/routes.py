@@ -57,6 +57,13 @@ def _wish(method: str, name: str, summary: str, answer: Any, takes: Any = ()) ->
     return Operation(method, name, summary, Role.OPERATOR, answer, returns, problems, (_DRY_RUN,), takes)
 
 
+_METRICS = Media("text/plain; version=0.0.4; charset=utf-8", "Prometheus' text format")
+
+
+def _metrics(call: Call) -> Response:
+    return Response(200, call.snapshot.exposition(call.snapshot), _METRICS.content_type)
+
+
 _OPENAPI: dict[str, str] = {}
 
 
@@ -137,6 +144,7 @@ ROUTES: Routes[Asked] = Routes(
                 ),
             ),
         ),
+        Route("/metrics", (_get("getMetrics", "The metrics, for Prometheus", _metrics, _METRICS),)),
         Route(
             "/v1/openapi.json",
             (_get("getOpenapi", "This document", _openapi, Media("application/json", "OpenAPI 3.1")),),
@@ -158,6 +166,12 @@ def respond(request: Request, snapshot: Snapshot) -> Response | Asked:
         if request.origin.lower() != f"http://{request.host.lower()}":
             return failure("foreign-origin", f"a page of {request.origin!r} may change nothing")
     return found.answer(request, snapshot)
+
+
+def route_of(path: str) -> str:
+    """The template of a path; empty if there is none."""
+    segments = path.split("/")
+    return next((route.template for route in ROUTES.all if route.match(segments) is not None), "")
 
 
 def is_this_machine(host: str) -> bool:

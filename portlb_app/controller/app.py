@@ -15,13 +15,13 @@ from typing import Any, TypeVar
 from ryu.base import app_manager
 from ryu.controller import ofp_event
 from ryu.controller.handler import DEAD_DISPATCHER, MAIN_DISPATCHER, set_ev_cls
-from ryu.lib import hub
 
 from portlb_app.api.event_ring import EventRing
 from portlb_app.api.snapshot import Snapshot
 from portlb_app.controller.changes import Changes
 from portlb_app.controller.checks import Checks
 from portlb_app.controller.event_streams import EventStreams
+from portlb_app.controller.metrics import Metrics
 from portlb_app.controller.proposals import Proposals
 from portlb_app.controller.wishes import Wishes
 from portlb_app.health.checker import News
@@ -101,14 +101,16 @@ class Controller(app_manager.RyuApp):  # type: ignore[misc]
     ) -> None:
         super().__init__()
         self._reconciler = reconciler
+        self.metrics = Metrics()
+        tally = self.metrics.tally
         self.changes = changes
-        self.wishes = Wishes(self._step, lambda: self.snapshot, overrides, files, changes)
+        self.wishes = Wishes(self._step, lambda: self.snapshot, overrides, files, tally, changes)
         self._tables = tables
         self._listener = listener
         self._sessions: dict[int, SwitchSession] = {}
-        self.proposals = Proposals(reconciler, self._step, lambda: self.snapshot, file, files, changes)
-        self.event_streams = EventStreams(EventRing(secrets.token_hex(4)))
-        self._checks = Checks(lambda: reconciler.live, self._send, self._said, reconciler.is_up)
+        self.proposals = Proposals(reconciler, self._step, lambda: self.snapshot, file, files, tally, changes)
+        self.streams = EventStreams(EventRing(secrets.token_hex(4)))
+        self._checks = Checks(lambda: reconciler.live, self._send, self._said, reconciler.is_up, self.metrics.checked)
         self._punt = Punt(codec.fits, self._checks.take)
         self._announcer = Announcer()
         self._workers: dict[int, PacketInWorker] = {}
@@ -176,7 +178,7 @@ class Controller(app_manager.RyuApp):  # type: ignore[misc]
 
     def _tick(self) -> None:
         while True:
-            hub.sleep(TICK_SECONDS)
+            self.metrics.sleep(TICK_SECONDS)
             self._hear_agents()
             self._step(Tick(time.time()))
             self._ask_the_log()
@@ -256,7 +258,7 @@ class Controller(app_manager.RyuApp):  # type: ignore[misc]
             case SaveOverrides():
                 supervision.spawn("saving overrides", self.wishes.save)
             case Happened():
-                self.event_streams.add(time.time(), command)
+                self.streams.add(time.time(), command)
             case Log(level, text):
                 _LOG.log(logging.getLevelName(level.upper()), "%s", text)
 
@@ -267,7 +269,9 @@ class Controller(app_manager.RyuApp):  # type: ignore[misc]
                 self._step(Loaded(command.ticket, self._tables.call("load", command.text)))
             else:
                 arguments = command.goal, command.text, command.conditions, command.keep
-                self._step(GoalCompiled(command.goal, self._tables.call("compile", *arguments)))
+                with self.metrics.tally.compiling.time():
+                    compiled = self._tables.call("compile", *arguments)
+                self._step(GoalCompiled(command.goal, compiled))
         except Lost:
             pass
 
@@ -294,6 +298,9 @@ class Controller(app_manager.RyuApp):  # type: ignore[misc]
             text_for=reconciler.text_for,
             checks=self._checks.states,
             check_counts=self._checks.counts,
-            events=self.event_streams.ring,
+            events=self.streams.ring,
             history=self.changes.history,
+            streams=self.streams.open,
+            totals=reconciler.totals,
+            exposition=self.metrics.exposition,
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import logging
+import time
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -17,6 +18,7 @@ from portlb_app.api.snapshot import Snapshot
 from portlb_app.config import Config
 from portlb_app.config.etag import ANY, Precondition
 from portlb_app.controller.changes import Changes, of_evidence, outcomes
+from portlb_app.metrics.tally import Tally
 from portlb_app.reconcile.events import ConfigProposed
 from portlb_app.reconcile.outcomes import Busy, Ended, Live, Mistaken, NotComputed, Outcome, told
 from portlb_app.reconcile.reconciler import Reconciler
@@ -51,6 +53,7 @@ class Proposals:
         snapshot: Callable[[], Snapshot],
         file: ConfigFile,
         files: Files,
+        tally: Tally,
         changes: Changes,
     ) -> None:
         self._reconciler = reconciler
@@ -58,6 +61,7 @@ class Proposals:
         self._snapshot = snapshot
         self._file = file
         self._files = files
+        self._tally = tally
         self._changes = changes
         self._tickets = itertools.count(1)
         self._waiting: dict[int, Callable[[Outcome], None]] = {}
@@ -84,7 +88,7 @@ class Proposals:
             self._files.start(staged.discard)
             return failure("not-saved", f"{error}; nothing was changed")
         outcome = self._try(
-            *(proposal.text, proposal.precondition, proposal.unverified, str(change.id)),
+            *("rest", proposal.text, proposal.precondition, proposal.unverified, str(change.id)),
             save=lambda: saving.append(self._files.start(staged.commit)),
         )
         unsaved = ""
@@ -130,8 +134,12 @@ class Proposals:
                 text = self._files.start(self._file.read_again).wait()
             except (OSError, UnicodeDecodeError) as error:
                 self._log_not_reloaded(error)
+                self._tally.reload(False, time.time())
                 continue
-            self._log_reload(self._reload_with(text))
+            outcome = self._reload_with(text)
+            if not isinstance(outcome, Busy):
+                self._tally.reload(isinstance(outcome, Live), time.time())
+            self._log_reload(outcome)
 
     def _reload_with(self, text: str) -> Outcome:
         """Try a text that is the file's already. That it cannot be written down does not hold it up."""
@@ -142,7 +150,7 @@ class Proposals:
                 change = self._begin(said, text)
             except (StoreError, Slow) as error:
                 _LOG.error("%s; the file is read again all the same", error)
-        outcome = self._try(text, ANY, unverified=True, change=str(change.id) if change else "")
+        outcome = self._try("file", text, ANY, unverified=True, change=str(change.id) if change else "")
         if change:
             self._end_change(change, outcome)
         return outcome
@@ -159,6 +167,7 @@ class Proposals:
 
     def _try(
         self,
+        source: str,
         text: str,
         precondition: Precondition,
         unverified: bool,
@@ -170,11 +179,13 @@ class Proposals:
         `change`: the id under which it is written down. `save` is called in the step that makes it live, so files are
         replaced in the order in which configurations are.
         """
-        future = Future()
+        future, began = Future(), time.monotonic()
 
         def done(outcome: Outcome) -> None:
+            self._tally.change(source, outcome, time.monotonic() - began)
             if isinstance(outcome, Live):
                 save()
+                self._tally.keep(self._reconciler.live.config)
                 log_notices(self._reconciler.live.config)
             future.send(outcome)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import logging
+import time
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -19,6 +20,7 @@ from portlb_app.config.overrides import Overrides
 from portlb_app.config.overrides import word as word_of
 from portlb_app.config.overrides_text import dump
 from portlb_app.controller.changes import Changes, of_evidence, outcomes
+from portlb_app.metrics.tally import Tally
 from portlb_app.reconcile.events import OverridesWanted
 from portlb_app.reconcile.outcomes import Ended, WishOutcome, told_of_wish
 from portlb_app.runtime.files import Files, Slow
@@ -44,12 +46,14 @@ class Wishes:
         snapshot: Callable[[], Snapshot],
         file: OverridesFile,
         files: Files,
+        tally: Tally,
         changes: Changes,
     ) -> None:
         self._want = want
         self._snapshot = snapshot
         self._file = file
         self._files = files
+        self._tally = tally
         self._changes = changes
         self._turn = Semaphore(1)
         self._tickets = itertools.count(1)
@@ -80,11 +84,12 @@ class Wishes:
                 if isinstance(error, Slow):
                     self._save_later()
                 return failure("not-saved", f"{error}; nothing was changed")
-            ticket, future = next(self._tickets), Future()
+            ticket, future, began = next(self._tickets), Future(), time.monotonic()
             self._waiting[ticket] = future
             _LOG.info("%s", judged.log_line)
             self._want(OverridesWanted(ticket, judged.overrides, WISH_SECONDS, str(change.id)))
-        outcome = future.wait()
+        outcome: WishOutcome = future.wait()
+        self._tally.change("admin", outcome, time.monotonic() - began)
         snapshot = self._snapshot()
         word, reason, evidence = told_of_wish(outcome)
         self._changes.end(change, word, reason, outcomes(snapshot) | of_evidence(evidence))

@@ -29,6 +29,7 @@ class Rounds:
             self._trials.lost(dpid)
         self._reset(switch, Change.CONNECTED)
         if network.knows(dpid):
+            network.totals.connections[dpid] += 1
             network.log("info", f"{network.name(dpid)} is connected")
             self._tell(switch, "connected", "its OpenFlow connection is up")
             self._trials.connected(dpid)
@@ -61,8 +62,11 @@ class Rounds:
             if packets and packets != switch.handed_back.get(key):
                 self._network.handed_back(*key)
         switch.handed_back = read.handed_back
+        self._network.totals.count_meters(event.dpid, read.metered)
+        self._network.totals.count_passed(read.passed)
         if read.held is not None:
-            self._network.read(event.dpid, read.held)
+            has_drifted = bool(read.drift) and switch.changed_since_read != "read"
+            self._network.read(event.dpid, read.held, has_drifted)
         self._count_drift(switch, read.drift)
         is_after_change = switch.changed_since_read == "read" and switch.target == read.goal
         switch.changed_since_read = ""
@@ -101,6 +105,8 @@ class Rounds:
 
     def refused(self, event: Refused) -> None:
         """A read or a change is refused. A plan that was no read's, or of another goal, says nothing about the goal."""
+        if event.dpid in self._network.live.names:
+            self._network.totals.refusals[event.dpid] += len(event.errors)
         switch = self._answering(event.dpid, Phase.READING)
         if switch is not None:
             self._fail(switch, event.errors)

@@ -194,6 +194,7 @@ class Trials:
         network.generation += 1
         self._ports.adopt(configuration.config)
         network.backends.adopt(configuration.config, network.now)
+        network.totals.keep(configuration.config)
         network.live = network.under_conditions(configuration)
 
     def _tell(self, trial: Trial, word: str, reason: str, evidence: Evidence) -> None:

@@ -76,6 +76,7 @@ class Watch:
     def log_servers(self) -> None:
         """Log which servers are down, or up again, and why."""
         changes = self._network.backends.changes()
+        self._network.totals.count_changes(changes, self._network.now)
         for line in sentences(changes, self._network.now):
             self._network.log(*line)
         for each in healths(changes, self._network.now):

@@ -21,7 +21,7 @@ from typing import Any
 from portlb_app.openflow import Flow, Group, Meter, messages
 from portlb_app.openflow.messages import Malformed, Reply
 from portlb_app.reconcile.plan import Step
-from portlb_app.reconcile.results import Counted, HandedBack, Kind, Unknown, Unreadable
+from portlb_app.reconcile.results import Counted, FlowCount, HandedBack, Kind, Unknown, Unreadable
 from portlb_app.reconcile.tables import Tables
 from portlb_app.southbound import codec
 
@@ -38,15 +38,15 @@ class Wire:
 
     def decode(
         self, kind: Kind, message: bytes
-    ) -> Iterable[Flow | Group | Meter | Counted | HandedBack | tuple[int, int]]:
+    ) -> Iterable[Flow | Group | Meter | Counted | HandedBack | FlowCount | tuple[int, int]]:
         """What of ours is in a multipart reply."""
         reply = messages.answer(message)
         assert isinstance(reply, Reply)
         try:
             if kind == "flows":
                 flows = list(map(codec.decode_flow, reply.body))
-                counted = map(codec.handed_back, flows, reply.body)
-                return [*flows, *(each for each in counted if each is not None)]
+                found = [*map(codec.handed_back, flows, reply.body), *map(codec.counted, flows, reply.body)]
+                return [*flows, *(each for each in found if each is not None)]
             if kind == "groups":
                 return list(codec.our_groups(reply.body))
             if kind == "meters":

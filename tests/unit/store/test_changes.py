@@ -168,7 +168,7 @@ def _killed_at(path: Path, number: int, after: bool, change: Change, first: Chan
             setattr(os, name, wrapped(getattr(os, name)))
         directory.begin(change, OTHER, [first, change])
         os._exit(0)
-    except BaseException:
+    finally:
         os._exit(1)
 
 
