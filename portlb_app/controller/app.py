@@ -104,7 +104,7 @@ class Controller(app_manager.RyuApp):  # type: ignore[misc]
         self._listener = listener
         self._sessions: dict[int, SwitchSession] = {}
         self.proposals = Proposals(reconciler, self._step, lambda: self.snapshot, file, files)
-        self.events = EventStreams(EventRing(secrets.token_hex(4)))
+        self.streams = EventStreams(EventRing(secrets.token_hex(4)))
         self._checks = Checks(lambda: reconciler.live, self._send, self._said, reconciler.is_up)
         self._punt = Punt(codec.fits, self._checks.take)
         self._announcer = Announcer()
@@ -253,7 +253,7 @@ class Controller(app_manager.RyuApp):  # type: ignore[misc]
             case SaveOverrides():
                 supervision.spawn("saving overrides", self.wishes.save)
             case Happened():
-                self.events.add(time.time(), command)
+                self.streams.add(time.time(), command)
             case Log(level, text):
                 _LOG.log(logging.getLevelName(level.upper()), "%s", text)
 
@@ -291,5 +291,5 @@ class Controller(app_manager.RyuApp):  # type: ignore[misc]
             text_for=reconciler.text_for,
             checks=self._checks.states,
             check_counts=self._checks.counts,
-            events=self.events.ring,
+            events=self.streams.ring,
         )
