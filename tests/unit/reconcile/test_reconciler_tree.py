@@ -395,7 +395,7 @@ def test_a_deadline_in_the_middle_goes_back_in_order() -> None:
     assert world.in_flight.keys() == {LEFT}, "nobody knows yet what it will hold"
     world.settle()
     world.assert_converged()
-    assert world.wanted.text == ("old" if atomic else "new #1")
+    assert world.wanted.text == "old"
 
 
 def test_who_is_configured_no_more_is_emptied_last() -> None:
