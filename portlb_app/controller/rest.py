@@ -21,9 +21,6 @@ from portlb_app.controller.bodies import Environ, read_body
 from portlb_app.controller.http_server import phrase
 from portlb_app.runtime.turn import Turn
 
-PROPOSALS = 8
-"""Configurations proposed at a time; each holds a connection until it is known what became of it."""
-
 _LOG = logging.getLogger("portlb.rest")
 
 
@@ -71,8 +68,6 @@ class Rest:
         return response
 
     def _replace(self, proposal: messages.Proposal) -> messages.Response:
-        if self._proposals >= PROPOSALS:
-            return failure("busy", f"{PROPOSALS} configurations wait already; nothing was changed")
         self._proposals += 1
         try:
             return self._controller.proposals.replace(proposal)

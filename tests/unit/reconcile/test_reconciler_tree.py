@@ -311,7 +311,7 @@ def random_state(random: Random) -> SwitchState:
 @pytest.mark.parametrize("victim", [ROOT, LEFT, LEAVES[0]])
 @pytest.mark.parametrize("after", range(0, 28))
 def test_a_switch_that_vanishes_at_any_point_stops_nobody(victim: int, after: int) -> None:
-    """The others go on, or, if all or none is asked for, back without it at once; when it is back, with what it held or empty, it catches up."""
+    """The others go on, or, if all or none is asked for, back at once; when it is back, it catches up from anything."""
     random, atomic = Random(after), after % 4 < 2
     world = World(OLD, *NAMES)
     ticket = world.propose(NEW, atomic)
