@@ -12,7 +12,7 @@ from collections.abc import Iterator
 import eventlet
 from ryu.app.wsgi import Request, Response
 
-from portlb_app.api import messages
+from portlb_app.api import explaining, messages
 from portlb_app.api.problem_details import failure
 from portlb_app.api.routes import ROUTES, respond, route_of
 from portlb_app.api.wishes import Wish
@@ -71,6 +71,8 @@ class Rest:
             return self._replace(response)
         if isinstance(response, Wish):
             return self._controller.wishes.carry_out(response)
+        if isinstance(response, explaining.Asked):
+            return self._controller.explaining.answer(response)
         return response
 
     def _replace(self, proposal: messages.Proposal) -> messages.Response:
