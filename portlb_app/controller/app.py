@@ -258,8 +258,8 @@ class Controller(app_manager.RyuApp):  # type: ignore[misc]
                 supervision.spawn("saving overrides", self.wishes.save)
             case Happened():
                 self.streams.add(time.time(), command)
-            case Log(level, text):
-                _LOG.log(logging.getLevelName(level.upper()), "%s", text)
+            case Log(level, text, about):
+                _LOG.log(logging.getLevelName(level.upper()), "%s", text, extra={"about": about})
 
     def _compute(self, command: Load | Compile) -> None:
         """Have a configuration loaded or compiled. If the process ends over it, TablesLost has said so already."""
