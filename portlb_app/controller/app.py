@@ -7,6 +7,7 @@ without interruption unless it waits, so nothing here needs a lock.
 from __future__ import annotations
 
 import logging
+import secrets
 import time
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -14,10 +15,13 @@ from typing import Any, TypeVar
 from ryu.base import app_manager
 from ryu.controller import ofp_event
 from ryu.controller.handler import DEAD_DISPATCHER, MAIN_DISPATCHER, set_ev_cls
-from ryu.lib import hub
 
+from portlb_app.api.event_ring import EventRing
 from portlb_app.api.snapshot import Snapshot
 from portlb_app.controller.checks import Checks
+from portlb_app.controller.event_streams import EventStreams
+from portlb_app.controller.explaining import Explaining
+from portlb_app.controller.metrics import Metrics
 from portlb_app.controller.proposals import Proposals
 from portlb_app.controller.wishes import Wishes
 from portlb_app.health.checker import News
@@ -51,6 +55,7 @@ from portlb_app.reconcile.events import (
     TablesLost,
     Tick,
 )
+from portlb_app.reconcile.happened import Happened
 from portlb_app.reconcile.reconciler import Reconciler
 from portlb_app.runtime import supervision
 from portlb_app.runtime.files import Files
@@ -95,12 +100,16 @@ class Controller(app_manager.RyuApp):  # type: ignore[misc]
     ) -> None:
         super().__init__()
         self._reconciler = reconciler
-        self.wishes = Wishes(self._step, lambda: self.snapshot, overrides, files)
+        self.metrics = Metrics()
+        tally = self.metrics.tally
+        self.wishes = Wishes(self._step, lambda: self.snapshot, overrides, files, tally)
         self._tables = tables
+        self.explaining = Explaining(tables)
         self._listener = listener
         self._sessions: dict[int, SwitchSession] = {}
-        self.proposals = Proposals(reconciler, self._step, lambda: self.snapshot, file, files)
-        self._checks = Checks(lambda: reconciler.live, self._send, self._said, reconciler.is_up)
+        self.proposals = Proposals(reconciler, self._step, lambda: self.snapshot, file, files, tally)
+        self.streams = EventStreams(EventRing(secrets.token_hex(4)))
+        self._checks = Checks(lambda: reconciler.live, self._send, self._said, reconciler.is_up, self.metrics.checked)
         self._punt = Punt(codec.fits, self._checks.take)
         self._announcer = Announcer()
         self._workers: dict[int, PacketInWorker] = {}
@@ -168,7 +177,7 @@ class Controller(app_manager.RyuApp):  # type: ignore[misc]
 
     def _tick(self) -> None:
         while True:
-            hub.sleep(TICK_SECONDS)
+            self.metrics.sleep(TICK_SECONDS)
             self._hear_agents()
             self._step(Tick(time.time()))
             self._ask_the_log()
@@ -247,8 +256,10 @@ class Controller(app_manager.RyuApp):  # type: ignore[misc]
                 self.wishes.report(ticket, wish)
             case SaveOverrides():
                 supervision.spawn("saving overrides", self.wishes.save)
-            case Log(level, text):
-                _LOG.log(logging.getLevelName(level.upper()), "%s", text)
+            case Happened():
+                self.streams.add(time.time(), command)
+            case Log(level, text, about):
+                _LOG.log(logging.getLevelName(level.upper()), "%s", text, extra={"about": about})
 
     def _compute(self, command: Load | Compile) -> None:
         """Have a configuration loaded or compiled. If the process ends over it, TablesLost has said so already."""
@@ -257,7 +268,9 @@ class Controller(app_manager.RyuApp):  # type: ignore[misc]
                 self._step(Loaded(command.ticket, self._tables.call("load", command.text)))
             else:
                 arguments = command.goal, command.text, command.conditions, command.keep
-                self._step(GoalCompiled(command.goal, self._tables.call("compile", *arguments)))
+                with self.metrics.tally.compiling.time():
+                    compiled = self._tables.call("compile", *arguments)
+                self._step(GoalCompiled(command.goal, compiled))
         except Lost:
             pass
 
@@ -284,4 +297,8 @@ class Controller(app_manager.RyuApp):  # type: ignore[misc]
             text_for=reconciler.text_for,
             checks=self._checks.states,
             check_counts=self._checks.counts,
+            events=self.streams.ring,
+            streams=self.streams.open,
+            totals=reconciler.totals,
+            exposition=self.metrics.exposition,
         )

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import functools
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from http import HTTPStatus
 from typing import Any
 
 import eventlet.wsgi
 
 from portlb_app.api import messages, request_head
+from portlb_app.api.problem_details import Slug, failure
 from portlb_app.api.request_head import BadRequest
 from portlb_app.controller.http_clients import CLIENTS, Client, Gone, Listener, Phase
 from portlb_app.runtime.turn import Turn
@@ -25,21 +26,13 @@ LINGER_BYTES = 8 << 20
 CHUNK_SECONDS = 0.000002
 """What it costs to read a chunk, which may be one byte. A fast client is never waited for, and 4 MiB are 4 million."""
 
+_KINDS: Mapping[int, Slug] = {414: "target-too-long", 431: "head-too-large"}
+
 
 def serve(listener: Listener, application: Callable[..., Any]) -> None:
     """Answer requests by a WSGI application for ever."""
-
-    def site(environ: dict[str, Any], start_response: Callable[..., Any]) -> Any:
-        client = environ["portlb.client"]
-
-        def start(*arguments: Any) -> Any:
-            client.wait_for(Phase.ANSWER)
-            return start_response(*arguments)
-
-        return application(environ, start)
-
     eventlet.wsgi.server(
-        listener, site, log=listener.log, protocol=functools.partial(Protocol, listener), max_size=CLIENTS,
+        listener, application, log=listener.log, protocol=functools.partial(Protocol, listener), max_size=CLIENTS,
         keepalive=False, log_x_forwarded_for=False, debug=False,
     )  # fmt: skip
 
@@ -117,7 +110,7 @@ class Protocol(eventlet.wsgi.HttpProtocol):  # type: ignore[misc]
             self.rfile.close()
 
     def _refuse(self, status: int, text: str) -> None:
-        response = messages.failure(status, text)
+        response = failure(_KINDS.get(status, "bad-request"), text)
         head = "".join(f"{name}: {value}\r\n" for name, value in messages.headers(response).items())
         body = "".join(response.body).encode()
         self._client.wait_for(Phase.ANSWER)

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import itertools
 import logging
+import time
 from collections.abc import Callable
 
 from eventlet.event import Event as Future
 from ryu.lib import hub
 
 from portlb_app.api import configuration, messages
+from portlb_app.api.problem_details import failure
 from portlb_app.api.snapshot import Snapshot
 from portlb_app.config import Config
 from portlb_app.config.etag import ANY, Precondition
+from portlb_app.metrics.tally import Tally
 from portlb_app.reconcile.events import ConfigProposed
 from portlb_app.reconcile.outcomes import Busy, Ended, Live, Mistaken, NotComputed, Outcome
 from portlb_app.reconcile.reconciler import Reconciler
@@ -46,12 +49,14 @@ class Proposals:
         snapshot: Callable[[], Snapshot],
         file: ConfigFile,
         files: Files,
+        tally: Tally,
     ) -> None:
         self._reconciler = reconciler
         self._propose = propose
         self._snapshot = snapshot
         self._file = file
         self._files = files
+        self._tally = tally
         self._tickets = itertools.count(1)
         self._waiting: dict[int, Callable[[Outcome], None]] = {}
         self._reload = hub.Event()
@@ -66,23 +71,23 @@ class Proposals:
         """Make a configuration live and save it."""
         saving: list[Pending[None]] = []
         if self._is_ending:
-            return messages.failure(503, "the controller ends; nothing was changed")
+            return failure("ending", "the controller ends; nothing was changed")
         try:
             staged = self._files.start(lambda: self._file.stage(proposal.text), Staged.discard).wait()
         except (StoreError, Slow) as error:
-            return messages.failure(500, f"{error}; nothing was changed")
+            return failure("not-saved", f"{error}; nothing was changed")
         outcome = self._try(
-            *(proposal.text, proposal.precondition, proposal.unverified),
+            *("rest", proposal.text, proposal.precondition, proposal.unverified),
             save=lambda: saving.append(self._files.start(staged.commit)),
         )
         try:
             for each in saving or [self._files.start(staged.discard)]:
                 each.wait()
         except StoreError as error:
-            return messages.failure(500, f"the configuration is live, but not saved: {error}")
+            return failure("not-saved", f"the configuration is live, but not saved: {error}")
         except Slow as error:
             if saving:
-                return messages.failure(500, f"the configuration is live; whether it is saved is not known: {error}")
+                return failure("not-saved", f"the configuration is live; whether it is saved is not known: {error}")
         return configuration.outcome_response(outcome, self._snapshot())
 
     def end(self) -> None:
@@ -113,21 +118,32 @@ class Proposals:
                 text = self._files.start(self._file.read_again).wait()
             except (OSError, UnicodeDecodeError) as error:
                 self._log_not_reloaded(error)
+                self._tally.reload(False, time.time())
                 continue
-            self._log_reload(self._try(text, ANY, unverified=True))
+            outcome = self._try("file", text, ANY, unverified=True)
+            if not isinstance(outcome, Busy):
+                self._tally.reload(isinstance(outcome, Live), time.time())
+            self._log_reload(outcome)
 
     def _try(
-        self, text: str, precondition: Precondition, unverified: bool, save: Callable[[], None] = lambda: None
+        self,
+        source: str,
+        text: str,
+        precondition: Precondition,
+        unverified: bool,
+        save: Callable[[], None] = lambda: None,
     ) -> Outcome:
         """Propose a configuration, and wait until it is known what became of it.
 
         `save` is called in the step that makes it live, so files are replaced in the order in which configurations are.
         """
-        future = Future()
+        future, began = Future(), time.monotonic()
 
         def done(outcome: Outcome) -> None:
+            self._tally.change(source, outcome, time.monotonic() - began)
             if isinstance(outcome, Live):
                 save()
+                self._tally.keep(self._reconciler.live.config)
                 log_notices(self._reconciler.live.config)
             future.send(outcome)
 

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import itertools
 import logging
+import time
 from collections.abc import Callable
 
 from eventlet.event import Event as Future
 from eventlet.semaphore import Semaphore
 
 from portlb_app.api import judgement, messages
+from portlb_app.api.problem_details import failure
 from portlb_app.api.snapshot import Snapshot
 from portlb_app.api.wishes import Wish
 from portlb_app.config.overrides import Overrides
+from portlb_app.metrics.tally import Tally
 from portlb_app.reconcile.events import OverridesWanted
 from portlb_app.reconcile.outcomes import Ended, WishOutcome
 from portlb_app.runtime.files import Files, Slow
@@ -37,11 +40,13 @@ class Wishes:
         snapshot: Callable[[], Snapshot],
         file: OverridesFile,
         files: Files,
+        tally: Tally,
     ) -> None:
         self._want = want
         self._snapshot = snapshot
         self._file = file
         self._files = files
+        self._tally = tally
         self._turn = Semaphore(1)
         self._tickets = itertools.count(1)
         self._waiting: dict[int, Future] = {}
@@ -56,22 +61,24 @@ class Wishes:
         """Judge a wish, save it, and wait until all connected switches have it, or until time is up."""
         with self._turn:
             if self._is_ending:
-                return messages.failure(503, "the controller ends; nothing was changed")
+                return failure("ending", "the controller ends; nothing was changed")
             judged = judgement.judge(wish, self._snapshot())
             if isinstance(judged, messages.Response):
                 return judged
             try:
                 self._save(judged.overrides)
             except StoreError as error:
-                return messages.failure(500, f"{error}; nothing was changed")
+                return failure("not-saved", f"{error}; nothing was changed")
             except Slow as error:
                 self._save_later()
-                return messages.failure(500, f"{error}; nothing was changed")
-            ticket, future = next(self._tickets), Future()
+                return failure("not-saved", f"{error}; nothing was changed")
+            ticket, future, began = next(self._tickets), Future(), time.monotonic()
             self._waiting[ticket] = future
-            _LOG.info("%s", judged.log_line)
+            _LOG.info("%s", judged.log_line, extra={"about": {"server": wish.server}})
             self._want(OverridesWanted(ticket, judged.overrides, WISH_SECONDS))
-        return judgement.answer(wish, judged, future.wait(), self._snapshot())
+        outcome: WishOutcome = future.wait()
+        self._tally.change("admin", outcome, time.monotonic() - began)
+        return judgement.answer(wish, judged, outcome, self._snapshot())
 
     def save(self) -> None:
         """Save the overrides as they are now: some have ended, or it is not known what was saved last."""

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
 from typing import Literal
 
 from portlb_app.openflow import FlowFilter
+from portlb_app.reconcile.happened import Happened
 from portlb_app.reconcile.outcomes import Outcome, WishOutcome
 from portlb_app.reconcile.plan import Verb
 from portlb_app.topology.conditions import Conditions
@@ -84,10 +85,12 @@ class SaveOverrides:
 
 @dataclass(frozen=True)
 class Log:
-    """Something the operator should be able to read later."""
+    """Something the operator should be able to read later. `about`: what it is about, by name (`net.log_entry`)."""
 
     level: Literal["info", "warning", "error"]
     text: str
+    about: Mapping[str, str] = field(default_factory=dict, compare=False)
 
 
-Command = Load | Compile | Forget | ReadState | Apply | CountPackets | ReportOutcome | ReportWish | SaveOverrides | Log
+_About = ReportOutcome | ReportWish | SaveOverrides | Log | Happened
+Command = Load | Compile | Forget | ReadState | Apply | CountPackets | _About

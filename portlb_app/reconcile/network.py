@@ -16,8 +16,10 @@ from portlb_app.config.overrides import NONE
 from portlb_app.reconcile.commands import Command, Log
 from portlb_app.reconcile.configuration import Configuration
 from portlb_app.reconcile.goal import NO_TARGET, Goal
+from portlb_app.reconcile.happened import Evidence, Happened, Kind
 from portlb_app.reconcile.known_switch import KnownSwitch
 from portlb_app.reconcile.results import Compiled, Target
+from portlb_app.reconcile.totals import Totals
 from portlb_app.reconcile.trial import Trial
 from portlb_app.topology.conditions import AS_CONFIGURED, Conditions, HeldSlots, PoolKey
 from portlb_app.topology.leaving import NOTHING, Leaving
@@ -45,6 +47,7 @@ class Network:
         """The service ports that are forwarded beside those of a configuration; the same object until that changes."""
         self.overrides = NONE
         self.drains = Drains()
+        self.totals = Totals()
         self.overdue: frozenset[str] = frozenset()
         """The servers that are not drained, although the deadline of that has come."""
         self.unix_at_zero = -math.inf
@@ -57,6 +60,9 @@ class Network:
         """The configurations that were put under conditions last, and these."""
         self._held: dict[PoolKey, HeldSlots] = {}
         """The slots of each pool that were read last."""
+        self._read: set[PoolKey] = set()
+        self.change = ""
+        """The last change of the configuration or of overrides that was begun, by its id."""
         self.commands: list[Command] = []
         self.now = 0.0
 
@@ -78,13 +84,30 @@ class Network:
         self._made = [(made, links, slots, closed, leaving), *self._made[:1]]
         return made
 
-    def read(self, dpid: int, held: Mapping[PoolKey, HeldSlots]) -> None:
-        """A switch was read to hold these slots of pools. Equal ones are kept once: there are many switches."""
+    def read(self, dpid: int, held: Mapping[PoolKey, HeldSlots], has_drifted: bool = False) -> None:
+        """A switch was read to hold these slots of pools. Equal ones are kept once: there are many switches.
+
+        `has_drifted`: others have changed what it holds.
+        """
         for key, slots in held.items():
             if self._held.get(key) != slots:
                 self._held[key] = slots
+                self._read.add(key)
             self.backends.remember(key, slots)
-        self.switches[dpid].held = {key: self._held[key] for key in held}
+        before, after = self.switches[dpid].held, {key: self._held[key] for key in held}
+        self.switches[dpid].held = after
+        if before is not None:
+            telling = [dpid for dpid, each in self.switches.items() if each.held is not None]
+            self.totals.count_moves(dpid, before, after, telling, has_drifted)
+
+    def held(self, key: PoolKey) -> HeldSlots | None:
+        """The slots of a pool that were read last, from whatever switch."""
+        return self._held.get(key)
+
+    def take_read(self) -> set[PoolKey]:
+        """The pools that were read to have other slots than at the read before, since this was asked last."""
+        read, self._read = self._read, set()
+        return read
 
     def handed_back(self, vip_number: int, port: int, mark: int) -> None:
         """Servers of a VIP have handed back packets to a redirect port, with this mark."""
@@ -120,9 +143,21 @@ class Network:
         """Whether a switch holds what the goal asks of it."""
         return switch.synced_with == self.goal.number != 0
 
-    def log(self, level: Literal["info", "warning", "error"], text: str) -> None:
-        """Have something logged."""
-        self.commands.append(Log(level, text))
+    def log(self, level: Literal["info", "warning", "error"], text: str, **about: str) -> None:
+        """Have something logged. `about`: the switch, link, VIP, server or change by name."""
+        self.commands.append(Log(level, text, about))
+
+    def tell(
+        self,
+        kind: Kind,
+        of: str,
+        change: tuple[str | None, str],
+        reason: str,
+        evidence: Evidence | None = None,
+        by: str = "",
+    ) -> None:
+        """Something has happened: the words before and after, and why. `by`: the id of the change that led to it."""
+        self.commands.append(Happened(kind, of, *change, reason, evidence or {}, by))
 
 
 def components(configurations: Iterable[Configuration], conditions: Conditions) -> dict[int, int]:

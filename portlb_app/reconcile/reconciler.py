@@ -80,11 +80,13 @@ from portlb_app.reconcile.events import (
     Tick,
 )
 from portlb_app.reconcile.network import Network
+from portlb_app.reconcile.observer import Observer
 from portlb_app.reconcile.ports import Ports
 from portlb_app.reconcile.results import Compiled
 from portlb_app.reconcile.rollout import Rollout
 from portlb_app.reconcile.rounds import Rounds
 from portlb_app.reconcile.status import Status, make_status
+from portlb_app.reconcile.totals import Totals
 from portlb_app.reconcile.trials import Trials
 from portlb_app.reconcile.watch import Watch
 from portlb_app.reconcile.wishes import Wishes
@@ -113,6 +115,7 @@ class Reconciler:
         self._compilation = Compilation(self._network, self._trials, self._rounds)
         self._rollout = Rollout(self._network)
         self._adoption = Adoption(self._network)
+        self._observer = Observer(self._network)
         self._handlers: Mapping[type[Event], Callable[..., None]] = {
             SwitchConnected: self._connected,
             SwitchDisconnected: self._disconnected,
@@ -157,6 +160,11 @@ class Reconciler:
         """How far servers are that drain."""
         drains = self._network.drains
         return {name: drain for name in drains.names() if (drain := drains.of(name, now))}
+
+    @property
+    def totals(self) -> Totals:
+        """What has happened since the start."""
+        return self._network.totals
 
     @property
     def overdue(self) -> frozenset[str]:
@@ -225,6 +233,7 @@ class Reconciler:
         self._draining.proceed()
         self._announced.proceed()
         self._wishes.report()
+        self._observer.proceed()
         commands, network.commands = network.commands, []
         return commands
 

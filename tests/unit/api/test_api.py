@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from portlb_app.api.configuration import outcome_response
-from portlb_app.api.messages import MAX_BODY, Proposal, Request, Response, failure, headers
+from portlb_app.api.messages import MAX_BODY, Proposal, Request, Response, headers
 from portlb_app.api.routes import respond
 from portlb_app.api.snapshot import RefusedConnections, Snapshot
 from portlb_app.backends.states import Seen
@@ -278,7 +278,7 @@ def test_errors_are_json_and_say_what_is_wrong(method: str, path: str, body: byt
     response = reply(method, path, body)
     assert response.status == status
     assert json.loads(response.body)["error"].startswith(error)
-    assert response.content_type == "application/json"
+    assert response.content_type == "application/problem+json"
 
 
 def test_405_names_the_methods_there_are() -> None:
@@ -315,7 +315,6 @@ def test_what_became_of_a_proposal() -> None:
     assert outcome_response(Live(verified=False), SNAPSHOT).status == 202
     assert outcome_response(NoSwitch(), SNAPSHOT).status == outcome_response(Busy(), SNAPSHOT).status == 409
     assert outcome_response(NotComputed("out of memory"), SNAPSHOT).status == 503
-    assert json.loads(failure(500, 'a "quote"').body) == {"error": 'a "quote"'}
 
 
 @pytest.mark.parametrize("host", ["127.0.0.2:8080", "127.255.0.1", "[::1]:80", "[0:0::1]"])
@@ -355,6 +354,14 @@ def test_no_answer_is_kept_or_taken_for_something_else() -> None:
         sent = headers(response)
         assert (sent["Cache-Control"], sent["X-Content-Type-Options"]) == ("no-store", "nosniff")
         assert sent["Content-Type"] == response.content_type
+        assert "X-Frame-Options" not in sent
+
+
+def test_a_page_is_shown_in_no_other_and_runs_no_script_of_its_text() -> None:
+    sent = headers(Response(200, "<!doctype html>", "text/html; charset=utf-8"))
+    assert sent["X-Frame-Options"] == "DENY"
+    policy = dict(each.split(maxsplit=1) for each in sent["Content-Security-Policy"].split("; "))
+    assert (policy["default-src"], policy["script-src"], policy["frame-ancestors"]) == ("'none'", "'self'", "'none'")
 
 
 # ---- which configuration is meant ----

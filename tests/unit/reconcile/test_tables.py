@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import gc
 import json
-import subprocess
-import sys
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from portlb_app import pipeline
+from portlb_app import compiler, config, pipeline
 from portlb_app.config import Config, Connector, Link, Switch
+from portlb_app.explain import PacketError
 from portlb_app.openflow import Flow, Group, Meter, Output, SwitchState, ToMeter, match
-from portlb_app.pipeline import COOKIE
+from portlb_app.pipeline import COOKIE, SERVICE
 from portlb_app.reconcile.plan import Plan, Step, diff
 from portlb_app.reconcile.results import (
     Compiled,
@@ -30,6 +31,7 @@ from portlb_app.reconcile.results import (
 )
 from portlb_app.reconcile.tables import Tables
 from portlb_app.topology.conditions import AS_CONFIGURED, Conditions
+from tests.support.programs import Programs
 
 FIG2 = (Path(__file__).parents[3] / "flows/fig2/lb.yaml").read_text()
 A = 1
@@ -71,6 +73,44 @@ def tables() -> Tables:
     tables = Tables(Codec(), load, compiled)
     assert tables.compile(1, "1 2 3", AS_CONFIGURED, ()) == Compiled(1, {A: Target(3)})
     return tables
+
+
+def test_packets_are_followed_through_what_switches_hold() -> None:
+    """What was read, and not what is desired; before anything was read, nothing is known."""
+    tables = Tables(Codec())
+    with pytest.raises(Unknown):
+        tables.explain("tcp 192.0.2.7 > web:1 ack", None)
+    tables.compile(1, FIG2, AS_CONFIGURED, ())
+    desired = compiler.compile(config.load(FIG2))["s1"]
+
+    def reached() -> list[str]:
+        found = tables.explain("tcp 192.0.2.7 > web:1 ack", None)
+        assert isinstance(found, dict)
+        (outcome,) = found["starts"][0]["outcomes"]
+        return [each["words"] for each in (*outcome["exits"], *({"words": e["why"]} for e in outcome["dropped"]))]
+
+    assert reached() == ["nothing is known of what s1 holds"]
+    tables.see(1, replace(desired, flows=frozenset(each for each in desired.flows if each.table != SERVICE.number)))
+    assert reached() == ["no flow matches"]
+    tables.see(1, desired)
+    assert reached() == ["server a"]
+    assert isinstance(tables.explain("tcp 192.0.2.7 > nobody:1", None), PacketError)
+
+
+def test_following_a_packet_leaves_no_garbage() -> None:
+    """That process collects none: nothing that is left behind refers to itself."""
+    tables = Tables(Codec())
+    tables.compile(1, FIG2, AS_CONFIGURED, ())
+    tables.see(1, compiler.compile(config.load(FIG2))["s1"])
+    for text in ("tcp 192.0.2.7 > web:21 syn redirect", "tcp 192.0.2.7 > nobody:1"):
+        tables.explain(text, None)
+        gc.collect()
+        gc.disable()
+        try:
+            tables.explain(text, None)
+            assert gc.collect() < 50
+        finally:
+            gc.enable()
 
 
 def read(tables: Tables, *ports: int) -> Steps:
@@ -202,9 +242,8 @@ def test_plans_are_values_of_few_bytes() -> None:
 
 
 PROGRAM = """
-import sys, eventlet, eventlet.wsgi, os, signal
+import sys, eventlet, os, signal
 eventlet.monkey_patch(thread=False)
-eventlet.wsgi.ALREADY_HANDLED = object()
 from ryu.lib import hub
 from portlb_app.southbound import tables_process
 from portlb_app.topology.conditions import AS_CONFIGURED
@@ -274,33 +313,29 @@ print(len(value), len(seen) <= 4, gc.isenabled())
 """
 
 
-def test_a_configuration_arrives_without_garbage_collection() -> None:
+def test_a_configuration_arrives_without_garbage_collection(ryu_programs: Programs) -> None:
     """It would take ten times as long, in which the loop does nothing else."""
-    done = subprocess.run([sys.executable, "-W", "ignore", "-c", ARRIVAL], capture_output=True, text=True, timeout=60)
+    done = ryu_programs.run(ARRIVAL)
     assert done.stdout == "20000 True True\n", done.stderr
 
 
-def test_the_process_imports_nothing_from_the_current_directory(tmp_path: Path) -> None:
+def test_the_process_imports_nothing_from_the_current_directory(tmp_path: Path, ryu_programs: Programs) -> None:
     """That may be anybody's."""
     (tmp_path / "ctypes.py").write_text("raise SystemExit('imported')\n")
     here = Path(__file__).parents[3]
     program = (
-        "import sys, eventlet, eventlet.wsgi, os\n"
+        "import sys, eventlet, os\n"
         f"sys.path[:] = [{str(here)!r}, *(each for each in sys.path if each)]\n"
-        "eventlet.monkey_patch(thread=False)\neventlet.wsgi.ALREADY_HANDLED = object()\n"
+        "eventlet.monkey_patch(thread=False)\n"
         f"from portlb_app.southbound import tables_process\nos.chdir({str(tmp_path)!r})\n"
         "print(tables_process.start().first(sys.stdin.read())[1].goal)\n"
     )
-    done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", program], input=FIG2, capture_output=True, text=True, timeout=60
-    )
+    done = ryu_programs.run(program, stdin=FIG2)
     assert done.stdout == "1\n", done.stderr
 
 
-def test_a_process_that_dies_or_takes_too_long_is_told_of_and_replaced() -> None:
-    done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", PROGRAM], input=FIG2, capture_output=True, text=True, timeout=120
-    )
+def test_a_process_that_dies_or_takes_too_long_is_told_of_and_replaced(ryu_programs: Programs) -> None:
+    done = ryu_programs.run(PROGRAM, stdin=FIG2)
     expected = ["True", "1 True", "1", "unknown", "begin takes more than 0.2 s"]
     expected += ["; ".join(f"another one cannot be started: no {what}" for what in ("descriptor", "memory")), "1"]
     assert done.stdout.splitlines() == expected, done.stderr
