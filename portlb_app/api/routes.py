@@ -18,8 +18,9 @@ from __future__ import annotations
 from ipaddress import ip_address
 from typing import Any
 
-from portlb_app.api import checks, configuration, connections, pools, servers, status, wishes
+from portlb_app.api import checks, configuration, connections, explaining, pools, servers, status, wishes
 from portlb_app.api.messages import Proposal, Request, Response, json_text
+from portlb_app.api.models import explaining as of_explaining
 from portlb_app.api.models import lists as of_lists
 from portlb_app.api.models import pools as of_pools
 from portlb_app.api.models import servers as of_servers
@@ -30,7 +31,7 @@ from portlb_app.api.routing import Body, Call, Media, Operation, Parameter, Role
 from portlb_app.api.snapshot import Snapshot
 from portlb_app.api.wishes import Wish
 
-Asked = Proposal | Wish
+Asked = Proposal | Wish | explaining.Asked
 """What the controller carries out, and answers then (`configuration.outcome_response`, `judgement.answer`)."""
 
 _YAML = Media("application/yaml", "The text of a configuration (YAML or JSON)")
@@ -55,6 +56,13 @@ def _wish(method: str, name: str, summary: str, answer: Any, takes: Any = ()) ->
     problems = (*_WISH, "invalid-request") if takes else _WISH
     returns: dict[int, Body] = {200: of_servers.WishAnswer, 202: of_servers.WishDone}
     return Operation(method, name, summary, Role.OPERATOR, answer, returns, problems, (_DRY_RUN,), takes)
+
+
+_METRICS = Media("text/plain; version=0.0.4; charset=utf-8", "Prometheus' text format")
+
+
+def _metrics(call: Call) -> Response:
+    return Response(200, call.snapshot.exposition(call.snapshot), _METRICS.content_type)
 
 
 _OPENAPI: dict[str, str] = {}
@@ -137,6 +145,18 @@ ROUTES: Routes[Asked] = Routes(
                 ),
             ),
         ),
+        Route("/metrics", (_get("getMetrics", "The metrics, for Prometheus", _metrics, _METRICS),)),
+        Route(
+            "/v1/explain",
+            (
+                Operation(
+                    *("POST", "explainPacket", "Where a packet goes, and why", Role.READ, explaining.read),
+                    {200: of_explaining.Explained},
+                    problems=("invalid-request", "busy", "not-known-yet", "not-computed"),
+                    takes=(of_explaining.ExplainBody,),
+                ),
+            ),
+        ),
         Route(
             "/v1/openapi.json",
             (_get("getOpenapi", "This document", _openapi, Media("application/json", "OpenAPI 3.1")),),
@@ -158,6 +178,12 @@ def respond(request: Request, snapshot: Snapshot) -> Response | Asked:
         if request.origin.lower() != f"http://{request.host.lower()}":
             return failure("foreign-origin", f"a page of {request.origin!r} may change nothing")
     return found.answer(request, snapshot)
+
+
+def route_of(path: str) -> str:
+    """The template of a path; empty if there is none."""
+    segments = path.split("/")
+    return next((route.template for route in ROUTES.all if route.match(segments) is not None), "")
 
 
 def is_this_machine(host: str) -> bool:

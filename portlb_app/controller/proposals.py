@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import logging
+import time
 from collections.abc import Callable
 
 from eventlet.event import Event as Future
@@ -14,6 +15,7 @@ from portlb_app.api.problem_details import failure
 from portlb_app.api.snapshot import Snapshot
 from portlb_app.config import Config
 from portlb_app.config.etag import ANY
+from portlb_app.metrics.tally import Tally
 from portlb_app.reconcile.events import ConfigProposed
 from portlb_app.reconcile.outcomes import Busy, Ended, Live, Mistaken, NotComputed, Outcome
 from portlb_app.reconcile.reconciler import Reconciler
@@ -45,12 +47,14 @@ class Proposals:
         snapshot: Callable[[], Snapshot],
         file: ConfigFile,
         files: Files,
+        tally: Tally,
     ) -> None:
         self._reconciler = reconciler
         self._propose = propose
         self._snapshot = snapshot
         self._file = file
         self._files = files
+        self._tally = tally
         self._tickets = itertools.count(1)
         self._waiting: dict[int, Callable[[Outcome], None]] = {}
         self._reload = hub.Event()
@@ -71,6 +75,7 @@ class Proposals:
         except (StoreError, Slow) as error:
             return failure("not-saved", f"{error}; nothing was changed")
         outcome = self._try(
+            "rest",
             proposal,
             save=lambda: saving.append(self._files.start(staged.commit)),
         )
@@ -114,20 +119,25 @@ class Proposals:
                 text = self._files.start(self._file.read_again).wait()
             except (OSError, UnicodeDecodeError) as error:
                 self._log_not_reloaded(error)
+                self._tally.reload(False, time.time())
                 continue
-            proposal = messages.Proposal(text, ANY, unverified=True, turn=0.0)
-            self._log_reload(self._try(proposal))
+            outcome = self._try("file", messages.Proposal(text, ANY, unverified=True, turn=0.0))
+            if not isinstance(outcome, Busy):
+                self._tally.reload(isinstance(outcome, Live), time.time())
+            self._log_reload(outcome)
 
-    def _try(self, proposal: messages.Proposal, save: Callable[[], None] = lambda: None) -> Outcome:
+    def _try(self, source: str, proposal: messages.Proposal, save: Callable[[], None] = lambda: None) -> Outcome:
         """Propose a configuration, and wait until it is known what became of it.
 
         `save` is called in the step that makes it live, so files are replaced in the order in which configurations are.
         """
-        future = Future()
+        future, began = Future(), time.monotonic()
 
         def done(outcome: Outcome) -> None:
+            self._tally.change(source, outcome, time.monotonic() - began)
             if isinstance(outcome, Live):
                 save()
+                self._tally.keep(self._reconciler.live.config)
                 log_notices(self._reconciler.live.config)
             future.send(outcome)
 

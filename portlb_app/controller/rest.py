@@ -12,9 +12,9 @@ from collections.abc import Iterator
 import eventlet
 from ryu.app.wsgi import Request, Response
 
-from portlb_app.api import messages
+from portlb_app.api import explaining, messages
 from portlb_app.api.problem_details import failure
-from portlb_app.api.routes import ROUTES, respond
+from portlb_app.api.routes import ROUTES, respond, route_of
 from portlb_app.api.wishes import Wish
 from portlb_app.controller.app import Controller
 from portlb_app.controller.bodies import Environ, read_body
@@ -42,7 +42,10 @@ class Rest:
 
     def answer(self, request: Request) -> Response:
         """The answer to a request whose path is UTF-8."""
+        began = time.monotonic()
         response = self._respond(request)
+        path = request.environ["PATH_INFO"]
+        self._controller.metrics.requested(request.method, route_of(path), response.status, time.monotonic() - began)
         body = self._encode(_whole(response.body))
         headers = messages.headers(response)
         if response.status != 304:
@@ -65,6 +68,8 @@ class Rest:
             return self._replace(response)
         if isinstance(response, Wish):
             return self._controller.wishes.carry_out(response)
+        if isinstance(response, explaining.Asked):
+            return self._controller.explaining.answer(response)
         return response
 
     def _replace(self, proposal: messages.Proposal) -> messages.Response:

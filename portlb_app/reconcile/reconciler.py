@@ -87,6 +87,7 @@ from portlb_app.reconcile.results import Compiled
 from portlb_app.reconcile.rollout import Rollout
 from portlb_app.reconcile.rounds import Rounds
 from portlb_app.reconcile.status import Status, make_status
+from portlb_app.reconcile.totals import Totals
 from portlb_app.reconcile.trials import Trials
 from portlb_app.reconcile.watch import Watch
 from portlb_app.reconcile.wishes import Wishes
@@ -160,6 +161,11 @@ class Reconciler:
         """How far servers are that drain."""
         drains = self._network.drains
         return {name: drain for name in drains.names() if (drain := drains.of(name, now))}
+
+    @property
+    def totals(self) -> Totals:
+        """What has happened since the start."""
+        return self._network.totals
 
     @property
     def overdue(self) -> frozenset[str]:

@@ -77,7 +77,7 @@ class Trial:
         return any(map(self.can_show, self._voters))
 
     def can_show(self, dpid: int) -> bool:
-        """Whether it means anything that this switch has it: not if it changes nothing there, but something elsewhere."""
+        """Whether it means anything that this switch has it: not if only others are changed."""
         return not self.concerned or dpid in self.concerned
 
     def compiled_anew(self, now: float, messages: int, entries: int) -> None:

@@ -150,13 +150,15 @@ class Trials:
         self._end(trial, outcome)
         if trial.has_begun:
             self._tell(trial, *told(outcome))
-            self._network.log("warning", "the proposed configuration is withdrawn; the last good one stays live")
+            text = "the proposed configuration is withdrawn; the last good one stays live"
+            self._network.log("warning", text, change=trial.change)
 
     def verify(self) -> None:
         """A switch holds the live configuration."""
         network = self._network
         if not network.is_verified:
-            network.log("info", f"configuration {network.generation} is verified: a switch has it")
+            text = f"configuration {network.generation} is verified: a switch has it"
+            network.log("info", text, change=network.change)
             if network.last_good is not None:
                 self._tell_live("verified", "a switch has it", "unverified")
         network.is_verified, network.last_good = True, None
@@ -204,7 +206,8 @@ class Trials:
         self._make_live(trial.configuration, is_verified)
         self._end(trial, Live(is_verified, self._landed(trial)))
         what = "is live" if is_verified else "is live, but unverified: no switch is connected that has it"
-        network.log("info" if is_verified else "warning", f"configuration {network.generation} {what}")
+        text, level = f"configuration {network.generation} {what}", "info" if is_verified else "warning"
+        network.log(level, text, change=trial.change)  # type: ignore[arg-type]
         self._tell_live("live" if is_verified else "unverified", f"it {what}")
 
     def _is_shown(self, trial: Trial) -> bool:
@@ -243,6 +246,7 @@ class Trials:
         network.generation += 1
         self._ports.adopt(configuration.config)
         network.backends.adopt(configuration.config, network.now)
+        network.totals.keep(configuration.config)
         network.live = network.under_conditions(configuration)
 
     def _tell(self, trial: Trial, word: str, reason: str, evidence: Evidence) -> None:
