@@ -21,6 +21,7 @@ from portlb_app.api.snapshot import Snapshot
 from portlb_app.controller.changes import Changes
 from portlb_app.controller.checks import Checks
 from portlb_app.controller.event_streams import EventStreams
+from portlb_app.controller.explaining import Explaining
 from portlb_app.controller.metrics import Metrics
 from portlb_app.controller.proposals import Proposals
 from portlb_app.controller.wishes import Wishes
@@ -106,6 +107,7 @@ class Controller(app_manager.RyuApp):  # type: ignore[misc]
         self.changes = changes
         self.wishes = Wishes(self._step, lambda: self.snapshot, overrides, files, tally, changes)
         self._tables = tables
+        self.explaining = Explaining(tables)
         self._listener = listener
         self._sessions: dict[int, SwitchSession] = {}
         self.proposals = Proposals(reconciler, self._step, lambda: self.snapshot, file, files, tally, changes)
@@ -259,8 +261,8 @@ class Controller(app_manager.RyuApp):  # type: ignore[misc]
                 supervision.spawn("saving overrides", self.wishes.save)
             case Happened():
                 self.streams.add(time.time(), command)
-            case Log(level, text):
-                _LOG.log(logging.getLevelName(level.upper()), "%s", text)
+            case Log(level, text, about):
+                _LOG.log(logging.getLevelName(level.upper()), "%s", text, extra={"about": about})
 
     def _compute(self, command: Load | Compile) -> None:
         """Have a configuration loaded or compiled. If the process ends over it, TablesLost has said so already."""

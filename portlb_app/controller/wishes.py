@@ -86,7 +86,7 @@ class Wishes:
                 return failure("not-saved", f"{error}; nothing was changed")
             ticket, future, began = next(self._tickets), Future(), time.monotonic()
             self._waiting[ticket] = future
-            _LOG.info("%s", judged.log_line)
+            _LOG.info("%s", judged.log_line, extra={"about": {"server": wish.server}})
             self._want(OverridesWanted(ticket, judged.overrides, WISH_SECONDS, str(change.id)))
         outcome: WishOutcome = future.wait()
         self._tally.change("admin", outcome, time.monotonic() - began)

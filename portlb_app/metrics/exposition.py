@@ -8,13 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from prometheus_client import CollectorRegistry
-from prometheus_client import Metric as Family
-from prometheus_client import generate_latest
 from prometheus_client.registry import Collector
 
-from portlb_app.api.servers import View
 from portlb_app.api.snapshot import Snapshot
+from portlb_app.metrics.family import of_library
 from portlb_app.metrics.of_controller import of_controller
 from portlb_app.metrics.of_pools import of_pools
 from portlb_app.metrics.of_servers import of_servers
@@ -22,30 +19,11 @@ from portlb_app.metrics.of_switches import of_switches
 from portlb_app.metrics.tally import Tally
 
 
-class _One(Collector):
-    """One metric, as the library's renderer wants it."""
-
-    def __init__(self, family: Family) -> None:
-        self._family = family
-
-    def collect(self) -> Iterable[Family]:
-        return (self._family,)
-
-
 def exposition(snapshot: Snapshot, tally: Tally, others: Iterable[Collector] = ()) -> Iterator[str]:
     """The text in pieces, of which none takes long. `others`: what else is told, such as the library's own metrics."""
-    for family in collect(snapshot, tally, others):
-        registry = CollectorRegistry()
-        registry.register(_One(family))
-        yield generate_latest(registry).decode()
-
-
-def collect(snapshot: Snapshot, tally: Tally, others: Iterable[Collector] = ()) -> Iterator[Family]:
-    """Every metric."""
     yield from of_controller(snapshot, tally)
     yield from of_switches(snapshot)
-    view = View(snapshot)
-    yield from of_servers(view, tally)
-    yield from of_pools(view)
+    yield from of_servers(snapshot, tally)
+    yield from of_pools(snapshot)
     for other in others:
-        yield from other.collect()
+        yield from map(of_library, other.collect())

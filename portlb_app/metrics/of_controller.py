@@ -5,8 +5,6 @@ from __future__ import annotations
 import platform
 from collections.abc import Iterator
 
-from prometheus_client import Metric as Family
-
 from portlb_app import __version__
 from portlb_app.api.snapshot import Snapshot
 from portlb_app.config.etag import etag
@@ -18,7 +16,7 @@ from portlb_app.punt.records import TcpEvent
 from portlb_app.reconcile.happened import KINDS
 
 
-def of_controller(snapshot: Snapshot, tally: Tally) -> Iterator[Family]:
+def of_controller(snapshot: Snapshot, tally: Tally) -> Iterator[str]:
     """Its metrics."""
     yield family("build_info", [((__version__, platform.python_version()), 1.0)])
     yield family("config_info", [((etag(snapshot.text).strip('"'),), 1.0)])

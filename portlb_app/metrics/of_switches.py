@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import get_args
 
-from prometheus_client import Metric as Family
-
 from portlb_app.api.snapshot import Snapshot
 from portlb_app.metrics.family import family, one_of
 from portlb_app.pipeline import HANDED_UP, Reason
@@ -15,11 +13,11 @@ from portlb_app.reconcile.status import State, SwitchStatus
 _METERED = (*HANDED_UP, Reason.HANDED_BACK, Reason.TOO_LARGE)
 
 
-def of_switches(snapshot: Snapshot) -> Iterator[Family]:
+def of_switches(snapshot: Snapshot) -> Iterator[str]:
     """Their metrics."""
     switches, totals = snapshot.status.switches, snapshot.totals
 
-    def each(name: str, value: Callable[[SwitchStatus], float | None]) -> Family:
+    def each(name: str, value: Callable[[SwitchStatus], float | None]) -> str:
         found = ((switch.name, value(switch)) for switch in switches)
         return family(f"switch_{name}", (((name,), number) for name, number in found if number is not None))
 
@@ -45,4 +43,4 @@ def of_switches(snapshot: Snapshot) -> Iterator[Family]:
             for reason in _METERED
         ),
     )
-    yield family("link_up", (((str(link.link),), float(link.up)) for link in snapshot.status.links))
+    yield family("link_up", (((str(link.link),), link.up) for link in snapshot.status.links))

@@ -143,9 +143,9 @@ class Network:
         """Whether a switch holds what the goal asks of it."""
         return switch.synced_with == self.goal.number != 0
 
-    def log(self, level: Literal["info", "warning", "error"], text: str) -> None:
-        """Have something logged."""
-        self.commands.append(Log(level, text))
+    def log(self, level: Literal["info", "warning", "error"], text: str, **about: str) -> None:
+        """Have something logged. `about`: the switch, link, VIP, server or change by name."""
+        self.commands.append(Log(level, text, about))
 
     def tell(
         self,

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import contextlib
 import gzip
-import hashlib
 import json
 import logging
 import os
@@ -26,6 +25,7 @@ from pathlib import Path
 from pydantic import TypeAdapter, ValidationError
 
 from portlb_app.api.history import MAX_WORDS, Change, short
+from portlb_app.config.etag import etag
 from portlb_app.config.text import MAX_BYTES
 from portlb_app.store.file import StoreError
 from portlb_app.store.journal import MAX_LINE, Journal
@@ -47,7 +47,7 @@ class Damaged(Exception):
 
 def hash_of(text: str) -> str:
     """What a text is called: 32 hexadecimal digits, the ones of its entity tag."""
-    return hashlib.sha256(text.encode()).hexdigest()[:32]
+    return etag(text).strip('"')
 
 
 class ChangesDirectory:
