@@ -12,7 +12,7 @@ import networkx as nx
 from portlb_app.backends import Backends
 from portlb_app.backends.drained import Drains
 from portlb_app.config import Config
-from portlb_app.config.overrides import NONE
+from portlb_app.config.overrides import NONE, Overrides
 from portlb_app.reconcile.commands import Command, Log
 from portlb_app.reconcile.configuration import Configuration
 from portlb_app.reconcile.goal import NO_TARGET, Goal
@@ -28,7 +28,7 @@ from portlb_app.topology.leaving import NOTHING, Leaving
 class Network:
     """One value for all parts of the reconciler. `now` is the time of the event that is being handled."""
 
-    def __init__(self, live: Configuration, compiled: Compiled) -> None:
+    def __init__(self, live: Configuration, compiled: Compiled, overrides: Overrides = NONE) -> None:
         self.live = live
         self.last_good: Configuration | None = None
         """What was live and verified before `live`, as long as that is not verified."""
@@ -42,10 +42,10 @@ class Network:
         self.is_urgent = False
         """The goal is the same configuration as the one before, under other conditions."""
         self.switches: dict[int, KnownSwitch] = {}
-        self.backends = Backends(live.config)
+        self.backends = Backends(live.config, overrides)
         self.leaving: Callable[[Config], Leaving] = lambda _config: NOTHING
         """The service ports that are forwarded beside those of a configuration; the same object until that changes."""
-        self.overrides = NONE
+        self.overrides = overrides
         self.drains = Drains()
         self.totals = Totals()
         self.overdue: frozenset[str] = frozenset()

@@ -102,8 +102,7 @@ class Reconciler:
     def __init__(
         self, live: Configuration, compiled: Compiled, interval: float = INTERVAL, overrides: Overrides = NONE
     ) -> None:
-        self._network = Network(live, compiled)
-        self._network.overrides = overrides
+        self._network = Network(live, compiled, overrides)
         self._wishes = Wishes(self._network)
         self._draining = Draining(self._network)
         self._announced = Announced(self._network)

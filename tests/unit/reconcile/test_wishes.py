@@ -6,8 +6,12 @@ from portlb_app.config import Wanted
 from portlb_app.config.overrides import NONE
 from portlb_app.openflow import SwitchState
 from portlb_app.reconcile.commands import ReadState, ReportWish, SaveOverrides
+from portlb_app.reconcile.configuration import Configuration
 from portlb_app.reconcile.events import OverridesWanted, SwitchConnected, Tick
+from portlb_app.reconcile.happened import Happened
 from portlb_app.reconcile.outcomes import Carried, Lacking
+from portlb_app.reconcile.reconciler import Reconciler
+from portlb_app.reconcile.results import Compiled
 from tests.support.reconciling import Apply, Propose, Refused, StateRead, Whole
 from tests.support.wishing import FIG2, UNIX, Session, drained
 
@@ -103,3 +107,11 @@ def test_several_wait_at_a_time() -> None:
         session(OverridesWanted(ticket, drained(), 15.0), after=1.0)
     assert ReportWish(1, Lacking({"s1": ()})) in session(Tick(), after=13.0)
     assert ReportWish(2, Lacking({"s1": ()})) in session(Tick(), after=1.0)
+
+
+def test_overrides_of_the_start_hold_from_the_start() -> None:
+    """REST may ask before anything has happened; and nothing has: what holds was asked for before."""
+    config = FIG2.config
+    reconciler = Reconciler(Configuration(FIG2.text, config), Compiled(1, {}), 30.0, drained())
+    assert reconciler.backends.used.server_by_name["b"].wanted is Wanted.DRAIN
+    assert not any(isinstance(each, Happened) for each in reconciler.handle(Tick(UNIX), 1.0))
