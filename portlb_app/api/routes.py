@@ -10,6 +10,7 @@
                          for what needs force, 422 with every mistake, 504 when some switches lack it (the wish stands)
 ``PUT …/NAME/weight``    a weight; ``DELETE`` is back to the file's
 ``GET /v1/checks``       every health check: its last result, and what follows
+``GET /v1/ask``          which slot and server a packet would get, by the hash of the switches; its query says which
 ``GET /v1/config``       the text of the live configuration, as it was given
 ``PUT /v1/config``       replace it (YAML or JSON): 200 when all connected switches have it, 422 with every mistake,
                          409 when a switch refuses or another one is on trial, 504 when a switch does not get there
@@ -31,18 +32,20 @@ from __future__ import annotations
 
 from ipaddress import ip_address
 
-from portlb_app.api import configuration, pools, servers
+from portlb_app.api import asking, configuration, pools, servers
 from portlb_app.api.checks import checks
 from portlb_app.api.connections import connections
 from portlb_app.api.messages import Proposal, Request, Response, failure, json_pieces, json_text
 from portlb_app.api.snapshot import Snapshot
 from portlb_app.api.status import status
 from portlb_app.api.wishes import Wish, read_wish
+from portlb_app.punt.asking import Question
 
 _METHODS = {
     "/v1/status": ("GET",),
     "/v1/connections": ("GET",),
     "/v1/checks": ("GET",),
+    "/v1/ask": ("GET",),
     "/v1/config": ("GET", "PUT"),
     "/v1/servers": ("GET",),
     "/v1/servers/NAME": ("GET",),
@@ -53,10 +56,10 @@ _METHODS = {
 """By path what it knows. NAME is a server's, which needs no percent-encoding, so none is undone."""
 
 
-def respond(request: Request, snapshot: Snapshot) -> Response | Proposal | Wish:
+def respond(request: Request, snapshot: Snapshot) -> Response | Proposal | Wish | Question:
     """The answer to a request, or what it asks for.
 
-    `configuration.outcome_response` answers a proposal later, and `judgement` a wish.
+    `configuration.outcome_response` answers a proposal later, `judgement` a wish, and `asking` a question.
     """
     if not is_this_machine(request.host):
         return failure(403, f"the Host header {request.host!r} does not name this machine")
@@ -80,6 +83,8 @@ def respond(request: Request, snapshot: Snapshot) -> Response | Proposal | Wish:
             return connections(request.query, snapshot)
         case "/v1/checks":
             return checks(snapshot)
+        case "/v1/ask":
+            return asking.read(request.query, snapshot)
         case "/v1/config":
             return configuration.read(request, snapshot)
         case "/v1/servers":

@@ -7,6 +7,7 @@ without interruption unless it waits, so nothing here needs a lock.
 from __future__ import annotations
 
 import logging
+import secrets
 import time
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -17,6 +18,7 @@ from ryu.controller.handler import DEAD_DISPATCHER, MAIN_DISPATCHER, set_ev_cls
 from ryu.lib import hub
 
 from portlb_app.api.snapshot import Snapshot
+from portlb_app.controller.asking import Asking
 from portlb_app.controller.checks import Checks
 from portlb_app.controller.proposals import Proposals
 from portlb_app.controller.wishes import Wishes
@@ -57,7 +59,7 @@ from portlb_app.runtime.files import Files
 from portlb_app.southbound import codec
 from portlb_app.southbound.channel import SwitchChannel
 from portlb_app.southbound.listener import OpenFlowListener
-from portlb_app.southbound.packet_in import PacketInWorker
+from portlb_app.southbound.packet_in import PacketInWorker, adopt
 from portlb_app.southbound.session import SwitchSession
 from portlb_app.southbound.tables_process import Lost, TablesProcess
 from portlb_app.store.file import ConfigFile
@@ -101,7 +103,8 @@ class Controller(app_manager.RyuApp):  # type: ignore[misc]
         self._sessions: dict[int, SwitchSession] = {}
         self.proposals = Proposals(reconciler, self._step, lambda: self.snapshot, file, files)
         self._checks = Checks(lambda: reconciler.live, self._send, self._said, reconciler.is_up)
-        self._punt = Punt(codec.fits, self._checks.take)
+        self._punt = Punt(codec.fits, self._checks.take, lambda: secrets.randbits(32))
+        self.asking = Asking(self._punt, lambda: adopt(self._punt, lambda: reconciler.live), self._send)
         self._announcer = Announcer()
         self._workers: dict[int, PacketInWorker] = {}
         self._changed_ports: set[int] = set()

@@ -14,13 +14,14 @@ from typing import Any
 
 import eventlet
 
-from portlb_app.api import messages
+from portlb_app.api import asking, messages
 from portlb_app.api.request_head import BadRequest
 from portlb_app.api.routes import respond
 from portlb_app.api.wishes import Wish
 from portlb_app.controller.app import Controller
 from portlb_app.controller.http_clients import Listener
 from portlb_app.controller.http_server import phrase, serve
+from portlb_app.punt.asking import Question
 from portlb_app.runtime.turn import Turn
 
 PROPOSALS = 8
@@ -79,10 +80,19 @@ class Rest:
                 response = self._replace(controller, response)
             elif isinstance(response, Wish):
                 response = controller.wishes.carry_out(response)
+            elif isinstance(response, Question):
+                response = self._ask(controller, response)
             return replace(response, body=_whole(response.body))
         except Exception:
             _LOG.exception("a request failed")
             return messages.failure(500, "an error of portlb itself; its log says more")
+
+    def _ask(self, controller: Controller, question: Question) -> messages.Response:
+        try:
+            answers = controller.asking.ask(question)
+        except ValueError as error:
+            return messages.failure(503, str(error))
+        return asking.response(question, answers, controller.snapshot)
 
     def _replace(self, controller: Controller, proposal: messages.Proposal) -> messages.Response:
         if self._proposals >= PROPOSALS:
