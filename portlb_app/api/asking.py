@@ -6,48 +6,55 @@ from collections.abc import Mapping, Sequence
 from ipaddress import ip_address
 from typing import Any
 
-from portlb_app.api.messages import Response, failure, json_text
-from portlb_app.api.servers import read_query
+from portlb_app.api.messages import Response, json_text
+from portlb_app.api.problem_details import failure
+from portlb_app.api.routing import Call, Parameter
 from portlb_app.api.snapshot import Snapshot
+from portlb_app.config.problems import printable
 from portlb_app.punt.asking import PROTOCOLS, Answer, Question
+from portlb_app.topology.conditions import HeldSlots, PoolKey
 
-_KEYS = ("vip", "port", "protocol", "source", "source_port", "dscp")
-_MOST = {"port": 65535, "source_port": 65535, "dscp": 63}
+QUERY = (
+    Parameter("vip", "The VIP that the packet goes to"),
+    Parameter("port", "Its redirect port", numbers=(1, 65535)),
+    Parameter("source", "The IP address that it comes from"),
+    Parameter("source_port", "The port that it comes from", numbers=(1, 65535)),
+    Parameter("protocol", "tcp if it is not given", words=tuple(PROTOCOLS)),
+    Parameter("dscp", "Its DSCP; 0 if it is not given", numbers=(1, 63)),
+)
+_NEEDED = ("vip", "port", "source", "source_port")
+
+Held = Mapping[str, Mapping[PoolKey, HeldSlots] | None]
 
 
-def read(query: str, snapshot: Snapshot) -> Question | Response:
+def read(call: Call) -> Question | Response:
     """What a query asks, or what is wrong with it."""
-    given = read_query(query, _KEYS, snapshot)
-    if isinstance(given, Response):
-        return given
-    given = {"protocol": "tcp", "dscp": "0", **given}
-    if missing := [key for key in _KEYS if key not in given]:
-        return failure(400, f"{missing[0]} is missing; there are {', '.join(_KEYS)}")
-    numbers = {key: _number(given[key], most) for key, most in _MOST.items()}
-    if wrong := next((key for key, number in numbers.items() if number is None), None):
-        return failure(400, f"{wrong} is a number from 0 to {_MOST[wrong]}")
-    if given["protocol"] not in PROTOCOLS:
-        return failure(400, f"protocol is one of {', '.join(PROTOCOLS)}")
+    given = call.query
+    for key in _NEEDED:
+        if key not in given:
+            return failure("bad-query", f"{key} is missing; {', '.join(_NEEDED)} are needed")
     try:
         source = ip_address(given["source"])
     except ValueError:
-        return failure(400, "source is an IP address")
-    vip = next(each for each in snapshot.config.vips if each.name == given["vip"])
+        return failure("bad-query", f"{printable(given['source'])} is no IP address")
+    vip = next((each for each in call.snapshot.config.vips if each.name == given["vip"]), None)
+    if vip is None:
+        return failure("not-found", f"there is no VIP {printable(given['vip'])}")
     if all(address.version != source.version for address in vip.addresses):
-        return failure(400, f"{vip.name} has no IPv{source.version} address")
-    port = numbers["port"] or 0
+        return failure("bad-query", f"{vip.name} has no IPv{source.version} address")
+    port = int(given["port"])
     if vip.pool_on(port) is None:
-        return failure(404, f"{port} is no redirect port of {vip.name}")
-    protocol = PROTOCOLS[given["protocol"]]
-    return Question(vip.name, port, protocol, source, numbers["source_port"] or 0, numbers["dscp"] or 0)
+        return failure("not-found", f"{port} is no redirect port of {vip.name}")
+    protocol = PROTOCOLS[given.get("protocol", "tcp")]
+    return Question(vip.name, port, protocol, source, int(given["source_port"]), int(given.get("dscp", 0)))
 
 
 def response(question: Question, answers: Sequence[Answer], snapshot: Snapshot) -> Response:
-    """The answer to a request. 503 if no switch could be asked, 504 if none has answered."""
+    """The answer to a request."""
     if not answers:
-        return failure(503, "no switch is connected that such a packet would find a server by")
+        return failure("no-switch", "no switch is connected that such a packet would find a server by")
     if all(answer.slot is None for answer in answers):
-        return failure(504, "no switch has answered")
+        return failure("timed-out", "no switch has answered")
     names = {switch.dpid: switch.name for switch in snapshot.config.switches}
     held = {switch.name: switch.held for switch in snapshot.status.switches}
     entered = {answer.server for answer in answers if answer.is_entrance}
@@ -55,13 +62,12 @@ def response(question: Question, answers: Sequence[Answer], snapshot: Snapshot) 
         "vip": question.vip,
         "port": question.port,
         "server": entered.pop() if len(entered) == 1 else None,
-        "switches": [_answer(answer, question.vip, names[answer.dpid], held) for answer in answers],
+        "switches": [_answer(answer, question.vip, names.get(answer.dpid, ""), held) for answer in answers],
     }
     return Response(200, json_text(value))
 
 
-def _answer(answer: Answer, vip: str, name: str, held: Mapping[str, Any]) -> dict[str, Any]:
-    """What one switch says; `held`: the server that it was read to give the slot to."""
+def _answer(answer: Answer, vip: str, name: str, held: Held) -> dict[str, Any]:
     known = (held.get(name) or {}).get((vip, answer.pool))
     slots: Sequence[str | None] = known.servers if known is not None else ()
     return {
@@ -75,9 +81,3 @@ def _answer(answer: Answer, vip: str, name: str, held: Mapping[str, Any]) -> dic
         "held": slots[answer.slot] if answer.slot is not None and answer.slot < len(slots) else None,
         "certain": answer.is_certain,
     }
-
-
-def _number(text: str, most: int) -> int | None:
-    if not (text.isascii() and text.isdigit() and len(text) <= 5) or int(text) > most:
-        return None
-    return int(text)

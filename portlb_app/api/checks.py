@@ -5,14 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 from portlb_app.api.messages import Response, json_pieces
-from portlb_app.api.snapshot import Snapshot
+from portlb_app.api.routing import Call
 from portlb_app.health.line_state import LineState
 
 
-def checks(snapshot: Snapshot) -> Response:
+def listed(call: Call) -> Response:
     """Every check, and how many packets checks took in all."""
-    listed = (_check(state, snapshot.epoch) for state in snapshot.checks)
-    return Response(200, json_pieces({"counts": dict(snapshot.check_counts), "checks": listed}))
+    snapshot = call.snapshot
+    found = (_check(state, snapshot.epoch) for state in snapshot.checks)
+    return Response(200, json_pieces({"counts": dict(snapshot.check_counts), "checks": found}))
 
 
 def _check(state: LineState, epoch: float) -> dict[str, Any]:

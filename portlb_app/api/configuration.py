@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 
-from portlb_app.api.messages import MAX_BODY, Proposal, Request, Response, failure, json_pieces, json_text
+from portlb_app.api.messages import MAX_BODY, Proposal, Request, Response, json_pieces
+from portlb_app.api.problem_details import failure
+from portlb_app.api.routing import Call, Parameter
 from portlb_app.api.snapshot import Snapshot
 from portlb_app.api.status import status
 from portlb_app.config import Problem
 from portlb_app.config.etag import Precondition, etag
+from portlb_app.config.problems import printable
 from portlb_app.reconcile.outcomes import (
     Ended,
     Live,
@@ -22,34 +25,38 @@ from portlb_app.reconcile.outcomes import (
     TimedOut,
 )
 
+WAIT = Parameter(
+    *("wait", "applied: until all connected switches have it. accepted: also if none is connected"),
+    words=("applied", "accepted"),
+)
 
-def read(request: Request, snapshot: Snapshot) -> Response:
+
+def read(call: Call) -> Response:
     """The live configuration, or that the client has it already (304).
 
     With ``?server=NAME`` the one that this server's agent may act on: switches forward each service port that it names.
     """
-    key, _, name = request.query.partition("=")
-    if request.query and (key != "server" or not name):
-        return failure(400, "a GET knows server=NAME")
+    snapshot, name = call.snapshot, call.query.get("server")
     text = snapshot.text_for(name) if name else snapshot.text
     if text is None:
-        return failure(503, f"it is not known yet which service ports of {name} the switches forward; ask again")
+        detail = f"it is not known yet which service ports of {printable(name or '')} the switches forward; ask again"
+        return failure("not-known-yet", detail)
     tag = {"ETag": etag(text)}
-    if _precondition(request).is_unchanged(text):
+    if _precondition(call.request).is_unchanged(text):
         return Response(304, "", "application/yaml", tag)
     return Response(200, text, "application/yaml", tag)
 
 
-def propose(request: Request) -> Response | Proposal:
+def propose(call: Call) -> Response | Proposal:
     """The proposal that a PUT makes, or why it makes none."""
-    if request.query not in ("", "wait=applied", "wait=accepted"):
-        return failure(400, "a PUT knows wait=applied and wait=accepted")
+    request = call.request
     if len(request.body) > MAX_BODY:
-        return failure(413, f"a configuration has at most {MAX_BODY} bytes")
+        return failure("too-large", f"a configuration has at most {MAX_BODY} bytes")
     try:
-        return Proposal(request.body.decode(), _precondition(request), request.query == "wait=accepted")
+        text = request.body.decode()
     except UnicodeDecodeError as error:
         return _mistaken((Problem("", f"byte {error.start} is not UTF-8"),))
+    return Proposal(text, _precondition(request), call.query.get("wait") == "accepted")
 
 
 def _precondition(request: Request) -> Precondition:
@@ -68,23 +75,23 @@ def outcome_response(outcome: Outcome, snapshot: Snapshot) -> Response:
             return _mistaken(mistakes.problems)
         case RefusedBySwitches(reasons):
             switches = {name: list(errors) for name, errors in reasons.items()}
-            text = f"a switch refused the configuration; {stays}"
-            return Response(409, json_text({"error": text, "switches": switches}))
+            return failure("refused-by-switch", f"a switch refused the configuration; {stays}", switches=switches)
         case LostSwitches(lost):
             text = f"a switch was lost while the configuration was tried; {stays}"
-            return Response(504, json_text({"error": text, "switches": list(lost)}))
+            return failure("switch-lost", text, switches=list(lost))
         case TimedOut(waiting, seconds):
-            text = f"no answer within {seconds:.0f} s; {stays}"
-            return Response(504, json_text({"error": text, "switches": list(waiting)}))
+            return failure("timed-out", f"no answer within {seconds:.0f} s; {stays}", switches=list(waiting))
         case NotComputed(reason):
-            return failure(503, f"the configuration cannot be compiled: {reason}; {stays}")
+            return failure("not-computed", f"the configuration cannot be compiled: {reason}; {stays}")
         case Ended():
             text = "the controller ends, and the file is as it was; until it is started again, switches may hold a part"
-            return failure(503, f"{text} of this configuration")
+            return failure("ending", f"{text} of this configuration")
         case NoSwitch():
             text = "no switch is connected, so nothing shows that the configuration works"
-            return failure(409, f"{text}; with ?wait=accepted it becomes live and is saved all the same; {stays}")
-    return failure(409, "another configuration is being applied; try again")
+            return failure(
+                "no-switch", f"{text}; with ?wait=accepted it becomes live and is saved all the same; {stays}"
+            )
+    return failure("on-trial", "another configuration is being applied; try again")
 
 
 def outcome_text(outcome: Outcome, snapshot: Snapshot) -> str:
@@ -99,9 +106,9 @@ def _tag(snapshot: Snapshot) -> dict[str, str]:
 
 def _outdated(snapshot: Snapshot) -> Response:
     text = "the live configuration is another one than If-Match or If-None-Match says; nothing was changed"
-    return Response(412, json_text({"error": text, "etag": etag(snapshot.text)}), headers=_tag(snapshot))
+    tag = etag(snapshot.text)
+    return failure("precondition-failed", text, headers=_tag(snapshot), etag=tag, current_etag=tag)
 
 
 def _mistaken(found: tuple[Problem, ...]) -> Response:
-    problems = [{"path": problem.path, "message": problem.message} for problem in found]
-    return Response(422, json_text({"error": "the configuration has mistakes", "errors": problems}))
+    return failure("invalid-configuration", "the configuration has mistakes", errors=found)

@@ -6,13 +6,13 @@ it is forced. What would move is said before it happens (a dry run), and after.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from portlb_app.api.messages import Response, failure, json_text
+from portlb_app.api.messages import Response, json_text
 from portlb_app.api.pools import server_in_pool
+from portlb_app.api.problem_details import failure
 from portlb_app.api.servers import View, unknown
 from portlb_app.api.snapshot import Snapshot
 from portlb_app.api.wishes import Wish
@@ -67,7 +67,8 @@ def judge(wish: Wish, snapshot: Snapshot) -> Response | Judged:
         return unknown(wish.server)
     overrides = snapshot.overrides.put(server, wish.key, wish.value, wish.said)
     if len(overrides.entries) > MAX_OVERRIDES:
-        return failure(409, f"there are {MAX_OVERRIDES} overrides already: edit the file. Nothing was changed")
+        text = f"there are {MAX_OVERRIDES} overrides already: edit the file. Nothing was changed"
+        return failure("too-many-overrides", text)
     view, after = View(snapshot), overrides.over(snapshot.config).server_by_name[wish.server].wanted
     changes = tuple(_changes(view, wish.server, snapshot.backends.tables(overrides)))
     refusal = _refusal(view, wish, after, changes)
@@ -91,11 +92,11 @@ def answer(wish: Wish, judged: Judged, outcome: WishOutcome, snapshot: Snapshot)
         names = ", ".join(outcome.switches)
         text = f"the wish is saved and stands, but within {outcome.seconds:.0f} s {names} did not take it"
         switches = {name: list(errors) for name, errors in outcome.switches.items()}
-        return Response(504, json_text({"error": text, "switches": switches, "says": list(judged.says)}))
+        return failure("timed-out", text, switches=switches, says=list(judged.says))
     if not isinstance(outcome, Carried):
-        return failure(503, "the controller ends; the wish is saved, and switches get it when it is started again")
+        return failure("ending", "the controller ends; the wish is saved, and switches get it when it is started again")
     if wish.server not in snapshot.config.server_by_name:
-        return failure(409, f"the configuration that is live now has no server {wish.server}")
+        return failure("changed-meanwhile", f"the configuration that is live now has no server {wish.server}")
     is_seen = any(switch.state == "synced" for switch in snapshot.status.switches)
     says = list(judged.says)
     if outcome.absent:
@@ -133,13 +134,13 @@ def _refusal(view: View, wish: Wish, after: Wanted, changes: tuple[PoolChange, .
             }
             for change in left
         ]
-        return Response(409, json.dumps({"error": text, "pools": pools}) + "\n")
+        return failure("would-break", text, pools=pools)
     drain = view.snapshot.drains.get(wish.server)
     was = view.used.server_by_name[wish.server].wanted
     if after is Wanted.MAINT and was is not Wanted.MAINT and (drain is None or drain.drained_at is None):
         how = "it does not drain yet" if drain is None else drain.reason
         text = f"{wish.server} is not drained ({how}), and maint ends its connections: drain it first, or use force"
-        return failure(409, f"{text}. Nothing was changed")
+        return failure("would-break", f"{text}. Nothing was changed")
     return None
 
 

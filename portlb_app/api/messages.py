@@ -58,11 +58,6 @@ def headers(response: Response) -> dict[str, str]:
     return {"Content-Type": response.content_type, **_HEADERS, **response.headers}
 
 
-def failure(status: int, text: str) -> Response:
-    """An error with nothing more to say than a sentence."""
-    return Response(status, json_text({"error": text}))
-
-
 def json_text(value: Mapping[str, Any]) -> str:
     """A JSON object: a line for each member, and for each element of a list of objects.
 

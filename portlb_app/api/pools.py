@@ -6,18 +6,16 @@ from collections.abc import Iterator
 from typing import Any
 
 from portlb_app.api.messages import Response, json_pieces
-from portlb_app.api.servers import View, read_query
-from portlb_app.api.snapshot import Snapshot
+from portlb_app.api.routing import Call
+from portlb_app.api.servers import View, no_vip
 from portlb_app.config import RedirectPort, Vip
 from portlb_app.topology.conditions import PoolKey
 
 
-def listed(query: str, snapshot: Snapshot) -> Response:
+def listed(call: Call) -> Response:
     """The pools of all VIPs, or of one."""
-    given = read_query(query, ("vip",), snapshot)
-    if isinstance(given, Response):
-        return given
-    return Response(200, json_pieces({"pools": _pools(View(snapshot), given.get("vip"))}))
+    name = call.query.get("vip")
+    return no_vip(name, call.snapshot) or Response(200, json_pieces({"pools": _pools(View(call.snapshot), name)}))
 
 
 def _pools(view: View, name: str | None) -> Iterator[dict[str, Any]]:

@@ -1,116 +1,177 @@
-"""The REST interface without HTTP: a request value in, a response value out, or a configuration to propose.
+"""The REST interface without HTTP: a request value in, a response value out, or what the request asks for.
 
-=======================  =============================================================================================
-``GET /v1/status``       version, generation of the live configuration, every switch and link, what was refused
-``GET /v1/connections``  the log of connections, newest first; ``?vip=NAME`` and ``?limit=NUMBER`` choose
-``GET /v1/servers``      what is wanted and seen of servers, and what the switches hold of them; ``?vip=NAME`` and
-                         ``?state=WORD`` choose; ``GET /v1/servers/NAME`` is one
-``GET /v1/pools``        the slots of pools
-``PUT …/NAME/state``     ready, drain or maint: 200 when all connected switches have it, 404 for an unknown server, 409
-                         for what needs force, 422 with every mistake, 504 when some switches lack it (the wish stands)
-``PUT …/NAME/weight``    a weight; ``DELETE`` is back to the file's
-``GET /v1/checks``       every health check: its last result, and what follows
-``GET /v1/ask``          which slot and server a packet would get, by the hash of the switches; its query says which
-``GET /v1/config``       the text of the live configuration, as it was given
-``PUT /v1/config``       replace it (YAML or JSON): 200 when all connected switches have it, 422 with every mistake,
-                         409 when a switch refuses or another one is on trial, 504 when a switch does not get there
-                         in time or is lost, 503 when it cannot be compiled; after all of these the last good one is
-                         live. With no switch connected: 409, or, with ``?wait=accepted``, 202, unverified
-=======================  =============================================================================================
+`ROUTES` is the table of all of it, and the OpenAPI document (``GET /v1/openapi.json``) is that table for programs.
+docs/rest.md is for people.
 
 An entity tag names a configuration (`etag`): GET /v1/config sends it, the status has it as ``etag``, and a PUT with
 ``If-Match`` changes nothing (412) when another configuration is live by the time its turn has come. Without
 ``If-Match`` a PUT replaces whatever is live.
 
-Every error is JSON: ``{"error": text}``, and ``{"error": text, "errors": [{"path", "message"}]}`` for a configuration.
-The interface has no login and so listens on loopback alone. The Host header is checked, because a web page may point a
-name of its own at 127.0.0.1 (DNS rebinding); a change from a page of another origin is refused; and every answer says
-that it is kept nowhere and is nothing but what its type says. What type a body claims to be is not looked at.
+Every error is a problem (`problem_details`). The interface has no login and so listens on loopback alone. The Host
+header is checked, because a web page may point a name of its own at 127.0.0.1 (DNS rebinding); a change from a page of
+another origin is refused; and every answer says that it is kept nowhere and is nothing but what its type says. What
+type a body claims to be is not looked at.
 """
 
 from __future__ import annotations
 
 from ipaddress import ip_address
+from typing import Any
 
-from portlb_app.api import asking, configuration, pools, servers
-from portlb_app.api.checks import checks
-from portlb_app.api.connections import connections
-from portlb_app.api.messages import Proposal, Request, Response, failure, json_pieces, json_text
+from portlb_app.api import asking, checks, configuration, connections, pools, servers, status, wishes
+from portlb_app.api.messages import Proposal, Request, Response, json_text
+from portlb_app.api.models import asking as of_asking
+from portlb_app.api.models import lists as of_lists
+from portlb_app.api.models import pools as of_pools
+from portlb_app.api.models import servers as of_servers
+from portlb_app.api.models import status as of_status
+from portlb_app.api.openapi import document
+from portlb_app.api.problem_details import Slug, failure
+from portlb_app.api.routing import Body, Call, Media, Operation, Parameter, Role, Route, Routes
 from portlb_app.api.snapshot import Snapshot
-from portlb_app.api.status import status
-from portlb_app.api.wishes import Wish, read_wish
+from portlb_app.api.wishes import Wish
 from portlb_app.punt.asking import Question
 
-_METHODS = {
-    "/v1/status": ("GET",),
-    "/v1/connections": ("GET",),
-    "/v1/checks": ("GET",),
-    "/v1/ask": ("GET",),
-    "/v1/config": ("GET", "PUT"),
-    "/v1/servers": ("GET",),
-    "/v1/servers/NAME": ("GET",),
-    "/v1/servers/NAME/state": ("GET", "PUT"),
-    "/v1/servers/NAME/weight": ("GET", "PUT", "DELETE"),
-    "/v1/pools": ("GET",),
-}
-"""By path what it knows. NAME is a server's, which needs no percent-encoding, so none is undone."""
+Asked = Proposal | Wish | Question
+"""What the controller carries out, and answers then (`configuration.outcome_response`, `judgement.answer`,
+`asking.response`)."""
+
+_YAML = Media("application/yaml", "The text of a configuration (YAML or JSON)")
+_VIP = Parameter("vip", "Only of this VIP")
+_DRY_RUN = Parameter("dry_run", "1: change nothing, and say what would change", words=("1",))
+_WISH: tuple[Slug, ...] = (
+    *("not-found", "would-break", "too-many-overrides", "changed-meanwhile", "not-saved", "timed-out"),
+)
+_PROPOSAL: tuple[Slug, ...] = (
+    *("refused-by-switch", "no-switch", "precondition-failed", "invalid-configuration", "not-saved", "not-computed"),
+    *("switch-lost", "timed-out"),
+)
 
 
-def respond(request: Request, snapshot: Snapshot) -> Response | Proposal | Wish | Question:
-    """The answer to a request, or what it asks for.
+def _get(
+    name: str, summary: str, answer: Any, returns: Any, query: tuple[Parameter, ...] = (), **more: Any
+) -> Operation[Asked]:
+    return Operation("GET", name, summary, Role.READ, answer, {200: returns}, query=query, **more)
 
-    `configuration.outcome_response` answers a proposal later, `judgement` a wish, and `asking` a question.
-    """
+
+def _wish(method: str, name: str, summary: str, answer: Any, takes: Any = ()) -> Operation[Asked]:
+    problems = (*_WISH, "invalid-request") if takes else _WISH
+    returns: dict[int, Body] = {200: of_servers.WishAnswer, 202: of_servers.WishDone}
+    return Operation(method, name, summary, Role.OPERATOR, answer, returns, problems, (_DRY_RUN,), takes)
+
+
+_OPENAPI: dict[str, str] = {}
+
+
+def _openapi(_call: Call) -> Response:
+    return Response(200, _OPENAPI["text"])
+
+
+ROUTES: Routes[Asked] = Routes(
+    (
+        Route("/v1/status", (_get("getStatus", "The whole status", status.read, of_status.Status),)),
+        Route(
+            "/v1/connections",
+            (
+                _get(
+                    *("listConnections", "The log of connections, newest first", connections.listed),
+                    of_lists.Connections,
+                    query=(_VIP, connections.LIMIT),
+                ),
+            ),
+        ),
+        Route("/v1/checks", (_get("listChecks", "Every health check", checks.listed, of_lists.Checks),)),
+        Route(
+            "/v1/config",
+            (
+                _get(
+                    *("getConfig", "The text of the live configuration, as it was given", configuration.read, _YAML),
+                    query=(Parameter("server", "The one that this server's agent may act on"),),
+                    problems=("not-known-yet",),
+                    agents=True,
+                    tags=True,
+                ),
+                Operation(
+                    *("PUT", "replaceConfig", "Replace the configuration", Role.ADMIN, configuration.propose),
+                    {200: of_status.Status, 202: of_status.Status},
+                    problems=_PROPOSAL,
+                    query=(configuration.WAIT,),
+                    takes=(_YAML, Media("application/json", _YAML.text)),
+                    tags=True,
+                ),
+            ),
+        ),
+        Route(
+            "/v1/servers",
+            (
+                _get(
+                    *("listServers", "What is wanted, seen and held of servers", servers.listed, of_servers.Servers),
+                    query=(_VIP, Parameter("state", "Only those with this word", words=servers.WORDS)),
+                    problems=("not-found",),
+                ),
+            ),
+        ),
+        Route(
+            "/v1/servers/{server}",
+            (_get("getServer", "One server", servers.one, of_servers.Server, problems=("not-found",)),),
+        ),
+        Route(
+            "/v1/servers/{server}/state",
+            (
+                _get("getState", "What is wanted", servers.state, of_servers.WantedState, problems=("not-found",)),
+                _wish("PUT", "setState", "Ready, drain or maint", wishes.state, (of_servers.StateBody,)),
+            ),
+        ),
+        Route(
+            "/v1/servers/{server}/weight",
+            (
+                _get("getWeight", "Its weight", servers.weight, of_servers.WeightState, problems=("not-found",)),
+                _wish("PUT", "setWeight", "A weight in place of the file's", wishes.weight, (of_servers.WeightBody,)),
+                _wish("DELETE", "unsetWeight", "Back to the file's weight", wishes.no_weight),
+            ),
+        ),
+        Route(
+            "/v1/pools",
+            (
+                _get(
+                    *("listPools", "The slots of pools", pools.listed, of_pools.Pools),
+                    query=(_VIP,),
+                    problems=("not-found",),
+                ),
+            ),
+        ),
+        Route(
+            "/v1/ask",
+            (
+                _get(
+                    *("ask", "Which slot and server a packet would get, by the switches' hash", asking.read),
+                    of_asking.Asked,
+                    query=asking.QUERY,
+                    problems=("not-found", "no-switch", "timed-out", "busy"),
+                ),
+            ),
+        ),
+        Route(
+            "/v1/openapi.json",
+            (_get("getOpenapi", "This document", _openapi, Media("application/json", "OpenAPI 3.1")),),
+        ),
+    )
+)
+"""Everything there is. A request is answered by the first route that its path is."""
+_OPENAPI["text"] = json_text(document(ROUTES.all))
+
+
+def respond(request: Request, snapshot: Snapshot) -> Response | Asked:
+    """The answer to a request, or what it asks for."""
     if not is_this_machine(request.host):
-        return failure(403, f"the Host header {request.host!r} does not name this machine")
-    path, name = _template(request.path)
-    methods = _METHODS.get(path)
-    if methods is None:
-        return failure(404, f"there is no {request.path}; there are {', '.join(_METHODS)}")
-    if request.method not in methods:
-        allowed = ", ".join(methods)
-        text = json_text({"error": f"{request.path} knows {allowed}, not {request.method}"})
-        return Response(405, text, headers={"Allow": allowed})
+        return failure("host-not-allowed", f"the Host header {request.host!r} does not name this machine")
+    found = ROUTES.find(request.method, request.path)
+    if isinstance(found, Response):
+        return found
     if request.method != "GET" and request.origin is not None:
         if request.origin.lower() != f"http://{request.host.lower()}":
-            return failure(403, f"a page of {request.origin!r} may change nothing")
-    if request.method != "GET":
-        return _change(request, path, name, snapshot)
-    match path:
-        case "/v1/status":
-            return Response(200, json_pieces(status(snapshot)))
-        case "/v1/connections":
-            return connections(request.query, snapshot)
-        case "/v1/checks":
-            return checks(snapshot)
-        case "/v1/ask":
-            return asking.read(request.query, snapshot)
-        case "/v1/config":
-            return configuration.read(request, snapshot)
-        case "/v1/servers":
-            return servers.listed(request.query, snapshot)
-        case "/v1/pools":
-            return pools.listed(request.query, snapshot)
-        case _:
-            return servers.one(name, path, request.query, snapshot)
-
-
-def _change(request: Request, path: str, name: str, snapshot: Snapshot) -> Response | Proposal | Wish:
-    match path:
-        case "/v1/servers/NAME/state":
-            return read_wish(request, name, "state", snapshot.unix)
-        case "/v1/servers/NAME/weight":
-            return read_wish(request, name, "weight", snapshot.unix)
-        case _:
-            return configuration.propose(request)
-
-
-def _template(path: str) -> tuple[str, str]:
-    """A path with NAME in place of a server's name, and that name."""
-    parts = path.split("/")
-    if path.startswith("/v1/servers/") and len(parts) > 3 and parts[3]:
-        return "/".join([*parts[:3], "NAME", *parts[4:]]), parts[3]
-    return path, ""
+            return failure("foreign-origin", f"a page of {request.origin!r} may change nothing")
+    return found.answer(request, snapshot)
 
 
 def is_this_machine(host: str) -> bool:

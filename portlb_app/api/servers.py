@@ -7,15 +7,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
-from portlb_app.api.messages import Response, failure, json_pieces, json_text
+from portlb_app.api.messages import Response, json_pieces, json_text
+from portlb_app.api.problem_details import failure
+from portlb_app.api.routing import Call
 from portlb_app.api.snapshot import Snapshot
 from portlb_app.backends.drained import Drain
 from portlb_app.backends.states import Judgement, Seen
 from portlb_app.config import Server, Wanted, moments
 from portlb_app.config.overrides import Key, Override, word
+from portlb_app.config.problems import printable
 from portlb_app.topology.conditions import ALL_SERVERS, PoolKey
 
 _WORST = (Seen.DOWN, Seen.UNKNOWN, Seen.UP)
@@ -24,51 +27,47 @@ WORDS = (*(each.value for each in Wanted), *_SEEN, "slots", "none", "closed", "d
 """What ``?state=`` may be. A server is chosen if one of its words is this one."""
 
 
-def listed(query: str, snapshot: Snapshot) -> Response:
-    """The servers that a query chooses, by name."""
-    given = read_query(query, ("vip", "state"), snapshot)
-    if isinstance(given, Response):
-        return given
-    vip, state = given.get("vip"), given.get("state")
-    if state is not None and state not in WORDS:
-        return failure(400, f"there is no state {state!r}; there are {', '.join(WORDS)}")
-    view = View(snapshot)
-    names = (server.name for server in snapshot.config.servers if vip in (None, server.vip))
-    return Response(200, json_pieces({"servers": view.chosen(names, state)}))
+def listed(call: Call) -> Response:
+    """The servers that a query chooses, in the order of the configuration."""
+    vip, view = call.query.get("vip"), View(call.snapshot)
+    names = (server.name for server in call.snapshot.config.servers if vip in (None, server.vip))
+    return no_vip(vip, call.snapshot) or Response(
+        200, json_pieces({"servers": view.chosen(names, call.query.get("state"))})
+    )
 
 
-def one(name: str, path: str, query: str, snapshot: Snapshot) -> Response:
-    """One server, or only its state or weight."""
-    if query:
-        return failure(400, "there is nothing to choose here")
-    if name not in snapshot.config.server_by_name:
+def one(call: Call) -> Response:
+    """One server."""
+    return _part(call, lambda server: server)
+
+
+def state(call: Call) -> Response:
+    """What is wanted of one server."""
+    return _part(call, lambda server: server["wanted"])
+
+
+def weight(call: Call) -> Response:
+    """The weight of one server."""
+    return _part(call, lambda server: server["weight"])
+
+
+def _part(call: Call, part: Callable[[dict[str, Any]], dict[str, Any]]) -> Response:
+    name = call.names["server"]
+    if name not in call.snapshot.config.server_by_name:
         return unknown(name)
-    server = View(snapshot).server(name)
-    part = path.rpartition("/")[2]
-    return Response(200, json_text({"state": server["wanted"], "weight": server["weight"]}.get(part, server)))
+    return Response(200, json_text(part(View(call.snapshot).server(name))))
 
 
 def unknown(name: str) -> Response:
     """The answer about a server that there is not."""
-    return failure(404, f"there is no server {name}")
+    return failure("not-found", f"there is no server {printable(name)}")
 
 
-def read_query(query: str, keys: Iterable[str], snapshot: Snapshot) -> dict[str, str] | Response:
-    """The keys and values of a query, or what is wrong with it. Names need no percent-encoding, so none is undone.
-
-    A VIP is one that there is.
-    """
-    given: dict[str, str] = {}
-    for pair in filter(None, query.split("&")):
-        key, _, value = pair.partition("=")
-        if key not in keys:
-            return failure(400, f"there is no {key!r}; there are {', '.join(keys)}")
-        if key in given:
-            return failure(400, f"{key} is given twice")
-        given[key] = value
-    if (vip := given.get("vip")) is not None and not any(each.name == vip for each in snapshot.config.vips):
-        return failure(404, f"there is no VIP {vip}")
-    return given
+def no_vip(name: str | None, snapshot: Snapshot) -> Response | None:
+    """The answer about a VIP that there is not; None if there is, or none is asked for."""
+    if name is None or any(each.name == name for each in snapshot.config.vips):
+        return None
+    return failure("not-found", f"there is no VIP {printable(name)}")
 
 
 class View:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
+from portlb_app.api.event_ring import EventRing
 from portlb_app.backends import Backends
 from portlb_app.backends.drained import Drain
 from portlb_app.config import Config
@@ -48,4 +49,5 @@ class Snapshot:
     overrides: Overrides = NONE
     backends: Backends = field(default_factory=lambda: Backends(NO_CONFIG))
     drains: Mapping[str, Drain] = field(default_factory=dict)
+    events: EventRing = field(default_factory=EventRing)
     text_for: Callable[[str], str | None] = lambda _server: None

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from portlb_app import __version__
+from portlb_app.api.messages import Response, json_pieces
+from portlb_app.api.routing import Call
 from portlb_app.api.snapshot import Snapshot
 from portlb_app.config.etag import etag
 from portlb_app.net.heartbeat import UNKNOWN, Can
@@ -14,6 +16,11 @@ from portlb_app.punt.disposition import Counts, Disposition
 from portlb_app.punt.records import TcpEvent
 from portlb_app.reconcile.pool_status import PoolStatus
 from portlb_app.reconcile.status import AgentStatus, LinkStatus, SwitchStatus
+
+
+def read(call: Call) -> Response:
+    """The whole status."""
+    return Response(200, json_pieces(status(call.snapshot)))
 
 
 def status(snapshot: Snapshot) -> dict[str, Any]:

@@ -11,7 +11,9 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from portlb_app.api.messages import Request, Response, failure, json_text
+from portlb_app.api.messages import Response
+from portlb_app.api.problem_details import failure
+from portlb_app.api.routing import Call
 from portlb_app.config import ConfigError, Wanted
 from portlb_app.config.entries import Entry, Number, Truth, read
 from portlb_app.config.overrides import Key, Override, Value
@@ -62,19 +64,32 @@ class _WeightEntry(_Entry):
     weight: Annotated[Number, Field(ge=0, le=MAX_WEIGHT)] | None = None
 
 
-def read_wish(request: Request, server: str, key: Key, now: float) -> Wish | Response:
-    """What a request asks for, or why it asks for nothing. `now`: Unix time."""
-    if request.query not in ("", "dry_run=1"):
-        return failure(400, f"a {request.method} here knows dry_run=1")
-    dry_run = bool(request.query)
-    if request.method == "DELETE":
-        return Wish(server, key, None, Override(0, 0, by=_UNSAID, since=now), force=True, dry_run=dry_run)
+def state(call: Call) -> Wish | Response:
+    """A state is asked for."""
+    return _read(call, "state", _StateEntry)
+
+
+def weight(call: Call) -> Wish | Response:
+    """A weight is asked for."""
+    return _read(call, "weight", _WeightEntry)
+
+
+def no_weight(call: Call) -> Wish:
+    """The file's weight is asked for."""
+    said = Override(0, 0, by=_UNSAID, since=call.snapshot.unix)
+    return Wish(call.names["server"], "weight", None, said, force=True, dry_run="dry_run" in call.query)
+
+
+def _read(call: Call, key: Key, shape: type[_StateEntry | _WeightEntry]) -> Wish | Response:
+    """What a request asks for, or why it asks for nothing."""
+    request, now = call.request, call.snapshot.unix
     if len(request.body) > MAX_WISH:
-        return failure(413, f"a request for one server has at most {MAX_WISH} bytes; nothing was changed")
+        text = f"a request for one server has at most {MAX_WISH} bytes; nothing was changed"
+        return failure("too-large", text)
     problems = Problems()
     try:
         data = parse(request.body.decode())
-        entry: Any = read(_StateEntry if key == "state" else _WeightEntry, "", data, problems)
+        entry: Any = read(shape, "", data, problems)
         if not problems.kept:
             _check_times(entry, now, problems)
         problems.raise_any()
@@ -86,7 +101,7 @@ def read_wish(request: Request, server: str, key: Key, now: float) -> Wish | Res
     said = Override(value, value, entry.reason, entry.by, now, entry.until)
     if key == "state":
         said = replace(said, deadline=entry.deadline, move=entry.move)
-    return Wish(server, key, value, said, entry.force, dry_run)
+    return Wish(call.names["server"], key, value, said, entry.force, "dry_run" in call.query)
 
 
 def _check_times(entry: _StateEntry | _WeightEntry, now: float, problems: Problems) -> None:
@@ -104,5 +119,4 @@ def _check_times(entry: _StateEntry | _WeightEntry, now: float, problems: Proble
 
 def mistaken(problems: tuple[Problem, ...]) -> Response:
     """The answer to a request with mistakes."""
-    listed = [{"path": each.path, "message": each.message} for each in problems]
-    return Response(422, json_text({"error": "the request has mistakes; nothing was changed", "errors": listed}))
+    return failure("invalid-request", "the request has mistakes; nothing was changed", errors=problems)

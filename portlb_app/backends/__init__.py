@@ -20,14 +20,14 @@ says otherwise, and for `HOLD` at least: somebody found it so.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 
 from portlb_app.backends.answers import Answers, PoolState, ServerState
 from portlb_app.backends.moves import whole
 from portlb_app.backends.pools import Pools
 from portlb_app.backends.servers import AGENT, HAD_NONE, HAS_SLOTS, IS_NEW, SAYS_DOWN, Change, Servers
 from portlb_app.backends.slots import Slots
-from portlb_app.backends.states import Evidence, Seen
+from portlb_app.backends.states import Cause, Evidence, Seen
 from portlb_app.config import Config
 from portlb_app.config.overrides import NONE, Overrides
 from portlb_app.net.heartbeat import Heartbeat, Order
@@ -162,6 +162,28 @@ class Backends:
     def failing_open(self) -> frozenset[PoolKey]:
         """The pools that use all of their servers because too few are up by their checks."""
         return self._answers.failing_open()
+
+    def take_causes(self) -> Mapping[PoolKey, Cause]:
+        """The pools whose slots may have moved since this was asked last, and why."""
+        self._slots.settle()
+        causes, self._slots.causes = self._slots.causes, {}
+        return causes
+
+    def holds(self, key: PoolKey, held: HeldSlots) -> bool:
+        """Whether these are the slots that a pool shall have."""
+        table = self._slots.table(key) if key in self._pools else None
+        if table is None:
+            return key in self._pools and held.is_default
+        return tuple(table) == held.servers
+
+    def pool(self, key: PoolKey) -> PoolState | None:
+        """One pool of the live configuration that switches hold."""
+        return self._answers.pool(key)
+
+    @property
+    def heard(self) -> Set[str]:
+        """The servers whose agents are heard."""
+        return self._servers.reports.names
 
     def changes(self) -> list[Change]:
         """What has changed since this was asked last."""

@@ -116,11 +116,18 @@ class Answers:
     def pools(self) -> Iterable[PoolState]:
         """Every pool of the live configuration that switches hold."""
         self._slots.settle()
+        for key in self._servers.pools:
+            if (state := self.pool(key)) is not None:
+                yield state
+
+    def pool(self, key: PoolKey) -> PoolState | None:
+        """One of them."""
         known, pools = self._servers.known, self._servers.pools
-        for key, pool in pools.items():
-            if pool.has_group:
-                ready = ready_servers(known, pools, key)
-                table = self._slots.table(key)
-                slots = None if table is None else whole(table)
-                has_none = bool(ready) and table != () and not serving_servers(known, pool, key, ready)
-                yield PoolState(key, pool, slots, fails_open(known, pool, key, ready) or has_none)
+        pool = pools.get(key)
+        if pool is None or not pool.has_group:
+            return None
+        ready = ready_servers(known, pools, key)
+        table = self._slots.table(key)
+        slots = None if table is None else whole(table)
+        has_none = bool(ready) and table != () and not serving_servers(known, pool, key, ready)
+        return PoolState(key, pool, slots, fails_open(known, pool, key, ready) or has_none)

@@ -7,7 +7,7 @@ silent is not down either, but unknown to this source. What an agent has said en
 from __future__ import annotations
 
 import statistics
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Set
 from dataclasses import dataclass
 
 from portlb_app.config import Config
@@ -53,6 +53,11 @@ class Reports:
         for name in silent:
             del self._reports[name]
         return silent
+
+    @property
+    def names(self) -> Set[str]:
+        """The servers that have a report."""
+        return self._reports.keys()
 
     def of(self, server: str) -> Report | None:
         """A server's report, if one counts."""

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from portlb_app.backends.pools import Pools
 from portlb_app.backends.reports import Reports
-from portlb_app.backends.states import PORT, Evidence, Judgement, Known, Seen, judge
+from portlb_app.backends.states import PORT, Cause, Evidence, Judgement, Known, Seen, judge
 from portlb_app.backends.usable import ready_servers
 from portlb_app.net.heartbeat import Heartbeat, State
 from portlb_app.topology.conditions import ALL_SERVERS, PoolKey
@@ -37,15 +37,15 @@ class Servers:
     """What is known of all servers of the live configuration.
 
     `pools`: the live ones. `known`: by server. `reports`: what agents say. `unsettled`: the pools whose servers have
-    changed since their slots followed last. `now`: the time of what happened last. `version`: another one whenever
-    something has changed that slots may follow from.
+    changed since their slots followed last, and why. `now`: the time of what happened last. `version`: another one
+    whenever something has changed that slots may follow from.
     """
 
     def __init__(self, pools: Pools) -> None:
         self.pools = pools
         self.known: dict[str, Known] = {}
         self.reports = Reports()
-        self.unsettled: set[PoolKey] = set()
+        self.unsettled: dict[PoolKey, Cause] = {}
         self.now = 0.0
         self.version = 0
         self._assumed: set[str] = set()
@@ -61,7 +61,8 @@ class Servers:
             self._judge(name, now)
         if not is_first:
             self._take_new(before, now)
-        self.unsettled = set(pools)
+        cause = Cause.START if is_first else Cause.ADMIN if pools.config is before.config else Cause.CONFIG
+        self.unsettled = dict.fromkeys(pools, cause)
         self.version += 1
 
     def _take_new(self, before: Pools, now: float) -> None:
@@ -127,7 +128,7 @@ class Servers:
             is_down = all(each.seen is Seen.DOWN for each in others)
             if is_down and not server.is_down(every):
                 server.judgements[every] = Judgement(Seen.DOWN, HAD_NONE, now)
-                self.unsettled.add(every)
+                self.unsettled.setdefault(every, Cause.START)
 
     def seen(self, server: str, key: PoolKey) -> Seen:
         """What is seen of a server in a pool."""
@@ -146,7 +147,7 @@ class Servers:
         known, state = self.known[server], self.reports.state(server)
         if known.drains is not (state is State.DRAIN):
             known.drains = not known.drains
-            self._touch(server)
+            self._touch(server, Cause.AGENT)
         said = (AGENT, None) in known.evidence
         if state is State.DOWN and not said:
             self.see(server, Evidence(AGENT, False, SAYS_DOWN, now), now)
@@ -171,8 +172,8 @@ class Servers:
                 self._changes.append(Change(name, key, before, after))
                 changed = True
         if changed:
-            self._touch(name)
+            self._touch(name, Cause.HEALTH)
 
-    def _touch(self, name: str) -> None:
-        self.unsettled.update(self.pools.of(name))
+    def _touch(self, name: str, cause: Cause) -> None:
+        self.unsettled.update(dict.fromkeys(self.pools.of(name), cause))
         self.version += 1

@@ -13,6 +13,7 @@ from portlb_app.backends.loads import Loads
 from portlb_app.backends.moves import Table, whole
 from portlb_app.backends.pools import Pools
 from portlb_app.backends.servers import Servers
+from portlb_app.backends.states import Cause
 from portlb_app.backends.usable import able_servers, fails_open, ready_servers, serving_servers
 from portlb_app.pipeline import mark
 from portlb_app.topology.conditions import ALL_SERVERS, HeldSlots, PoolKey, PoolSlots
@@ -32,6 +33,8 @@ class Slots:
         self._timed: set[PoolKey] = set()
         """The pools whose slots move as time passes."""
         self.failing_open: set[PoolKey] = set()
+        self.causes: dict[PoolKey, Cause] = {}
+        """Why the slots of each pool were looked at last, or moved; taken by what tells of it."""
         self.version = 0
 
     def __len__(self) -> int:
@@ -68,7 +71,7 @@ class Slots:
         if pool.second_chance and held.formers:
             known = self._servers.pools[key[0], ALL_SERVERS].servers
             slots.formers.held(tuple(tuple(each for each in names if each in known) for names in held.formers), now)
-        self._servers.unsettled.add(key)
+        self._servers.unsettled.setdefault(key, Cause.START)
         self.version += 1
         return members.intersection(table)
 
@@ -103,7 +106,8 @@ class Slots:
             slots = self._kept[key]
             had = slots.table
             if slots.tick(self._servers.pools[key], ready, serving, now):
-                self._have_moved(key, had)
+                is_turn = self._servers.pools[key].selecting.reshuffles
+                self._have_moved(key, had, Cause.TURN if is_turn else Cause.PACE)
             self._watch(key)
         for key in self._loads.due(now):
             self._follow_load(key, now)
@@ -115,12 +119,13 @@ class Slots:
             slots = self._kept.get(key)
             had = slots.table if slots else None
             if slots and slots.count(self._servers.pools[key], dpid, packets, now):
-                self._have_moved(key, had)
+                self._have_moved(key, had, Cause.LOAD)
 
     def settle(self) -> None:
         """Give the pools of servers that have changed the slots that they shall have."""
         known, pools = self._servers.known, self._servers.pools
-        for key in self._servers.unsettled:
+        for key, cause in self._servers.unsettled.items():
+            self.causes[key] = cause
             ready, serving = self._usable(pools, key)
             slots = self._kept[key]
             had = slots.table
@@ -180,7 +185,7 @@ class Slots:
         if after != table:
             had = slots.table
             slots.put(pool, after)
-            self._have_moved(key, had)
+            self._have_moved(key, had, Cause.LOAD)
 
     def _proposed(self, pools: Pools, key: PoolKey) -> Table | None:
         """The slots with which a pool of another configuration would begin."""
@@ -196,7 +201,8 @@ class Slots:
             return None
         return PoolSlots(pools[key].default if table is None else whole(table), named)
 
-    def _have_moved(self, key: PoolKey, had: Table | None) -> None:
+    def _have_moved(self, key: PoolKey, had: Table | None, cause: Cause) -> None:
+        self.causes[key] = cause
         slots = self._kept[key]
         slots.formers = self._moved(self._servers.pools, key, had, slots.table)
         self.version += 1

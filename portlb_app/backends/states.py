@@ -22,6 +22,22 @@ def check_source(port: int, version: int) -> str:
     return f"check:{port}/IPv{version}"
 
 
+class Cause(str, enum.Enum):
+    """Why slots of a pool move."""
+
+    START = "start"
+    """The switches have others than the configuration asks for when the controller starts."""
+    CONFIG = "config"
+    ADMIN = "admin"
+    HEALTH = "health"
+    AGENT = "agent"
+    LOAD = "load"
+    TURN = "turn"
+    """Time has passed: an algorithm's next turn."""
+    PACE = "pace"
+    """Time has passed: a slow start, or as many slots a second as `moves` lets go."""
+
+
 class Seen(str, enum.Enum):
     """What is seen of a server."""
 

@@ -17,9 +17,11 @@ from ryu.controller import ofp_event
 from ryu.controller.handler import DEAD_DISPATCHER, MAIN_DISPATCHER, set_ev_cls
 from ryu.lib import hub
 
+from portlb_app.api.event_ring import EventRing
 from portlb_app.api.snapshot import Snapshot
 from portlb_app.controller.asking import Asking
 from portlb_app.controller.checks import Checks
+from portlb_app.controller.event_streams import EventStreams
 from portlb_app.controller.proposals import Proposals
 from portlb_app.controller.wishes import Wishes
 from portlb_app.health.checker import News
@@ -53,6 +55,7 @@ from portlb_app.reconcile.events import (
     TablesLost,
     Tick,
 )
+from portlb_app.reconcile.happened import Happened
 from portlb_app.reconcile.reconciler import Reconciler
 from portlb_app.runtime import supervision
 from portlb_app.runtime.files import Files
@@ -102,6 +105,7 @@ class Controller(app_manager.RyuApp):  # type: ignore[misc]
         self._listener = listener
         self._sessions: dict[int, SwitchSession] = {}
         self.proposals = Proposals(reconciler, self._step, lambda: self.snapshot, file, files)
+        self.events = EventStreams(EventRing(secrets.token_hex(4)))
         self._checks = Checks(lambda: reconciler.live, self._send, self._said, reconciler.is_up)
         self._punt = Punt(codec.fits, self._checks.take, lambda: secrets.randbits(32))
         self.asking = Asking(self._punt, lambda: adopt(self._punt, lambda: reconciler.live), self._send)
@@ -250,6 +254,8 @@ class Controller(app_manager.RyuApp):  # type: ignore[misc]
                 self.wishes.report(ticket, wish)
             case SaveOverrides():
                 supervision.spawn("saving overrides", self.wishes.save)
+            case Happened():
+                self.events.add(time.time(), command)
             case Log(level, text):
                 _LOG.log(logging.getLevelName(level.upper()), "%s", text)
 
@@ -287,4 +293,5 @@ class Controller(app_manager.RyuApp):  # type: ignore[misc]
             text_for=reconciler.text_for,
             checks=self._checks.states,
             check_counts=self._checks.counts,
+            events=self.events.ring,
         )

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import functools
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from http import HTTPStatus
 from typing import Any
 
 import eventlet.wsgi
 
 from portlb_app.api import messages, request_head
+from portlb_app.api.problem_details import Slug, failure
 from portlb_app.api.request_head import BadRequest
 from portlb_app.controller.http_clients import CLIENTS, Client, Gone, Listener, Phase
 from portlb_app.runtime.turn import Turn
@@ -24,6 +25,8 @@ LINGER_BYTES = 8 << 20
 """How much is still read from a client that was answered before it had sent all."""
 CHUNK_SECONDS = 0.000002
 """What it costs to read a chunk, which may be one byte. A fast client is never waited for, and 4 MiB are 4 million."""
+
+_KINDS: Mapping[int, Slug] = {414: "target-too-long", 431: "head-too-large"}
 
 
 def serve(listener: Listener, application: Callable[..., Any]) -> None:
@@ -117,7 +120,7 @@ class Protocol(eventlet.wsgi.HttpProtocol):  # type: ignore[misc]
             self.rfile.close()
 
     def _refuse(self, status: int, text: str) -> None:
-        response = messages.failure(status, text)
+        response = failure(_KINDS.get(status, "bad-request"), text)
         head = "".join(f"{name}: {value}\r\n" for name, value in messages.headers(response).items())
         body = "".join(response.body).encode()
         self._client.wait_for(Phase.ANSWER)

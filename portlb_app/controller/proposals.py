@@ -10,6 +10,7 @@ from eventlet.event import Event as Future
 from ryu.lib import hub
 
 from portlb_app.api import configuration, messages
+from portlb_app.api.problem_details import failure
 from portlb_app.api.snapshot import Snapshot
 from portlb_app.config import Config
 from portlb_app.config.etag import ANY, Precondition
@@ -66,11 +67,11 @@ class Proposals:
         """Make a configuration live and save it."""
         saving: list[Pending[None]] = []
         if self._is_ending:
-            return messages.failure(503, "the controller ends; nothing was changed")
+            return failure("ending", "the controller ends; nothing was changed")
         try:
             staged = self._files.start(lambda: self._file.stage(proposal.text), Staged.discard).wait()
         except (StoreError, Slow) as error:
-            return messages.failure(500, f"{error}; nothing was changed")
+            return failure("not-saved", f"{error}; nothing was changed")
         outcome = self._try(
             *(proposal.text, proposal.precondition, proposal.unverified),
             save=lambda: saving.append(self._files.start(staged.commit)),
@@ -79,10 +80,10 @@ class Proposals:
             for each in saving or [self._files.start(staged.discard)]:
                 each.wait()
         except StoreError as error:
-            return messages.failure(500, f"the configuration is live, but not saved: {error}")
+            return failure("not-saved", f"the configuration is live, but not saved: {error}")
         except Slow as error:
             if saving:
-                return messages.failure(500, f"the configuration is live; whether it is saved is not known: {error}")
+                return failure("not-saved", f"the configuration is live; whether it is saved is not known: {error}")
         return configuration.outcome_response(outcome, self._snapshot())
 
     def end(self) -> None:

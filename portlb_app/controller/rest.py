@@ -15,6 +15,7 @@ from typing import Any
 import eventlet
 
 from portlb_app.api import asking, messages
+from portlb_app.api.problem_details import failure
 from portlb_app.api.request_head import BadRequest
 from portlb_app.api.routes import respond
 from portlb_app.api.wishes import Wish
@@ -85,18 +86,18 @@ class Rest:
             return replace(response, body=_whole(response.body))
         except Exception:
             _LOG.exception("a request failed")
-            return messages.failure(500, "an error of portlb itself; its log says more")
+            return failure("internal", "an error of portlb itself; its log says more")
 
     def _ask(self, controller: Controller, question: Question) -> messages.Response:
         try:
             answers = controller.asking.ask(question)
         except ValueError as error:
-            return messages.failure(503, str(error))
+            return failure("busy", str(error))
         return asking.response(question, answers, controller.snapshot)
 
     def _replace(self, controller: Controller, proposal: messages.Proposal) -> messages.Response:
         if self._proposals >= PROPOSALS:
-            return messages.failure(503, f"{PROPOSALS} configurations wait already; nothing was changed")
+            return failure("busy", f"{PROPOSALS} configurations wait already; nothing was changed")
         self._proposals += 1
         try:
             return controller.proposals.replace(proposal)
@@ -123,17 +124,18 @@ def _request(environ: dict[str, Any]) -> messages.Request | messages.Response:
     """The request, or the answer to one that cannot be read."""
     method = environ["REQUEST_METHOD"]
     if int(environ.get("CONTENT_LENGTH") or 0) > messages.MAX_BODY:
-        return messages.failure(413, f"a configuration has at most {messages.MAX_BODY} bytes")
+        return failure("too-large", f"a configuration has at most {messages.MAX_BODY} bytes")
     if method == "PUT" and environ.get("HTTP_CONTENT_ENCODING", "identity").lower() != "identity":
-        return messages.failure(415, "a configuration comes as it is, without Content-Encoding; nothing was changed")
+        text = "a configuration comes as it is, without Content-Encoding; nothing was changed"
+        return failure("unsupported-media-type", text)
     if method == "PUT" and "HTTP_CONTENT_RANGE" in environ:
-        return messages.failure(400, "a configuration is replaced whole: no Content-Range; nothing was changed")
+        return failure("bad-request", "a configuration is replaced whole: no Content-Range; nothing was changed")
     try:
         body = environ["wsgi.input"].read(messages.MAX_BODY + 1) if method == "PUT" else b""
     except BadRequest as bad:
-        return messages.failure(bad.status, f"{bad.text}; nothing was changed")
+        return failure("bad-request", f"{bad.text}; nothing was changed")
     except OSError as error:
-        return messages.failure(400, f"the connection is lost: {error}; nothing was changed")
+        return failure("bad-request", f"the connection is lost: {error}; nothing was changed")
     host, query = environ.get("HTTP_HOST", ""), environ.get("QUERY_STRING", "")
     conditions = (environ.get(f"HTTP_{name}") for name in ("ORIGIN", "IF_MATCH", "IF_NONE_MATCH"))
     return messages.Request(method, environ["PATH_INFO"], host, body, query, *conditions)

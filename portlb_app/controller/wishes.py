@@ -10,6 +10,7 @@ from eventlet.event import Event as Future
 from eventlet.semaphore import Semaphore
 
 from portlb_app.api import judgement, messages
+from portlb_app.api.problem_details import failure
 from portlb_app.api.snapshot import Snapshot
 from portlb_app.api.wishes import Wish
 from portlb_app.config.overrides import Overrides
@@ -56,17 +57,17 @@ class Wishes:
         """Judge a wish, save it, and wait until all connected switches have it, or until time is up."""
         with self._turn:
             if self._is_ending:
-                return messages.failure(503, "the controller ends; nothing was changed")
+                return failure("ending", "the controller ends; nothing was changed")
             judged = judgement.judge(wish, self._snapshot())
             if isinstance(judged, messages.Response):
                 return judged
             try:
                 self._save(judged.overrides)
             except StoreError as error:
-                return messages.failure(500, f"{error}; nothing was changed")
+                return failure("not-saved", f"{error}; nothing was changed")
             except Slow as error:
                 self._save_later()
-                return messages.failure(500, f"{error}; nothing was changed")
+                return failure("not-saved", f"{error}; nothing was changed")
             ticket, future = next(self._tickets), Future()
             self._waiting[ticket] = future
             _LOG.info("%s", judged.log_line)

@@ -52,7 +52,7 @@ class Answer:
 
     `pool`: the redirect port whose pool gets it (another one by ``when``). `slot`: its slot among all slots of the
     pool; None if the switch has not answered. `server`: whose it is there, and `output` the port towards it; None
-    without a slot. `is_certain`: another packet with these addresses and ports has the same hash in any case.
+    without a slot. `is_certain`: every packet with these addresses and ports has the same hash.
     """
 
     dpid: int

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from portlb_app.openflow import FlowFilter
+from portlb_app.reconcile.happened import Happened
 from portlb_app.reconcile.outcomes import Outcome, WishOutcome
 from portlb_app.reconcile.plan import Verb
 from portlb_app.topology.conditions import Conditions
@@ -90,4 +91,5 @@ class Log:
     text: str
 
 
-Command = Load | Compile | Forget | ReadState | Apply | CountPackets | ReportOutcome | ReportWish | SaveOverrides | Log
+_About = ReportOutcome | ReportWish | SaveOverrides | Log | Happened
+Command = Load | Compile | Forget | ReadState | Apply | CountPackets | _About

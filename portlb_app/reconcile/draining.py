@@ -66,6 +66,8 @@ class Draining:
                 network.commands.append(CountPackets(place.dpid, name, place.filters))
         for name, drain in drains.news():
             network.log("info", f"server {name} is {drain.reason}")
+            for_seconds = {"by": drain.source, "for_seconds": round(network.now - drain.since, 1)}
+            network.tell("drain", name, ("draining", "drained"), drain.reason, for_seconds)
         self._tell_overdue()
 
     def counted(self, event: PacketsCounted) -> None:
@@ -89,6 +91,7 @@ class Draining:
                     overdue.add(name)
                     if name not in self._overdue:
                         network.log("warning", f"server {name} is to be drained by now: {drain.reason}")
+                        network.tell("drain", name, ("draining", "overdue"), drain.reason, {"open": drain.open})
         self._overdue = overdue
         network.overdue = frozenset(overdue)
 

@@ -95,6 +95,8 @@ class ConfigProposed:
     patience: float
     unverified: bool = False
     precondition: Precondition = ANY
+    change: str = ""
+    """The id under which it is written down."""
 
 
 @dataclass(frozen=True)
@@ -137,6 +139,8 @@ class OverridesWanted:
     ticket: int
     overrides: Overrides
     patience: float
+    change: str = ""
+    """The id under which it is written down."""
 
 
 @dataclass(frozen=True)

@@ -55,6 +55,8 @@ class KnownSwitch:
     last_read: float | None = None
     held: Mapping[PoolKey, HeldSlots] | None = None
     problems: tuple[PortProblem, ...] = ()
+    told: str = "absent"
+    """What was told last of it: absent, connected, synced or error."""
 
     @property
     def is_connected(self) -> bool:

@@ -16,6 +16,7 @@ from portlb_app.config.overrides import NONE
 from portlb_app.reconcile.commands import Command, Log
 from portlb_app.reconcile.configuration import Configuration
 from portlb_app.reconcile.goal import NO_TARGET, Goal
+from portlb_app.reconcile.happened import Evidence, Happened, Kind
 from portlb_app.reconcile.known_switch import KnownSwitch
 from portlb_app.reconcile.results import Compiled, Target
 from portlb_app.reconcile.trial import Trial
@@ -57,6 +58,9 @@ class Network:
         """The configurations that were put under conditions last, and these."""
         self._held: dict[PoolKey, HeldSlots] = {}
         """The slots of each pool that were read last."""
+        self._read: set[PoolKey] = set()
+        self.change = ""
+        """The last change of the configuration or of overrides that was begun, by its id."""
         self.commands: list[Command] = []
         self.now = 0.0
 
@@ -83,8 +87,18 @@ class Network:
         for key, slots in held.items():
             if self._held.get(key) != slots:
                 self._held[key] = slots
+                self._read.add(key)
             self.backends.remember(key, slots)
         self.switches[dpid].held = {key: self._held[key] for key in held}
+
+    def held(self, key: PoolKey) -> HeldSlots | None:
+        """The slots of a pool that were read last, from whatever switch."""
+        return self._held.get(key)
+
+    def take_read(self) -> set[PoolKey]:
+        """The pools that were read to have other slots than at the read before, since this was asked last."""
+        read, self._read = self._read, set()
+        return read
 
     def handed_back(self, vip_number: int, port: int, mark: int) -> None:
         """Servers of a VIP have handed back packets to a redirect port, with this mark."""
@@ -123,6 +137,18 @@ class Network:
     def log(self, level: Literal["info", "warning", "error"], text: str) -> None:
         """Have something logged."""
         self.commands.append(Log(level, text))
+
+    def tell(
+        self,
+        kind: Kind,
+        of: str,
+        change: tuple[str | None, str],
+        reason: str,
+        evidence: Evidence | None = None,
+        by: str = "",
+    ) -> None:
+        """Something has happened: the words before and after, and why. `by`: the id of the change that led to it."""
+        self.commands.append(Happened(kind, of, *change, reason, evidence or {}, by))
 
 
 def components(configurations: Iterable[Configuration], conditions: Conditions) -> dict[int, int]:

@@ -5,7 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from portlb_app.reconcile.results import Mistakes
+from portlb_app.reconcile.happened import Evidence
+from portlb_app.reconcile.results import SHOWN, Mistakes
+
+MISTAKES_TOLD = 20
+"""Mistakes of a proposal that are written down."""
 
 
 @dataclass(frozen=True)
@@ -94,3 +98,30 @@ class Lacking:
 
 
 WishOutcome = Carried | Lacking | Ended
+
+
+def told(outcome: Outcome) -> tuple[str, str, Evidence]:
+    """What became of a proposal: a word, a sentence, and what each switch says about it."""
+    match outcome:
+        case Live(verified):
+            return ("live", "it is live", {}) if verified else ("unverified", "it is live; no switch has shown it", {})
+        case RefusedBySwitches(reasons):
+            switches = {name: list(errors[:SHOWN]) for name, errors in reasons.items()}
+            return "refused", "a switch refused it", {"switches": switches}
+        case LostSwitches(lost):
+            return "lost", "a switch was lost while it was tried", {"switches": {name: [] for name in lost}}
+        case TimedOut(waiting, seconds):
+            reason = f"it did not get to all switches within {seconds:.0f} s"
+            return "timed_out", reason, {"switches": {name: [] for name in waiting}}
+        case Mistaken(mistakes):
+            listed = [{"path": each.path, "message": each.message} for each in mistakes.problems[:MISTAKES_TOLD]]
+            return "invalid", f"it has {len(mistakes.problems)} mistakes", {"errors": listed}
+        case NotComputed(reason):
+            return "not_computed", f"it cannot be compiled: {reason}", {}
+        case NoSwitch():
+            return "no_switch", "no switch is connected that could show that it works", {}
+        case Outdated():
+            return "outdated", "the live one was not the one that it was to replace", {}
+        case Busy():
+            return "busy", "another one was on trial", {}
+    return "ended", "the controller ended before it was known what becomes of it", {}

@@ -53,6 +53,21 @@ class PoolStatus:
     fails_open: bool = False
 
 
+def pool_word(state: PoolState, network: Network) -> tuple[str, dict[str, str]]:
+    """A pool in one word, and the servers that get no new connections, each with why: as ``GET /v1/pools`` has it."""
+    used, missing = network.backends.used.server_by_name, dict[str, str]()
+    for name in state.pool.servers:
+        if used[name].wanted is not Wanted.READY:
+            missing[name] = used[name].wanted.value
+        elif network.backends.seen(name, state.key) is Seen.DOWN:
+            missing[name] = Seen.DOWN.value
+    if state.slots == () or (state.slots is None and not any(state.pool.configured)):
+        return "empty", missing
+    if len(missing) == len(state.pool.servers) or state.fails_open:
+        return "fail_open", missing
+    return ("degraded" if missing else "ok"), missing
+
+
 def pool_statuses(network: Network, now: float) -> Iterator[PoolStatus]:
     """The status of every pool."""
     servers = {each.name: each for each in network.backends.servers()}

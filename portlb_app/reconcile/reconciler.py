@@ -80,6 +80,7 @@ from portlb_app.reconcile.events import (
     Tick,
 )
 from portlb_app.reconcile.network import Network
+from portlb_app.reconcile.observer import Observer
 from portlb_app.reconcile.ports import Ports
 from portlb_app.reconcile.results import Compiled
 from portlb_app.reconcile.rollout import Rollout
@@ -113,6 +114,7 @@ class Reconciler:
         self._compilation = Compilation(self._network, self._trials, self._rounds)
         self._rollout = Rollout(self._network)
         self._adoption = Adoption(self._network)
+        self._observer = Observer(self._network)
         self._handlers: Mapping[type[Event], Callable[..., None]] = {
             SwitchConnected: self._connected,
             SwitchDisconnected: self._disconnected,
@@ -225,6 +227,7 @@ class Reconciler:
         self._draining.proceed()
         self._announced.proceed()
         self._wishes.report()
+        self._observer.proceed()
         commands, network.commands = network.commands, []
         return commands
 

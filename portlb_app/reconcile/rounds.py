@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from portlb_app.reconcile.commands import Forget
 from portlb_app.reconcile.events import Applied, Interrupted, Refused, StateRead
+from portlb_app.reconcile.happened import Evidence
 from portlb_app.reconcile.known_switch import KnownSwitch
 from portlb_app.reconcile.network import Network
 from portlb_app.reconcile.phases import Change, Phase
-from portlb_app.reconcile.results import Steps
+from portlb_app.reconcile.results import SHOWN, Steps
 from portlb_app.reconcile.trials import Trials
 
 
@@ -24,10 +25,12 @@ class Rounds:
         network = self._network
         switch = network.switches.setdefault(dpid, KnownSwitch(dpid))
         if switch.is_connected:
+            self._tell(switch, "absent", "a new connection of it replaces the one before")
             self._trials.lost(dpid)
         self._reset(switch, Change.CONNECTED)
         if network.knows(dpid):
             network.log("info", f"{network.name(dpid)} is connected")
+            self._tell(switch, "connected", "its OpenFlow connection is up")
             self._trials.connected(dpid)
         else:
             network.log("warning", f"switch {dpid:#x} is not in the configuration and left alone")
@@ -40,6 +43,7 @@ class Rounds:
             return
         self._reset(switch, Change.DISCONNECTED)
         network.log("warning", f"{network.name(dpid)} is disconnected")
+        self._tell(switch, "absent", "its OpenFlow connection has ended; it forwards by the tables that it has")
         self._trials.lost(dpid)
         if not network.knows(dpid):
             del network.switches[dpid]
@@ -167,9 +171,11 @@ class Rounds:
     def _count_drift(self, switch: KnownSwitch, drift: int) -> None:
         """Count what others changed. After a change of ours from a read, a difference is none of theirs."""
         if switch.changed_since_read != "read" and drift:
-            switch.drift += drift
+            before, switch.drift = switch.drift, switch.drift + drift
             text = f"{drift} of our entries were changed by others; putting them right"
             self._network.log("warning", f"{self._network.name(switch.dpid)}: {text}")
+            name, change = self._network.name(switch.dpid), (str(before), str(switch.drift))
+            self._network.tell("drift", name, change, text, {"entries": drift})
 
     def _log_foreign(self, switch: KnownSwitch, surplus: str, foreign: str) -> None:
         name = self._network.name(switch.dpid)
@@ -192,8 +198,17 @@ class Rounds:
         switch.synced_with = network.goal.number
         switch.holds_ours = switch.dpid in network.goal.targets
         switch.errors = ()
+        if switch.holds_ours:
+            counts = {"flows": switch.flows, "groups": switch.groups, "meters": switch.meters}
+            self._tell(switch, "synced", "it was read to hold what is asked of it", counts)
         if network.goal.is_of(network.live) and switch.holds_ours:
             self._trials.verify()
+
+    def _tell(self, switch: KnownSwitch, now: str, reason: str, evidence: Evidence | None = None) -> None:
+        """What has become of a switch, unless that was told last."""
+        if switch.told != now:
+            self._network.tell("switch", self._network.name(switch.dpid), (switch.told, now), reason, evidence)
+            switch.told = now
 
     def _fail(self, switch: KnownSwitch, errors: tuple[str, ...]) -> None:
         network = self._network
@@ -204,4 +219,5 @@ class Rounds:
         for error in errors:
             network.log("error", f"{network.name(switch.dpid)}: {error}")
         switch.fail(errors, network.now + self._interval)
+        self._tell(switch, "error", "it does not take what is asked of it", {"errors": list(errors[:SHOWN])})
         self._trials.refused(switch.dpid, errors)

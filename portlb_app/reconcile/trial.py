@@ -27,6 +27,7 @@ class Trial:
 
     def __init__(self, proposed: ConfigProposed) -> None:
         self.ticket, self.text, self.unverified = proposed.ticket, proposed.text, proposed.unverified
+        self.change = proposed.change
         self.configuration: Configuration | None = None
         self.seconds = self._patience = proposed.patience
         self._began = 0.0

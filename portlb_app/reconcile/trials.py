@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
+from portlb_app.config.etag import etag
 from portlb_app.reconcile.commands import Load, ReportOutcome
 from portlb_app.reconcile.configuration import Configuration
 from portlb_app.reconcile.events import ConfigProposed, Loaded
+from portlb_app.reconcile.happened import Evidence
 from portlb_app.reconcile.known_switch import KnownSwitch
 from portlb_app.reconcile.network import Network
 from portlb_app.reconcile.outcomes import (
@@ -19,6 +21,7 @@ from portlb_app.reconcile.outcomes import (
     Outdated,
     RefusedBySwitches,
     TimedOut,
+    told,
 )
 from portlb_app.reconcile.ports import Ports
 from portlb_app.reconcile.results import Mistakes, Steps
@@ -116,6 +119,7 @@ class Trials:
         assert trial is not None
         self._end(trial, outcome)
         if trial.has_begun:
+            self._tell(trial, *told(outcome))
             self._network.log("warning", "the proposed configuration is withdrawn; the last good one stays live")
 
     def verify(self) -> None:
@@ -123,6 +127,8 @@ class Trials:
         network = self._network
         if not network.is_verified:
             network.log("info", f"configuration {network.generation} is verified: a switch has it")
+            if network.last_good is not None:
+                self._tell_live("verified", "a switch has it", "unverified")
         network.is_verified, network.last_good = True, None
 
     def _has_vote(self, dpid: int) -> bool:
@@ -164,10 +170,12 @@ class Trials:
             network.last_good = network.live
         if is_verified:
             network.last_good = None
+        network.change = trial.change
         self._make_live(trial.configuration, is_verified)
         self._end(trial, Live(is_verified))
         what = "is live" if is_verified else "is live, but unverified: no switch is connected that has it"
         network.log("info" if is_verified else "warning", f"configuration {network.generation} {what}")
+        self._tell_live("live" if is_verified else "unverified", f"it {what}")
 
     def _fall_back(self, name: str) -> None:
         """The first switch that tries what was never verified refuses it."""
@@ -176,7 +184,9 @@ class Trials:
         text = f"{name} refuses configuration {network.generation}, which no switch has verified"
         network.log("error", f"{text}; the last good one is live again, the file is left as it is")
         last_good, network.last_good = network.last_good, None
+        network.change = ""
         self._make_live(last_good, True)
+        self._tell_live("live", f"{text}; the last good one is live again", "unverified")
 
     def _make_live(self, configuration: Configuration, is_verified: bool) -> None:
         network = self._network
@@ -185,6 +195,15 @@ class Trials:
         self._ports.adopt(configuration.config)
         network.backends.adopt(configuration.config, network.now)
         network.live = network.under_conditions(configuration)
+
+    def _tell(self, trial: Trial, word: str, reason: str, evidence: Evidence) -> None:
+        """What became of a proposal that switches have seen."""
+        self._network.tell("config", etag(trial.text), ("on_trial", word), reason, evidence, by=trial.change)
+
+    def _tell_live(self, word: str, reason: str, before: str = "on_trial") -> None:
+        network = self._network
+        evidence = {"generation": network.generation}
+        network.tell("config", etag(network.live.text), (before, word), reason, evidence, by=network.change)
 
     def _end(self, trial: Trial, outcome: Outcome) -> None:
         self._network.commands.append(ReportOutcome(trial.ticket, outcome))

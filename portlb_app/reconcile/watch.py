@@ -10,7 +10,7 @@ from portlb_app.config import Config, Link
 from portlb_app.openflow.messages import Port
 from portlb_app.reconcile.network import Network
 from portlb_app.reconcile.ports import Ports
-from portlb_app.reconcile.sentences import sentences
+from portlb_app.reconcile.sentences import healths, sentences
 from portlb_app.topology.conditions import Conditions, PoolKey
 from portlb_app.topology.links import HEARING, End, Links
 
@@ -59,8 +59,11 @@ class Watch:
             hold = self.links.hold(link, network.now)
             again = f"; it will be used again when it has been up for {hold:.1f} s" if hold > LONG_HOLD else ""
             network.log("warning", f"link {link} is down{again}")
+            reason = "a switch reports that a port of it does not work"
+            network.tell("link", str(link), ("up", "down"), reason, {"hold_seconds": round(hold, 1)})
         for link in sorted((before - down).intersection(links)):
             network.log("info", f"link {link} works again")
+            network.tell("link", str(link), ("down", "up"), "its ports work, and have for long enough")
         network.conditions = Conditions(links_down=down)
 
     def judge_servers(self) -> None:
@@ -72,8 +75,11 @@ class Watch:
 
     def log_servers(self) -> None:
         """Log which servers are down, or up again, and why."""
-        for line in sentences(self._network.backends.changes(), self._network.now):
+        changes = self._network.backends.changes()
+        for line in sentences(changes, self._network.now):
             self._network.log(*line)
+        for each in healths(changes, self._network.now):
+            self._network.commands.append(each)
         before, self._open = self._open, self._network.backends.failing_open
         for vip, port in sorted(self._open - before):
             self._network.log("warning", f"{vip}:{port} fails open: too few of its servers are up, so all are used")
@@ -93,9 +99,16 @@ class Watch:
             for problem in problems:
                 if problem not in switch.problems:
                     network.log("warning", f"{network.name(dpid)}: {problem}")
+                    self._tell_port(dpid, problem.number, problem.name, ("ok", "wrong"), str(problem))
             for number in {each.number for each in switch.problems} - {each.number for each in problems}:
-                network.log("info", f"{network.name(dpid)}: port {number} is as it should be")
+                text = f"port {number} is as it should be"
+                network.log("info", f"{network.name(dpid)}: {text}")
+                self._tell_port(dpid, number, "", ("wrong", "ok"), text)
             switch.problems = problems
+
+    def _tell_port(self, dpid: int, number: int, name: str, change: tuple[str, str], reason: str) -> None:
+        switch, evidence = self._network.name(dpid), {"interface": name} if name else {}
+        self._network.tell("port", f"{switch}:{number}", change, reason, evidence)
 
     def _all_ends(self) -> Mapping[Link, tuple[End, End]]:
         """Both ends of every link that is or shall be: the same object until the configurations are others."""

@@ -33,7 +33,7 @@ class Wishes:
     def want(self, event: OverridesWanted) -> None:
         """These are the overrides from now on."""
         network = self._network
-        network.overrides = event.overrides
+        network.overrides, network.change = event.overrides, event.change
         self._waiting.append(_Waiting(event.ticket, network.now + event.patience, event.patience))
 
     def tick(self, event: Tick) -> None:

@@ -55,46 +55,59 @@ def move(
     held = Counter(before)
     lack = {server: most - held[server] for server, most in wanted.items() if most > held[server]}
     result = list(before)
+    surplus = {server: more - wanted.get(server or "", 0) for server, more in held.items()}
+    givers = {server for server, more in surplus.items() if more > 0}
+    movable = [slot for slot in _spread(len(before)) if before[slot] in givers] if lack else []
+    for home in homes:
+        movable = _send_home(result, movable, surplus, lack, home)
     if lack:
-        surplus = {server: more - wanted.get(server or "", 0) for server, more in held.items()}
         anew = slots(servers, each, (len(before) // SLOTS).bit_length() - 1)
-        for home in (*homes, anew):
-            _send_home(result, before, surplus, lack, home)
-        _share_out(result, before, surplus, lack)
+        _share_out(result, _send_home(result, movable, surplus, lack, anew), surplus, lack)
     return tuple(server for server in result if server is not None)
 
 
 def _send_home(
     result: list[str | None],
-    before: Sequence[str | None],
+    movable: list[int],
     surplus: dict[str | None, int],
     lack: dict[str, int],
     home: Sequence[str | None],
-) -> None:
-    """Of the slots that a server has too many of, let those move that another table gives to one that lacks some."""
-    for slot in _spread(len(before)):
-        giver, taker = before[slot], home[slot % len(home)] if home else None
-        if surplus[giver] > 0 and result[slot] == giver and taker is not None and lack.get(taker):
-            result[slot] = taker
-            surplus[giver] -= 1
-            lack[taker] -= 1
+) -> list[int]:
+    """Of the slots of servers with too many, let those move that another table gives to one that lacks some.
+
+    Returns the slots that have not moved.
+    """
+    if not home:
+        return movable
+    left, size = [], len(home)
+    for slot in movable:
+        giver, taker = result[slot], home[slot % size]
+        if not surplus[giver]:
+            continue
+        if taker is None or taker not in lack:
+            left.append(slot)
+            continue
+        result[slot] = taker
+        surplus[giver] -= 1
+        lack[taker] -= 1
+        if not lack[taker]:
+            del lack[taker]
+    return left
 
 
 def _share_out(
-    result: list[str | None], before: Sequence[str | None], surplus: dict[str | None, int], lack: Mapping[str, int]
+    result: list[str | None], movable: list[int], surplus: dict[str | None, int], lack: Mapping[str, int]
 ) -> None:
     """Give what is still too many to the servers that still lack some, in an order as if drawn by lot."""
-    takers = sorted((score(server, turn), server) for server, more in lack.items() for turn in range(more))
-    at = 0
-    for slot in _spread(len(before)):
-        giver = before[slot]
-        if surplus[giver] > 0 and result[slot] == giver:
+    takers = iter(sorted((score(server, turn), server) for server, more in lack.items() for turn in range(more)))
+    for slot in movable:
+        giver = result[slot]
+        if surplus[giver]:
             surplus[giver] -= 1
-            result[slot] = takers[at][1]
-            at += 1
+            result[slot] = next(takers)[1]
 
 
 @lru_cache(maxsize=MAX_GROUP_BITS + 1)
 def _spread(count: int) -> tuple[int, ...]:
     """All slots, in an order in which those that follow each other are far apart."""
-    return tuple(sorted(range(count), key=lambda slot: slot * _SPREAD % (1 << 32)))
+    return tuple(sorted(range(count), key=[slot * _SPREAD % (1 << 32) for slot in range(count)].__getitem__))

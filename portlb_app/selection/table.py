@@ -23,12 +23,26 @@ from portlb_app.selection.quotas import awards, quotas
 
 _LARGE = 64
 """Tables of more than 256 slots that are remembered."""
+_FEW = 128
+"""So many free slots are sooner looked at than found by passing those that are not."""
 
 
 @lru_cache(maxsize=8192)
 def _scores(server: str) -> array[int]:
     """A server's score for each of 256 slots."""
     return array("Q", (score(slot, server) for slot in range(SLOTS)))
+
+
+@lru_cache(maxsize=8192)
+def _best(server: str) -> tuple[int, ...]:
+    """The 256 slots in the order of a server's scores for them."""
+    return tuple(sorted(range(SLOTS), key=_scores(server).__getitem__))
+
+
+@lru_cache(maxsize=8192)
+def _walk(server: str) -> tuple[int, int]:
+    """Where the order begins in which a server wants the slots of a large pool, and how far it goes each time."""
+    return score("first", server), score("step", server)
 
 
 def slots(servers: tuple[str, ...], weights: tuple[int, ...] = (), bits: int = 0) -> tuple[str, ...]:
@@ -42,31 +56,52 @@ def slots(servers: tuple[str, ...], weights: tuple[int, ...] = (), bits: int = 0
 
 @lru_cache(maxsize=1024)
 def _slots_of_small(servers: tuple[str, ...], weights: tuple[int, ...]) -> tuple[str, ...]:
-    free = quotas(_weighed(servers, weights), SLOTS)
-    pairs = ((_scores(server)[slot], slot, server) for server in free for slot in range(SLOTS))
-    result: dict[int, str] = {}
-    for _, slot, server in sorted(pairs):
-        if free[server] and slot not in result:
-            result[slot] = server
-            free[server] -= 1
-    return tuple(result[slot] for slot in range(SLOTS)) if result else ()
+    """Every server asks for the slots that it has the best scores for, and each slot takes the best that asks.
+
+    A server that a slot takes no more asks for its next one. That ends where taking all pairs in the order of their
+    scores ends, because servers and slots have the same opinion of a pair (Gale and Shapley, "College admissions and
+    the stability of marriage", 1962). Most pairs are never looked at.
+    """
+    wanted = quotas(_weighed(servers, weights), SLOTS)
+    asking = {server: iter(_best(server)) for server in wanted}
+    taken: dict[int, tuple[int, str]] = {}
+    for server, most in wanted.items():
+        for _ in range(most):
+            asks = server
+            while asks:
+                slot = next(asking[asks])
+                offer = _scores(asks)[slot], asks
+                holder = taken.get(slot)
+                if holder is None or offer < holder:
+                    taken[slot] = offer
+                    asks = holder[1] if holder else ""
+    return tuple(taken[slot][1] for slot in range(SLOTS)) if taken else ()
 
 
 @lru_cache(maxsize=_LARGE)
 def _slots_of_large(servers: tuple[str, ...], weights: tuple[int, ...], bits: int) -> tuple[str, ...]:
-    weighed, count = _weighed(servers, weights), SLOTS << bits
-    quotas(weighed, count)  # refuses too many
-    result: list[str | None] = [None] * count
+    weighed, last = _weighed(servers, weights), (SLOTS << bits) - 1
+    result = [""] * (last + 1)
     at, step = {}, {}
     for server in servers:
-        at[server], step[server] = score("first", server) % count, score("step", server) % count | 1
-    for server, _ in zip(awards(weighed), range(count), strict=False):
-        slot = at[server]
-        while result[slot] is not None:
-            slot = (slot + step[server]) % count  # an odd step passes all of them
+        first, far = _walk(server)
+        at[server], step[server] = first & last, far & last | 1
+    takers = awards(weighed, last + 1)
+    walks = max(0, len(takers) - _FEW)
+    for server in takers[:walks]:
+        slot, far = at[server], step[server]
+        while result[slot]:
+            slot = slot + far & last  # an odd step passes all of them
         result[slot] = server
         at[server] = slot
-    return tuple(server for server in result if server is not None)
+    free = [slot for slot, holder in enumerate(result) if not holder]
+    for server in takers[walks:]:  # it is a long way to a free slot now: the number of steps to each is known, too
+        slot, back = at[server], pow(step[server], -1, last + 1)
+        steps = min([(each - slot) * back & last for each in free])
+        slot = slot + steps * step[server] & last
+        result[slot] = server
+        free.remove(slot)
+    return tuple(result) if takers else ()
 
 
 def _weighed(servers: tuple[str, ...], weights: tuple[int, ...]) -> dict[str, int]:

@@ -8,7 +8,6 @@ the list of servers and down again, and stays at each end for one period more.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from itertools import islice
 
 from portlb_app.selection.quotas import awards
 
@@ -18,7 +17,7 @@ _SPREAD = 0x9E3779B1
 
 def round_robin(weights: Mapping[str, int], count: int, turn: int) -> tuple[str, ...]:
     """The slots of a pool in this turn."""
-    places = tuple(islice(awards(weights), count))
+    places = awards(weights, count)
     return tuple(places[(slot * _SPREAD + turn) % count] for slot in range(count)) if places else ()
 
 

@@ -140,7 +140,7 @@ def test_a_client_that_errs_is_told_once_and_changes_nothing(
     answer = b"".join(iter(lambda: connection.recv(1 << 16), b""))
     assert answer.startswith(b"HTTP/1.1 400 Bad Request\r\n"), answer[:100]
     assert answer.count(b"\r\nContent-Length: ") == 1
-    assert b'{\n  "error": ' in answer
+    assert b'"type": "/docs/problems#bad-request"' in answer
     assert controller.status()["generation"] == generation
     assert controller.log.read_text() == log
 

@@ -16,6 +16,7 @@ from portlb_app.openflow.messages import Port
 from portlb_app.reconcile import commands, events
 from portlb_app.reconcile.commands import Log, ReadState, ReportOutcome
 from portlb_app.reconcile.configuration import Configuration
+from portlb_app.reconcile.happened import Happened
 from portlb_app.reconcile.phases import Phase
 from portlb_app.reconcile.plan import Plan
 from portlb_app.reconcile.reconciler import Reconciler
@@ -141,6 +142,7 @@ class Loop:
         self.tables = Tables(_NoCodec(), self._load, self._compile)
         self.slow = False
         self.waiting: list[commands.Load | commands.Compile] = []
+        self.happened: list[Happened] = []
         config = self.tables.load(live.text)
         compiled = self.tables.compile(1, live.text, AS_CONFIGURED, ())
         assert isinstance(config, Config) and isinstance(compiled, Compiled)
@@ -206,6 +208,8 @@ class Loop:
             match command:
                 case commands.Load() | commands.Compile():
                     self.waiting.append(command)
+                case Happened():
+                    self.happened.append(command)
                 case commands.Forget(dpid):
                     self.tables.forget(dpid)
                 case commands.Apply(dpid, verbs):

@@ -1,0 +1,39 @@
+"""Pools and their servers."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from portlb_app.api.models import Count, Model, Port
+from portlb_app.backends.states import Seen
+from portlb_app.config import Legacy, Wanted
+
+
+class PoolServer(Model):
+    """One server of a pool."""
+
+    name: str
+    wanted: Wanted
+    seen: Seen
+    slots: Count
+    """As the switches were read; of those that differ the most."""
+    wanted_slots: Count
+    held: dict[str, Count]
+    """Slots by switch, as it was read."""
+
+
+class Pool(Model):
+    """The servers of a redirect port, and their slots."""
+
+    vip: str
+    port: Port
+    state: Literal["ok", "degraded", "fail_open", "empty"]
+    slots: Count
+    legacy: Legacy
+    servers: list[PoolServer]
+
+
+class Pools(Model):
+    """Pools in the order of the configuration."""
+
+    pools: list[Pool]
