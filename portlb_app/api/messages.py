@@ -12,6 +12,13 @@ from portlb_app.config.etag import Precondition
 MAX_BODY = 4 << 20
 """Bytes of a configuration; the shell need not read more than one byte beyond."""
 _HEADERS = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
+_OF_PAGES = {
+    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
+    "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "no-referrer",
+}
+"""A page of HTML loads nothing from elsewhere, runs no script that stands in it, and is shown in no other page."""
 
 
 @dataclass(frozen=True)
@@ -19,6 +26,7 @@ class Request:
     """One request. `host` is the Host header, `body` has at most MAX_BODY + 1 bytes, `query` is behind the "?".
 
     `origin`, `if_match` and `if_none_match` are the header fields, None where they are not given.
+    `by`: who asks, as far as it is known.
     """
 
     method: str
@@ -29,6 +37,7 @@ class Request:
     origin: str | None = None
     if_match: str | None = None
     if_none_match: str | None = None
+    by: str = ""
 
 
 @dataclass(frozen=True)
@@ -55,7 +64,8 @@ class Response:
 
 def headers(response: Response) -> dict[str, str]:
     """All header fields of a response but those about its length."""
-    return {"Content-Type": response.content_type, **_HEADERS, **response.headers}
+    of_pages = _OF_PAGES if response.content_type.startswith("text/html") else {}
+    return {"Content-Type": response.content_type, **_HEADERS, **of_pages, **response.headers}
 
 
 def json_text(value: Mapping[str, Any]) -> str:

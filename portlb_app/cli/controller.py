@@ -15,7 +15,6 @@ from portlb_app.controller.settings import Settings, is_loopback
 
 OPENFLOW_PORT = 6653
 REST_PORT = 8080
-APPS_PORT = 8081
 RESYNC = 30.0
 RESYNC_SECONDS = (0.1, 86400.0)
 """The pause between two reads of what a switch holds, in seconds: the default, and the shortest and longest."""
@@ -72,7 +71,6 @@ def _settings(options: argparse.Namespace) -> Settings:
         rest_host=options.wsapi_host,
         rest_port=options.wsapi_port,
         apps=tuple(options.app),
-        apps_port=options.app_port,
         is_verbose=options.verbose,
         log_file=Path(options.log_file) if options.log_file else None,
     )
@@ -115,10 +113,6 @@ def _add_flags(parser: argparse.ArgumentParser) -> None:
     others.add_argument(
         "--app", action="append", default=[], metavar="MODULE",
         help="load an application of Ryu's beside portlb, such as ryu.app.ofctl_rest; may be repeated",
-    )  # fmt: skip
-    others.add_argument(
-        "--app-port", type=_port, default=APPS_PORT, metavar="PORT",
-        help="port of the REST interface of those applications, at --wsapi-host (default %(default)s)",
     )  # fmt: skip
     others.add_argument("--verbose", action="store_true", help="log more, to find a mistake")
     others.add_argument("--log-file", metavar="FILE", help="where to log, instead of standard error")

@@ -105,7 +105,7 @@ class Controller(app_manager.RyuApp):  # type: ignore[misc]
         self._listener = listener
         self._sessions: dict[int, SwitchSession] = {}
         self.proposals = Proposals(reconciler, self._step, lambda: self.snapshot, file, files)
-        self.events = EventStreams(EventRing(secrets.token_hex(4)))
+        self.streams = EventStreams(EventRing(secrets.token_hex(4)))
         self._checks = Checks(lambda: reconciler.live, self._send, self._said, reconciler.is_up)
         self._punt = Punt(codec.fits, self._checks.take, lambda: secrets.randbits(32))
         self.asking = Asking(self._punt, lambda: adopt(self._punt, lambda: reconciler.live), self._send)
@@ -255,7 +255,7 @@ class Controller(app_manager.RyuApp):  # type: ignore[misc]
             case SaveOverrides():
                 supervision.spawn("saving overrides", self.wishes.save)
             case Happened():
-                self.events.add(time.time(), command)
+                self.streams.add(time.time(), command)
             case Log(level, text):
                 _LOG.log(logging.getLevelName(level.upper()), "%s", text)
 
@@ -293,5 +293,5 @@ class Controller(app_manager.RyuApp):  # type: ignore[misc]
             text_for=reconciler.text_for,
             checks=self._checks.states,
             check_counts=self._checks.counts,
-            events=self.events.ring,
+            events=self.streams.ring,
         )

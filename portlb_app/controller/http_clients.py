@@ -37,7 +37,9 @@ class Phase(enum.Enum):
     HEAD = enum.auto()
     BODY = enum.auto()
     WORK = enum.auto()
-    """The request is worked on: the one phase that does not wait for the client."""
+    """The request is worked on."""
+    EVENTS = enum.auto()
+    """There is nothing to send yet on a stream."""
     ANSWER = enum.auto()
     """The client takes the answer."""
     LINGER = enum.auto()
@@ -45,7 +47,7 @@ class Phase(enum.Enum):
 
 
 SECONDS = {Phase.HEAD: 5.0, Phase.BODY: 15.0, Phase.ANSWER: 15.0, Phase.LINGER: 1.0}
-"""How long each phase may take."""
+"""How long each phase that waits for the client may take."""
 
 
 class Gone(BaseException):
@@ -61,6 +63,8 @@ class Client:
         self.sends_more = False
         """Whether what it sends has not been read to the end."""
         self.is_cut = False
+        self.is_stream = False
+        """Whether its answer has no end."""
         self._timer: Any = None
         self.wait_for(Phase.HEAD)
 
@@ -120,6 +124,11 @@ class Listener:
         self._clients: dict[Any, Client] = {}
         self.log = Log()
 
+    @property
+    def port(self) -> int:
+        """The TCP port it listens on."""
+        return int(self._server.getsockname()[1])
+
     def getsockname(self) -> tuple[Any, ...]:
         """Address and port."""
         name: tuple[Any, ...] = self._server.getsockname()
@@ -141,6 +150,11 @@ class Listener:
         """Whether a client takes an answer just now."""
         return any(each.phase is Phase.ANSWER for each in self._clients.values())
 
+    @property
+    def streams(self) -> int:
+        """Connections whose answers have no end."""
+        return sum(each.is_stream for each in self._clients.values())
+
     def client(self, connection: Any) -> Client:
         """What is known of a connection."""
         return self._clients[connection]
@@ -158,7 +172,7 @@ class Listener:
         """Where there are `most` connections (in a phase), end the oldest that waits for its client."""
         found = [each for each in self._clients.values() if phase is None or each.phase is phase]
         if len(found) >= most:
-            oldest = next((each for each in found if each.phase is not Phase.WORK), None)
+            oldest = next((each for each in found if each.phase in SECONDS), None)
             if oldest is not None:
                 self.log.write("a connection gives way to another")
                 oldest.cut()

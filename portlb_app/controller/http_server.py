@@ -31,18 +31,8 @@ _KINDS: Mapping[int, Slug] = {414: "target-too-long", 431: "head-too-large"}
 
 def serve(listener: Listener, application: Callable[..., Any]) -> None:
     """Answer requests by a WSGI application for ever."""
-
-    def site(environ: dict[str, Any], start_response: Callable[..., Any]) -> Any:
-        client = environ["portlb.client"]
-
-        def start(*arguments: Any) -> Any:
-            client.wait_for(Phase.ANSWER)
-            return start_response(*arguments)
-
-        return application(environ, start)
-
     eventlet.wsgi.server(
-        listener, site, log=listener.log, protocol=functools.partial(Protocol, listener), max_size=CLIENTS,
+        listener, application, log=listener.log, protocol=functools.partial(Protocol, listener), max_size=CLIENTS,
         keepalive=False, log_x_forwarded_for=False, debug=False,
     )  # fmt: skip
 

@@ -156,8 +156,12 @@ def _serve(
     from ryu.lib import hub
 
     from portlb_app.controller.app import Controller
+    from portlb_app.controller.gate import Gate
+    from portlb_app.controller.http_clients import Listener
+    from portlb_app.controller.http_server import serve
     from portlb_app.controller.proposals import log_notices
     from portlb_app.controller.rest import Rest
+    from portlb_app.controller.site import Site
     from portlb_app.runtime import supervision
     from portlb_app.runtime.files import Files
     from portlb_app.southbound import tables_process
@@ -173,7 +177,7 @@ def _serve(
     except OSError as error:
         return _fail(_FAILED, f"cannot listen for switches on {host} port {port}: {error.strerror}")
     try:
-        rest = Rest(settings.rest_host, settings.rest_port)
+        clients = Listener(settings.rest_host, settings.rest_port)
     except OSError as error:
         return _fail(_FAILED, f"cannot listen on {settings.rest_host} port {settings.rest_port}: {error.strerror}")
 
@@ -185,11 +189,9 @@ def _serve(
 
         try:
             other_apps.load(settings.apps, manager)
-            other_apps.begin(manager, listener, settings.rest_host, settings.apps_port)
+            other_apps.begin(manager, listener)
         except other_apps.NoApplication as error:
             return _fail(_WRONG_INPUT, str(error))
-        except OSError as error:
-            return _fail(_FAILED, f"cannot listen on {settings.rest_host} port {settings.apps_port}: {error.strerror}")
 
     tables = tables_process.start()
     try:
@@ -205,14 +207,16 @@ def _serve(
     controller = manager.instantiate(Controller, reconciler, tables, file, saved, files, listener)
     if ended:
         supervision.spawn("saving overrides", controller.wishes.save)
-    supervision.spawn_forever("the REST interface", rest.serve, controller)
+    rest = Rest(controller)
+    site = Site(rest)
     if settings.apps:
         try:
-            other_apps.start(manager)
+            other_apps.start(manager, site)
         except other_apps.NoApplication as error:
             return _fail(_WRONG_INPUT, str(error))
     else:
         manager.instantiate_apps()
+    supervision.spawn_forever("the REST interface", serve, clients, Gate(site, clients))
     handler = lookup_service_brick(ofp_event.NAME)
     threads = [handler.main_thread, *handler.threads, *controller.threads]  # those of other applications may end
 
@@ -222,7 +226,7 @@ def _serve(
         _LOG.warning("any host that reaches %s port %d can claim to be a switch: see --ca-certs", host, listener.port)
     gc.collect()
     gc.freeze()  # what is there now stays, and looking through all of it takes 70 ms, in which no switch is answered
-    ready = f"ready: OpenFlow on {host} port {listener.port}, REST on {settings.rest_host} port {rest.port}"
+    ready = f"ready: OpenFlow on {host} port {listener.port}, REST on {settings.rest_host} port {clients.port}"
     try:
         print(ready, flush=True)
     except OSError as error:
@@ -241,7 +245,7 @@ def _serve(
     controller.proposals.end()
     controller.wishes.end()
     deadline = time.monotonic() + END_SECONDS
-    while rest.is_waited_for and time.monotonic() < deadline:
+    while (rest.is_waited_for or clients.is_answering) and time.monotonic() < deadline:
         hub.sleep(0.01)
     supervision.end()
     _LOG.info("ended by a signal; the switches go on as they are")

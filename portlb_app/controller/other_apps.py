@@ -14,11 +14,10 @@ import signal
 import time
 import traceback
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
-import eventlet.wsgi
 from ryu.app import wsgi
 from ryu.base import app_manager
 from ryu.controller import ofp_event
@@ -26,10 +25,8 @@ from ryu.controller.ofp_handler import OFPHandler
 from ryu.ofproto import ofproto_v1_5 as ofp
 from ryu.ofproto import ofproto_v1_5_parser as parser
 
-from portlb_app.api.routes import is_this_machine
 from portlb_app.controller.app import Controller
 from portlb_app.openflow import messages
-from portlb_app.runtime import accept, supervision
 
 if TYPE_CHECKING:
     from portlb_app.southbound.channel import SwitchChannel
@@ -43,8 +40,6 @@ REST_SECONDS = 5.0
 """How long no message of a switch is parsed after one that took too long: else a switch could have all of the
 processor."""
 LOGGED_PER_MINUTE = 20
-
-Respond = Callable[..., Sequence[bytes]]
 
 
 class _TooLong(Exception):
@@ -79,28 +74,24 @@ def load(names: Sequence[str], manager: app_manager.AppManager) -> None:
     manager.load_apps(list(names))
 
 
-def begin(manager: app_manager.AppManager, switches: OpenFlowListener, host: str, port: int) -> None:
-    """Make what applications share: events, and a REST interface if one asks for it.
-
-    NoApplication if that fails, OSError if the interface cannot listen.
-    """
+def begin(manager: app_manager.AppManager, switches: OpenFlowListener) -> None:
+    """Make what applications share; NoApplication if that fails."""
     signal.signal(signal.SIGVTALRM, _stop_parser)
     switches.on_other = Relay().pass_on
     try:
-        shared_by_name = manager.create_contexts()
+        manager.create_contexts()
     except Exception as error:
         raise _failure("what applications share", error) from error
-    for shared in shared_by_name.values():
-        if isinstance(shared, wsgi.WSGIApplication):
-            listener = accept.listen(host, port)
-            supervision.spawn_forever("the REST interface of applications", _serve, listener, shared)
-            _LOG.info("REST of applications on %s port %d", host, listener.getsockname()[1])
 
 
-def start(manager: app_manager.AppManager) -> None:
-    """Make all applications and start them; NoApplication for the first for which that is impossible."""
+def start(manager: app_manager.AppManager, site: wsgi.WSGIApplication) -> None:
+    """Make all applications and start them; NoApplication for the first for which that is impossible.
+
+    What they answer by HTTP, they register at `site`.
+    """
+    shared = {name: site if isinstance(each, wsgi.WSGIApplication) else each for name, each in manager.contexts.items()}
     try:
-        manager.instantiate_apps(**manager.contexts)
+        manager.instantiate_apps(**shared)
     except Exception as error:
         made = {type(each) for each in manager.applications.values()}
         names = (name for name, kind in manager.applications_cls.items() if kind not in made)
@@ -129,18 +120,6 @@ def _failure(name: str, error: Exception) -> NoApplication:
     """What to say about an error of an application's own; the log has all of it."""
     _LOG.error("--app %s:\n%s", name, traceback.format_exc())
     return NoApplication(f"--app {name}: {type(error).__name__}: {error}")
-
-
-def _serve(listener: accept.PatientSocket, respond: Respond) -> None:
-    """Answer HTTP requests for ever, under the rules of portlb's own interface on Host and Origin."""
-
-    def checked(environ: dict[str, Any], start_response: Callable[..., Any]) -> Sequence[bytes]:
-        if not is_this_machine(environ.get("HTTP_HOST", "")) or "HTTP_ORIGIN" in environ:
-            start_response("403 Forbidden", [("Content-Type", "text/plain")])
-            return [b"only programs of this machine are answered, and no web page\n"]
-        return respond(environ, start_response)
-
-    eventlet.wsgi.server(listener, checked, log_output=False)
 
 
 def _stop_parser(_number: int, _frame: object) -> None:

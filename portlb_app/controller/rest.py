@@ -1,27 +1,24 @@
 """HTTP on one side, `api` on the other: nothing is decided here.
 
-Served by eventlet's WSGI server, which Ryu brings along, behind what `http_server` does for it. Ryu's own router is not
-used: it answers a path that is not UTF-8 with a trace, and a body without a length as if there were none.
+`Rest` is what Ryu's router calls for a request that is portlb's (`site`), behind the middleware (`gate`).
 """
 
 from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import replace
-from typing import Any
+from collections.abc import Iterator
 
 import eventlet
+from ryu.app.wsgi import Request, Response
 
 from portlb_app.api import asking, messages
 from portlb_app.api.problem_details import failure
-from portlb_app.api.request_head import BadRequest
-from portlb_app.api.routes import respond
+from portlb_app.api.routes import ROUTES, respond
 from portlb_app.api.wishes import Wish
 from portlb_app.controller.app import Controller
-from portlb_app.controller.http_clients import Listener
-from portlb_app.controller.http_server import phrase, serve
+from portlb_app.controller.bodies import Environ, read_body
+from portlb_app.controller.http_server import phrase
 from portlb_app.punt.asking import Question
 from portlb_app.runtime.turn import Turn
 
@@ -32,37 +29,30 @@ _LOG = logging.getLogger("portlb.rest")
 
 
 class Rest:
-    """The REST interface on one TCP port of loopback."""
+    """Answers requests about a controller."""
 
-    def __init__(self, host: str, port: int) -> None:
-        """Listen at once, so that a port in use is found at once: OSError."""
-        self._listener = Listener(host, port)
+    templates = tuple(route.template for route in ROUTES.all)
+    """The paths it knows."""
+
+    def __init__(self, controller: Controller) -> None:
+        self._controller = controller
         self._encoded = ("", b"")
         self._proposals = 0
 
     @property
-    def port(self) -> int:
-        """The TCP port it listens on."""
-        return int(self._listener.getsockname()[1])
-
-    @property
     def is_waited_for(self) -> bool:
         """Whether a client waits for the outcome of a configuration."""
-        return self._proposals > 0 or self._listener.is_answering
+        return self._proposals > 0
 
-    def serve(self, controller: Controller) -> None:
-        """Answer requests about `controller` for ever."""
-
-        def application(environ: dict[str, Any], start_response: Callable[..., object]) -> list[bytes]:
-            response = self._answer(controller, environ)
-            body = self._encode(_whole(response.body))
-            headers = messages.headers(response)
-            if response.status != 304:
-                headers["Content-Length"] = str(len(body))
-            start_response(f"{response.status} {phrase(response.status)}", list(headers.items()))
-            return [] if environ["REQUEST_METHOD"] == "HEAD" else [body]
-
-        serve(self._listener, application)
+    def answer(self, request: Request) -> Response:
+        """The answer to a request whose path is UTF-8."""
+        response = self._respond(request)
+        body = self._encode(_whole(response.body))
+        headers = messages.headers(response)
+        if response.status != 304:
+            headers["Content-Length"] = str(len(body))
+        status = f"{response.status} {phrase(response.status)}"
+        return Response(status=status, headerlist=list(headers.items()), app_iter=[body])
 
     def _encode(self, text: str) -> bytes:
         """A text's bytes: one value for all clients that read the same configuration slowly."""
@@ -70,37 +60,32 @@ class Rest:
             self._encoded = text, text.encode()
         return self._encoded[1]
 
-    def _answer(self, controller: Controller, environ: dict[str, Any]) -> messages.Response:
-        """The answer to one request (PEP 3333), JSON whatever happens."""
-        try:
-            request = _request(environ)
-            if isinstance(request, messages.Response):
-                return request
-            response = respond(request, controller.snapshot)
-            if isinstance(response, messages.Proposal):
-                response = self._replace(controller, response)
-            elif isinstance(response, Wish):
-                response = controller.wishes.carry_out(response)
-            elif isinstance(response, Question):
-                response = self._ask(controller, response)
-            return replace(response, body=_whole(response.body))
-        except Exception:
-            _LOG.exception("a request failed")
-            return failure("internal", "an error of portlb itself; its log says more")
+    def _respond(self, request: Request) -> messages.Response:
+        read = _read(request.environ)
+        if isinstance(read, messages.Response):
+            return read
+        response = respond(read, self._controller.snapshot)
+        if isinstance(response, messages.Proposal):
+            return self._replace(response)
+        if isinstance(response, Wish):
+            return self._controller.wishes.carry_out(response)
+        if isinstance(response, Question):
+            return self._ask(response)
+        return response
 
-    def _ask(self, controller: Controller, question: Question) -> messages.Response:
+    def _ask(self, question: Question) -> messages.Response:
         try:
-            answers = controller.asking.ask(question)
+            answers = self._controller.asking.ask(question)
         except ValueError as error:
             return failure("busy", str(error))
-        return asking.response(question, answers, controller.snapshot)
+        return asking.response(question, answers, self._controller.snapshot)
 
-    def _replace(self, controller: Controller, proposal: messages.Proposal) -> messages.Response:
+    def _replace(self, proposal: messages.Proposal) -> messages.Response:
         if self._proposals >= PROPOSALS:
             return failure("busy", f"{PROPOSALS} configurations wait already; nothing was changed")
         self._proposals += 1
         try:
-            return controller.proposals.replace(proposal)
+            return self._controller.proposals.replace(proposal)
         finally:
             self._proposals -= 1
 
@@ -120,22 +105,18 @@ def _whole(body: str | Iterator[str]) -> str:
     return "".join(parts)
 
 
-def _request(environ: dict[str, Any]) -> messages.Request | messages.Response:
+def _read(environ: Environ) -> messages.Request | messages.Response:
     """The request, or the answer to one that cannot be read."""
     method = environ["REQUEST_METHOD"]
-    if int(environ.get("CONTENT_LENGTH") or 0) > messages.MAX_BODY:
-        return failure("too-large", f"a configuration has at most {messages.MAX_BODY} bytes")
     if method == "PUT" and environ.get("HTTP_CONTENT_ENCODING", "identity").lower() != "identity":
         text = "a configuration comes as it is, without Content-Encoding; nothing was changed"
         return failure("unsupported-media-type", text)
     if method == "PUT" and "HTTP_CONTENT_RANGE" in environ:
         return failure("bad-request", "a configuration is replaced whole: no Content-Range; nothing was changed")
-    try:
-        body = environ["wsgi.input"].read(messages.MAX_BODY + 1) if method == "PUT" else b""
-    except BadRequest as bad:
-        return failure("bad-request", f"{bad.text}; nothing was changed")
-    except OSError as error:
-        return failure("bad-request", f"the connection is lost: {error}; nothing was changed")
+    body = read_body(environ) if method in ("PUT", "PATCH", "POST") else b""
+    if isinstance(body, messages.Response):
+        return body
     host, query = environ.get("HTTP_HOST", ""), environ.get("QUERY_STRING", "")
-    conditions = (environ.get(f"HTTP_{name}") for name in ("ORIGIN", "IF_MATCH", "IF_NONE_MATCH"))
-    return messages.Request(method, environ["PATH_INFO"], host, body, query, *conditions)
+    path = environ["PATH_INFO"].encode("latin-1").decode()
+    origin, if_match = environ.get("HTTP_ORIGIN"), environ.get("HTTP_IF_MATCH")
+    return messages.Request(method, path, host, body, query, origin, if_match, environ.get("HTTP_IF_NONE_MATCH"))

@@ -13,8 +13,8 @@ class Settings:
 
     `key`, `certificate` and `authorities` name files; switches connect by TLS if there is a certificate, and show one
     themselves if there are authorities. `certificate_binds_dpid`: a switch may only claim a datapath id that its
-    certificate names. `apps` are modules of other applications, whose REST interface is on `apps_port`. `log_file`:
-    None for standard error.
+    certificate names. `apps` are modules of other applications. `log_file`: None for
+    standard error.
     """
 
     openflow_host: str
@@ -27,7 +27,6 @@ class Settings:
     rest_host: str
     rest_port: int
     apps: tuple[str, ...]
-    apps_port: int
     is_verbose: bool
     log_file: Path | None
 

@@ -24,7 +24,6 @@ FIG2 = ROOT / "flows/fig2/lb.yaml"
 ELSEWHERE = {
     "set-ssl": "tests/ovs/test_attach.py connects by TLS",
     "ssl:192.0.2.1": "the same",
-    "8081": "tests/ovs/test_other_apps.py asks applications",
     "under": "a tunnel needs a real path; tests/net/connectors.py has one",
     "type=vxlan": "the same",
 }
@@ -45,7 +44,7 @@ class Shell:
         shutil.copy(FIG2, directory / "lb.yaml")
         shutil.copy(FIG2, directory / "new.yaml")
         (directory / "flows").symlink_to(ROOT / "flows")
-        self.controller = ControllerProcess(directory / "lb.yaml")
+        self.controller = ControllerProcess(directory / "lb.yaml", "--app", "ryu.app.ofctl_rest")
 
     def set_ports_up(self) -> None:
         """Those of a dummy bridge are down at first, and what is behind them counts as down."""

@@ -26,7 +26,7 @@ class SwitchAnswer(Model):
 
 
 class Asked(Model):
-    """The answers of the switches that such a packet may pass; `server` is the one that it reaches from any entrance."""
+    """The answers of switches that such a packet may pass; `server` is the one that it reaches from any entrance."""
 
     vip: str
     port: Port

@@ -355,6 +355,14 @@ def test_no_answer_is_kept_or_taken_for_something_else() -> None:
         sent = headers(response)
         assert (sent["Cache-Control"], sent["X-Content-Type-Options"]) == ("no-store", "nosniff")
         assert sent["Content-Type"] == response.content_type
+        assert "X-Frame-Options" not in sent
+
+
+def test_a_page_is_shown_in_no_other_and_runs_no_script_of_its_text() -> None:
+    sent = headers(Response(200, "<!doctype html>", "text/html; charset=utf-8"))
+    assert sent["X-Frame-Options"] == "DENY"
+    policy = dict(each.split(maxsplit=1) for each in sent["Content-Security-Policy"].split("; "))
+    assert (policy["default-src"], policy["script-src"], policy["frame-ancestors"]) == ("'none'", "'self'", "'none'")
 
 
 # ---- which configuration is meant ----

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import IO
 
 import pytest
 
@@ -15,11 +18,14 @@ from portlb_app.cli.check import pool_lines
 from portlb_app.cli.controller import RESYNC
 from portlb_app.config import load
 from portlb_app.reconcile.reconciler import INTERVAL
+from tests.support.programs import Programs
 
 ROOT = Path(__file__).parents[3]
 FIG2 = ROOT / "flows/fig2/lb.yaml"
+PORTLB = "import sys; from portlb_app.cli import main; sys.exit(main(sys.argv[1:]))"
 NO_LIBBPF = """
 import ctypes, sys
+assert "libbpf" not in open("/proc/self/maps").read()
 real = ctypes.CDLL
 def without(name, *rest, **named):
     if name and "libbpf" in name:
@@ -29,21 +35,30 @@ ctypes.CDLL = without
 from portlb_app.cli import main
 sys.exit(main(sys.argv[1:]))
 """
+Portlb = Callable[..., subprocess.CompletedProcess[str]]
 
 
-def portlb(*words: str | Path, program: str | None = None, **given: object) -> subprocess.CompletedProcess[str]:
+@pytest.fixture(scope="module")
+def portlb(plain_programs: Programs) -> Portlb:
     """`portlb` with these words, as a process."""
-    start = ["-m", "portlb_app.cli"] if program is None else ["-c", program]
-    return subprocess.run(
-        [sys.executable, *start, *map(str, words)], capture_output=True, text=True, timeout=60, cwd=ROOT, **given
-    )  # type: ignore[call-overload, no-any-return]
+
+    def run(*words: str | Path, program: str = PORTLB) -> subprocess.CompletedProcess[str]:
+        return plain_programs.run(program, *words)
+
+    return run
+
+
+def as_typed(*words: str | Path, stdout: IO[str] | int) -> subprocess.CompletedProcess[str]:
+    """The same as a new interpreter, with the end of one."""
+    command = [sys.executable, "-m", "portlb_app.cli", *map(str, words)]
+    return subprocess.run(command, stdout=stdout, stderr=subprocess.PIPE, text=True, timeout=60, cwd=ROOT)
 
 
 @pytest.mark.parametrize(
     "words",
     [["--version"], ["check", FIG2], ["--help"], *([each, "--help"] for each in ("controller", "agent"))],
 )
-def test_only_a_running_agent_needs_libbpf(words: list[str | Path]) -> None:
+def test_only_a_running_agent_needs_libbpf(words: list[str | Path], portlb: Portlb) -> None:
     done = portlb(*words, program=NO_LIBBPF)
     assert (done.returncode, done.stderr) == (0, "")
     if words == ["--version"]:
@@ -51,7 +66,7 @@ def test_only_a_running_agent_needs_libbpf(words: list[str | Path]) -> None:
 
 
 @pytest.mark.parametrize("words", [["--version"], ["--help"], ["check", str(FIG2)], ["controller", "--help"]])
-def test_only_the_controller_imports_ryu(words: list[str]) -> None:
+def test_only_the_controller_imports_ryu(words: list[str], portlb: Portlb) -> None:
     program = (
         "import sys; from portlb_app.cli import main\ntry: main(sys.argv[1:])\nexcept SystemExit: pass\n"
         "print([name for name in sys.modules if name.split('.')[0] in ('ryu', 'eventlet')], file=sys.stderr)"
@@ -59,14 +74,14 @@ def test_only_the_controller_imports_ryu(words: list[str]) -> None:
     assert portlb(*words, program=program).stderr == "[]\n"
 
 
-def test_the_agent_says_which_library_is_missing() -> None:
+def test_the_agent_says_which_library_is_missing(portlb: Portlb) -> None:
     done = portlb("agent", "health", "--interface", "lo", program=NO_LIBBPF)
     assert done.returncode == 1
     assert "libbpf.so.1" in done.stderr
     assert "Traceback" not in done.stderr
 
 
-def test_check_takes_several_files(tmp_path: Path) -> None:
+def test_check_takes_several_files(tmp_path: Path, portlb: Portlb) -> None:
     wrong, noticed = tmp_path / "wrong.yaml", tmp_path / "noticed.yaml"
     wrong.write_text("switches: 7")
     noticed.write_text(FIG2.read_text().replace("22}, 9]", "22}, 40001]"))
@@ -109,30 +124,29 @@ def test_check_says_how_even_pools_are() -> None:
 
 
 def test_a_reader_that_has_seen_enough_is_no_error() -> None:
-    program = "import os, sys; os.close(1); r, w = os.pipe(); os.close(r); os.dup2(w, 1)\n" + (
-        "from portlb_app.cli import main; sys.exit(main(sys.argv[1:]))"
-    )
-    done = portlb("check", FIG2, program=program)
+    reader, writer = os.pipe()
+    os.close(reader)
+    try:
+        done = as_typed("check", FIG2, stdout=writer)
+    finally:
+        os.close(writer)
     assert done.stderr == ""
     assert done.returncode == 1
 
 
 def test_output_that_cannot_be_written_is_said_once() -> None:
     with open("/dev/full", "w") as full:
-        done = subprocess.run(
-            [sys.executable, "-m", "portlb_app.cli", "check", str(FIG2)],
-            **{"stdout": full, "stderr": subprocess.PIPE, "text": True, "timeout": 60, "cwd": ROOT},
-        )  # type: ignore[call-overload]
+        done = as_typed("check", FIG2, stdout=full)
     assert (done.returncode, done.stderr) == (1, "portlb: No space left on device\n")
 
 
 @pytest.mark.parametrize("words", [["check"], ["compile", "-o", "never"], ["controller"]])
-def test_a_file_that_cannot_be_read_is_named(words: list[str], tmp_path: Path) -> None:
+def test_a_file_that_cannot_be_read_is_named(words: list[str], tmp_path: Path, portlb: Portlb) -> None:
     done = portlb(*words, "/nonexistent/lb.yaml")
     assert (done.returncode, done.stderr) == (1, "portlb: /nonexistent/lb.yaml: No such file or directory\n")
 
 
-def test_a_file_in_another_encoding_says_where(tmp_path: Path) -> None:
+def test_a_file_in_another_encoding_says_where(tmp_path: Path, portlb: Portlb) -> None:
     (tmp_path / "lb.yaml").write_bytes(b"vips: \xe4")
     done = portlb("check", tmp_path / "lb.yaml")
     assert (done.returncode, done.stderr) == (1, f"portlb: {tmp_path}/lb.yaml: it is not UTF-8: byte 6 is 0xe4\n")
@@ -141,12 +155,7 @@ def test_a_file_in_another_encoding_says_where(tmp_path: Path) -> None:
 # ---- the controller's flags ----
 
 
-def flags(*words: str) -> subprocess.CompletedProcess[str]:
-    """`portlb controller` with a configuration that does not exist, so that it ends at once."""
-    return portlb("controller", "none.yaml", *words)
-
-
-def test_help_names_our_flags_and_nobody_elses() -> None:
+def test_help_names_our_flags_and_nobody_elses(portlb: Portlb) -> None:
     done = portlb("controller", "--help")
     assert done.returncode == 0
     named = set(re.findall(r"^  (--[a-z-]+)", done.stdout, re.MULTILINE))
@@ -159,8 +168,8 @@ def test_help_names_our_flags_and_nobody_elses() -> None:
 @pytest.mark.parametrize(
     "words", [["--nonsense"], ["--shell_completion", "bash"], ["--wsapi", "7"], ["--bgp-app-config-file", "x"]]
 )
-def test_a_flag_nobody_knows_is_one_short_message(words: list[str]) -> None:
-    done = flags(*words)
+def test_a_flag_nobody_knows_is_one_short_message(words: list[str], portlb: Portlb) -> None:
+    done = portlb("controller", "none.yaml", *words)
     assert done.returncode == 2
     assert len(done.stderr.splitlines()) < 5
     assert f"unrecognized arguments: {words[0]}" in done.stderr
@@ -180,8 +189,8 @@ def test_a_flag_nobody_knows_is_one_short_message(words: list[str]) -> None:
         (["--ctl-cert", "x"], "--ctl-privkey and --ctl-cert are given together"),
     ],
 )
-def test_a_wrong_flag_is_told(words: list[str], message: str) -> None:
-    done = flags(*words)
+def test_a_wrong_flag_is_told(words: list[str], message: str, portlb: Portlb) -> None:
+    done = portlb("controller", "none.yaml", *words)
     assert done.returncode == 2
     assert message in done.stderr
     assert "Traceback" not in done.stderr

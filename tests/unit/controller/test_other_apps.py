@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
+from tests.support.programs import Programs
 
 PROGRAM = """
 import logging, signal, types
-import eventlet, eventlet.wsgi
-eventlet.wsgi.ALREADY_HANDLED = object()
 from ryu.ofproto import ofproto_v1_5 as ofp
 from portlb_app.controller import other_apps
 
@@ -42,16 +39,15 @@ print(len(parsed), len(lines))
 """
 
 
-def test_a_switch_has_little_of_the_processor_and_of_the_log() -> None:
+def test_a_switch_has_little_of_the_processor_and_of_the_log(ryu_programs: Programs) -> None:
     """After a message that took too long the next ones are not parsed; of many that cannot be read, some are logged."""
-    done = subprocess.run([sys.executable, "-W", "ignore", "-c", PROGRAM], capture_output=True, text=True, timeout=60)
+    done = ryu_programs.run(PROGRAM)
     line = "Ryu cannot read a message of switch 0x1: _TooLong: more than 0.1 s"
     assert done.stdout.splitlines() == [f"[1] {[line]}", "1001 20"], done.stderr
 
 
 HANGING = """
-import eventlet, eventlet.wsgi
-eventlet.wsgi.ALREADY_HANDLED = object()
+import eventlet
 from ryu.base import app_manager
 from ryu.controller import event, ofp_event
 from portlb_app.controller import other_apps
@@ -68,7 +64,7 @@ with eventlet.Timeout(0.1, False):
 """
 
 
-def test_no_switch_waits_for_an_application_that_hangs() -> None:
+def test_no_switch_waits_for_an_application_that_hangs(ryu_programs: Programs) -> None:
     """It misses what is more than Ryu keeps for it; what other applications ask it waits, as ever."""
-    done = subprocess.run([sys.executable, "-W", "ignore", "-c", HANGING], capture_output=True, text=True, timeout=60)
+    done = ryu_programs.run(HANGING)
     assert done.stdout.strip() == "True", done.stderr

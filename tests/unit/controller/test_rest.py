@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
+from tests.support.programs import Programs
 
 PROGRAM = """
 import time
-import eventlet, eventlet.wsgi
-eventlet.wsgi.ALREADY_HANDLED = object()
+import eventlet
 from portlb_app.controller.rest import _whole
 from portlb_app.runtime.turn import TURN_SECONDS
 
@@ -28,7 +26,7 @@ print(_whole(pieces()), _whole(text) is text)
 """
 
 
-def test_a_body_is_made_in_turns_and_kept_as_it_is() -> None:
+def test_a_body_is_made_in_turns_and_kept_as_it_is(ryu_programs: Programs) -> None:
     """A text that many read slowly is one object, so that its bytes are made once."""
-    done = subprocess.run([sys.executable, "-W", "ignore", "-c", PROGRAM], capture_output=True, text=True, timeout=60)
+    done = ryu_programs.run(PROGRAM)
     assert done.stdout.strip() == "012 True", done.stderr

@@ -75,7 +75,7 @@ def test_every_connected_switch_is_asked_once() -> None:
 
 
 def test_a_pool_is_chosen_as_the_tables_do() -> None:
-    """By what the packet says of itself; by its source alone where the pool says so, then on any datapath for certain."""
+    """By what the packet says of itself; by its source alone where the pool says so, which is certain anywhere."""
     punt = asked(1, 2, 3)
     by_source = Question("web", 81, IP_TCP, QUESTION.source, 40000)
     number, sends = punt.ask(by_source, 0.0)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -30,6 +28,7 @@ from portlb_app.reconcile.results import (
 )
 from portlb_app.reconcile.tables import Tables
 from portlb_app.topology.conditions import AS_CONFIGURED, Conditions
+from tests.support.programs import Programs
 
 FIG2 = (Path(__file__).parents[3] / "flows/fig2/lb.yaml").read_text()
 A = 1
@@ -202,9 +201,8 @@ def test_plans_are_values_of_few_bytes() -> None:
 
 
 PROGRAM = """
-import sys, eventlet, eventlet.wsgi, os, signal
+import sys, eventlet, os, signal
 eventlet.monkey_patch(thread=False)
-eventlet.wsgi.ALREADY_HANDLED = object()
 from ryu.lib import hub
 from portlb_app.southbound import tables_process
 from portlb_app.topology.conditions import AS_CONFIGURED
@@ -274,33 +272,29 @@ print(len(value), len(seen) <= 4, gc.isenabled())
 """
 
 
-def test_a_configuration_arrives_without_garbage_collection() -> None:
+def test_a_configuration_arrives_without_garbage_collection(ryu_programs: Programs) -> None:
     """It would take ten times as long, in which the loop does nothing else."""
-    done = subprocess.run([sys.executable, "-W", "ignore", "-c", ARRIVAL], capture_output=True, text=True, timeout=60)
+    done = ryu_programs.run(ARRIVAL)
     assert done.stdout == "20000 True True\n", done.stderr
 
 
-def test_the_process_imports_nothing_from_the_current_directory(tmp_path: Path) -> None:
+def test_the_process_imports_nothing_from_the_current_directory(tmp_path: Path, ryu_programs: Programs) -> None:
     """That may be anybody's."""
     (tmp_path / "ctypes.py").write_text("raise SystemExit('imported')\n")
     here = Path(__file__).parents[3]
     program = (
-        "import sys, eventlet, eventlet.wsgi, os\n"
+        "import sys, eventlet, os\n"
         f"sys.path[:] = [{str(here)!r}, *(each for each in sys.path if each)]\n"
-        "eventlet.monkey_patch(thread=False)\neventlet.wsgi.ALREADY_HANDLED = object()\n"
+        "eventlet.monkey_patch(thread=False)\n"
         f"from portlb_app.southbound import tables_process\nos.chdir({str(tmp_path)!r})\n"
         "print(tables_process.start().first(sys.stdin.read())[1].goal)\n"
     )
-    done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", program], input=FIG2, capture_output=True, text=True, timeout=60
-    )
+    done = ryu_programs.run(program, stdin=FIG2)
     assert done.stdout == "1\n", done.stderr
 
 
-def test_a_process_that_dies_or_takes_too_long_is_told_of_and_replaced() -> None:
-    done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", PROGRAM], input=FIG2, capture_output=True, text=True, timeout=120
-    )
+def test_a_process_that_dies_or_takes_too_long_is_told_of_and_replaced(ryu_programs: Programs) -> None:
+    done = ryu_programs.run(PROGRAM, stdin=FIG2)
     expected = ["True", "1 True", "1", "unknown", "begin takes more than 0.2 s"]
     expected += ["; ".join(f"another one cannot be started: no {what}" for what in ("descriptor", "memory")), "1"]
     assert done.stdout.splitlines() == expected, done.stderr

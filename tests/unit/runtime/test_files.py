@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
+from tests.support.programs import Programs
 
 PROGRAM = """
-import threading, eventlet, eventlet.wsgi
+import threading, eventlet
 eventlet.monkey_patch(thread=False)
-eventlet.wsgi.ALREADY_HANDLED = object()
 from ryu.lib import hub
 from portlb_app.runtime import files as runtime
 
@@ -44,10 +42,8 @@ print(files.start(lambda: "the next").wait())
 """
 
 
-def test_calls_are_made_aside() -> None:
-    done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", PROGRAM], capture_output=True, text=True, timeout=60
-    )
+def test_calls_are_made_aside(ryu_programs: Programs) -> None:
+    done = ryu_programs.run(PROGRAM)
     assert done.stdout.splitlines() == [
         *("done 10", "division by zero", "the file system does not answer within 0.05 s", "['late']"),
         "the next",

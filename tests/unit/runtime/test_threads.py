@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-
 import pytest
 
+from tests.support.programs import Programs
 from tests.support.sources import ROOT, calls
 
 PROGRAM = """
-import eventlet, eventlet.wsgi
-eventlet.wsgi.ALREADY_HANDLED = object()
+import eventlet
 from ryu.lib import hub
 from portlb_app.runtime import supervision
 
@@ -52,9 +49,9 @@ print(*supervision.failures())
         ('supervision.spawn_forever("x", fails)', "", "x"),
     ],
 )
-def test_what_ends_unexpectedly_is_known(start: str, then: str, failures: str) -> None:
+def test_what_ends_unexpectedly_is_known(start: str, then: str, failures: str, ryu_programs: Programs) -> None:
     program = PROGRAM.format(start=start, then=then)
-    done = subprocess.run([sys.executable, "-W", "ignore", "-c", program], capture_output=True, text=True, timeout=60)
+    done = ryu_programs.run(program)
     assert (done.returncode, done.stdout.strip()) == (0, failures), done.stderr
     assert ("RuntimeError: no" in done.stderr) == ("fails" in start)
 
@@ -73,8 +70,6 @@ def ast_owner(call: object) -> str:
 
 
 RELOAD = """
-import eventlet, eventlet.wsgi
-eventlet.wsgi.ALREADY_HANDLED = object()
 from types import SimpleNamespace
 from ryu.lib import hub
 from portlb_app.runtime import supervision
@@ -98,7 +93,7 @@ print(asked, thread.dead, *supervision.failures())
 """
 
 
-def test_what_is_on_trial_at_the_end_ends_no_thread() -> None:
+def test_what_is_on_trial_at_the_end_ends_no_thread(ryu_programs: Programs) -> None:
     """A reload whose outcome will not be known any more is no death of what waits for it."""
-    done = subprocess.run([sys.executable, "-W", "ignore", "-c", RELOAD], capture_output=True, text=True, timeout=60)
+    done = ryu_programs.run(RELOAD)
     assert (done.stdout.strip(), done.stderr) == ("['a text', 'a text'] False", "")

@@ -5,14 +5,10 @@ In a process of its own: Ryu patches Python. The switch and the process with the
 
 from __future__ import annotations
 
-import subprocess
-import sys
+from tests.support.programs import Programs
 
 PROGRAM = """
 import time
-import eventlet, eventlet.wsgi
-eventlet.wsgi.ALREADY_HANDLED = object()
-import ryu.base.app_manager
 from ryu.lib import hub
 from ryu.ofproto.ofproto_protocol import ProtocolDesc
 from portlb_app.southbound import conversation, session as southbound
@@ -60,7 +56,7 @@ def answer(kind, xid):
 def asked_who_is_to_blame():
     pass
 
-def run(seconds=5.0):
+def run(seconds=30.0):
     session.do(Apply(1, ("add",)))
     until = time.monotonic() + seconds
     while not (told or switch.dropped or supervision.failures()) and time.monotonic() < until:
@@ -73,15 +69,14 @@ session = southbound.SwitchSession(switch, tables, told.append)
 """
 
 
-def played(program: str) -> str:
+def played(programs: Programs, program: str) -> str:
     """What a program prints that goes on where `PROGRAM` ends."""
-    command = [sys.executable, "-W", "ignore", "-c", PROGRAM + program]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    done = programs.run(PROGRAM + program)
     assert done.returncode == 0, done.stderr
     return done.stdout.strip()
 
 
-def test_errors_that_come_while_others_are_looked_at_end_nothing() -> None:
+def test_errors_that_come_while_others_are_looked_at_end_nothing(ryu_programs: Programs) -> None:
     """A switch answers the barrier first, and refuses another message when it likes."""
     late = """
 def answer(kind, xid):
@@ -95,10 +90,10 @@ def asked_who_is_to_blame():
 run()
 print(supervision.failures(), [len(each.errors) for each in told])
 """
-    assert played(late) == "() [1]"
+    assert played(ryu_programs, late) == "() [1]"
 
 
-def test_answers_to_what_was_not_asked_prolong_nothing() -> None:
+def test_answers_to_what_was_not_asked_prolong_nothing(ryu_programs: Programs) -> None:
     """Each has the xid of a message that was sent, but answers another one than is waited for."""
     chatty = """
 conversation.ANSWER_SECONDS = 0.3
@@ -112,10 +107,10 @@ hub.spawn(chat)
 run()
 print(supervision.failures(), told, switch.dropped)
 """
-    assert played(chatty) == "() [] no answer within 0 s"
+    assert played(ryu_programs, chatty) == "() [] no answer within 0 s"
 
 
-def test_an_answer_that_comes_again_prolongs_nothing() -> None:
+def test_an_answer_that_comes_again_prolongs_nothing(ryu_programs: Programs) -> None:
     repeated = """
 conversation.ANSWER_SECONDS = 0.3
 tables.parts = MessageCounts(0, 2, 0)
@@ -134,10 +129,10 @@ answered = []
 run()
 print(supervision.failures(), told, switch.dropped)
 """
-    assert played(repeated) == "() [] no answer within 0 s"
+    assert played(ryu_programs, repeated) == "() [] no answer within 0 s"
 
 
-def test_what_came_before_a_bundle_that_is_refused_is_not_forgotten() -> None:
+def test_what_came_before_a_bundle_that_is_refused_is_not_forgotten(ryu_programs: Programs) -> None:
     """Meters are in the switch by then: else the next read would take them for a change that somebody else made."""
     refused = """
 tables.parts = MessageCounts(2, 2, 0)
@@ -151,10 +146,10 @@ def answer(kind, xid):
 run()
 print(tables.calls[-1], told[0].errors[0][:20])
 """
-    assert played(refused) == "('refused', 1, []) cannot open a bundle"
+    assert played(ryu_programs, refused) == "('refused', 1, []) cannot open a bundle"
 
 
-def test_what_cannot_be_done_is_named() -> None:
+def test_what_cannot_be_done_is_named(ryu_programs: Programs) -> None:
     """Meters are outside of any bundle, and a barrier follows them."""
     refused = """
 tables.parts = MessageCounts(2, 0, 0)
@@ -166,4 +161,4 @@ def answer(kind, xid):
 run()
 print(told[0].errors[0][:26])
 """
-    assert played(refused) == "cannot wait for a barrier:"
+    assert played(ryu_programs, refused) == "cannot wait for a barrier:"

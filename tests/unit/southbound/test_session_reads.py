@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-
 import pytest
 
+from tests.support.programs import Programs
+
 PROGRAM = """
-import eventlet, eventlet.wsgi
-eventlet.wsgi.ALREADY_HANDLED = object()
-from ryu.base import app_manager
 from ryu.lib import hub
 from ryu.ofproto.ofproto_protocol import ProtocolDesc
 from portlb_app.openflow import messages
@@ -22,7 +18,7 @@ from portlb_app.runtime import supervision
 from portlb_app.reconcile.commands import ReadState
 from portlb_app.reconcile.results import Unreadable
 
-conversation.ANSWER_SECONDS, conversation.READ_MESSAGES, conversation.READ_BYTES = 0.3, 100, 10_000
+conversation.ANSWER_SECONDS, conversation.READ_MESSAGES, conversation.READ_BYTES = 60, 100, 10_000
 reported = []
 
 class Channel(ProtocolDesc):
@@ -53,10 +49,11 @@ def begin():
     channel = Channel()
     session = southbound.SwitchSession(channel, Tables(), reported.append)
     session.do(ReadState(1))
-    hub.sleep(0.01)
+    until(lambda: channel.xid)
     return channel, session
 
-def endless(bytes_each, pause, most=400):
+def endless(bytes_each, pause=0, most=400, seconds=60):
+    conversation.ANSWER_SECONDS = seconds
     channel, session = begin()
     for number in range(most):
         if channel.dropped:
@@ -67,10 +64,11 @@ def endless(bytes_each, pause, most=400):
 
 def honest():
     channel, session = begin()
-    for _ in range(4):
+    for number in range(4):
+        until(lambda: channel.xid > number)
         answer(channel, session, 16, more=True)
         answer(channel, session, 16, more=False)
-        hub.sleep(0.01)
+    until(lambda: channel.dropped or reported)
     print(channel.dropped or [type(each).__name__ for each in reported])
 
 def dripping(channel, session):
@@ -127,7 +125,7 @@ def held():
 def bad():
     channel, session = begin()
     answer(channel, session, 16, more=False, content=b"bad")
-    hub.sleep(0.01)
+    until(lambda: channel.dropped)
     print(channel.dropped, reported)
     honest()
 
@@ -140,9 +138,9 @@ UNBOUNDED = "its flows take more than 100 messages or 0 MiB"
 @pytest.mark.parametrize(
     ("what", "printed"),
     [
-        pytest.param("endless(16, 0)", [f"True {UNBOUNDED}"], id="messages"),
-        pytest.param("endless(1000, 0)", [f"True {UNBOUNDED}"], id="bytes"),
-        pytest.param("endless(16, 0.02)", ["True its flows come too slowly"], id="time"),
+        pytest.param("endless(16)", [f"True {UNBOUNDED}"], id="messages"),
+        pytest.param("endless(1000)", [f"True {UNBOUNDED}"], id="bytes"),
+        pytest.param("endless(16, pause=0.02, seconds=0.3)", ["True its flows come too slowly"], id="time"),
         pytest.param("honest()", ["['StateRead']"], id="honest"),
         pytest.param(
             "crowd()",
@@ -153,10 +151,10 @@ UNBOUNDED = "its flows take more than 100 messages or 0 MiB"
         pytest.param("bad()", ["read: KeyError: 7 []", "['StateRead']"], id="an error in the job of one switch"),
     ],
 )
-def test_a_read_has_an_end(what: str, printed: list[str]) -> None:
+def test_a_read_has_an_end(what: str, printed: list[str], ryu_programs: Programs) -> None:
     """What comes without end costs its switch the connection, and so does what cannot be read; no other one's."""
     program = PROGRAM.replace("{what}", what)
-    done = subprocess.run([sys.executable, "-W", "ignore", "-c", program], capture_output=True, text=True, timeout=60)
+    done = ryu_programs.run(program)
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
     assert len(lines) == len(printed) and all(map(str.startswith, lines, printed)), (done.stdout, done.stderr)
@@ -193,7 +191,7 @@ for job in (("begin", (1,)), ("forget", (1,)), ("load", ("a text",))):
 """
 
 
-def test_an_error_in_a_job_about_one_switch_is_an_answer() -> None:
+def test_an_error_in_a_job_about_one_switch_is_an_answer(ryu_programs: Programs) -> None:
     """And the next job is done. An error in any other job ends the process with the tables."""
-    done = subprocess.run([sys.executable, "-W", "ignore", "-c", JOBS], capture_output=True, text=True, timeout=60)
+    done = ryu_programs.run(JOBS)
     assert done.stdout.splitlines() == ["None Unreadable begin: KeyError: 1", "None NoneType None", "ended by a text"]

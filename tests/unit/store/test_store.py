@@ -6,15 +6,15 @@ import errno
 import fcntl
 import logging
 import os
+import signal
 import stat
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from portlb_app.config.text import MAX_BYTES
 from portlb_app.store.file import ConfigFile, StoreError, read_text
+from tests.support.programs import Programs
 
 IS_ROOT = os.geteuid() == 0
 
@@ -161,50 +161,51 @@ def test_links_that_lead_nowhere_are_refused(tmp_path: Path) -> None:
 
 
 STAGE = "import sys; from portlb_app.store.file import *; ConfigFile(Path(sys.argv[1])).stage('new')"
+MOUNTED = """
+import ctypes, subprocess, sys
+assert ctypes.CDLL(None).unshare(0x20000) == 0  # CLONE_NEWNS: the mounts are gone with the process
+subprocess.run(["sh", "-ec", "mount --make-rprivate /; " + sys.argv[2]], check=True)
+"""
+NOBODY = "import os; os.setgroups([]); os.setresgid(*[65534] * 3); os.setresuid(*[65534] * 3)\n"
 
 
-def staged_by(path: Path, *before: str) -> str:
-    """What a process of its own says when it stages a new text; `before` runs it differently."""
-    done = subprocess.run(
-        [*before, sys.executable, "-c", STAGE, str(path)], capture_output=True, text=True, timeout=30, check=False
-    )
-    return done.stderr.strip().rpartition("\n")[2]
+def said_when_staged(programs: Programs, path: Path, before: str, *words: str) -> str:
+    """What a process of its own says when it stages a new text after it has run `before`."""
+    return programs.run(before + STAGE, path, *words).stderr.strip().rpartition("\n")[2]
 
 
 @pytest.mark.skipif(not IS_ROOT, reason="mounting needs root")
-def test_a_file_that_is_mounted_by_itself_is_refused(tmp_path: Path) -> None:
+def test_a_file_that_is_mounted_by_itself_is_refused(tmp_path: Path, plain_programs: Programs) -> None:
     """As containers do it: a rename onto it fails, so it is not left to the rename."""
     path, other = tmp_path / "lb.yaml", tmp_path / "other.yaml"
     path.write_text("old")
     other.write_text("other")
-    mounted = staged_by(path, "unshare", "-m", "sh", "-c", f"mount --bind {other} {path} && exec \"$@\"", "sh")
+    mounted = said_when_staged(plain_programs, path, MOUNTED, f"mount --bind {other} {path}")
     assert "it is mounted by itself; mount its directory instead" in mounted
     assert sorted(os.listdir(tmp_path)) == ["lb.yaml", "other.yaml"]
-    read_only = f"mount --bind {tmp_path} {tmp_path} && mount -o remount,ro,bind {tmp_path} && exec \"$@\""
-    assert "Read-only file system" in staged_by(path, "unshare", "-m", "sh", "-c", read_only, "sh")
+    read_only = f"mount --bind {tmp_path} {tmp_path} && mount -o remount,ro,bind {tmp_path}"
+    assert "Read-only file system" in said_when_staged(plain_programs, path, MOUNTED, read_only)
 
 
 @pytest.mark.skipif(not IS_ROOT, reason="being another user needs root")
-def test_who_may_not_replace_it_hears_so_at_once(tmp_path: Path) -> None:
+def test_who_may_not_replace_it_hears_so_at_once(tmp_path: Path, plain_programs: Programs) -> None:
     """Its owner cannot be kept, or the directory cannot be written to."""
-    nobody = ("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups")
     for directory in (tmp_path, *(each for each in tmp_path.parents if "pytest-" in str(each))):
         directory.chmod(0o755)
     path = tmp_path / "lb.yaml"
     path.write_text("old")
-    assert "Permission denied" in staged_by(path, *nobody)
+    assert "Permission denied" in said_when_staged(plain_programs, path, NOBODY)
     tmp_path.chmod(0o777)
-    assert "its owner, group and mode can't be kept" in staged_by(path, *nobody)
+    assert "its owner, group and mode can't be kept" in said_when_staged(plain_programs, path, NOBODY)
     tmp_path.chmod(0o1777)
-    assert "another user's, in a directory with the sticky bit" in staged_by(path, *nobody)
+    assert "another user's, in a directory with the sticky bit" in said_when_staged(plain_programs, path, NOBODY)
     assert (path.read_text(), os.listdir(tmp_path)) == ("old", ["lb.yaml"])
 
 
-def test_what_a_killed_controller_left_is_removed_and_nothing_else(tmp_path: Path) -> None:
+def test_what_a_killed_controller_left_is_removed_and_nothing_else(tmp_path: Path, plain_programs: Programs) -> None:
     path = tmp_path / "lb.yaml"
     path.write_text("old")
-    kill = STAGE + "; import os; os.kill(os.getpid(), 9)"
-    subprocess.run([sys.executable, "-c", kill, str(path)], timeout=30, check=False)
+    assert plain_programs.run(STAGE + "; import os; os.kill(os.getpid(), 9)", path).returncode == -signal.SIGKILL
     (left,) = tmp_path.glob(".lb.yaml.*")
     others = [tmp_path / name for name in (".lb.yaml.swp", ".lb.yaml.original", ".other.yaml.portlb-abcdefgh")]
     for other in others:

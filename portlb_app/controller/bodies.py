@@ -1,0 +1,27 @@
+"""Bodies of requests, read within bounds."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from portlb_app.api import messages
+from portlb_app.api.problem_details import failure
+from portlb_app.api.request_head import BadRequest
+
+Environ = dict[str, Any]
+"""A request, as WSGI has it (PEP 3333)."""
+
+
+def read_body(environ: Environ) -> bytes | messages.Response:
+    """The body of a request, or the answer to one that cannot be read."""
+    if int(environ.get("CONTENT_LENGTH") or 0) > messages.MAX_BODY:
+        return failure("too-large", f"a body has at most {messages.MAX_BODY} bytes; nothing was changed")
+    try:
+        body: bytes = environ["wsgi.input"].read(messages.MAX_BODY + 1)
+    except BadRequest as bad:
+        return failure("bad-request", f"{bad.text}; nothing was changed")
+    except OSError as error:
+        return failure("bad-request", f"the connection is lost: {error}; nothing was changed")
+    if len(body) > messages.MAX_BODY:
+        return failure("too-large", f"a body has at most {messages.MAX_BODY} bytes; nothing was changed")
+    return body
