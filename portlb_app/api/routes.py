@@ -38,6 +38,7 @@ Asked = Proposal | Wish | Question
 
 _YAML = Media("application/yaml", "The text of a configuration (YAML or JSON)")
 _VIP = Parameter("vip", "Only of this VIP")
+_BY = Parameter("by", "Who asks; a request without a body says it here")
 _DRY_RUN = Parameter("dry_run", "1: change nothing, and say what would change", words=("1",))
 _WISH: tuple[Slug, ...] = (
     *("not-found", "would-break", "too-many-overrides", "changed-meanwhile", "not-saved", "timed-out"),
@@ -54,10 +55,12 @@ def _get(
     return Operation("GET", name, summary, Role.READ, answer, {200: returns}, query=query, **more)
 
 
-def _wish(method: str, name: str, summary: str, answer: Any, takes: Any = ()) -> Operation[Asked]:
+def _wish(
+    method: str, name: str, summary: str, answer: Any, takes: Any = (), query: tuple[Parameter, ...] = ()
+) -> Operation[Asked]:
     problems = (*_WISH, "invalid-request") if takes else _WISH
     returns: dict[int, Body] = {200: of_servers.WishAnswer, 202: of_servers.WishDone}
-    return Operation(method, name, summary, Role.OPERATOR, answer, returns, problems, (_DRY_RUN,), takes)
+    return Operation(method, name, summary, Role.OPERATOR, answer, returns, problems, (_DRY_RUN, *query), takes)
 
 
 _OPENAPI: dict[str, str] = {}
@@ -127,7 +130,7 @@ ROUTES: Routes[Asked] = Routes(
             (
                 _get("getWeight", "Its weight", servers.weight, of_servers.WeightState, problems=("not-found",)),
                 _wish("PUT", "setWeight", "A weight in place of the file's", wishes.weight, (of_servers.WeightBody,)),
-                _wish("DELETE", "unsetWeight", "Back to the file's weight", wishes.no_weight),
+                _wish("DELETE", "unsetWeight", "Back to the file's weight", wishes.no_weight, query=(_BY,)),
             ),
         ),
         Route(

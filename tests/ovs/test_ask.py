@@ -159,7 +159,7 @@ def test_bad_and_unanswerable_questions(network: Network) -> None:
         (good.replace(f"={HASHED}", "=22"), 404, "redirect port"),
         (good.replace(f"={HASHED}", "=65536"), 400, "port is a number"),
         (good.replace("4000", "4e3"), 400, "source_port"),
-        (good.replace("11.0.0.1", "eleven"), 400, "source"),
+        (good.replace("11.0.0.1", "eleven"), 400, "IP address"),
         (good + "&protocol=icmp", 400, "protocol"),
         (good + "&dscp=64", 400, "dscp"),
     ):
