@@ -12,18 +12,15 @@ from collections.abc import Iterator
 import eventlet
 from ryu.app.wsgi import Request, Response
 
-from portlb_app.api import asking, messages
+from portlb_app.api import asking, explaining, messages
 from portlb_app.api.problem_details import failure
-from portlb_app.api.routes import ROUTES, respond
+from portlb_app.api.routes import ROUTES, respond, route_of
 from portlb_app.api.wishes import Wish
 from portlb_app.controller.app import Controller
 from portlb_app.controller.bodies import Environ, read_body
 from portlb_app.controller.http_server import phrase
 from portlb_app.punt.asking import Question
 from portlb_app.runtime.turn import Turn
-
-PROPOSALS = 8
-"""Configurations proposed at a time; each holds a connection until it is known what became of it."""
 
 _LOG = logging.getLogger("portlb.rest")
 
@@ -46,7 +43,10 @@ class Rest:
 
     def answer(self, request: Request) -> Response:
         """The answer to a request whose path is UTF-8."""
+        began = time.monotonic()
         response = self._respond(request)
+        path = request.environ["PATH_INFO"]
+        self._controller.metrics.requested(request.method, route_of(path), response.status, time.monotonic() - began)
         body = self._encode(_whole(response.body))
         headers = messages.headers(response)
         if response.status != 304:
@@ -71,6 +71,8 @@ class Rest:
             return self._controller.wishes.carry_out(response)
         if isinstance(response, Question):
             return self._ask(response)
+        if isinstance(response, explaining.Asked):
+            return self._controller.explaining.answer(response)
         return response
 
     def _ask(self, question: Question) -> messages.Response:
@@ -81,8 +83,6 @@ class Rest:
         return asking.response(question, answers, self._controller.snapshot)
 
     def _replace(self, proposal: messages.Proposal) -> messages.Response:
-        if self._proposals >= PROPOSALS:
-            return failure("busy", f"{PROPOSALS} configurations wait already; nothing was changed")
         self._proposals += 1
         try:
             return self._controller.proposals.replace(proposal)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,7 @@ class Settings:
     apps: tuple[str, ...]
     is_verbose: bool
     log_file: Path | None
+    log_format: Literal["text", "json"] = "text"
 
 
 def is_loopback(host: str) -> bool:

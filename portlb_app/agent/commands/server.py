@@ -12,6 +12,7 @@ from portlb_app.agent.commands import arguments
 from portlb_app.agent.commands.register import AddCommand
 from portlb_app.agent.errors import AgentError
 from portlb_app.agent.heart import Heart
+from portlb_app.agent.log_lines import add_format, log_to_stderr
 from portlb_app.agent.mapping import ServerMapping
 from portlb_app.agent.source import Controller, File, Fixed, Source, WrongConfiguration
 
@@ -71,12 +72,13 @@ def register(add_command: AddCommand) -> None:
         "most this time (default: not at all)",
     )  # fmt: skip
     arguments.add_connections(parser)
+    add_format(parser)
     parser.set_defaults(run=_run)
 
 
 def _run(given: argparse.Namespace) -> int:
     sources = _sources(given)
-    process.log_to_stderr()
+    log_to_stderr(given.log_format)
     try:
         return process.serve(
             given.interface,
