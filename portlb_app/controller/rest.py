@@ -117,6 +117,10 @@ def _read(environ: Environ) -> messages.Request | messages.Response:
     if isinstance(body, messages.Response):
         return body
     host, query = environ.get("HTTP_HOST", ""), environ.get("QUERY_STRING", "")
-    path = environ["PATH_INFO"].encode("latin-1").decode()
-    origin, if_match = environ.get("HTTP_ORIGIN"), environ.get("HTTP_IF_MATCH")
-    return messages.Request(method, path, host, body, query, origin, if_match, environ.get("HTTP_IF_NONE_MATCH"))
+    return messages.Request(
+        *(method, environ["PATH_INFO"].encode("latin-1").decode(), host, body, query),
+        origin=environ.get("HTTP_ORIGIN"),
+        if_match=environ.get("HTTP_IF_MATCH"),
+        if_none_match=environ.get("HTTP_IF_NONE_MATCH"),
+        came_from=environ.get("REMOTE_ADDR", ""),
+    )
