@@ -136,6 +136,19 @@ def test_servers_are_taken_out_and_back(shell: Shell) -> None:
     assert json.loads(printed)["servers"][0]["wanted"]["source"] == "file"
 
 
+def test_a_server_says_why(shell: Shell) -> None:
+    """docs/explain.md: the sample is what is printed, but for how long ago things were."""
+    shell.controller.wait_for_state("s1", "synced")
+    [why] = [
+        each
+        for each in shown()
+        if (each.document, each.program) == ("explain.md", "portlb") and each.words[1] == "why"
+    ]
+    [sample] = [lines for path, lines in blocks() if path.name == "explain.md" and "gets new connections" in lines[0]]
+    printed = shell.run(why.line).splitlines()
+    assert [re.sub(r", \w+ ago$", "", line) for line in printed] == [re.sub(r", \w+ ago$", "", line) for line in sample]
+
+
 def test_a_packet_is_followed_over_rest(shell: Shell) -> None:
     """docs/explain.md: the curl answers what the command shows in words."""
     shell.controller.wait_for_state("s1", "synced")
