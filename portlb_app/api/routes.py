@@ -98,9 +98,9 @@ ROUTES: Routes[Asked] = Routes(
                 ),
                 Operation(
                     *("PUT", "replaceConfig", "Replace the configuration", Role.ADMIN, configuration.propose),
-                    {200: of_status.Status, 202: of_status.Status},
+                    {200: of_status.Applied, 202: of_status.Applied},
                     problems=_PROPOSAL,
-                    query=(configuration.WAIT,),
+                    query=(configuration.WAIT, configuration.TIMEOUT, configuration.ATOMIC),
                     takes=(_YAML, Media("application/json", _YAML.text)),
                     tags=True,
                 ),

@@ -18,6 +18,7 @@ from ryu.controller.handler import DEAD_DISPATCHER, MAIN_DISPATCHER, set_ev_cls
 
 from portlb_app.api.event_ring import EventRing
 from portlb_app.api.snapshot import Snapshot
+from portlb_app.controller.changes import Changes
 from portlb_app.controller.checks import Checks
 from portlb_app.controller.event_streams import EventStreams
 from portlb_app.controller.explaining import Explaining
@@ -96,18 +97,20 @@ class Controller(app_manager.RyuApp):  # type: ignore[misc]
         file: ConfigFile,
         overrides: OverridesFile,
         files: Files,
+        changes: Changes,
         listener: OpenFlowListener,
     ) -> None:
         super().__init__()
         self._reconciler = reconciler
         self.metrics = Metrics()
         tally = self.metrics.tally
-        self.wishes = Wishes(self._step, lambda: self.snapshot, overrides, files, tally)
+        self.changes = changes
+        self.wishes = Wishes(self._step, lambda: self.snapshot, overrides, files, tally, changes)
         self._tables = tables
         self.explaining = Explaining(tables)
         self._listener = listener
         self._sessions: dict[int, SwitchSession] = {}
-        self.proposals = Proposals(reconciler, self._step, lambda: self.snapshot, file, files, tally)
+        self.proposals = Proposals(reconciler, self._step, lambda: self.snapshot, file, files, tally, changes)
         self.streams = EventStreams(EventRing(secrets.token_hex(4)))
         self._checks = Checks(lambda: reconciler.live, self._send, self._said, reconciler.is_up, self.metrics.checked)
         self._punt = Punt(codec.fits, self._checks.take)
@@ -298,6 +301,7 @@ class Controller(app_manager.RyuApp):  # type: ignore[misc]
             checks=self._checks.states,
             check_counts=self._checks.counts,
             events=self.streams.ring,
+            history=self.changes.history,
             streams=self.streams.open,
             totals=reconciler.totals,
             exposition=self.metrics.exposition,

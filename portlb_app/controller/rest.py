@@ -21,9 +21,6 @@ from portlb_app.controller.bodies import Environ, read_body
 from portlb_app.controller.http_server import phrase
 from portlb_app.runtime.turn import Turn
 
-PROPOSALS = 8
-"""Configurations proposed at a time; each holds a connection until it is known what became of it."""
-
 _LOG = logging.getLogger("portlb.rest")
 
 
@@ -76,8 +73,6 @@ class Rest:
         return response
 
     def _replace(self, proposal: messages.Proposal) -> messages.Response:
-        if self._proposals >= PROPOSALS:
-            return failure("busy", f"{PROPOSALS} configurations wait already; nothing was changed")
         self._proposals += 1
         try:
             return self._controller.proposals.replace(proposal)
@@ -112,6 +107,10 @@ def _read(environ: Environ) -> messages.Request | messages.Response:
     if isinstance(body, messages.Response):
         return body
     host, query = environ.get("HTTP_HOST", ""), environ.get("QUERY_STRING", "")
-    path = environ["PATH_INFO"].encode("latin-1").decode()
-    origin, if_match = environ.get("HTTP_ORIGIN"), environ.get("HTTP_IF_MATCH")
-    return messages.Request(method, path, host, body, query, origin, if_match, environ.get("HTTP_IF_NONE_MATCH"))
+    return messages.Request(
+        *(method, environ["PATH_INFO"].encode("latin-1").decode(), host, body, query),
+        origin=environ.get("HTTP_ORIGIN"),
+        if_match=environ.get("HTTP_IF_MATCH"),
+        if_none_match=environ.get("HTTP_IF_NONE_MATCH"),
+        came_from=environ.get("REMOTE_ADDR", ""),
+    )
