@@ -99,6 +99,19 @@ def test_a_bridge_is_attached_by_hand(shell: Shell) -> None:
     shell.controller.wait_for_state("s1", "synced")
 
 
+def test_a_server_says_why(shell: Shell) -> None:
+    """docs/explain.md: the sample is what is printed, but for how long ago things were."""
+    shell.controller.wait_for_state("s1", "synced")
+    [why] = [
+        each
+        for each in shown()
+        if (each.document, each.program) == ("explain.md", "portlb") and each.words[1] == "why"
+    ]
+    [sample] = [lines for path, lines in blocks() if path.name == "explain.md" and "gets new connections" in lines[0]]
+    printed = shell.run(why.line).splitlines()
+    assert [re.sub(r", \w+ ago$", "", line) for line in printed] == [re.sub(r", \w+ ago$", "", line) for line in sample]
+
+
 def test_rest_answers_as_it_is_shown(shell: Shell) -> None:
     """Every curl: the status has the members of the sample, each configuration is accepted."""
     for each in of("curl"):
@@ -134,19 +147,6 @@ def test_servers_are_taken_out_and_back(shell: Shell) -> None:
         if each.words[1] == "explain":
             assert each.output is None or printed.splitlines() == list(each.output)
     assert json.loads(printed)["servers"][0]["wanted"]["source"] == "file"
-
-
-def test_a_server_says_why(shell: Shell) -> None:
-    """docs/explain.md: the sample is what is printed, but for how long ago things were."""
-    shell.controller.wait_for_state("s1", "synced")
-    [why] = [
-        each
-        for each in shown()
-        if (each.document, each.program) == ("explain.md", "portlb") and each.words[1] == "why"
-    ]
-    [sample] = [lines for path, lines in blocks() if path.name == "explain.md" and "gets new connections" in lines[0]]
-    printed = shell.run(why.line).splitlines()
-    assert [re.sub(r", \w+ ago$", "", line) for line in printed] == [re.sub(r", \w+ ago$", "", line) for line in sample]
 
 
 def test_a_packet_is_followed_over_rest(shell: Shell) -> None:
