@@ -18,7 +18,7 @@ from __future__ import annotations
 from ipaddress import ip_address
 from typing import Any
 
-from portlb_app.api import checks, configuration, connections, explaining, pools, servers, status, wishes
+from portlb_app.api import checks, configuration, connections, explaining, pools, servers, status, why, wishes
 from portlb_app.api.messages import Proposal, Request, Response, json_text
 from portlb_app.api.models import explaining as of_explaining
 from portlb_app.api.models import lists as of_lists
@@ -119,6 +119,15 @@ ROUTES: Routes[Asked] = Routes(
         Route(
             "/v1/servers/{server}",
             (_get("getServer", "One server", servers.one, of_servers.Server, problems=("not-found",)),),
+        ),
+        Route(
+            "/v1/servers/{server}/why",
+            (
+                _get(
+                    *("getWhy", "Why it gets new connections, or gets none", why.read, of_servers.ServerWhy),
+                    problems=("not-found",),
+                ),
+            ),
         ),
         Route(
             "/v1/servers/{server}/state",
