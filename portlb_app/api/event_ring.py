@@ -36,7 +36,7 @@ class Event(NamedTuple):
             "to": self.what.after,
             "reason": self.what.reason,
             "evidence": dict(self.what.evidence),
-            "change": self.what.change or None,
+            "change": int(self.what.change) if self.what.change else None,
         }
 
 

@@ -32,7 +32,7 @@ class Request:
     """One request. `host` is the Host header, `body` has at most MAX_BODY + 1 bytes, `query` is behind the "?".
 
     `origin`, `if_match` and `if_none_match` are the header fields, None where they are not given. `by` and `came_from`:
-    who sent it and from where, as far as the connection tells.
+    who sent it and from where, as far as the connection tells. `accept` and `last_event_id`: more header fields.
     """
 
     method: str
@@ -45,6 +45,8 @@ class Request:
     if_none_match: str | None = None
     by: str = ""
     came_from: str = ""
+    accept: str = ""
+    last_event_id: str | None = None
 
 
 @dataclass(frozen=True)

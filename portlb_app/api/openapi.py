@@ -24,6 +24,7 @@ _REF = "#/components/schemas/{model}"
 _JSON = "application/json"
 NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$"
 NAMES = {
+    "change": ("The number of a change", {"type": "integer", "minimum": 1, "maximum": 999_999_999}),
     "server": ("The name of a server", {"type": "string", "pattern": NAME}),
 }
 """What the names in paths are: a sentence and a schema."""

@@ -20,9 +20,11 @@ from typing import Any
 
 from portlb_app.api import (
     asking,
+    changes,
     checks,
     configuration,
     connections,
+    events,
     explaining,
     pools,
     servers,
@@ -33,6 +35,7 @@ from portlb_app.api import (
 from portlb_app.api.messages import Proposal, Request, Response, json_text
 from portlb_app.api.models import asking as of_asking
 from portlb_app.api.models import explaining as of_explaining
+from portlb_app.api.models import history as of_history
 from portlb_app.api.models import lists as of_lists
 from portlb_app.api.models import pools as of_pools
 from portlb_app.api.models import servers as of_servers
@@ -44,7 +47,7 @@ from portlb_app.api.snapshot import Snapshot
 from portlb_app.api.wishes import Wish
 from portlb_app.punt.asking import Question
 
-Asked = Proposal | Wish | Question | explaining.Asked
+Asked = Proposal | Wish | events.Follow | changes.ReadChange | changes.Rollback | Question | explaining.Asked
 """What the controller carries out, and answers then (`configuration.outcome_response`, `judgement.answer`,
 `asking.response`)."""
 
@@ -99,6 +102,46 @@ ROUTES: Routes[Asked] = Routes(
                     *("listConnections", "The log of connections, newest first", connections.listed),
                     of_lists.Connections,
                     query=(_VIP, connections.LIMIT),
+                ),
+            ),
+        ),
+        Route(
+            "/v1/events",
+            (
+                _get(
+                    *("listEvents", "What has happened; with Accept: text/event-stream, as it happens", events.read),
+                    of_history.Events,
+                    query=(events.KIND, events.SINCE, events.CURSOR, events.LIMIT),
+                ),
+            ),
+        ),
+        Route(
+            "/v1/changes",
+            (
+                _get(
+                    *("listChanges", "Who changed what, and what became of it", changes.listed, of_history.Changes),
+                    query=(changes.WHAT, changes.BEFORE, changes.LIMIT),
+                ),
+            ),
+        ),
+        Route(
+            "/v1/changes/{change}",
+            (
+                _get(
+                    *("getChange", "One change, with its configuration", changes.one, of_history.WholeChange),
+                    problems=("not-found", "not-known-yet"),
+                ),
+            ),
+        ),
+        Route(
+            "/v1/changes/{change}/rollback",
+            (
+                Operation(
+                    *("POST", "rollBack", "Make its configuration live again", Role.ADMIN, changes.rollback),
+                    {200: of_status.Applied, 202: of_status.Applied},
+                    problems=(*_PROPOSAL, "not-found", "gone", "not-known-yet"),
+                    query=(configuration.WAIT, configuration.TIMEOUT, configuration.ATOMIC),
+                    tags=True,
                 ),
             ),
         ),

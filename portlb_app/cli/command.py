@@ -28,6 +28,9 @@ COMMANDS = {
     "ready": "give servers new connections again",
     "maint": "take servers out of service",
     "weight": "give a server another share of new connections",
+    "events": "show what has happened, and what happens",
+    "changes": "show who changed what, and what became of it",
+    "rollback": "make the configuration of an earlier change live again",
     "agent": "run or inspect a host agent",
 }
 """The subcommands, each with its line of the help."""

@@ -8,6 +8,7 @@ import json
 import os
 import socket
 import sys
+from collections.abc import Iterator
 from http.client import HTTPConnection, HTTPException
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
@@ -20,6 +21,7 @@ USUAL = "http://127.0.0.1:8080"
 SECONDS = 60.0
 """How long an answer may take: 15 s for the switches, and the requests that came before."""
 MAX_ANSWER = 256 << 20
+MAX_LINE = 1 << 20
 NOT_YET = 3
 """Exit code: it stands, but has not come about within the time."""
 
@@ -90,6 +92,21 @@ class Controller:
         if not isinstance(answer, dict):
             raise Failed(f"portlb: {self._url} answers {response.status} without a JSON object: is it a controller?")
         return Answer(response.status, answer)
+
+    def lines(self, path: str) -> Iterator[str]:
+        """The lines of a stream of events, as they come; Failed when it ends, or says nothing for too long."""
+        try:
+            with contextlib.closing(self._connection()) as connection:
+                connection.request("GET", path, headers={"Accept": "text/event-stream"})
+                response = connection.getresponse()
+                if response.status != 200:
+                    raise Failed(f"portlb: {self._url} answers {response.status} instead of a stream")
+                while line := response.readline(MAX_LINE):
+                    yield line.decode(errors="replace").rstrip("\n")
+        except (OSError, HTTPException) as error:
+            reason = error.strerror if isinstance(error, OSError) and error.strerror else error
+            raise Failed(f"portlb: {self._url}: the stream is lost: {reason}") from error
+        raise Failed(f"portlb: {self._url}: the stream has ended")
 
     def _connection(self) -> HTTPConnection:
         if self._parts.scheme != "unix":

@@ -7,13 +7,16 @@ import time
 from collections.abc import Mapping
 from dataclasses import replace
 
+from portlb_app.api import changes as of_changes
+from portlb_app.api import messages
 from portlb_app.api.history import Change, History, SwitchOutcome, found_at_the_start
+from portlb_app.api.problem_details import failure
 from portlb_app.api.snapshot import Snapshot
 from portlb_app.config.overrides import Overrides
 from portlb_app.config.overrides_text import dump
 from portlb_app.reconcile.happened import Evidence
 from portlb_app.runtime.files import Files, Slow
-from portlb_app.store.changes import ChangesDirectory, hash_of
+from portlb_app.store.changes import ChangesDirectory, Damaged, hash_of
 from portlb_app.store.file import StoreError
 
 _LOG = logging.getLogger("portlb")
@@ -69,13 +72,40 @@ class Changes:
         self._files.start(lambda: self._note_end(ended, known))
         return ended
 
-    def text(self, name: str) -> str:
-        """The text of a configuration by its hash; Damaged, OSError, Slow."""
-        if self._first is not None and self._first[0].config == name:
-            return self._first[1]
-        return self._files.start(lambda: self._directory.text(name)).wait()
+    def tell(self, change: Change) -> messages.Response:
+        """A change with its texts."""
+
+        def read() -> messages.Response:
+            text, problem = self._read(change.config)
+            before, _ = self._read(change.before) if change.before and change.what == "config" else (None, "")
+            return of_changes.whole(change, text, before, problem)
+
+        try:
+            return self._files.start(read).wait()
+        except Slow as error:
+            return failure("not-known-yet", str(error))
+
+    def proposed(self, asked: of_changes.Rollback) -> messages.Proposal | messages.Response:
+        """What is to become live again, or that it is not there."""
+        try:
+            text, problem = self._files.start(lambda: self._read(asked.change.config)).wait()
+        except Slow as error:
+            return failure("not-known-yet", str(error))
+        if text is None:
+            return failure("gone", f"{problem}; nothing was changed")
+        return of_changes.propose(asked, text)
 
     # ---- inside ----
+
+    def _read(self, name: str) -> tuple[str | None, str]:
+        """In the thread: the text with this hash, or what is wrong with it."""
+        first = self._first
+        if first is not None and first[0].config == name:
+            return first[1], ""
+        try:
+            return self._directory.text(name), ""
+        except (Damaged, OSError) as error:
+            return None, str(error)
 
     def _note(self, change: Change, text: str) -> None:
         try:

@@ -13,6 +13,8 @@ import eventlet
 from ryu.app.wsgi import Request, Response
 
 from portlb_app.api import asking, explaining, messages
+from portlb_app.api.changes import ReadChange, Rollback
+from portlb_app.api.events import STREAM, Follow
 from portlb_app.api.problem_details import failure
 from portlb_app.api.routes import ROUTES, respond, route_of
 from portlb_app.api.wishes import Wish
@@ -45,6 +47,8 @@ class Rest:
         """The answer to a request whose path is UTF-8."""
         began = time.monotonic()
         response = self._respond(request)
+        if isinstance(response, Follow):
+            return self._follow(response)
         path = request.environ["PATH_INFO"]
         self._controller.metrics.requested(request.method, route_of(path), response.status, time.monotonic() - began)
         body = self._encode(_whole(response.body))
@@ -60,7 +64,13 @@ class Rest:
             self._encoded = text, text.encode()
         return self._encoded[1]
 
-    def _respond(self, request: Request) -> messages.Response:
+    def _follow(self, asked: Follow) -> Response:
+        """A stream of events, which has no end."""
+        headers = messages.headers(messages.Response(200, "", STREAM))
+        pieces = self._controller.streams.follow(asked.last, asked.kinds)
+        return Response(status="200 OK", headerlist=list(headers.items()), app_iter=pieces)
+
+    def _respond(self, request: Request) -> messages.Response | Follow:
         read = _read(request.environ)
         if isinstance(read, messages.Response):
             return read
@@ -69,6 +79,11 @@ class Rest:
             return self._replace(response)
         if isinstance(response, Wish):
             return self._controller.wishes.carry_out(response)
+        if isinstance(response, ReadChange):
+            return self._controller.changes.tell(response.change)
+        if isinstance(response, Rollback):
+            proposed = self._controller.changes.proposed(response)
+            return self._replace(proposed) if isinstance(proposed, messages.Proposal) else proposed
         if isinstance(response, Question):
             return self._ask(response)
         if isinstance(response, explaining.Asked):
@@ -123,4 +138,6 @@ def _read(environ: Environ) -> messages.Request | messages.Response:
         if_match=environ.get("HTTP_IF_MATCH"),
         if_none_match=environ.get("HTTP_IF_NONE_MATCH"),
         came_from=environ.get("REMOTE_ADDR", ""),
+        accept=environ.get("HTTP_ACCEPT", ""),
+        last_event_id=environ.get("HTTP_LAST_EVENT_ID"),
     )

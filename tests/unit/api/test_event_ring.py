@@ -56,5 +56,5 @@ def test_an_event_as_json() -> None:
     (event,), _ = ring.after(0)
     assert event.value() == {
         "id": "ab-1", "at": 5.123, "kind": "admin", "object": "a", "from": "ready", "to": "drain",
-        "reason": "asked for by max", "evidence": {}, "change": "17",
+        "reason": "asked for by max", "evidence": {}, "change": 17,
     }  # fmt: skip
