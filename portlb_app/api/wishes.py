@@ -78,7 +78,7 @@ def weight(call: Call) -> Wish | Response:
 
 def no_weight(call: Call) -> Wish:
     """The file's weight is asked for."""
-    said = Override(0, 0, by=_UNSAID, since=call.snapshot.unix)
+    said = Override(0, 0, by=call.query.get("by", _UNSAID), since=call.snapshot.unix)
     return Wish(call.names["server"], "weight", None, said, True, "dry_run" in call.query, call.request.came_from)
 
 

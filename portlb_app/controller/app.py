@@ -18,6 +18,7 @@ from ryu.controller.handler import DEAD_DISPATCHER, MAIN_DISPATCHER, set_ev_cls
 
 from portlb_app.api.event_ring import EventRing
 from portlb_app.api.snapshot import Snapshot
+from portlb_app.controller.asking import Asking
 from portlb_app.controller.changes import Changes
 from portlb_app.controller.checks import Checks
 from portlb_app.controller.event_streams import EventStreams
@@ -63,7 +64,7 @@ from portlb_app.runtime.files import Files
 from portlb_app.southbound import codec
 from portlb_app.southbound.channel import SwitchChannel
 from portlb_app.southbound.listener import OpenFlowListener
-from portlb_app.southbound.packet_in import PacketInWorker
+from portlb_app.southbound.packet_in import PacketInWorker, adopt
 from portlb_app.southbound.session import SwitchSession
 from portlb_app.southbound.tables_process import Lost, TablesProcess
 from portlb_app.store.file import ConfigFile
@@ -113,7 +114,8 @@ class Controller(app_manager.RyuApp):  # type: ignore[misc]
         self.proposals = Proposals(reconciler, self._step, lambda: self.snapshot, file, files, tally, changes)
         self.streams = EventStreams(EventRing(secrets.token_hex(4)))
         self._checks = Checks(lambda: reconciler.live, self._send, self._said, reconciler.is_up, self.metrics.checked)
-        self._punt = Punt(codec.fits, self._checks.take)
+        self._punt = Punt(codec.fits, self._checks.take, lambda: secrets.randbits(32))
+        self.asking = Asking(self._punt, lambda: adopt(self._punt, lambda: reconciler.live), self._send)
         self._announcer = Announcer()
         self._workers: dict[int, PacketInWorker] = {}
         self._changed_ports: set[int] = set()

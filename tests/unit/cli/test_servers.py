@@ -146,14 +146,15 @@ def test_a_wish_is_sent_with_what_is_said_about_it(fake: Fake, capsys: pytest.Ca
     assert capsys.readouterr().out == "web:20: 128 of 256 slots move\n"
 
 
-def test_the_others(fake: Fake) -> None:
+def test_the_others(fake: Fake, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LOGNAME", "anna")
     for name in "ab":
         fake.answers[f"PUT /v1/servers/{name}/state?dry_run=1"] = [(200, {"says": []})]
     assert run("maint", "a", "b", "--dry-run") == run("ready", "a", "b", "--dry-run") == 0
     assert [body["state"] for _, body in fake.asked] == ["maint", "maint", "ready", "ready"]
-    fake.answers["PUT /v1/servers/a/weight"] = fake.answers["DELETE /v1/servers/a/weight"] = [(200, {})]
+    fake.answers["PUT /v1/servers/a/weight"] = fake.answers["DELETE /v1/servers/a/weight?by=anna"] = [(200, {})]
     assert run("weight", "a", "0") == run("weight", "a", "--unset") == 0
-    assert fake.asked[-2][1]["weight"] == 0 and fake.asked[-1] == ("DELETE /v1/servers/a/weight", None)
+    assert fake.asked[-2][1]["weight"] == 0 and fake.asked[-1] == ("DELETE /v1/servers/a/weight?by=anna", None)
 
 
 @pytest.mark.parametrize(
