@@ -18,8 +18,9 @@ from __future__ import annotations
 from ipaddress import ip_address
 from typing import Any
 
-from portlb_app.api import checks, configuration, connections, pools, servers, status, wishes
+from portlb_app.api import checks, configuration, connections, explaining, pools, servers, status, wishes
 from portlb_app.api.messages import Proposal, Request, Response, json_text
+from portlb_app.api.models import explaining as of_explaining
 from portlb_app.api.models import lists as of_lists
 from portlb_app.api.models import pools as of_pools
 from portlb_app.api.models import servers as of_servers
@@ -30,7 +31,7 @@ from portlb_app.api.routing import Body, Call, Media, Operation, Parameter, Role
 from portlb_app.api.snapshot import Snapshot
 from portlb_app.api.wishes import Wish
 
-Asked = Proposal | Wish
+Asked = Proposal | Wish | explaining.Asked
 """What the controller carries out, and answers then (`configuration.outcome_response`, `judgement.answer`)."""
 
 _YAML = Media("application/yaml", "The text of a configuration (YAML or JSON)")
@@ -97,9 +98,9 @@ ROUTES: Routes[Asked] = Routes(
                 ),
                 Operation(
                     *("PUT", "replaceConfig", "Replace the configuration", Role.ADMIN, configuration.propose),
-                    {200: of_status.Status, 202: of_status.Status},
+                    {200: of_status.Applied, 202: of_status.Applied},
                     problems=_PROPOSAL,
-                    query=(configuration.WAIT,),
+                    query=(configuration.WAIT, configuration.TIMEOUT, configuration.ATOMIC),
                     takes=(_YAML, Media("application/json", _YAML.text)),
                     tags=True,
                 ),
@@ -145,6 +146,17 @@ ROUTES: Routes[Asked] = Routes(
             ),
         ),
         Route("/metrics", (_get("getMetrics", "The metrics, for Prometheus", _metrics, _METRICS),)),
+        Route(
+            "/v1/explain",
+            (
+                Operation(
+                    *("POST", "explainPacket", "Where a packet goes, and why", Role.READ, explaining.read),
+                    {200: of_explaining.Explained},
+                    problems=("invalid-request", "busy", "not-known-yet", "not-computed"),
+                    takes=(of_explaining.ExplainBody,),
+                ),
+            ),
+        ),
         Route(
             "/v1/openapi.json",
             (_get("getOpenapi", "This document", _openapi, Media("application/json", "OpenAPI 3.1")),),

@@ -20,6 +20,7 @@ from portlb_app.api.event_ring import EventRing
 from portlb_app.api.snapshot import Snapshot
 from portlb_app.controller.checks import Checks
 from portlb_app.controller.event_streams import EventStreams
+from portlb_app.controller.explaining import Explaining
 from portlb_app.controller.metrics import Metrics
 from portlb_app.controller.proposals import Proposals
 from portlb_app.controller.wishes import Wishes
@@ -103,6 +104,7 @@ class Controller(app_manager.RyuApp):  # type: ignore[misc]
         tally = self.metrics.tally
         self.wishes = Wishes(self._step, lambda: self.snapshot, overrides, files, tally)
         self._tables = tables
+        self.explaining = Explaining(tables)
         self._listener = listener
         self._sessions: dict[int, SwitchSession] = {}
         self.proposals = Proposals(reconciler, self._step, lambda: self.snapshot, file, files, tally)

@@ -14,7 +14,7 @@ from portlb_app.api import configuration, messages
 from portlb_app.api.problem_details import failure
 from portlb_app.api.snapshot import Snapshot
 from portlb_app.config import Config
-from portlb_app.config.etag import ANY, Precondition
+from portlb_app.config.etag import ANY
 from portlb_app.metrics.tally import Tally
 from portlb_app.reconcile.events import ConfigProposed
 from portlb_app.reconcile.outcomes import Busy, Ended, Live, Mistaken, NotComputed, Outcome
@@ -22,10 +22,8 @@ from portlb_app.reconcile.reconciler import Reconciler
 from portlb_app.runtime.files import Files, Pending, Slow
 from portlb_app.store.file import ConfigFile, Staged, StoreError
 
-PUT_SECONDS = 15.0
-"""How long the switches have for a new configuration."""
 BUSY_SECONDS = 0.25
-"""Until it is looked again whether another configuration is still on trial."""
+"""Until it is looked again whether another configuration is still on trial, or waits."""
 
 _LOG = logging.getLogger("portlb")
 
@@ -77,7 +75,8 @@ class Proposals:
         except (StoreError, Slow) as error:
             return failure("not-saved", f"{error}; nothing was changed")
         outcome = self._try(
-            *("rest", proposal.text, proposal.precondition, proposal.unverified),
+            "rest",
+            proposal,
             save=lambda: saving.append(self._files.start(staged.commit)),
         )
         try:
@@ -105,7 +104,9 @@ class Proposals:
             self._reload.set()
 
     def run_reloads(self) -> None:
-        """Read the file whenever `reload` is called and no other configuration is on trial.
+        """Read the file whenever `reload` is called and no other configuration is on trial or waits.
+
+        It does not wait for its turn with a text that the one before may replace: the file is read when it has come.
 
         The last good one stays if the file has mistakes.
         """
@@ -120,19 +121,12 @@ class Proposals:
                 self._log_not_reloaded(error)
                 self._tally.reload(False, time.time())
                 continue
-            outcome = self._try("file", text, ANY, unverified=True)
+            outcome = self._try("file", messages.Proposal(text, ANY, unverified=True, turn=0.0))
             if not isinstance(outcome, Busy):
                 self._tally.reload(isinstance(outcome, Live), time.time())
             self._log_reload(outcome)
 
-    def _try(
-        self,
-        source: str,
-        text: str,
-        precondition: Precondition,
-        unverified: bool,
-        save: Callable[[], None] = lambda: None,
-    ) -> Outcome:
+    def _try(self, source: str, proposal: messages.Proposal, save: Callable[[], None] = lambda: None) -> Outcome:
         """Propose a configuration, and wait until it is known what became of it.
 
         `save` is called in the step that makes it live, so files are replaced in the order in which configurations are.
@@ -149,7 +143,13 @@ class Proposals:
 
         ticket = next(self._tickets)
         self._waiting[ticket] = done
-        self._propose(ConfigProposed(ticket, text, PUT_SECONDS, unverified, precondition))
+        self._propose(
+            ConfigProposed(
+                *(ticket, proposal.text, proposal.patience, proposal.unverified, proposal.precondition),
+                turn=proposal.turn,
+                atomic=proposal.atomic,
+            )
+        )
         outcome: Outcome = future.wait()
         return outcome
 

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 import eventlet
 from ryu.app.wsgi import Request, Response
 
-from portlb_app.api import messages
+from portlb_app.api import explaining, messages
 from portlb_app.api.problem_details import failure
 from portlb_app.api.routes import ROUTES, respond, route_of
 from portlb_app.api.wishes import Wish
@@ -20,9 +20,6 @@ from portlb_app.controller.app import Controller
 from portlb_app.controller.bodies import Environ, read_body
 from portlb_app.controller.http_server import phrase
 from portlb_app.runtime.turn import Turn
-
-PROPOSALS = 8
-"""Configurations proposed at a time; each holds a connection until it is known what became of it."""
 
 _LOG = logging.getLogger("portlb.rest")
 
@@ -71,11 +68,11 @@ class Rest:
             return self._replace(response)
         if isinstance(response, Wish):
             return self._controller.wishes.carry_out(response)
+        if isinstance(response, explaining.Asked):
+            return self._controller.explaining.answer(response)
         return response
 
     def _replace(self, proposal: messages.Proposal) -> messages.Response:
-        if self._proposals >= PROPOSALS:
-            return failure("busy", f"{PROPOSALS} configurations wait already; nothing was changed")
         self._proposals += 1
         try:
             return self._controller.proposals.replace(proposal)

@@ -7,12 +7,12 @@ read.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from functools import cache
 from typing import Any
 
 from portlb_app.compiler.numbering import server_numbers
-from portlb_app.config import Config, Link
+from portlb_app.config import Config
 from portlb_app.explain.language import PacketError, Sentence, read
 from portlb_app.explain.lookup import Tables
 from portlb_app.explain.origin import Origins
@@ -31,7 +31,6 @@ def explain(
     config: Config,
     held: Mapping[str, SwitchState],
     desired: Mapping[str, SwitchState],
-    links_down: Collection[Link] = (),
     slot: int | None = None,
 ) -> dict[str, Any]:
     """What becomes of the packet that a text means, as JSON values; PacketError if it means none.
@@ -41,7 +40,7 @@ def explain(
     """
     sentence = read(text)
     found = starts(sentence, config)
-    places = Places(config, frozenset(links_down))
+    places = Places(config)
     slots = ALL_SLOTS if slot is None else (slot % SLOTS,)
 
     @cache

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from portlb_app.config import Config, Connector, Link, Rewrite, Server
+from portlb_app.config import Config, Connector, Rewrite, Server
 from portlb_app.explain.headers import Fields
 from portlb_app.openflow import LOCAL
 
@@ -33,24 +33,21 @@ class Places:
     """Those of a configuration."""
 
     config: Config
-    links_down: frozenset[Link] = frozenset()
     links: dict[Connector, Connector] = field(init=False)
-    """The other end of each link that works."""
+    """The other end of each link, whether it works or not."""
 
     def __post_init__(self) -> None:
-        ends = (link for link in self.config.links if link not in self.links_down)
-        self.links = {end: link[1 - position] for link in ends for position, end in enumerate(link)}
+        self.links = {end: link[1 - position] for link in self.config.links for position, end in enumerate(link)}
         self._network = {each.name: each.network for each in self.config.switches}
         self._vips = {vip.name: vip for vip in self.config.vips}
-        self._all_links = {end: link[1 - at] for link in self.config.links for at, end in enumerate(link)}
 
     def of(self, switch: str, port: int, fields: Fields | None = None) -> Place:
         """What is there; of several servers the one that a packet with these fields is for."""
         here = Connector(switch, port)
         if port == LOCAL:
             return Place("host", switch)
-        if here in self._all_links:
-            return Place("link", self._all_links[here].switch)
+        if here in self.links:
+            return Place("link", self.links[here].switch)
         servers = [each for each in self.config.servers if each.connector == here]
         if fields is not None:
             servers = [each for each in servers if len(servers) == 1 or self._is_for(each, fields)]

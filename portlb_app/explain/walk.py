@@ -69,7 +69,7 @@ class _Passage:
 
 @dataclass
 class Walk:
-    """`tables` gives those of a switch, None if they are not known; `links`: the other end of every link that works.
+    """`tables` gives those of a switch, None if they are not known; `links`: the other end of every link.
 
     `size`: bytes of the frame, without a VLAN tag. `known`: the mark by which conntrack remembers the connection; 0 for
     none. `slots`: those that the packet may have.

@@ -16,13 +16,14 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Protocol
+from typing import Any, Protocol
 
 from portlb_app import config
 from portlb_app.compiler.held import counted_groups, held_slots
 from portlb_app.compiler.memo import Memo
 from portlb_app.compiler.traffic import Traffic
 from portlb_app.config import Config, ConfigError
+from portlb_app.explain import PacketError, explain
 from portlb_app.openflow import SwitchState
 from portlb_app.pipeline import SLOTS
 from portlb_app.reconcile.passed import Counters
@@ -237,6 +238,22 @@ class Tables:
         made_of = self._configs.get(self._goal)
         switch = next((each for each in made_of.switches if each.dpid == dpid), None) if made_of else None
         return counted_groups(made_of, switch) if made_of and switch else {}
+
+    # ---- where packets go ----
+
+    def explain(self, text: str, slot: int | None) -> dict[str, Any] | PacketError:
+        """Follow the packet that a text means through what the switches hold; an error says why it means none."""
+        made_of, goal = self._configs.get(self._goal), self._goals.get(self._goal, {})
+        if made_of is None:
+            raise Unknown
+        named = [(each.name, each.dpid) for each in made_of.switches]
+        known = {name: self._switches[dpid].known for name, dpid in named if dpid in self._switches}
+        held = {name: state for name, state in known.items() if state is not None}
+        desired = {name: goal[dpid][1] for name, dpid in named if dpid in goal}
+        try:
+            return explain(text, made_of, held, desired, slot)
+        except PacketError as error:
+            return PacketError(error.position, error.message)  # without the frames that it was raised in
 
     # ---- what switches are told ----
 

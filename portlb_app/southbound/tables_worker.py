@@ -30,6 +30,8 @@ MEMORY_BYTES = 4 << 30
 ABOUT_A_SWITCH = frozenset(
     {"begin", "read", "to_count", "count", "end", "prepare", "encode", "applied", "refused"}
 )
+ONLY_ASKED = frozenset({"explain"})
+"""Jobs that change nothing; an error in one costs that question its answer."""
 _PR_SET_PDEATHSIG = 1
 
 
@@ -98,7 +100,8 @@ def _exactly(connection: socket.socket, length: int) -> bytes:
 def serve(connection: socket.socket, tables: Tables) -> None:
     """Do jobs until the other end closes. A job is (name, arguments), an answer (value, None) or (None, error).
 
-    An error in a job that is about one switch costs that switch its connection; any other ends the process.
+    An error in a job that is about one switch costs that switch its connection, one in a question its answer; any other
+    ends the process.
     """
     while True:
         try:
@@ -110,7 +113,7 @@ def serve(connection: socket.socket, tables: Tables) -> None:
         except (Unknown, Unreadable) as error:
             answer = None, error
         except Exception as error:
-            if name not in ABOUT_A_SWITCH or isinstance(error, MemoryError):
+            if name not in ABOUT_A_SWITCH | ONLY_ASKED or isinstance(error, MemoryError):
                 raise
             traceback.print_exc()
             answer = None, Unreadable(f"{name}: {type(error).__name__}: {error}"[:200])

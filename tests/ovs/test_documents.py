@@ -18,7 +18,7 @@ from portlb_app.config import load
 from tests.ovs.bridge import Bridge
 from tests.ovs.controller import ControllerProcess, wait_for
 from tests.ovs.switch import Switch
-from tests.support.documents import ASKS_CONTROLLER, ROOT, RUN_BY_OVS, Shown, blocks, shown
+from tests.support.documents import ASKS_CONTROLLER, ROOT, RUN_BY_OVS, WITHOUT_FILE, Shown, blocks, shown
 
 FIG2 = ROOT / "flows/fig2/lb.yaml"
 ELSEWHERE = {
@@ -125,13 +125,23 @@ def test_metrics_are_scraped_as_it_is_shown(shell: Shell) -> None:
 def test_servers_are_taken_out_and_back(shell: Shell) -> None:
     """Every command of portlb that asks a controller, in the order of operations.md; each ends with 0."""
     shell.controller.wait_for_state("s1", "synced")
-    asked = [each for each in shown() if each.program == "portlb" and each.words[1] in ASKS_CONTROLLER]
-    assert {each.words[1] for each in asked} == ASKS_CONTROLLER - {"maint"}
+    asked = [each for each in shown() if each.program == "portlb" and each.asks_controller]
+    assert {each.words[1] for each in asked} == (ASKS_CONTROLLER | WITHOUT_FILE) - {"maint"}
     for each in asked:
         printed = shell.run(each.line)
         if each.words[1] == "drain":
             assert "web:22: " in printed
+        if each.words[1] == "explain":
+            assert each.output is None or printed.splitlines() == list(each.output)
     assert json.loads(printed)["servers"][0]["wanted"]["source"] == "file"
+
+
+def test_a_packet_is_followed_over_rest(shell: Shell) -> None:
+    """docs/explain.md: the curl answers what the command shows in words."""
+    shell.controller.wait_for_state("s1", "synced")
+    [curl] = [each for each in COMMANDS if each.program == "curl" and each.document == "explain.md"]
+    [start] = json.loads(shell.run(curl.line))["starts"]
+    assert [each["name"] for outcome in start["outcomes"] for each in outcome["exits"]] == ["c"]
 
 
 def test_the_switch_tells_which_server_gets_a_packet(shell: Shell) -> None:
