@@ -32,7 +32,7 @@ class Snapshot:
     `epoch` is the Unix time (seconds) at which the clock of the connections' times was 0. `unsent`: packets that a
     switch was to send and was not told. `unix`: the Unix time of this moment. `config`: the live configuration;
     `drains`: the servers that drain, by name; `text_for`: the configuration that a server's agent may act on.
-    `checks`: what is known of every health check.
+    `checks`: what is known of every health check. `unread`: switches that a controller that has started waits for.
     """
 
     status: Status
@@ -50,4 +50,5 @@ class Snapshot:
     backends: Backends = field(default_factory=lambda: Backends(NO_CONFIG))
     drains: Mapping[str, Drain] = field(default_factory=dict)
     events: EventRing = field(default_factory=EventRing)
+    unread: tuple[str, ...] = ()
     text_for: Callable[[str], str | None] = lambda _server: None

@@ -18,6 +18,7 @@ from ryu.controller.handler import DEAD_DISPATCHER, MAIN_DISPATCHER, set_ev_cls
 from ryu.lib import hub
 
 from portlb_app.api.event_ring import EventRing
+from portlb_app.api.readiness import Readiness
 from portlb_app.api.snapshot import Snapshot
 from portlb_app.controller.checks import Checks
 from portlb_app.controller.event_streams import EventStreams
@@ -108,6 +109,7 @@ class Controller(app_manager.RyuApp):  # type: ignore[misc]
         self._checks = Checks(lambda: reconciler.live, self._send, self._said, reconciler.is_up)
         self._punt = Punt(codec.fits, self._checks.take)
         self._announcer = Announcer()
+        self.readiness = Readiness()
         self._workers: dict[int, PacketInWorker] = {}
         self._changed_ports: set[int] = set()
         self._log_asked_at = 0.0
@@ -275,8 +277,9 @@ class Controller(app_manager.RyuApp):  # type: ignore[misc]
         """What the REST interface tells about at this moment."""
         now, unix = time.monotonic(), time.time()
         reconciler, punt = self._reconciler, self._punt
+        status = reconciler.status(now)
         return Snapshot(
-            reconciler.status(now),
+            status,
             reconciler.text,
             self._listener.refused,
             punt.counts,
@@ -288,6 +291,7 @@ class Controller(app_manager.RyuApp):  # type: ignore[misc]
             overrides=reconciler.overrides,
             backends=reconciler.backends,
             drains=reconciler.drains(now),
+            unread=self.readiness.unread(status, now),
             text_for=reconciler.text_for,
             checks=self._checks.states,
             check_counts=self._checks.counts,

@@ -22,6 +22,7 @@ def read_body(environ: Environ) -> bytes | messages.Response:
         return failure("bad-request", f"{bad.text}; nothing was changed")
     except OSError as error:
         return failure("bad-request", f"the connection is lost: {error}; nothing was changed")
+    environ["portlb.body"] = body
     if len(body) > messages.MAX_BODY:
         return failure("too-large", f"a body has at most {messages.MAX_BODY} bytes; nothing was changed")
     return body
