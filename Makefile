@@ -1,4 +1,4 @@
-.PHONY: demo test test-kernel check lint flows man bench soak
+.PHONY: demo test test-kernel check lint flows man metrics bench soak
 PYTHON = .venv/bin/python
 CI = -p no:cacheprovider --timeout 120
 unexport PYTHONPATH PYTHONHOME PYTHONOPTIMIZE PYTHONSTARTUP PYTHONWARNINGS PYTHONIOENCODING
@@ -10,5 +10,6 @@ check: ; ./scripts/prepare.sh && $(MAKE) --no-print-directory lint && $(PYTHON) 
 lint: ; $(PYTHON) -m flake8 && $(PYTHON) -m isort --check-only --quiet . && $(PYTHON) -m mypy
 flows: ; for lb in flows/*/lb.yaml; do $(PYTHON) -m portlb_app.cli compile $$lb -o $$(dirname $$lb); done
 man: ; $(PYTHON) scripts/manual.py
+metrics: ; $(PYTHON) scripts/metrics.py
 soak: ; ./scripts/prepare.sh && $(PYTHON) -m tests.soak
 bench: ; ./scripts/prepare.sh && $(PYTHON) -m tests.bench.agents

@@ -205,4 +205,5 @@ class Heart:
 
     def _say(self, level: int, text: str) -> None:
         name = f" {self._name}" if self._name else ""
-        _LOG.log(level, "server agent%s on %s: %s", name, self._interface, text)
+        about = {"agent": "server", "server": self._name, "interface": self._interface}
+        _LOG.log(level, "server agent%s on %s: %s", name, self._interface, text, extra={"about": about})

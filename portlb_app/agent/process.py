@@ -278,9 +278,5 @@ class Unit:
     def say(self, level: int, text: str) -> None:
         """Log something about this agent."""
         name = f" {self.name}" if self.name else ""
-        _log.log(level, "%s agent%s on %s: %s", self._role, name, self._interface, text)
-
-
-def log_to_stderr() -> None:
-    """Send the log of this process to standard error."""
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
+        about = {"agent": self._role, "server": self.name, "interface": self._interface}
+        _log.log(level, "%s agent%s on %s: %s", self._role, name, self._interface, text, extra={"about": about})

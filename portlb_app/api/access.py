@@ -110,7 +110,7 @@ def identity_of(name: str, role: str) -> Identity:
     """The identity that a name and the word for its role make; ValueError if there is no such role."""
     kind, equals, server = role.partition("=")
     if kind == "agent" and server:
-        return Identity(name, Role.AGENT, server)
+        return Identity(name, Role.AGENT, frozenset(server.split(",")))
     if equals or role not in ROLES:
         raise ValueError(f"there is no role {printable(role)!r}; there are {', '.join(ROLES)} and agent=SERVER")
     return Identity(name, ROLES[role])
@@ -157,8 +157,8 @@ def refusal(
     if identity.role is Role.AGENT:
         asked = read_query(query, operation)
         server = names.get("server") or (asked.get("server") if isinstance(asked, dict) else None)
-        if not operation.agents or server not in (None, identity.server):
-            return failure("not-allowed", f"{identity.name} may read the configuration and its own server only")
+        if not operation.agents or server is not None and server not in identity.servers:
+            return failure("not-allowed", f"{identity.name} may read the configuration and its own servers only")
     elif identity.role < operation.role:
         needed = next(word for word, role in ROLES.items() if role is operation.role)
         return failure("not-allowed", f"{identity.name or 'a client here'} may not do this: it takes the role {needed}")

@@ -10,7 +10,7 @@ class Role(enum.IntEnum):
     """Roles; each may do what those before it may."""
 
     AGENT = 0
-    """To be told the configuration, and about one server."""
+    """To be told the configuration, and about its own servers."""
     READ = 1
     """To be told."""
     OPERATOR = 2
@@ -22,12 +22,12 @@ class Role(enum.IntEnum):
 @dataclass(frozen=True)
 class Identity:
     """The one who asks. `name`: "uid 1000" by a Unix socket, else that of the token or certificate; empty if nothing
-    says who it is. `server`: the one that an agent is of.
+    says who it is. `servers`: those that an agent is of.
     """
 
     name: str
     role: Role
-    server: str | None = None
+    servers: frozenset[str] = frozenset()
 
 
 UNKNOWN = Identity("", Role.ADMIN)

@@ -11,6 +11,9 @@ from portlb_app.config.etag import Precondition
 
 MAX_BODY = 4 << 20
 """Bytes of a configuration; the shell need not read more than one byte beyond."""
+TURN_SECONDS = 60.0
+PATIENCE_SECONDS = 15.0
+"""How long a configuration waits for its turn, and how long switches have for it, unless the client says so."""
 _HEADERS = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
 _OF_PAGES = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
@@ -43,12 +46,16 @@ class Request:
 class Proposal:
     """A configuration's text that is to become live, if the live one then is the one it was made from.
 
-    `unverified`: also if no switch is connected that could show that it works.
+    `unverified`: also if no switch is connected that could show that it works. `atomic`: all connected switches or
+    none. `turn`, `patience`: seconds that it may wait for its turn, and that switches have for it.
     """
 
     text: str
     precondition: Precondition
     unverified: bool = False
+    atomic: bool = False
+    turn: float = TURN_SECONDS
+    patience: float = PATIENCE_SECONDS
 
 
 @dataclass(frozen=True)

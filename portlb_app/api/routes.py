@@ -15,9 +15,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from portlb_app.api import checks, configuration, connections, pools, readiness, servers, status, wishes
+from portlb_app.api import checks, configuration, connections, explaining, pools, readiness, servers, status, wishes
 from portlb_app.api.identity import Role
 from portlb_app.api.messages import Proposal, Request, Response, json_text
+from portlb_app.api.models import explaining as of_explaining
 from portlb_app.api.models import lists as of_lists
 from portlb_app.api.models import pools as of_pools
 from portlb_app.api.models import servers as of_servers
@@ -28,7 +29,7 @@ from portlb_app.api.routing import Body, Call, Media, Operation, Parameter, Rout
 from portlb_app.api.snapshot import Snapshot
 from portlb_app.api.wishes import Wish
 
-Asked = Proposal | Wish
+Asked = Proposal | Wish | explaining.Asked
 """What the controller carries out, and answers then (`configuration.outcome_response`, `judgement.answer`)."""
 
 _YAML = Media("application/yaml", "The text of a configuration (YAML or JSON)")
@@ -54,6 +55,13 @@ def _wish(method: str, name: str, summary: str, answer: Any, takes: Any = ()) ->
     problems = (*_WISH, "invalid-request") if takes else _WISH
     returns: dict[int, Body] = {200: of_servers.WishAnswer, 202: of_servers.WishDone}
     return Operation(method, name, summary, Role.OPERATOR, answer, returns, problems, (_DRY_RUN,), takes)
+
+
+_METRICS = Media("text/plain; version=0.0.4; charset=utf-8", "Prometheus' text format")
+
+
+def _metrics(call: Call) -> Response:
+    return Response(200, call.snapshot.exposition(call.snapshot), _METRICS.content_type)
 
 
 _OPENAPI: dict[str, str] = {}
@@ -89,9 +97,9 @@ ROUTES: Routes[Asked] = Routes(
                 ),
                 Operation(
                     *("PUT", "replaceConfig", "Replace the configuration", Role.ADMIN, configuration.propose),
-                    {200: of_status.Status, 202: of_status.Status},
+                    {200: of_status.Applied, 202: of_status.Applied},
                     problems=_PROPOSAL,
-                    query=(configuration.WAIT,),
+                    query=(configuration.WAIT, configuration.TIMEOUT, configuration.ATOMIC),
                     takes=(_YAML, Media("application/json", _YAML.text)),
                     tags=True,
                 ),
@@ -146,6 +154,18 @@ ROUTES: Routes[Asked] = Routes(
                 ),
             ),
         ),
+        Route("/metrics", (_get("getMetrics", "The metrics, for Prometheus", _metrics, _METRICS),)),
+        Route(
+            "/v1/explain",
+            (
+                Operation(
+                    *("POST", "explainPacket", "Where a packet goes, and why", Role.READ, explaining.read),
+                    {200: of_explaining.Explained},
+                    problems=("invalid-request", "busy", "not-known-yet", "not-computed"),
+                    takes=(of_explaining.ExplainBody,),
+                ),
+            ),
+        ),
         Route(
             "/v1/openapi.json",
             (_get("getOpenapi", "This document", _openapi, Media("application/json", "OpenAPI 3.1")),),
@@ -162,3 +182,9 @@ def respond(request: Request, snapshot: Snapshot) -> Response | Asked:
     if isinstance(found, Response):
         return found
     return found.answer(request, snapshot)
+
+
+def route_of(path: str) -> str:
+    """The template of a path; empty if there is none."""
+    segments = path.split("/")
+    return next((route.template for route in ROUTES.all if route.match(segments) is not None), "")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from portlb_app.api.event_ring import EventRing
@@ -15,6 +15,7 @@ from portlb_app.punt.connlog import ConnectionLog
 from portlb_app.punt.disposition import Counts
 from portlb_app.reconcile.configuration import NO_CONFIG
 from portlb_app.reconcile.status import Status
+from portlb_app.reconcile.totals import Totals
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,9 @@ class Snapshot:
     `epoch` is the Unix time (seconds) at which the clock of the connections' times was 0. `unsent`: packets that a
     switch was to send and was not told. `unix`: the Unix time of this moment. `config`: the live configuration;
     `drains`: the servers that drain, by name; `text_for`: the configuration that a server's agent may act on.
-    `checks`: what is known of every health check. `unread`: switches that a controller that has started waits for.
+    `checks`: what is known of every health check. `unread`: switches that a controller that has started waits
+    for. `streams`: open streams of events. `totals`: what has happened since the start. `exposition`: all of that, and
+    more, as Prometheus scrapes it.
     """
 
     status: Status
@@ -52,3 +55,6 @@ class Snapshot:
     events: EventRing = field(default_factory=EventRing)
     unread: tuple[str, ...] = ()
     text_for: Callable[[str], str | None] = lambda _server: None
+    streams: int = 0
+    totals: Totals = field(default_factory=Totals)
+    exposition: Callable[[Snapshot], Iterator[str]] = lambda _snapshot: iter(())

@@ -62,11 +62,20 @@ class Evidence:
 
 @dataclass(frozen=True)
 class Judgement:
-    """What is seen of a server in one pool, why, and since when."""
+    """What is seen of a server in one pool, why, and since when.
+
+    `source`: what said so, as in `Evidence`; empty for what was taken from the switches or from the configuration.
+    """
 
     seen: Seen = Seen.UNKNOWN
     reason: str = "nothing was heard of it yet"
     since: float = 0.0
+    source: str = field(default="", compare=False)
+
+    @property
+    def cause(self) -> str:
+        """The kind of the source: port, check, agent or passive; slots for what was taken from the switches."""
+        return self.source.partition(":")[0] or "slots"
 
 
 @dataclass
@@ -96,11 +105,11 @@ def judge(before: Judgement, evidence: Iterable[Evidence], needed: Set[str], now
     said = sorted(evidence, key=lambda each: (each.since, each.source))
     if bad := [each for each in said if not each.is_up]:
         if before.seen is not Seen.DOWN:
-            return Judgement(Seen.DOWN, bad[0].reason, now)
+            return Judgement(Seen.DOWN, bad[0].reason, now, bad[0].source)
         return before if _is_said(before, bad) else replace(before, reason=bad[0].reason)
     if before.seen is not Seen.UP and needed and needed <= {each.source for each in said}:
         last = [each for each in said if each.source in needed][-1]
-        return Judgement(Seen.UP, last.reason, now)
+        return Judgement(Seen.UP, last.reason, now, last.source)
     return before
 
 

@@ -22,6 +22,7 @@ COMMANDS = {
     "controller": "run the OpenFlow controller and its REST interface",
     "servers": "show what is wanted and seen of servers, and what switches hold of them",
     "pools": "show the slots of pools",
+    "explain": "say where a packet goes, and why",
     "drain": "give servers no new connections; open ones go on",
     "ready": "give servers new connections again",
     "maint": "take servers out of service",

@@ -81,6 +81,7 @@ def _settings(options: argparse.Namespace) -> Settings:
         apps=tuple(options.app),
         is_verbose=options.verbose,
         log_file=Path(options.log_file) if options.log_file else None,
+        log_format=options.log_format,
     )
 
 
@@ -145,6 +146,10 @@ def _add_flags(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     others.add_argument("--verbose", action="store_true", help="log more, to find a mistake")
     others.add_argument("--log-file", metavar="FILE", help="where to log, instead of standard error")
+    others.add_argument(
+        "--log-format", choices=("text", "json"), default="text",
+        help="how to log: lines for people, or one JSON object a line (default %(default)s)",
+    )  # fmt: skip
 
 
 def _host(text: str) -> str:

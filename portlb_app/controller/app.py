@@ -15,13 +15,14 @@ from typing import Any, TypeVar
 from ryu.base import app_manager
 from ryu.controller import ofp_event
 from ryu.controller.handler import DEAD_DISPATCHER, MAIN_DISPATCHER, set_ev_cls
-from ryu.lib import hub
 
 from portlb_app.api.event_ring import EventRing
 from portlb_app.api.readiness import Readiness
 from portlb_app.api.snapshot import Snapshot
 from portlb_app.controller.checks import Checks
 from portlb_app.controller.event_streams import EventStreams
+from portlb_app.controller.explaining import Explaining
+from portlb_app.controller.metrics import Metrics
 from portlb_app.controller.proposals import Proposals
 from portlb_app.controller.wishes import Wishes
 from portlb_app.health.checker import News
@@ -100,13 +101,16 @@ class Controller(app_manager.RyuApp):  # type: ignore[misc]
     ) -> None:
         super().__init__()
         self._reconciler = reconciler
-        self.wishes = Wishes(self._step, lambda: self.snapshot, overrides, files)
+        self.metrics = Metrics()
+        tally = self.metrics.tally
+        self.wishes = Wishes(self._step, lambda: self.snapshot, overrides, files, tally)
         self._tables = tables
+        self.explaining = Explaining(tables)
         self._listener = listener
         self._sessions: dict[int, SwitchSession] = {}
-        self.proposals = Proposals(reconciler, self._step, lambda: self.snapshot, file, files)
+        self.proposals = Proposals(reconciler, self._step, lambda: self.snapshot, file, files, tally)
         self.streams = EventStreams(EventRing(secrets.token_hex(4)))
-        self._checks = Checks(lambda: reconciler.live, self._send, self._said, reconciler.is_up)
+        self._checks = Checks(lambda: reconciler.live, self._send, self._said, reconciler.is_up, self.metrics.checked)
         self._punt = Punt(codec.fits, self._checks.take)
         self._announcer = Announcer()
         self.readiness = Readiness()
@@ -175,7 +179,7 @@ class Controller(app_manager.RyuApp):  # type: ignore[misc]
 
     def _tick(self) -> None:
         while True:
-            hub.sleep(TICK_SECONDS)
+            self.metrics.sleep(TICK_SECONDS)
             self._hear_agents()
             self._step(Tick(time.time()))
             self._ask_the_log()
@@ -256,8 +260,8 @@ class Controller(app_manager.RyuApp):  # type: ignore[misc]
                 supervision.spawn("saving overrides", self.wishes.save)
             case Happened():
                 self.streams.add(time.time(), command)
-            case Log(level, text):
-                _LOG.log(logging.getLevelName(level.upper()), "%s", text)
+            case Log(level, text, about):
+                _LOG.log(logging.getLevelName(level.upper()), "%s", text, extra={"about": about})
 
     def _compute(self, command: Load | Compile) -> None:
         """Have a configuration loaded or compiled. If the process ends over it, TablesLost has said so already."""
@@ -266,7 +270,9 @@ class Controller(app_manager.RyuApp):  # type: ignore[misc]
                 self._step(Loaded(command.ticket, self._tables.call("load", command.text)))
             else:
                 arguments = command.goal, command.text, command.conditions, command.keep
-                self._step(GoalCompiled(command.goal, self._tables.call("compile", *arguments)))
+                with self.metrics.tally.compiling.time():
+                    compiled = self._tables.call("compile", *arguments)
+                self._step(GoalCompiled(command.goal, compiled))
         except Lost:
             pass
 
@@ -296,4 +302,7 @@ class Controller(app_manager.RyuApp):  # type: ignore[misc]
             checks=self._checks.states,
             check_counts=self._checks.counts,
             events=self.streams.ring,
+            streams=self.streams.open,
+            totals=reconciler.totals,
+            exposition=self.metrics.exposition,
         )

@@ -16,6 +16,7 @@ from ryu.lib import hub
 from portlb_app.compiler.vips_by_switch import VipsBySwitch
 from portlb_app.health.checker import Checker, Known, News
 from portlb_app.health.line_state import LineState
+from portlb_app.health.probe import Result
 from portlb_app.health.targets import Line, lines
 from portlb_app.punt.disposition import Disposition
 from portlb_app.punt.packet import PacketIn, Send
@@ -30,7 +31,10 @@ _LOG = logging.getLogger("portlb.health")
 
 
 class Checks:
-    """The checks of the live configuration. `send` has a switch send a packet, `say` takes what follows."""
+    """The checks of the live configuration. `send` has a switch send a packet, `say` takes what follows.
+
+    `on_result` is told every result.
+    """
 
     def __init__(
         self,
@@ -38,9 +42,10 @@ class Checks:
         send: Callable[[Send], None],
         say: Callable[[tuple[News, ...]], None],
         known: Known,
+        on_result: Callable[[LineState, Result], None],
     ) -> None:
         self._live, self._send, self._say = live, send, say
-        self._checker = Checker(lambda: secrets.randbits(32), known)
+        self._checker = Checker(lambda: secrets.randbits(32), known, on_result)
         self._coming: VipsBySwitch | None = None
         self._adopted: VipsBySwitch | None = None
 

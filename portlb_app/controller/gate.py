@@ -13,7 +13,7 @@ from typing import Any
 from urllib.parse import unquote_to_bytes
 
 from portlb_app.api import access, messages
-from portlb_app.api.identity import Role
+from portlb_app.api.identity import Identity, Role
 from portlb_app.api.problem_details import failure
 from portlb_app.controller import audit, streams
 from portlb_app.controller.bodies import Environ, read_body
@@ -98,11 +98,12 @@ class Gate:
         return [] if environ["REQUEST_METHOD"] == "HEAD" else [body]
 
     def _note(self, environ: Environ, status: str) -> None:
-        """Have the log say what may have changed, and what was refused; a client may ask for that all the time."""
-        if status[:3] in ("401", "403"):
-            _REFUSED.write(audit.line(environ, status))
-        elif environ["REQUEST_METHOD"] not in access.READING:
+        """Have the log say what may have changed, and some of what was refused: any host can ask for that."""
+        changes = environ.get("portlb.changes", environ["REQUEST_METHOD"] not in access.READING)
+        if changes and isinstance(environ["portlb.identity"], Identity):
             _AUDIT.info("%s", audit.line(environ, status))
+        elif status[:3] in ("401", "403"):
+            _REFUSED.write(audit.line(environ, status))
 
 
 def _read_whole(environ: Environ) -> messages.Response | None:

@@ -22,10 +22,10 @@ from typing import TYPE_CHECKING
 
 from portlb_app.config import ConfigError
 from portlb_app.config.overrides import Overrides
-from portlb_app.config.problems import printable
 from portlb_app.controller.settings import Settings, is_loopback
 from portlb_app.reconcile.configuration import Configuration
 from portlb_app.reconcile.reconciler import Reconciler
+from portlb_app.runtime.log_lines import JsonLines, TextLines
 from portlb_app.runtime.log_writer import LogWriter
 from portlb_app.store.file import ConfigFile
 from portlb_app.store.overrides import OverridesFile
@@ -75,22 +75,13 @@ def run(path: Path, settings: Settings) -> int:
     return _serve(file, text, overrides, kept, settings, received)
 
 
-class _Line(logging.Formatter):
-    """A line of the log. What does not print is written as Python writes it."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        """The record's text."""
-        return "\n".join(map(printable, super().format(record).split("\n")))
-
-
 def _begin_log(settings: Settings) -> None:
     """Log to standard error or a file, which may be moved away and is made anew then; OSError.
 
-    Each line has its time, unless it goes to systemd's journal, which adds the time itself.
+    Each line of text has its time, unless it goes to systemd's journal, which adds the time itself.
     """
     handler = LogWriter(settings.log_file)
-    time_of_line = "" if handler.is_journal else "%(asctime)s "
-    handler.setFormatter(_Line(f"{time_of_line}%(levelname)s %(name)s: %(message)s"))
+    handler.setFormatter(JsonLines() if settings.log_format == "json" else TextLines(has_time=not handler.is_journal))
     logging.basicConfig(level=logging.DEBUG if settings.is_verbose else logging.INFO, handlers=[handler])
     if not settings.is_verbose:
         logging.getLogger("ryu.base.app_manager").setLevel(logging.WARNING)  # which parts it starts is no news

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import logging
+import time
 from collections.abc import Callable
 
 from eventlet.event import Event as Future
@@ -13,17 +14,16 @@ from portlb_app.api import configuration, messages
 from portlb_app.api.problem_details import failure
 from portlb_app.api.snapshot import Snapshot
 from portlb_app.config import Config
-from portlb_app.config.etag import ANY, Precondition
+from portlb_app.config.etag import ANY
+from portlb_app.metrics.tally import Tally
 from portlb_app.reconcile.events import ConfigProposed
 from portlb_app.reconcile.outcomes import Busy, Ended, Live, Mistaken, NotComputed, Outcome
 from portlb_app.reconcile.reconciler import Reconciler
 from portlb_app.runtime.files import Files, Pending, Slow
 from portlb_app.store.file import ConfigFile, Staged, StoreError
 
-PUT_SECONDS = 15.0
-"""How long the switches have for a new configuration."""
 BUSY_SECONDS = 0.25
-"""Until it is looked again whether another configuration is still on trial."""
+"""Until it is looked again whether another configuration is still on trial, or waits."""
 
 _LOG = logging.getLogger("portlb")
 
@@ -47,12 +47,14 @@ class Proposals:
         snapshot: Callable[[], Snapshot],
         file: ConfigFile,
         files: Files,
+        tally: Tally,
     ) -> None:
         self._reconciler = reconciler
         self._propose = propose
         self._snapshot = snapshot
         self._file = file
         self._files = files
+        self._tally = tally
         self._tickets = itertools.count(1)
         self._waiting: dict[int, Callable[[Outcome], None]] = {}
         self._reload = hub.Event()
@@ -73,7 +75,8 @@ class Proposals:
         except (StoreError, Slow) as error:
             return failure("not-saved", f"{error}; nothing was changed")
         outcome = self._try(
-            *(proposal.text, proposal.precondition, proposal.unverified),
+            "rest",
+            proposal,
             save=lambda: saving.append(self._files.start(staged.commit)),
         )
         try:
@@ -101,7 +104,9 @@ class Proposals:
             self._reload.set()
 
     def run_reloads(self) -> None:
-        """Read the file whenever `reload` is called and no other configuration is on trial.
+        """Read the file whenever `reload` is called and no other configuration is on trial or waits.
+
+        It does not wait for its turn with a text that the one before may replace: the file is read when it has come.
 
         The last good one stays if the file has mistakes.
         """
@@ -114,27 +119,37 @@ class Proposals:
                 text = self._files.start(self._file.read_again).wait()
             except (OSError, UnicodeDecodeError) as error:
                 self._log_not_reloaded(error)
+                self._tally.reload(False, time.time())
                 continue
-            self._log_reload(self._try(text, ANY, unverified=True))
+            outcome = self._try("file", messages.Proposal(text, ANY, unverified=True, turn=0.0))
+            if not isinstance(outcome, Busy):
+                self._tally.reload(isinstance(outcome, Live), time.time())
+            self._log_reload(outcome)
 
-    def _try(
-        self, text: str, precondition: Precondition, unverified: bool, save: Callable[[], None] = lambda: None
-    ) -> Outcome:
+    def _try(self, source: str, proposal: messages.Proposal, save: Callable[[], None] = lambda: None) -> Outcome:
         """Propose a configuration, and wait until it is known what became of it.
 
         `save` is called in the step that makes it live, so files are replaced in the order in which configurations are.
         """
-        future = Future()
+        future, began = Future(), time.monotonic()
 
         def done(outcome: Outcome) -> None:
+            self._tally.change(source, outcome, time.monotonic() - began)
             if isinstance(outcome, Live):
                 save()
+                self._tally.keep(self._reconciler.live.config)
                 log_notices(self._reconciler.live.config)
             future.send(outcome)
 
         ticket = next(self._tickets)
         self._waiting[ticket] = done
-        self._propose(ConfigProposed(ticket, text, PUT_SECONDS, unverified, precondition))
+        self._propose(
+            ConfigProposed(
+                *(ticket, proposal.text, proposal.patience, proposal.unverified, proposal.precondition),
+                turn=proposal.turn,
+                atomic=proposal.atomic,
+            )
+        )
         outcome: Outcome = future.wait()
         return outcome
 

@@ -12,17 +12,14 @@ from collections.abc import Iterator
 import eventlet
 from ryu.app.wsgi import Request, Response
 
-from portlb_app.api import access, messages
-from portlb_app.api.problem_details import failure
-from portlb_app.api.routes import ROUTES, respond
+from portlb_app.api import access, explaining, messages
+from portlb_app.api.identity import Role
+from portlb_app.api.routes import ROUTES, respond, route_of
 from portlb_app.api.wishes import Wish
 from portlb_app.controller.app import Controller
 from portlb_app.controller.bodies import Environ, read_body
 from portlb_app.controller.http_server import phrase
 from portlb_app.runtime.turn import Turn
-
-PROPOSALS = 8
-"""Configurations proposed at a time; each holds a connection until it is known what became of it."""
 
 _LOG = logging.getLogger("portlb.rest")
 
@@ -45,7 +42,10 @@ class Rest:
 
     def answer(self, request: Request) -> Response:
         """The answer to a request whose path is UTF-8."""
+        began = time.monotonic()
         response = self._respond(request)
+        path = request.environ["PATH_INFO"]
+        self._controller.metrics.requested(request.method, route_of(path), response.status, time.monotonic() - began)
         body = self._encode(_whole(response.body))
         headers = messages.headers(response)
         if response.status != 304:
@@ -68,6 +68,8 @@ class Rest:
             return self._replace(response)
         if isinstance(response, Wish):
             return self._controller.wishes.carry_out(response)
+        if isinstance(response, explaining.Asked):
+            return self._controller.explaining.answer(response)
         return response
 
     def _read(self, environ: Environ) -> messages.Request | messages.Response:
@@ -76,14 +78,10 @@ class Rest:
         found = ROUTES.find(method, path)
         if isinstance(found, messages.Response):
             return found
+        environ["portlb.changes"] = found.operation.role > Role.READ
         asks, query = environ["portlb.identity"], environ.get("QUERY_STRING", "")
         if refusal := access.refusal(asks, found.operation, found.names, query, _field(environ, "content-type")):
             return refusal
-        if environ.get("HTTP_CONTENT_ENCODING", "identity").lower() != "identity":
-            text = "a body comes as it is, without Content-Encoding; nothing was changed"
-            return failure("unsupported-media-type", text)
-        if "HTTP_CONTENT_RANGE" in environ:
-            return failure("bad-request", "a body is there whole: no Content-Range; nothing was changed")
         body = read_body(environ) if found.operation.takes else b""
         if isinstance(body, messages.Response):
             return body
@@ -91,8 +89,6 @@ class Rest:
         return messages.Request(method, path, environ.get("HTTP_HOST", ""), body, query, *conditions, by=asks.name)
 
     def _replace(self, proposal: messages.Proposal) -> messages.Response:
-        if self._proposals >= PROPOSALS:
-            return failure("busy", f"{PROPOSALS} configurations wait already; nothing was changed")
         self._proposals += 1
         try:
             return self._controller.proposals.replace(proposal)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 USUAL_SOCKET = "/run/portlb.sock"
 """The Unix socket of REST, unless another one is asked for."""
@@ -40,6 +41,7 @@ class Settings:
     apps: tuple[str, ...]
     is_verbose: bool
     log_file: Path | None
+    log_format: Literal["text", "json"] = "text"
 
 
 def is_loopback(host: str) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import logging
+import time
 from collections.abc import Callable
 
 from eventlet.event import Event as Future
@@ -14,6 +15,7 @@ from portlb_app.api.problem_details import failure
 from portlb_app.api.snapshot import Snapshot
 from portlb_app.api.wishes import Wish
 from portlb_app.config.overrides import Overrides
+from portlb_app.metrics.tally import Tally
 from portlb_app.reconcile.events import OverridesWanted
 from portlb_app.reconcile.outcomes import Ended, WishOutcome
 from portlb_app.runtime.files import Files, Slow
@@ -38,11 +40,13 @@ class Wishes:
         snapshot: Callable[[], Snapshot],
         file: OverridesFile,
         files: Files,
+        tally: Tally,
     ) -> None:
         self._want = want
         self._snapshot = snapshot
         self._file = file
         self._files = files
+        self._tally = tally
         self._turn = Semaphore(1)
         self._tickets = itertools.count(1)
         self._waiting: dict[int, Future] = {}
@@ -68,11 +72,13 @@ class Wishes:
             except Slow as error:
                 self._save_later()
                 return failure("not-saved", f"{error}; nothing was changed")
-            ticket, future = next(self._tickets), Future()
+            ticket, future, began = next(self._tickets), Future(), time.monotonic()
             self._waiting[ticket] = future
-            _LOG.info("%s", judged.log_line)
+            _LOG.info("%s", judged.log_line, extra={"about": {"server": wish.server}})
             self._want(OverridesWanted(ticket, judged.overrides, WISH_SECONDS))
-        return judgement.answer(wish, judged, future.wait(), self._snapshot())
+        outcome: WishOutcome = future.wait()
+        self._tally.change("admin", outcome, time.monotonic() - began)
+        return judgement.answer(wish, judged, outcome, self._snapshot())
 
     def save(self) -> None:
         """Save the overrides as they are now: some have ended, or it is not known what was saved last."""

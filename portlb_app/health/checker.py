@@ -19,7 +19,7 @@ from portlb_app.health.judgement import Judge
 from portlb_app.health.line_state import FAST, LineState
 from portlb_app.health.loops import Loops
 from portlb_app.health.news import News
-from portlb_app.health.probe import Draw
+from portlb_app.health.probe import Draw, Result
 from portlb_app.health.results import Results, said_by
 from portlb_app.health.targets import Line
 from portlb_app.health.tcp import refuse
@@ -44,10 +44,18 @@ Known = Callable[[str, str, int], bool | None]
 
 
 class Checker:
-    """All checks of a configuration. `draw` gives 32 random bits; `known` says what is known of a server already."""
+    """All checks of a configuration. `draw` gives 32 random bits; `known` says what is known of a server already.
 
-    def __init__(self, draw: Draw, known: Known = lambda _server, _vip, _port: None) -> None:
-        self._draw, self._known = draw, known
+    `on_result` is told every result.
+    """
+
+    def __init__(
+        self,
+        draw: Draw,
+        known: Known = lambda _server, _vip, _port: None,
+        on_result: Callable[[LineState, Result], None] = lambda _state, _result: None,
+    ) -> None:
+        self._draw, self._known, self._on_result = draw, known, on_result
         self._states: dict[Key, LineState] = {}
         self._by_server: dict[str, list[LineState]] = {}
         self._queue: list[tuple[float, int, LineState]] = []
@@ -190,7 +198,8 @@ class Checker:
         if flight.is_direct:
             state.direct, state.direct_result = None, result
             return
-        state.probe, state.result, state.at = None, result, now
+        state.probe, state.result, state.at, state.took = None, result, now, now - state.began
+        self._on_result(state, result)
         self._results.take(state, result, now)
         self._reschedule(state, now)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from portlb_app.config import Check, CheckKind
-from portlb_app.health.probe import Draw, Result, Target, Timer, Verdict, draw_port
+from portlb_app.health.probe import Draw, Failure, Result, Target, Timer, Verdict, draw_port
 from portlb_app.net.packets import (
     UDP,
     Datagram,
@@ -74,7 +74,7 @@ class DatagramProbe:
             return None
         if answer.data.startswith(self._check.expect or b""):
             return Result(Verdict.PASSED, "answers")
-        return Result(Verdict.FAILED, "another answer than expected")
+        return Result(Verdict.FAILED, "another answer than expected", Failure.PROTOCOL)
 
     def _unreachable(self, frame: bytes) -> Result | None:
         quote = parse_quote(frame)
@@ -82,7 +82,7 @@ class DatagramProbe:
             return None
         if quote.ports != (self._port, self._target.port):
             return None
-        return Result(Verdict.FAILED, "refused by an ICMP error")
+        return Result(Verdict.FAILED, "refused by an ICMP error", Failure.UNREACHABLE)
 
     def _send(self) -> list[bytes]:
         self._sent += 1

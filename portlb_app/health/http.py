@@ -6,7 +6,7 @@ from __future__ import annotations
 import re
 
 from portlb_app.config import Check
-from portlb_app.health.probe import Result, Verdict
+from portlb_app.health.probe import Failure, Result, Verdict
 
 LONGEST = 16384
 """Bytes of an answer that are read."""
@@ -43,18 +43,18 @@ def judge(check: Check, data: bytes, is_whole: bool) -> Result | None:
     if found is None:
         is_begun = data.startswith(_BEGINNING[: len(data)]) if len(data) < len(_BEGINNING) else data[:7] == _BEGINNING
         if is_whole or not is_begun or len(data) > _LINE or b"\n" in data:
-            return Result(Verdict.FAILED, "no HTTP answer" if data else "closed without an answer")
+            return Result(Verdict.FAILED, "no HTTP answer" if data else "closed without an answer", Failure.PROTOCOL)
         return None
     status = int(found[1])
     if not any(low <= status <= high for low, high in check.status):
-        return Result(Verdict.FAILED, f"http {status}")
+        return Result(Verdict.FAILED, f"http {status}", Failure.STATUS)
     if not check.body:
         return Result(Verdict.PASSED, f"http {status}")
     blank = _BLANK.search(data, found.end() - 2)
     if blank is not None and check.body in data[blank.end() : LONGEST]:
         return Result(Verdict.PASSED, f"http {status}")
-    return Result(Verdict.FAILED, f"http {status}, without the expected text") if is_whole else None
+    return Result(Verdict.FAILED, f"http {status}, without the expected text", Failure.BODY) if is_whole else None
 
 
 def _none(is_whole: bool) -> Result | None:
-    return Result(Verdict.FAILED, "no HTTP answer") if is_whole else None
+    return Result(Verdict.FAILED, "no HTTP answer", Failure.PROTOCOL) if is_whole else None

@@ -34,6 +34,8 @@ class LineState:
     result: Result | None = None
     direct_result: Result | None = None
     at: float = 0.0
+    took: float = 0.0
+    """Seconds from the last check's first packet to its result."""
     said: bool | None = None
     reason: str = ""
     held: str = ""

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from portlb_app.config import Address
@@ -36,12 +36,30 @@ class Verdict(str, enum.Enum):
     """Neither: there was no answer, and none was to be expected."""
 
 
+class Failure(str, enum.Enum):
+    """What a check found wrong, in one of a few words."""
+
+    TIMEOUT = "timeout"
+    REFUSED = "refused"
+    RESET = "reset"
+    UNREACHABLE = "unreachable"
+    """An ICMP error came back."""
+    PROTOCOL = "protocol"
+    """What came is no answer of this kind, or another one than expected."""
+    STATUS = "status"
+    BODY = "body"
+
+
 @dataclass(frozen=True)
 class Result:
-    """The result of a check, and why in a few words. They are ours: nothing that a server says is repeated."""
+    """The result of a check, and why in a few words. They are ours: nothing that a server says is repeated.
+
+    `failure`: the same in one word, of a check that failed.
+    """
 
     verdict: Verdict
     reason: str
+    failure: Failure | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True)
@@ -125,4 +143,4 @@ class Timer:
     @property
     def silence(self) -> Result:
         """The result where an answer was expected and none came."""
-        return Result(Verdict.FAILED, f"no answer within {self._timeout:g} s")
+        return Result(Verdict.FAILED, f"no answer within {self._timeout:g} s", Failure.TIMEOUT)

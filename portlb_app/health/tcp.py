@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 
 from portlb_app.config import Check, CheckKind
 from portlb_app.health import http
-from portlb_app.health.probe import TRIES, Draw, Result, Target, Timer, Verdict, draw_port
+from portlb_app.health.probe import TRIES, Draw, Failure, Result, Target, Timer, Verdict, draw_port
 from portlb_app.net.packets import TCP, Ends, Segment, make_segment, parse_quote, parse_tcp
 from portlb_app.pipeline import ACK, FIN, RST, SYN
 
@@ -92,7 +92,7 @@ class TcpProbe:
             return []
         if self._timer.is_over(now):
             silence = self._timer.silence
-            asked = Result(silence.verdict, f"{silence.reason} to the request")
+            asked = Result(silence.verdict, f"{silence.reason} to the request", silence.failure)
             return self._end(asked if self._opened_ones() else silence)
         if not self._timer.again(now):
             return []
@@ -140,9 +140,9 @@ class TcpProbe:
         """A reset counts if its number is exact (RFC 9293, 3.10.7.3; RFC 5961, 3.2)."""
         if connection.expected is None:
             if segment.flags & ACK and segment.ack == _after(connection.first, 1):
-                return self._end(Result(Verdict.FAILED, "refused"))
+                return self._end(Result(Verdict.FAILED, "refused", Failure.REFUSED))
         elif segment.seq == connection.expected:
-            return self._end(Result(Verdict.FAILED, "reset"))
+            return self._end(Result(Verdict.FAILED, "reset", Failure.RESET))
         return []
 
     def _unreachable(self, frame: bytes) -> list[bytes]:
@@ -151,7 +151,7 @@ class TcpProbe:
             return []
         if quote.ports[0] not in self._connections or quote.ports[1] != self._target.port:
             return []
-        return self._end(Result(Verdict.FAILED, "refused by an ICMP error"))
+        return self._end(Result(Verdict.FAILED, "refused by an ICMP error", Failure.UNREACHABLE))
 
     # ---- what goes out ----
 

@@ -1,1 +1,1 @@
-"""Bytes of packets: bounds-checked parsers, checksums and the redirect option. Knows no OpenFlow."""
+"""Bytes of packets: bounds-checked parsers, checksums and the redirect option; lines of logs. Knows no OpenFlow."""

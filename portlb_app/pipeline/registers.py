@@ -38,6 +38,8 @@ SERVER = "reg4"
 """The number of the server that a slot names, whichever server the switch can reach instead. No table reads it."""
 LATEST_FORMERS, EARLIER_FORMERS, EARLIEST_FORMERS = FORMER_REGISTERS = ("reg5", "reg6", "reg7")
 """The servers that a slot had before, latest first, two numbers of 16 bits in each. No table reads them."""
+UNREAD = (SERVER, *FORMER_REGISTERS)
+"""What buckets write for the controller alone: it changes nothing of a packet's way."""
 TOO_LARGE = 31
 """The bit beside the key that says that a frame is too large to be handed up."""
 

@@ -73,11 +73,12 @@ class Adoption:
         network.backends.held(key, held, network.now)
         if network.backends.conditions(network.live.config) != before:
             self._waits_for_goal = True
-            network.log("info", f"{first} holds other slots of {key[0]}:{key[1]} than a new pool has: they stay")
+            text = f"{first} holds other slots of {key[0]}:{key[1]} than a new pool has: they stay"
+            network.log("info", text, switch=first, vip=key[0])
         differing = [name for _, name, other in others if (network.switches[other].held or {})[key] != held]
         if differing:
             text = f"{', '.join(differing)} differ from {first} in the slots of {key[0]}:{key[1]}: {first} decides"
-            network.log("warning", f"{text}, as the nearest one to a network side")
+            network.log("warning", f"{text}, as the nearest one to a network side", switch=first, vip=key[0])
 
 
 def _by_component(config: Config) -> Iterable[tuple[frozenset[int], list[PoolKey]]]:

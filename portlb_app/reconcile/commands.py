@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
 from typing import Literal
 
 from portlb_app.openflow import FlowFilter
@@ -85,10 +85,11 @@ class SaveOverrides:
 
 @dataclass(frozen=True)
 class Log:
-    """Something the operator should be able to read later."""
+    """Something the operator should be able to read later. `about`: what it is about, by name (`net.log_entry`)."""
 
     level: Literal["info", "warning", "error"]
     text: str
+    about: Mapping[str, str] = field(default_factory=dict, compare=False)
 
 
 _About = ReportOutcome | ReportWish | SaveOverrides | Log | Happened

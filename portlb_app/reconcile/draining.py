@@ -65,7 +65,7 @@ class Draining:
             if place.dpid in network.switches and network.switches[place.dpid].is_connected:
                 network.commands.append(CountPackets(place.dpid, name, place.filters))
         for name, drain in drains.news():
-            network.log("info", f"server {name} is {drain.reason}")
+            network.log("info", f"server {name} is {drain.reason}", server=name)
             for_seconds = {"by": drain.source, "for_seconds": round(network.now - drain.since, 1)}
             network.tell("drain", name, ("draining", "drained"), drain.reason, for_seconds)
         self._tell_overdue()
@@ -90,7 +90,8 @@ class Draining:
                 if network.now + network.unix_at_zero >= override.deadline:
                     overdue.add(name)
                     if name not in self._overdue:
-                        network.log("warning", f"server {name} is to be drained by now: {drain.reason}")
+                        text = f"server {name} is to be drained by now: {drain.reason}"
+                        network.log("warning", text, server=name)
                         network.tell("drain", name, ("draining", "overdue"), drain.reason, {"open": drain.open})
         self._overdue = overdue
         network.overdue = frozenset(overdue)

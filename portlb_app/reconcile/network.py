@@ -19,6 +19,7 @@ from portlb_app.reconcile.goal import NO_TARGET, Goal
 from portlb_app.reconcile.happened import Evidence, Happened, Kind
 from portlb_app.reconcile.known_switch import KnownSwitch
 from portlb_app.reconcile.results import Compiled, Target
+from portlb_app.reconcile.totals import Totals
 from portlb_app.reconcile.trial import Trial
 from portlb_app.topology.conditions import AS_CONFIGURED, Conditions, HeldSlots, PoolKey
 from portlb_app.topology.leaving import NOTHING, Leaving
@@ -46,6 +47,7 @@ class Network:
         """The service ports that are forwarded beside those of a configuration; the same object until that changes."""
         self.overrides = NONE
         self.drains = Drains()
+        self.totals = Totals()
         self.overdue: frozenset[str] = frozenset()
         """The servers that are not drained, although the deadline of that has come."""
         self.unix_at_zero = -math.inf
@@ -82,14 +84,21 @@ class Network:
         self._made = [(made, links, slots, closed, leaving), *self._made[:1]]
         return made
 
-    def read(self, dpid: int, held: Mapping[PoolKey, HeldSlots]) -> None:
-        """A switch was read to hold these slots of pools. Equal ones are kept once: there are many switches."""
+    def read(self, dpid: int, held: Mapping[PoolKey, HeldSlots], has_drifted: bool = False) -> None:
+        """A switch was read to hold these slots of pools. Equal ones are kept once: there are many switches.
+
+        `has_drifted`: others have changed what it holds.
+        """
         for key, slots in held.items():
             if self._held.get(key) != slots:
                 self._held[key] = slots
                 self._read.add(key)
             self.backends.remember(key, slots)
-        self.switches[dpid].held = {key: self._held[key] for key in held}
+        before, after = self.switches[dpid].held, {key: self._held[key] for key in held}
+        self.switches[dpid].held = after
+        if before is not None:
+            telling = [dpid for dpid, each in self.switches.items() if each.held is not None]
+            self.totals.count_moves(dpid, before, after, telling, has_drifted)
 
     def held(self, key: PoolKey) -> HeldSlots | None:
         """The slots of a pool that were read last, from whatever switch."""
@@ -134,9 +143,9 @@ class Network:
         """Whether a switch holds what the goal asks of it."""
         return switch.synced_with == self.goal.number != 0
 
-    def log(self, level: Literal["info", "warning", "error"], text: str) -> None:
-        """Have something logged."""
-        self.commands.append(Log(level, text))
+    def log(self, level: Literal["info", "warning", "error"], text: str, **about: str) -> None:
+        """Have something logged. `about`: the switch, link, VIP, server or change by name."""
+        self.commands.append(Log(level, text, about))
 
     def tell(
         self,

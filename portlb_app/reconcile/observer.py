@@ -97,6 +97,7 @@ class Observer:
         """Look at the pools whose servers or slots have changed."""
         backends = self._network.backends
         causes = backends.take_causes()
+        self._network.totals.causes.update(causes)
         for key, cause in causes.items():
             state = backends.pool(key) if key[1] != ALL_SERVERS else None
             if state is None:

@@ -6,10 +6,11 @@ from collections.abc import Iterable
 from typing import Any
 
 from portlb_app.openflow import Flow, Group, Meter, SwitchState
+from portlb_app.openflow.flows import FlowKey
 from portlb_app.openflow.limits import ACTIONS, FLOWS, GROUPS, METERS, WHILE_CHANGED
-from portlb_app.reconcile.results import Counted, HandedBack, Kind, Unreadable
+from portlb_app.reconcile.results import Amount, Counted, FlowCount, HandedBack, Kind, Unreadable
 
-Told = Flow | Group | Meter | Counted | HandedBack | tuple[int, int]
+Told = Flow | Group | Meter | Counted | HandedBack | FlowCount | tuple[int, int]
 """What is in a description from a switch; a pair of numbers: a meter, and how many packets it has dropped."""
 
 
@@ -23,17 +24,21 @@ class Reading:
         self.metered: dict[int, int] = {}
         """By meter, how many packets it has dropped."""
         self.handed_back: dict[tuple[int, int, int], int] = {}
+        self.passed: dict[FlowKey, Amount] = {}
+        """By flow, what it has had, of those whose packets may count for a server."""
         self._actions = 0
 
     def take(self, kind: Kind, told: Iterable[Told]) -> None:
         """Take what is in one message. Unreadable."""
         decoded = list(told)
         entries, limit = self._of(kind)
-        found = [each for each in decoded if not isinstance(each, (Counted, HandedBack))]
+        found = [each for each in decoded if not isinstance(each, (Counted, HandedBack, FlowCount))]
         entries.update(found)
         for each in decoded:
             if isinstance(each, HandedBack):
                 self.handed_back[each.key] = self.handed_back.get(each.key, 0) + each.packets
+            elif isinstance(each, FlowCount):
+                self.passed[each.key] = each.amount
         self._actions += sum(map(_actions, found))
         if len(entries) > limit * WHILE_CHANGED:
             raise Unreadable(f"more than {limit * WHILE_CHANGED} {kind}")

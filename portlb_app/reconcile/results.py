@@ -6,8 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
+from portlb_app.compiler.traffic import Way
 from portlb_app.config import Problem
 from portlb_app.openflow import Flow, Group, Meter
+from portlb_app.openflow.flows import FlowKey
 from portlb_app.reconcile.plan import Plan, Verb
 from portlb_app.topology.conditions import HeldSlots, PoolKey
 
@@ -21,7 +23,7 @@ Kind = Literal["flows", "groups", "meters", "metered", "counted"]
 the buckets of some groups got."""
 
 MAX_COUNTED = 256
-"""Groups of which a switch tells the counters of their buckets at each read."""
+"""Groups of which a switch tells the counters of their buckets at each read: 4 kB each."""
 
 
 @dataclass(frozen=True)
@@ -98,10 +100,37 @@ class Entries:
 
 
 class Counted(NamedTuple):
-    """The packets of each bucket of a group, since the group was made or changed."""
+    """The packets and bytes of each bucket of a group, since the group was made or changed."""
 
     group: int
     packets: tuple[int, ...]
+    octets: tuple[int, ...] = ()
+
+
+class Amount(NamedTuple):
+    """Packets and their bytes."""
+
+    packets: int = 0
+    octets: int = 0
+
+    def plus(self, other: Amount) -> Amount:
+        """Both together."""
+        return Amount(self.packets + other.packets, self.octets + other.octets)
+
+
+class FlowCount(NamedTuple):
+    """What a flow has had since it was added, of those whose packets may count for a server (`compiler.traffic`)."""
+
+    key: FlowKey
+    amount: Amount
+
+
+@dataclass(frozen=True)
+class Passed:
+    """What has passed since the read before: of each server by direction, and by the slots of each pool."""
+
+    servers: Mapping[Way, Amount] = field(default_factory=dict)
+    pools: Mapping[PoolKey, Amount] = field(default_factory=dict)
 
 
 class HandedBack(NamedTuple):
@@ -130,6 +159,7 @@ class Read:
     surplus: Entries = Entries()
     foreign: Entries = Entries()
     held: Mapping[PoolKey, HeldSlots] | None = None
+    passed: Passed = Passed()
     counted: Mapping[PoolKey, tuple[int, ...]] = field(default_factory=dict)
     """The packets of each slot of some pools, as far as this switch has counted them."""
     handed_back: Mapping[tuple[int, int, int], int] = field(default_factory=dict)

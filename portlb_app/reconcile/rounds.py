@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from portlb_app.reconcile.commands import Forget
 from portlb_app.reconcile.events import Applied, Interrupted, Refused, StateRead
 from portlb_app.reconcile.happened import Evidence
@@ -29,11 +31,13 @@ class Rounds:
             self._trials.lost(dpid)
         self._reset(switch, Change.CONNECTED)
         if network.knows(dpid):
-            network.log("info", f"{network.name(dpid)} is connected")
+            network.totals.connections[dpid] += 1
+            network.log("info", f"{network.name(dpid)} is connected", switch=network.name(dpid))
             self._tell(switch, "connected", "its OpenFlow connection is up")
             self._trials.connected(dpid)
         else:
-            network.log("warning", f"switch {dpid:#x} is not in the configuration and left alone")
+            text = f"switch {dpid:#x} is not in the configuration and left alone"
+            network.log("warning", text, switch=f"{dpid:#x}")
 
     def disconnected(self, dpid: int) -> None:
         """A switch is gone."""
@@ -42,7 +46,7 @@ class Rounds:
         if switch is None or not switch.is_connected:
             return
         self._reset(switch, Change.DISCONNECTED)
-        network.log("warning", f"{network.name(dpid)} is disconnected")
+        network.log("warning", f"{network.name(dpid)} is disconnected", switch=network.name(dpid))
         self._tell(switch, "absent", "its OpenFlow connection has ended; it forwards by the tables that it has")
         self._trials.lost(dpid)
         if not network.knows(dpid):
@@ -61,8 +65,11 @@ class Rounds:
             if packets and packets != switch.handed_back.get(key):
                 self._network.handed_back(*key)
         switch.handed_back = read.handed_back
+        self._network.totals.count_meters(event.dpid, read.metered)
+        self._network.totals.count_passed(read.passed)
         if read.held is not None:
-            self._network.read(event.dpid, read.held)
+            has_drifted = bool(read.drift) and switch.changed_since_read != "read"
+            self._network.read(event.dpid, read.held, has_drifted)
         self._count_drift(switch, read.drift)
         is_after_change = switch.changed_since_read == "read" and switch.target == read.goal
         switch.changed_since_read = ""
@@ -101,6 +108,8 @@ class Rounds:
 
     def refused(self, event: Refused) -> None:
         """A read or a change is refused. A plan that was no read's, or of another goal, says nothing about the goal."""
+        if event.dpid in self._network.live.names:
+            self._network.totals.refusals[event.dpid] += len(event.errors)
         switch = self._answering(event.dpid, Phase.READING)
         if switch is not None:
             self._fail(switch, event.errors)
@@ -173,22 +182,26 @@ class Rounds:
         if switch.changed_since_read != "read" and drift:
             before, switch.drift = switch.drift, switch.drift + drift
             text = f"{drift} of our entries were changed by others; putting them right"
-            self._network.log("warning", f"{self._network.name(switch.dpid)}: {text}")
+            self._log_of(switch, "warning", f": {text}")
             name, change = self._network.name(switch.dpid), (str(before), str(switch.drift))
             self._network.tell("drift", name, change, text, {"entries": drift})
 
-    def _log_foreign(self, switch: KnownSwitch, surplus: str, foreign: str) -> None:
+    def _log_of(self, switch: KnownSwitch, level: Literal["info", "warning", "error"], text: str) -> None:
+        """Log something about a switch: its name, and this behind it."""
         name = self._network.name(switch.dpid)
+        self._network.log(level, f"{name}{text}", switch=name)
+
+    def _log_foreign(self, switch: KnownSwitch, surplus: str, foreign: str) -> None:
         if surplus:
-            self._network.log("warning", f"{name} has {surplus} that nothing asks for: to be removed")
+            self._log_of(switch, "warning", f" has {surplus} that nothing asks for: to be removed")
         if foreign:
             text = f"{foreign} of others, whose numbers are needed: to be overwritten"
-            self._network.log("warning", f"{name} has {text}")
+            self._log_of(switch, "warning", f" has {text}")
 
     def _seen_synced(self, switch: KnownSwitch) -> None:
         if not self._network.has_goal(switch) or switch.errors:
             counts = f"{switch.flows} flows, {switch.groups} groups"
-            self._network.log("info", f"{self._network.name(switch.dpid)} is synced: {counts}")
+            self._log_of(switch, "info", f" is synced: {counts}")
         switch.next_round = self._network.now + self._interval
         switch.change(Change.EQUAL)
         self._synced(switch)
@@ -217,7 +230,7 @@ class Rounds:
             switch.change(Change.STALE)
             return
         for error in errors:
-            network.log("error", f"{network.name(switch.dpid)}: {error}")
+            self._log_of(switch, "error", f": {error}")
         switch.fail(errors, network.now + self._interval)
         self._tell(switch, "error", "it does not take what is asked of it", {"errors": list(errors[:SHOWN])})
         self._trials.refused(switch.dpid, errors)

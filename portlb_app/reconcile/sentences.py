@@ -10,7 +10,8 @@ from portlb_app.backends.states import Seen
 from portlb_app.reconcile.happened import Happened
 from portlb_app.topology.conditions import ALL_SERVERS
 
-Line = tuple[Literal["info", "warning"], str]
+Line = tuple[str, Literal["info", "warning"], str]
+"""A server, a level and a sentence."""
 
 
 def sentences(changes: Iterable[Change], now: float) -> Iterator[Line]:
@@ -20,10 +21,11 @@ def sentences(changes: Iterable[Change], now: float) -> Iterator[Line]:
         pools = _pools(alike)
         where = f" in {', '.join(pools)}" if pools else ""
         if seen is Seen.DOWN:
-            yield "warning", f"server {server} is down{where}: {reason}"
+            yield server, "warning", f"server {server} is down{where}: {reason}"
         else:
             since = min(each.before.since for each in alike)
-            yield "info", f"server {server} is {seen.value} again{where}: {reason}; it was down for {now - since:.1f} s"
+            text = f"server {server} is {seen.value} again{where}: {reason}; it was down for {now - since:.1f} s"
+            yield server, "info", text
 
 
 def healths(changes: Iterable[Change], now: float) -> Iterator[Happened]:

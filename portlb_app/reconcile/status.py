@@ -23,6 +23,7 @@ class SwitchStatus:
     """One configured switch. Counts are of what was last read; `read_age` is in seconds, None if it never was read.
 
     `metered`: how many packets each of our meters, by its number, has kept from being handed up since it was made.
+    `pending`: steps to what it shall hold, None if that is not known.
     `ports`: ports of the configuration that are not as they should be; empty while it is not connected. `held`: the
     slots of its pools as they were read, `closed`: the servers that it gives nothing to; None if that is not known.
     """
@@ -37,6 +38,7 @@ class SwitchStatus:
     errors: tuple[str, ...]
     read_age: float | None
     metered: Mapping[int, int] = field(default_factory=dict)
+    pending: int | None = None
     ports: tuple[PortProblem, ...] = ()
     held: Mapping[PoolKey, HeldSlots] | None = None
     closed: frozenset[str] | None = None
@@ -125,6 +127,7 @@ def _switch(network: Network, switch: KnownSwitch, name: str, ports: Ports, now:
         errors=switch.errors,
         read_age=None if switch.last_read is None else now - switch.last_read,
         metered=switch.metered,
+        pending=None if switch.plan is None or not switch.is_connected else switch.plan.count,
         ports=ports.problems(switch.dpid) if switch.is_connected else (),
         held=switch.held,
         closed=network.goal.configuration.conditions.closed if network.has_goal(switch) else None,

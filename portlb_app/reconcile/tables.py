@@ -16,23 +16,29 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Protocol
+from typing import Any, Protocol
 
 from portlb_app import config
 from portlb_app.compiler.held import counted_groups, held_slots
 from portlb_app.compiler.memo import Memo
+from portlb_app.compiler.traffic import Traffic
 from portlb_app.config import Config, ConfigError
+from portlb_app.explain import PacketError, explain
 from portlb_app.openflow import SwitchState
+from portlb_app.openflow.flows import FlowKey
 from portlb_app.pipeline import SLOTS
+from portlb_app.reconcile.passed import Counters
 from portlb_app.reconcile.plan import Plan, Step, Verb, apply, diff
 from portlb_app.reconcile.reading import Reading, Told
 from portlb_app.reconcile.results import (
     MAX_COUNTED,
+    Amount,
     Compiled,
     Counted,
     Kind,
     MessageCounts,
     Mistakes,
+    Passed,
     Read,
     Remaining,
     Steps,
@@ -67,7 +73,8 @@ class _Switch:
     sent: Plan = Plan()
     sent_of_plan: bool = False
     reading: Reading = field(default_factory=Reading)
-    counted: dict[int, tuple[int, ...]] = field(default_factory=dict)
+    counted: dict[int, Counted] = field(default_factory=dict)
+    are_all_counted: bool = False
     told: Mapping[PoolKey, HeldSlots] | None = None
 
 
@@ -89,6 +96,8 @@ class Tables:
         self._configs: dict[int, Config] = {}
         """What each goal was made of."""
         self._switches: dict[int, _Switch] = {}
+        self._traffic: dict[int, tuple[Traffic, Counters]] = {}
+        """Also of switches that are not connected: their counters go on."""
 
     # ---- configurations ----
 
@@ -150,8 +159,11 @@ class Tables:
         """Return what it holds: it has told everything."""
         switch = self._known(dpid)
         seen, metered, handed_back = switch.reading.state, switch.reading.metered, switch.reading.handed_back
+        flows = switch.reading.passed
         self.begin(dpid)
-        return replace(self.see(dpid, seen, metered), handed_back=handed_back, counted=self._counted(dpid))
+        read = self.see(dpid, seen, metered)
+        passed = self._passed(dpid, switch, flows)
+        return replace(read, handed_back=handed_back, counted=self._counted(dpid), passed=passed)
 
     def see(self, dpid: int, seen: SwitchState, metered: Mapping[int, int] | None = None) -> Read:
         """Take what a switch holds; return its counts, and the plan to the goal."""
@@ -177,9 +189,16 @@ class Tables:
         switch.told = held
         return held
 
-    def to_count(self, dpid: int) -> tuple[int, ...]:
-        """Return the groups of a switch whose buckets' counters matter, and forget what it counted before."""
-        self._known(dpid).counted = {}
+    def to_count(self, dpid: int) -> tuple[int | None, ...]:
+        """Return the groups of a switch whose buckets' counters are to be asked for; None: all at once, if not many.
+
+        What it counted before is forgotten.
+        """
+        switch = self._known(dpid)
+        number = switch.reading.count("groups")
+        switch.counted, switch.are_all_counted = {}, number <= MAX_COUNTED
+        if switch.are_all_counted:
+            return (None,) if number else ()
         return tuple(self._counted_groups(dpid))[:MAX_COUNTED]
 
     def count(self, dpid: int, messages: Iterable[bytes]) -> None:
@@ -188,24 +207,54 @@ class Tables:
         for message in messages:
             for each in self._codec.decode("counted", message):
                 if isinstance(each, Counted) and len(each.packets) == SLOTS:
-                    switch.counted[each.group] = each.packets
+                    switch.counted[each.group] = each
 
     def _counted(self, dpid: int) -> Mapping[PoolKey, tuple[int, ...]]:
         """Return the packets of each slot of the pools that were counted, over all groups that have it."""
         switch, found = self._known(dpid), dict[PoolKey, list[int]]()
         for number, (key, index) in self._counted_groups(dpid).items():
-            packets = switch.counted.get(number)
-            if packets is not None:
+            counted = switch.counted.get(number)
+            if counted is not None:
                 sums = found.setdefault(key, [])
                 sums.extend([0] * (SLOTS * (index + 1) - len(sums)))
-                for slot, count in enumerate(packets, SLOTS * index):
+                for slot, count in enumerate(counted.packets, SLOTS * index):
                     sums[slot] += count
         return {key: tuple(sums) for key, sums in found.items()}
+
+    def _passed(self, dpid: int, switch: _Switch, flows: Mapping[FlowKey, Amount]) -> Passed:
+        """Return what has passed since the switch was read before."""
+        made_of = self._configs.get(self._goal)
+        named = next((each for each in made_of.switches if each.dpid == dpid), None) if made_of else None
+        if made_of is None or named is None or switch.known is None:
+            self._traffic.pop(dpid, None)
+            return Passed()
+        traffic, counters = self._traffic.get(dpid, (None, Counters()))
+        if traffic is None or traffic.config is not made_of:
+            traffic = Traffic(made_of, named)
+            self._traffic[dpid] = traffic, counters
+        groups = switch.counted if switch.are_all_counted else None
+        return counters.compare(traffic, switch.known, flows, groups)
 
     def _counted_groups(self, dpid: int) -> dict[int, tuple[PoolKey, int]]:
         made_of = self._configs.get(self._goal)
         switch = next((each for each in made_of.switches if each.dpid == dpid), None) if made_of else None
         return counted_groups(made_of, switch) if made_of and switch else {}
+
+    # ---- where packets go ----
+
+    def explain(self, text: str, slot: int | None) -> dict[str, Any] | PacketError:
+        """Follow the packet that a text means through what the switches hold; an error says why it means none."""
+        made_of, goal = self._configs.get(self._goal), self._goals.get(self._goal, {})
+        if made_of is None:
+            raise Unknown
+        named = [(each.name, each.dpid) for each in made_of.switches]
+        known = {name: self._switches[dpid].known for name, dpid in named if dpid in self._switches}
+        held = {name: state for name, state in known.items() if state is not None}
+        desired = {name: goal[dpid][1] for name, dpid in named if dpid in goal}
+        try:
+            return explain(text, made_of, held, desired, slot)
+        except PacketError as error:
+            return PacketError(error.position, error.message)  # without the frames that it was raised in
 
     # ---- what switches are told ----
 

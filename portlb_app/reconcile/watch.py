@@ -58,11 +58,11 @@ class Watch:
         for link in sorted(down - before):
             hold = self.links.hold(link, network.now)
             again = f"; it will be used again when it has been up for {hold:.1f} s" if hold > LONG_HOLD else ""
-            network.log("warning", f"link {link} is down{again}")
+            network.log("warning", f"link {link} is down{again}", link=str(link))
             reason = "a switch reports that a port of it does not work"
             network.tell("link", str(link), ("up", "down"), reason, {"hold_seconds": round(hold, 1)})
         for link in sorted((before - down).intersection(links)):
-            network.log("info", f"link {link} works again")
+            network.log("info", f"link {link} works again", link=str(link))
             network.tell("link", str(link), ("down", "up"), "its ports work, and have for long enough")
         network.conditions = Conditions(links_down=down)
 
@@ -76,15 +76,17 @@ class Watch:
     def log_servers(self) -> None:
         """Log which servers are down, or up again, and why."""
         changes = self._network.backends.changes()
-        for line in sentences(changes, self._network.now):
-            self._network.log(*line)
+        self._network.totals.count_changes(changes, self._network.now)
+        for server, level, line in sentences(changes, self._network.now):
+            self._network.log(level, line, server=server)
         for each in healths(changes, self._network.now):
             self._network.commands.append(each)
         before, self._open = self._open, self._network.backends.failing_open
         for vip, port in sorted(self._open - before):
-            self._network.log("warning", f"{vip}:{port} fails open: too few of its servers are up, so all are used")
+            text = f"{vip}:{port} fails open: too few of its servers are up, so all are used"
+            self._network.log("warning", text, vip=vip)
         for vip, port in sorted(before - self._open):
-            self._network.log("info", f"{vip}:{port} does not fail open any more")
+            self._network.log("info", f"{vip}:{port} does not fail open any more", vip=vip)
 
     def judge_ports(self) -> None:
         """Log what is wrong with the ports of the live configuration, once a change."""
@@ -98,11 +100,11 @@ class Watch:
                 continue
             for problem in problems:
                 if problem not in switch.problems:
-                    network.log("warning", f"{network.name(dpid)}: {problem}")
+                    network.log("warning", f"{network.name(dpid)}: {problem}", switch=network.name(dpid))
                     self._tell_port(dpid, problem.number, problem.name, ("ok", "wrong"), str(problem))
             for number in {each.number for each in switch.problems} - {each.number for each in problems}:
                 text = f"port {number} is as it should be"
-                network.log("info", f"{network.name(dpid)}: {text}")
+                network.log("info", f"{network.name(dpid)}: {text}", switch=network.name(dpid))
                 self._tell_port(dpid, number, "", ("wrong", "ok"), text)
             switch.problems = problems
 

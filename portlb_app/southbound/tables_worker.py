@@ -21,7 +21,7 @@ from typing import Any
 from portlb_app.openflow import Flow, Group, Meter, messages
 from portlb_app.openflow.messages import Malformed, Reply
 from portlb_app.reconcile.plan import Step
-from portlb_app.reconcile.results import Counted, HandedBack, Kind, Unknown, Unreadable
+from portlb_app.reconcile.results import Counted, FlowCount, HandedBack, Kind, Unknown, Unreadable
 from portlb_app.reconcile.tables import Tables
 from portlb_app.southbound import codec
 
@@ -30,6 +30,8 @@ MEMORY_BYTES = 4 << 30
 ABOUT_A_SWITCH = frozenset(
     {"begin", "read", "to_count", "count", "end", "prepare", "encode", "applied", "refused"}
 )
+ONLY_ASKED = frozenset({"explain"})
+"""Jobs that change nothing; an error in one costs that question its answer."""
 _PR_SET_PDEATHSIG = 1
 
 
@@ -38,15 +40,15 @@ class Wire:
 
     def decode(
         self, kind: Kind, message: bytes
-    ) -> Iterable[Flow | Group | Meter | Counted | HandedBack | tuple[int, int]]:
+    ) -> Iterable[Flow | Group | Meter | Counted | HandedBack | FlowCount | tuple[int, int]]:
         """What of ours is in a multipart reply."""
         reply = messages.answer(message)
         assert isinstance(reply, Reply)
         try:
             if kind == "flows":
                 flows = list(map(codec.decode_flow, reply.body))
-                counted = map(codec.handed_back, flows, reply.body)
-                return [*flows, *(each for each in counted if each is not None)]
+                found = [*map(codec.handed_back, flows, reply.body), *map(codec.counted, flows, reply.body)]
+                return [*flows, *(each for each in found if each is not None)]
             if kind == "groups":
                 return list(codec.our_groups(reply.body))
             if kind == "meters":
@@ -98,7 +100,8 @@ def _exactly(connection: socket.socket, length: int) -> bytes:
 def serve(connection: socket.socket, tables: Tables) -> None:
     """Do jobs until the other end closes. A job is (name, arguments), an answer (value, None) or (None, error).
 
-    An error in a job that is about one switch costs that switch its connection; any other ends the process.
+    An error in a job that is about one switch costs that switch its connection, one in a question its answer; any other
+    ends the process.
     """
     while True:
         try:
@@ -110,7 +113,7 @@ def serve(connection: socket.socket, tables: Tables) -> None:
         except (Unknown, Unreadable) as error:
             answer = None, error
         except Exception as error:
-            if name not in ABOUT_A_SWITCH or isinstance(error, MemoryError):
+            if name not in ABOUT_A_SWITCH | ONLY_ASKED or isinstance(error, MemoryError):
                 raise
             traceback.print_exc()
             answer = None, Unreadable(f"{name}: {type(error).__name__}: {error}"[:200])

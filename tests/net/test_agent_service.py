@@ -446,6 +446,22 @@ def test_recreated_interface(world: World) -> None:
     assert end(service.process) == 0 and not programs(world.server)
 
 
+def test_the_log_can_be_json(world: World) -> None:
+    """One object a line, with what it is about."""
+    file = world.network.directory / "lb.yaml"
+    file.write_text(configuration(Y), encoding="utf-8")
+    words = ("server", "--interface", "eth0", "--config", str(file), "--server", "a", "--log-format", "json")
+    service = fast(world, world.server, *words)
+    file.write_text("}", encoding="utf-8")
+    service.signal(signal.SIGHUP)
+    service.says("the last good settings stay in force")
+    assert end(service.process) == 0
+    entries = [json.loads(line) for line in service.log().splitlines()]
+    (entry,) = [each for each in entries if "the last good settings" in each["message"]]
+    assert (entry["level"], entry["agent"], entry["server"], entry["interface"]) == ("warning", "server", "a", "eth0")
+    assert {each["logger"] for each in entries} == {"portlb.agent"}
+
+
 REFUSED_ONCE = f"""
 import errno
 from portlb_app.agent.kernel import sock_diag

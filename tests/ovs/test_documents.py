@@ -18,12 +18,13 @@ from portlb_app.config import load
 from tests.ovs.bridge import Bridge
 from tests.ovs.controller import ControllerProcess, wait_for
 from tests.ovs.switch import Switch
-from tests.support.documents import ASKS_CONTROLLER, ROOT, RUN_BY_OVS, Shown, blocks, shown
+from tests.support.documents import ASKS_CONTROLLER, ROOT, RUN_BY_OVS, WITHOUT_FILE, Shown, blocks, shown
 
 FIG2 = ROOT / "flows/fig2/lb.yaml"
 ELSEWHERE = {
     "set-ssl": "tests/ovs/test_attach.py connects by TLS",
     "ssl:192.0.2.1": "the same",
+    "https://lb.example": "tests/ovs/test_access.py asks by TLS",
     "under": "a tunnel needs a real path; tests/net/connectors.py has one",
     "type=vxlan": "the same",
 }
@@ -54,6 +55,7 @@ class Shell:
         """The output of a command, with this controller's ports in place of the usual ones; it must not fail."""
         for usual, port in ((6653, self.controller.openflow_port), (8080, self.controller.rest_port)):
             command = command.replace(f"127.0.0.1:{usual}", f"127.0.0.1:{port}")
+        command = command.replace("/run/portlb.sock", self.controller.socket)
         portlb = f"PORTLB_CONTROLLER=http://127.0.0.1:{self.controller.rest_port} {sys.executable} -m portlb_app.cli "
         command = re.sub(r"^portlb ", portlb, command)
         command = command.replace("curl ", "curl --fail --silent --show-error --noproxy '*' ")
@@ -116,16 +118,32 @@ def test_rest_answers_as_it_is_shown(shell: Shell) -> None:
         assert keys(real[part]) == keys(shown_status[part]), part
 
 
+def test_metrics_are_scraped_as_it_is_shown(shell: Shell) -> None:
+    """The curl of metrics.md."""
+    [command] = [each for each in COMMANDS if each.document == "metrics.md"]
+    assert "# TYPE portlb_switch_connected gauge" in shell.run(command.line)
+
+
 def test_servers_are_taken_out_and_back(shell: Shell) -> None:
     """Every command of portlb that asks a controller, in the order of operations.md; each ends with 0."""
     shell.controller.wait_for_state("s1", "synced")
-    asked = [each for each in shown() if each.program == "portlb" and each.words[1] in ASKS_CONTROLLER]
-    assert {each.words[1] for each in asked} == ASKS_CONTROLLER - {"maint"}
+    asked = [each for each in shown() if each.program == "portlb" and each.asks_controller]
+    assert {each.words[1] for each in asked} == (ASKS_CONTROLLER | WITHOUT_FILE) - {"maint"}
     for each in asked:
         printed = shell.run(each.line)
         if each.words[1] == "drain":
             assert "web:22: " in printed
+        if each.words[1] == "explain":
+            assert each.output is None or printed.splitlines() == list(each.output)
     assert json.loads(printed)["servers"][0]["wanted"]["source"] == "file"
+
+
+def test_a_packet_is_followed_over_rest(shell: Shell) -> None:
+    """docs/explain.md: the curl answers what the command shows in words."""
+    shell.controller.wait_for_state("s1", "synced")
+    [curl] = [each for each in COMMANDS if each.program == "curl" and each.document == "explain.md"]
+    [start] = json.loads(shell.run(curl.line))["starts"]
+    assert [each["name"] for outcome in start["outcomes"] for each in outcome["exits"]] == ["c"]
 
 
 def test_the_switch_tells_which_server_gets_a_packet(shell: Shell) -> None:

@@ -158,7 +158,7 @@ def test_a_controller_that_is_told_to_end_says_of_no_part_that_it_died(config: P
         config.write_text(CHANGED)
         controller.process.send_signal(signal.SIGHUP)
         other = {"If-Match": '"none"'}  # so that this proposal never is on trial itself
-        wait_for("it is on trial", lambda: controller.request("PUT", "/v1/config", TEXT, **other)[0] == 409)
+        wait_for("it is on trial", lambda: controller.request("PUT", "/v1/config?timeout=1", TEXT, **other)[0] == 504)
         assert controller.close() == 0
     finally:
         peer.close()

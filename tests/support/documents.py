@@ -32,6 +32,8 @@ RUN_BY_OVS = frozenset({"ovs-vsctl", "ovs-ofctl", "ovs-appctl", "curl", "grep"})
 """Programs that tests/ovs/test_documents.py runs."""
 ASKS_CONTROLLER = frozenset({"servers", "pools", "drain", "ready", "maint", "weight"})
 """Subcommands of portlb that need a running controller; the same test runs them."""
+WITHOUT_FILE = frozenset({"explain"})
+"""Those that need one unless they are given a file."""
 KNOWN = frozenset({"portlb", *NOT_RUN, *RUN_BY_OVS})
 
 _BLOCK = re.compile(r"^```\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -50,6 +52,12 @@ class Shown:
         """The words of the command without sudo and comment."""
         words = shlex.split(self.line, comments=True)
         return words[1:] if words[0] == "sudo" else words
+
+    @property
+    def asks_controller(self) -> bool:
+        """Whether it is a command of portlb that needs a running controller."""
+        words = self.words[1:2]
+        return bool(ASKS_CONTROLLER.intersection(words) or WITHOUT_FILE.intersection(words) and "-c" not in self.words)
 
     @property
     def program(self) -> str:

@@ -57,7 +57,7 @@ def required(wheel: Path, *extras: str) -> set[str]:
 def install(wheel: Path, target: Path, *extras: str) -> Path:
     """Make a virtual environment that sees the wheel and what it requires, and nothing else; return its `bin`."""
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(target)], check=True, timeout=SECONDS)
-    pip = [sys.executable, "-m", "pip", "--python", str(target / "bin/python"), "install", "--quiet"]
+    pip = [sys.executable, "-m", "pip", "--python", str(target / "bin/python"), "install", "--quiet", "--no-compile"]
     subprocess.run([*pip, "--no-index", "--no-deps", str(wheel)], check=True, timeout=SECONDS)
     [packages] = target.glob("lib/python*/site-packages")
     for name in required(wheel, *extras):

@@ -20,10 +20,12 @@ RANKS = (
     "topology",
     "backends",
     "compiler",
+    "explain",
     "reconcile",
     "punt",
     "health",
     "api",
+    "metrics",
     "store",
     "runtime",
     "southbound",
@@ -36,8 +38,8 @@ AGENT_NEEDS = ("agent", "net", "config")
 RYU = ("runtime", "southbound", "controller")
 """The packages that may import Ryu and eventlet."""
 PURE = (
-    *("net", "openflow", "pipeline", "selection", "config", "topology", "backends", "compiler", "reconcile"),
-    *("punt", "health", "api"),
+    *("net", "openflow", "pipeline", "selection", "config", "topology", "backends", "compiler", "explain"),
+    *("reconcile", "punt", "health", "api", "metrics"),
 )
 """The packages that decide: no clock, file, network, process, thread, log or chance in them."""
 PURE_ELSEWHERE = ("southbound/refusals.py", "southbound/port_table.py", "southbound/sent_steps.py")

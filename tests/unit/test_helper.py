@@ -36,7 +36,7 @@ def test_each_line_is_answered_and_the_rest_is_read_at_the_end() -> None:
 def test_what_is_no_answer_fails_with_the_reason(program: str, said: str) -> None:
     process = helper(f"import sys\n{program}")
     with pytest.raises(AssertionError, match=said):
-        process.line(0.5 if "input()" in program else 30)
+        process.line(0.5 if "too late" in program else 30)
     for stream in (process.stdin, process.stdout):
         stream.close()
 

@@ -7,6 +7,7 @@ import argparse
 from portlb_app.agent import client, closing, process
 from portlb_app.agent.commands import arguments
 from portlb_app.agent.commands.register import AddCommand
+from portlb_app.agent.log_lines import add_format, log_to_stderr
 
 
 def register(add_command: AddCommand) -> None:
@@ -30,12 +31,13 @@ def register(add_command: AddCommand) -> None:
         help="redirects may name this MAC address, or those with the same first bits; may be repeated",
     )  # fmt: skip
     arguments.add_connections(parser)
+    add_format(parser)
     parser.set_defaults(run=_run)
 
 
 def _run(given: argparse.Namespace) -> int:
     constants = client.settings(given.vip, given.signal == "option", given.service_address, given.service_mac)
-    process.log_to_stderr()
+    log_to_stderr(given.log_format)
     return process.serve(
         given.interface, "client", {"": lambda: constants}, given.connections, on_attached=closing.attach
     )

@@ -9,10 +9,11 @@ from functools import lru_cache
 from ryu.ofproto import ofproto_v1_5 as ofp
 
 from portlb_app import pipeline
+from portlb_app.compiler.traffic import COUNTED
 from portlb_app.openflow import Action, Flow, Goto, Opaque
 from portlb_app.openflow.messages import Malformed, RawEntry
 from portlb_app.reconcile.plan import Verb
-from portlb_app.reconcile.results import HandedBack
+from portlb_app.reconcile.results import Amount, FlowCount, HandedBack
 from portlb_app.southbound.codec.actions import decode_actions, encode_actions
 from portlb_app.southbound.codec.fields import decode_match, encode_match
 from portlb_app.southbound.codec.framing import pieces
@@ -23,8 +24,9 @@ given by others; OFPFC_MODIFY_STRICT would leave those."""
 _FLOW_MOD = struct.Struct("!QQBBHHHIIIHH")
 """What follows the header: cookie and mask, table, command, time-outs, priority, buffer, output port and group, flags,
 importance; then the match, and the instructions."""
-_PACKETS = 0x8002 << 8 | 4 << 1
-"""The first 24 bits of a statistic that counts packets: OFPXSC_OPENFLOW_BASIC, OFPXST_OFB_PACKET_COUNT."""
+_PACKETS, _OCTETS = 0x8002 << 8 | 4 << 1, 0x8002 << 8 | 5 << 1
+"""The first 24 bits of a statistic that counts packets, or bytes: OFPXSC_OPENFLOW_BASIC, OFPXST_OFB_PACKET_COUNT and
+OFPXST_OFB_BYTE_COUNT."""
 _DESCRIPTION = struct.Struct("!2x2xBxHHHHHQ")
 """Table, priority, idle and hard time-out, flags, importance, cookie; then the match, statistics and instructions."""
 
@@ -75,8 +77,8 @@ def decode_flow(entry: RawEntry) -> Flow:
     return Flow(table, priority, decode_match(data[28 : 24 + match_length]), actions, cookie)
 
 
-def packets_of(entry: RawEntry) -> int:
-    """How many packets the flow has had that one entry of a flow description reply describes (7.2.3.1); 0 if unknown.
+def amount_of(entry: RawEntry) -> Amount:
+    """What the flow has had that one entry of a flow description reply describes (7.2.3.1); 0 where it is unknown.
 
     The entry is one that `decode_flow` has taken.
     """
@@ -84,13 +86,23 @@ def packets_of(entry: RawEntry) -> int:
     (match_length,) = struct.unpack_from("!H", data, 26)
     at = 24 + -(-match_length // 8) * 8
     (length,) = struct.unpack_from("!H", data, at + 2)
-    at, end = at + 4, at + length
+    at, end, packets, octets = at + 4, at + length, 0, 0
     while at + 4 <= end:
         header, size = int.from_bytes(data[at : at + 3], "big"), data[at + 3]
-        if header == _PACKETS and size == 8 and at + 12 <= end:
-            return int.from_bytes(data[at + 4 : at + 12], "big")
+        if size == 8 and at + 12 <= end:
+            if header == _PACKETS:
+                packets = int.from_bytes(data[at + 4 : at + 12], "big")
+            elif header == _OCTETS:
+                octets = int.from_bytes(data[at + 4 : at + 12], "big")
         at += 4 + size
-    return 0
+    return Amount(packets, octets)
+
+
+def counted(flow: Flow, entry: RawEntry) -> FlowCount | None:
+    """What a flow has had, if its packets may count for a server."""
+    if flow.actions and pipeline.parse_cookie(flow.cookie)[0] in COUNTED:
+        return FlowCount(flow.key, amount_of(entry))
+    return None
 
 
 def handed_back(flow: Flow, entry: RawEntry) -> HandedBack | None:
@@ -99,7 +111,7 @@ def handed_back(flow: Flow, entry: RawEntry) -> HandedBack | None:
     if flow.table != pipeline.FORMER.number or reason is not pipeline.Reason.HANDED_BACK:
         return None
     marks = [value for name, value, _ in flow.match if name == "eth_dst"]
-    return HandedBack((vip, port, marks[0]), packets_of(entry)) if marks else None
+    return HandedBack((vip, port, marks[0]), amount_of(entry).packets) if marks else None
 
 
 def _decode_instructions(data: bytes) -> Iterator[Action]:

@@ -107,12 +107,13 @@ def decode_group(entry: RawEntry) -> Group:
 
 
 def our_counted(entries: Iterable[RawEntry]) -> Iterator[Counted]:
-    """The packets of each bucket of the groups of a statistics reply (7.3.5.9) that are ours."""
+    """The packets and bytes of each bucket of the groups of a statistics reply (7.3.5.9) that are ours."""
     for entry in entries:
         number = int.from_bytes(entry.data[4:8], "big")
         if pipeline.is_our_group(number):
             buckets = range(_STATISTICS, len(entry.data) - _COUNTERS + 1, _COUNTERS)
-            yield Counted(number, tuple(int.from_bytes(entry.data[at : at + 8], "big") for at in buckets))
+            values = struct.unpack_from(f"!{2 * len(buckets)}Q", entry.data, _STATISTICS) if buckets else ()
+            yield Counted(number, values[::2], values[1::2])
 
 
 def _bucket_bytes(data: bytes) -> Iterator[bytes]:

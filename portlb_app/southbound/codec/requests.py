@@ -74,9 +74,9 @@ def groups_request(datapath: Any) -> Any:
     return parser.OFPGroupDescStatsRequest(datapath)
 
 
-def group_stats_request(datapath: Any, number: int) -> Any:
-    """Ask what the buckets of one group have counted."""
-    return parser.OFPGroupStatsRequest(datapath, group_id=number)
+def group_stats_request(datapath: Any, number: int | None) -> Any:
+    """Ask what the buckets of one group have counted, or those of all: OpenFlow cannot ask for ours alone."""
+    return parser.OFPGroupStatsRequest(datapath, group_id=ofp.OFPG_ALL if number is None else number)
 
 
 def meters_request(datapath: Any) -> Any:

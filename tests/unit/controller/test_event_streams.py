@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
+from tests.support.programs import Programs
 
 PROGRAM = """
 import json
-import eventlet, eventlet.wsgi
-eventlet.wsgi.ALREADY_HANDLED = object()
+import eventlet
 from portlb_app.api.event_ring import EventRing
 from portlb_app.controller import event_streams
 from portlb_app.controller.event_streams import WAITING, EventStreams
@@ -89,9 +87,7 @@ for each in (
 """
 
 
-def test_streams() -> None:
+def test_streams(ryu_programs: Programs) -> None:
     """They miss nothing silently, wake with news, and leave readers that are too slow."""
-    done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", PROGRAM], capture_output=True, text=True, timeout=60, check=False
-    )
+    done = ryu_programs.run(PROGRAM)
     assert done.returncode == 0 and len(done.stdout.split()) == 6, done.stderr

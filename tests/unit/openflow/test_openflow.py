@@ -168,7 +168,7 @@ EVERY_ACTION: list[tuple[tuple[Action, ...], str, str]] = [
 def ofctl(command: str, *files: Path) -> str:
     """What ovs-ofctl says to files, 2 meaning a difference; AssertionError with its message if it refuses them."""
     arguments = ["ovs-ofctl", "-O", "OpenFlow15", command, *map(str, files)]
-    done = subprocess.run(arguments, capture_output=True, text=True, timeout=10)
+    done = subprocess.run(arguments, capture_output=True, text=True, timeout=60)
     assert done.returncode in (0, 2) and not done.stderr, done.stderr
     return done.stdout
 

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import gc
 import json
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from portlb_app import pipeline
+from portlb_app import compiler, config, pipeline
 from portlb_app.config import Config, Connector, Link, Switch
+from portlb_app.explain import PacketError
 from portlb_app.openflow import Flow, Group, Meter, Output, SwitchState, ToMeter, match
-from portlb_app.pipeline import COOKIE
+from portlb_app.pipeline import COOKIE, SERVICE
 from portlb_app.reconcile.plan import Plan, Step, diff
 from portlb_app.reconcile.results import (
     Compiled,
@@ -70,6 +73,44 @@ def tables() -> Tables:
     tables = Tables(Codec(), load, compiled)
     assert tables.compile(1, "1 2 3", AS_CONFIGURED, ()) == Compiled(1, {A: Target(3)})
     return tables
+
+
+def test_packets_are_followed_through_what_switches_hold() -> None:
+    """What was read, and not what is desired; before anything was read, nothing is known."""
+    tables = Tables(Codec())
+    with pytest.raises(Unknown):
+        tables.explain("tcp 192.0.2.7 > web:1 ack", None)
+    tables.compile(1, FIG2, AS_CONFIGURED, ())
+    desired = compiler.compile(config.load(FIG2))["s1"]
+
+    def reached() -> list[str]:
+        found = tables.explain("tcp 192.0.2.7 > web:1 ack", None)
+        assert isinstance(found, dict)
+        (outcome,) = found["starts"][0]["outcomes"]
+        return [each["words"] for each in (*outcome["exits"], *({"words": e["why"]} for e in outcome["dropped"]))]
+
+    assert reached() == ["nothing is known of what s1 holds"]
+    tables.see(1, replace(desired, flows=frozenset(each for each in desired.flows if each.table != SERVICE.number)))
+    assert reached() == ["no flow matches"]
+    tables.see(1, desired)
+    assert reached() == ["server a"]
+    assert isinstance(tables.explain("tcp 192.0.2.7 > nobody:1", None), PacketError)
+
+
+def test_following_a_packet_leaves_no_garbage() -> None:
+    """That process collects none: nothing that is left behind refers to itself."""
+    tables = Tables(Codec())
+    tables.compile(1, FIG2, AS_CONFIGURED, ())
+    tables.see(1, compiler.compile(config.load(FIG2))["s1"])
+    for text in ("tcp 192.0.2.7 > web:21 syn redirect", "tcp 192.0.2.7 > nobody:1"):
+        tables.explain(text, None)
+        gc.collect()
+        gc.disable()
+        try:
+            tables.explain(text, None)
+            assert gc.collect() < 50
+        finally:
+            gc.enable()
 
 
 def read(tables: Tables, *ports: int) -> Steps:

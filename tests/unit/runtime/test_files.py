@@ -12,8 +12,8 @@ from portlb_app.runtime import files as runtime
 
 files, turns, late = runtime.Files(), [], []
 stop, may_end = threading.Event(), threading.Event()
-hub.spawn(lambda: [turns.append(hub.sleep(0.001)) for _ in range(10)])
-slow = files.start(lambda: stop.wait(0.2) or "done")
+hub.spawn(lambda: [turns.append(hub.sleep(0.001)) for _ in range(10)] and stop.set())
+slow = files.start(lambda: stop.wait(9) and "done")
 fast = files.start(lambda: 1 / 0)
 print(slow.wait(), len(turns))
 try:

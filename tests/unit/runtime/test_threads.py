@@ -25,8 +25,8 @@ def ends():
     pass
 
 thread = {start}
-hub.sleep(0.01)
-hub.sleep(0.01)
+for _ in range(10):  # turns of all green threads, not a time
+    hub.sleep(0)
 {then}
 print(*supervision.failures())
 """
@@ -75,6 +75,7 @@ from ryu.lib import hub
 from portlb_app.runtime import supervision
 from portlb_app.reconcile.outcomes import Ended
 from portlb_app.controller.proposals import Proposals
+from portlb_app.metrics.tally import Tally
 
 asked = []
 
@@ -84,11 +85,12 @@ def propose(event):
 
 file = SimpleNamespace(read_again=lambda: "a text")
 files = SimpleNamespace(start=lambda function: SimpleNamespace(wait=function))
-proposals = Proposals(SimpleNamespace(is_busy=False), propose, None, file, files)
+proposals = Proposals(SimpleNamespace(is_busy=False), propose, None, file, files, Tally(0.0))
 thread = supervision.spawn_forever("x", proposals.run_reloads)
 for _ in range(2):
     proposals.reload()
-    hub.sleep(0.01)
+    for _ in range(10):
+        hub.sleep(0)
 print(asked, thread.dead, *supervision.failures())
 """
 
