@@ -12,13 +12,15 @@ from collections.abc import Iterator
 import eventlet
 from ryu.app.wsgi import Request, Response
 
-from portlb_app.api import access, explaining, messages
+from portlb_app.api import access, asking, explaining, messages
 from portlb_app.api.identity import Role
+from portlb_app.api.problem_details import failure
 from portlb_app.api.routes import ROUTES, respond, route_of
 from portlb_app.api.wishes import Wish
 from portlb_app.controller.app import Controller
 from portlb_app.controller.bodies import Environ, read_body
 from portlb_app.controller.http_server import phrase
+from portlb_app.punt.asking import Question
 from portlb_app.runtime.turn import Turn
 
 _LOG = logging.getLogger("portlb.rest")
@@ -68,6 +70,8 @@ class Rest:
             return self._replace(response)
         if isinstance(response, Wish):
             return self._controller.wishes.carry_out(response)
+        if isinstance(response, Question):
+            return self._ask(response)
         if isinstance(response, explaining.Asked):
             return self._controller.explaining.answer(response)
         return response
@@ -86,7 +90,15 @@ class Rest:
         if isinstance(body, messages.Response):
             return body
         conditions = environ.get("HTTP_IF_MATCH"), environ.get("HTTP_IF_NONE_MATCH")
-        return messages.Request(method, path, environ.get("HTTP_HOST", ""), body, query, *conditions, by=asks.name)
+        host, known = environ.get("HTTP_HOST", ""), (asks.name, environ["portlb.from"])
+        return messages.Request(method, path, host, body, query, *conditions, *known)
+
+    def _ask(self, question: Question) -> messages.Response:
+        try:
+            answers = self._controller.asking.ask(question)
+        except ValueError as error:
+            return failure("busy", str(error))
+        return asking.response(question, answers, self._controller.snapshot)
 
     def _replace(self, proposal: messages.Proposal) -> messages.Response:
         self._proposals += 1

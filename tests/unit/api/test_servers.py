@@ -19,6 +19,7 @@ from portlb_app.backends.drained import Drain
 from portlb_app.backends.states import PORT, Evidence, check_source
 from portlb_app.config import Wanted, load
 from portlb_app.config.overrides import MAX_OVERRIDES, NONE, Override, Overrides
+from portlb_app.config.overrides_text import MAX_BY
 from portlb_app.reconcile.outcomes import Carried, Ended, Lacking
 from portlb_app.reconcile.status import Status, SwitchStatus
 from portlb_app.topology.conditions import HeldSlots
@@ -394,8 +395,10 @@ def test_ready_and_the_weight_of_the_file_end_overrides() -> None:
     view = snapshot(overridden("b", 7, overridden("b", Wanted.DRAIN)))
     ready = judgement.judge(wish("PUT", "/v1/servers/b/state", {"state": "ready"}), view)
     assert isinstance(ready, judgement.Judged) and ready.overrides == overridden("b", 7)
-    unset = judgement.judge(wish("DELETE", "/v1/servers/b/weight"), view)
-    assert isinstance(unset, judgement.Judged) and unset.overrides == overridden("b", Wanted.DRAIN)
+    for query, by in (("", "REST"), ("?by=anna", "anna")):
+        unset = judgement.judge(wish("DELETE", f"/v1/servers/b/weight{query}"), view)
+        assert isinstance(unset, judgement.Judged) and unset.overrides == overridden("b", Wanted.DRAIN)
+        assert unset.log_line.startswith(f"server b: weight the file's is wanted by {by}; ")
 
 
 def test_overrides_are_bounded() -> None:
@@ -422,3 +425,22 @@ def test_the_answer_when_switches_have_it_or_not() -> None:
     assert (late.status, body["switches"]) == (504, {"s1": ["table full"]})
     assert body["error"] == "the wish is saved and stands, but within 15 s s1 did not take it"
     assert judgement.answer(asked, found, Ended(), after).status == 503
+
+
+@pytest.mark.parametrize(
+    ("by", "said", "known"),
+    [
+        ("", None, "REST"),
+        ("", "max", "max"),
+        ("ci", None, "ci"),
+        ("ci", "ci", "ci"),
+        ("uid 1000", "max", "uid 1000 (max)"),
+        ("x" * 64, "y" * 60, f"{'x' * 64} ({'y' * 60})"[:MAX_BY]),
+    ],
+)
+def test_who_asks_is_what_the_connection_shows(by: str, said: str | None, known: str) -> None:
+    """What a request says of itself stands behind it."""
+    wish = ask("PUT", "/v1/servers/b/state", {"state": "drain"} | ({"by": said} if said else {}), by=by)
+    assert isinstance(wish, Wish) and wish.said.by == known
+    wish = ask("DELETE", "/v1/servers/b/weight" + (f"?by={said}" if said else ""), by=by)
+    assert isinstance(wish, Wish) and wish.said.by == known
