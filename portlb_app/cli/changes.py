@@ -9,7 +9,7 @@ from typing import Any
 
 from portlb_app.cli import table
 from portlb_app.cli.output import Commands
-from portlb_app.cli.rest_client import Controller, add_flag
+from portlb_app.cli.rest_client import add_flag, controller_of
 from portlb_app.config import moments
 from portlb_app.config.problems import printable
 
@@ -34,7 +34,7 @@ def run(options: argparse.Namespace) -> int:
     """Show them, or one."""
     is_one = options.id is not None
     path = f"/v1/changes/{options.id}" if is_one else f"/v1/changes?limit={min(1000, max(1, options.limit))}"
-    answer = Controller(options.controller).ask("GET", path)
+    answer = controller_of(options).ask("GET", path)
     answer.complain()
     if answer.code:
         return answer.code

@@ -31,6 +31,7 @@ COMMANDS = {
     "events": "show what has happened, and what happens",
     "changes": "show who changed what, and what became of it",
     "rollback": "make the configuration of an earlier change live again",
+    "token": "make a token for the REST interface",
     "agent": "run or inspect a host agent",
 }
 """The subcommands, each with its line of the help."""

@@ -10,7 +10,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 from portlb_app.cli.output import Commands
-from portlb_app.cli.rest_client import Controller, add_flag
+from portlb_app.cli.rest_client import Controller, add_flag, controller_of
 from portlb_app.cli.times import duration
 from portlb_app.config import moments
 from portlb_app.config.problems import printable
@@ -32,7 +32,7 @@ def register(commands: Commands[argparse.ArgumentParser], help_line: str) -> Non
 
 def run(options: argparse.Namespace) -> int:
     """Show them."""
-    controller = Controller(options.controller)
+    controller = controller_of(options)
     chosen = {"kinds": options.kinds} if options.kinds else {}
     since = {"since": moments.text(time.time() - options.since)} if options.since else {}
     query = urlencode({**chosen, **since, "limit": min(1000, max(1, options.limit))}, safe=",:")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from portlb_app.cli.output import Commands
-from portlb_app.cli.rest_client import Controller, add_flag
+from portlb_app.cli.rest_client import add_flag, controller_of
 from portlb_app.config.problems import printable
 
 
@@ -23,7 +23,7 @@ def register(commands: Commands[argparse.ArgumentParser], help_line: str) -> Non
 
 def run(options: argparse.Namespace) -> int:
     """Ask for it."""
-    answer = Controller(options.controller).ask("POST", f"/v1/changes/{options.id}/rollback")
+    answer = controller_of(options).ask("POST", f"/v1/changes/{options.id}/rollback")
     answer.complain()
     for name, errors in sorted(_switches(answer.body).items()):
         print(printable(f"{name}: {'; '.join(errors)}"))
