@@ -13,6 +13,7 @@ from portlb_app.api.status import status
 from portlb_app.config import Problem
 from portlb_app.config.etag import Precondition, etag
 from portlb_app.config.problems import printable
+from portlb_app.config.schema import file_schema
 from portlb_app.reconcile.outcomes import (
     Ended,
     Live,
@@ -34,6 +35,9 @@ ATOMIC = Parameter(
 TIMEOUT = Parameter(
     *("timeout", "Seconds that it may wait for its turn, and then that switches have for it"), numbers=(1, 300)
 )
+DRY_RUN = Parameter("dry_run", "1: change nothing, and say what would change", words=("1",))
+STEPS = Parameter("steps", "1: with a dry run, each step of each switch", words=("1",))
+_SCHEMA = json.dumps(file_schema(), indent=1) + "\n"
 WAIT = Parameter(
     *("wait", "applied: until all connected switches have it. accepted: also if none is connected"),
     words=("applied", "accepted"),
@@ -56,6 +60,11 @@ def read(call: Call) -> Response:
     return Response(200, text, "application/yaml", tag)
 
 
+def schema(_call: Call) -> Response:
+    """The shape of a configuration."""
+    return Response(200, _SCHEMA, "application/schema+json")
+
+
 def propose(call: Call) -> Response | Proposal:
     """The proposal that a PUT makes, or why it makes none."""
     request = call.request
@@ -68,7 +77,7 @@ def propose(call: Call) -> Response | Proposal:
     proposal = Proposal(text, _precondition(request), call.query.get("wait") == "accepted", "atomic" in call.query)
     if seconds := call.query.get("timeout"):
         proposal = replace(proposal, turn=float(seconds), patience=float(seconds))
-    return proposal
+    return replace(proposal, dry_run="dry_run" in call.query, steps="steps" in call.query)
 
 
 def _precondition(request: Request) -> Precondition:

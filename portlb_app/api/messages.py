@@ -48,7 +48,8 @@ class Proposal:
     """A configuration's text that is to become live, if the live one then is the one it was made from.
 
     `unverified`: also if no switch is connected that could show that it works. `atomic`: all connected switches or
-    none. `turn`, `patience`: seconds that it may wait for its turn, and that switches have for it.
+    none. `turn`, `patience`: seconds that it may wait for its turn, and that switches have for it. `dry_run`: only tell
+    what would change, and `steps`: each step of it.
     """
 
     text: str
@@ -57,6 +58,8 @@ class Proposal:
     atomic: bool = False
     turn: float = TURN_SECONDS
     patience: float = PATIENCE_SECONDS
+    dry_run: bool = False
+    steps: bool = False
 
 
 @dataclass(frozen=True)

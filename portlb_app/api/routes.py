@@ -18,11 +18,23 @@ from __future__ import annotations
 from ipaddress import ip_address
 from typing import Any
 
-from portlb_app.api import checks, configuration, connections, explaining, pools, servers, status, wishes
+from portlb_app.api import (
+    checks,
+    configuration,
+    connections,
+    explaining,
+    pools,
+    resources,
+    servers,
+    status,
+    wishes,
+)
+from portlb_app.api.configuration import DRY_RUN, STEPS
 from portlb_app.api.messages import Proposal, Request, Response, json_text
 from portlb_app.api.models import explaining as of_explaining
 from portlb_app.api.models import lists as of_lists
 from portlb_app.api.models import pools as of_pools
+from portlb_app.api.models import preview as of_preview
 from portlb_app.api.models import servers as of_servers
 from portlb_app.api.models import status as of_status
 from portlb_app.api.openapi import document
@@ -31,14 +43,13 @@ from portlb_app.api.routing import Body, Call, Media, Operation, Parameter, Role
 from portlb_app.api.snapshot import Snapshot
 from portlb_app.api.wishes import Wish
 
-Asked = Proposal | Wish | explaining.Asked
+Asked = Proposal | Wish | explaining.Asked | resources.Asked
 """What the controller carries out, and answers then (`configuration.outcome_response`, `judgement.answer`)."""
 
 _YAML = Media("application/yaml", "The text of a configuration (YAML or JSON)")
 _VIP = Parameter("vip", "Only of this VIP")
-_DRY_RUN = Parameter("dry_run", "1: change nothing, and say what would change", words=("1",))
 _WISH: tuple[Slug, ...] = (
-    *("not-found", "would-break", "too-many-overrides", "changed-meanwhile", "not-saved", "timed-out"),
+    *("not-found", "would-break", "too-many-overrides", "changed-meanwhile", "not-saved", "timed-out", "not-computed"),
 )
 _PROPOSAL: tuple[Slug, ...] = (
     *("refused-by-switch", "no-switch", "precondition-failed", "invalid-configuration", "not-saved", "not-computed"),
@@ -55,7 +66,7 @@ def _get(
 def _wish(method: str, name: str, summary: str, answer: Any, takes: Any = ()) -> Operation[Asked]:
     problems = (*_WISH, "invalid-request") if takes else _WISH
     returns: dict[int, Body] = {200: of_servers.WishAnswer, 202: of_servers.WishDone}
-    return Operation(method, name, summary, Role.OPERATOR, answer, returns, problems, (_DRY_RUN,), takes)
+    return Operation(method, name, summary, Role.OPERATOR, answer, returns, problems, (DRY_RUN, STEPS), takes)
 
 
 _METRICS = Media("text/plain; version=0.0.4; charset=utf-8", "Prometheus' text format")
@@ -98,9 +109,9 @@ ROUTES: Routes[Asked] = Routes(
                 ),
                 Operation(
                     *("PUT", "replaceConfig", "Replace the configuration", Role.ADMIN, configuration.propose),
-                    {200: of_status.Applied, 202: of_status.Applied},
+                    {200: of_preview.ConfigAnswer, 202: of_status.Applied},
                     problems=_PROPOSAL,
-                    query=(configuration.WAIT, configuration.TIMEOUT, configuration.ATOMIC),
+                    query=(configuration.WAIT, configuration.TIMEOUT, configuration.ATOMIC, DRY_RUN, STEPS),
                     takes=(_YAML, Media("application/json", _YAML.text)),
                     tags=True,
                 ),
@@ -157,6 +168,7 @@ ROUTES: Routes[Asked] = Routes(
                 ),
             ),
         ),
+        *resources.ROUTES,
         Route(
             "/v1/openapi.json",
             (_get("getOpenapi", "This document", _openapi, Media("application/json", "OpenAPI 3.1")),),

@@ -21,7 +21,9 @@ from portlb_app.api.snapshot import Snapshot
 from portlb_app.controller.checks import Checks
 from portlb_app.controller.event_streams import EventStreams
 from portlb_app.controller.explaining import Explaining
+from portlb_app.controller.inspecting import Inspecting
 from portlb_app.controller.metrics import Metrics
+from portlb_app.controller.previews import Previews
 from portlb_app.controller.proposals import Proposals
 from portlb_app.controller.wishes import Wishes
 from portlb_app.health.checker import News
@@ -105,6 +107,8 @@ class Controller(app_manager.RyuApp):  # type: ignore[misc]
         self.wishes = Wishes(self._step, lambda: self.snapshot, overrides, files, tally)
         self._tables = tables
         self.explaining = Explaining(tables)
+        self.inspecting = Inspecting(tables, self._step)
+        self.previews = Previews(reconciler, tables, lambda: self.snapshot)
         self._listener = listener
         self._sessions: dict[int, SwitchSession] = {}
         self.proposals = Proposals(reconciler, self._step, lambda: self.snapshot, file, files, tally)

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 import eventlet
 from ryu.app.wsgi import Request, Response
 
-from portlb_app.api import explaining, messages
+from portlb_app.api import explaining, messages, switches
 from portlb_app.api.problem_details import failure
 from portlb_app.api.routes import ROUTES, respond, route_of
 from portlb_app.api.wishes import Wish
@@ -64,10 +64,18 @@ class Rest:
         if isinstance(read, messages.Response):
             return read
         response = respond(read, self._controller.snapshot)
+        if isinstance(response, messages.Proposal) and response.dry_run:
+            return self._controller.previews.of_configuration(response)
+        if isinstance(response, Wish) and response.dry_run:
+            return self._controller.previews.of_wish(response)
         if isinstance(response, messages.Proposal):
             return self._replace(response)
         if isinstance(response, Wish):
             return self._controller.wishes.carry_out(response)
+        if isinstance(response, switches.Resync):
+            return self._controller.inspecting.resync(response)
+        if isinstance(response, switches.TablesWanted):
+            return self._controller.inspecting.tables(response)
         if isinstance(response, explaining.Asked):
             return self._controller.explaining.answer(response)
         return response
