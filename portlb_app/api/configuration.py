@@ -42,6 +42,8 @@ WAIT = Parameter(
     *("wait", "applied: until all connected switches have it. accepted: also if none is connected"),
     words=("applied", "accepted"),
 )
+HOW = (WAIT, TIMEOUT, ATOMIC, DRY_RUN, STEPS)
+"""The query of everything that changes the configuration."""
 
 
 def read(call: Call) -> Response:
@@ -74,10 +76,16 @@ def propose(call: Call) -> Response | Proposal:
         text = request.body.decode()
     except UnicodeDecodeError as error:
         return _mistaken((Problem("", f"byte {error.start} is not UTF-8"),))
-    proposal = Proposal(text, _precondition(request), call.query.get("wait") == "accepted", "atomic" in call.query)
-    if seconds := call.query.get("timeout"):
-        proposal = replace(proposal, turn=float(seconds), patience=float(seconds))
-    return replace(proposal, dry_run="dry_run" in call.query, steps="steps" in call.query)
+    return proposal(call, text)
+
+
+def proposal(call: Call, text: str) -> Proposal:
+    """What is proposed with a text, as the query and the preconditions say."""
+    query = call.query
+    made = Proposal(text, _precondition(call.request), query.get("wait") == "accepted", "atomic" in query)
+    if seconds := query.get("timeout"):
+        made = replace(made, turn=float(seconds), patience=float(seconds))
+    return replace(made, dry_run="dry_run" in query, steps="steps" in query)
 
 
 def _precondition(request: Request) -> Precondition:

@@ -61,7 +61,7 @@ def _pool(change: PoolPreview, pool: RedirectPort) -> dict[str, Any]:
         "least_possible": change.least,
         "servers": {name: [change.before.get(name, 0), change.after.get(name, 0)] for name in names},
         "plain": pool.legacy.value,
-        "breaks_plain": change.moved > 0 and pool.legacy is Legacy.BALANCE and not pool.second_chance,
+        "breaks_plain": change.moved > 0 and pool.legacy is Legacy.BALANCE,
         "udp_slots_moved": change.moved,
         "redirected_connections_broken": 0,
     }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from portlb_app.api import configuration, paging, switches, vips
+from portlb_app.api import configuration, edit_routes, paging, switches, vips
 from portlb_app.api.models import resources as models
 from portlb_app.api.routing import Media, Operation, Parameter, Role, Route
 from portlb_app.api.switches import Resync, TablesWanted
@@ -21,7 +21,11 @@ def _get(name: str, summary: str, answer: Any, returns: Any, **more: Any) -> Ope
 ROUTES: tuple[Route[Any], ...] = (
     Route("/v1/vips", (_get("listVips", "All VIPs", vips.listed, models.Vips, query=paging.PAGED),)),
     Route("/v1/vips/{vip}", (_get("getVip", "One VIP", vips.one, models.Vip),)),
-    Route("/v1/vips/{vip}/ports/{port}", (_get("getPool", "One pool, with its policies", vips.port, models.VipPort),)),
+    Route(
+        "/v1/vips/{vip}/ports/{port}",
+        (_get("getPool", "One pool, with its policies", vips.port, models.VipPort), *edit_routes.PORT),
+    ),
+    Route("/v1/vips/{vip}/servers/{server}", edit_routes.SERVER),
     Route(
         "/v1/vips/{vip}/ports/{port}/slots",
         (

@@ -22,6 +22,8 @@ from portlb_app.api import (
     checks,
     configuration,
     connections,
+    edit_routes,
+    edits,
     explaining,
     pools,
     resources,
@@ -43,17 +45,13 @@ from portlb_app.api.routing import Body, Call, Media, Operation, Parameter, Role
 from portlb_app.api.snapshot import Snapshot
 from portlb_app.api.wishes import Wish
 
-Asked = Proposal | Wish | explaining.Asked | resources.Asked
+Asked = Proposal | Wish | explaining.Asked | resources.Asked | edits.Edit
 """What the controller carries out, and answers then (`configuration.outcome_response`, `judgement.answer`)."""
 
 _YAML = Media("application/yaml", "The text of a configuration (YAML or JSON)")
 _VIP = Parameter("vip", "Only of this VIP")
 _WISH: tuple[Slug, ...] = (
     *("not-found", "would-break", "too-many-overrides", "changed-meanwhile", "not-saved", "timed-out", "not-computed"),
-)
-_PROPOSAL: tuple[Slug, ...] = (
-    *("refused-by-switch", "no-switch", "precondition-failed", "invalid-configuration", "not-saved", "not-computed"),
-    *("switch-lost", "timed-out"),
 )
 
 
@@ -110,11 +108,12 @@ ROUTES: Routes[Asked] = Routes(
                 Operation(
                     *("PUT", "replaceConfig", "Replace the configuration", Role.ADMIN, configuration.propose),
                     {200: of_preview.ConfigAnswer, 202: of_status.Applied},
-                    problems=_PROPOSAL,
-                    query=(configuration.WAIT, configuration.TIMEOUT, configuration.ATOMIC, DRY_RUN, STEPS),
+                    problems=edit_routes.PROPOSAL,
+                    query=configuration.HOW,
                     takes=(_YAML, Media("application/json", _YAML.text)),
                     tags=True,
                 ),
+                edit_routes.CONFIG,
             ),
         ),
         Route(

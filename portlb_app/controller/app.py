@@ -19,6 +19,7 @@ from ryu.controller.handler import DEAD_DISPATCHER, MAIN_DISPATCHER, set_ev_cls
 from portlb_app.api.event_ring import EventRing
 from portlb_app.api.snapshot import Snapshot
 from portlb_app.controller.checks import Checks
+from portlb_app.controller.edits import Edits
 from portlb_app.controller.event_streams import EventStreams
 from portlb_app.controller.explaining import Explaining
 from portlb_app.controller.inspecting import Inspecting
@@ -112,6 +113,7 @@ class Controller(app_manager.RyuApp):  # type: ignore[misc]
         self._listener = listener
         self._sessions: dict[int, SwitchSession] = {}
         self.proposals = Proposals(reconciler, self._step, lambda: self.snapshot, file, files, tally)
+        self.edits = Edits(reconciler, tables, self.proposals, self.previews)
         self.streams = EventStreams(EventRing(secrets.token_hex(4)))
         self._checks = Checks(lambda: reconciler.live, self._send, self._said, reconciler.is_up, self.metrics.checked)
         self._punt = Punt(codec.fits, self._checks.take)

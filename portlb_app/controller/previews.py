@@ -24,11 +24,11 @@ class Previews:
     def __init__(self, reconciler: Reconciler, tables: TablesProcess, snapshot: Callable[[], Snapshot]) -> None:
         self._reconciler = reconciler
         self._tables = tables
-        self._snapshot = snapshot
+        self.snapshot = snapshot
 
     def of_configuration(self, proposal: messages.Proposal) -> messages.Response:
         """What would become of a proposal, if all switches took it."""
-        snapshot = self._snapshot()
+        snapshot = self.snapshot()
         if not proposal.precondition.holds(snapshot.text):
             return configuration.outcome_response(Outdated(), snapshot)
         try:
@@ -40,11 +40,11 @@ class Previews:
             return configuration.outcome_response(NotComputed(str(error)), snapshot)
         if isinstance(preview, Mistakes):
             return configuration.outcome_response(Mistaken(preview), snapshot)
-        return answers.answer(preview, loaded, self._snapshot(), proposal.steps)
+        return answers.answer(preview, loaded, self.snapshot(), proposal.steps)
 
     def of_wish(self, wish: Wish) -> messages.Response:
         """What would become of a wish."""
-        snapshot = self._snapshot()
+        snapshot = self.snapshot()
         judged = judgement.judge(wish, snapshot)
         if isinstance(judged, messages.Response):
             return judged

@@ -23,6 +23,7 @@ from portlb_app.compiler.held import counted_groups, held_slots
 from portlb_app.compiler.memo import Memo
 from portlb_app.compiler.traffic import Traffic
 from portlb_app.config import Config, ConfigError
+from portlb_app.config.editing import patched
 from portlb_app.explain import PacketError, explain
 from portlb_app.openflow import SwitchState
 from portlb_app.openflow.flows import FlowKey
@@ -133,6 +134,13 @@ class Tables:
             if switch.known is not None:
                 plans[dpid] = self._planned(dpid, switch, switch.known)
         return Compiled(goal, targets, plans)
+
+    def edit(self, text: str, patch: Mapping[str, Any]) -> str | Mistakes:
+        """A configuration's text with some values changed."""
+        try:
+            return patched(text, patch)
+        except ConfigError as error:
+            return Mistakes(error.errors)
 
     def preview(self, now: Situation, then: Situation, with_steps: bool) -> Preview | Mistakes:
         """What it would do if `then` took the place of `now`, which is live. The goal stays."""
