@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 
+from portlb_app.api.history import Change
 from portlb_app.api.messages import MAX_BODY, Proposal, Request, Response, json_pieces
 from portlb_app.api.problem_details import failure
 from portlb_app.api.routing import Call, Parameter
@@ -81,8 +82,9 @@ def propose(call: Call) -> Response | Proposal:
 
 def proposal(call: Call, text: str) -> Proposal:
     """What is proposed with a text, as the query and the preconditions say."""
-    query = call.query
-    made = Proposal(text, _precondition(call.request), query.get("wait") == "accepted", "atomic" in query)
+    query, request = call.query, call.request
+    said = Change(0, "config", "rest", 0.0, by=request.by, came_from=request.came_from)
+    made = Proposal(text, _precondition(request), query.get("wait") == "accepted", "atomic" in query, said=said)
     if seconds := query.get("timeout"):
         made = replace(made, turn=float(seconds), patience=float(seconds))
     return replace(made, dry_run="dry_run" in query, steps="steps" in query)

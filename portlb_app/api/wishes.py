@@ -33,7 +33,7 @@ class Wish:
     """A value for a key of a server; None: the file's. `said`: why, by whom, since and until when.
 
     `force`: also if that leaves a pool without a server, or ends connections. `dry_run`: only tell what would change,
-    and `steps`: each step of it.
+    and `steps`: each step of it. `came_from`: from where it was sent.
     """
 
     server: str
@@ -43,6 +43,7 @@ class Wish:
     force: bool = False
     dry_run: bool = False
     steps: bool = False
+    came_from: str = ""
 
 
 class _Entry(Entry):
@@ -78,8 +79,9 @@ def weight(call: Call) -> Wish | Response:
 
 def no_weight(call: Call) -> Wish:
     """The file's weight is asked for."""
-    said = Override(0, 0, by=_UNSAID, since=call.snapshot.unix)
-    return Wish(call.names["server"], "weight", None, said, force=True, **_dry(call))
+    said = Override(0, 0, by=call.query.get("by", _UNSAID), since=call.snapshot.unix)
+    asked = Wish(call.names["server"], "weight", None, said, force=True, came_from=call.request.came_from)
+    return replace(asked, **_dry(call))
 
 
 def _read(call: Call, key: Key, shape: type[_StateEntry | _WeightEntry]) -> Wish | Response:
@@ -103,7 +105,8 @@ def _read(call: Call, key: Key, shape: type[_StateEntry | _WeightEntry]) -> Wish
     said = Override(value, value, entry.reason, entry.by, now, entry.until)
     if key == "state":
         said = replace(said, deadline=entry.deadline, move=entry.move)
-    return Wish(call.names["server"], key, value, said, entry.force, **_dry(call))
+    asked = Wish(call.names["server"], key, value, said, entry.force, came_from=request.came_from)
+    return replace(asked, **_dry(call))
 
 
 def _dry(call: Call) -> dict[str, bool]:

@@ -13,7 +13,7 @@ from typing import TypeVar
 import eventlet
 from ryu.app.wsgi import Request, Response
 
-from portlb_app.api import explaining, messages, switches
+from portlb_app.api import asking, explaining, messages, switches
 from portlb_app.api.edits import Edit
 from portlb_app.api.problem_details import failure
 from portlb_app.api.routes import ROUTES, respond, route_of
@@ -21,6 +21,7 @@ from portlb_app.api.wishes import Wish
 from portlb_app.controller.app import Controller
 from portlb_app.controller.bodies import Environ, read_body
 from portlb_app.controller.http_server import phrase
+from portlb_app.punt.asking import Question
 from portlb_app.runtime.turn import Turn
 
 Change = TypeVar("Change")
@@ -81,9 +82,18 @@ class Rest:
             return self._controller.inspecting.resync(response)
         if isinstance(response, switches.TablesWanted):
             return self._controller.inspecting.tables(response)
+        if isinstance(response, Question):
+            return self._ask(response)
         if isinstance(response, explaining.Asked):
             return self._controller.explaining.answer(response)
         return response
+
+    def _ask(self, question: Question) -> messages.Response:
+        try:
+            answers = self._controller.asking.ask(question)
+        except ValueError as error:
+            return failure("busy", str(error))
+        return asking.response(question, answers, self._controller.snapshot)
 
     def _waited_for(self, carry_out: Callable[[Change], messages.Response], change: Change) -> messages.Response:
         self._proposals += 1
@@ -120,6 +130,10 @@ def _read(environ: Environ) -> messages.Request | messages.Response:
     if isinstance(body, messages.Response):
         return body
     host, query = environ.get("HTTP_HOST", ""), environ.get("QUERY_STRING", "")
-    path = environ["PATH_INFO"].encode("latin-1").decode()
-    origin, if_match = environ.get("HTTP_ORIGIN"), environ.get("HTTP_IF_MATCH")
-    return messages.Request(method, path, host, body, query, origin, if_match, environ.get("HTTP_IF_NONE_MATCH"))
+    return messages.Request(
+        *(method, environ["PATH_INFO"].encode("latin-1").decode(), host, body, query),
+        origin=environ.get("HTTP_ORIGIN"),
+        if_match=environ.get("HTTP_IF_MATCH"),
+        if_none_match=environ.get("HTTP_IF_NONE_MATCH"),
+        came_from=environ.get("REMOTE_ADDR", ""),
+    )

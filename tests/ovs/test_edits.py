@@ -73,8 +73,8 @@ def test_patches_at_once_do_not_undo_each_other(controller: ControllerProcess, t
     """Each names one value; all are in the end what was asked for, without a precondition."""
     values = {name: number for number, name in enumerate("abcd", 2)}
     patches = [
-        threading.Thread(target=change, args=(controller, "PATCH", "/v1/config", {"servers": {name: {"weight": value}}}))
-        for name, value in values.items()
+        threading.Thread(target=change, args=(controller, "PATCH", "/v1/config", {"servers": {name: {"weight": each}}}))
+        for name, each in values.items()
     ]
     for patch in patches:
         patch.start()
