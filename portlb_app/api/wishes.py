@@ -81,7 +81,7 @@ def no_weight(call: Call) -> Wish:
     """The file's weight is asked for."""
     said = Override(0, 0, by=call.query.get("by", _UNSAID), since=call.snapshot.unix)
     asked = Wish(call.names["server"], "weight", None, said, force=True, came_from=call.request.came_from)
-    return replace(asked, **_dry(call))
+    return replace(asked, dry_run="dry_run" in call.query, steps="steps" in call.query)
 
 
 def _read(call: Call, key: Key, shape: type[_StateEntry | _WeightEntry]) -> Wish | Response:
@@ -106,11 +106,7 @@ def _read(call: Call, key: Key, shape: type[_StateEntry | _WeightEntry]) -> Wish
     if key == "state":
         said = replace(said, deadline=entry.deadline, move=entry.move)
     asked = Wish(call.names["server"], key, value, said, entry.force, came_from=request.came_from)
-    return replace(asked, **_dry(call))
-
-
-def _dry(call: Call) -> dict[str, bool]:
-    return {key: key in call.query for key in ("dry_run", "steps")}
+    return replace(asked, dry_run="dry_run" in call.query, steps="steps" in call.query)
 
 
 def _check_times(entry: _StateEntry | _WeightEntry, now: float, problems: Problems) -> None:
