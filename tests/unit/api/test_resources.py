@@ -11,7 +11,9 @@ import pytest
 
 from portlb_app.api import switches
 from portlb_app.api.messages import Request, Response
-from portlb_app.api.routes import respond
+from portlb_app.api.models.problem import ProblemBody
+from portlb_app.api.routes import ROUTES, respond
+from portlb_app.api.routing import Operation
 from portlb_app.api.snapshot import RefusedConnections, Snapshot
 from portlb_app.api.switches import Resync, TablesWanted, tables_answer
 from portlb_app.backends import Backends
@@ -157,3 +159,25 @@ def test_the_schema_names_every_key_of_the_file() -> None:
     made = file_schema()
     assert made["$defs"]["VipEntry"]["required"] == ["address", "mac"]
     assert made["$defs"]["ServerEntry"]["properties"].keys() >= {"vip", "connector", "service_ports", "weight", "state"}
+
+
+NAMES = {"server": "a", "vip": "web", "port": "22", "switch": "s1"}
+READ = [
+    (route.template, operation)
+    for route in ROUTES.all
+    for operation in route.operations
+    if operation.method == "GET" and isinstance(operation.returns[200], type)
+]
+
+
+@pytest.mark.parametrize(("template", "operation"), READ, ids=[operation.name for _, operation in READ])
+def test_every_answer_has_the_shape_that_the_document_says(template: str, operation: Operation[Any]) -> None:
+    """No member that is not named there, and none missing."""
+    response = ask(template.format(**NAMES))
+    if not isinstance(response, Response):
+        return  # what is asked of others; their tests have it
+    body = "".join(response.body)
+    assert response.status in (200, 400, 404), body
+    model = operation.returns[response.status] if response.status == 200 else ProblemBody
+    assert isinstance(model, type)
+    model.model_validate_json(body)
