@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from portlb_app.api import configuration, edits
+from portlb_app.api.identity import Role
 from portlb_app.api.models import preview as of_preview
 from portlb_app.api.models import status as of_status
 from portlb_app.api.problem_details import Slug
-from portlb_app.api.routing import Media, Operation, Role
+from portlb_app.api.routing import Media, Operation
 
 PROPOSAL: tuple[Slug, ...] = (
     *("refused-by-switch", "no-switch", "precondition-failed", "invalid-configuration", "not-saved", "not-computed"),

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from portlb_app.api import configuration, edit_routes, paging, switches, vips
+from portlb_app.api.identity import Role
 from portlb_app.api.models import resources as models
-from portlb_app.api.routing import Media, Operation, Parameter, Role, Route
+from portlb_app.api.routing import Media, Operation, Parameter, Route
 from portlb_app.api.switches import Resync, TablesWanted
 
 Asked = Resync | TablesWanted
