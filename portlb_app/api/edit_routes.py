@@ -27,7 +27,7 @@ def operation(method: str, name: str, summary: str, answer: Any, patch: bool = F
         {200: of_preview.ConfigAnswer, 202: of_status.Applied},
         problems=(*PROPOSAL, "not-found", "invalid-request"),
         query=configuration.HOW,
-        takes=() if method == "DELETE" else (_PATCH,) if patch else (_PART,),
+        takes=() if method == "DELETE" else (_PATCH, _PART) if patch else (_PART,),
         tags=True,
     )
 
