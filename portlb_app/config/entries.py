@@ -211,6 +211,7 @@ class VipEntry(Entry):
     fragments: Fragments | None = None
     unknown_fragments: UnknownFragments | None = None
     log: Truth | None = None
+    passive: Truth | None = None
     number: Annotated[Number, Field(ge=0, lt=VIP_NUMBERS)] | None = None
     check: dict[Any, Any] | None = None
     check_address: Addresses | None = None

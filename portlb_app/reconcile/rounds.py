@@ -9,6 +9,7 @@ from portlb_app.reconcile.events import Applied, Interrupted, ReadWanted, Refuse
 from portlb_app.reconcile.happened import Evidence
 from portlb_app.reconcile.known_switch import KnownSwitch
 from portlb_app.reconcile.network import Network
+from portlb_app.reconcile.passed import looks
 from portlb_app.reconcile.phases import Change, Phase
 from portlb_app.reconcile.results import SHOWN, Steps
 from portlb_app.reconcile.trials import Trials
@@ -67,6 +68,7 @@ class Rounds:
         switch.handed_back = read.handed_back
         self._network.totals.count_meters(event.dpid, read.metered)
         self._network.totals.count_passed(read.passed)
+        self._network.backends.passed(looks(read.passed), self._network.now)
         if read.held is not None:
             has_drifted = bool(read.drift) and switch.changed_since_read != "read"
             self._network.read(event.dpid, read.held, has_drifted)
