@@ -9,6 +9,16 @@ from portlb_app.backends.states import Seen
 from portlb_app.config import Wanted
 
 
+class Problem(Model):
+    """Something that needs a person. `seconds`: since when, if that is known."""
+
+    kind: Literal["configuration", "switch", "pool", "server", "link"]
+    name: str
+    """Of the thing that has it; empty for the configuration."""
+    words: str
+    seconds: float | None
+
+
 class SwitchPort(Model):
     """A port of the configuration that is not as it should be."""
 
@@ -148,6 +158,8 @@ class Status(Model):
     configuration: Literal["verified", "unverified"]
     problem: str | None
     """Why the live configuration cannot be compiled."""
+    problems: list[Problem]
+    """What needs a person, worst first."""
     switches: list[Switch]
     links: list[Link]
     pools: list[PoolSlots]
