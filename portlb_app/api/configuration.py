@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
+from portlb_app.api.history import Change
 from portlb_app.api.messages import MAX_BODY, Proposal, Request, Response, json_pieces
 from portlb_app.api.problem_details import failure
 from portlb_app.api.routing import Call, Parameter
@@ -23,8 +25,16 @@ from portlb_app.reconcile.outcomes import (
     Outdated,
     RefusedBySwitches,
     TimedOut,
+    TurnMissed,
 )
+from portlb_app.reconcile.waiting import WAITING
 
+ATOMIC = Parameter(
+    "atomic", "network: withdraw it also if a switch is lost or does not get there in time", words=("network",)
+)
+TIMEOUT = Parameter(
+    *("timeout", "Seconds that it may wait for its turn, and then that switches have for it"), numbers=(1, 300)
+)
 WAIT = Parameter(
     *("wait", "applied: until all connected switches have it. accepted: also if none is connected"),
     words=("applied", "accepted"),
@@ -56,7 +66,12 @@ def propose(call: Call) -> Response | Proposal:
         text = request.body.decode()
     except UnicodeDecodeError as error:
         return _mistaken((Problem("", f"byte {error.start} is not UTF-8"),))
-    return Proposal(text, _precondition(request), call.query.get("wait") == "accepted")
+    said = Change(0, "config", "rest", 0.0, by=request.by, came_from=request.came_from)
+    is_accepted = call.query.get("wait") == "accepted"
+    proposal = Proposal(text, _precondition(request), is_accepted, "atomic" in call.query, said=said)
+    if seconds := call.query.get("timeout"):
+        proposal = replace(proposal, turn=float(seconds), patience=float(seconds))
+    return proposal
 
 
 def _precondition(request: Request) -> Precondition:
@@ -67,8 +82,9 @@ def outcome_response(outcome: Outcome, snapshot: Snapshot) -> Response:
     """The answer to a proposal once its outcome is known."""
     stays = "the last good configuration stays live"
     match outcome:
-        case Live(verified):
-            return Response(200 if verified else 202, json_pieces(status(snapshot)), headers=_tag(snapshot))
+        case Live(landed=landed):
+            body = {**status(snapshot), "landed": landed}
+            return Response(200 if outcome.is_everywhere else 202, json_pieces(body), headers=_tag(snapshot))
         case Outdated():
             return _outdated(snapshot)
         case Mistaken(mistakes):
@@ -91,7 +107,10 @@ def outcome_response(outcome: Outcome, snapshot: Snapshot) -> Response:
             return failure(
                 "no-switch", f"{text}; with ?wait=accepted it becomes live and is saved all the same; {stays}"
             )
-    return failure("on-trial", "another configuration is being applied; try again")
+        case TurnMissed(seconds):
+            text = f"other configurations are being tried, and this one's turn did not come within {seconds:.0f} s"
+            return failure("timed-out", f"{text}; nothing was changed")
+    return failure("busy", f"{WAITING} configurations wait already; nothing was changed", headers={"Retry-After": "5"})
 
 
 def outcome_text(outcome: Outcome, snapshot: Snapshot) -> str:

@@ -7,10 +7,16 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from portlb_app.api.history import Change
 from portlb_app.config.etag import Precondition
 
 MAX_BODY = 4 << 20
 """Bytes of a configuration; the shell need not read more than one byte beyond."""
+CHANGE = "Portlb-Change"
+"""The header field of an answer that names the change that was written down."""
+TURN_SECONDS = 60.0
+PATIENCE_SECONDS = 15.0
+"""How long a configuration waits for its turn, and how long switches have for it, unless the client says so."""
 _HEADERS = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
 _OF_PAGES = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
@@ -25,8 +31,8 @@ _OF_PAGES = {
 class Request:
     """One request. `host` is the Host header, `body` has at most MAX_BODY + 1 bytes, `query` is behind the "?".
 
-    `origin`, `if_match` and `if_none_match` are the header fields, None where they are not given.
-    `by`: who asks, as far as it is known.
+    `origin`, `if_match` and `if_none_match` are the header fields, None where they are not given. `by` and `came_from`:
+    who sent it and from where, as far as the connection tells.
     """
 
     method: str
@@ -38,18 +44,25 @@ class Request:
     if_match: str | None = None
     if_none_match: str | None = None
     by: str = ""
+    came_from: str = ""
 
 
 @dataclass(frozen=True)
 class Proposal:
     """A configuration's text that is to become live, if the live one then is the one it was made from.
 
-    `unverified`: also if no switch is connected that could show that it works.
+    `unverified`: also if no switch is connected that could show that it works. `atomic`: all connected switches or
+    none. `turn`, `patience`: seconds that it may wait for its turn, and that switches have for it.
+    `said`: what is written down about it.
     """
 
     text: str
     precondition: Precondition
     unverified: bool = False
+    atomic: bool = False
+    turn: float = TURN_SECONDS
+    patience: float = PATIENCE_SECONDS
+    said: Change = Change(0, "config", "rest", 0.0)
 
 
 @dataclass(frozen=True)

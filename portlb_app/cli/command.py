@@ -29,6 +29,7 @@ COMMANDS = {
     "links": "show links between switches, and which are used",
     "connections": "show the log of connections",
     "explain": "say where a packet goes, and why",
+    "why": "say why a server gets new connections, or gets none",
     "drain": "give servers no new connections; open ones go on",
     "ready": "give servers new connections again",
     "maint": "take servers out of service",

@@ -12,17 +12,15 @@ from collections.abc import Iterator
 import eventlet
 from ryu.app.wsgi import Request, Response
 
-from portlb_app.api import explaining, messages
+from portlb_app.api import asking, explaining, messages
 from portlb_app.api.problem_details import failure
 from portlb_app.api.routes import ROUTES, respond, route_of
 from portlb_app.api.wishes import Wish
 from portlb_app.controller.app import Controller
 from portlb_app.controller.bodies import Environ, read_body
 from portlb_app.controller.http_server import phrase
+from portlb_app.punt.asking import Question
 from portlb_app.runtime.turn import Turn
-
-PROPOSALS = 8
-"""Configurations proposed at a time; each holds a connection until it is known what became of it."""
 
 _LOG = logging.getLogger("portlb.rest")
 
@@ -71,13 +69,20 @@ class Rest:
             return self._replace(response)
         if isinstance(response, Wish):
             return self._controller.wishes.carry_out(response)
+        if isinstance(response, Question):
+            return self._ask(response)
         if isinstance(response, explaining.Asked):
             return self._controller.explaining.answer(response)
         return response
 
+    def _ask(self, question: Question) -> messages.Response:
+        try:
+            answers = self._controller.asking.ask(question)
+        except ValueError as error:
+            return failure("busy", str(error))
+        return asking.response(question, answers, self._controller.snapshot)
+
     def _replace(self, proposal: messages.Proposal) -> messages.Response:
-        if self._proposals >= PROPOSALS:
-            return failure("busy", f"{PROPOSALS} configurations wait already; nothing was changed")
         self._proposals += 1
         try:
             return self._controller.proposals.replace(proposal)
@@ -112,6 +117,10 @@ def _read(environ: Environ) -> messages.Request | messages.Response:
     if isinstance(body, messages.Response):
         return body
     host, query = environ.get("HTTP_HOST", ""), environ.get("QUERY_STRING", "")
-    path = environ["PATH_INFO"].encode("latin-1").decode()
-    origin, if_match = environ.get("HTTP_ORIGIN"), environ.get("HTTP_IF_MATCH")
-    return messages.Request(method, path, host, body, query, origin, if_match, environ.get("HTTP_IF_NONE_MATCH"))
+    return messages.Request(
+        *(method, environ["PATH_INFO"].encode("latin-1").decode(), host, body, query),
+        origin=environ.get("HTTP_ORIGIN"),
+        if_match=environ.get("HTTP_IF_MATCH"),
+        if_none_match=environ.get("HTTP_IF_NONE_MATCH"),
+        came_from=environ.get("REMOTE_ADDR", ""),
+    )

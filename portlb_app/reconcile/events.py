@@ -85,9 +85,9 @@ class Interrupted:
 class ConfigProposed:
     """The configuration in this text shall become live; `ReportOutcome` carries the same ticket.
 
-    The switches have `patience` seconds for it, and more for what they must be told. `unverified`: it is wanted, too,
-    if no switch is connected. `precondition` is about the configuration that is live when this one's turn has come, not
-    when it was sent.
+    It may wait `turn` seconds for its turn. Then the switches have `patience` seconds for it, and more for what they
+    must be told. `unverified`: it is wanted, too, if no switch is connected. `precondition` is about the configuration
+    that is live when this one's turn has come, not when it was sent. `atomic`: all connected switches or none.
     """
 
     ticket: int
@@ -95,6 +95,8 @@ class ConfigProposed:
     patience: float
     unverified: bool = False
     precondition: Precondition = ANY
+    turn: float = 0.0
+    atomic: bool = False
     change: str = ""
     """The id under which it is written down."""
 

@@ -4,19 +4,35 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Literal
 
 from portlb_app.reconcile.happened import Evidence
 from portlb_app.reconcile.results import SHOWN, Mistakes
 
 MISTAKES_TOLD = 20
 """Mistakes of a proposal that are written down."""
+SHOWN_NAMES = 16
+
+
+Landed = Literal["has it", "late", "lost", "absent", "in error"]
+"""What a switch of a configuration that became live made of it: it has it; it has not taken it in time; it was lost
+meanwhile; it was not connected; it refuses everything, and did before. All but the first get it when they take it."""
 
 
 @dataclass(frozen=True)
 class Live:
-    """The proposed configuration is live. `verified`: all connected switches have it, else none was connected."""
+    """The proposed configuration is live. `verified`: some switch has it, else none was connected.
+
+    `landed`: what each of its switches made of it, by name.
+    """
 
     verified: bool = True
+    landed: Mapping[str, Landed] = field(default_factory=dict, compare=False)
+
+    @property
+    def is_everywhere(self) -> bool:
+        """Whether all switches that were connected have it."""
+        return self.verified and not {"late", "lost"} & {*self.landed.values()}
 
 
 @dataclass(frozen=True)
@@ -67,7 +83,14 @@ class Outdated:
 
 @dataclass(frozen=True)
 class Busy:
-    """Not tried: another configuration is on trial."""
+    """Not tried: another configuration is on trial, and too many wait for their turn already, or this one does not."""
+
+
+@dataclass(frozen=True)
+class TurnMissed:
+    """Not tried: its turn did not come within so many seconds."""
+
+    seconds: float = field(default=0.0, compare=False)
 
 
 @dataclass(frozen=True)
@@ -75,7 +98,7 @@ class Ended:
     """The controller ended before it was known what becomes of it: the file is as it was."""
 
 
-_NotTried = Mistaken | NotComputed | NoSwitch | Busy | Outdated
+_NotTried = Mistaken | NotComputed | NoSwitch | Busy | TurnMissed | Outdated
 Outcome = Live | RefusedBySwitches | LostSwitches | TimedOut | Ended | _NotTried
 
 
@@ -103,8 +126,11 @@ WishOutcome = Carried | Lacking | Ended
 def told(outcome: Outcome) -> tuple[str, str, Evidence]:
     """What became of a proposal: a word, a sentence, and what each switch says about it."""
     match outcome:
-        case Live(verified):
-            return ("live", "it is live", {}) if verified else ("unverified", "it is live; no switch has shown it", {})
+        case Live(verified, landed):
+            lacking = {name: [each] for name, each in landed.items() if each != "has it"}
+            if verified:
+                return "live", "it is live", {"switches": lacking} if lacking else {}
+            return "unverified", "it is live; no switch has shown it", {}
         case RefusedBySwitches(reasons):
             switches = {name: list(errors[:SHOWN]) for name, errors in reasons.items()}
             return "refused", "a switch refused it", {"switches": switches}
@@ -124,4 +150,18 @@ def told(outcome: Outcome) -> tuple[str, str, Evidence]:
             return "outdated", "the live one was not the one that it was to replace", {}
         case Busy():
             return "busy", "another one was on trial", {}
+        case TurnMissed(seconds):
+            return "turn_missed", f"its turn did not come within {seconds:.0f} s", {}
     return "ended", "the controller ended before it was known what becomes of it", {}
+
+
+def told_of_wish(outcome: WishOutcome) -> tuple[str, str, Evidence]:
+    """The same of a wish."""
+    match outcome:
+        case Carried(absent):
+            later = f"; not connected, and to get it later: {', '.join(absent[:SHOWN_NAMES])}" if absent else ""
+            return "carried_out", f"all connected switches have it{later}", {}
+        case Lacking(switches, seconds):
+            listed = {name: list(errors[:SHOWN]) for name, errors in switches.items()}
+            return "lacking", f"some switches did not take it within {seconds:.0f} s; it stands", {"switches": listed}
+    return "saved", "the controller ended before switches had it; they get it when it is started again", {}

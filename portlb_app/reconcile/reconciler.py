@@ -31,12 +31,13 @@ A **link** that is down (`watch`) changes what is asked of the switches: the goa
 controller that starts while one is down hears of it when a switch at its end connects, and does not change switches
 that links join before.
 
-A **proposed configuration** is on trial (`trials`) until every connected switch is synced with it. A switch that
-refuses it, or is lost over it, or the deadline, withdraws it: all switches go back to the last good one, in the same
-order. A switch that was in error already has no vote, unless others depend on it. Absent switches do not hold it up;
-they get it when they connect. If none is connected, nothing shows that it works: then it is refused, unless it is
-wanted all the same; it is unverified until a switch has it, and if the first switch that tries refuses it, the last
-good one is live again. A switch that the proposal no longer names is emptied of what is ours.
+A **proposed configuration** is on trial (`trials`) until every connected switch is synced with it; others wait for
+their turn. A switch that refuses it withdraws it: all switches go back to the last good one, in the same order. A
+switch that was in error already has no vote, unless others depend on it. Absent switches do not hold it up; they get it
+when they connect. So do those that are lost meanwhile, or too slow, unless all or none is asked for. If none is
+connected, nothing shows that it works: then it is refused, unless it is wanted all the same; it is unverified until a
+switch has it, and if the first switch that tries refuses it, the last good one is live again. A switch that the
+proposal no longer names is emptied of what is ours.
 
 Between rounds nothing else should change what is ours. What a read finds changed is *drift*: counted, logged, put
 right.
@@ -182,8 +183,8 @@ class Reconciler:
 
     @property
     def is_busy(self) -> bool:
-        """A configuration is on trial: another one would not be tried."""
-        return self._network.trial is not None
+        """A configuration is on trial, or waits: another one would not be tried at once."""
+        return self._trials.is_busy
 
     @property
     def holding(self) -> Mapping[int, Configuration]:
@@ -227,6 +228,7 @@ class Reconciler:
             network.trial.configuration = network.under_conditions(network.trial.configuration)
         self._compilation.start()
         self._trials.accept_if_all_have_it()
+        self._trials.proceed()
         self._compilation.start()
         self._wishes.settle()
         self._rollout.proceed(self._may_change)

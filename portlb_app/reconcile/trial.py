@@ -27,6 +27,7 @@ class Trial:
 
     def __init__(self, proposed: ConfigProposed) -> None:
         self.ticket, self.text, self.unverified = proposed.ticket, proposed.text, proposed.unverified
+        self.atomic = proposed.atomic
         self.change = proposed.change
         self.configuration: Configuration | None = None
         self.seconds = self._patience = proposed.patience
@@ -35,6 +36,10 @@ class Trial:
         self._longest = LONGEST
         self._voters: set[int] = set()
         self._excused: Collection[int] = ()
+        self.concerned: set[int] = set()
+        """The switches for which it changes something."""
+        self.lost: set[int] = set()
+        """The switches that had a vote when they were lost, and have not come back."""
 
     @property
     def has_begun(self) -> bool:
@@ -59,9 +64,21 @@ class Trial:
         """A switch connects: it has a vote, too, from the trial's begin on, and time for all that it shall hold."""
         if self.has_begun and dpid not in self._excused and dpid not in self._voters:
             self._voters.add(dpid)
+            self.lost.discard(dpid)
+            self.concerned.add(dpid)
             work = _work(entries, entries)
             self._longest += work
             self._extend(now + self._patience + work)
+
+    def lapse(self, dpid: int) -> bool:
+        """A switch that has a vote is lost; whether one is left that can show that the proposal works."""
+        self._voters.discard(dpid)
+        self.lost.add(dpid)
+        return any(map(self.can_show, self._voters))
+
+    def can_show(self, dpid: int) -> bool:
+        """Whether it means anything that this switch has it: not if only others are changed."""
+        return not self.concerned or dpid in self.concerned
 
     def compiled_anew(self, now: float, messages: int, entries: int) -> None:
         """There is so much to tell and to read from now on, because other links work than before."""

@@ -1,4 +1,9 @@
-"""Proposed configurations: from the proposal to its outcome, and what becomes of an unverified one."""
+"""Proposed configurations: from the proposal to its outcome, and what becomes of an unverified one.
+
+One is on trial at a time; others wait for their turn. A switch that refuses a proposal withdraws it: that speaks
+against the proposal. A switch that is lost or too slow is sick, and holds up none of the others: they get the proposal,
+and it does when it can; unless no switch is left that shows that the proposal works, or all or none is asked for.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +18,7 @@ from portlb_app.reconcile.known_switch import KnownSwitch
 from portlb_app.reconcile.network import Network
 from portlb_app.reconcile.outcomes import (
     Busy,
+    Landed,
     Live,
     LostSwitches,
     Mistaken,
@@ -21,11 +27,13 @@ from portlb_app.reconcile.outcomes import (
     Outdated,
     RefusedBySwitches,
     TimedOut,
+    TurnMissed,
     told,
 )
 from portlb_app.reconcile.ports import Ports
 from portlb_app.reconcile.results import Mistakes, Steps
 from portlb_app.reconcile.trial import Trial
+from portlb_app.reconcile.waiting import Waiting
 
 
 class Trials:
@@ -34,13 +42,29 @@ class Trials:
     def __init__(self, network: Network, ports: Ports) -> None:
         self._network = network
         self._ports = ports
+        self._waiting = Waiting()
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether a proposal is on trial, or waits for its turn."""
+        return self._network.trial is not None or bool(self._waiting)
 
     def propose(self, event: ConfigProposed) -> None:
-        """Begin a trial by loading the text, unless another one is going on or the precondition does not hold."""
+        """Begin a trial, now or when its turn has come."""
+        if not self.is_busy:
+            self._try(event)
+        elif not self._waiting.join(event, self._network.now):
+            self._network.commands.append(ReportOutcome(event.ticket, Busy()))
+
+    def proceed(self) -> None:
+        """Begin the next trial if none is going on."""
+        while self._waiting and self._network.trial is None:
+            self._try(self._waiting.next())
+
+    def _try(self, event: ConfigProposed) -> None:
+        """Begin a trial by loading the text, unless the precondition does not hold."""
         network = self._network
-        if network.trial:
-            network.commands.append(ReportOutcome(event.ticket, Busy()))
-        elif not event.precondition.holds(network.live.text):
+        if not event.precondition.holds(network.live.text):
             network.commands.append(ReportOutcome(event.ticket, Outdated()))
         else:
             network.trial = Trial(event)
@@ -76,6 +100,7 @@ class Trials:
         if len(excused) == len(members):
             excused = set()
         voters = [switch.dpid for switch in members if switch.dpid not in excused]
+        trial.concerned = {dpid for dpid in voters if plans.get(dpid, True)}
         trial.begin(voters, excused, network.now, *self._work(voters, plans))
 
     def connected(self, dpid: int) -> None:
@@ -84,9 +109,12 @@ class Trials:
             self._network.trial.joined(dpid, self._network.now, self._network.target(dpid).entries)
 
     def lost(self, dpid: int) -> None:
-        """A switch that is lost withdraws the trial in which it has a vote."""
-        if self._has_vote(dpid):
-            self.withdraw(LostSwitches((self._network.name(dpid),)))
+        """A switch that is lost has no vote any more; if no other has one, or all are needed, the trial is over."""
+        trial = self._network.trial
+        if trial is None or not trial.counts(dpid):
+            return
+        if not trial.lapse(dpid) or trial.atomic:
+            self.withdraw(LostSwitches(tuple(sorted(map(self._network.name, trial.lost)))))
 
     def refused(self, dpid: int, errors: tuple[str, ...]) -> None:
         """A switch that fails withdraws the trial in which it has a vote, or what was never verified."""
@@ -97,12 +125,14 @@ class Trials:
             self._fall_back(network.name(dpid))
 
     def expire(self) -> None:
-        """End a trial whose time is up."""
+        """End a trial whose time is up, and the waiting of those whose turn has not come."""
         network, trial = self._network, self._network.trial
+        for event in self._waiting.expire(network.now):
+            network.commands.append(ReportOutcome(event.ticket, TurnMissed(event.turn)))
         if trial is None or not trial.is_over(network.now, network.is_compiling):
             return
         waiting = [network.name(each.dpid) for each in self._lacking(trial) if not trial.excuses(each.dpid)]
-        if waiting:
+        if waiting and (trial.atomic or not self._is_shown(trial)):
             self.withdraw(TimedOut(tuple(sorted(waiting)), trial.seconds))
         else:
             self._accept(trial)
@@ -174,11 +204,30 @@ class Trials:
             network.last_good = None
         network.change = trial.change
         self._make_live(trial.configuration, is_verified)
-        self._end(trial, Live(is_verified))
+        self._end(trial, Live(is_verified, self._landed(trial)))
         what = "is live" if is_verified else "is live, but unverified: no switch is connected that has it"
         text, level = f"configuration {network.generation} {what}", "info" if is_verified else "warning"
         network.log(level, text, change=trial.change)  # type: ignore[arg-type]
         self._tell_live("live" if is_verified else "unverified", f"it {what}")
+
+    def _is_shown(self, trial: Trial) -> bool:
+        """Whether a switch has the proposal that is changed by it: nothing else shows that it works."""
+        network = self._network
+        members = (each for each in network.members() if network.has_goal(each) and trial.can_show(each.dpid))
+        return network.goal.is_for(network.wanted) and any(each.dpid in network.goal.targets for each in members)
+
+    def _landed(self, trial: Trial) -> dict[str, Landed]:
+        """What each switch has made of a proposal that is accepted."""
+        assert trial.configuration is not None
+        named, switches = trial.configuration.names, self._network.switches
+        return {name: self._on(trial, dpid, switches.get(dpid)) for dpid, name in named.items()}
+
+    def _on(self, trial: Trial, dpid: int, switch: KnownSwitch | None) -> Landed:
+        if switch is None or not switch.is_connected:
+            return "lost" if dpid in trial.lost else "absent"
+        if self._network.has_goal(switch):
+            return "has it"
+        return "in error" if switch.errors or trial.excuses(dpid) else "late"
 
     def _fall_back(self, name: str) -> None:
         """The first switch that tries what was never verified refuses it."""

@@ -124,15 +124,14 @@ class Bridge:
     # ---- tables ----
 
     def install(self, state: SwitchState) -> None:
-        """Replace what the bridge holds, as somebody without a controller does: first what flows use, then flows.
+        """Replace what the bridge holds: first meters, then groups and flows in one bundle, which takes one process.
 
         Meters stay when flows need them no more: each takes a process, and most are needed again.
         """
-        self.switch.ofctl("del-groups", self.name)
         self._give_meters(state)
-        self.switch.ofctl("add-groups", self.name, "-", text="\n".join(map(str, state.ordered_groups)))
-        flows = "\n".join(map(str, state.ordered_flows))
-        self.switch.ofctl("replace-flows", self.name, "-", "--bundle", text=flows)
+        lines = ["flow delete", "group delete", *(f"group add {group}" for group in state.ordered_groups)]
+        lines += [f"flow add {flow}" for flow in state.ordered_flows]
+        self.switch.ofctl("bundle", self.name, "-", text="\n".join(lines))
         self.command("revalidator/purge")  # else a datapath flow of the tables before may still forward
         self._flows = state.flows
         self.slots = _slots(self.switch.dump_groups(self.name))

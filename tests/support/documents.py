@@ -32,7 +32,7 @@ RUN_BY_OVS = frozenset({"ovs-vsctl", "ovs-ofctl", "ovs-appctl", "curl", "grep"})
 """Programs that tests/ovs/test_documents.py runs."""
 ASKS_CONTROLLER = frozenset(
     {
-        *("status", "servers", "server", "pools", "switches", "links", "connections"),
+        *("status", "servers", "server", "why", "pools", "switches", "links", "connections"),
         *("drain", "ready", "maint", "weight"),
     }
 )

@@ -102,6 +102,8 @@ class Propose:
     patience: float = 15.0
     unverified: bool = False
     precondition: Precondition = ANY
+    turn: float = 0.0
+    atomic: bool = False
 
 
 @dataclass(frozen=True)
@@ -187,9 +189,11 @@ class Loop:
     def _translated(self, fed: Fed) -> events.Event | None:
         switch = self.reconciler._network.switches.get(getattr(fed, "dpid", -1))
         match fed:
-            case Propose(ticket, what, patience, unverified, precondition):
+            case Propose(ticket, what, patience, unverified, precondition, turn, atomic):
                 self._known[what.text] = what
-                return events.ConfigProposed(ticket, what.text, patience, unverified, precondition)
+                return events.ConfigProposed(
+                    ticket, what.text, patience, unverified, precondition, turn=turn, atomic=atomic
+                )
             case StateRead(dpid, state, metered):
                 expected = switch and switch.phase is Phase.READING
                 return events.StateRead(dpid, self.tables.see(dpid, state, metered)) if expected else None

@@ -7,6 +7,7 @@ from typing import Literal
 from portlb_app.api.models import Count, Model, Slots
 from portlb_app.backends.states import Seen
 from portlb_app.config import Wanted
+from portlb_app.reconcile.outcomes import Landed
 
 
 class Problem(Model):
@@ -170,3 +171,10 @@ class Status(Model):
     """Packets that switches handed up, by reason and what became of them."""
     unsent: Count
     connections: ConnectionCounts
+
+
+class Applied(Status):
+    """A configuration is live; the whole status."""
+
+    landed: dict[str, Landed]
+    """What each switch of the configuration has made of it."""

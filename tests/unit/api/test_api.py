@@ -36,6 +36,7 @@ from portlb_app.reconcile.outcomes import (
     Outdated,
     RefusedBySwitches,
     TimedOut,
+    TurnMissed,
 )
 from portlb_app.reconcile.pool_status import HeldStatus, PoolStatus, ServerStatus
 from portlb_app.reconcile.ports import PortProblem
@@ -96,7 +97,7 @@ def test_status_tells_everything() -> None:
     response = reply("GET", "/v1/status")
     assert (response.status, response.content_type) == (200, "application/json")
     status = json.loads(response.body)
-    names = ("signal", "server_icmp", "server_fragment", "query", "refused", "to_checker", "heartbeat")
+    names = ("signal", "server_icmp", "server_fragment", "query", "refused", "to_checker", "heartbeat", "asked")
     others: list[tuple[str, dict[str, int]]] = [(name, {}) for name in names]
     assert status.pop("version")
     assert status == {
@@ -130,6 +131,7 @@ def test_status_tells_everything() -> None:
                     "server_icmp": 0,
                     "query": 0,
                     "heartbeat": 0,
+                    "asked": 0,
                     "refused": 0,
                     "handed_back": 0,
                     "to_checker": 0,
@@ -265,11 +267,28 @@ def test_a_valid_configuration_is_proposed_as_it_was_sent(body: str) -> None:
     assert (proposed.text, proposed.unverified) == (body, False)
 
 
+def test_a_put_says_how_long_it_waits_and_for_which_switches() -> None:
+    request = Request("PUT", "/v1/config", "localhost", FIG2.encode())
+    usual = respond(request, SNAPSHOT)
+    assert isinstance(usual, Proposal) and (usual.turn, usual.patience, usual.atomic) == (60, 15, False)
+    special = respond(replace(request, query="timeout=200&atomic=network"), SNAPSHOT)
+    assert isinstance(special, Proposal) and (special.turn, special.patience, special.atomic) == (200, 200, True)
+    for query in ("timeout=0", "timeout=301", "timeout=1.5", "atomic=switch"):
+        refused = respond(replace(request, query=query), SNAPSHOT)
+        assert isinstance(refused, Response) and refused.status == 400
+
+
+def test_what_landed_where_is_said() -> None:
+    for landed, status in (({"s1": "has it", "s2": "absent"}, 200), ({"s1": "has it", "s2": "late"}, 202)):
+        response = outcome_response(Live(True, landed), SNAPSHOT)  # type: ignore[arg-type]
+        assert (response.status, json.loads("".join(response.body))["landed"]) == (status, landed)
+
+
 def test_a_put_may_want_what_nothing_has_shown_to_work() -> None:
     for query, unverified in (("wait=applied", False), ("wait=accepted", True)):
         proposed = respond(Request("PUT", "/v1/config", "localhost", FIG2.encode(), query), SNAPSHOT)
         assert isinstance(proposed, Proposal) and proposed.unverified is unverified
-    for query in ("wait=none", "accepted", "applied", "wait=wait=accepted", "wait=accepted&wait=applied"):
+    for query in ("wait=never", "accepted", "applied", "wait=wait=accepted", "wait=accepted&wait=applied"):
         refused = respond(Request("PUT", "/v1/config", "localhost", FIG2.encode(), query), SNAPSHOT)
         assert isinstance(refused, Response) and refused.status == 400
 
@@ -324,7 +343,9 @@ def test_what_became_of_a_proposal() -> None:
     lost = outcome_response(LostSwitches(("s1",)), SNAPSHOT)
     assert (lost.status, json.loads("".join(lost.body))["switches"]) == (504, ["s1"])
     assert outcome_response(Live(verified=False), SNAPSHOT).status == 202
-    assert outcome_response(NoSwitch(), SNAPSHOT).status == outcome_response(Busy(), SNAPSHOT).status == 409
+    assert outcome_response(NoSwitch(), SNAPSHOT).status == 409
+    busy, missed = outcome_response(Busy(), SNAPSHOT), outcome_response(TurnMissed(20), SNAPSHOT)
+    assert (busy.status, busy.headers["Retry-After"], missed.status) == (503, "5", 504)
     assert outcome_response(NotComputed("out of memory"), SNAPSHOT).status == 503
 
 

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from portlb_app.config import Problem
+from portlb_app.config.etag import Precondition, etag
 from portlb_app.openflow import Flow, Output, SwitchState, match
 from portlb_app.openflow.messages import Port
 from portlb_app.pipeline import COOKIE
@@ -32,12 +33,15 @@ from portlb_app.reconcile.outcomes import (
     Mistaken,
     NoSwitch,
     NotComputed,
+    Outdated,
     RefusedBySwitches,
     TimedOut,
+    TurnMissed,
 )
 from portlb_app.reconcile.plan import apply, diff
 from portlb_app.reconcile.results import Mistakes
 from portlb_app.reconcile.trial import ENTRIES_A_SECOND, MESSAGES_A_SECOND, Trial
+from portlb_app.reconcile.waiting import WAITING
 from tests.support.reconciling import Applied, Apply, Fed, Loop, Propose, Refused, StateRead, Wanted, Wants, Whole
 
 FLOWS = Path(__file__).parents[3] / "flows"
@@ -83,8 +87,10 @@ class Session:
         assert self(StateRead(dpid, OLD.targets[dpid].state)) == []
         assert self.state(dpid) == "synced"
 
-    def propose(self, ticket: int = 1, what: Whole = NEW, unverified: bool = False) -> list[Wants]:
-        return self(Propose(ticket, what, unverified=unverified))
+    def propose(
+        self, ticket: int = 1, what: Whole = NEW, unverified: bool = False, turn: float = 0.0, atomic: bool = False
+    ) -> list[Wants]:
+        return self(Propose(ticket, what, unverified=unverified, turn=turn, atomic=atomic))
 
 
 @pytest.fixture
@@ -255,7 +261,7 @@ def test_a_refusal_of_what_was_withdrawn_meanwhile_blames_nobody(session: Sessio
 def test_a_proposal_has_a_deadline(session: Session) -> None:
     session.sync(A)
     session.sync(B)
-    session.propose()
+    session.propose(atomic=True)
     session(StateRead(A, state(1, 3)))
     assert session(Tick(), after=14) == []
     assert session(Tick(), after=2) == [ReportOutcome(1, TimedOut(("b",))), ReadState(A)]
@@ -267,7 +273,7 @@ def test_a_trial_that_goes_on_is_not_given_up(session: Session) -> None:
     """Each answer gives what is left the time again, but not for ever."""
     for dpid in (A, B):
         session.sync(dpid)
-    session.propose()
+    session.propose(atomic=True)
     session(StateRead(A, state(1, 2)), after=14)
     assert session(Tick(), after=14) == []
     session(Applied(A))
@@ -290,6 +296,64 @@ def test_a_second_proposal_is_not_tried_before_the_first_is_decided(session: Ses
     assert session.propose(3, OLD) == [ReadState(A)]
 
 
+def test_proposals_wait_for_their_turn_in_order(session: Session) -> None:
+    session.sync(A)
+    session.propose(1)
+    assert session.propose(2, OLD, turn=20) == session.propose(3, turn=20) == []
+    assert session.reconciler.is_busy
+    assert session(StateRead(A, state(1, 3))) == [ReportOutcome(1, Live()), ReadState(A)]
+    session(StateRead(A, state(1, 3)))
+    session(Applied(A))
+    assert session(StateRead(A, state(1, 2))) == [ReportOutcome(2, Live()), ReadState(A)]
+    session(StateRead(A, state(1, 2)))
+    session(Applied(A))
+    assert session(StateRead(A, state(1, 3))) == [ReportOutcome(3, Live())]
+    assert not session.reconciler.is_busy
+
+
+def test_one_that_waits_is_compared_with_what_is_live_in_its_turn(session: Session) -> None:
+    session.sync(A)
+    session.propose(1)
+    made_from = Precondition(etag(OLD.text))
+    session(Propose(2, OLD, precondition=made_from, turn=20))
+    session.propose(3, OLD, turn=20)
+    assert session(StateRead(A, state(1, 3))) == [
+        *(ReportOutcome(1, Live()), ReportOutcome(2, Outdated()), ReadState(A)),
+    ]
+    session(StateRead(A, state(1, 3)))
+    session(Applied(A))
+    assert session(StateRead(A, state(1, 2))) == [ReportOutcome(3, Live())]
+
+
+def test_nothing_waits_for_its_turn_for_ever(session: Session) -> None:
+    session.sync(A)
+    session.propose(1)
+    session.propose(2, OLD, turn=10)
+    session.propose(3, OLD, turn=13)
+    assert session(Tick(), after=9.9) == []
+    assert session(Tick(), after=0.2) == [ReportOutcome(2, TurnMissed(10))]
+    assert session(StateRead(A, state(1, 3))) == [ReportOutcome(1, Live()), ReadState(A)]
+
+
+def test_only_so_many_wait(session: Session) -> None:
+    session.sync(A)
+    session.propose(1)
+    for ticket in range(WAITING):
+        assert session.propose(2 + ticket, OLD, turn=20) == []
+    assert session.propose(99, OLD, turn=20) == [ReportOutcome(99, Busy())]
+
+
+def test_those_that_wait_are_tried_after_one_with_mistakes(session: Session) -> None:
+    session.sync(A)
+    session.loop.slow = True
+    session.propose(1)
+    session.propose(2, OLD, turn=20)
+    mistakes = Mistakes((Problem("vips", "no"),))
+    assert session(Loaded(1, mistakes)) == [ReportOutcome(1, Mistaken(mistakes))]
+    assert session.reconciler.is_busy
+    assert ReportOutcome(2, Live()) in session.loop.compute(session.now)
+
+
 def test_a_switch_that_connects_during_a_proposal_takes_part(session: Session) -> None:
     session.sync(A)
     session.propose()
@@ -302,11 +366,72 @@ def test_a_switch_that_is_lost_over_a_proposal_withdraws_it(session: Session) ->
     """Also if all others have it, and it is the only one that has not."""
     session.sync(A)
     session.sync(B)
-    session.propose()
+    session.propose(atomic=True)
     session(StateRead(A, state(1, 3)))
     assert session(SwitchDisconnected(B)) == [ReportOutcome(1, LostSwitches(("b",))), ReadState(A)]
     assert session(StateRead(A, state(1, 3))) == [Apply(A, diff(state(1, 3), state(1, 2)))]
     assert session.reconciler.text == "old"
+
+
+def landed(wants: list[Wants]) -> dict[str, str]:
+    """What each switch made of a proposal that is live."""
+    (outcome,) = (each.outcome for each in wants if isinstance(each, ReportOutcome))
+    assert isinstance(outcome, Live)
+    return dict(outcome.landed)
+
+
+def test_a_switch_that_is_lost_holds_up_none_of_the_others(session: Session) -> None:
+    """It gets what is live when it is back."""
+    session.sync(A)
+    session.sync(B)
+    session.propose()
+    assert session(SwitchDisconnected(B)) == []
+    session(StateRead(A, state(1, 2)))
+    session(Applied(A))
+    assert landed(session(StateRead(A, state(1, 3)))) == {"a": "has it", "b": "lost"}
+    assert session.reconciler.text == "new"
+    session(SwitchConnected(B))
+    assert session(StateRead(B, state(1))) == [Apply(B, diff(state(1), state(4)))]
+
+
+def test_a_switch_that_is_too_slow_holds_up_none_of_the_others(session: Session) -> None:
+    session.sync(A)
+    session.sync(B)
+    session.propose()
+    session(StateRead(A, state(1, 3)))
+    assert landed(session(Tick(), after=16)) == {"a": "has it", "b": "late"}
+    assert session(StateRead(B, state(1))) == [Apply(B, diff(state(1), state(4)))], "it goes on towards it"
+
+
+def test_a_switch_that_is_lost_and_comes_back_takes_part_again(session: Session) -> None:
+    session.sync(A)
+    session.sync(B)
+    session.propose()
+    session(SwitchDisconnected(B))
+    session(SwitchConnected(B))
+    assert session(StateRead(A, state(1, 3))) == []
+    assert landed(session(StateRead(B, state(4)))) == {"a": "has it", "b": "has it"}
+
+
+def test_if_all_that_a_proposal_changes_are_lost_nothing_shows_that_it_works(session: Session) -> None:
+    session.sync(A)
+    session.sync(B)
+    session.propose()
+    session(SwitchDisconnected(B))
+    assert session(SwitchDisconnected(A)) == [ReportOutcome(1, LostSwitches(("a", "b")))]
+    session.sync(A)
+    session.sync(B)
+    session.propose(2, configuration("only b", a=state(1, 2), b=state(9)))
+    assert session(SwitchDisconnected(B)) == [ReportOutcome(2, LostSwitches(("b",)))], "it changes nothing for a"
+
+
+def test_a_switch_that_refuses_withdraws_it_although_another_is_lost(session: Session) -> None:
+    session.sync(A)
+    session.sync(B)
+    session.propose()
+    session(SwitchDisconnected(B))
+    session(StateRead(A, state(1, 2)))
+    assert session(Refused(A, ("no",)))[0] == ReportOutcome(1, RefusedBySwitches({"a": ("no",)}))
 
 
 def test_a_switch_that_connects_anew_over_a_proposal_was_lost(session: Session) -> None:
@@ -420,7 +545,7 @@ def test_a_switch_that_joins_a_trial_has_time_for_what_it_must_be_told(session: 
     session(Applied(A))
     session(StateRead(A, state(1, 2, 3)))
     assert session(Tick(), after=15 + more - 0.1) == []
-    assert session(Tick(), after=0.2)[0] == ReportOutcome(1, TimedOut(("b",)))
+    assert landed(session(Tick(), after=0.2)) == {"a": "has it", "b": "late"}
 
 
 def test_switches_that_join_a_trial_do_not_prolong_it_for_ever() -> None:

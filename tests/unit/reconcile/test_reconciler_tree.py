@@ -165,10 +165,10 @@ class World:
     def drift(self, dpid: int) -> int:
         return next(each.drift for each in self.reconciler.status(self.now).switches if each.dpid == dpid)
 
-    def propose(self, what: Whole) -> int:
+    def propose(self, what: Whole, atomic: bool = False) -> int:
         self.tickets += 1
         what = replace(what, text=f"{what.text} #{self.tickets}" if not what.is_real else what.text)
-        self.feed(Propose(self.tickets, what, unverified=True))
+        self.feed(Propose(self.tickets, what, unverified=True, atomic=atomic))
         return self.tickets
 
     # ---- the switches ----
@@ -310,22 +310,22 @@ def random_state(random: Random) -> SwitchState:
 
 @pytest.mark.parametrize("victim", [ROOT, LEFT, LEAVES[0]])
 @pytest.mark.parametrize("after", range(0, 28))
-def test_a_switch_that_vanishes_at_any_point_withdraws_it_and_stops_nobody(victim: int, after: int) -> None:
-    """The others go back without it at once; when it is back, with what it held or empty, it catches up."""
-    random = Random(after)
+def test_a_switch_that_vanishes_at_any_point_stops_nobody(victim: int, after: int) -> None:
+    """The others go on, or, if all or none is asked for, back at once; when it is back, it catches up from anything."""
+    random, atomic = Random(after), after % 4 < 2
     world = World(OLD, *NAMES)
-    ticket = world.propose(NEW)
+    ticket = world.propose(NEW, atomic)
     for _ in range(after):
         world.step(random)
     held = world.lose(victim)
     world.settle(random)
-    assert world.answers == {ticket: LostSwitches((NAMES[victim],))}
+    assert world.answers == {ticket: LostSwitches((NAMES[victim],)) if atomic else Live()}
     world.assert_converged()
     world.held[victim] = held if after % 2 else EMPTY
     world.connect(victim)
     world.settle(random)
     world.assert_converged()
-    assert world.wanted.text == "old"
+    assert world.wanted.text == ("old" if atomic else "new #1")
 
 
 @pytest.mark.parametrize("newcomer", [ROOT, LEFT, LEAVES[0]])
@@ -573,7 +573,7 @@ def test_meters_may_be_there_after_a_refusal() -> None:
 
 def test_a_hung_switch_withdraws_a_proposal_once_it_is_dropped() -> None:
     world = World(OLD, *NAMES)
-    world.propose(NEW)
+    world.propose(NEW, atomic=True)
     world.settle(silent=[LEFT])
     assert world.in_flight.keys() == {LEFT}
     world.lose(LEFT)

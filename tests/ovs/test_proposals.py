@@ -1,0 +1,92 @@
+"""Configurations that are put while others are, and while a switch is sick."""
+
+from __future__ import annotations
+
+import json
+import re
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.ovs.controller import ControllerProcess
+from tests.ovs.openflow_peer import Claims
+from tests.ovs.switch import Switch
+
+FIG2 = (Path(__file__).parents[2] / "flows/fig2/lb.yaml").read_text()
+DPID, SICK = 0x0B0E, 0x0B0F
+TEXT = FIG2.replace("  s1: {dpid: 1,", f"  s2: {{dpid: {SICK}, network: 1}}\n  s1: {{dpid: {DPID},")
+PUTS = 20
+
+
+def text_with(port: int) -> str:
+    """The configuration with one more service port."""
+    return TEXT.replace("22}, 9]", f"22}}, 9, {port}]")
+
+
+@pytest.fixture
+def controller(switch: Switch, tmp_path: Path) -> Iterator[ControllerProcess]:
+    """A controller with FIG. 2's switch, synced, and one that never was there."""
+    switch.add_bridge("p", DPID, {f"p{number}": number for number in range(1, 6)})
+    path = tmp_path / "lb.yaml"
+    path.write_text(TEXT)
+    controller = ControllerProcess(path)
+    try:
+        switch.set_controller("p", controller.target)
+        controller.wait_for_state("s1", "synced")
+        yield controller
+    finally:
+        controller.close()
+        switch.delete_bridge("p")
+
+
+@pytest.fixture
+def sick(controller: ControllerProcess) -> Iterator[Claims]:
+    """A switch that connects and answers nothing of what it is asked about its tables."""
+    peer = Claims(controller.openflow_port)
+    peer.connect_as(SICK)
+    controller.wait_for_state("s2", "reading")
+    yield peer
+    peer.close()
+
+
+def test_many_at_once_end_in_one_order(switch: Switch, controller: ControllerProcess, tmp_path: Path) -> None:
+    """All become live, one after the other; the last one is in the switch and in the file."""
+    answers: list[tuple[int, str]] = []
+    texts = [text_with(900 + number) for number in range(PUTS)]
+    puts = [
+        threading.Thread(target=lambda text=text: answers.append(controller.request("PUT", "/v1/config", text, 90.0)))
+        for text in texts
+    ]
+    for put in puts:
+        put.start()
+    for put in puts:
+        put.join()
+    assert [code for code, _ in answers] == [200] * PUTS, answers
+    live = re.findall(r"configuration (\d+) is live", controller.log.read_text())
+    assert live == [str(number) for number in range(2, PUTS + 2)]
+    code, text = controller.request("GET", "/v1/config")
+    assert code == 200 and text in texts and text == (tmp_path / "lb.yaml").read_text()
+    port = re.search(r", 9, (\d+)\]", text)
+    assert port and any(f"tp_dst={port[1]} " in line or f"tp_dst={port[1]}," in line for line in switch.dump_flows("p"))
+    assert controller.status()["generation"] == PUTS + 1
+
+
+@pytest.mark.parametrize("query", ["timeout=1", ""], ids=["late", "lost"])
+def test_a_sick_switch_holds_up_none_of_the_others(
+    switch: Switch, controller: ControllerProcess, sick: Claims, query: str
+) -> None:
+    """What landed where is said. One that answers nothing is late, or, in the end, lost."""
+    code, body = controller.request("PUT", f"/v1/config?{query}", text_with(950), 60.0)
+    assert (code, json.loads(body)["landed"]) == (202, {"s1": "has it", "s2": "late" if query else "lost"}), body
+    assert any("tp_dst=950" in line for line in switch.dump_flows("p"))
+    assert controller.request("GET", "/v1/config") == (200, text_with(950))
+
+
+def test_all_or_none_is_asked_for(switch: Switch, controller: ControllerProcess, sick: Claims) -> None:
+    code, body = controller.request("PUT", "/v1/config?timeout=1&atomic=network", text_with(950), 60.0)
+    assert (code, json.loads(body)["switches"]) == (504, ["s2"])
+    assert controller.request("GET", "/v1/config") == (200, TEXT)
+    controller.wait_for_state("s1", "synced")
+    assert not any("tp_dst=950" in line for line in switch.dump_flows("p"))
