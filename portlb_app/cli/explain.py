@@ -11,7 +11,7 @@ from portlb_app import compiler
 from portlb_app.backends import Backends
 from portlb_app.cli.configuration import load_file
 from portlb_app.cli.output import Commands, WrongInput
-from portlb_app.cli.rest_client import add_controller, connect
+from portlb_app.cli.rest_client import add_flag, controller_of
 from portlb_app.explain import PacketError, explain, read, words
 from portlb_app.topology.conditions import Conditions
 
@@ -36,7 +36,7 @@ def register(commands: Commands[argparse.ArgumentParser], help_line: str) -> Non
         "that the switches were read to hold)",
     )  # fmt: skip
     _add_style(parser)
-    add_controller(parser)
+    add_flag(parser)
 
 
 def _add_style(parser: argparse.ArgumentParser) -> None:
@@ -73,7 +73,7 @@ def run(options: argparse.Namespace) -> int:
 def _from_controller(text: str, options: argparse.Namespace) -> dict[str, Any] | int:
     """What a controller says, or the exit code."""
     body = {"packet": text} if options.slot is None else {"packet": text, "slot": options.slot}
-    answer = connect(options).ask("POST", "/v1/explain", body)
+    answer = controller_of(options).ask("POST", "/v1/explain", body)
     answer.complain()
     return answer.code or answer.body
 

@@ -54,7 +54,7 @@ class Answer(NamedTuple):
         print(*lines, sep="\n", file=sys.stderr)
 
 
-def add_controller(parser: argparse.ArgumentParser) -> None:
+def add_flag(parser: argparse.ArgumentParser) -> None:
     """Add the flags that say which controller, and whether the requests are shown."""
     parser.add_argument(
         "--controller", metavar="URL", default=None,
@@ -63,7 +63,7 @@ def add_controller(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-v", "--verbose", action="store_true", help="print the requests, as curl sends them")
 
 
-def connect(options: argparse.Namespace) -> Controller:
+def controller_of(options: argparse.Namespace) -> Controller:
     """The controller that these flags name."""
     return Controller(options.controller, is_verbose=options.verbose)
 

@@ -15,7 +15,7 @@ from typing import Any
 
 from portlb_app.cli import colour, watch
 from portlb_app.cli.output import flush
-from portlb_app.cli.rest_client import Controller, add_controller, connect
+from portlb_app.cli.rest_client import Controller, add_flag, controller_of
 from portlb_app.cli.table import Columns, Style, table
 from portlb_app.config.problems import printable
 
@@ -56,12 +56,12 @@ def add_watch(parser: argparse.ArgumentParser) -> None:
     """Add the flags of a command that looks: how to print, how often, and which controller."""
     add_form(parser)
     parser.add_argument("-w", "--watch", action="store_true", help="show it again when something happens, until ^C")
-    add_controller(parser)
+    add_flag(parser)
 
 
 def show(options: argparse.Namespace, look: Look) -> int:
     """Ask the controller, and print; the exit code."""
-    controller = connect(options)
+    controller = controller_of(options)
     if options.watch:
         return watch.repeat(controller, lambda: _text(options, look(controller)))
     seen = look(controller)

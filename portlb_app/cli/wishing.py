@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any
 from urllib.parse import quote
 
-from portlb_app.cli.rest_client import Answer, Controller, add_controller, connect
+from portlb_app.cli.rest_client import Answer, Controller, add_flag, controller_of
 from portlb_app.cli.times import moment
 from portlb_app.config.problems import printable
 
@@ -30,7 +30,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     parser.add_argument("--force", action="store_true", help="also if a pool is left without a server that serves")
     parser.add_argument("--dry-run", action="store_true", help="only say what would change")
-    add_controller(parser)
+    add_flag(parser)
 
 
 def body(options: argparse.Namespace, **value: Any) -> dict[str, Any]:
@@ -60,7 +60,7 @@ def ask(
 
 def each(options: argparse.Namespace, key: str, wish: Callable[[], dict[str, Any]]) -> int:
     """Ask the same of each server that is named; the worst exit code."""
-    controller = connect(options)
+    controller = controller_of(options)
     codes = [ask(controller, "PUT", server_path(name, key), wish(), options).code for name in options.names]
     return worst(codes)
 

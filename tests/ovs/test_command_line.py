@@ -23,11 +23,15 @@ CONNECTORS = {"a": 2, "b": 3}
 def text(dpid: int, **of_b: Any) -> str:
     """Two servers of two pools, and what is said about b."""
     servers = {
-        name: {"vip": "web", "connector": f"s1:{port}", "service_ports": [{"port": 8000 + port, "application": 80}]}
+        name: {
+            "vip": "web",
+            "connector": f"s1:{port}",
+            "service_ports": [{"port": each + port, "application": each} for each in (80, 443)],
+        }
         for name, port in CONNECTORS.items()
     }
     servers["b"].update(of_b)
-    pools = {80: {"servers": ["a", "b"]}, 443: {"servers": ["a"], "applications": [80]}}
+    pools = {80: {"servers": ["a", "b"]}, 443: {"servers": ["a"]}}
     vip = {"address": "10.0.0.100", "mac": "02:00:00:00:00:64", "redirect_ports": pools}
     return json.dumps(
         {"switches": {"s1": {"dpid": dpid, "network": NETWORK}}, "vips": {"web": vip}, "servers": servers}

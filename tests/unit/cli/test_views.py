@@ -51,7 +51,7 @@ class Terminal(io.StringIO):
 @pytest.fixture
 def fake(monkeypatch: pytest.MonkeyPatch) -> FakeController:
     made = FakeController()
-    monkeypatch.setattr(view, "connect", lambda _options: made)
+    monkeypatch.setattr(view, "controller_of", lambda _options: made)
     made.answers["GET /v1/status"] = [(200, STATUS)]
     made.answers["GET /v1/pools"] = [(200, {"pools": POOLS})]
     return made
