@@ -31,8 +31,8 @@ _OF_PAGES = {
 class Request:
     """One request. `host` is the Host header, `body` has at most MAX_BODY + 1 bytes, `query` is behind the "?".
 
-    `origin`, `if_match` and `if_none_match` are the header fields, None where they are not given. `by` and `came_from`:
-    who sent it and from where, as far as the connection tells.
+    `if_match` and `if_none_match` are the header fields, None where they are not given. `by`: who asks
+    (`Identity.name`), empty if nothing says so; `came_from`: from where, as far as the connection tells.
     """
 
     method: str
@@ -40,7 +40,6 @@ class Request:
     host: str
     body: bytes = b""
     query: str = ""
-    origin: str | None = None
     if_match: str | None = None
     if_none_match: str | None = None
     by: str = ""

@@ -14,6 +14,7 @@ from portlb_app.api.problem_details import KINDS, MEDIA_TYPE, Slug
 from portlb_app.api.routing import Asked, Body, Media, Operation, Parameter, Route
 
 ALWAYS: tuple[Slug, ...] = (
+    *("unauthenticated", "not-allowed"),
     *("bad-request", "bad-query", "host-not-allowed", "method-not-allowed", "too-large", "target-too-long"),
     *("head-too-large", "internal"),
 )

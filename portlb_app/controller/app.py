@@ -17,6 +17,7 @@ from ryu.controller import ofp_event
 from ryu.controller.handler import DEAD_DISPATCHER, MAIN_DISPATCHER, set_ev_cls
 
 from portlb_app.api.event_ring import EventRing
+from portlb_app.api.readiness import Readiness
 from portlb_app.api.snapshot import Snapshot
 from portlb_app.controller.asking import Asking
 from portlb_app.controller.changes import Changes
@@ -117,6 +118,7 @@ class Controller(app_manager.RyuApp):  # type: ignore[misc]
         self._punt = Punt(codec.fits, self._checks.take, lambda: secrets.randbits(32))
         self.asking = Asking(self._punt, lambda: adopt(self._punt, lambda: reconciler.live), self._send)
         self._announcer = Announcer()
+        self.readiness = Readiness()
         self._workers: dict[int, PacketInWorker] = {}
         self._changed_ports: set[int] = set()
         self._log_asked_at = 0.0
@@ -286,8 +288,9 @@ class Controller(app_manager.RyuApp):  # type: ignore[misc]
         """What the REST interface tells about at this moment."""
         now, unix = time.monotonic(), time.time()
         reconciler, punt = self._reconciler, self._punt
+        status = reconciler.status(now)
         return Snapshot(
-            reconciler.status(now),
+            status,
             reconciler.text,
             self._listener.refused,
             punt.counts,
@@ -299,6 +302,7 @@ class Controller(app_manager.RyuApp):  # type: ignore[misc]
             overrides=reconciler.overrides,
             backends=reconciler.backends,
             drains=reconciler.drains(now),
+            unread=self.readiness.unread(status, now),
             text_for=reconciler.text_for,
             checks=self._checks.states,
             check_counts=self._checks.counts,

@@ -25,6 +25,7 @@ FIG2 = ROOT / "flows/fig2/lb.yaml"
 ELSEWHERE = {
     "set-ssl": "tests/ovs/test_attach.py connects by TLS",
     "ssl:192.0.2.1": "the same",
+    "https://lb.example": "tests/ovs/test_access.py asks by TLS",
     "under": "a tunnel needs a real path; tests/net/connectors.py has one",
     "type=vxlan": "the same",
 }
@@ -60,6 +61,7 @@ class Shell:
         """
         for usual, port in ((6653, self.controller.openflow_port), (8080, self.controller.rest_port)):
             command = command.replace(f"127.0.0.1:{usual}", f"127.0.0.1:{port}")
+        command = command.replace("/run/portlb.sock", self.controller.socket)
         portlb = f"PORTLB_CONTROLLER=http://127.0.0.1:{self.controller.rest_port} {sys.executable} -m portlb_app.cli "
         command = re.sub(r"^portlb ", portlb, command)
         command = command.replace("curl ", "curl --fail --silent --show-error --noproxy '*' ")
@@ -152,6 +154,7 @@ def test_servers_are_taken_out_and_back(shell: Shell) -> None:
             assert "web:22: " in printed
         if each.words[1] == "explain":
             assert each.output is None or printed.splitlines() == list(each.output)
+            assert ("--ask" in each.words) == (", slot " in printed)
     assert json.loads(printed)["servers"][0]["wanted"]["source"] == "file"
 
 

@@ -322,17 +322,6 @@ def test_every_mistake_of_a_configuration_has_its_path() -> None:
     assert (response.status, [error["path"] for error in errors]) == (422, ["servers.a.connector", "vips.web"])
 
 
-@pytest.mark.parametrize("host", ["localhost", "LOCALHOST:80", "127.0.0.1:8080", "[::1]:8080", "[::1]"])
-def test_this_machine_has_these_names(host: str) -> None:
-    assert reply("GET", "/v1/status", host=host).status == 200
-
-
-@pytest.mark.parametrize("host", ["", "example.org", "localhost.example.org:8080", "127.0.0.1.example.org", "::1:80"])
-def test_another_name_is_refused(host: str) -> None:
-    assert reply("GET", "/v1/status", host=host).status == 403
-    assert reply("PUT", "/v1/config", FIG2.encode(), host=host).status == 403
-
-
 def test_what_became_of_a_proposal() -> None:
     assert outcome_response(Live(), SNAPSHOT).status == 200
     assert json.loads("".join(outcome_response(Live(), SNAPSHOT).body))["generation"] == 3
@@ -347,38 +336,6 @@ def test_what_became_of_a_proposal() -> None:
     busy, missed = outcome_response(Busy(), SNAPSHOT), outcome_response(TurnMissed(20), SNAPSHOT)
     assert (busy.status, busy.headers["Retry-After"], missed.status) == (503, "5", 504)
     assert outcome_response(NotComputed("out of memory"), SNAPSHOT).status == 503
-
-
-@pytest.mark.parametrize("host", ["127.0.0.2:8080", "127.255.0.1", "[::1]:80", "[0:0::1]"])
-def test_every_address_of_loopback_is_this_machine(host: str) -> None:
-    """What --wsapi-host may be, a client may ask for."""
-    assert reply("GET", "/v1/status", host=host).status == 200
-
-
-@pytest.mark.parametrize("host", ["128.0.0.1", "[::2]", "[127.0.0.1]", "::1", "localhost:²", "localhost.", "[::1"])
-def test_no_other_address_is(host: str) -> None:
-    assert reply("GET", "/v1/status", host=host).status == 403
-
-
-@pytest.mark.parametrize(
-    ("origin", "is_allowed"),
-    [
-        (None, True),
-        ("http://localhost:8080", True),
-        ("http://LOCALHOST:8080", True),
-        ("http://localhost:3000", False),
-        ("https://localhost:8080", False),
-        ("http://example.org", False),
-        ("null", False),
-        ("", False),
-    ],
-)
-def test_a_page_of_another_origin_changes_nothing(origin: str | None, is_allowed: bool) -> None:
-    response = respond(Request("PUT", "/v1/config", "localhost:8080", FIG2.encode(), origin=origin), SNAPSHOT)
-    if is_allowed:
-        assert isinstance(response, Proposal)
-    else:
-        assert isinstance(response, Response) and response.status == 403
 
 
 def test_no_answer_is_kept_or_taken_for_something_else() -> None:
