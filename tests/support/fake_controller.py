@@ -28,6 +28,7 @@ class FakeController(Controller):
         path: str,
         body: dict[str, Any] | str | None = None,
         headers: Mapping[str, str] | None = None,
+        seconds: float = 0.0,
     ) -> tuple[int, bytes]:
         """The answer to one request."""
         request = f"{method} {path}"
