@@ -28,6 +28,7 @@ COMMANDS = {
     "ready": "give servers new connections again",
     "maint": "take servers out of service",
     "weight": "give a server another share of new connections",
+    "token": "make a token for the REST interface",
     "agent": "run or inspect a host agent",
 }
 """The subcommands, each with its line of the help."""

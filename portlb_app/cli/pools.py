@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 from portlb_app.cli import table
 from portlb_app.cli.output import Commands
-from portlb_app.cli.rest_client import Controller, add_flag
+from portlb_app.cli.rest_client import add_flag, controller_of
 from portlb_app.cli.servers import add_output
 
 HEADING = ("POOL", "STATE", "SLOTS", "SERVERS")
@@ -33,7 +33,7 @@ def register(commands: Commands[argparse.ArgumentParser], help_line: str) -> Non
 def run(options: argparse.Namespace) -> int:
     """Ask the controller, and print."""
     path = f"/v1/pools?vip={quote(options.vip, safe='')}" if options.vip else "/v1/pools"
-    answer = Controller(options.controller).ask("GET", path)
+    answer = controller_of(options).ask("GET", path)
     answer.complain()
     if answer.code:
         return answer.code

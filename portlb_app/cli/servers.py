@@ -11,7 +11,7 @@ from urllib.parse import quote
 
 from portlb_app.cli import table
 from portlb_app.cli.output import Commands
-from portlb_app.cli.rest_client import Controller, add_flag
+from portlb_app.cli.rest_client import add_flag, controller_of
 from portlb_app.cli.wishing import server_path
 
 HEADING = ("SERVER", "VIP", "WANTED", "SEEN", "HELD", "WEIGHT", "SLOTS", "OPEN", "SINCE", "REASON")
@@ -42,7 +42,7 @@ def add_output(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Ask the controller, and print."""
-    controller, found, code = Controller(options.controller), [], 0
+    controller, found, code = controller_of(options), [], 0
     query = "&".join(f"{key}={quote(value, safe='')}" for key in ("vip", "state") if (value := getattr(options, key)))
     if options.names:
         for name in options.names:

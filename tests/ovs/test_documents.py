@@ -24,6 +24,7 @@ FIG2 = ROOT / "flows/fig2/lb.yaml"
 ELSEWHERE = {
     "set-ssl": "tests/ovs/test_attach.py connects by TLS",
     "ssl:192.0.2.1": "the same",
+    "https://lb.example": "tests/ovs/test_access.py asks by TLS",
     "under": "a tunnel needs a real path; tests/net/connectors.py has one",
     "type=vxlan": "the same",
 }
@@ -54,6 +55,7 @@ class Shell:
         """The output of a command, with this controller's ports in place of the usual ones; it must not fail."""
         for usual, port in ((6653, self.controller.openflow_port), (8080, self.controller.rest_port)):
             command = command.replace(f"127.0.0.1:{usual}", f"127.0.0.1:{port}")
+        command = command.replace("/run/portlb.sock", self.controller.socket)
         portlb = f"PORTLB_CONTROLLER=http://127.0.0.1:{self.controller.rest_port} {sys.executable} -m portlb_app.cli "
         command = re.sub(r"^portlb ", portlb, command)
         command = command.replace("curl ", "curl --fail --silent --show-error --noproxy '*' ")
@@ -127,6 +129,19 @@ def test_rest_answers_as_it_is_shown(shell: Shell) -> None:
     assert real["switches"][0]["metered"].keys() == shown_status["switches"][0]["metered"].keys()
     for part in ("punted", "connections", "refused_connections"):
         assert keys(real[part]) == keys(shown_status[part]), part
+
+
+def test_every_resource_answers_as_it_is_shown(shell: Shell) -> None:
+    """The curls of rest.md, in their order: the switch has what they are about."""
+    shell.controller.wait_for_state("s1", "synced")
+    asked = [each for each in COMMANDS if each.document == "rest.md"]
+    assert len(asked) > 10
+    printed = {each.line: shell.run(each.line) for each in asked}
+    [dry] = [json.loads(text) for line, text in printed.items() if "config?dry_run" in line]
+    assert dry["dry_run"] and dry["switches"]["s1"].keys() == {"add", "modify", "delete", "steps"}
+    [text] = [text for line, text in printed.items() if "format=text" in line]
+    flows = [line for line in FIG2.with_name("s1.flows").read_text().splitlines() if line.startswith("cookie=")]
+    assert {line for line in text.splitlines() if line.startswith("cookie=")} == set(flows)
 
 
 def test_metrics_are_scraped_as_it_is_shown(shell: Shell) -> None:

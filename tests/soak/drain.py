@@ -48,7 +48,7 @@ class Figures:
 
 def rest(made: Balancer, method: str, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
     """What a request to the controller is answered."""
-    words = ("--request", method, *(("--data-binary", json.dumps(body)) if body else ()))
+    words = ("--request", method, *(("--json", json.dumps(body)) if body else ()))
     done = made.lb.run("curl", "--silent", "--fail-with-body", *words, f"http://127.0.0.1:{REST}{path}", check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     answer: dict[str, Any] = json.loads(done.stdout)

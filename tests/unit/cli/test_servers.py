@@ -223,7 +223,7 @@ def test_words_that_do_not_go_together(fake: Fake) -> None:
     assert not fake.asked
 
 
-@pytest.mark.parametrize("url", ["8080", "https://x", "http://", "http://x:0", "unix://x", "http://x:99999", "ftp://x"])
+@pytest.mark.parametrize("url", ["8080", "https://", "http://", "http://x:0", "unix://x", "http://x:99999", "ftp://x"])
 def test_what_is_no_controller(url: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert run("servers", "--controller", url) == 2
     assert "is no controller" in capsys.readouterr().err
