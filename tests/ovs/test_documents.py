@@ -131,6 +131,19 @@ def test_rest_answers_as_it_is_shown(shell: Shell) -> None:
         assert keys(real[part]) == keys(shown_status[part]), part
 
 
+def test_every_resource_answers_as_it_is_shown(shell: Shell) -> None:
+    """The curls of rest.md, in their order: the switch has what they are about."""
+    shell.controller.wait_for_state("s1", "synced")
+    asked = [each for each in COMMANDS if each.document == "rest.md"]
+    assert len(asked) > 10
+    printed = {each.line: shell.run(each.line) for each in asked}
+    [dry] = [json.loads(text) for line, text in printed.items() if "config?dry_run" in line]
+    assert dry["dry_run"] and dry["switches"]["s1"].keys() == {"add", "modify", "delete", "steps"}
+    [text] = [text for line, text in printed.items() if "format=text" in line]
+    flows = [line for line in FIG2.with_name("s1.flows").read_text().splitlines() if line.startswith("cookie=")]
+    assert {line for line in text.splitlines() if line.startswith("cookie=")} == set(flows)
+
+
 def test_metrics_are_scraped_as_it_is_shown(shell: Shell) -> None:
     """The curl of metrics.md."""
     [command] = [each for each in COMMANDS if each.document == "metrics.md"]

@@ -287,7 +287,7 @@ def test_a_put_may_want_what_nothing_has_shown_to_work() -> None:
     [
         ("GET", "/", b"", 404, "there is no /; there are /v1/status, /v1/connections, /v1/checks, /v1/config"),
         ("GET", "/v1/config/", b"", 404, "there is no /v1/config/"),
-        ("POST", "/v1/config", b"", 405, "/v1/config knows GET, PUT, not POST"),
+        ("POST", "/v1/config", b"", 405, "/v1/config knows GET, PUT, PATCH, not POST"),
         ("PUT", "/v1/status", b"", 405, "/v1/status knows GET, not PUT"),
         ("PUT", "/v1/config", b"#" * (MAX_BODY + 1), 413, "a configuration has at most 4194304 bytes"),
         ("PUT", "/v1/config", b"\xff", 422, "the configuration has mistakes"),
@@ -301,7 +301,7 @@ def test_errors_are_json_and_say_what_is_wrong(method: str, path: str, body: byt
 
 
 def test_405_names_the_methods_there_are() -> None:
-    assert reply("DELETE", "/v1/config").headers == {"Allow": "GET, PUT"}
+    assert reply("DELETE", "/v1/config").headers == {"Allow": "GET, PUT, PATCH"}
 
 
 def test_every_mistake_of_a_configuration_has_its_path() -> None:
