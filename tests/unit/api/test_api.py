@@ -105,6 +105,17 @@ def test_status_tells_everything() -> None:
         "etag": etag("the: text\n"),
         "configuration": "unverified",
         "problem": None,
+        "problems": [
+            {"kind": kind, "name": name, "words": words, "seconds": seconds}
+            for kind, name, words, seconds in (
+                ("switch", "s1", "refused its tables: table full", None),
+                ("server", "b", "down in web:80: port s1:3 is missing", 2.0),
+                ("link", "s1:2-s2:1", "not used: it is down, or has just come up", None),
+                ("switch", "s1", "port 2 (link to s2): it is gone", None),
+                ("switch", "0xabc", "connected, but no switch of the configuration has this datapath id", None),
+                ("configuration", "", "unverified: no switch was seen to hold it", None),
+            )
+        ],
         "switches": [
             {
                 "name": "s1",
