@@ -64,8 +64,8 @@ def _show(event: dict[str, Any], output: str) -> None:
 def _stream(controller: Controller, query: str) -> Iterator[tuple[str, dict[str, Any]]]:
     """The events of a stream, each with its kind; Failed when it ends."""
     kind = ""
-    for line in controller.lines(f"/v1/events?{query}"):
-        name, _, value = line.partition(": ")
+    for raw in controller.stream(f"/v1/events?{query}"):
+        name, _, value = raw.decode(errors="replace").rstrip("\n").partition(": ")
         if name == "event":
             kind = value
         elif name == "data":
