@@ -140,9 +140,9 @@ ROUTES: Routes[Asked] = Routes(
             (
                 Operation(
                     *("POST", "rollBack", "Make its configuration live again", Role.ADMIN, changes.rollback),
-                    {200: of_status.Applied, 202: of_status.Applied},
-                    problems=(*_PROPOSAL, "not-found", "gone", "not-known-yet"),
-                    query=(configuration.WAIT, configuration.TIMEOUT, configuration.ATOMIC),
+                    {200: of_preview.ConfigAnswer, 202: of_preview.ConfigLater},
+                    problems=(*edit_routes.PROPOSAL, "not-found", "gone", "not-known-yet"),
+                    query=(configuration.WAIT_OR_NOT, *configuration.HOW[1:]),
                     tags=True,
                 ),
             ),
