@@ -32,5 +32,5 @@ class Progress:
 
 def bar(done: int, total: int) -> str:
     """Such as ``[######......]``."""
-    full = WIDTH if total <= 0 else WIDTH * max(0, min(done, total)) // total
+    full = 0 if total <= 0 else WIDTH * max(0, min(done, total)) // total
     return f"[{'#' * full}{'.' * (WIDTH - full)}]"

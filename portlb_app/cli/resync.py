@@ -37,7 +37,7 @@ def run(options: argparse.Namespace) -> int:
     controller, codes = controller_of(options), [0]
     for name in options.names:
         path = f"/v1/switches/{quote(name, safe='')}"
-        answer = controller.ask("POST", f"{path}/resync")
+        answer = controller.ask("POST", f"{path}/resync", {})
         answer.complain()
         codes.append(answer.code or (_wait(controller, name, path, options.wait) if options.wait else 0))
     return next((code for code in (2, 1, NOT_YET) if code in codes), 0)

@@ -26,8 +26,6 @@ RESOURCES = {
     "switches.json": "/v1/switches",
     "links.json": "/v1/links",
     "checks.json": "/v1/checks",
-    "changes.json": "/v1/changes",
-    "events.json": "/v1/events",
     "metrics.txt": "/metrics",
 }
 """Files, and where their content comes from. The log of connections, which names clients, is none."""
@@ -42,7 +40,7 @@ def register(commands: Commands[argparse.ArgumentParser], help_line: str) -> Non
         "support",
         help=help_line,
         description="Write what a report of a fault needs into a new directory: status, configuration, servers, "
-        "pools, changes, events, metrics, the tables of every switch as wanted and as read. Values of keys that sound "
+        "pools, checks, metrics, the tables of every switch as wanted and as read. Values of keys that sound "
         "like secrets are left out, and so is the log of connections. Only the owner can read the files; look at them "
         "before you send them. Exit codes: 0 written, 1 something is missing (problems.txt says what), 2 DIR is there "
         "already.",

@@ -154,7 +154,7 @@ def test_a_configuration_is_tried_and_applied(stage: Stage) -> None:
 
 def test_top(stage: Stage) -> None:
     lines = [line.split() for line in stage.run("top", "--count", "1").splitlines()]
-    assert [line[:4] for line in lines[3:5]] == [["a", "web", "up", "62.5"], ["b", "web", "up", "37.5"]]
+    assert [line[:4] for line in lines[3:5]] == [["a", "web", "up", "62.5"], ["b", "web", "up", "75"]]
 
 
 def test_support(stage: Stage) -> None:
@@ -171,14 +171,14 @@ def test_support(stage: Stage) -> None:
 def test_what_is_watched_changes(stage: Stage) -> None:
     """A change is shown without another command."""
     with subprocess.Popen(
-        [sys.executable, "-m", "portlb_app.cli", "servers", "a", "-w", "--no-headers"],
+        [sys.executable, "-m", "portlb_app.cli", "servers", "b", "-w", "--no-headers"],
         cwd=Path(__file__).parents[2], stdout=subprocess.PIPE, text=True,
         env={**os.environ, "PORTLB_CONTROLLER": f"http://127.0.0.1:{stage.controller.rest_port}"},
     ) as watching:  # fmt: skip
         assert watching.stdout is not None
         assert watching.stdout.readline().split()[2] == "ready"
-        stage.run("drain", "a")
-        assert next(line for line in watching.stdout if line.split()[2] == "drain").split()[0] == "a"
+        stage.run("drain", "b")
+        assert next(line for line in watching.stdout if line.split()[2] == "drain").split()[0] == "b"
         watching.send_signal(signal.SIGINT)
         assert watching.wait(30) == 0
-    stage.run("ready", "a")
+    stage.run("ready", "b")
