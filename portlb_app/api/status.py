@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from portlb_app import __version__
+from portlb_app.api.attention import problems
 from portlb_app.api.messages import Response, json_pieces
 from portlb_app.api.routing import Call
 from portlb_app.api.snapshot import Snapshot
@@ -31,6 +32,7 @@ def status(snapshot: Snapshot) -> dict[str, Any]:
         "etag": etag(snapshot.text),
         "configuration": "verified" if snapshot.status.verified else "unverified",
         "problem": snapshot.status.problem or None,
+        "problems": problems(snapshot.status),
         "switches": map(switch_value, snapshot.status.switches),
         "links": map(link_value, snapshot.status.links),
         "pools": map(_pool, snapshot.status.pools),
