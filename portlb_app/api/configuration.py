@@ -6,7 +6,7 @@ import json
 from dataclasses import replace
 
 from portlb_app.api.history import Change
-from portlb_app.api.messages import MAX_BODY, Proposal, Request, Response, json_pieces
+from portlb_app.api.messages import MAX_BODY, Proposal, Request, Response, json_pieces, json_text
 from portlb_app.api.problem_details import failure
 from portlb_app.api.routing import Call, Parameter
 from portlb_app.api.snapshot import Snapshot
@@ -43,6 +43,7 @@ WAIT = Parameter(
     *("wait", "applied: until all connected switches have it. accepted: also if none is connected"),
     words=("applied", "accepted"),
 )
+WAIT_OR_NOT = replace(WAIT, text=f"{WAIT.text}. none: the answer comes at once", words=(*WAIT.words, "none"))
 HOW = (WAIT, TIMEOUT, ATOMIC, DRY_RUN, STEPS)
 """The query of everything that changes the configuration."""
 
@@ -87,7 +88,8 @@ def proposal(call: Call, text: str) -> Proposal:
     made = Proposal(text, _precondition(request), query.get("wait") == "accepted", "atomic" in query, said=said)
     if seconds := query.get("timeout"):
         made = replace(made, turn=float(seconds), patience=float(seconds))
-    return replace(made, dry_run="dry_run" in query, steps="steps" in query)
+    is_awaited = query.get("wait") != "none"
+    return replace(made, dry_run="dry_run" in query, steps="steps" in query, is_awaited=is_awaited)
 
 
 def _precondition(request: Request) -> Precondition:
@@ -127,6 +129,13 @@ def outcome_response(outcome: Outcome, snapshot: Snapshot) -> Response:
             text = f"other configurations are being tried, and this one's turn did not come within {seconds:.0f} s"
             return failure("timed-out", f"{text}; nothing was changed")
     return failure("busy", f"{WAITING} configurations wait already; nothing was changed", headers={"Retry-After": "5"})
+
+
+def accepted(change: int) -> Response:
+    """The answer to a proposal that nothing waits for: under which change it is found."""
+    body = {"change": change, "href": f"/v1/changes/{change}"}
+    headers = {"Location": f"/v1/changes/{change}", "Preference-Applied": "respond-async"}
+    return Response(202, json_text(body), headers=headers)
 
 
 def outcome_text(outcome: Outcome, snapshot: Snapshot) -> str:

@@ -53,6 +53,7 @@ class Proposal:
     `unverified`: also if no switch is connected that could show that it works. `atomic`: all connected switches or
     none. `turn`, `patience`: seconds that it may wait for its turn, and that switches have for it. `dry_run`: only tell
     what would change, and `steps`: each step of it. `said`: what is written down about it.
+    `is_awaited`: the answer comes when it is known what became of it, and not at once.
     """
 
     text: str
@@ -63,6 +64,7 @@ class Proposal:
     patience: float = PATIENCE_SECONDS
     dry_run: bool = False
     steps: bool = False
+    is_awaited: bool = True
     said: Change = Change(0, "config", "rest", 0.0)
 
 

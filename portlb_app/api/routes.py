@@ -116,9 +116,9 @@ ROUTES: Routes[Asked] = Routes(
                 ),
                 Operation(
                     *("PUT", "replaceConfig", "Replace the configuration", Role.ADMIN, configuration.propose),
-                    {200: of_preview.ConfigAnswer, 202: of_status.Applied},
+                    {200: of_preview.ConfigAnswer, 202: of_preview.ConfigLater},
                     problems=edit_routes.PROPOSAL,
-                    query=configuration.HOW,
+                    query=(configuration.WAIT_OR_NOT, *configuration.HOW[1:]),
                     takes=(_YAML, Media("application/json", _YAML.text)),
                     tags=True,
                 ),

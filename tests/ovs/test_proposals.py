@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.ovs.controller import ControllerProcess
+from tests.ovs.controller import ControllerProcess, wait_for
 from tests.ovs.openflow_peer import Claims
 from tests.ovs.switch import Switch
 
@@ -142,3 +142,12 @@ def test_a_dry_run_is_refused_like_what_it_is_about(controller: ControllerProces
     assert (code, json.loads(body)["type"]) == (422, "/docs/problems#invalid-configuration")
     code, body = controller.request("PUT", "/v1/config?dry_run=1", TEXT, **{"If-Match": '"x"'})
     assert (code, json.loads(body)["type"]) == (412, "/docs/problems#precondition-failed")
+
+
+def test_a_put_that_nothing_waits_for(switch: Switch, controller: ControllerProcess, tmp_path: Path) -> None:
+    """It is answered with its change, and becomes live all the same."""
+    code, body = controller.request("PUT", "/v1/config?wait=none", text_with(960))
+    assert code == 202 and json.loads(body)["change"] > 0, body
+    wait_for("it is live", lambda: controller.request("GET", "/v1/config")[1] == text_with(960))
+    wait_for("it is saved", lambda: (tmp_path / "lb.yaml").read_text() == text_with(960))
+    assert any("tp_dst=960" in line for line in switch.dump_flows("p"))

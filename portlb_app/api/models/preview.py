@@ -45,5 +45,16 @@ class DryRun(Model):
     warnings: list[Mistake]
 
 
+class Accepted(Model):
+    """Nothing waits for it: what becomes of it is found under its change."""
+
+    change: Count
+    href: str
+
+
+class ConfigLater(RootModel[Applied | Accepted]):
+    """The configuration is live, but not everywhere; or, with ``?wait=none``, what becomes of it is not known yet."""
+
+
 class ConfigAnswer(RootModel[Applied | DryRun]):
     """The configuration is live, or, for a dry run, what it would change."""
