@@ -153,8 +153,12 @@ def test_a_configuration_is_tried_and_applied(stage: Stage) -> None:
 
 
 def test_top(stage: Stage) -> None:
+    """Parts of slots are those that the switch holds; of packets, of which there are none, nothing is said."""
     lines = [line.split() for line in stage.run("top", "--count", "1").splitlines()]
-    assert [line[:4] for line in lines[3:5]] == [["a", "web", "up", "62.5"], ["b", "web", "up", "75"]]
+    held = {each["name"]: each["held"] for each in stage.json("servers")["servers"]}
+    parts = {name: 100 * each["slots"] / sum(pool["of"] for pool in each["pools"]) for name, each in held.items()}
+    assert {line[0]: float(line[3]) for line in lines[3:5]} == parts
+    assert {line[4] for line in lines[3:5]} == {"-"} and lines[-1] == ["web:443", "ok", "-"]
 
 
 def test_support(stage: Stage) -> None:
