@@ -51,8 +51,9 @@ class Proposal:
     """A configuration's text that is to become live, if the live one then is the one it was made from.
 
     `unverified`: also if no switch is connected that could show that it works. `atomic`: all connected switches or
-    none. `turn`, `patience`: seconds that it may wait for its turn, and that switches have for it.
-    `said`: what is written down about it.
+    none. `turn`, `patience`: seconds that it may wait for its turn, and that switches have for it. `dry_run`: only tell
+    what would change, and `steps`: each step of it. `said`: what is written down about it.
+    `is_awaited`: the answer comes when it is known what became of it, and not at once.
     """
 
     text: str
@@ -61,6 +62,9 @@ class Proposal:
     atomic: bool = False
     turn: float = TURN_SECONDS
     patience: float = PATIENCE_SECONDS
+    dry_run: bool = False
+    steps: bool = False
+    is_awaited: bool = True
     said: Change = Change(0, "config", "rest", 0.0)
 
 

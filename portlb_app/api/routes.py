@@ -20,20 +20,25 @@ from portlb_app.api import (
     checks,
     configuration,
     connections,
+    edit_routes,
+    edits,
     explaining,
     pools,
     readiness,
+    resources,
     servers,
     status,
     why,
     wishes,
 )
+from portlb_app.api.configuration import DRY_RUN, STEPS
 from portlb_app.api.identity import Role
 from portlb_app.api.messages import Proposal, Request, Response, json_text
 from portlb_app.api.models import asking as of_asking
 from portlb_app.api.models import explaining as of_explaining
 from portlb_app.api.models import lists as of_lists
 from portlb_app.api.models import pools as of_pools
+from portlb_app.api.models import preview as of_preview
 from portlb_app.api.models import servers as of_servers
 from portlb_app.api.models import status as of_status
 from portlb_app.api.openapi import document
@@ -43,7 +48,7 @@ from portlb_app.api.snapshot import Snapshot
 from portlb_app.api.wishes import Wish
 from portlb_app.punt.asking import Question
 
-Asked = Proposal | Wish | Question | explaining.Asked
+Asked = Proposal | Wish | Question | explaining.Asked | resources.Asked | edits.Edit
 """What the controller carries out, and answers then (`configuration.outcome_response`, `judgement.answer`,
 `asking.response`)."""
 
@@ -51,13 +56,8 @@ _YAML = Media("application/yaml", "The text of a configuration (YAML or JSON)")
 _TEXT = Media(readiness.TEXT, "A line of text")
 _VIP = Parameter("vip", "Only of this VIP")
 _BY = Parameter("by", "Who asks; a request without a body says it here")
-_DRY_RUN = Parameter("dry_run", "1: change nothing, and say what would change", words=("1",))
 _WISH: tuple[Slug, ...] = (
-    *("not-found", "would-break", "too-many-overrides", "changed-meanwhile", "not-saved", "timed-out"),
-)
-_PROPOSAL: tuple[Slug, ...] = (
-    *("refused-by-switch", "no-switch", "precondition-failed", "invalid-configuration", "not-saved", "not-computed"),
-    *("switch-lost", "timed-out"),
+    *("not-found", "would-break", "too-many-overrides", "changed-meanwhile", "not-saved", "timed-out", "not-computed"),
 )
 
 
@@ -72,7 +72,8 @@ def _wish(
 ) -> Operation[Asked]:
     problems = (*_WISH, "invalid-request") if takes else _WISH
     returns: dict[int, Body] = {200: of_servers.WishAnswer, 202: of_servers.WishDone}
-    return Operation(method, name, summary, Role.OPERATOR, answer, returns, problems, (_DRY_RUN, *query), takes)
+    query = (DRY_RUN, STEPS, *query)
+    return Operation(method, name, summary, Role.OPERATOR, answer, returns, problems, query, takes)
 
 
 _METRICS = Media("text/plain; version=0.0.4; charset=utf-8", "Prometheus' text format")
@@ -115,12 +116,13 @@ ROUTES: Routes[Asked] = Routes(
                 ),
                 Operation(
                     *("PUT", "replaceConfig", "Replace the configuration", Role.ADMIN, configuration.propose),
-                    {200: of_status.Applied, 202: of_status.Applied},
-                    problems=_PROPOSAL,
-                    query=(configuration.WAIT, configuration.TIMEOUT, configuration.ATOMIC),
+                    {200: of_preview.ConfigAnswer, 202: of_preview.ConfigLater},
+                    problems=edit_routes.PROPOSAL,
+                    query=(configuration.WAIT_OR_NOT, *configuration.HOW[1:]),
                     takes=(_YAML, Media("application/json", _YAML.text)),
                     tags=True,
                 ),
+                edit_routes.CONFIG,
             ),
         ),
         Route(
@@ -193,6 +195,7 @@ ROUTES: Routes[Asked] = Routes(
                 ),
             ),
         ),
+        *resources.ROUTES,
         Route(
             "/v1/ask",
             (

@@ -73,7 +73,7 @@ class Operation(Generic[Asked]):
 
     `name`: its operationId. `role`: the least that may. `agents`: an agent may, too, for its own server only. `takes`:
     bodies that it takes, by media type. `returns`: bodies by status; `problems`: what may be wrong, beside `ALWAYS`.
-    `tags`: it sends an entity tag.
+    `tags`: it sends an entity tag. `also`: other bodies than the one for 200.
     """
 
     method: str
@@ -87,6 +87,7 @@ class Operation(Generic[Asked]):
     takes: tuple[Body, ...] = ()
     agents: bool = False
     tags: bool = False
+    also: tuple[Media, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -32,8 +32,8 @@ _UNSAID = "REST"
 class Wish:
     """A value for a key of a server; None: the file's. `said`: why, by whom, since and until when.
 
-    `force`: also if that leaves a pool without a server, or ends connections. `dry_run`: only tell what would change.
-    `came_from`: from where it was sent.
+    `force`: also if that leaves a pool without a server, or ends connections. `dry_run`: only tell what would change,
+    and `steps`: each step of it. `came_from`: from where it was sent.
     """
 
     server: str
@@ -42,6 +42,7 @@ class Wish:
     said: Override
     force: bool = False
     dry_run: bool = False
+    steps: bool = False
     came_from: str = ""
 
 
@@ -80,7 +81,8 @@ def no_weight(call: Call) -> Wish:
     """The file's weight is asked for."""
     by = _who(call.request, call.query.get("by", _UNSAID))
     said = Override(0, 0, by=by, since=call.snapshot.unix)
-    return Wish(call.names["server"], "weight", None, said, True, "dry_run" in call.query, call.request.came_from)
+    asked = Wish(call.names["server"], "weight", None, said, force=True, came_from=call.request.came_from)
+    return replace(asked, dry_run="dry_run" in call.query, steps="steps" in call.query)
 
 
 def _who(request: Request, said: str) -> str:
@@ -112,7 +114,8 @@ def _read(call: Call, key: Key, shape: type[_StateEntry | _WeightEntry]) -> Wish
     said = Override(value, value, entry.reason, _who(request, entry.by), now, entry.until)
     if key == "state":
         said = replace(said, deadline=entry.deadline, move=entry.move)
-    return Wish(call.names["server"], key, value, said, entry.force, "dry_run" in call.query, request.came_from)
+    asked = Wish(call.names["server"], key, value, said, entry.force, came_from=request.came_from)
+    return replace(asked, dry_run="dry_run" in call.query, steps="steps" in call.query)
 
 
 def _check_times(entry: _StateEntry | _WeightEntry, now: float, problems: Problems) -> None:

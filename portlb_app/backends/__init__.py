@@ -162,6 +162,10 @@ class Backends:
         """
         return self._answers.conditions(config)
 
+    def slots_of(self, config: Config, overrides: Overrides) -> tuple[Mapping[PoolKey, PoolSlots], frozenset[str]]:
+        """The same for a configuration and overrides that are only looked at; nothing of it is kept."""
+        return self._answers.slots_of(config, overrides)
+
     def tables(self, overrides: Overrides | None = None) -> Mapping[PoolKey, tuple[str, ...]]:
         """The slots of every pool of the live configuration, as they are to be, or would be with other overrides."""
         return self._answers.tables(overrides)

@@ -7,8 +7,8 @@ import time
 from typing import Any
 
 from portlb_app.cli import wishing
-from portlb_app.cli.output import Commands, WrongInput
-from portlb_app.cli.rest_client import NOT_YET, Controller, controller_of
+from portlb_app.cli.output import NOT_YET, Commands, WrongInput
+from portlb_app.cli.rest_client import Controller, controller_of
 from portlb_app.cli.table import span
 from portlb_app.cli.times import duration, moment
 

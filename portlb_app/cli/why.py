@@ -33,8 +33,7 @@ def register(commands: Commands[argparse.ArgumentParser], help_line: str) -> Non
 
 def run(options: argparse.Namespace) -> int:
     """Ask the controller, and print."""
-    answer = controller_of(options).ask("GET", server_path(options.server, "why"))
-    answer.complain()
+    answer = controller_of(options).get(server_path(options.server, "why"))
     if not answer.code:
         said = json.dumps(answer.body, indent=2) if options.output == "json" else "\n".join(_lines(answer.body))
         print(said)

@@ -22,9 +22,12 @@ from portlb_app.api.snapshot import Snapshot
 from portlb_app.controller.asking import Asking
 from portlb_app.controller.changes import Changes
 from portlb_app.controller.checks import Checks
+from portlb_app.controller.edits import Edits
 from portlb_app.controller.event_streams import EventStreams
 from portlb_app.controller.explaining import Explaining
+from portlb_app.controller.inspecting import Inspecting
 from portlb_app.controller.metrics import Metrics
+from portlb_app.controller.previews import Previews
 from portlb_app.controller.proposals import Proposals
 from portlb_app.controller.wishes import Wishes
 from portlb_app.health.checker import News
@@ -110,9 +113,12 @@ class Controller(app_manager.RyuApp):  # type: ignore[misc]
         self.wishes = Wishes(self._step, lambda: self.snapshot, overrides, files, tally, changes)
         self._tables = tables
         self.explaining = Explaining(tables)
+        self.inspecting = Inspecting(tables, self._step)
+        self.previews = Previews(reconciler, tables, lambda: self.snapshot)
         self._listener = listener
         self._sessions: dict[int, SwitchSession] = {}
         self.proposals = Proposals(reconciler, self._step, lambda: self.snapshot, file, files, tally, changes)
+        self.edits = Edits(reconciler, tables, self.proposals, self.previews)
         self.streams = EventStreams(EventRing(secrets.token_hex(4)))
         self._checks = Checks(lambda: reconciler.live, self._send, self._said, reconciler.is_up, self.metrics.checked)
         self._punt = Punt(codec.fits, self._checks.take, lambda: secrets.randbits(32))

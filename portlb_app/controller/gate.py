@@ -24,6 +24,8 @@ from portlb_app.controller.site import Site
 
 _LOG = logging.getLogger("portlb.rest")
 _AUDIT = logging.getLogger("portlb.audit")
+_NO_REQUESTS = ("400", "404", "405", "413", "415")
+"""What is answered to a client that asks for nothing there is, or not in a form that is read."""
 _REFUSED = Log(logging.WARNING, _AUDIT)
 _TOO_MANY = failure("busy", f"there are {streams.STREAMS} streams already", headers={"Retry-After": "5"})
 
@@ -100,7 +102,7 @@ class Gate:
     def _note(self, environ: Environ, status: str) -> None:
         """Have the log say what may have changed, and some of what was refused: any host can ask for that."""
         changes = environ.get("portlb.changes", environ["REQUEST_METHOD"] not in access.READING)
-        if changes and isinstance(environ["portlb.identity"], Identity):
+        if changes and isinstance(environ["portlb.identity"], Identity) and status[:3] not in _NO_REQUESTS:
             _AUDIT.info("%s", audit.line(environ, status))
         elif status[:3] in ("401", "403"):
             _REFUSED.write(audit.line(environ, status))

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import TypeVar
 
 import eventlet
 from ryu.app.wsgi import Request, Response
 
-from portlb_app.api import access, asking, explaining, messages
+from portlb_app.api import access, asking, explaining, messages, switches
+from portlb_app.api.edits import Edit
 from portlb_app.api.identity import Role
 from portlb_app.api.problem_details import failure
 from portlb_app.api.routes import ROUTES, respond, route_of
@@ -23,6 +25,7 @@ from portlb_app.controller.http_server import phrase
 from portlb_app.punt.asking import Question
 from portlb_app.runtime.turn import Turn
 
+Change = TypeVar("Change")
 _LOG = logging.getLogger("portlb.rest")
 
 
@@ -66,10 +69,20 @@ class Rest:
         if isinstance(read, messages.Response):
             return read
         response = respond(read, self._controller.snapshot)
+        if isinstance(response, messages.Proposal) and response.dry_run:
+            return self._controller.previews.of_configuration(response)
+        if isinstance(response, Wish) and response.dry_run:
+            return self._controller.previews.of_wish(response)
         if isinstance(response, messages.Proposal):
-            return self._replace(response)
+            return self._waited_for(self._controller.proposals.replace, response)
         if isinstance(response, Wish):
             return self._controller.wishes.carry_out(response)
+        if isinstance(response, Edit):
+            return self._waited_for(self._controller.edits.carry_out, response)
+        if isinstance(response, switches.Resync):
+            return self._controller.inspecting.resync(response)
+        if isinstance(response, switches.TablesWanted):
+            return self._controller.inspecting.tables(response)
         if isinstance(response, Question):
             return self._ask(response)
         if isinstance(response, explaining.Asked):
@@ -100,10 +113,10 @@ class Rest:
             return failure("busy", str(error))
         return asking.response(question, answers, self._controller.snapshot)
 
-    def _replace(self, proposal: messages.Proposal) -> messages.Response:
+    def _waited_for(self, carry_out: Callable[[Change], messages.Response], change: Change) -> messages.Response:
         self._proposals += 1
         try:
-            return self._controller.proposals.replace(proposal)
+            return carry_out(change)
         finally:
             self._proposals -= 1
 

@@ -146,6 +146,13 @@ class OverridesWanted:
 
 
 @dataclass(frozen=True)
+class ReadWanted:
+    """A switch is to be read now, and not by the timer."""
+
+    dpid: int
+
+
+@dataclass(frozen=True)
 class PacketsCounted:
     """The answer to CountPackets; none comes from a switch that is lost over it."""
 
@@ -182,6 +189,7 @@ Event = (
     | TablesLost
     | AgentsHeard
     | OverridesWanted
+    | ReadWanted
     | PacketsCounted
     | ConnectionsOpen
     | Tick

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 from portlb_app.reconcile.commands import Forget
-from portlb_app.reconcile.events import Applied, Interrupted, Refused, StateRead
+from portlb_app.reconcile.events import Applied, Interrupted, ReadWanted, Refused, StateRead
 from portlb_app.reconcile.happened import Evidence
 from portlb_app.reconcile.known_switch import KnownSwitch
 from portlb_app.reconcile.network import Network
@@ -159,6 +159,13 @@ class Rounds:
             switch.change(change)
         if change is Change.UNCHANGED:
             self._synced(switch)
+
+    def read_wanted(self, event: ReadWanted) -> None:
+        """Begin a switch's round, unless it is in one."""
+        switch = self._network.switches.get(event.dpid)
+        if switch is not None and self._network.knows(event.dpid):
+            switch.next_round = self._network.now
+        self.start_by_timer()
 
     def start_by_timer(self) -> None:
         """Begin the rounds for which it is time."""

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from portlb_app.api.configuration import outcome_response
+from portlb_app.api.configuration import accepted, outcome_response
 from portlb_app.api.messages import MAX_BODY, Proposal, Request, Response, headers
 from portlb_app.api.routes import respond
 from portlb_app.api.snapshot import RefusedConnections, Snapshot
@@ -105,6 +105,17 @@ def test_status_tells_everything() -> None:
         "etag": etag("the: text\n"),
         "configuration": "unverified",
         "problem": None,
+        "problems": [
+            {"kind": kind, "name": name, "words": words, "seconds": seconds}
+            for kind, name, words, seconds in (
+                ("switch", "s1", "refused its tables: table full", None),
+                ("server", "b", "down in web:80: port s1:3 is missing", 2.0),
+                ("link", "s1:2-s2:1", "not used: it is down, or has just come up", None),
+                ("switch", "s1", "port 2 (link to s2): it is gone", None),
+                ("switch", "0xabc", "connected, but no switch of the configuration has this datapath id", None),
+                ("configuration", "", "unverified: no switch was seen to hold it", None),
+            )
+        ],
         "switches": [
             {
                 "name": "s1",
@@ -267,6 +278,16 @@ def test_a_put_says_how_long_it_waits_and_for_which_switches() -> None:
         assert isinstance(refused, Response) and refused.status == 400
 
 
+def test_a_put_need_not_wait() -> None:
+    request = Request("PUT", "/v1/config", "localhost", FIG2.encode(), "wait=none")
+    proposed = respond(request, SNAPSHOT)
+    assert isinstance(proposed, Proposal) and not proposed.is_awaited and not proposed.unverified
+    answered = accepted(7)
+    assert (answered.status, answered.headers["Location"]) == (202, "/v1/changes/7")
+    patch = respond(replace(request, method="PATCH", body=b"{}"), SNAPSHOT)
+    assert isinstance(patch, Response) and patch.status == 400, "its text is made when its turn comes"
+
+
 def test_what_landed_where_is_said() -> None:
     for landed, status in (({"s1": "has it", "s2": "absent"}, 200), ({"s1": "has it", "s2": "late"}, 202)):
         response = outcome_response(Live(True, landed), SNAPSHOT)  # type: ignore[arg-type]
@@ -287,7 +308,7 @@ def test_a_put_may_want_what_nothing_has_shown_to_work() -> None:
     [
         ("GET", "/", b"", 404, "there is no /; there are /v1/status, /v1/connections, /v1/checks, /v1/config"),
         ("GET", "/v1/config/", b"", 404, "there is no /v1/config/"),
-        ("POST", "/v1/config", b"", 405, "/v1/config knows GET, PUT, not POST"),
+        ("POST", "/v1/config", b"", 405, "/v1/config knows GET, PUT, PATCH, not POST"),
         ("PUT", "/v1/status", b"", 405, "/v1/status knows GET, not PUT"),
         ("PUT", "/v1/config", b"#" * (MAX_BODY + 1), 413, "a configuration has at most 4194304 bytes"),
         ("PUT", "/v1/config", b"\xff", 422, "the configuration has mistakes"),
@@ -301,7 +322,7 @@ def test_errors_are_json_and_say_what_is_wrong(method: str, path: str, body: byt
 
 
 def test_405_names_the_methods_there_are() -> None:
-    assert reply("DELETE", "/v1/config").headers == {"Allow": "GET, PUT"}
+    assert reply("DELETE", "/v1/config").headers == {"Allow": "GET, PUT, PATCH"}
 
 
 def test_every_mistake_of_a_configuration_has_its_path() -> None:

@@ -81,8 +81,11 @@ def wish(method: str, path: str, body: Any = None) -> Wish:
 
 def judged(path: str, body: Any, view: Snapshot | None = None) -> tuple[int, Any]:
     """What is said about a wish that is refused, or a dry run."""
-    found = judgement.judge(wish("PUT", path, body), view or snapshot())
-    assert isinstance(found, Response), found
+    asked = wish("PUT", path, body)
+    found = judgement.judge(asked, view or snapshot())
+    if isinstance(found, judgement.Judged):
+        assert asked.dry_run
+        found = judgement.dry_run(asked, found, {})
     return found.status, json.loads("".join(found.body))
 
 

@@ -208,7 +208,7 @@ def test_one_that_is_ready_again_is_not_waited_for(fake: Fake) -> None:
     [
         ["drain"], ["drain", "b", "--wait", "5x"], ["drain", "b", "--until", "25:00"],
         ["drain", "b", "--until", "soon"],
-        ["weight", "b", "257"], ["weight", "b", "-1"], ["weight", "b", "x"], ["servers", "-o", "yaml"],
+        ["weight", "b", "257"], ["weight", "b", "-1"], ["weight", "b", "x"], ["servers", "-o", "xml"],
     ],
 )  # fmt: skip
 def test_wrong_words(words: list[str], fake: Fake) -> None:
