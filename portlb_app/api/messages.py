@@ -19,9 +19,10 @@ _OF_PAGES = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
     "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
     "X-Frame-Options": "DENY",
-    "Referrer-Policy": "no-referrer",
+    "Referrer-Policy": "same-origin",
 }
-"""A page of HTML loads nothing from elsewhere, runs no script that stands in it, and is shown in no other page."""
+"""A page of HTML loads nothing from elsewhere, runs no script that stands in it, and is shown in no other page. Other
+sites are told no address; without any, browsers would send forms with no origin."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,7 @@ class Request:
     """One request. `host` is the Host header, `body` has at most MAX_BODY + 1 bytes, `query` is behind the "?".
 
     `origin`, `if_match` and `if_none_match` are the header fields, None where they are not given.
-    `by`: who asks, as far as it is known.
+    `by`: who asks, as far as it is known. `last_event`: the header field Last-Event-ID. `form`: the fields of a form.
     """
 
     method: str
@@ -41,6 +42,8 @@ class Request:
     if_match: str | None = None
     if_none_match: str | None = None
     by: str = ""
+    last_event: str | None = None
+    form: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

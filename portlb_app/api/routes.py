@@ -18,7 +18,7 @@ from __future__ import annotations
 from ipaddress import ip_address
 from typing import Any
 
-from portlb_app.api import checks, configuration, connections, explaining, pools, servers, status, wishes
+from portlb_app.api import checks, configuration, connections, events, explaining, pools, servers, status, wishes
 from portlb_app.api.messages import Proposal, Request, Response, json_text
 from portlb_app.api.models import explaining as of_explaining
 from portlb_app.api.models import lists as of_lists
@@ -31,7 +31,7 @@ from portlb_app.api.routing import Body, Call, Media, Operation, Parameter, Role
 from portlb_app.api.snapshot import Snapshot
 from portlb_app.api.wishes import Wish
 
-Asked = Proposal | Wish | explaining.Asked
+Asked = Proposal | Wish | explaining.Asked | events.Follow
 """What the controller carries out, and answers then (`configuration.outcome_response`, `judgement.answer`)."""
 
 _YAML = Media("application/yaml", "The text of a configuration (YAML or JSON)")
@@ -145,6 +145,19 @@ ROUTES: Routes[Asked] = Routes(
                 ),
             ),
         ),
+        Route(
+            "/v1/events",
+            (
+                _get(
+                    *("followEvents", "What happens, as it happens", events.follow),
+                    Media(events.CONTENT_TYPE, "Events: their id, kind, and JSON as data"),
+                    query=(
+                        Parameter("kinds", "Only these kinds, with commas between them"),
+                        Parameter("since", "Those behind the event with this id; without it those from now on"),
+                    ),
+                ),
+            ),
+        ),
         Route("/metrics", (_get("getMetrics", "The metrics, for Prometheus", _metrics, _METRICS),)),
         Route(
             "/v1/explain",
@@ -167,23 +180,17 @@ ROUTES: Routes[Asked] = Routes(
 _OPENAPI["text"] = json_text(document(ROUTES.all))
 
 
-def respond(request: Request, snapshot: Snapshot) -> Response | Asked:
-    """The answer to a request, or what it asks for."""
+def respond(request: Request, snapshot: Snapshot, routes: Routes[Any] = ROUTES) -> Any:
+    """The answer to a request, or what it asks for (`Response`, or what `routes` lead to)."""
     if not is_this_machine(request.host):
         return failure("host-not-allowed", f"the Host header {request.host!r} does not name this machine")
-    found = ROUTES.find(request.method, request.path)
+    found = routes.find(request.method, request.path)
     if isinstance(found, Response):
         return found
     if request.method != "GET" and request.origin is not None:
         if request.origin.lower() != f"http://{request.host.lower()}":
             return failure("foreign-origin", f"a page of {request.origin!r} may change nothing")
     return found.answer(request, snapshot)
-
-
-def route_of(path: str) -> str:
-    """The template of a path; empty if there is none."""
-    segments = path.split("/")
-    return next((route.template for route in ROUTES.all if route.match(segments) is not None), "")
 
 
 def is_this_machine(host: str) -> bool:

@@ -33,7 +33,8 @@ class Snapshot:
     `epoch` is the Unix time (seconds) at which the clock of the connections' times was 0. `unsent`: packets that a
     switch was to send and was not told. `unix`: the Unix time of this moment. `config`: the live configuration;
     `drains`: the servers that drain, by name; `text_for`: the configuration that a server's agent may act on.
-    `checks`: what is known of every health check. `streams`: open streams of events. `totals`: what has happened since
+    `checks`: what is known of every health check. `streams`: open streams of events. `form_token`: what
+    forms must have. `totals`: what has happened since
     the start. `exposition`: all of that, and more, as Prometheus scrapes it.
     """
 
@@ -54,5 +55,6 @@ class Snapshot:
     events: EventRing = field(default_factory=EventRing)
     text_for: Callable[[str], str | None] = lambda _server: None
     streams: int = 0
+    form_token: str = ""
     totals: Totals = field(default_factory=Totals)
     exposition: Callable[[Snapshot], Iterator[str]] = lambda _snapshot: iter(())

@@ -24,7 +24,7 @@ from portlb_app.config.values import MAX_WEIGHT
 
 MAX_WISH = 16 << 10
 """Bytes of a body; the longest sound one has less than 1,000."""
-_UNSAID = "REST"
+UNSAID = "REST"
 """Who it was, if nobody says."""
 
 
@@ -47,7 +47,7 @@ class _Entry(Entry):
     """What both have."""
 
     reason: Reason = ""
-    by: By = _UNSAID
+    by: By = UNSAID
     until: Moment = None
     force: Truth = False
 
@@ -76,7 +76,7 @@ def weight(call: Call) -> Wish | Response:
 
 def no_weight(call: Call) -> Wish:
     """The file's weight is asked for."""
-    said = Override(0, 0, by=_UNSAID, since=call.snapshot.unix)
+    said = Override(0, 0, by=UNSAID, since=call.snapshot.unix)
     return Wish(call.names["server"], "weight", None, said, force=True, dry_run="dry_run" in call.query)
 
 

@@ -108,6 +108,7 @@ class Controller(app_manager.RyuApp):  # type: ignore[misc]
         self._listener = listener
         self._sessions: dict[int, SwitchSession] = {}
         self.proposals = Proposals(reconciler, self._step, lambda: self.snapshot, file, files, tally)
+        self._form_token = secrets.token_urlsafe(32)
         self.streams = EventStreams(EventRing(secrets.token_hex(4)))
         self._checks = Checks(lambda: reconciler.live, self._send, self._said, reconciler.is_up, self.metrics.checked)
         self._punt = Punt(codec.fits, self._checks.take)
@@ -299,6 +300,7 @@ class Controller(app_manager.RyuApp):  # type: ignore[misc]
             check_counts=self._checks.counts,
             events=self.streams.ring,
             streams=self.streams.open,
+            form_token=self._form_token,
             totals=reconciler.totals,
             exposition=self.metrics.exposition,
         )

@@ -13,12 +13,15 @@ import eventlet
 from ryu.app.wsgi import Request, Response
 
 from portlb_app.api import explaining, messages
+from portlb_app.api.events import CONTENT_TYPE, Follow
 from portlb_app.api.problem_details import failure
-from portlb_app.api.routes import ROUTES, respond, route_of
+from portlb_app.api.routes import respond
 from portlb_app.api.wishes import Wish
 from portlb_app.controller.app import Controller
-from portlb_app.controller.bodies import Environ, read_body
+from portlb_app.controller.bodies import FORM, Environ, read_body, read_form
 from portlb_app.controller.http_server import phrase
+from portlb_app.page.actions import Confirmed
+from portlb_app.page.routes import ROUTES, Asked, for_people, is_page
 from portlb_app.runtime.turn import Turn
 
 _LOG = logging.getLogger("portlb.rest")
@@ -45,7 +48,13 @@ class Rest:
         began = time.monotonic()
         response = self._respond(request)
         path = request.environ["PATH_INFO"]
-        self._controller.metrics.requested(request.method, route_of(path), response.status, time.monotonic() - began)
+        route, code = ROUTES.template(path), 200 if isinstance(response, Follow) else response.status
+        self._controller.metrics.requested(request.method, route, code, time.monotonic() - began)
+        if isinstance(response, Follow):
+            pieces = self._controller.streams.follow(response.last, response.kinds)
+            return Response(content_type=CONTENT_TYPE, app_iter=pieces)
+        if is_page(path):
+            response = for_people(response, self._controller.snapshot)
         body = self._encode(_whole(response.body))
         headers = messages.headers(response)
         if response.status != 304:
@@ -59,17 +68,20 @@ class Rest:
             self._encoded = text, text.encode()
         return self._encoded[1]
 
-    def _respond(self, request: Request) -> messages.Response:
+    def _respond(self, request: Request) -> messages.Response | Follow:
         read = _read(request.environ)
         if isinstance(read, messages.Response):
             return read
-        response = respond(read, self._controller.snapshot)
+        response: messages.Response | Asked = respond(read, self._controller.snapshot, ROUTES)
         if isinstance(response, messages.Proposal):
             return self._replace(response)
         if isinstance(response, Wish):
             return self._controller.wishes.carry_out(response)
         if isinstance(response, explaining.Asked):
             return self._controller.explaining.answer(response)
+        if isinstance(response, Confirmed):
+            outcome = self._controller.wishes.carry_out(response.wish)
+            return response.answer(outcome, self._controller.snapshot)
         return response
 
     def _replace(self, proposal: messages.Proposal) -> messages.Response:
@@ -106,7 +118,12 @@ def _read(environ: Environ) -> messages.Request | messages.Response:
     body = read_body(environ) if method in ("PUT", "PATCH", "POST") else b""
     if isinstance(body, messages.Response):
         return body
+    form = read_form(body) if method == "POST" and environ.get("CONTENT_TYPE") == FORM else {}
+    if isinstance(form, messages.Response):
+        return form
     host, query = environ.get("HTTP_HOST", ""), environ.get("QUERY_STRING", "")
     path = environ["PATH_INFO"].encode("latin-1").decode()
     origin, if_match = environ.get("HTTP_ORIGIN"), environ.get("HTTP_IF_MATCH")
-    return messages.Request(method, path, host, body, query, origin, if_match, environ.get("HTTP_IF_NONE_MATCH"))
+    conditions = origin, if_match, environ.get("HTTP_IF_NONE_MATCH")
+    last = environ.get("HTTP_LAST_EVENT_ID")
+    return messages.Request(method, path, host, body, query, *conditions, last_event=last, form=form)
