@@ -10,7 +10,7 @@ trap 'kill 0; rm -f "$said"; exit 130' INT TERM
 # shellcheck disable=SC2086
 (nice make --no-print-directory lint && nice $python -m pytest -q $ci tests/unit) >"$said" 2>&1 &
 # shellcheck disable=SC2086
-$python -m pytest $ci -n 2 --dist loadgroup --ignore=tests/kernel --ignore=tests/unit tests
+$python -m pytest $ci -n 3 --dist loadgroup --ignore=tests/kernel --ignore=tests/unit tests
 networks=$?
 wait $!
 pure=$?

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 
+from portlb_app.api.history import Change
 from portlb_app.api.messages import MAX_BODY, Proposal, Request, Response, json_pieces
 from portlb_app.api.problem_details import failure
 from portlb_app.api.routing import Call, Parameter
@@ -65,7 +66,9 @@ def propose(call: Call) -> Response | Proposal:
         text = request.body.decode()
     except UnicodeDecodeError as error:
         return _mistaken((Problem("", f"byte {error.start} is not UTF-8"),))
-    proposal = Proposal(text, _precondition(request), call.query.get("wait") == "accepted", "atomic" in call.query)
+    said = Change(0, "config", "rest", 0.0, by=request.by, came_from=request.came_from)
+    is_accepted = call.query.get("wait") == "accepted"
+    proposal = Proposal(text, _precondition(request), is_accepted, "atomic" in call.query, said=said)
     if seconds := call.query.get("timeout"):
         proposal = replace(proposal, turn=float(seconds), patience=float(seconds))
     return proposal

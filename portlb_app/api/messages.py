@@ -7,10 +7,13 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from portlb_app.api.history import Change
 from portlb_app.config.etag import Precondition
 
 MAX_BODY = 4 << 20
 """Bytes of a configuration; the shell need not read more than one byte beyond."""
+CHANGE = "Portlb-Change"
+"""The header field of an answer that names the change that was written down."""
 TURN_SECONDS = 60.0
 PATIENCE_SECONDS = 15.0
 """How long a configuration waits for its turn, and how long switches have for it, unless the client says so."""
@@ -29,8 +32,9 @@ sites are told no address; without any, browsers would send forms with no origin
 class Request:
     """One request. `host` is the Host header, `body` has at most MAX_BODY + 1 bytes, `query` is behind the "?".
 
-    `origin`, `if_match` and `if_none_match` are the header fields, None where they are not given.
-    `by`: who asks, as far as it is known. `last_event`: the header field Last-Event-ID. `form`: the fields of a form.
+    `origin`, `if_match` and `if_none_match` are the header fields, None where they are not given. `by` and `came_from`:
+    who sent it and from where, as far as the connection tells. `last_event`: the
+    header field Last-Event-ID. `form`: the fields of a form.
     """
 
     method: str
@@ -44,6 +48,7 @@ class Request:
     by: str = ""
     last_event: str | None = None
     form: Mapping[str, str] = field(default_factory=dict)
+    came_from: str = ""
 
 
 @dataclass(frozen=True)
@@ -52,6 +57,7 @@ class Proposal:
 
     `unverified`: also if no switch is connected that could show that it works. `atomic`: all connected switches or
     none. `turn`, `patience`: seconds that it may wait for its turn, and that switches have for it.
+    `said`: what is written down about it.
     """
 
     text: str
@@ -60,6 +66,7 @@ class Proposal:
     atomic: bool = False
     turn: float = TURN_SECONDS
     patience: float = PATIENCE_SECONDS
+    said: Change = Change(0, "config", "rest", 0.0)
 
 
 @dataclass(frozen=True)

@@ -18,8 +18,21 @@ from __future__ import annotations
 from ipaddress import ip_address
 from typing import Any
 
-from portlb_app.api import checks, configuration, connections, events, explaining, pools, servers, status, wishes
+from portlb_app.api import (
+    asking,
+    checks,
+    configuration,
+    connections,
+    events,
+    explaining,
+    pools,
+    servers,
+    status,
+    why,
+    wishes,
+)
 from portlb_app.api.messages import Proposal, Request, Response, json_text
+from portlb_app.api.models import asking as of_asking
 from portlb_app.api.models import explaining as of_explaining
 from portlb_app.api.models import lists as of_lists
 from portlb_app.api.models import pools as of_pools
@@ -30,12 +43,15 @@ from portlb_app.api.problem_details import Slug, failure
 from portlb_app.api.routing import Body, Call, Media, Operation, Parameter, Role, Route, Routes
 from portlb_app.api.snapshot import Snapshot
 from portlb_app.api.wishes import Wish
+from portlb_app.punt.asking import Question
 
-Asked = Proposal | Wish | explaining.Asked | events.Follow
-"""What the controller carries out, and answers then (`configuration.outcome_response`, `judgement.answer`)."""
+Asked = Proposal | Wish | Question | explaining.Asked | events.Follow
+"""What the controller carries out, and answers then (`configuration.outcome_response`, `judgement.answer`,
+`asking.response`)."""
 
 _YAML = Media("application/yaml", "The text of a configuration (YAML or JSON)")
 _VIP = Parameter("vip", "Only of this VIP")
+_BY = Parameter("by", "Who asks; a request without a body says it here")
 _DRY_RUN = Parameter("dry_run", "1: change nothing, and say what would change", words=("1",))
 _WISH: tuple[Slug, ...] = (
     *("not-found", "would-break", "too-many-overrides", "changed-meanwhile", "not-saved", "timed-out"),
@@ -52,10 +68,12 @@ def _get(
     return Operation("GET", name, summary, Role.READ, answer, {200: returns}, query=query, **more)
 
 
-def _wish(method: str, name: str, summary: str, answer: Any, takes: Any = ()) -> Operation[Asked]:
+def _wish(
+    method: str, name: str, summary: str, answer: Any, takes: Any = (), query: tuple[Parameter, ...] = ()
+) -> Operation[Asked]:
     problems = (*_WISH, "invalid-request") if takes else _WISH
     returns: dict[int, Body] = {200: of_servers.WishAnswer, 202: of_servers.WishDone}
-    return Operation(method, name, summary, Role.OPERATOR, answer, returns, problems, (_DRY_RUN,), takes)
+    return Operation(method, name, summary, Role.OPERATOR, answer, returns, problems, (_DRY_RUN, *query), takes)
 
 
 _METRICS = Media("text/plain; version=0.0.4; charset=utf-8", "Prometheus' text format")
@@ -121,6 +139,15 @@ ROUTES: Routes[Asked] = Routes(
             (_get("getServer", "One server", servers.one, of_servers.Server, problems=("not-found",)),),
         ),
         Route(
+            "/v1/servers/{server}/why",
+            (
+                _get(
+                    *("getWhy", "Why it gets new connections, or gets none", why.read, of_servers.ServerWhy),
+                    problems=("not-found",),
+                ),
+            ),
+        ),
+        Route(
             "/v1/servers/{server}/state",
             (
                 _get("getState", "What is wanted", servers.state, of_servers.WantedState, problems=("not-found",)),
@@ -132,7 +159,7 @@ ROUTES: Routes[Asked] = Routes(
             (
                 _get("getWeight", "Its weight", servers.weight, of_servers.WeightState, problems=("not-found",)),
                 _wish("PUT", "setWeight", "A weight in place of the file's", wishes.weight, (of_servers.WeightBody,)),
-                _wish("DELETE", "unsetWeight", "Back to the file's weight", wishes.no_weight),
+                _wish("DELETE", "unsetWeight", "Back to the file's weight", wishes.no_weight, query=(_BY,)),
             ),
         ),
         Route(
@@ -167,6 +194,17 @@ ROUTES: Routes[Asked] = Routes(
                     {200: of_explaining.Explained},
                     problems=("invalid-request", "busy", "not-known-yet", "not-computed"),
                     takes=(of_explaining.ExplainBody,),
+                ),
+            ),
+        ),
+        Route(
+            "/v1/ask",
+            (
+                _get(
+                    *("ask", "Which slot and server a packet would get, by the switches' hash", asking.read),
+                    of_asking.Asked,
+                    query=asking.QUERY,
+                    problems=("not-found", "no-switch", "timed-out", "busy"),
                 ),
             ),
         ),

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from portlb_app.api.event_ring import EventRing
+from portlb_app.api.history import History
 from portlb_app.backends import Backends
 from portlb_app.backends.drained import Drain
 from portlb_app.config import Config
@@ -53,6 +54,7 @@ class Snapshot:
     backends: Backends = field(default_factory=lambda: Backends(NO_CONFIG))
     drains: Mapping[str, Drain] = field(default_factory=dict)
     events: EventRing = field(default_factory=EventRing)
+    history: History = field(default_factory=History)
     text_for: Callable[[str], str | None] = lambda _server: None
     streams: int = 0
     form_token: str = ""

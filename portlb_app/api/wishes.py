@@ -24,7 +24,7 @@ from portlb_app.config.values import MAX_WEIGHT
 
 MAX_WISH = 16 << 10
 """Bytes of a body; the longest sound one has less than 1,000."""
-UNSAID = "REST"
+_UNSAID = "REST"
 """Who it was, if nobody says."""
 
 
@@ -33,6 +33,7 @@ class Wish:
     """A value for a key of a server; None: the file's. `said`: why, by whom, since and until when.
 
     `force`: also if that leaves a pool without a server, or ends connections. `dry_run`: only tell what would change.
+    `came_from`: from where it was sent.
     """
 
     server: str
@@ -41,13 +42,14 @@ class Wish:
     said: Override
     force: bool = False
     dry_run: bool = False
+    came_from: str = ""
 
 
 class _Entry(Entry):
     """What both have."""
 
     reason: Reason = ""
-    by: By = UNSAID
+    by: By = _UNSAID
     until: Moment = None
     force: Truth = False
 
@@ -76,8 +78,8 @@ def weight(call: Call) -> Wish | Response:
 
 def no_weight(call: Call) -> Wish:
     """The file's weight is asked for."""
-    said = Override(0, 0, by=UNSAID, since=call.snapshot.unix)
-    return Wish(call.names["server"], "weight", None, said, force=True, dry_run="dry_run" in call.query)
+    said = Override(0, 0, by=call.query.get("by", _UNSAID), since=call.snapshot.unix)
+    return Wish(call.names["server"], "weight", None, said, True, "dry_run" in call.query, call.request.came_from)
 
 
 def _read(call: Call, key: Key, shape: type[_StateEntry | _WeightEntry]) -> Wish | Response:
@@ -101,7 +103,7 @@ def _read(call: Call, key: Key, shape: type[_StateEntry | _WeightEntry]) -> Wish
     said = Override(value, value, entry.reason, entry.by, now, entry.until)
     if key == "state":
         said = replace(said, deadline=entry.deadline, move=entry.move)
-    return Wish(call.names["server"], key, value, said, entry.force, "dry_run" in call.query)
+    return Wish(call.names["server"], key, value, said, entry.force, "dry_run" in call.query, request.came_from)
 
 
 def _check_times(entry: _StateEntry | _WeightEntry, now: float, problems: Problems) -> None:

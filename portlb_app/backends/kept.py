@@ -142,13 +142,8 @@ class KeptSlots:
     # ---- inside ----
 
     def _present(self, before: Pool, after: Pool) -> Table | None:
-        """The slots that the pool has, also where they follow from a configuration that is another one now.
-
-        A pool of 256 slots whose port says nothing of `moves` gets those that follow from the new one: a few more move
-        than must, but they depend on nothing else.
-        """
-        is_small = not (before.bits or after.bits) and after.moves is None and not after.slow_start
-        if self.table is not None or is_small or before is after or before.default == after.default:
+        """The slots that the pool has, also where they follow from a configuration that is another one now."""
+        if self.table is not None or before is after or before.default == after.default:
             return self.table
         return before.default
 

@@ -23,6 +23,7 @@ COMMANDS = {
     "servers": "show what is wanted and seen of servers, and what switches hold of them",
     "pools": "show the slots of pools",
     "explain": "say where a packet goes, and why",
+    "why": "say why a server gets new connections, or gets none",
     "drain": "give servers no new connections; open ones go on",
     "ready": "give servers new connections again",
     "maint": "take servers out of service",

@@ -10,7 +10,6 @@ import argparse
 from pathlib import Path
 
 from portlb_app.cli.output import Commands, WrongInput
-from portlb_app.config import ConfigError
 from portlb_app.controller.settings import Settings, is_loopback
 
 OPENFLOW_PORT = 6653
@@ -38,10 +37,7 @@ def run(options: argparse.Namespace) -> int:
     given = settings(options)
     from portlb_app.controller import launcher  # imports Ryu, which patches the standard library
 
-    try:
-        return launcher.run(options.config, given)
-    except ConfigError as error:
-        raise WrongInput(error) from error
+    return launcher.run(options.config, given)
 
 
 def settings(options: argparse.Namespace) -> Settings:

@@ -29,7 +29,7 @@ def run(options: argparse.Namespace) -> int:
         raise WrongInput("portlb: say a weight, or --unset")
     path, controller = wishing.server_path(options.name, "weight"), Controller(options.controller)
     if options.unset:
-        return wishing.ask(controller, "DELETE", path, None, options).code
+        return wishing.ask(controller, "DELETE", path, None, options, by=wishing.user()).code
     return wishing.ask(controller, "PUT", path, wishing.body(options, weight=options.weight), options).code
 
 

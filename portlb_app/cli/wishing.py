@@ -35,15 +35,23 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 def body(options: argparse.Namespace, **value: Any) -> dict[str, Any]:
     """The body of a request."""
-    said = {"reason": options.reason, "by": _user(), "until": options.until, "force": options.force}
+    said = {"reason": options.reason, "by": user(), "until": options.until, "force": options.force}
     return {**value, **said}
 
 
 def ask(
-    controller: Controller, method: str, path: str, wish: dict[str, Any] | None, options: argparse.Namespace
+    controller: Controller,
+    method: str,
+    path: str,
+    wish: dict[str, Any] | None,
+    options: argparse.Namespace,
+    by: str = "",
 ) -> Answer:
-    """Send it, and print what comes of it."""
-    answer = controller.ask(method, f"{path}?dry_run=1" if options.dry_run else path, wish)
+    """Send it, and print what comes of it; `by` is who asks where there is no body that says so."""
+    query = ["dry_run=1"] * options.dry_run
+    if by and quote(by, safe="") == by:  # the controller undoes no percent-encoding
+        query.append(f"by={by}")
+    answer = controller.ask(method, f"{path}?{'&'.join(query)}" if query else path, wish)
     answer.complain()
     for sentence in answer.body.get("says", ()):
         print(printable(sentence))
@@ -67,7 +75,8 @@ def worst(codes: list[int]) -> int:
     return next((code for code in (2, 1, 3) if code in codes), 0)
 
 
-def _user() -> str:
+def user() -> str:
+    """Who asks."""
     try:
         return getpass.getuser()
     except (KeyError, OSError):

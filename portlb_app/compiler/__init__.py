@@ -14,6 +14,7 @@ from portlb_app.compiler.memo import Memo
 from portlb_app.compiler.second_chance import NOTHING, hand_backs
 from portlb_app.compiler.tables import (
     advertise,
+    ask,
     check,
     classify,
     default,
@@ -56,7 +57,7 @@ from portlb_app.topology.leaving import with_leaving
 
 _DOWNSTREAM = (fragment, icmp, service, label, redirect, legacy, pin, default)
 _TABLES = (neighbour, advertise, *_DOWNSTREAM, upstream, peer, log, check, punt)
-_WITH_GROUPS = (redirect, legacy, pin, icmp)
+_WITH_GROUPS = (redirect, pin, icmp)
 
 _MISS: dict[str, tuple[str | None, str]] = {
     "CLASSIFY": (None, "a port that is no network side, no link and no server's connector: drop"),
@@ -134,6 +135,7 @@ def _switch(
     on_the_way = tuple(local for local in here if local.is_on_the_way)
     flows.update(neighbour.link_local_flows(on_the_way))
     flows.update(neighbour.query_flows(on_the_way))
+    flows.update(ask.flows(on_the_way))
     flows.update(_miss(table) for table in TABLES)
     for local in here:
         flows.update(transit.flows(local))
@@ -144,9 +146,11 @@ def _switch(
     used = {action.meter for each in flows for action in each.actions if isinstance(action, metered)}
     meters = {meter for local in here for meter in (*local.rates.values(), *local.meters.values())} | hand_back_meters
     meters.update(heartbeat.meters(here))
+    groups = {group for local in on_the_way for table in _WITH_GROUPS for group in table.groups(local)}
+    groups.update(ask.groups(on_the_way))
     return SwitchState(
         frozenset(flows),
-        frozenset(group for local in on_the_way for table in _WITH_GROUPS for group in table.groups(local)),
+        frozenset(groups),
         frozenset(meter for meter in meters if meter.number in used),
     )
 

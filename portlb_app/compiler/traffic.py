@@ -36,6 +36,8 @@ class Direction(str, enum.Enum):
     TO_SERVER = "to_server"
     FROM_SERVER = "from_server"
 
+    __hash__ = str.__hash__  # that of an enumeration is ten times as slow, and each flow's counter needs one
+
 
 Way = tuple[str, Direction]
 """A server, and a direction."""
@@ -48,6 +50,8 @@ class Account(NamedTuple):
     pool: PoolKey | None = None
 
 
+Parts = tuple[tuple[Account, list[int]], ...]
+"""Accounts, and the buckets of a group that count for each."""
 _FROM = frozenset(
     {Reason.OWN_PORT, Reason.NAMED, Reason.SERVER_ICMP, Reason.SERVER_FRAGMENT, Reason.UNKNOWN_PORT}
 )
@@ -71,6 +75,8 @@ class Traffic:
         self._numbers: dict[tuple[int, int], str] = {}
         """By number of the VIP, and of the server in its slots and for conntrack."""
         self._name_of = {vip.number: vip.name for vip in config.vips}
+        self._known: dict[int, tuple[Group, Parts]] = {}
+        """What was found out about groups, by their numbers."""
         self._vips: list[Vip] = []
         """Those with servers here."""
         self._reachabilities = 1 + sum(end.switch == switch.name for link in config.links for end in link)
@@ -88,7 +94,7 @@ class Traffic:
     def of_flow(self, flow: Flow) -> Account | None:
         """What the packets of a flow count for; None if for nothing, or if a group decides."""
         reason, vip, port = parse_cookie(flow.cookie)
-        if reason not in COUNTED or not any(isinstance(action, Output) for action in flow.actions):
+        if reason not in COUNTED or Output not in map(type, flow.actions):
             return None
         fields = {name: value for name, value, mask in flow.match if mask is None}
         source = fields.get("in_port"), fields.get("eth_src"), fields.get("ip_src", fields.get("ipv6_src"))
@@ -102,8 +108,8 @@ class Traffic:
             taker = self._owners.get((reason, vip, port))
         return None if taker is None else Account((taker, Direction.TO_SERVER))
 
-    def of_groups(self, groups: Mapping[int, Group]) -> Iterator[tuple[Group, list[Account | None]]]:
-        """Those of some groups, by number, that pools have, and what the packets of each bucket count for."""
+    def of_groups(self, groups: Mapping[int, Group]) -> Iterator[tuple[Group, Parts]]:
+        """Those of some groups, by number, that pools have, and what the packets of their buckets count for."""
         for vip in self._vips:
             ports = [pool.port for pool in vip.redirect_ports] + [ALL_SERVERS] * vip.spreads_icmp
             for reachability, port, address in product(range(self._reachabilities), ports, vip.addresses):
@@ -112,7 +118,17 @@ class Traffic:
                     group = groups.get(pool_group(number, port, address.version, index))
                     if group is None:
                         break
-                    yield group, [self._of_bucket(vip, port, bucket) for bucket in group.buckets]
+                    known = self._known.get(group.number)
+                    if known is None or (known[0] is not group and known[0] != group):
+                        known = self._known[group.number] = group, self._of_group(vip, port, group)
+                    yield group, known[1]
+
+    def _of_group(self, vip: Vip, port: int, group: Group) -> Parts:
+        found: dict[Account, list[int]] = {}
+        for position, bucket in enumerate(group.buckets):
+            if (account := self._of_bucket(vip, port, bucket)) is not None:
+                found.setdefault(account, []).append(position)
+        return tuple(found.items())
 
     def _of_bucket(self, vip: Vip, port: int, bucket: tuple[Action, ...]) -> Account | None:
         mark = bucket[0] if bucket else None

@@ -18,7 +18,16 @@ from portlb_app.config.selection_values import Algorithm
 from portlb_app.config.values import Config, RedirectPort, Server, Vip
 from portlb_app.net.packets import Address
 from portlb_app.openflow.limits import FLOWS, GROUPS, MAX_VIPS, MESSAGE, METERS_OF_A_KIND
-from portlb_app.pipeline import MAX_GROUP_BITS, icmp_group, pin_group, pool_group, pool_number
+from portlb_app.pipeline import (
+    MAX_GROUP_BITS,
+    SELECTION,
+    by_source,
+    icmp_group,
+    pin_group,
+    pool_group,
+    pool_number,
+    slot_group,
+)
 from portlb_app.selection import group_bits
 
 _TRANSPORTS = 3
@@ -81,10 +90,22 @@ def usage(config: Config) -> dict[str, tuple[int, int]]:
     return {
         switch.name: (
             _OF_SWITCH + sum(load.flows(switch.name, views[switch.name]) for load in loads),
-            1 + sum(load.groups * views[switch.name] for load in loads),
+            len(_slot_groups(config)) + sum(load.groups * views[switch.name] for load in loads),
         )
         for switch in config.switches
     }
+
+
+def _slot_groups(config: Config) -> set[int]:
+    """The groups that find slots: one, and one for each length of prefix by which pools hash."""
+    chosen = [pool.selecting for vip in config.vips for pool in vip.redirect_ports]
+    prefixes = {
+        (version, each.prefix4 if version == 4 else each.prefix6)
+        for each in chosen
+        if each.algorithm is Algorithm.SOURCE
+        for version in (4, 6)
+    }
+    return {slot_group(SELECTION), *(slot_group(by_source(*each)) for each in prefixes)}
 
 
 def _views(config: Config) -> dict[str, int]:
@@ -119,6 +140,7 @@ def _numbers(config: Config) -> Iterator[Problem]:
     views = max(_views(config).values(), default=1)
     vips: dict[int, str] = {}
     groups: dict[int, str] = {}
+    slot_groups = _slot_groups(config)
     for vip in config.vips:
         path = f"vips.{vip.name}.number"
         other = vips.setdefault(vip.number, vip.name)
@@ -126,6 +148,8 @@ def _numbers(config: Config) -> Iterator[Problem]:
             yield Problem(path, f"{vip.number} is already the number of {other}: give one of them another")
             continue
         own = list(_groups(vip, views))
+        if not slot_groups.isdisjoint(own):
+            yield Problem(path, f"with {vip.number}, one of its groups has a number that finds slots: give it another")
         met = {groups.setdefault(group, vip.name) for group in own} - {vip.name}
         if met:
             yield Problem(path, f"with {vip.number}, groups have the numbers of {min(met)}'s: give one VIP another")

@@ -9,6 +9,8 @@ from typing import Any
 
 from portlb_app.config.policies import CheckKind, Via
 
+MAX_POOL = 1024
+"""Servers of one pool: each has 32 slots at least where there is room for the most groups."""
 CHECK_ADDRESSES = (IPv4Address("192.0.0.8"), IPv6Address("100::8"))
 """Where checks come from by default: the dummy address of IPv4 (RFC 7600), and one of the block that is never routed
 (RFC 6666). Servers answer them by their default route, and the answers go no further than their own switch."""
@@ -68,6 +70,6 @@ class FailOpen:
             return cls(None)
         if isinstance(value, str) and (found := re.fullmatch(r"([0-9]{1,3})%", value)) and int(found[1]) <= 100:
             return cls(int(found[1]), is_percent=True)
-        if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= 256:
+        if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= MAX_POOL:
             return cls(value)
-        raise ValueError('a number of servers from 0 to 256, a percentage like "30%", or never is expected')
+        raise ValueError(f'a number of servers from 0 to {MAX_POOL}, a percentage like "30%", or never is expected')

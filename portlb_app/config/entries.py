@@ -11,7 +11,7 @@ from typing import Annotated, Any, ClassVar, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
-from portlb_app.config.check_values import FailOpen
+from portlb_app.config.check_values import MAX_POOL, FailOpen
 from portlb_app.config.policies import (
     DefaultFor,
     Forwarding,
@@ -35,9 +35,6 @@ from portlb_app.pipeline import VIP_NUMBERS, is_mark
 
 MAX_OPENFLOW_PORT = 0xFEFF
 """The highest number Open vSwitch gives to a port (ovs-vswitchd.conf.db(5), ofport)."""
-
-MAX_POOL = 1024
-"""Servers of one pool: each has 32 slots at least where there is room for the most groups."""
 
 MAX_KEYS = 32
 """Keys of one entry; the largest has 16."""

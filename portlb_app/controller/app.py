@@ -18,6 +18,8 @@ from ryu.controller.handler import DEAD_DISPATCHER, MAIN_DISPATCHER, set_ev_cls
 
 from portlb_app.api.event_ring import EventRing
 from portlb_app.api.snapshot import Snapshot
+from portlb_app.controller.asking import Asking
+from portlb_app.controller.changes import Changes
 from portlb_app.controller.checks import Checks
 from portlb_app.controller.event_streams import EventStreams
 from portlb_app.controller.explaining import Explaining
@@ -62,7 +64,7 @@ from portlb_app.runtime.files import Files
 from portlb_app.southbound import codec
 from portlb_app.southbound.channel import SwitchChannel
 from portlb_app.southbound.listener import OpenFlowListener
-from portlb_app.southbound.packet_in import PacketInWorker
+from portlb_app.southbound.packet_in import PacketInWorker, adopt
 from portlb_app.southbound.session import SwitchSession
 from portlb_app.southbound.tables_process import Lost, TablesProcess
 from portlb_app.store.file import ConfigFile
@@ -96,22 +98,25 @@ class Controller(app_manager.RyuApp):  # type: ignore[misc]
         file: ConfigFile,
         overrides: OverridesFile,
         files: Files,
+        changes: Changes,
         listener: OpenFlowListener,
     ) -> None:
         super().__init__()
         self._reconciler = reconciler
         self.metrics = Metrics()
         tally = self.metrics.tally
-        self.wishes = Wishes(self._step, lambda: self.snapshot, overrides, files, tally)
+        self.changes = changes
+        self.wishes = Wishes(self._step, lambda: self.snapshot, overrides, files, tally, changes)
         self._tables = tables
         self.explaining = Explaining(tables)
         self._listener = listener
         self._sessions: dict[int, SwitchSession] = {}
-        self.proposals = Proposals(reconciler, self._step, lambda: self.snapshot, file, files, tally)
+        self.proposals = Proposals(reconciler, self._step, lambda: self.snapshot, file, files, tally, changes)
         self._form_token = secrets.token_urlsafe(32)
         self.streams = EventStreams(EventRing(secrets.token_hex(4)))
         self._checks = Checks(lambda: reconciler.live, self._send, self._said, reconciler.is_up, self.metrics.checked)
-        self._punt = Punt(codec.fits, self._checks.take)
+        self._punt = Punt(codec.fits, self._checks.take, lambda: secrets.randbits(32))
+        self.asking = Asking(self._punt, lambda: adopt(self._punt, lambda: reconciler.live), self._send)
         self._announcer = Announcer()
         self._workers: dict[int, PacketInWorker] = {}
         self._changed_ports: set[int] = set()
@@ -299,6 +304,7 @@ class Controller(app_manager.RyuApp):  # type: ignore[misc]
             checks=self._checks.states,
             check_counts=self._checks.counts,
             events=self.streams.ring,
+            history=self.changes.history,
             streams=self.streams.open,
             form_token=self._form_token,
             totals=reconciler.totals,

@@ -20,6 +20,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from portlb_app.api.history import History
 from portlb_app.config import ConfigError
 from portlb_app.config.overrides import Overrides
 from portlb_app.controller.settings import Settings, is_loopback
@@ -27,6 +28,7 @@ from portlb_app.reconcile.configuration import Configuration
 from portlb_app.reconcile.reconciler import Reconciler
 from portlb_app.runtime.log_lines import JsonLines, TextLines
 from portlb_app.runtime.log_writer import LogWriter
+from portlb_app.store.changes import ChangesDirectory, Damaged
 from portlb_app.store.file import ConfigFile
 from portlb_app.store.overrides import OverridesFile
 
@@ -52,16 +54,19 @@ _WRONG_INPUT = 2
 def run(path: Path, settings: Settings) -> int:
     """Run the controller for the configuration in `path` until SIGTERM or SIGINT; SIGHUP reads the file again.
 
-    The exit code is returned: 0 after a signal, 1 if a port is taken, 2 if a certificate or key, or the
-    overrides, cannot be used.
-    ConfigError, OSError and UnicodeDecodeError are about the file, OSError also about the log.
+    The exit code is returned: 0 after a signal, 1 if a port is taken, 2 if the configuration, the overrides, or a
+    certificate or key cannot be used. OSError is about the file or the log.
     """
     _begin_log(settings)
     received: set[int] = set()
     signal.signal(signal.SIGHUP, lambda caught, _: received.add(caught))  # until all is ready, it would end the process
     file = ConfigFile(path)
     file.remove_left_over()
-    text = file.read()
+    directory = ChangesDirectory(path)
+    try:
+        text = file.read()
+    except UnicodeDecodeError as error:
+        return _fail(_WRONG_INPUT, f"{path} is not UTF-8: byte {error.start}{_way_back(directory, path)}")
     overrides = OverridesFile(path)
     overrides.remove_left_over()
     try:
@@ -72,7 +77,11 @@ def run(path: Path, settings: Settings) -> int:
     _prepare_ryu(settings.apps)
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(most, DESCRIPTORS) if most >= 0 else DESCRIPTORS, most))
-    return _serve(file, text, overrides, kept, settings, received)
+    try:
+        return _serve(file, text, overrides, kept, directory, settings, received)
+    except ConfigError as error:
+        print(f"{error}{_way_back(directory, path)}", file=sys.stderr)
+        return _WRONG_INPUT
 
 
 def _begin_log(settings: Settings) -> None:
@@ -140,12 +149,19 @@ def _renew_tls(listener: OpenFlowListener, settings: Settings, files: Files) -> 
 
 
 def _serve(
-    file: ConfigFile, text: str, saved: OverridesFile, kept: Overrides, settings: Settings, received: set[int]
+    file: ConfigFile,
+    text: str,
+    saved: OverridesFile,
+    kept: Overrides,
+    directory: ChangesDirectory,
+    settings: Settings,
+    received: set[int],
 ) -> int:
     from ryu.base.app_manager import AppManager, lookup_service_brick
     from ryu.controller import ofp_event, ofp_handler
     from ryu.lib import hub
 
+    from portlb_app.controller import changes
     from portlb_app.controller.app import Controller
     from portlb_app.controller.gate import Gate
     from portlb_app.controller.http_clients import Listener
@@ -190,12 +206,14 @@ def _serve(
     except tables_process.Lost as error:
         return _fail(_FAILED, f"the configuration cannot be compiled: {error}")
     log_notices(config)
+    history = changes.load(directory, text, kept, time.time())
     overrides, ended = kept.settle(config, time.time())
     for note in ended:
         _LOG.log(logging.getLevelName(note.level.upper()), "%s", note.text)
     reconciler = Reconciler(Configuration(text, config), compiled, settings.resync_seconds, overrides)
     files = Files()
-    controller = manager.instantiate(Controller, reconciler, tables, file, saved, files, listener)
+    written = changes.Changes(history, directory, files, text)
+    controller = manager.instantiate(Controller, reconciler, tables, file, saved, files, written, listener)
     if ended:
         supervision.spawn("saving overrides", controller.wishes.save)
     rest = Rest(controller)
@@ -241,6 +259,19 @@ def _serve(
     supervision.end()
     _LOG.info("ended by a signal; the switches go on as they are")
     return 0
+
+
+def _way_back(directory: ChangesDirectory, path: Path) -> str:
+    """How the last configuration that was live comes back, in place of a file that is none; empty if none is known."""
+    try:
+        live = History(directory.load()).live
+        if live is None:
+            return ""
+        directory.text(live.config)
+    except (OSError, Damaged):
+        return ""
+    kept = directory.path / f"{live.config}.yaml.gz"
+    return f"\nThe last configuration that was live is change {live.id}. To have it again: zcat {kept} > {path}"
 
 
 def _fail(code: int, text: str) -> int:

@@ -6,20 +6,24 @@ import itertools
 import logging
 import time
 from collections.abc import Callable
+from dataclasses import replace
 
 from eventlet.event import Event as Future
 from ryu.lib import hub
 
 from portlb_app.api import configuration, messages
+from portlb_app.api.history import Change
 from portlb_app.api.problem_details import failure
 from portlb_app.api.snapshot import Snapshot
 from portlb_app.config import Config
 from portlb_app.config.etag import ANY
+from portlb_app.controller.changes import Changes, of_evidence, outcomes
 from portlb_app.metrics.tally import Tally
 from portlb_app.reconcile.events import ConfigProposed
-from portlb_app.reconcile.outcomes import Busy, Ended, Live, Mistaken, NotComputed, Outcome
+from portlb_app.reconcile.outcomes import Busy, Ended, Live, Mistaken, NotComputed, Outcome, told
 from portlb_app.reconcile.reconciler import Reconciler
 from portlb_app.runtime.files import Files, Pending, Slow
+from portlb_app.store.changes import hash_of
 from portlb_app.store.file import ConfigFile, Staged, StoreError
 
 BUSY_SECONDS = 0.25
@@ -48,6 +52,7 @@ class Proposals:
         file: ConfigFile,
         files: Files,
         tally: Tally,
+        changes: Changes,
     ) -> None:
         self._reconciler = reconciler
         self._propose = propose
@@ -55,8 +60,13 @@ class Proposals:
         self._file = file
         self._files = files
         self._tally = tally
+        self._changes = changes
         self._tickets = itertools.count(1)
         self._waiting: dict[int, Callable[[Outcome], None]] = {}
+        self._was = reconciler.text
+        """The text that became live last."""
+        self._replaced: dict[int, str] = {}
+        """By change, the hash of the text that was live before."""
         self._reload = hub.Event()
         self._is_ending = False
 
@@ -74,20 +84,30 @@ class Proposals:
             staged = self._files.start(lambda: self._file.stage(proposal.text), Staged.discard).wait()
         except (StoreError, Slow) as error:
             return failure("not-saved", f"{error}; nothing was changed")
+        try:
+            change = self._begin(proposal.said, proposal.text)
+        except (StoreError, Slow) as error:
+            self._files.start(staged.discard)
+            return failure("not-saved", f"{error}; nothing was changed")
         outcome = self._try(
             "rest",
-            proposal,
+            replace(proposal, said=change),
             save=lambda: saving.append(self._files.start(staged.commit)),
         )
+        unsaved = ""
         try:
             for each in saving or [self._files.start(staged.discard)]:
                 each.wait()
         except StoreError as error:
-            return failure("not-saved", f"the configuration is live, but not saved: {error}")
+            unsaved = f"the configuration is live, but not saved: {error}"
         except Slow as error:
             if saving:
-                return failure("not-saved", f"the configuration is live; whether it is saved is not known: {error}")
-        return configuration.outcome_response(outcome, self._snapshot())
+                unsaved = f"the configuration is live; whether it is saved is not known: {error}"
+        self._end_change(change, outcome, unsaved)
+        if unsaved:
+            return failure("not-saved", unsaved)
+        response = configuration.outcome_response(outcome, self._snapshot())
+        return replace(response, headers={**response.headers, messages.CHANGE: str(change.id)})
 
     def end(self) -> None:
         """The controller ends: what becomes of a proposal will not be known any more."""
@@ -121,10 +141,35 @@ class Proposals:
                 self._log_not_reloaded(error)
                 self._tally.reload(False, time.time())
                 continue
-            outcome = self._try("file", messages.Proposal(text, ANY, unverified=True, turn=0.0))
+            outcome = self._reload_with(text)
             if not isinstance(outcome, Busy):
                 self._tally.reload(isinstance(outcome, Live), time.time())
             self._log_reload(outcome)
+
+    def _reload_with(self, text: str) -> Outcome:
+        """Try a text that is the file's already. That it cannot be written down does not hold it up."""
+        change = None
+        if text != self._reconciler.text:
+            try:
+                said = Change(0, "config", "reload", 0.0, by="SIGHUP", came_from=str(self._file.path))
+                change = self._begin(said, text)
+            except (StoreError, Slow) as error:
+                _LOG.error("%s; the file is read again all the same", error)
+        said = change or Change(0, "config", "reload", 0.0)
+        outcome = self._try("file", messages.Proposal(text, ANY, unverified=True, turn=0.0, said=said))
+        if change:
+            self._end_change(change, outcome)
+        return outcome
+
+    def _begin(self, said: Change, text: str) -> Change:
+        """Write down that a configuration is proposed; StoreError, Slow."""
+        return self._changes.begin(replace(said, config=hash_of(text)), text)
+
+    def _end_change(self, change: Change, outcome: Outcome, unsaved: str = "") -> None:
+        word, reason, evidence = told(outcome)
+        snapshot = self._snapshot()
+        change = replace(change, before=self._replaced.pop(change.id, hash_of(self._reconciler.text)))
+        self._changes.end(change, word, unsaved or reason, outcomes(snapshot) | of_evidence(evidence))
 
     def _try(self, source: str, proposal: messages.Proposal, save: Callable[[], None] = lambda: None) -> Outcome:
         """Propose a configuration, and wait until it is known what became of it.
@@ -136,6 +181,9 @@ class Proposals:
         def done(outcome: Outcome) -> None:
             self._tally.change(source, outcome, time.monotonic() - began)
             if isinstance(outcome, Live):
+                if proposal.said.id:
+                    self._replaced[proposal.said.id] = hash_of(self._was)
+                self._was = self._reconciler.text
                 save()
                 self._tally.keep(self._reconciler.live.config)
                 log_notices(self._reconciler.live.config)
@@ -148,6 +196,7 @@ class Proposals:
                 *(ticket, proposal.text, proposal.patience, proposal.unverified, proposal.precondition),
                 turn=proposal.turn,
                 atomic=proposal.atomic,
+                change=str(proposal.said.id or ""),
             )
         )
         outcome: Outcome = future.wait()

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 import eventlet
 from ryu.app.wsgi import Request, Response
 
-from portlb_app.api import explaining, messages
+from portlb_app.api import asking, explaining, messages
 from portlb_app.api.events import CONTENT_TYPE, Follow
 from portlb_app.api.problem_details import failure
 from portlb_app.api.routes import respond
@@ -22,6 +22,7 @@ from portlb_app.controller.bodies import FORM, Environ, read_body, read_form
 from portlb_app.controller.http_server import phrase
 from portlb_app.page.actions import Confirmed
 from portlb_app.page.routes import ROUTES, Asked, for_people, is_page
+from portlb_app.punt.asking import Question
 from portlb_app.runtime.turn import Turn
 
 _LOG = logging.getLogger("portlb.rest")
@@ -77,12 +78,21 @@ class Rest:
             return self._replace(response)
         if isinstance(response, Wish):
             return self._controller.wishes.carry_out(response)
+        if isinstance(response, Question):
+            return self._ask(response)
         if isinstance(response, explaining.Asked):
             return self._controller.explaining.answer(response)
         if isinstance(response, Confirmed):
             outcome = self._controller.wishes.carry_out(response.wish)
             return response.answer(outcome, self._controller.snapshot)
         return response
+
+    def _ask(self, question: Question) -> messages.Response:
+        try:
+            answers = self._controller.asking.ask(question)
+        except ValueError as error:
+            return failure("busy", str(error))
+        return asking.response(question, answers, self._controller.snapshot)
 
     def _replace(self, proposal: messages.Proposal) -> messages.Response:
         self._proposals += 1
@@ -122,8 +132,12 @@ def _read(environ: Environ) -> messages.Request | messages.Response:
     if isinstance(form, messages.Response):
         return form
     host, query = environ.get("HTTP_HOST", ""), environ.get("QUERY_STRING", "")
-    path = environ["PATH_INFO"].encode("latin-1").decode()
-    origin, if_match = environ.get("HTTP_ORIGIN"), environ.get("HTTP_IF_MATCH")
-    conditions = origin, if_match, environ.get("HTTP_IF_NONE_MATCH")
-    last = environ.get("HTTP_LAST_EVENT_ID")
-    return messages.Request(method, path, host, body, query, *conditions, last_event=last, form=form)
+    return messages.Request(
+        *(method, environ["PATH_INFO"].encode("latin-1").decode(), host, body, query),
+        origin=environ.get("HTTP_ORIGIN"),
+        if_match=environ.get("HTTP_IF_MATCH"),
+        if_none_match=environ.get("HTTP_IF_NONE_MATCH"),
+        came_from=environ.get("REMOTE_ADDR", ""),
+        last_event=environ.get("HTTP_LAST_EVENT_ID"),
+        form=form,
+    )

@@ -6,19 +6,25 @@ import itertools
 import logging
 import time
 from collections.abc import Callable
+from dataclasses import replace
 
 from eventlet.event import Event as Future
 from eventlet.semaphore import Semaphore
 
 from portlb_app.api import judgement, messages
+from portlb_app.api.history import Change
 from portlb_app.api.problem_details import failure
 from portlb_app.api.snapshot import Snapshot
 from portlb_app.api.wishes import Wish
 from portlb_app.config.overrides import Overrides
+from portlb_app.config.overrides import word as word_of
+from portlb_app.config.overrides_text import dump
+from portlb_app.controller.changes import Changes, of_evidence, outcomes
 from portlb_app.metrics.tally import Tally
 from portlb_app.reconcile.events import OverridesWanted
-from portlb_app.reconcile.outcomes import Ended, WishOutcome
+from portlb_app.reconcile.outcomes import Ended, WishOutcome, told_of_wish
 from portlb_app.runtime.files import Files, Slow
+from portlb_app.store.changes import hash_of
 from portlb_app.store.file import Staged, StoreError
 from portlb_app.store.overrides import OverridesFile
 
@@ -41,12 +47,14 @@ class Wishes:
         file: OverridesFile,
         files: Files,
         tally: Tally,
+        changes: Changes,
     ) -> None:
         self._want = want
         self._snapshot = snapshot
         self._file = file
         self._files = files
         self._tally = tally
+        self._changes = changes
         self._turn = Semaphore(1)
         self._tickets = itertools.count(1)
         self._waiting: dict[int, Future] = {}
@@ -66,19 +74,27 @@ class Wishes:
             if isinstance(judged, messages.Response):
                 return judged
             try:
-                self._save(judged.overrides)
-            except StoreError as error:
+                change = self._changes.begin(self._change(wish, judged))
+            except (StoreError, Slow) as error:
                 return failure("not-saved", f"{error}; nothing was changed")
-            except Slow as error:
-                self._save_later()
+            try:
+                self._save(judged.overrides)
+            except (StoreError, Slow) as error:
+                self._changes.end(change, "ended", f"{error}; nothing was changed", {})
+                if isinstance(error, Slow):
+                    self._save_later()
                 return failure("not-saved", f"{error}; nothing was changed")
             ticket, future, began = next(self._tickets), Future(), time.monotonic()
             self._waiting[ticket] = future
             _LOG.info("%s", judged.log_line, extra={"about": {"server": wish.server}})
-            self._want(OverridesWanted(ticket, judged.overrides, WISH_SECONDS))
+            self._want(OverridesWanted(ticket, judged.overrides, WISH_SECONDS, str(change.id)))
         outcome: WishOutcome = future.wait()
         self._tally.change("admin", outcome, time.monotonic() - began)
-        return judgement.answer(wish, judged, outcome, self._snapshot())
+        snapshot = self._snapshot()
+        word, reason, evidence = told_of_wish(outcome)
+        self._changes.end(change, word, reason, outcomes(snapshot) | of_evidence(evidence))
+        response = judgement.answer(wish, judged, outcome, snapshot)
+        return replace(response, headers={**response.headers, messages.CHANGE: str(change.id)})
 
     def save(self) -> None:
         """Save the overrides as they are now: some have ended, or it is not known what was saved last."""
@@ -94,6 +110,21 @@ class Wishes:
         waiting, self._waiting = self._waiting, {}
         for future in waiting.values():
             future.send(Ended())
+
+    def _change(self, wish: Wish, judged: judgement.Judged) -> Change:
+        """What is written down about a wish."""
+        value = "the file's" if wish.value is None else word_of(wish.value)
+        why = f": {wish.said.reason}" if wish.said.reason else ""
+        live = hash_of(self._snapshot().text)
+        return Change(
+            *(0, "override", "rest", 0.0),
+            subject=f"server {wish.server}: {wish.key} {value}{why}",
+            by=wish.said.by,
+            came_from=wish.came_from,
+            config=live,
+            before=live,
+            overrides=hash_of(dump(judged.overrides)),
+        )
 
     def _save(self, overrides: Overrides) -> None:
         """Put overrides on the disk, in place of those before; StoreError, Slow."""

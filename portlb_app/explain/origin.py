@@ -48,6 +48,7 @@ WORDS: Mapping[Reason, str] = {
     Reason.TRANSIT: "upstream over a link, or forged to look so",
     Reason.HANDED_BACK: "handed back by a server, or forged to look so",
     Reason.HEARTBEAT: "a heartbeat of a server's agent",
+    Reason.ASKED: "an answer to a question of the controller",
 }
 """Every reason in the words of docs/pipeline.md, "Cookies"."""
 _OF_VIP: Mapping[Reason, str] = {

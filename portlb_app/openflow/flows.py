@@ -33,10 +33,10 @@ class Flow:
     reason: str = field(default="", compare=False)
 
     def __hash__(self) -> int:
-        """Computed once: in a large network, a flow becomes a member of several sets."""
+        """That of its key, computed once: in a large network, a flow becomes a member of several sets."""
         known: int | None = self.__dict__.get("_hash")
         if known is None:
-            known = hash((self.table, self.priority, self.match, self.actions, self.cookie))
+            known = hash(self.key)
             object.__setattr__(self, "_hash", known)
         return known
 

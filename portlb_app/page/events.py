@@ -57,7 +57,7 @@ def shown(event: Event, snapshot: Snapshot) -> dict[str, Any]:
         "after": what.after,
         "tone": tone(what.after),
         "reason": what.reason,
-        "evidence": [f"{key} {_words(value)}" for key, value in what.evidence.items() if value not in (None, "", {}, [])],
+        "evidence": [f"{key} {_words(value)}" for key, value in what.evidence.items() if value or value == 0],
     }
 
 

@@ -56,6 +56,7 @@ from portlb_app.pipeline.groups import (
     pin_group,
     pool_group,
     pool_number,
+    slot_group,
 )
 from portlb_app.pipeline.marks import (
     FORMERS,
@@ -316,6 +317,7 @@ __all__ = [
     "set_reachability",
     "set_side",
     "signal_slot",
+    "slot_group",
     "untag",
     "vip_number",
 ]

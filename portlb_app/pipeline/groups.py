@@ -13,7 +13,8 @@ GROUPS = 0x5 << 28
 """Bits 28-31 of the number of every group of ours."""
 _GROUP_NUMBERS = (1 << 28) - 1
 SLOT_GROUP = GROUPS | _GROUP_NUMBERS
-"""The group that finds the slot of a packet. All pools number their slots alike, so one group does for all of them."""
+"""The group that finds the slot of a packet. All pools number their slots alike, so one group does for all of them that
+hash alike (`slot_group`)."""
 
 SELECTION = Selection("dp_hash", 0x504C0000)
 """How a pool's group hashes.
@@ -31,6 +32,14 @@ def by_source(version: int, prefix: int) -> Selection:
     """
     name, bits = ("ip_src", 32) if version == 4 else ("ipv6_src", 128)
     return Selection("hash", SELECTION.parameter, ((name, (1 << prefix) - 1 << bits - prefix),))
+
+
+def slot_group(selection: Selection) -> int:
+    """The number of the group that finds slots as pools with this selection do."""
+    if not selection.fields:
+        return SLOT_GROUP
+    ((_, mask),) = selection.fields
+    return SLOT_GROUP - mask.bit_count() - (33 if mask >> 32 else 0) - 1
 
 
 def is_our_selection(selection: Selection | None) -> bool:

@@ -61,7 +61,13 @@ _PUNTED = _meters(
     (Reason.REFUSED, 200, 50),
     (Reason.TO_CHECKER, 200, 50),
 )
-PUNTED: Mapping[Reason, Meter] = MappingProxyType({**_PUNTED, Reason.HEARTBEAT: Meter(HEARTBEATS, 5, _burst(10))})
+PUNTED: Mapping[Reason, Meter] = MappingProxyType(
+    {
+        **_PUNTED,
+        Reason.HEARTBEAT: Meter(HEARTBEATS, 5, _burst(10)),
+        Reason.ASKED: Meter(_PUNTED[Reason.QUERY].number + 1, 1000, _burst(250)),
+    }
+)
 """The reasons for which a packet is handed up, each with its meter of index 0 (packets a second, burst).
 
 Every reason and VIP has a meter of its own (SYNs: every reason, VIP and port), so that a flood of one starves no other.
@@ -73,7 +79,7 @@ COPIED = _meters(
     (Reason.SERVER_CLOSING, 1000, 250),
 )
 """The same for packets of which only a copy is handed up, for the log of connections (row C2)."""
-OF_ALL_VIPS = frozenset({Reason.SERVER_ICMP, Reason.QUERY, Reason.REFUSED, Reason.TO_CHECKER})
+OF_ALL_VIPS = frozenset({Reason.SERVER_ICMP, Reason.QUERY, Reason.REFUSED, Reason.TO_CHECKER, Reason.ASKED})
 """The reasons whose meters are no VIP's, because the packet may be about any of them: one meter, or one for each
 connector (TO_CHECKER)."""
 HANDED_UP: Mapping[Reason, Meter] = MappingProxyType({**PUNTED, **COPIED})
@@ -105,15 +111,17 @@ def heartbeat_meter(connector: int) -> Meter:
 
 TOO_LARGE_METER = Meter(HANDED_UP[Reason.QUERY].number, 1, _burst(1))
 """Counts frames that are too large to be handed up; they are dropped behind it. (The counter of the flow that hands up
-counts the others as well.) Its number is free: queries have one meter in all, at another index."""
+counts the others as well.) Its number is free: queries have one meter in all, at another index. So is the next one,
+which answers to questions have (ASKED)."""
+_SINGLE = {TOO_LARGE_METER.number: Reason.TOO_LARGE, HANDED_UP[Reason.ASKED].number: Reason.ASKED}
 
 
 def metered_reason(number: int) -> Reason | None:
     """The reason for which packets of this meter are handed up, or not (TOO_LARGE); None for a service's rate, or a
     foreign meter.
     """
-    if number == TOO_LARGE_METER.number:
-        return Reason.TOO_LARGE
+    if number in _SINGLE:
+        return _SINGLE[number]
     if 0 <= number - HEARTBEATS < _OF_CONNECTORS:
         return Reason.HEARTBEAT
     kind = (number - METERS) // METERS_OF_A_KIND

@@ -48,6 +48,7 @@ class Reason(enum.IntEnum):
     TRANSIT = 40
     HANDED_BACK = 45
     HEARTBEAT = 50
+    ASKED = 51
 
 
 VIP_NUMBERS = 1 << 24

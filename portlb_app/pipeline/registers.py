@@ -56,6 +56,8 @@ class Side(enum.IntEnum):
     """Another switch of the same load balancer."""
     CHECK = 4
     """The controller, which checks servers: it sets the register itself, with the packet that it has a switch send."""
+    ASK = 5
+    """The controller, which asks for the slot of a packet; it sets the register likewise."""
 
 
 def from_side(side: Side) -> Mapping[str, int]:

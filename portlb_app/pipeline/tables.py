@@ -47,7 +47,7 @@ REDIRECT = _table("REDIRECT", 50, f"{_IP} {_WHEN} {_PORTS_TO} {_PORTS_FROM} {REA
 LEGACY = _table("LEGACY", 60, f"{_IP} {_WHEN} {REACHABILITY} tcp_src tcp_dst tcp_flags", "DEFAULT PINNED PUNT")
 PINNED = _table("PINNED", 62, f"{_IP} {_WHEN} {REACHABILITY} tcp_src tcp_dst tcp_flags ct_mark")
 PIN = _table("PIN", 64, f"{_IP} {REACHABILITY} tcp_dst tcp_flags {CT_MARK}")
-SIGNAL = _table("SIGNAL", 66, f"{_IP} {REACHABILITY} tcp_dst")
+SIGNAL = _table("SIGNAL", 66, f"{SIDE} {_IP} {REACHABILITY} tcp_dst")
 DEFAULT = _table("DEFAULT", 70, "eth_type ip_dst ipv6_dst")
 UPSTREAM = _table(
     "UPSTREAM",

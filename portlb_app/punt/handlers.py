@@ -14,6 +14,8 @@ reason          what it is                     what becomes of it
 ``FRAGMENT``
 ``QUERY``       a multicast listener query     the switch's VIPs report their groups (`announce`)
 ``HEARTBEAT``   what a server's agent says     the agent gets an answer (`heartbeat`)
+``ASKED``       a packet of ours, with its     a question is answered (`asking`)
+                slot
 ``REFUSED``     a packet of a server that      the server gets an ICMP error
                 may not leave
 ``TO_CHECKER``  a server's packet to the       `Checker` judges it: an answer to a check
@@ -41,6 +43,7 @@ from portlb_app.openflow import CONTROLLER, Action, Output
 from portlb_app.openflow.limits import LARGEST_FRAME
 from portlb_app.pipeline import COPIED, HANDED_UP, Reason, parse_cookie
 from portlb_app.punt import announce
+from portlb_app.punt.asking import Question, Questions
 from portlb_app.punt.connlog import ConnectionLog
 from portlb_app.punt.disposition import Counts, Disposition
 from portlb_app.punt.fragment import FragmentHandler
@@ -94,20 +97,22 @@ def reason_of(cookie: int) -> Reason | None:
 class Punt:
     """Judges what the switches of a configuration hand up; `adopt` one first.
 
-    `connections` is the log of connections, and `heartbeats` what agents say; both outlive a configuration. `fits` says
-    whether a message can have a switch do these actions with this frame. `checker` takes what servers send to where
-    checks come from.
+    `connections` is the log of connections, `heartbeats` what agents say, and `questions` what switches are asked; they
+    outlive a configuration. `fits` says whether a message can have a switch do these actions with this frame. `checker`
+    takes what servers send to where checks come from. `draw` gives 32 random bits.
     """
 
     def __init__(
         self,
         fits: Callable[[tuple[Action, ...], bytes], bool] = lambda _actions, _frame: True,
         checker: Checker = _no_checks,
+        draw: Callable[[], int] = lambda: 0,
     ) -> None:
         self._fits = fits
         self._checker = checker
         self.connections = ConnectionLog()
         self.heartbeats = Heartbeats()
+        self.questions = Questions(draw)
         self.unsent = 0
         """Packets that a switch was to send and was not told: too many waited for that already, or it was gone."""
         self._vips = VipIndex()
@@ -167,6 +172,13 @@ class Punt:
         elif reason is not None:
             self._counts[reason, disposition] += 1
 
+    def ask(self, question: Question, now: float) -> tuple[int, tuple[Send, ...]]:
+        """Ask connected switches for the slot of a packet: the question's number, and what is to be sent for it.
+
+        ValueError if too many questions wait.
+        """
+        return self.questions.ask(question, self._vips.connected_switches(), now)
+
     def take(self, dpid: int, packet: PacketIn, now: float) -> tuple[Send, ...]:
         """What switches shall do about a packet that the switch `dpid` handed up; nothing for a cookie of no reason."""
         reason, number, port = parse_cookie(packet.cookie)
@@ -186,6 +198,9 @@ class Punt:
                 disposition, sends = self._checker(dpid, packet, now)
                 self._counts[reason, disposition] += 1
                 return sends
+            case Reason.ASKED:
+                self._counts[reason, self.questions.take(dpid, packet)] += 1
+                return ()
             case Reason.SERVER_ICMP:
                 return self._carry_out(dpid, packet, reason, server_error(self._vips.on(dpid), packet.frame))
         located = self._vips.find(dpid, number, packet.in_port)

@@ -81,6 +81,10 @@ class VipIndex:
         """All VIPs on a switch."""
         return self._on_switch.get(dpid, ())
 
+    def connected_switches(self) -> dict[int, tuple[VipOnSwitch, ...]]:
+        """By each connected switch all VIPs on it."""
+        return {dpid: self.on(dpid) for dpid in sorted(self._connected)}
+
     def find(self, dpid: int, number: int, in_port: int) -> LocatedVip | None:
         """The VIP of this number where a packet came in. From a server's connector any reachability will do."""
         located = self._located.get((dpid, number), [])

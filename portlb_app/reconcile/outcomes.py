@@ -11,6 +11,7 @@ from portlb_app.reconcile.results import SHOWN, Mistakes
 
 MISTAKES_TOLD = 20
 """Mistakes of a proposal that are written down."""
+SHOWN_NAMES = 16
 
 
 Landed = Literal["has it", "late", "lost", "absent", "in error"]
@@ -152,3 +153,15 @@ def told(outcome: Outcome) -> tuple[str, str, Evidence]:
         case TurnMissed(seconds):
             return "turn_missed", f"its turn did not come within {seconds:.0f} s", {}
     return "ended", "the controller ended before it was known what becomes of it", {}
+
+
+def told_of_wish(outcome: WishOutcome) -> tuple[str, str, Evidence]:
+    """The same of a wish."""
+    match outcome:
+        case Carried(absent):
+            later = f"; not connected, and to get it later: {', '.join(absent[:SHOWN_NAMES])}" if absent else ""
+            return "carried_out", f"all connected switches have it{later}", {}
+        case Lacking(switches, seconds):
+            listed = {name: list(errors[:SHOWN]) for name, errors in switches.items()}
+            return "lacking", f"some switches did not take it within {seconds:.0f} s; it stands", {"switches": listed}
+    return "saved", "the controller ended before switches had it; they get it when it is started again", {}

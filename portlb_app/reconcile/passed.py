@@ -8,15 +8,16 @@ these sums are never too large.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import chain, repeat
 
 from portlb_app.compiler.traffic import Account, Direction, Traffic, Way
-from portlb_app.openflow import Group, SwitchState
-from portlb_app.openflow.flows import FlowKey
-from portlb_app.reconcile.results import Amount, Counted, Passed
+from portlb_app.openflow import Group
+from portlb_app.reconcile.results import Amount, Counted, FlowCount, Passed
 from portlb_app.topology.conditions import PoolKey
 
 Counts = Iterator[tuple[Account, Amount]]
+_NOTHING, _BEGIN = Amount(), Counted(0, ())
 
 
 class Counters:
@@ -24,26 +25,27 @@ class Counters:
 
     def __init__(self) -> None:
         self._is_first = True
-        self._flows: dict[FlowKey, Amount] = {}
+        self._flows: dict[int, Amount] = {}
+        """By a flow's hash, which is that of what identifies it; two of a million have the same once in 10 million."""
         self._groups: dict[int, tuple[Group, Counted]] = {}
 
     def compare(
         self,
         traffic: Traffic,
-        state: SwitchState,
-        flows: Mapping[FlowKey, Amount],
-        groups: Mapping[int, Counted] | None,
+        flows: Iterable[FlowCount],
+        groups: Mapping[int, Group],
+        counted: Mapping[int, Counted] | None,
     ) -> Passed:
         """What has passed since the last time; nothing the first time, but then it is said of what.
 
-        `groups`: None if not all were asked. Then it is not known what servers got, and nothing is said of it.
+        `counted`: None if not all groups were asked. Then it is not known what servers got, and nothing is said of it.
         """
         servers, pools = dict[Way, Amount](), dict[PoolKey, Amount]()
-        found = [*self._of_flows(traffic, state, flows)]
-        if groups is None:
+        found = [*self._of_flows(traffic, flows)]
+        if counted is None:
             found = [(account, amount) for account, amount in found if account.way[1] is Direction.FROM_SERVER]
         else:
-            found += self._of_groups(traffic, state, groups)
+            found += self._of_groups(traffic, groups, counted)
         is_first, self._is_first = self._is_first, False
         for account, amount in found:
             new = Amount() if is_first else amount
@@ -52,30 +54,37 @@ class Counters:
                 pools[account.pool] = pools.get(account.pool, Amount()).plus(new)
         return Passed(servers, pools)
 
-    def _of_flows(self, traffic: Traffic, state: SwitchState, flows: Mapping[FlowKey, Amount]) -> Counts:
+    def _of_flows(self, traffic: Traffic, flows: Iterable[FlowCount]) -> Counts:
         before, self._flows = self._flows, {}
-        for flow in state.flows:
-            now = flows.get(flow.key)
-            if now is not None and (account := traffic.of_flow(flow)) is not None:
-                self._flows[flow.key] = now
-                yield account, _since(before.get(flow.key, Amount()), now)
+        for flow, now in flows:
+            if (account := traffic.of_flow(flow)) is not None and hash(flow) not in self._flows:
+                self._flows[hash(flow)] = now
+                yield account, _since(before.get(hash(flow), _NOTHING), now)
 
-    def _of_groups(self, traffic: Traffic, state: SwitchState, groups: Mapping[int, Counted]) -> Counts:
+    def _of_groups(self, traffic: Traffic, groups: Mapping[int, Group], counted: Mapping[int, Counted]) -> Counts:
         before, self._groups = self._groups, {}
-        for group, accounts in traffic.of_groups(state.group_by_number):
-            now = groups.get(group.number)
+        for group, parts in traffic.of_groups(groups):
+            now = counted.get(group.number)
             if now is None:
                 continue
             self._groups[group.number] = group, now
             known, earlier = before.get(group.number, (None, now))
-            olds = list(_buckets(earlier)) if known == group else [Amount()] * len(now.packets)
-            for account, old, new in zip(accounts, olds, _buckets(now), strict=False):
-                if account is not None:
-                    yield account, _since(old, new)
+            added = _added(earlier if known == group else _BEGIN, now)
+            for account, buckets in parts:
+                some = [added[bucket] for bucket in buckets if bucket in added] if added else ()
+                yield account, Amount(sum(each.packets for each in some), sum(each.octets for each in some))
 
 
-def _buckets(counted: Counted) -> Iterator[Amount]:
-    return map(Amount, counted.packets, counted.octets)
+def _added(before: Counted, now: Counted) -> dict[int, Amount]:
+    """What has been added to buckets, where anything has."""
+    if before.packets == now.packets:
+        return {}
+    pairs = zip(now.packets, now.octets, chain(before.packets, repeat(0)), chain(before.octets, repeat(0)))
+    return {
+        bucket: _since(Amount(old, old_octets), Amount(new, new_octets))
+        for bucket, (new, new_octets, old, old_octets) in enumerate(pairs)
+        if new != old
+    }
 
 
 def _since(before: Amount, now: Amount) -> Amount:

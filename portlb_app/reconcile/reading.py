@@ -6,9 +6,8 @@ from collections.abc import Iterable
 from typing import Any
 
 from portlb_app.openflow import Flow, Group, Meter, SwitchState
-from portlb_app.openflow.flows import FlowKey
 from portlb_app.openflow.limits import ACTIONS, FLOWS, GROUPS, METERS, WHILE_CHANGED
-from portlb_app.reconcile.results import Amount, Counted, FlowCount, HandedBack, Kind, Unreadable
+from portlb_app.reconcile.results import Counted, FlowCount, HandedBack, Kind, Unreadable
 
 Told = Flow | Group | Meter | Counted | HandedBack | FlowCount | tuple[int, int]
 """What is in a description from a switch; a pair of numbers: a meter, and how many packets it has dropped."""
@@ -24,8 +23,8 @@ class Reading:
         self.metered: dict[int, int] = {}
         """By meter, how many packets it has dropped."""
         self.handed_back: dict[tuple[int, int, int], int] = {}
-        self.passed: dict[FlowKey, Amount] = {}
-        """By flow, what it has had, of those whose packets may count for a server."""
+        self.passed: list[FlowCount] = []
+        """What flows have had whose packets may count for a server."""
         self._actions = 0
 
     def take(self, kind: Kind, told: Iterable[Told]) -> None:
@@ -38,7 +37,7 @@ class Reading:
             if isinstance(each, HandedBack):
                 self.handed_back[each.key] = self.handed_back.get(each.key, 0) + each.packets
             elif isinstance(each, FlowCount):
-                self.passed[each.key] = each.amount
+                self.passed.append(each)
         self._actions += sum(map(_actions, found))
         if len(entries) > limit * WHILE_CHANGED:
             raise Unreadable(f"more than {limit * WHILE_CHANGED} {kind}")

@@ -9,7 +9,6 @@ from typing import Literal, NamedTuple
 from portlb_app.compiler.traffic import Way
 from portlb_app.config import Problem
 from portlb_app.openflow import Flow, Group, Meter
-from portlb_app.openflow.flows import FlowKey
 from portlb_app.reconcile.plan import Plan, Verb
 from portlb_app.topology.conditions import HeldSlots, PoolKey
 
@@ -121,7 +120,7 @@ class Amount(NamedTuple):
 class FlowCount(NamedTuple):
     """What a flow has had since it was added, of those whose packets may count for a server (`compiler.traffic`)."""
 
-    key: FlowKey
+    flow: Flow
     amount: Amount
 
 

@@ -25,16 +25,15 @@ from portlb_app.compiler.traffic import Traffic
 from portlb_app.config import Config, ConfigError
 from portlb_app.explain import PacketError, explain
 from portlb_app.openflow import SwitchState
-from portlb_app.openflow.flows import FlowKey
 from portlb_app.pipeline import SLOTS
 from portlb_app.reconcile.passed import Counters
 from portlb_app.reconcile.plan import Plan, Step, Verb, apply, diff
 from portlb_app.reconcile.reading import Reading, Told
 from portlb_app.reconcile.results import (
     MAX_COUNTED,
-    Amount,
     Compiled,
     Counted,
+    FlowCount,
     Kind,
     MessageCounts,
     Mistakes,
@@ -221,7 +220,7 @@ class Tables:
                     sums[slot] += count
         return {key: tuple(sums) for key, sums in found.items()}
 
-    def _passed(self, dpid: int, switch: _Switch, flows: Mapping[FlowKey, Amount]) -> Passed:
+    def _passed(self, dpid: int, switch: _Switch, flows: Iterable[FlowCount]) -> Passed:
         """Return what has passed since the switch was read before."""
         made_of = self._configs.get(self._goal)
         named = next((each for each in made_of.switches if each.dpid == dpid), None) if made_of else None
@@ -233,7 +232,7 @@ class Tables:
             traffic = Traffic(made_of, named)
             self._traffic[dpid] = traffic, counters
         groups = switch.counted if switch.are_all_counted else None
-        return counters.compare(traffic, switch.known, flows, groups)
+        return counters.compare(traffic, flows, switch.known.group_by_number, groups)
 
     def _counted_groups(self, dpid: int) -> dict[int, tuple[PoolKey, int]]:
         made_of = self._configs.get(self._goal)

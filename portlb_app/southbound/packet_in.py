@@ -33,6 +33,13 @@ _ADOPTING = hub.Semaphore(1)
 _LOG = logging.getLogger("portlb.punt")
 
 
+def adopt(punt: Punt, live: Callable[[], Configuration]) -> None:
+    """Have packets judged by the live configuration. One green thread computes that; all others wait for it."""
+    with _ADOPTING:
+        while not punt.adopt_more((now := live()).config, now.conditions):
+            hub.sleep(0)
+
+
 class PacketInWorker:
     """Judges the packets of one switch over one connection, by the configuration that `live` returns.
 
@@ -103,19 +110,13 @@ class PacketInWorker:
 
     def _work(self) -> None:
         """Judge and send the next packets."""
-        self._adopt()
+        adopt(self._punt, self._live)
         now = time.monotonic()
         out = self._packet_outs([self._sends.popleft() for _ in range(min(BATCH, len(self._sends)))])
         for message in self._queue.take(BATCH):
             out += self._judge(message, now)
         if out and not self.datapath.send(b"".join(out)):  # the connection has ended
             self._punt.unsent += len(out)
-
-    def _adopt(self) -> None:
-        """Have packets judged by the live configuration. One worker computes that; all others wait for it."""
-        with _ADOPTING:
-            while not self._punt.adopt_more((live := self._live()).config, live.conditions):
-                hub.sleep(0)
 
     def _judge(self, message: bytes, now: float) -> list[bytes]:
         """The messages that a packet-in leads to. An error of ours costs this packet only, and is logged once."""

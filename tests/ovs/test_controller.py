@@ -341,7 +341,9 @@ def test_http_that_is_odd_or_broken_is_answered_and_costs_nobody_else(start: Sta
     cut = FIG2[: FIG2.index("  d:")].replace("default_server: d", "default_server: a").replace(", d]", "]").encode()
     interrupted = raw(controller, head + b"Content-Length: %d\r\n\r\n%s" % (len(cut) + 99, cut))
     assert interrupted.startswith(b"HTTP/1.1 400 "), "a cut configuration may be a valid one"
-    odd = raw(controller, b"GET /%ff%00 HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+    none = raw(controller, b"GET /%ff%00 HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+    assert none.startswith(b"HTTP/1.1 400 Bad Request\r\n") and b'"error": "the path and the query are UTF-8"' in none
+    odd = raw(controller, b"GET /%c3%bf%00 HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
     assert odd.startswith(b"HTTP/1.1 404 Not Found\r\n") and b'"error": "there is no /' in odd
     assert b"Allow: GET\r\n" in raw(controller, b"HEAD /v1/status HTTP/1.0\r\nHost: localhost\r\n\r\n")
     assert raw(controller, b"GET /v1/status HTTP/1.1\r\nConnection: close\r\n\r\n").startswith(b"HTTP/1.1 403 ")

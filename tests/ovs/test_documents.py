@@ -99,6 +99,19 @@ def test_a_bridge_is_attached_by_hand(shell: Shell) -> None:
     shell.controller.wait_for_state("s1", "synced")
 
 
+def test_a_server_says_why(shell: Shell) -> None:
+    """docs/explain.md: the sample is what is printed, but for how long ago things were."""
+    shell.controller.wait_for_state("s1", "synced")
+    [why] = [
+        each
+        for each in shown()
+        if (each.document, each.program) == ("explain.md", "portlb") and each.words[1] == "why"
+    ]
+    [sample] = [lines for path, lines in blocks() if path.name == "explain.md" and "gets new connections" in lines[0]]
+    printed = shell.run(why.line).splitlines()
+    assert [re.sub(r", \w+ ago$", "", line) for line in printed] == [re.sub(r", \w+ ago$", "", line) for line in sample]
+
+
 def test_rest_answers_as_it_is_shown(shell: Shell) -> None:
     """Every curl: the status has the members of the sample, each configuration is accepted."""
     for each in of("curl"):

@@ -5,6 +5,7 @@ Tests speak of whole states and plans; the reconciler only of how many steps the
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
@@ -62,7 +63,8 @@ class Whole:
         return replace(self, targets=_targets(self.config, conditions), conditions=conditions)
 
 
-def _targets(config: Config, conditions: Conditions) -> dict[int, Wanted]:
+@functools.lru_cache(512)
+def _targets(config: Config, conditions: Conditions) -> Mapping[int, Wanted]:
     states, graph = compiler.compile(config, conditions), topology.of(config, conditions.links_down)
     return {
         switch.dpid: Wanted(switch.name, states[switch.name], graph.depth(switch.name)) for switch in config.switches

@@ -10,14 +10,19 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2] / "portlb_app"
 
 
-@functools.lru_cache
+@functools.cache
 def tree(path: Path) -> ast.Module:
     """A file, parsed."""
     return ast.parse(path.read_text(), str(path))
 
 
-def imports(path: Path) -> Iterator[str]:
+@functools.cache
+def imports(path: Path) -> tuple[str, ...]:
     """Every module a file imports, anywhere in it, by its full name."""
+    return tuple(_imports(path))
+
+
+def _imports(path: Path) -> Iterator[str]:
     for node in ast.walk(tree(path)):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)

@@ -53,6 +53,9 @@ def test_the_wheel_has_all_that_runs(wheel: Path) -> None:
     assert {"share/man/man1/portlb.1", "share/bash-completion/completions/portlb"} <= {
         name.partition(".data/data/")[2] for name in names
     }
+    assert {"share/portlb/alerts.yaml", "share/portlb/grafana.json"} <= {
+        name.partition(".data/data/")[2] for name in names
+    }
     units = {Path(name).name for name in names if "/lib/systemd/system/" in name}
     assert units == {path.name for path in ROOT.glob("packaging/systemd/*")}
     assert any(name.endswith("/LICENSE") for name in names)

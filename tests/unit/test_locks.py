@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+from configparser import ConfigParser
 
 import pytest
 
 from tests.support.sources import ROOT
 
 TOP = ROOT.parent
+NAME = re.compile(r"[A-Za-z][\w.-]*")
 PINNED = re.compile(r"^([a-zA-Z0-9_.-]+)==(\S+)(?: \\)?$")
 
 
@@ -32,6 +34,18 @@ def test_every_version_has_a_hash_and_is_the_one_tested(name: str) -> None:
         each: version for each, version in locked.items() if each != "ovs"
     }
     assert ("ryu" in locked) == (name == "controller")
+
+
+@pytest.mark.parametrize("name", ["agent", "controller"])
+def test_all_that_is_needed_is_there(name: str) -> None:
+    """What setup.cfg asks for, by each distribution's normalized name."""
+    parser = ConfigParser()
+    parser.read(TOP / "setup.cfg")
+    asked = parser["options"]["install_requires"]
+    if name == "controller":
+        asked += parser["options.extras_require"]["controller"]
+    needed = {re.sub(r"[-_.]+", "-", each[0]).lower() for each in map(NAME.match, asked.split()) if each}
+    assert "pydantic" in needed and needed <= versions((TOP / f"packaging/{name}.lock").read_text()).keys()
 
 
 def test_eventlet_is_one_without_the_known_hole() -> None:

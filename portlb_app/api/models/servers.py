@@ -103,6 +103,29 @@ class Servers(Model):
     servers: list[Server]
 
 
+class Sentence(Model):
+    """One piece of evidence, in words."""
+
+    about: str
+    words: str
+    since: Moment | None
+
+
+class ServerWhy(Model):
+    """Why a server gets new connections, or gets none."""
+
+    server: str
+    vip: str
+    gets: Literal["all", "some", "none", "not yet"]
+    """New connections: of all its pools, of some, of none, or of none before switches hold what is wanted."""
+    answer: str
+    because: list[Sentence]
+    last_change: Sentence | None
+    """The last event about it since the controller has started."""
+    would_change: list[str]
+    """What has to happen so that it gets all of them; each may be needed."""
+
+
 class StateBody(Model):
     """A state for a server."""
 

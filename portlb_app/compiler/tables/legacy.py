@@ -14,12 +14,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from portlb_app.compiler.delivery import deliver
-from portlb_app.compiler.tables.pool import receivers, slot_group, ways
+from portlb_app.compiler.tables.pool import receivers, ways
 from portlb_app.compiler.tables.qos import is_option_read, metered_qos_actions
 from portlb_app.compiler.tables.redirect import to_way
 from portlb_app.compiler.vip_on_switch import VipOnSwitch
 from portlb_app.config import Legacy, RedirectPort
-from portlb_app.openflow import IP_TCP, Action, Flow, Group, ToController, match
+from portlb_app.openflow import IP_TCP, Action, Flow, ToController, match
 from portlb_app.pipeline import (
     ACK,
     LEGACY,
@@ -87,12 +87,6 @@ def flows(local: VipOnSwitch) -> Iterator[Flow]:
             for way in ways(local, pool, ip, IP_TCP):
                 actions, these = to_way(local, pool, ip, way), match(**to_port, **way.fields)
                 yield flow(LEGACY, Priority.SPECIFIC + way.ahead, these, actions, cookie, reason)
-
-
-def groups(local: VipOnSwitch) -> Iterator[Group]:
-    """The group that finds slots, where SYNs are handed up."""
-    if any(reads_option(local, pool) for pool in local.pools):
-        yield slot_group()
 
 
 def reads_option(local: VipOnSwitch, pool: RedirectPort) -> bool:

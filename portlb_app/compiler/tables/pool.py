@@ -22,7 +22,6 @@ from portlb_app.openflow import Action, Group, Selection
 from portlb_app.pipeline import (
     PRIORITY_TAGGED,
     SELECTION,
-    SLOT_GROUP,
     SLOTS,
     Family,
     by_source,
@@ -30,7 +29,6 @@ from portlb_app.pipeline import (
     group_of,
     load_formers,
     load_server,
-    signal_slot,
 )
 
 
@@ -135,8 +133,3 @@ def _match(when: When, ip: Family) -> Mapping[str, Any]:
     if when.vlan is not None:
         fields["vlan_vid"] = PRIORITY_TAGGED | when.vlan
     return fields
-
-
-def slot_group() -> Group:
-    """The select group whose buckets hand a SYN up with its slot: the one that any pool's group would choose."""
-    return Group(SLOT_GROUP, "select", tuple(signal_slot(slot) for slot in range(SLOTS)), SELECTION)

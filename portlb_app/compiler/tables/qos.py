@@ -58,7 +58,8 @@ def punt_meters(config: Config) -> dict[tuple[Reason, str, int], Meter]:
     checked = {name for vip in config.vips for name in vip.checked}
     connectors = {("", config.server_by_name[name].connector.port) for name in checked}
     of = {Reason.SIGNAL: ports, Reason.TO_CHECKER: connectors}
-    for reason in HANDED_UP.keys() - {Reason.HEARTBEAT}:
+    found[Reason.ASKED, "", 0] = HANDED_UP[Reason.ASKED]
+    for reason in HANDED_UP.keys() - {Reason.HEARTBEAT, Reason.ASKED}:
         metered = of.get(reason, [("", 0)] if reason in OF_ALL_VIPS else names)
         found.update({(reason, *key): punt_meter(reason, index) for key, index in meter_indexes(metered).items()})
     return found

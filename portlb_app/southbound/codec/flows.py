@@ -101,7 +101,7 @@ def amount_of(entry: RawEntry) -> Amount:
 def counted(flow: Flow, entry: RawEntry) -> FlowCount | None:
     """What a flow has had, if its packets may count for a server."""
     if flow.actions and pipeline.parse_cookie(flow.cookie)[0] in COUNTED:
-        return FlowCount(flow.key, amount_of(entry))
+        return FlowCount(flow, amount_of(entry))
     return None
 
 

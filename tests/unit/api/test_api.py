@@ -97,7 +97,7 @@ def test_status_tells_everything() -> None:
     response = reply("GET", "/v1/status")
     assert (response.status, response.content_type) == (200, "application/json")
     status = json.loads(response.body)
-    names = ("signal", "server_icmp", "server_fragment", "query", "refused", "to_checker", "heartbeat")
+    names = ("signal", "server_icmp", "server_fragment", "query", "refused", "to_checker", "heartbeat", "asked")
     others: list[tuple[str, dict[str, int]]] = [(name, {}) for name in names]
     assert status.pop("version")
     assert status == {
@@ -120,6 +120,7 @@ def test_status_tells_everything() -> None:
                     "server_icmp": 0,
                     "query": 0,
                     "heartbeat": 0,
+                    "asked": 0,
                     "refused": 0,
                     "handed_back": 0,
                     "to_checker": 0,

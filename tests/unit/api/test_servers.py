@@ -397,8 +397,10 @@ def test_ready_and_the_weight_of_the_file_end_overrides() -> None:
     view = snapshot(overridden("b", 7, overridden("b", Wanted.DRAIN)))
     ready = judgement.judge(wish("PUT", "/v1/servers/b/state", {"state": "ready"}), view)
     assert isinstance(ready, judgement.Judged) and ready.overrides == overridden("b", 7)
-    unset = judgement.judge(wish("DELETE", "/v1/servers/b/weight"), view)
-    assert isinstance(unset, judgement.Judged) and unset.overrides == overridden("b", Wanted.DRAIN)
+    for query, by in (("", "REST"), ("?by=anna", "anna")):
+        unset = judgement.judge(wish("DELETE", f"/v1/servers/b/weight{query}"), view)
+        assert isinstance(unset, judgement.Judged) and unset.overrides == overridden("b", Wanted.DRAIN)
+        assert unset.log_line.startswith(f"server b: weight the file's is wanted by {by}; ")
 
 
 def test_overrides_are_bounded() -> None:

@@ -161,10 +161,14 @@ def test_a_changed_configuration_with_a_budget(moves: str, seconds: float) -> No
 
 
 def test_a_changed_configuration_at_once() -> None:
-    """As few slots as possible move, and all at once; where the port says nothing, the new pool's own table counts."""
-    plain = started(config("abcd"))
-    plain.adopt(config("abc"), 1.0)
-    assert table(plain, config("abc")) == slots(tuple("abc"))
+    """As few slots as possible move, and all at once, whether it is tried or live, and the port says so or nothing."""
+    plain, wanted = started(config("abcd")), config("abc")
+    had = table(plain, config("abcd"))
+    tried = plain.conditions(wanted)[0][WEB].servers
+    plain.adopt(wanted, 1.0)
+    assert table(plain, wanted) == tried and changed(had, tried) == 64 == Counter(had)["d"]
+    plain.adopt(config("abcd"), 2.0)
+    assert table(plain, config("abcd")) == had
     before, after = config("abcd", moves="free"), config("abc", moves="free")
     backends = started(before)
     old = table(backends, before)

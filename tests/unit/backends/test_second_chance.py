@@ -45,6 +45,7 @@ def changed(*pools: str) -> tuple[Backends, Config]:
     for now, pool in enumerate(pools[1:], 1):
         live = config(pool)
         backends.adopt(live, float(now))
+        assert told(backends, live).servers
     return backends, live
 
 
@@ -52,8 +53,9 @@ def test_a_server_that_leaves_its_pool_is_remembered_by_the_slots_it_had() -> No
     live, proposed = config("abcd"), config("abc")
     backends = Backends(live)
     assert told(backends, live) == PoolSlots()
-    before, after = slots(("a", "b", "c", "d")), slots(("a", "b", "c"))
+    before, after = slots(("a", "b", "c", "d")), told(backends, proposed).servers
     expected = tuple((old,) if old != new else () for old, new in zip(before, after, strict=True))
+    assert ("d",) in expected
     assert told(backends, proposed) == PoolSlots(after, expected), "already while it is proposed"
     assert told(backends, live) == PoolSlots()
     backends.adopt(proposed, 1)
@@ -66,7 +68,7 @@ def test_nothing_is_remembered_where_it_is_off() -> None:
         backends = Backends(config("abcd", **off))
         live = config("abc", **off)
         backends.adopt(live, 1)
-        assert told(backends, live) == PoolSlots()
+        assert told(backends, live).servers and told(backends, live).formers == ()
 
 
 def test_a_server_that_is_down_is_not_named() -> None:
@@ -99,7 +101,7 @@ def test_what_is_used_stays() -> None:
         backends.tick(now)
         assert "d" in formers(backends, live)
     backends.tick(DAY + 1)
-    assert told(backends, live) == PoolSlots()
+    assert told(backends, live).formers == ()
 
 
 def test_what_is_not_used_goes() -> None:
@@ -107,12 +109,12 @@ def test_what_is_not_used_goes() -> None:
     number = live.vips[0].number
     backends.handed_back(WEB, number, mark(number, ("a",)), QUIET / 2)
     backends.tick(1 + QUIET)
-    assert told(backends, live) == PoolSlots()
+    assert told(backends, live).formers == ()
 
 
 def test_a_controller_that_starts_reads_it() -> None:
     """From any switch that has the pool; and what it then wants is what the switch holds."""
-    backends, live = changed("abcd", "abc", "bcd", "acd")
+    backends, live = changed("abcd", "abc", "ab", "abd")
     held = told(backends, live)
     assert max(map(len, held.formers)) > 1
     (state,) = compiler.compile(live, Conditions(slots={WEB: held})).values()

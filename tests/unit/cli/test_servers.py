@@ -35,7 +35,7 @@ class Fake:
                 self.end_headers()
                 self.wfile.write(data)
 
-            do_GET = do_PUT = do_DELETE = answer  # noqa: N815
+            do_GET = do_PUT = do_DELETE = do_POST = answer  # noqa: N815
 
             def log_message(self, *_: Any) -> None:
                 pass
@@ -146,14 +146,15 @@ def test_a_wish_is_sent_with_what_is_said_about_it(fake: Fake, capsys: pytest.Ca
     assert capsys.readouterr().out == "web:20: 128 of 256 slots move\n"
 
 
-def test_the_others(fake: Fake) -> None:
+def test_the_others(fake: Fake, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LOGNAME", "anna")
     for name in "ab":
         fake.answers[f"PUT /v1/servers/{name}/state?dry_run=1"] = [(200, {"says": []})]
     assert run("maint", "a", "b", "--dry-run") == run("ready", "a", "b", "--dry-run") == 0
     assert [body["state"] for _, body in fake.asked] == ["maint", "maint", "ready", "ready"]
-    fake.answers["PUT /v1/servers/a/weight"] = fake.answers["DELETE /v1/servers/a/weight"] = [(200, {})]
+    fake.answers["PUT /v1/servers/a/weight"] = fake.answers["DELETE /v1/servers/a/weight?by=anna"] = [(200, {})]
     assert run("weight", "a", "0") == run("weight", "a", "--unset") == 0
-    assert fake.asked[-2][1]["weight"] == 0 and fake.asked[-1] == ("DELETE /v1/servers/a/weight", None)
+    assert fake.asked[-2][1]["weight"] == 0 and fake.asked[-1] == ("DELETE /v1/servers/a/weight?by=anna", None)
 
 
 @pytest.mark.parametrize(
@@ -247,3 +248,36 @@ def test_times() -> None:
 def test_the_order_of_servers() -> None:
     order = [server("d", seen="down"), server("m", "maint"), draining(1), server("e", slots=0), server("a")]
     assert sorted(reversed(order), key=urgency) == order
+
+
+def test_why_is_said_in_lines(fake: Fake, capsys: pytest.CaptureFixture[str]) -> None:
+    """The answer, the evidence with how old it is, the last change, and what would change it."""
+    seen = {"about": "seen by port", "words": "down: no\x1b carrier", "since": times.moments.text(0.0)}
+    why = {
+        **{"server": "b", "vip": "web", "gets": "none", "answer": "b gets no new connections: it is seen down"},
+        **{"because": [seen, {"about": "weight", "words": "1", "since": None}], "last_change": None},
+        "would_change": ["its connector s1:3 comes up"],
+    }
+    fake.answers["GET /v1/servers/b/why"] = [(200, why)]
+    assert main(["why", "b"]) == 0
+    said = capsys.readouterr().out.splitlines()
+    assert said[0] == "b gets no new connections: it is seen down"
+    assert said[1].startswith("  seen by port  down: no\\x1b carrier, ") and said[1].endswith(" ago")
+    assert said[2:] == ["  weight        1", "  to change that: its connector s1:3 comes up"]
+    assert main(["why", "b", "-o", "json"]) == 0
+    assert json.loads(capsys.readouterr().out) == why
+    assert main(["why", "x"]) == 2
+
+
+def test_a_packet_is_followed_by_the_controller(fake: Fake, capsys: pytest.CaptureFixture[str]) -> None:
+    """What the text does not mean is found before the controller is asked, and shown with an arrow."""
+    start = {"switch": "s1", "port": "1", "place": "the network side", "fields": {}, "steps": []}
+    outcome = {"slots": 256, "among": 256, "which": "", "exits": [], "dropped": []}
+    found = {"packet": "tcp 10.0.0.1 > web:1", "slot": 7, "starts": [{**start, "outcomes": [outcome]}]}
+    fake.answers["POST /v1/explain"] = [(200, found)]
+    assert main(["explain", "tcp 10.0.0.1 > web:1", "--slot", "7"]) == 0
+    assert fake.asked == [("POST /v1/explain", {"packet": "tcp 10.0.0.1 > web:1", "slot": 7})]
+    assert "is dropped" in capsys.readouterr().out
+    assert main(["explain", "tcp 10.0.0.1 > web"]) == 2
+    assert capsys.readouterr().err.endswith("\n  tcp 10.0.0.1 > web\n                 ^\n")
+    assert len(fake.asked) == 1

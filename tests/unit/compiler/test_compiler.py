@@ -23,6 +23,7 @@ from portlb_app.pipeline import (
     ICMP,
     SELECTION,
     SERVICE,
+    SIGNAL,
     SLOT_GROUP,
     SLOTS,
     TABLES,
@@ -140,7 +141,9 @@ def test_flows_and_groups_fit_together(config: Config) -> None:
         assert len({flow.key for flow in state.flows}) == len(state.flows)
         assert len(state.group_by_number) == len(state.groups)
         used = {action.group for each in state.flows for action in each.actions if isinstance(action, ToGroup)}
-        assert used == state.group_by_number.keys()
+        assert used | {SLOT_GROUP} == state.group_by_number.keys() | {SLOT_GROUP}
+        answered = any(each.table == SIGNAL.number and each.match.fields for each in state.flows)
+        assert (SLOT_GROUP in state.group_by_number) == answered
         for group in state.groups:
             assert len(group.buckets) in (0, SLOTS) and group.selection == SELECTION
             assert group.type == "select"
@@ -210,6 +213,7 @@ def test_fig2_down_the_pipeline() -> None:
         "table=60, priority=0 actions=goto_table:70",
         "table=62, priority=0 actions=drop",
         "table=64, priority=0 actions=drop",
+        "table=66, priority=500,reg0=0x5 actions=meter:57345,controller:65535",
         "table=66, priority=0 actions=drop",
         "table=70, priority=100,ip,ip_dst=10.0.0.100 actions=output:5",
         "table=70, priority=0 actions=drop",
@@ -266,7 +270,8 @@ def test_a_number_can_be_given() -> None:
     config = load(text.replace("  web:\n", "  web:\n    number: 7\n"))
     state = compiler.compile(config)["s1"]
     assert {parse_cookie(flow.cookie)[1] for flow in state.flows} == {0, 7}
-    assert {group.number for group in state.groups} == {pool_group(7, port, 4) for port in (20, 21, 22)}
+    numbers = {group.number for group in state.groups}
+    assert numbers == {SLOT_GROUP, *(pool_group(7, port, 4) for port in (20, 21, 22))}
 
 
 def test_groups_and_cookies_keep_numbers_apart() -> None:

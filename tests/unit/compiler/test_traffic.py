@@ -79,11 +79,13 @@ def test_every_slot_of_an_attached_server_counts_for_it_and_its_pool(name: str) 
     for switch in config.switches:
         here = {server.name for server in config.servers if server.connector.switch == switch.name}
         found = list(Traffic(config, switch).of_groups(states[switch.name].group_by_number))
-        for group, accounts in found:
-            assert len(accounts) == len(group.buckets)
-            assert {account.way[0] for account in accounts if account} <= here
-        if len(config.switches) == 1 and found:
-            assert all(account is not None and account.pool for _, accounts in found for account in accounts)
+        for group, parts in found:
+            buckets = [bucket for _, some in parts for bucket in some]
+            assert len(set(buckets)) == len(buckets)
+            assert {account.way[0] for account, _ in parts} <= here
+            if len(config.switches) == 1:
+                assert sorted(buckets) == list(range(len(group.buckets)))
+                assert all(account.pool for account, _ in parts)
 
 
 def connectors(config: Config, switch: Switch) -> dict[int, set[str]]:

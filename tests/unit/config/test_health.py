@@ -120,7 +120,7 @@ def test_servers_share_a_check() -> None:
 
 @pytest.mark.parametrize(
     ("given", "means"),
-    [(0, FailOpen()), (2, FailOpen(2)), ("30%", FailOpen(30, True)), ("never", FailOpen(None))],
+    [(0, FailOpen()), (2, FailOpen(2)), (1024, FailOpen(1024)), ("30%", FailOpen(30, True)), ("never", FailOpen(None))],
 )
 def test_fail_open(given: Any, means: FailOpen) -> None:
     """Of the VIP, or of a port where it differs."""
@@ -205,8 +205,8 @@ def test_mistakes_of_servers_and_ports() -> None:
     assert sorted(found) == [
         "servers.b.check.send: needs kind: udp",
         "servers.b.check.timeout: the timeout, 5 s, is longer than the interval, 2 s",
-        'vips.web.fail_open: a number of servers from 0 to 256, a percentage like "30%", or never is expected',
-        "vips.web.redirect_ports.443.fail_open: a number of servers from 0 to 256, a percentage like "
+        'vips.web.fail_open: a number of servers from 0 to 1024, a percentage like "30%", or never is expected',
+        "vips.web.redirect_ports.443.fail_open: a number of servers from 0 to 1024, a percentage like "
         '"30%", or never is expected',
         "vips.web.redirect_ports.80.check.port: a ping has no port",
         "vips.web.redirect_ports.80.check.via: a ping has no port that could name the server: connector",

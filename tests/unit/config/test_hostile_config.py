@@ -106,6 +106,7 @@ def test_of_many_mistakes_the_first_are_told_and_the_rest_counted() -> None:
         ("\N{BOM}%YAML 1.2\n---\na: 1", "directives (lines that begin with %) are not supported"),
         ("a: 1\r%TAG ! x", "directives (lines that begin with %) are not supported"),
     ],
+    ids=lambda value: repr(value)[:40],
 )
 def test_what_is_too_long_is_refused_where_it_begins(text: str, mistake: str | None) -> None:
     told = mistakes(text)

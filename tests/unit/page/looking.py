@@ -43,7 +43,7 @@ def snapshot(name: str = "fig2", overrides: Overrides = NONE, **more: Any) -> Sn
 
 @dataclass
 class Page(HTMLParser):
-    """A page that was read: its text, and every element with its attributes. AssertionError if it is not well formed."""
+    """A page that was read: its text, and each element with its attributes. AssertionError if it is malformed."""
 
     status: int
     source: str

@@ -40,7 +40,8 @@ def hostile() -> Any:
         of = {"health": "b", "pool": "web:21"}.get(kind, HOSTILE)
         view.events.add(NOW - 9, Happened(kind, of, HOSTILE, HOSTILE, HOSTILE, {HOSTILE: HOSTILE}))
     (switch,) = view.status.switches
-    bad = replace(switch, errors=(HOSTILE,), ports=(PortProblem(3, HOSTILE, "connector of b", "is down"),), state="error")
+    port = PortProblem(3, HOSTILE, "connector of b", "it is set down")
+    bad = replace(switch, errors=(HOSTILE,), ports=(port,), state="error")
     status = replace(view.status, switches=(bad,), problem=HOSTILE)
     return replace(view, status=status, refused=RefusedConnections(1, ((HOSTILE, HOSTILE),)))
 

@@ -12,10 +12,9 @@ from portlb_app.backends import Change
 from portlb_app.backends.states import Cause, Judgement, Seen
 from portlb_app.compiler.traffic import Direction, Traffic
 from portlb_app.config import load
-from portlb_app.openflow import SwitchState
 from portlb_app.pipeline import PUNTED, SERVICE, Reason, metered_reason
 from portlb_app.reconcile.passed import Counters
-from portlb_app.reconcile.results import Amount, Counted, Passed
+from portlb_app.reconcile.results import Amount, Counted, FlowCount, Passed
 from portlb_app.reconcile.totals import Totals
 from portlb_app.topology.conditions import HeldSlots
 
@@ -28,11 +27,10 @@ TO_A = ("a", Direction.TO_SERVER)
 
 def passed(counters: Counters, packets: int | None, buckets: dict[int, int] | None = None) -> Passed:
     """A read in which the flow to a's service port has these packets; None: it is not there."""
-    flows = {} if packets is None else {FLOW.key: Amount(packets, 100 * packets)}
-    state = STATE if packets is not None else SwitchState(STATE.flows - {FLOW}, STATE.groups, STATE.meters)
+    flows = [] if packets is None else [FlowCount(FLOW, Amount(packets, 100 * packets))]
     counts = [(buckets or {}).get(slot, 0) for slot in range(256)]
     groups = {GROUP.number: Counted(GROUP.number, tuple(counts), tuple(10 * count for count in counts))}
-    return counters.compare(Traffic(CONFIG, CONFIG.switches[0]), state, flows, groups)
+    return counters.compare(Traffic(CONFIG, CONFIG.switches[0]), flows, STATE.group_by_number, groups)
 
 
 def test_the_first_read_only_says_of_what() -> None:
@@ -61,7 +59,8 @@ def test_a_group_that_is_changed_begins_anew_even_if_it_has_counted_more() -> No
 
 def test_a_switch_whose_groups_were_not_asked_says_nothing_of_what_servers_got() -> None:
     counters, traffic = Counters(), Traffic(CONFIG, CONFIG.switches[0])
-    found = counters.compare(traffic, STATE, {flow.key: Amount(1, 60) for flow in STATE.flows}, None)
+    flows = [FlowCount(flow, Amount(1, 60)) for flow in STATE.flows]
+    found = counters.compare(traffic, flows, STATE.group_by_number, None)
     assert {way for _, way in found.servers} == {Direction.FROM_SERVER} and not found.pools
 
 

@@ -85,7 +85,8 @@ def propose(event):
 
 file = SimpleNamespace(read_again=lambda: "a text")
 files = SimpleNamespace(start=lambda function: SimpleNamespace(wait=function))
-proposals = Proposals(SimpleNamespace(is_busy=False), propose, None, file, files, Tally(0.0))
+live = SimpleNamespace(is_busy=False, text="a text")
+proposals = Proposals(live, propose, None, file, files, Tally(0.0), None)
 thread = supervision.spawn_forever("x", proposals.run_reloads)
 for _ in range(2):
     proposals.reload()
