@@ -1,4 +1,4 @@
-.PHONY: demo test test-kernel check lint flows man metrics bench soak
+.PHONY: demo test test-kernel check lint unit flows man metrics bench soak
 PYTHON = .venv/bin/python
 CI = -p no:cacheprovider --timeout 120
 unexport PYTHONPATH PYTHONHOME PYTHONOPTIMIZE PYTHONSTARTUP PYTHONWARNINGS PYTHONIOENCODING
@@ -6,7 +6,8 @@ unexport PYTHONPATH PYTHONHOME PYTHONOPTIMIZE PYTHONSTARTUP PYTHONWARNINGS PYTHO
 demo: ; ./scripts/prepare.sh && $(PYTHON) -m mininet_topos.demo $(TOPO) $(if $(CLI),--cli)
 test: ; ./scripts/prepare.sh && ./scripts/test.sh
 test-kernel: ; ./scripts/prepare.sh && ./scripts/prepare-kernel.sh && $(PYTHON) -m pytest -s $(CI) --timeout 600 tests/kernel
-check: ; ./scripts/prepare.sh && $(MAKE) --no-print-directory lint && $(PYTHON) -m pytest -q $(CI) -n 2 --dist loadgroup --hypothesis-profile quick --ignore=tests/unit/test_installation.py tests/unit
+check: ; ./scripts/prepare.sh && $(MAKE) --no-print-directory -j2 --output-sync=target lint unit
+unit: ; $(PYTHON) -m pytest -q $(CI) -n 2 --dist loadgroup --hypothesis-profile quick --ignore=tests/unit/test_installation.py tests/unit
 lint: ; $(PYTHON) -m flake8 && $(PYTHON) -m isort --check-only --quiet . && $(PYTHON) -m mypy
 flows: ; for lb in flows/*/lb.yaml; do $(PYTHON) -m portlb_app.cli compile $$lb -o $$(dirname $$lb); done
 man: ; $(PYTHON) scripts/manual.py

@@ -9,9 +9,10 @@ from typing import Any
 
 from portlb_app import compiler
 from portlb_app.backends import Backends
+from portlb_app.cli import slot
 from portlb_app.cli.configuration import load_file
 from portlb_app.cli.output import Commands, WrongInput
-from portlb_app.cli.rest_client import Controller, add_flag
+from portlb_app.cli.rest_client import Answer, Controller, add_flag
 from portlb_app.explain import PacketError, explain, read, words
 from portlb_app.topology.conditions import Conditions
 
@@ -47,7 +48,9 @@ def _add_style(parser: argparse.ArgumentParser) -> None:
     )
     style.add_argument("--flows", dest="style", action="store_const", const="flows", help="every flow that it finds")
     parser.set_defaults(style="words")
-    parser.add_argument("--slot", type=_slot, metavar="N", help="as if it had this slot (0 to 255)")
+    known = parser.add_mutually_exclusive_group()
+    known.add_argument("--slot", type=_slot, metavar="N", help="as if it had this slot (0 to 255)")
+    known.add_argument("--ask", action="store_true", help="with the slot that the switches' data path gives it")
     parser.add_argument(
         "-o", "--output", choices=("text", "json"), default="text", help="how to print (default %(default)s)"
     )
@@ -56,6 +59,8 @@ def _add_style(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Follow the packet, and print."""
     text = " ".join(options.packet)
+    if options.ask and options.config:
+        raise WrongInput("portlb: --ask asks switches, and -c needs none: say one of them")
     try:
         read(text)
         explained = _from_file(text, options) if options.config else _from_controller(text, options)
@@ -72,10 +77,20 @@ def run(options: argparse.Namespace) -> int:
 
 def _from_controller(text: str, options: argparse.Namespace) -> dict[str, Any] | int:
     """What a controller says, or the exit code."""
-    body = {"packet": text} if options.slot is None else {"packet": text, "slot": options.slot}
-    answer = Controller(options.controller).ask("POST", "/v1/explain", body)
-    answer.complain()
+    controller = Controller(options.controller)
+    answer = _follow(controller, text, options.slot)
+    if options.ask and not answer.code:
+        found = slot.ask(controller, answer.body)
+        if found is not None:
+            answer = _follow(controller, text, found)
     return answer.code or answer.body
+
+
+def _follow(controller: Controller, text: str, number: int | None) -> Answer:
+    body: dict[str, Any] = {"packet": text} if number is None else {"packet": text, "slot": number}
+    answer = controller.ask("POST", "/v1/explain", body)
+    answer.complain()
+    return answer
 
 
 def _from_file(text: str, options: argparse.Namespace) -> dict[str, Any]:

@@ -146,6 +146,7 @@ def test_servers_are_taken_out_and_back(shell: Shell) -> None:
             assert "web:22: " in printed
         if each.words[1] == "explain":
             assert each.output is None or printed.splitlines() == list(each.output)
+            assert ("--ask" in each.words) == (", slot " in printed)
     assert json.loads(printed)["servers"][0]["wanted"]["source"] == "file"
 
 

@@ -281,3 +281,29 @@ def test_a_packet_is_followed_by_the_controller(fake: Fake, capsys: pytest.Captu
     assert main(["explain", "tcp 10.0.0.1 > web"]) == 2
     assert capsys.readouterr().err.endswith("\n  tcp 10.0.0.1 > web\n                 ^\n")
     assert len(fake.asked) == 1
+
+
+@pytest.mark.parametrize(("slots", "code"), [((300,), 0), ((44, 300), 0), ((7, 8), 1)])
+def test_the_slot_is_asked_for(
+    fake: Fake, capsys: pytest.CaptureFixture[str], slots: tuple[int, ...], code: int
+) -> None:
+    """Switches tell it, modulo 256, and the packet is followed again with it; they must agree."""
+    steps = [{"kind": "table", "vip": ""}, {"kind": "table", "vip": "web"}, {"kind": "choice"}]
+    start = {
+        **{"switch": "s1", "port": "1", "place": "the network side", "steps": steps, "outcomes": []},
+        "fields": {"ip_src": "10.0.0.1", "tcp_src": "4000", "tcp_dst": "22", "ip_dscp": "46"},
+    }
+    found = {"packet": "tcp 10.0.0.1:4000 > web:22", "slot": None, "starts": [start]}
+    told = [{"switch": "s1", "slot": each, "certain": False} for each in slots]
+    fake.answers["POST /v1/explain"] = [(200, found), (200, {**found, "slot": 44})]
+    query = "vip=web&port=22&source=10.0.0.1&protocol=tcp&source_port=4000&dscp=46"
+    fake.answers[f"GET /v1/ask?{query}"] = [(200, {"switches": [*told, {"switch": "s2", "slot": None}]})]
+    assert main(["explain", found["packet"], "--ask", "-o", "json"]) == code
+    said = capsys.readouterr()
+    if code:
+        assert "do not agree" in said.err
+    else:
+        assert json.loads(said.out)["slot"] == 44
+        assert fake.asked[-1] == ("POST /v1/explain", {"packet": found["packet"], "slot": 44})
+        assert "may have another slot" in said.err
+    assert main(["explain", "-c", "lb.yaml", "--ask", "tcp 10.0.0.1 > web:1"]) == 2

@@ -21,7 +21,7 @@ from portlb_app.topology.conditions import HeldSlots
 CONFIG = load((Path(__file__).parents[3] / "flows/fig2/lb.yaml").read_text())
 STATE = compiler.compile(CONFIG)["s1"]
 FLOW = next(flow for flow in STATE.flows if flow.table == SERVICE.number and "tcp_dst=1 " in str(flow))
-GROUP = next(iter(STATE.groups))
+GROUP = min(STATE.groups, key=lambda group: group.number)  # of a pool, unlike the one that tells slots
 TO_A = ("a", Direction.TO_SERVER)
 
 
