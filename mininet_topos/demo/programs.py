@@ -154,7 +154,7 @@ class Controller:
         self._words = (
             *(*PORTLB, "controller", str(config)),
             *("--ofp-tcp-listen-port", str(self.openflow), "--wsapi-port", str(self._rest)),
-            *("--resync-interval", str(read_back)),
+            *("--resync-interval", str(read_back), "--wsapi-socket", ""),
         )
         self._log = directory / "controller.log"
 

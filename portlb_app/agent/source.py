@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from http.client import HTTPConnection
 
 MAX_BYTES = 4 << 20  # of a configuration, as in the REST interface
+MAX_TOKEN = 240  # characters
 ANSWER_WITHIN = 5.0  # seconds to connect to the controller, and as many for its whole answer
 POLL_EVERY = 10.0  # seconds
 _ADDRESSES = "say unix:///PATH, https://HOST:PORT, or http://HOST:PORT"
@@ -77,12 +78,15 @@ class Controller:
     """A controller's REST interface, and the server's name in the configuration that is live there.
 
     `url`: http or https, or unix:///PATH of a Unix socket. `insecure`: plain http from another host is trusted.
-    Raises AgentError if `url` is none of these.
+    `token_file` has the token to show, and is read each time; `ca` the authority of an https controller's certificate.
+    Raises AgentError if `url` is none of these, or a token would be sent in the clear.
     """
 
     url: str
     server: str
     insecure: bool = False
+    token_file: str | None = None
+    ca: str | None = None
     every: ClassVar[float | None] = POLL_EVERY
 
     def __post_init__(self) -> None:
@@ -100,6 +104,8 @@ class Controller:
             raise AgentError(f"--controller {self.url!r}: {_ADDRESSES}")
         if "@" in parts.netloc or not self.url.isascii() or not self.url.isprintable() or " " in self.url:
             raise AgentError(f"--controller {self.url!r}: an address has no login, no space and ASCII only")
+        if self.token_file and self.insecure and parts.scheme == "http":
+            raise AgentError("--token-file with --insecure-http: a token is not sent in the clear; use https")
 
     def mapping(self) -> ServerMapping:
         """Ask the controller; Unreachable if it does not answer, AgentError if that is no configuration."""
@@ -110,7 +116,8 @@ class Controller:
 
         parts = urlsplit(self.url)
         prefix = "" if parts.scheme == "unix" else parts.path.rstrip("/")
-        with contextlib.closing(_connection(parts)) as connection:
+        headers = {"Authorization": f"Bearer {_token(self.token_file)}"} if self.token_file else {}
+        with contextlib.closing(_connection(parts, self.ca)) as connection:
             try:
                 if parts.scheme == "unix":
                     connection.sock = _connected(parts.path)
@@ -121,7 +128,8 @@ class Controller:
                 peer = connection.sock.getpeername()[:2] if checks_peer else None
                 self._check(peer)
                 with _hung_up_after(ANSWER_WITHIN, connection.sock):
-                    connection.request("GET", f"{prefix}/v1/config?server={quote(self.server, safe='')}")
+                    target = f"{prefix}/v1/config?server={quote(self.server, safe='')}"
+                    connection.request("GET", target, headers=headers)
                     answer = connection.getresponse()
                     content = answer.read(MAX_BYTES + 1)
                 self._check(peer)
@@ -141,12 +149,32 @@ class Controller:
             trust.check_loopback(*peer, self.url)
 
 
-def _connection(parts: SplitResult) -> HTTPConnection:
-    """Return an HTTP client, which follows no redirects and asks no proxy."""
+def _connection(parts: SplitResult, ca: str | None) -> HTTPConnection:
+    """Return an HTTP client, which follows no redirects and asks no proxy; AgentError if `ca` cannot be used."""
     from http.client import HTTPConnection, HTTPSConnection
 
-    kind = HTTPSConnection if parts.scheme == "https" else HTTPConnection
-    return kind(parts.hostname or "localhost", parts.port, timeout=ANSWER_WITHIN)
+    host = parts.hostname or "localhost"
+    if parts.scheme != "https":
+        return HTTPConnection(host, parts.port, timeout=ANSWER_WITHIN)
+    import ssl
+
+    try:
+        context = ssl.create_default_context(cafile=ca)
+    except OSError as error:
+        raise AgentError(f"--ca {ca}: {error.strerror or error}") from error
+    return HTTPSConnection(host, parts.port, timeout=ANSWER_WITHIN, context=context)
+
+
+def _token(path: str) -> str:
+    """Return the token in a file; AgentError if there is none."""
+    try:
+        with open(path, "rb") as file:
+            token = file.read(MAX_TOKEN + 1).strip()
+    except OSError as error:
+        raise AgentError(f"--token-file {path}: {error.strerror}") from error
+    if not 0 < len(token) <= MAX_TOKEN or not token.isascii() or not token.decode().isprintable() or b" " in token:
+        raise AgentError(f"--token-file {path}: there is no token in it")
+    return token.decode()
 
 
 def _connected(path: str) -> socket.socket:

@@ -6,7 +6,7 @@ import json
 from dataclasses import replace
 
 from portlb_app.api.history import Change
-from portlb_app.api.messages import MAX_BODY, Proposal, Request, Response, json_pieces
+from portlb_app.api.messages import MAX_BODY, Proposal, Request, Response, json_pieces, json_text
 from portlb_app.api.problem_details import failure
 from portlb_app.api.routing import Call, Parameter
 from portlb_app.api.snapshot import Snapshot
@@ -14,6 +14,7 @@ from portlb_app.api.status import status
 from portlb_app.config import Problem
 from portlb_app.config.etag import Precondition, etag
 from portlb_app.config.problems import printable
+from portlb_app.config.schema import file_schema
 from portlb_app.reconcile.outcomes import (
     Ended,
     Live,
@@ -35,10 +36,16 @@ ATOMIC = Parameter(
 TIMEOUT = Parameter(
     *("timeout", "Seconds that it may wait for its turn, and then that switches have for it"), numbers=(1, 300)
 )
+DRY_RUN = Parameter("dry_run", "1: change nothing, and say what would change", words=("1",))
+STEPS = Parameter("steps", "1: with a dry run, each step of each switch", words=("1",))
+_SCHEMA = json.dumps(file_schema(), indent=1) + "\n"
 WAIT = Parameter(
     *("wait", "applied: until all connected switches have it. accepted: also if none is connected"),
     words=("applied", "accepted"),
 )
+WAIT_OR_NOT = replace(WAIT, text=f"{WAIT.text}. none: the answer comes at once", words=(*WAIT.words, "none"))
+HOW = (WAIT, TIMEOUT, ATOMIC, DRY_RUN, STEPS)
+"""The query of everything that changes the configuration."""
 
 
 def read(call: Call) -> Response:
@@ -57,6 +64,11 @@ def read(call: Call) -> Response:
     return Response(200, text, "application/yaml", tag)
 
 
+def schema(_call: Call) -> Response:
+    """The shape of a configuration."""
+    return Response(200, _SCHEMA, "application/schema+json")
+
+
 def propose(call: Call) -> Response | Proposal:
     """The proposal that a PUT makes, or why it makes none."""
     request = call.request
@@ -66,12 +78,18 @@ def propose(call: Call) -> Response | Proposal:
         text = request.body.decode()
     except UnicodeDecodeError as error:
         return _mistaken((Problem("", f"byte {error.start} is not UTF-8"),))
+    return proposal(call, text)
+
+
+def proposal(call: Call, text: str) -> Proposal:
+    """What is proposed with a text, as the query and the preconditions say."""
+    query, request = call.query, call.request
     said = Change(0, "config", "rest", 0.0, by=request.by, came_from=request.came_from)
-    is_accepted = call.query.get("wait") == "accepted"
-    proposal = Proposal(text, _precondition(request), is_accepted, "atomic" in call.query, said=said)
-    if seconds := call.query.get("timeout"):
-        proposal = replace(proposal, turn=float(seconds), patience=float(seconds))
-    return proposal
+    made = Proposal(text, _precondition(request), query.get("wait") == "accepted", "atomic" in query, said=said)
+    if seconds := query.get("timeout"):
+        made = replace(made, turn=float(seconds), patience=float(seconds))
+    is_awaited = query.get("wait") != "none"
+    return replace(made, dry_run="dry_run" in query, steps="steps" in query, is_awaited=is_awaited)
 
 
 def _precondition(request: Request) -> Precondition:
@@ -111,6 +129,13 @@ def outcome_response(outcome: Outcome, snapshot: Snapshot) -> Response:
             text = f"other configurations are being tried, and this one's turn did not come within {seconds:.0f} s"
             return failure("timed-out", f"{text}; nothing was changed")
     return failure("busy", f"{WAITING} configurations wait already; nothing was changed", headers={"Retry-After": "5"})
+
+
+def accepted(change: int) -> Response:
+    """The answer to a proposal that nothing waits for: under which change it is found."""
+    body = {"change": change, "href": f"/v1/changes/{change}"}
+    headers = {"Location": f"/v1/changes/{change}", "Preference-Applied": "respond-async"}
+    return Response(202, json_text(body), headers=headers)
 
 
 def outcome_text(outcome: Outcome, snapshot: Snapshot) -> str:

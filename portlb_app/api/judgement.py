@@ -61,7 +61,7 @@ class Judged:
 
 
 def judge(wish: Wish, snapshot: Snapshot) -> Response | Judged:
-    """What follows from a wish, or why it is refused, or what a dry run says."""
+    """What follows from a wish, or why it is refused."""
     server = snapshot.config.server_by_name.get(wish.server)
     if server is None:
         return unknown(wish.server)
@@ -75,15 +75,18 @@ def judge(wish: Wish, snapshot: Snapshot) -> Response | Judged:
     if refusal is not None:
         return refusal
     says = tuple(_sentences(view, wish.server, after, changes))
-    if wish.dry_run:
-        said = {"server": wish.server, "dry_run": True, "says": list(says)}
-        return Response(200, json_text({**said, **_listed(changes)}))
     value = "the file's" if wish.value is None else word(wish.value)
     why = f": {printable(wish.said.reason)}" if wish.said.reason else ""
     return Judged(
         *(overrides, changes, says),
         f"server {wish.server}: {wish.key} {value} is wanted by {printable(wish.said.by)}{why}; {'; '.join(says)}",
     )
+
+
+def dry_run(wish: Wish, judged: Judged, switches: Mapping[str, Any]) -> Response:
+    """What would change; `switches`: what each would be told."""
+    said = {"server": wish.server, "dry_run": True, "says": list(judged.says), "switches": switches}
+    return Response(200, json_text({**said, **_listed(judged.changes)}))
 
 
 def answer(wish: Wish, judged: Judged, outcome: WishOutcome, snapshot: Snapshot) -> Response:

@@ -32,9 +32,9 @@ sites are told no address; without any, browsers would send forms with no origin
 class Request:
     """One request. `host` is the Host header, `body` has at most MAX_BODY + 1 bytes, `query` is behind the "?".
 
-    `origin`, `if_match` and `if_none_match` are the header fields, None where they are not given. `by` and `came_from`:
-    who sent it and from where, as far as the connection tells. `last_event`: the
-    header field Last-Event-ID. `form`: the fields of a form.
+    `if_match` and `if_none_match` are the header fields, None where they are not given. `by`: who asks
+    (`Identity.name`), empty if nothing says so; `came_from`: from where, as far as the connection tells.
+    `last_event`: the header field Last-Event-ID. `form`: the fields of a form.
     """
 
     method: str
@@ -42,7 +42,6 @@ class Request:
     host: str
     body: bytes = b""
     query: str = ""
-    origin: str | None = None
     if_match: str | None = None
     if_none_match: str | None = None
     by: str = ""
@@ -56,8 +55,9 @@ class Proposal:
     """A configuration's text that is to become live, if the live one then is the one it was made from.
 
     `unverified`: also if no switch is connected that could show that it works. `atomic`: all connected switches or
-    none. `turn`, `patience`: seconds that it may wait for its turn, and that switches have for it.
-    `said`: what is written down about it.
+    none. `turn`, `patience`: seconds that it may wait for its turn, and that switches have for it. `dry_run`: only tell
+    what would change, and `steps`: each step of it. `said`: what is written down about it.
+    `is_awaited`: the answer comes when it is known what became of it, and not at once.
     """
 
     text: str
@@ -66,6 +66,9 @@ class Proposal:
     atomic: bool = False
     turn: float = TURN_SECONDS
     patience: float = PATIENCE_SECONDS
+    dry_run: bool = False
+    steps: bool = False
+    is_awaited: bool = True
     said: Change = Change(0, "config", "rest", 0.0)
 
 

@@ -14,6 +14,7 @@ from portlb_app.api.problem_details import KINDS, MEDIA_TYPE, Slug
 from portlb_app.api.routing import Asked, Body, Media, Operation, Parameter, Route
 
 ALWAYS: tuple[Slug, ...] = (
+    *("unauthenticated", "not-allowed"),
     *("bad-request", "bad-query", "host-not-allowed", "method-not-allowed", "too-large", "target-too-long"),
     *("head-too-large", "internal"),
 )
@@ -25,6 +26,9 @@ _JSON = "application/json"
 NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$"
 NAMES = {
     "server": ("The name of a server", {"type": "string", "pattern": NAME}),
+    "vip": ("The name of a VIP", {"type": "string", "pattern": NAME}),
+    "port": ("A redirect port", {"type": "integer", "minimum": 1, "maximum": 65535}),
+    "switch": ("The name of a switch, or its datapath id, decimal or hexadecimal with 0x", {"type": "string"}),
 }
 """What the names in paths are: a sentence and a schema."""
 
@@ -92,7 +96,8 @@ def _responses(operation: Operation[Asked]) -> dict[int, dict[str, Any]]:
     found: dict[int, dict[str, Any]] = {}
     for status, body in operation.returns.items():
         text = body.text if isinstance(body, Media) else (body.__doc__ or "").partition("\n")[0]
-        found[status] = {"description": text, "content": dict([_content(body)])}
+        bodies = (body, *operation.also) if status == 200 else (body,)
+        found[status] = {"description": text, "content": dict(map(_content, bodies))}
         if operation.tags:
             found[status]["headers"] = {"ETag": {"schema": {"type": "string"}}}
     if operation.tags and operation.method == "GET":

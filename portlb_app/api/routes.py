@@ -7,15 +7,12 @@ An entity tag names a configuration (`etag`): GET /v1/config sends it, the statu
 ``If-Match`` changes nothing (412) when another configuration is live by the time its turn has come. Without
 ``If-Match`` a PUT replaces whatever is live.
 
-Every error is a problem (`problem_details`). The interface has no login and so listens on loopback alone. The Host
-header is checked, because a web page may point a name of its own at 127.0.0.1 (DNS rebinding); a change from a page of
-another origin is refused; and every answer says that it is kept nowhere and is nothing but what its type says. What
-type a body claims to be is not looked at.
+Every error is a problem (`problem_details`). `access` says before who may ask, and that no web page does; every answer
+says that it is kept nowhere and is nothing but what its type says.
 """
 
 from __future__ import annotations
 
-from ipaddress import ip_address
 from typing import Any
 
 from portlb_app.api import (
@@ -23,42 +20,45 @@ from portlb_app.api import (
     checks,
     configuration,
     connections,
+    edit_routes,
+    edits,
     events,
     explaining,
     pools,
+    readiness,
+    resources,
     servers,
     status,
     why,
     wishes,
 )
+from portlb_app.api.configuration import DRY_RUN, STEPS
+from portlb_app.api.identity import Role
 from portlb_app.api.messages import Proposal, Request, Response, json_text
 from portlb_app.api.models import asking as of_asking
 from portlb_app.api.models import explaining as of_explaining
 from portlb_app.api.models import lists as of_lists
 from portlb_app.api.models import pools as of_pools
+from portlb_app.api.models import preview as of_preview
 from portlb_app.api.models import servers as of_servers
 from portlb_app.api.models import status as of_status
 from portlb_app.api.openapi import document
-from portlb_app.api.problem_details import Slug, failure
-from portlb_app.api.routing import Body, Call, Media, Operation, Parameter, Role, Route, Routes
+from portlb_app.api.problem_details import Slug
+from portlb_app.api.routing import Body, Call, Media, Operation, Parameter, Route, Routes
 from portlb_app.api.snapshot import Snapshot
 from portlb_app.api.wishes import Wish
 from portlb_app.punt.asking import Question
 
-Asked = Proposal | Wish | Question | explaining.Asked | events.Follow
+Asked = Proposal | Wish | Question | explaining.Asked | resources.Asked | edits.Edit | events.Follow
 """What the controller carries out, and answers then (`configuration.outcome_response`, `judgement.answer`,
 `asking.response`)."""
 
 _YAML = Media("application/yaml", "The text of a configuration (YAML or JSON)")
+_TEXT = Media(readiness.TEXT, "A line of text")
 _VIP = Parameter("vip", "Only of this VIP")
 _BY = Parameter("by", "Who asks; a request without a body says it here")
-_DRY_RUN = Parameter("dry_run", "1: change nothing, and say what would change", words=("1",))
 _WISH: tuple[Slug, ...] = (
-    *("not-found", "would-break", "too-many-overrides", "changed-meanwhile", "not-saved", "timed-out"),
-)
-_PROPOSAL: tuple[Slug, ...] = (
-    *("refused-by-switch", "no-switch", "precondition-failed", "invalid-configuration", "not-saved", "not-computed"),
-    *("switch-lost", "timed-out"),
+    *("not-found", "would-break", "too-many-overrides", "changed-meanwhile", "not-saved", "timed-out", "not-computed"),
 )
 
 
@@ -73,7 +73,8 @@ def _wish(
 ) -> Operation[Asked]:
     problems = (*_WISH, "invalid-request") if takes else _WISH
     returns: dict[int, Body] = {200: of_servers.WishAnswer, 202: of_servers.WishDone}
-    return Operation(method, name, summary, Role.OPERATOR, answer, returns, problems, (_DRY_RUN, *query), takes)
+    query = (DRY_RUN, STEPS, *query)
+    return Operation(method, name, summary, Role.OPERATOR, answer, returns, problems, query, takes)
 
 
 _METRICS = Media("text/plain; version=0.0.4; charset=utf-8", "Prometheus' text format")
@@ -116,12 +117,13 @@ ROUTES: Routes[Asked] = Routes(
                 ),
                 Operation(
                     *("PUT", "replaceConfig", "Replace the configuration", Role.ADMIN, configuration.propose),
-                    {200: of_status.Applied, 202: of_status.Applied},
-                    problems=_PROPOSAL,
-                    query=(configuration.WAIT, configuration.TIMEOUT, configuration.ATOMIC),
+                    {200: of_preview.ConfigAnswer, 202: of_preview.ConfigLater},
+                    problems=edit_routes.PROPOSAL,
+                    query=(configuration.WAIT_OR_NOT, *configuration.HOW[1:]),
                     takes=(_YAML, Media("application/json", _YAML.text)),
                     tags=True,
                 ),
+                edit_routes.CONFIG,
             ),
         ),
         Route(
@@ -185,6 +187,16 @@ ROUTES: Routes[Asked] = Routes(
                 ),
             ),
         ),
+        Route("/healthz", (_get("getHealth", "Whether the controller runs", readiness.healthz, _TEXT),)),
+        Route(
+            "/readyz",
+            (
+                Operation(
+                    *("GET", "getReadiness", "Whether every switch was read once", Role.READ, readiness.readyz),
+                    {200: _TEXT, 503: _TEXT},
+                ),
+            ),
+        ),
         Route("/metrics", (_get("getMetrics", "The metrics, for Prometheus", _metrics, _METRICS),)),
         Route(
             "/v1/explain",
@@ -197,6 +209,7 @@ ROUTES: Routes[Asked] = Routes(
                 ),
             ),
         ),
+        *resources.ROUTES,
         Route(
             "/v1/ask",
             (
@@ -219,27 +232,8 @@ _OPENAPI["text"] = json_text(document(ROUTES.all))
 
 
 def respond(request: Request, snapshot: Snapshot, routes: Routes[Any] = ROUTES) -> Any:
-    """The answer to a request, or what it asks for (`Response`, or what `routes` lead to)."""
-    if not is_this_machine(request.host):
-        return failure("host-not-allowed", f"the Host header {request.host!r} does not name this machine")
+    """The answer to a request that `access` lets through (`Response`), or what it asks for."""
     found = routes.find(request.method, request.path)
     if isinstance(found, Response):
         return found
-    if request.method != "GET" and request.origin is not None:
-        if request.origin.lower() != f"http://{request.host.lower()}":
-            return failure("foreign-origin", f"a page of {request.origin!r} may change nothing")
     return found.answer(request, snapshot)
-
-
-def is_this_machine(host: str) -> bool:
-    """Whether a Host header names loopback: a web page's name may lead here, but no name is an address of loopback."""
-    name, colon, port = host.rpartition(":")
-    name = (name if colon and port.isascii() and port.isdigit() else host).lower()
-    if name == "localhost":
-        return True
-    is_bracketed = name.startswith("[") and name.endswith("]")
-    try:
-        address = ip_address(name[1:-1] if is_bracketed else name)
-    except ValueError:
-        return False
-    return address.is_loopback and (address.version == 6) is is_bracketed

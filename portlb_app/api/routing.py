@@ -5,7 +5,6 @@ From the same table requests are routed, and 404, 405, ``Allow`` and the OpenAPI
 
 from __future__ import annotations
 
-import enum
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -13,6 +12,7 @@ from typing import Generic, TypeVar
 
 from pydantic import BaseModel
 
+from portlb_app.api.identity import Role
 from portlb_app.api.messages import Request, Response
 from portlb_app.api.problem_details import Slug, failure
 from portlb_app.api.snapshot import Snapshot
@@ -24,17 +24,6 @@ _NUMBER = re.compile("[1-9][0-9]{0,8}")
 _NAME = re.compile(r"\{([a-z]+)\}")
 MAX_VALUE = 256
 """Characters of a value of the query."""
-
-
-class Role(enum.IntEnum):
-    """Roles; each may do what those before it may."""
-
-    READ = 1
-    """To be told."""
-    OPERATOR = 2
-    """Also states and weights of servers, and to have switches read."""
-    ADMIN = 3
-    """Also the configuration."""
 
 
 @dataclass(frozen=True)
@@ -84,7 +73,7 @@ class Operation(Generic[Asked]):
 
     `name`: its operationId. `role`: the least that may. `agents`: an agent may, too, for its own server only. `takes`:
     bodies that it takes, by media type. `returns`: bodies by status; `problems`: what may be wrong, beside `ALWAYS`.
-    `tags`: it sends an entity tag.
+    `tags`: it sends an entity tag. `also`: other bodies than the one for 200.
     """
 
     method: str
@@ -98,6 +87,7 @@ class Operation(Generic[Asked]):
     takes: tuple[Body, ...] = ()
     agents: bool = False
     tags: bool = False
+    also: tuple[Media, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -34,9 +34,9 @@ class Snapshot:
     `epoch` is the Unix time (seconds) at which the clock of the connections' times was 0. `unsent`: packets that a
     switch was to send and was not told. `unix`: the Unix time of this moment. `config`: the live configuration;
     `drains`: the servers that drain, by name; `text_for`: the configuration that a server's agent may act on.
-    `checks`: what is known of every health check. `streams`: open streams of events. `form_token`: what
-    forms must have. `totals`: what has happened since
-    the start. `exposition`: all of that, and more, as Prometheus scrapes it.
+    `checks`: what is known of every health check. `unread`: switches that a controller that has started waits
+    for. `streams`: open streams of events. `totals`: what has happened since the start. `exposition`: all of that, and
+    more, as Prometheus scrapes it. `form_token`: what forms must have.
     """
 
     status: Status
@@ -54,6 +54,7 @@ class Snapshot:
     backends: Backends = field(default_factory=lambda: Backends(NO_CONFIG))
     drains: Mapping[str, Drain] = field(default_factory=dict)
     events: EventRing = field(default_factory=EventRing)
+    unread: tuple[str, ...] = ()
     history: History = field(default_factory=History)
     text_for: Callable[[str], str | None] = lambda _server: None
     streams: int = 0

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from portlb_app import __version__
+from portlb_app.api.attention import problems
 from portlb_app.api.messages import Response, json_pieces
 from portlb_app.api.routing import Call
 from portlb_app.api.snapshot import Snapshot
@@ -31,8 +32,9 @@ def status(snapshot: Snapshot) -> dict[str, Any]:
         "etag": etag(snapshot.text),
         "configuration": "verified" if snapshot.status.verified else "unverified",
         "problem": snapshot.status.problem or None,
-        "switches": map(_switch, snapshot.status.switches),
-        "links": map(_link, snapshot.status.links),
+        "problems": problems(snapshot.status),
+        "switches": map(switch_value, snapshot.status.switches),
+        "links": map(link_value, snapshot.status.links),
         "pools": map(_pool, snapshot.status.pools),
         "agents": map(_agent, snapshot.status.agents),
         "unknown_switches": [f"{dpid:#x}" for dpid in snapshot.status.unknown],
@@ -66,7 +68,8 @@ def _punted(counts: Counts) -> dict[str, dict[str, int]]:
     }
 
 
-def _link(link: LinkStatus) -> dict[str, Any]:
+def link_value(link: LinkStatus) -> dict[str, Any]:
+    """One link."""
     return {"ends": [str(end) for end in link.link], "up": link.up, "hold_seconds": round(link.hold, 1)}
 
 
@@ -119,7 +122,8 @@ def _slots(counts: Mapping[str, int] | Mapping[str | None, int]) -> dict[str, in
     return {name or "?": count for name, count in sorted(counts.items(), key=lambda item: item[0] or "")}
 
 
-def _switch(switch: SwitchStatus) -> dict[str, Any]:
+def switch_value(switch: SwitchStatus) -> dict[str, Any]:
+    """One switch."""
     return {
         "name": switch.name,
         "dpid": f"{switch.dpid:#x}",

@@ -11,13 +11,13 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from portlb_app.api.messages import Response
+from portlb_app.api.messages import Request, Response
 from portlb_app.api.problem_details import failure
 from portlb_app.api.routing import Call
 from portlb_app.config import ConfigError, Wanted
 from portlb_app.config.entries import Entry, Number, Truth, read
 from portlb_app.config.overrides import Key, Override, Value
-from portlb_app.config.overrides_text import By, Moment, Reason
+from portlb_app.config.overrides_text import MAX_BY, By, Moment, Reason
 from portlb_app.config.problems import Problem, Problems
 from portlb_app.config.strict_json import parse
 from portlb_app.config.values import MAX_WEIGHT
@@ -32,8 +32,8 @@ _UNSAID = "REST"
 class Wish:
     """A value for a key of a server; None: the file's. `said`: why, by whom, since and until when.
 
-    `force`: also if that leaves a pool without a server, or ends connections. `dry_run`: only tell what would change.
-    `came_from`: from where it was sent.
+    `force`: also if that leaves a pool without a server, or ends connections. `dry_run`: only tell what would change,
+    and `steps`: each step of it. `came_from`: from where it was sent.
     """
 
     server: str
@@ -42,6 +42,7 @@ class Wish:
     said: Override
     force: bool = False
     dry_run: bool = False
+    steps: bool = False
     came_from: str = ""
 
 
@@ -78,8 +79,18 @@ def weight(call: Call) -> Wish | Response:
 
 def no_weight(call: Call) -> Wish:
     """The file's weight is asked for."""
-    said = Override(0, 0, by=call.query.get("by", _UNSAID), since=call.snapshot.unix)
-    return Wish(call.names["server"], "weight", None, said, True, "dry_run" in call.query, call.request.came_from)
+    by = _who(call.request, call.query.get("by", _UNSAID))
+    said = Override(0, 0, by=by, since=call.snapshot.unix)
+    asked = Wish(call.names["server"], "weight", None, said, force=True, came_from=call.request.came_from)
+    return replace(asked, dry_run="dry_run" in call.query, steps="steps" in call.query)
+
+
+def _who(request: Request, said: str) -> str:
+    """The one that asks: what is known, and what it says of itself."""
+    known = request.by
+    if not known or known == said:
+        return said
+    return known if said == _UNSAID else f"{known} ({said})"[:MAX_BY]
 
 
 def _read(call: Call, key: Key, shape: type[_StateEntry | _WeightEntry]) -> Wish | Response:
@@ -100,10 +111,11 @@ def _read(call: Call, key: Key, shape: type[_StateEntry | _WeightEntry]) -> Wish
     except ConfigError as error:
         return mistaken(error.errors)
     value = entry.state if key == "state" else entry.weight
-    said = Override(value, value, entry.reason, entry.by, now, entry.until)
+    said = Override(value, value, entry.reason, _who(request, entry.by), now, entry.until)
     if key == "state":
         said = replace(said, deadline=entry.deadline, move=entry.move)
-    return Wish(call.names["server"], key, value, said, entry.force, "dry_run" in call.query, request.came_from)
+    asked = Wish(call.names["server"], key, value, said, entry.force, came_from=request.came_from)
+    return replace(asked, dry_run="dry_run" in call.query, steps="steps" in call.query)
 
 
 def _check_times(entry: _StateEntry | _WeightEntry, now: float, problems: Problems) -> None:

@@ -10,7 +10,7 @@ server that has slots there is taken for up. One that should have some and has n
 says otherwise, and for `HOLD` at least: somebody found it so.
 
 - Servers: `servers` what is known of all of them; `states` of one. `connectors` the evidence of ports; `reports` what
-  agents say; `drained` whether a server still has connections.
+  agents say; `passive` what counters say; `drained` whether a server still has connections.
 - Pools: `pools` who is in each; `usable` which of these get slots.
 - Slots: `slots` those of all pools; `kept` those of one over time, `moves` which of them move, `pace` how fast;
   `loads` what load asks for; `formers` the servers that slots had before.
@@ -24,6 +24,7 @@ from collections.abc import Iterable, Mapping, Sequence, Set
 
 from portlb_app.backends.answers import Answers, PoolState, ServerState
 from portlb_app.backends.moves import whole
+from portlb_app.backends.passive import PASSIVE, Look, Passive
 from portlb_app.backends.pools import Pools
 from portlb_app.backends.servers import AGENT, HAD_NONE, HAS_SLOTS, IS_NEW, SAYS_DOWN, Change, Servers
 from portlb_app.backends.slots import Slots
@@ -53,6 +54,7 @@ class Backends:
         self._servers = Servers(Pools(config, overrides))
         self._slots = Slots(self._servers)
         self._answers = Answers(self._servers, self._slots)
+        self._passive = Passive()
         self.adopt(config, 0.0)
 
     @property
@@ -74,6 +76,7 @@ class Backends:
             self._adopt(Pools(self._pools.config, overrides), now)
 
     def _adopt(self, pools: Pools, now: float) -> None:
+        self._passive.keep(pools.config.server_by_name.keys())
         is_first = not self._slots
         self._slots.adopt(pools)
         self._servers.adopt(pools, now, is_first=is_first)
@@ -118,8 +121,24 @@ class Backends:
         """A server's agent says this. It holds until the next heartbeat, or until too many are missing."""
         self._servers.hear(server, heartbeat, now)
 
+    def passed(self, looks: Mapping[str, Look], now: float) -> None:
+        """So much has passed to and from these servers since their switch was read before (`passive`)."""
+        watched = {vip.name: vip for vip in self._pools.config.vips if vip.passive}
+        found, pools = {}, {}
+        for name, look in looks.items():
+            server = self._pools.config.server_by_name.get(name)
+            if server is None or server.vip not in watched or name in watched[server.vip].checked:
+                continue
+            found[name] = look, min(address.version for address in watched[server.vip].addresses)
+            keys = (key for key in self._pools.of(name) if key[1] != ALL_SERVERS)
+            pools[name] = [self._pools[key].servers for key in keys]
+        for name, reason in self._passive.look(found, pools, now):
+            self._servers.see(name, Evidence(PASSIVE, False, reason, now), now)
+
     def tick(self, now: float) -> None:
         """Time passes."""
+        for name in self._passive.over(now):
+            self._servers.forget(name, PASSIVE, now)
         self._slots.expire(now)
         self._servers.tick(now)
         self._slots.tick(now)
@@ -142,6 +161,10 @@ class Backends:
         returned until something changes.
         """
         return self._answers.conditions(config)
+
+    def slots_of(self, config: Config, overrides: Overrides) -> tuple[Mapping[PoolKey, PoolSlots], frozenset[str]]:
+        """The same for a configuration and overrides that are only looked at; nothing of it is kept."""
+        return self._answers.slots_of(config, overrides)
 
     def tables(self, overrides: Overrides | None = None) -> Mapping[PoolKey, tuple[str, ...]]:
         """The slots of every pool of the live configuration, as they are to be, or would be with other overrides."""

@@ -72,6 +72,14 @@ class Answers:
             return made[0]
         return Pools(config, overrides)
 
+    def slots_of(self, config: Config, overrides: Overrides) -> tuple[Mapping[PoolKey, PoolSlots], frozenset[str]]:
+        """The same as `conditions`, for a configuration and overrides that are only looked at."""
+        self._slots.settle()
+        live = self._servers.pools
+        is_live = config is live.config and overrides is live.overrides
+        pools = live if is_live else Pools(config, overrides)
+        return self._slots.of(pools), pools.used.closed
+
     def tables(self, overrides: Overrides | None) -> Mapping[PoolKey, tuple[str, ...]]:
         """The slots of every pool of the live configuration, as they are to be, or would be with other overrides."""
         self._slots.settle()

@@ -1,4 +1,5 @@
-"""The ``portlb`` command line. Exit codes: 0 done, 1 it could not be done, 2 the input is wrong, 3 not yet.
+"""The ``portlb`` command line. Exit codes: 0 done, 1 it could not be done, 2 the input is wrong, 3 not (yet) so,
+4 something needs a person.
 
 A subcommand is a module of this package with two functions: `register(commands, help_line)` adds its parser, and
 `run(options)` does what was asked for and returns the exit code.
@@ -13,21 +14,27 @@ from importlib import import_module
 from types import ModuleType
 
 from portlb_app import __version__
-from portlb_app.cli.output import FAILED, WRONG_INPUT, Failed, WrongInput, drop_output, flush, sentence
+from portlb_app.cli.output import FAILED, INTERRUPTED, WRONG_INPUT, Failed, WrongInput, drop_output, flush, sentence
 
 COMMANDS = {
     "check": "report every mistake in a configuration, each with its path",
     "compile": "write the tables of every switch as ovs-ofctl text",
     "attach": "print the ovs-vsctl commands that attach every switch",
     "controller": "run the OpenFlow controller and its REST interface",
+    "status": "show what needs a person, then pools and switches",
     "servers": "show what is wanted and seen of servers, and what switches hold of them",
+    "server": "show everything about one server",
     "pools": "show the slots of pools",
+    "switches": "show switches, and how far each is",
+    "links": "show links between switches, and which are used",
+    "connections": "show the log of connections",
     "explain": "say where a packet goes, and why",
     "why": "say why a server gets new connections, or gets none",
     "drain": "give servers no new connections; open ones go on",
     "ready": "give servers new connections again",
     "maint": "take servers out of service",
     "weight": "give a server another share of new connections",
+    "token": "make a token for the REST interface",
     "agent": "run or inspect a host agent",
 }
 """The subcommands, each with its line of the help."""
@@ -44,6 +51,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         drop_output()  # `portlb … | head` has seen enough: no message
         return FAILED
+    except KeyboardInterrupt:
+        return INTERRUPTED
     except WrongInput as error:
         print(error, file=sys.stderr)
         return WRONG_INPUT

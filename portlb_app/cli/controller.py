@@ -10,7 +10,7 @@ import argparse
 from pathlib import Path
 
 from portlb_app.cli.output import Commands, WrongInput
-from portlb_app.controller.settings import Settings, is_loopback
+from portlb_app.controller.settings import USUAL_SOCKET, Settings, is_loopback
 
 OPENFLOW_PORT = 6653
 REST_PORT = 8080
@@ -42,8 +42,10 @@ def run(options: argparse.Namespace) -> int:
 
 def settings(options: argparse.Namespace) -> Settings:
     """What the flags say; WrongInput for flags that each by itself are right, but not together."""
-    if not is_loopback(options.wsapi_host):
-        problem = f"--wsapi-host {options.wsapi_host}: the REST interface has no login, so it only listens on loopback"
+    if not is_loopback(options.wsapi_host) and not (options.wsapi_tls and options.wsapi_access):
+        problem = f"--wsapi-host {options.wsapi_host}: other hosts need --wsapi-tls and --wsapi-access"
+    elif options.wsapi_client_ca and not (options.wsapi_tls and options.wsapi_access):
+        problem = "--wsapi-client-ca needs --wsapi-tls, and --wsapi-access, which says what each certificate may do"
     elif bool(options.ctl_privkey) != bool(options.ctl_cert):
         problem = "--ctl-privkey and --ctl-cert are given together"
     elif options.ca_certs and not options.ctl_cert:
@@ -66,6 +68,12 @@ def _settings(options: argparse.Namespace) -> Settings:
         resync_seconds=options.resync_interval,
         rest_host=options.wsapi_host,
         rest_port=options.wsapi_port,
+        rest_socket=options.wsapi_socket,
+        rest_tls=tuple(options.wsapi_tls) if options.wsapi_tls else None,
+        rest_authorities=options.wsapi_client_ca,
+        rest_access=options.wsapi_access,
+        metrics=options.metrics_listen,
+        ready_after=options.ready_after,
         apps=tuple(options.app),
         is_verbose=options.verbose,
         log_file=Path(options.log_file) if options.log_file else None,
@@ -101,11 +109,32 @@ def _add_flags(parser: argparse.ArgumentParser) -> None:
     others = parser.add_argument_group("the REST interface, applications, and the log")
     others.add_argument(
         "--wsapi-host", type=_host, default="127.0.0.1", metavar="ADDRESS",
-        help="address of the REST interface, one of loopback (default %(default)s)",
+        help="address of the REST interface; one that is not of loopback needs TLS (default %(default)s)",
     )  # fmt: skip
     others.add_argument(
         "--wsapi-port", type=_port, default=REST_PORT, metavar="PORT",
         help="port of the REST interface (default %(default)s)",
+    )  # fmt: skip
+    others.add_argument(
+        "--wsapi-socket", default=USUAL_SOCKET, metavar="PATH",
+        help="Unix socket of the REST interface, for root, the user and the group (default %(default)s; '' for none)",
+    )  # fmt: skip
+    others.add_argument(
+        "--wsapi-tls", nargs=2, metavar=("CERT", "KEY"),
+        help="encrypt the REST interface's TCP connections, with this certificate and key",
+    )  # fmt: skip
+    others.add_argument(
+        "--wsapi-access", metavar="FILE",
+        help="who may do what over TCP, by tokens and certificates: lines that portlb token makes",
+    )  # fmt: skip
+    others.add_argument("--wsapi-client-ca", metavar="FILE", help="clients may show a certificate of these authorities")
+    others.add_argument(
+        "--metrics-listen", type=_address, metavar="ADDRESS:PORT",
+        help="answer /metrics, /healthz and /readyz there, to any client and without TLS",
+    )  # fmt: skip
+    others.add_argument(
+        "--ready-after", type=_seconds, metavar="SECONDS",
+        help="/readyz waits that long for every switch to be read, then no more (default: as long as it takes)",
     )  # fmt: skip
     others.add_argument(
         "--app", action="append", default=[], metavar="MODULE",
@@ -128,6 +157,19 @@ def _port(text: str) -> int:
     if not text.isascii() or not text.isdigit() or len(text) > 5 or not int(text) <= 65535:
         raise argparse.ArgumentTypeError(f"{text!r} is no port: 0 to 65535, 0 for any that is free")
     return int(text)
+
+
+def _address(text: str) -> tuple[str, int]:
+    host, colon, port = text.rpartition(":")
+    if not colon or not host:
+        raise argparse.ArgumentTypeError(f"{text!r} is no ADDRESS:PORT")
+    return _host(host), _port(port)
+
+
+def _seconds(text: str) -> float:
+    if not text.isascii() or not text.isdigit() or len(text) > 6:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of seconds")
+    return float(text)
 
 
 def _resync(text: str) -> float:

@@ -7,8 +7,8 @@ import time
 from typing import Any
 
 from portlb_app.cli import wishing
-from portlb_app.cli.output import Commands, WrongInput
-from portlb_app.cli.rest_client import NOT_YET, Controller
+from portlb_app.cli.output import NOT_YET, Commands, WrongInput
+from portlb_app.cli.rest_client import Controller, controller_of
 from portlb_app.cli.table import span
 from portlb_app.cli.times import duration, moment
 
@@ -45,7 +45,7 @@ def run(options: argparse.Namespace) -> int:
     )
     if options.wait is None or code not in (0, NOT_YET):
         return code
-    return _wait(Controller(options.controller), options.names, began, options.wait)
+    return _wait(controller_of(options), options.names, began, options.wait)
 
 
 def _wait(controller: Controller, names: list[str], began: float, seconds: float) -> int:

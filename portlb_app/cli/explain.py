@@ -12,7 +12,7 @@ from portlb_app.backends import Backends
 from portlb_app.cli import slot
 from portlb_app.cli.configuration import load_file
 from portlb_app.cli.output import Commands, WrongInput
-from portlb_app.cli.rest_client import Answer, Controller, add_flag
+from portlb_app.cli.rest_client import Answer, Controller, add_flag, controller_of
 from portlb_app.explain import PacketError, explain, read, words
 from portlb_app.topology.conditions import Conditions
 
@@ -77,7 +77,7 @@ def run(options: argparse.Namespace) -> int:
 
 def _from_controller(text: str, options: argparse.Namespace) -> dict[str, Any] | int:
     """What a controller says, or the exit code."""
-    controller = Controller(options.controller)
+    controller = controller_of(options)
     answer = _follow(controller, text, options.slot)
     if options.ask and not answer.code:
         found = slot.ask(controller, answer.body)

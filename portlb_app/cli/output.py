@@ -11,7 +11,12 @@ Commands = argparse._SubParsersAction
 
 FAILED = 1
 WRONG_INPUT = 2
-"""Exit codes."""
+NOT_YET = 3
+"""It stands, but has not come about within the time; or two things are not the same."""
+ATTENTION = 4
+"""Something needs a person. These are the exit codes, with 0 for what is done."""
+INTERRUPTED = 130
+"""By ^C, as shells have it."""
 
 
 class WrongInput(Exception):

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import argparse
-import json
 from typing import Any
 from urllib.parse import quote
 
-from portlb_app.cli import table
 from portlb_app.cli.output import Commands
-from portlb_app.cli.rest_client import Controller, add_flag
-from portlb_app.cli.servers import add_output
+from portlb_app.cli.rest_client import Controller
+from portlb_app.cli.table import Column
+from portlb_app.cli.view import View, add_watch, listing, show
 
-HEADING = ("POOL", "STATE", "SLOTS", "SERVERS")
 _WORST_FIRST = ("empty", "fail_open", "degraded", "unknown", "ok")
 
 
@@ -26,31 +24,43 @@ def register(commands: Commands[argparse.ArgumentParser], help_line: str) -> Non
         "such VIP.",
     )
     parser.add_argument("--vip", metavar="NAME", help="only those of this VIP")
-    add_output(parser)
-    add_flag(parser)
+    add_watch(parser)
 
 
 def run(options: argparse.Namespace) -> int:
     """Ask the controller, and print."""
-    path = f"/v1/pools?vip={quote(options.vip, safe='')}" if options.vip else "/v1/pools"
-    answer = Controller(options.controller).ask("GET", path)
-    answer.complain()
-    if answer.code:
-        return answer.code
-    found = answer.body["pools"]
-    if options.output == "json":
-        print(json.dumps({"pools": found}, indent=2))
-    elif found:
-        found.sort(key=lambda each: (_WORST_FIRST.index(each["state"]), each["vip"], each["port"]))
-        print(*table.lines([HEADING, *map(_row, found)]), sep="\n")
-    return 0
+
+    def look(controller: Controller) -> View | int:
+        answer = controller.get(f"/v1/pools?vip={quote(options.vip, safe='')}" if options.vip else "/v1/pools")
+        return answer.code or listing("pools", worst_first(answer.body["pools"]), COLUMNS, pool_name)
+
+    return show(options, look)
 
 
-def _row(pool: dict[str, Any]) -> tuple[object, ...]:
-    shares = (f"{each['name']} {each['slots']}{_odd(each)}" for each in pool["servers"])
-    return f"{pool['vip']}:{pool['port']}", pool["state"], pool["slots"], ", ".join(shares)
+def worst_first(pools: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Pools, those first that need a look."""
+    return sorted(pools, key=lambda each: (_WORST_FIRST.index(each["state"]), each["vip"], each["port"]))
+
+
+def pool_name(pool: dict[str, Any]) -> str:
+    """Such as web:80."""
+    return f"{pool['vip']}:{pool['port']}"
+
+
+def shares(pool: dict[str, Any]) -> str:
+    """The slots of each server, and what is odd about it."""
+    return ", ".join(f"{each['name']} {each['slots']}{_odd(each)}" for each in pool["servers"])
 
 
 def _odd(server: dict[str, Any]) -> str:
     words = [word for word in (server["wanted"], server["seen"]) if word not in ("ready", "up", "unknown")]
     return f" ({', '.join(words)})" if words else ""
+
+
+COLUMNS = (
+    Column("POOL", lambda each, _: pool_name(each)),
+    Column("STATE", lambda each, _: each["state"]),
+    Column("LEGACY", lambda each, _: each["legacy"], wide=True),
+    Column("SLOTS", lambda each, _: each["slots"]),
+    Column("SERVERS", lambda each, _: shares(each)),
+)

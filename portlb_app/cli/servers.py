@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import argparse
-import json
-import time
 from collections.abc import Iterator
 from typing import Any
 from urllib.parse import quote
 
-from portlb_app.cli import table
 from portlb_app.cli.output import Commands
-from portlb_app.cli.rest_client import Controller, add_flag
+from portlb_app.cli.rest_client import Controller
+from portlb_app.cli.table import Column
+from portlb_app.cli.view import View, add_watch, listing, show
 from portlb_app.cli.wishing import server_path
-
-HEADING = ("SERVER", "VIP", "WANTED", "SEEN", "HELD", "WEIGHT", "SLOTS", "OPEN", "SINCE", "REASON")
 
 
 def register(commands: Commands[argparse.ArgumentParser], help_line: str) -> None:
@@ -29,41 +26,29 @@ def register(commands: Commands[argparse.ArgumentParser], help_line: str) -> Non
     parser.add_argument("names", nargs="*", metavar="NAME", help="only these")
     parser.add_argument("--vip", metavar="NAME", help="only those of this VIP")
     parser.add_argument("--state", metavar="WORD", help="only those with this word: ready, drain, maint, up, down, …")
-    add_output(parser)
-    add_flag(parser)
-
-
-def add_output(parser: argparse.ArgumentParser) -> None:
-    """Add the flag that says how to print."""
-    parser.add_argument(
-        "-o", "--output", choices=("table", "json"), default="table", help="how to print (default %(default)s)"
-    )
+    add_watch(parser)
 
 
 def run(options: argparse.Namespace) -> int:
     """Ask the controller, and print."""
-    controller, found, code = Controller(options.controller), [], 0
     query = "&".join(f"{key}={quote(value, safe='')}" for key in ("vip", "state") if (value := getattr(options, key)))
-    if options.names:
-        for name in options.names:
-            answer = controller.ask("GET", server_path(name))
-            answer.complain()
-            if answer.code:
-                code = max(code, answer.code)
-            else:
-                found.append(answer.body)
-    else:
-        answer = controller.ask("GET", f"/v1/servers?{query}" if query else "/v1/servers")
-        answer.complain()
-        if answer.code:
-            return answer.code
-        found = answer.body["servers"]
-    if options.output == "json":
-        print(json.dumps({"servers": found}, indent=2))
-    elif found:
-        now = time.time()
-        print(*table.lines([HEADING, *(row(each, now) for each in sorted(found, key=urgency))]), sep="\n")
-    return code
+
+    def look(controller: Controller) -> View | int:
+        if options.names:
+            return _named(controller, options.names)
+        answer = controller.get(f"/v1/servers?{query}" if query else "/v1/servers")
+        return answer.code or _view(answer.body["servers"], 0)
+
+    return show(options, look)
+
+
+def _named(controller: Controller, names: list[str]) -> View:
+    answers = [controller.get(server_path(name)) for name in names]
+    return _view([answer.body for answer in answers if not answer.code], max(answer.code for answer in answers))
+
+
+def _view(found: list[dict[str, Any]], code: int) -> View:
+    return listing("servers", sorted(found, key=urgency), COLUMNS, lambda each: str(each["name"]), code)
 
 
 def urgency(server: dict[str, Any]) -> tuple[int, str]:
@@ -73,25 +58,44 @@ def urgency(server: dict[str, Any]) -> tuple[int, str]:
     return (places.index(True) if True in places else len(places)), server["name"]
 
 
-def row(server: dict[str, Any], now: float) -> tuple[object, ...]:
-    """A line about one server. The reason and the time are those of what is out of the ordinary."""
-    wanted, seen, drain = server["wanted"], server["seen"], server["drain"]
+def about(server: dict[str, Any]) -> dict[str, Any]:
+    """What is out of the ordinary: what is seen of a server, or what is wanted of it."""
+    wanted, seen = server["wanted"], server["seen"]
     is_odd = wanted["state"] != "ready" or wanted["source"] == "override"
-    about = seen if seen["state"] == "down" or not is_odd else wanted
-    return (
-        *(server["name"], server["vip"], wanted["state"], seen["state"], server["held"]["state"]),
-        *(server["weight"]["used"], server["held"]["slots"]),
-        "-" if drain is None or drain["open"] is None else drain["open"],
-        *(table.ago(about["since"], now), "; ".join(_reasons(about, drain))),
-    )
+    found: dict[str, Any] = seen if seen["state"] == "down" or not is_odd else wanted
+    return found
 
 
-def _reasons(about: dict[str, Any], drain: dict[str, Any] | None) -> Iterator[str]:
-    if about["reason"]:
-        yield about["reason"]
-    if about.get("by"):
-        yield f"by {about['by']}"
-    if about.get("until"):
-        yield f"until {about['until']}"
+def reasons(server: dict[str, Any]) -> Iterator[str]:
+    """Why it is as it is, in words."""
+    found, drain = about(server), server["drain"]
+    if found["reason"]:
+        yield found["reason"]
+    if found.get("by"):
+        yield f"by {found['by']}"
+    if found.get("until"):
+        yield f"until {found['until']}"
     if drain is not None:
         yield drain["state"]
+
+
+def open_connections(server: dict[str, Any]) -> object:
+    """How many connections one that drains has, if that is known."""
+    drain = server["drain"]
+    return "-" if drain is None or drain["open"] is None else drain["open"]
+
+
+COLUMNS = (
+    Column("SERVER", lambda each, _: each["name"]),
+    Column("VIP", lambda each, _: each["vip"]),
+    Column("CONNECTOR", lambda each, _: each["connector"], wide=True),
+    Column("WANTED", lambda each, _: each["wanted"]["state"]),
+    Column("SEEN", lambda each, _: each["seen"]["state"]),
+    Column("HELD", lambda each, _: each["held"]["state"]),
+    Column("WEIGHT", lambda each, _: each["weight"]["used"]),
+    Column("OF", lambda each, _: each["weight"]["configured"], wide=True),
+    Column("SLOTS", lambda each, _: each["held"]["slots"]),
+    Column("OPEN", lambda each, _: open_connections(each)),
+    Column("SINCE", lambda each, style: style.time(about(each)["since"])),
+    Column("REASON", lambda each, _: "; ".join(reasons(each))),
+)

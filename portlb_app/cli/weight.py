@@ -6,7 +6,7 @@ import argparse
 
 from portlb_app.cli import wishing
 from portlb_app.cli.output import Commands, WrongInput
-from portlb_app.cli.rest_client import Controller
+from portlb_app.cli.rest_client import controller_of
 from portlb_app.config.values import MAX_WEIGHT
 
 
@@ -27,7 +27,7 @@ def run(options: argparse.Namespace) -> int:
     """Ask for it."""
     if (options.weight is None) is not options.unset:
         raise WrongInput("portlb: say a weight, or --unset")
-    path, controller = wishing.server_path(options.name, "weight"), Controller(options.controller)
+    path, controller = wishing.server_path(options.name, "weight"), controller_of(options)
     if options.unset:
         return wishing.ask(controller, "DELETE", path, None, options, by=wishing.user()).code
     return wishing.ask(controller, "PUT", path, wishing.body(options, weight=options.weight), options).code

@@ -10,7 +10,7 @@ from typing import Any
 
 from portlb_app.cli import table
 from portlb_app.cli.output import Commands
-from portlb_app.cli.rest_client import Controller, add_flag
+from portlb_app.cli.rest_client import add_flag, controller_of
 from portlb_app.cli.wishing import server_path
 from portlb_app.config.problems import printable
 
@@ -33,8 +33,7 @@ def register(commands: Commands[argparse.ArgumentParser], help_line: str) -> Non
 
 def run(options: argparse.Namespace) -> int:
     """Ask the controller, and print."""
-    answer = Controller(options.controller).ask("GET", server_path(options.server, "why"))
-    answer.complain()
+    answer = controller_of(options).get(server_path(options.server, "why"))
     if not answer.code:
         said = json.dumps(answer.body, indent=2) if options.output == "json" else "\n".join(_lines(answer.body))
         print(said)

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any
 from urllib.parse import quote
 
-from portlb_app.cli.rest_client import Answer, Controller, add_flag
+from portlb_app.cli.rest_client import Answer, Controller, add_flag, controller_of
 from portlb_app.cli.times import moment
 from portlb_app.config.problems import printable
 
@@ -60,7 +60,7 @@ def ask(
 
 def each(options: argparse.Namespace, key: str, wish: Callable[[], dict[str, Any]]) -> int:
     """Ask the same of each server that is named; the worst exit code."""
-    controller = Controller(options.controller)
+    controller = controller_of(options)
     codes = [ask(controller, "PUT", server_path(name, key), wish(), options).code for name in options.names]
     return worst(codes)
 

@@ -9,6 +9,7 @@ from pydantic import BeforeValidator, Field
 
 from portlb_app.config.entries import Entry, Number, Port
 from portlb_app.config.policies import CheckKind, Via
+from portlb_app.config.shapes import SECONDS, STATUSES, shape
 
 MAX_RANGES = 16
 """Ranges of status codes that one check may expect."""
@@ -77,8 +78,8 @@ def _method(value: Any) -> str:
     return str(value)
 
 
-Seconds = Annotated[float, BeforeValidator(_seconds)]
-Bytes = Annotated[bytes, BeforeValidator(_bytes)]
+Seconds = Annotated[float, BeforeValidator(_seconds), shape(SECONDS)]
+Bytes = Annotated[bytes, BeforeValidator(_bytes), shape({"type": "string", "minLength": 1})]
 Streak = Annotated[Number, Field(ge=1, le=32)]
 
 
@@ -95,7 +96,7 @@ class CheckEntry(Entry):
     path: Annotated[str, BeforeValidator(_path)] | None = None
     host: Annotated[str, BeforeValidator(_host)] | None = None
     method: Annotated[str, BeforeValidator(_method)] | None = None
-    status: Annotated[tuple[tuple[int, int], ...], BeforeValidator(_status)] | None = None
+    status: Annotated[tuple[tuple[int, int], ...], BeforeValidator(_status), shape(STATUSES)] | None = None
     body: Bytes | None = None
     send: Bytes | None = None
     expect: Bytes | None = None

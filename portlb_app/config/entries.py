@@ -27,6 +27,7 @@ from portlb_app.config.policies import (
 )
 from portlb_app.config.problems import Problems
 from portlb_app.config.selection_values import MAX_WHEN, Moves
+from portlb_app.config.shapes import ADDRESSES, CONNECTOR, FAIL_OPEN, SECOND_CHANCES, pattern, shape
 from portlb_app.config.text import below
 from portlb_app.config.values import MAX_SECOND_CHANCE, MAX_WEIGHT, SECOND_CHANCE, Connector, Link
 from portlb_app.net.packets import Address
@@ -131,9 +132,9 @@ def _second_chance(value: Any) -> int:
 Number = Annotated[int, BeforeValidator(_number)]
 Truth = Annotated[bool, BeforeValidator(_truth)]
 Port = Annotated[Number, Field(ge=1, le=65535)]
-Mac = Annotated[int, BeforeValidator(_mac)]
-Addresses = Annotated[tuple[Address, ...], BeforeValidator(_addresses)]
-FailOpenEntry = Annotated[FailOpen, BeforeValidator(FailOpen.read)]
+Mac = Annotated[int, BeforeValidator(_mac), shape(pattern("[0-9a-fA-F]{2}(:[0-9a-fA-F]{2}){5}"))]
+Addresses = Annotated[tuple[Address, ...], BeforeValidator(_addresses), shape(ADDRESSES)]
+FailOpenEntry = Annotated[FailOpen, BeforeValidator(FailOpen.read), shape(FAIL_OPEN)]
 
 
 class Entry(BaseModel):
@@ -176,12 +177,12 @@ class RedirectPortEntry(Entry):
     pin: PinEntry | None = None
     quality: QosEntry | None = None
     selection: Any = None
-    moves: Annotated[Moves, BeforeValidator(Moves.of)] | None = None
+    moves: Annotated[Moves, BeforeValidator(Moves.of), shape(pattern("free|never|[0-9]{1,4}/s"))] | None = None
     slow_start: Annotated[Number, Field(ge=0, le=3600)] | None = None
     when: list[Any] | None = Field(default=None, max_length=MAX_WHEN)
     check: dict[Any, Any] | None = None
     fail_open: FailOpenEntry | None = None
-    second_chance: Annotated[int, BeforeValidator(_second_chance)] | None = None
+    second_chance: Annotated[int, BeforeValidator(_second_chance), shape(SECOND_CHANCES)] | None = None
 
 
 class IcmpEntry(Entry):
@@ -189,10 +190,10 @@ class IcmpEntry(Entry):
 
     errors: IcmpErrors | None = None
     unknown: UnknownErrors | None = None
-    echo: Annotated[IcmpPolicy | str, BeforeValidator(_icmp_target)] | None = None
+    echo: Annotated[IcmpPolicy | str, BeforeValidator(_icmp_target), shape({"type": "string"})] | None = None
     types: dict[Any, Any] | None = None
     types6: dict[Any, Any] | None = None
-    other: Annotated[IcmpPolicy | str, BeforeValidator(_icmp_target)] | None = None
+    other: Annotated[IcmpPolicy | str, BeforeValidator(_icmp_target), shape({"type": "string"})] | None = None
 
 
 class VipEntry(Entry):
@@ -210,6 +211,7 @@ class VipEntry(Entry):
     fragments: Fragments | None = None
     unknown_fragments: UnknownFragments | None = None
     log: Truth | None = None
+    passive: Truth | None = None
     number: Annotated[Number, Field(ge=0, lt=VIP_NUMBERS)] | None = None
     check: dict[Any, Any] | None = None
     check_address: Addresses | None = None
@@ -230,7 +232,7 @@ class ServerEntry(Entry):
 
     required = ("vip", "connector")
     vip: str | None = None
-    connector: Annotated[Connector, BeforeValidator(_connector)] | None = None
+    connector: Annotated[Connector, BeforeValidator(_connector), shape(CONNECTOR)] | None = None
     service_ports: list[Any] | None = Field(default=None, max_length=65535)
     address: Addresses | None = None
     mac: Mac | None = None

@@ -120,6 +120,7 @@ def _vip(file: File, name: str, merging: health.Merging) -> Vip:
         log=bool(entry.log),
         number=vip_number(name) if entry.number is None else entry.number,
         check_addresses=entry.check_address or (),
+        passive=entry.passive is not False,
     )
 
 

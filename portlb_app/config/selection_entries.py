@@ -9,6 +9,7 @@ from pydantic import BeforeValidator, Field
 
 from portlb_app.config.entries import Entry, Number, Port
 from portlb_app.config.selection_values import MAX_PERIOD, Algorithm, Network
+from portlb_app.config.shapes import shape
 
 
 def _network(value: Any) -> Network:
@@ -35,6 +36,6 @@ class WhenEntry(Entry):
 
     required = ("pool",)
     pool: Port | None = None
-    source: Annotated[Network, BeforeValidator(_network)] | None = None
+    source: Annotated[Network, BeforeValidator(_network), shape({"type": "string"})] | None = None
     dscp: Annotated[Number, Field(ge=0, le=63)] | None = None
     vlan: Annotated[Number, Field(ge=1, le=4094)] | None = None

@@ -192,6 +192,8 @@ class Vip:
     number: int = 0
     """What it is called in cookies and, by a hash, in the numbers of groups: 24 bits."""
     check_addresses: tuple[Address, ...] = ()
+    passive: bool = True
+    """Whether its servers without a check are taken out for what switches count (`backends.passive`)."""
 
     @property
     def address(self) -> Address:

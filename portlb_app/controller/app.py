@@ -17,13 +17,17 @@ from ryu.controller import ofp_event
 from ryu.controller.handler import DEAD_DISPATCHER, MAIN_DISPATCHER, set_ev_cls
 
 from portlb_app.api.event_ring import EventRing
+from portlb_app.api.readiness import Readiness
 from portlb_app.api.snapshot import Snapshot
 from portlb_app.controller.asking import Asking
 from portlb_app.controller.changes import Changes
 from portlb_app.controller.checks import Checks
+from portlb_app.controller.edits import Edits
 from portlb_app.controller.event_streams import EventStreams
 from portlb_app.controller.explaining import Explaining
+from portlb_app.controller.inspecting import Inspecting
 from portlb_app.controller.metrics import Metrics
+from portlb_app.controller.previews import Previews
 from portlb_app.controller.proposals import Proposals
 from portlb_app.controller.wishes import Wishes
 from portlb_app.health.checker import News
@@ -109,15 +113,19 @@ class Controller(app_manager.RyuApp):  # type: ignore[misc]
         self.wishes = Wishes(self._step, lambda: self.snapshot, overrides, files, tally, changes)
         self._tables = tables
         self.explaining = Explaining(tables)
+        self.inspecting = Inspecting(tables, self._step)
+        self.previews = Previews(reconciler, tables, lambda: self.snapshot)
         self._listener = listener
         self._sessions: dict[int, SwitchSession] = {}
         self.proposals = Proposals(reconciler, self._step, lambda: self.snapshot, file, files, tally, changes)
+        self.edits = Edits(reconciler, tables, self.proposals, self.previews)
         self._form_token = secrets.token_urlsafe(32)
         self.streams = EventStreams(EventRing(secrets.token_hex(4)))
         self._checks = Checks(lambda: reconciler.live, self._send, self._said, reconciler.is_up, self.metrics.checked)
         self._punt = Punt(codec.fits, self._checks.take, lambda: secrets.randbits(32))
         self.asking = Asking(self._punt, lambda: adopt(self._punt, lambda: reconciler.live), self._send)
         self._announcer = Announcer()
+        self.readiness = Readiness()
         self._workers: dict[int, PacketInWorker] = {}
         self._changed_ports: set[int] = set()
         self._log_asked_at = 0.0
@@ -287,8 +295,9 @@ class Controller(app_manager.RyuApp):  # type: ignore[misc]
         """What the REST interface tells about at this moment."""
         now, unix = time.monotonic(), time.time()
         reconciler, punt = self._reconciler, self._punt
+        status = reconciler.status(now)
         return Snapshot(
-            reconciler.status(now),
+            status,
             reconciler.text,
             self._listener.refused,
             punt.counts,
@@ -300,6 +309,7 @@ class Controller(app_manager.RyuApp):  # type: ignore[misc]
             overrides=reconciler.overrides,
             backends=reconciler.backends,
             drains=reconciler.drains(now),
+            unread=self.readiness.unread(status, now),
             text_for=reconciler.text_for,
             checks=self._checks.states,
             check_counts=self._checks.counts,

@@ -13,7 +13,6 @@ MAX_FIELDS = 16
 """Fields of a form."""
 MAX_FORM = 16 << 10
 """Bytes of a form."""
-FORM = "application/x-www-form-urlencoded"
 
 Environ = dict[str, Any]
 """A request, as WSGI has it (PEP 3333)."""
@@ -21,6 +20,10 @@ Environ = dict[str, Any]
 
 def read_body(environ: Environ) -> bytes | messages.Response:
     """The body of a request, or the answer to one that cannot be read."""
+    if environ.get("HTTP_CONTENT_ENCODING", "identity").lower() != "identity":
+        return failure("unsupported-media-type", "a body comes as it is, without Content-Encoding; nothing was changed")
+    if "HTTP_CONTENT_RANGE" in environ:
+        return failure("bad-request", "a body is there whole: no Content-Range; nothing was changed")
     if int(environ.get("CONTENT_LENGTH") or 0) > messages.MAX_BODY:
         return failure("too-large", f"a body has at most {messages.MAX_BODY} bytes; nothing was changed")
     try:
@@ -29,6 +32,7 @@ def read_body(environ: Environ) -> bytes | messages.Response:
         return failure("bad-request", f"{bad.text}; nothing was changed")
     except OSError as error:
         return failure("bad-request", f"the connection is lost: {error}; nothing was changed")
+    environ["portlb.body"] = body
     if len(body) > messages.MAX_BODY:
         return failure("too-large", f"a body has at most {messages.MAX_BODY} bytes; nothing was changed")
     return body

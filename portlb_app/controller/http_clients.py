@@ -7,17 +7,20 @@ are too many, the oldest that waits for its client gives way; one whose request 
 
 from __future__ import annotations
 
+import contextlib
 import enum
 import logging
 import re
 import socket
+import ssl
 import time
 from collections import deque
 from typing import Any
 
+from eventlet import patcher
 from eventlet.hubs import get_hub
 
-from portlb_app.runtime import accept
+from portlb_app.runtime.accept import PatientSocket
 
 CLIENTS = 64
 """Open connections."""
@@ -28,6 +31,7 @@ SEND_BUFFER = 128 << 10
 LOGGED_PER_MINUTE = 20
 
 _LOG = logging.getLogger("portlb.rest")
+_socket = patcher.original("socket")
 _UNPRINTABLE = re.compile(r"[^ -~]")
 
 
@@ -59,6 +63,7 @@ class Client:
 
     def __init__(self, connection: Any) -> None:
         self.connection = connection
+        self._descriptor = connection.fileno()  # the same when it is encrypted
         self.phase = Phase.HEAD
         self.sends_more = False
         """Whether what it sends has not been read to the end."""
@@ -79,10 +84,18 @@ class Client:
         """End the connection: whatever waits for it in its thread finds it closed."""
         self.is_cut = True
         self.stop()
-        try:
-            self.connection.shutdown(socket.SHUT_RDWR)
-        except OSError:
-            pass  # it is closed already
+        if self._descriptor >= 0:
+            with contextlib.suppress(OSError):  # the client has closed it already
+                raw = _socket.socket(fileno=self._descriptor)  # TLS would forget its state, which a thread waits in
+                try:
+                    raw.shutdown(socket.SHUT_RDWR)
+                finally:
+                    raw.detach()
+
+    def forget(self) -> None:
+        """The connection has ended; its descriptor may be another's."""
+        self._descriptor = -1
+        self.stop()
 
     def require(self) -> None:
         """Gone, if the connection was cut."""
@@ -97,27 +110,29 @@ class Client:
 
 
 class Log:
-    """What clients do, at debug level; where eventlet's server writes its lines."""
+    """What clients do, at debug level at first; where eventlet's server writes its lines."""
 
-    def __init__(self) -> None:
+    def __init__(self, level: int = logging.DEBUG, log: logging.Logger = _LOG) -> None:
+        self._level, self._log = level, log
         self._logged: deque[float] = deque(maxlen=LOGGED_PER_MINUTE)
 
     def write(self, line: str) -> None:
         """Log a line, unless there were many lately; a client may have chosen what it says."""
         now = time.monotonic()
-        if _LOG.isEnabledFor(logging.DEBUG) and (
+        if self._log.isEnabledFor(self._level) and (
             len(self._logged) < LOGGED_PER_MINUTE or now - self._logged[0] > 60
         ):
             self._logged.append(now)
-            _LOG.debug("%s", _UNPRINTABLE.sub(lambda found: repr(found[0])[1:-1], line.rstrip()))
+            self._log.log(self._level, "%s", _UNPRINTABLE.sub(lambda found: repr(found[0])[1:-1], line.rstrip()))
 
 
 class Listener:
-    """A listening TCP socket, as far as `eventlet.wsgi.server` uses one."""
+    """A listening socket, as far as `eventlet.wsgi.server` uses one. `tls`: how its connections are encrypted."""
 
-    def __init__(self, host: str, port: int) -> None:
-        """Listen at once, so that a port in use is found at once: OSError."""
-        self._server = accept.listen(host, port)
+    tls: ssl.SSLContext | None = None
+
+    def __init__(self, server: PatientSocket) -> None:
+        self._server = server
         self._server.make_room = lambda: self._give_way(1)
         self.family = self._server.family
         self._server.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)  # accepted ones inherit it
@@ -129,10 +144,9 @@ class Listener:
         """The TCP port it listens on."""
         return int(self._server.getsockname()[1])
 
-    def getsockname(self) -> tuple[Any, ...]:
-        """Address and port."""
-        name: tuple[Any, ...] = self._server.getsockname()
-        return name
+    def getsockname(self) -> Any:
+        """Address and port, or a path."""
+        return self._server.getsockname()
 
     def close(self) -> None:
         """Listen no more."""
@@ -143,7 +157,7 @@ class Listener:
         connection, address = self._server.accept()
         self._give_way(CLIENTS)
         self._clients[connection] = Client(connection)
-        return connection, address
+        return connection, address if self.family != socket.AF_UNIX else ("unix", "")
 
     @property
     def is_answering(self) -> bool:
@@ -161,7 +175,7 @@ class Listener:
 
     def forget(self, connection: Any) -> None:
         """A connection has ended."""
-        self._clients.pop(connection).stop()
+        self._clients.pop(connection).forget()
 
     def wait_for_body(self, client: Client) -> None:
         """A client's request has a body; when too many have, the oldest gives way."""

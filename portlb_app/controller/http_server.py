@@ -20,6 +20,7 @@ from portlb_app.api.problem_details import Slug, failure
 from portlb_app.api.request_head import BadRequest
 from portlb_app.controller.http_clients import CLIENTS, Client, Gone, Listener, Phase
 from portlb_app.runtime.turn import Turn
+from portlb_app.southbound import tls
 
 LINGER_BYTES = 8 << 20
 """How much is still read from a client that was answered before it had sent all."""
@@ -49,13 +50,16 @@ class Protocol(eventlet.wsgi.HttpProtocol):  # type: ignore[misc]
 
     def __init__(self, listener: Listener, state: list[Any], server: Any) -> None:
         self._listener = listener
-        self._client = listener.client(state[1])
+        accepted = state[1]
+        self._client = listener.client(accepted)
         try:
+            if listener.tls is not None:
+                state[1] = self._client.connection = tls.shake_hands(accepted, listener.tls)
             super().__init__(state, server)
         except (OSError, Gone) as error:
             listener.log.write(f"a connection is lost: {error}")
         finally:
-            listener.forget(state[1])
+            listener.forget(accepted)
 
     def handle(self) -> None:
         """Answer the request, and let the client read the answer before the connection is closed."""
@@ -98,6 +102,8 @@ class Protocol(eventlet.wsgi.HttpProtocol):  # type: ignore[misc]
         body.listener, body.client, body.turn = self._listener, self._client, Turn()
         environ["wsgi.input"] = environ["eventlet.input"] = body
         environ["portlb.client"] = self._client
+        if self._listener.tls is not None:
+            environ["wsgi.url_scheme"], environ["HTTPS"] = "https", "on"
         self._client.sends_more = is_chunked or bool(length)
         self._client.wait_for(Phase.WORK)
         return environ

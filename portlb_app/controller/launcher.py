@@ -161,11 +161,11 @@ def _serve(
     from ryu.controller import ofp_event, ofp_handler
     from ryu.lib import hub
 
+    from portlb_app.api.readiness import Readiness
     from portlb_app.controller import changes
     from portlb_app.controller.app import Controller
-    from portlb_app.controller.gate import Gate
-    from portlb_app.controller.http_clients import Listener
-    from portlb_app.controller.http_server import serve
+    from portlb_app.controller.credentials import Credentials, Unusable
+    from portlb_app.controller.listeners import Listeners, Taken
     from portlb_app.controller.proposals import log_notices
     from portlb_app.controller.rest import Rest
     from portlb_app.controller.site import Site
@@ -184,9 +184,12 @@ def _serve(
     except OSError as error:
         return _fail(_FAILED, f"cannot listen for switches on {host} port {port}: {error.strerror}")
     try:
-        clients = Listener(settings.rest_host, settings.rest_port)
-    except OSError as error:
-        return _fail(_FAILED, f"cannot listen on {settings.rest_host} port {settings.rest_port}: {error.strerror}")
+        credentials = Credentials(settings)
+        clients = Listeners(settings, credentials)
+    except Unusable as error:
+        return _fail(_WRONG_INPUT, str(error))
+    except Taken as error:
+        return _fail(_FAILED, str(error))
 
     ofp_handler.OpenFlowController = lambda: listener
     manager = AppManager.get_instance()
@@ -216,6 +219,7 @@ def _serve(
     controller = manager.instantiate(Controller, reconciler, tables, file, saved, files, written, listener)
     if ended:
         supervision.spawn("saving overrides", controller.wishes.save)
+    controller.readiness = Readiness(settings.ready_after, time.monotonic())
     rest = Rest(controller)
     site = Site(rest)
     if settings.apps:
@@ -225,7 +229,8 @@ def _serve(
             return _fail(_WRONG_INPUT, str(error))
     else:
         manager.instantiate_apps()
-    supervision.spawn_forever("the REST interface", serve, clients, Gate(site, clients))
+    clients.serve(site)
+    supervision.spawn_forever("certificates and tokens of REST", credentials.watch, files)
     handler = lookup_service_brick(ofp_event.NAME)
     threads = [handler.main_thread, *handler.threads, *controller.threads]  # those of other applications may end
 
@@ -246,6 +251,7 @@ def _serve(
             received.discard(signal.SIGHUP)
             if settings.certificate:
                 supervision.spawn("reading certificates again", _renew_tls, listener, settings, files)
+            supervision.spawn("reading certificates and tokens again", credentials.look, files)
             controller.proposals.reload()
         failed = supervision.failures() or tuple("a thread of Ryu's" for thread in threads if thread.dead)
         if failed:
@@ -257,6 +263,7 @@ def _serve(
     while (rest.is_waited_for or clients.is_answering) and time.monotonic() < deadline:
         hub.sleep(0.01)
     supervision.end()
+    clients.end()
     _LOG.info("ended by a signal; the switches go on as they are")
     return 0
 

@@ -22,6 +22,7 @@ from portlb_app.metrics.tally import Tally
 from portlb_app.reconcile.events import ConfigProposed
 from portlb_app.reconcile.outcomes import Busy, Ended, Live, Mistaken, NotComputed, Outcome, told
 from portlb_app.reconcile.reconciler import Reconciler
+from portlb_app.runtime import supervision
 from portlb_app.runtime.files import Files, Pending, Slow
 from portlb_app.store.changes import hash_of
 from portlb_app.store.file import ConfigFile, Staged, StoreError
@@ -77,7 +78,6 @@ class Proposals:
 
     def replace(self, proposal: messages.Proposal) -> messages.Response:
         """Make a configuration live and save it."""
-        saving: list[Pending[None]] = []
         if self._is_ending:
             return failure("ending", "the controller ends; nothing was changed")
         try:
@@ -89,9 +89,19 @@ class Proposals:
         except (StoreError, Slow) as error:
             self._files.start(staged.discard)
             return failure("not-saved", f"{error}; nothing was changed")
+        begun = replace(proposal, said=change)
+        if not proposal.is_awaited:
+            supervision.spawn("a configuration that nothing waits for", self._finish, begun, staged)
+            return configuration.accepted(change.id)
+        return self._finish(begun, staged)
+
+    def _finish(self, proposal: messages.Proposal, staged: Staged) -> messages.Response:
+        """Try what is staged and written down, and save it if it becomes live."""
+        saving: list[Pending[None]] = []
+        change = proposal.said
         outcome = self._try(
             "rest",
-            replace(proposal, said=change),
+            proposal,
             save=lambda: saving.append(self._files.start(staged.commit)),
         )
         unsaved = ""
@@ -105,6 +115,8 @@ class Proposals:
                 unsaved = f"the configuration is live; whether it is saved is not known: {error}"
         self._end_change(change, outcome, unsaved)
         if unsaved:
+            if not proposal.is_awaited:
+                _LOG.error("change %d: %s", change.id, unsaved)
             return failure("not-saved", unsaved)
         response = configuration.outcome_response(outcome, self._snapshot())
         return replace(response, headers={**response.headers, messages.CHANGE: str(change.id)})

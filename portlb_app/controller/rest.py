@@ -7,24 +7,28 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import TypeVar
 
 import eventlet
 from ryu.app.wsgi import Request, Response
 
-from portlb_app.api import asking, explaining, messages
+from portlb_app.api import access, asking, explaining, messages, switches
+from portlb_app.api.edits import Edit
 from portlb_app.api.events import CONTENT_TYPE, Follow
+from portlb_app.api.identity import Role
 from portlb_app.api.problem_details import failure
 from portlb_app.api.routes import respond
 from portlb_app.api.wishes import Wish
 from portlb_app.controller.app import Controller
-from portlb_app.controller.bodies import FORM, Environ, read_body, read_form
+from portlb_app.controller.bodies import Environ, read_body, read_form
 from portlb_app.controller.http_server import phrase
 from portlb_app.page.actions import Confirmed
-from portlb_app.page.routes import ROUTES, Asked, for_people, is_page
+from portlb_app.page.routes import FORM, ROUTES, Asked, for_people, is_page
 from portlb_app.punt.asking import Question
 from portlb_app.runtime.turn import Turn
 
+Change = TypeVar("Change")
 _LOG = logging.getLogger("portlb.rest")
 
 
@@ -70,14 +74,24 @@ class Rest:
         return self._encoded[1]
 
     def _respond(self, request: Request) -> messages.Response | Follow:
-        read = _read(request.environ)
+        read = self._read(request.environ)
         if isinstance(read, messages.Response):
             return read
         response: messages.Response | Asked = respond(read, self._controller.snapshot, ROUTES)
+        if isinstance(response, messages.Proposal) and response.dry_run:
+            return self._controller.previews.of_configuration(response)
+        if isinstance(response, Wish) and response.dry_run:
+            return self._controller.previews.of_wish(response)
         if isinstance(response, messages.Proposal):
-            return self._replace(response)
+            return self._waited_for(self._controller.proposals.replace, response)
         if isinstance(response, Wish):
             return self._controller.wishes.carry_out(response)
+        if isinstance(response, Edit):
+            return self._waited_for(self._controller.edits.carry_out, response)
+        if isinstance(response, switches.Resync):
+            return self._controller.inspecting.resync(response)
+        if isinstance(response, switches.TablesWanted):
+            return self._controller.inspecting.tables(response)
         if isinstance(response, Question):
             return self._ask(response)
         if isinstance(response, explaining.Asked):
@@ -87,6 +101,27 @@ class Rest:
             return response.answer(outcome, self._controller.snapshot)
         return response
 
+    def _read(self, environ: Environ) -> messages.Request | messages.Response:
+        """The request, or the answer to one that may not be made, or cannot be read: of that no body is waited for."""
+        method, path = environ["REQUEST_METHOD"], environ["PATH_INFO"].encode("latin-1").decode()
+        found = ROUTES.find(method, path)
+        if isinstance(found, messages.Response):
+            return found
+        environ["portlb.changes"] = found.operation.role > Role.READ
+        asks, query = environ["portlb.identity"], environ.get("QUERY_STRING", "")
+        if refusal := access.refusal(asks, found.operation, found.names, query, _field(environ, "content-type")):
+            return refusal
+        body = read_body(environ) if found.operation.takes else b""
+        if isinstance(body, messages.Response):
+            return body
+        conditions = environ.get("HTTP_IF_MATCH"), environ.get("HTTP_IF_NONE_MATCH")
+        host, known = environ.get("HTTP_HOST", ""), (asks.name, environ["portlb.from"])
+        last = environ.get("HTTP_LAST_EVENT_ID")
+        form = read_form(body) if any(each is FORM for each in found.operation.takes) else {}
+        if isinstance(form, messages.Response):
+            return form
+        return messages.Request(method, path, host, body, query, *conditions, *known, last, form)
+
     def _ask(self, question: Question) -> messages.Response:
         try:
             answers = self._controller.asking.ask(question)
@@ -94,10 +129,10 @@ class Rest:
             return failure("busy", str(error))
         return asking.response(question, answers, self._controller.snapshot)
 
-    def _replace(self, proposal: messages.Proposal) -> messages.Response:
+    def _waited_for(self, carry_out: Callable[[Change], messages.Response], change: Change) -> messages.Response:
         self._proposals += 1
         try:
-            return self._controller.proposals.replace(proposal)
+            return carry_out(change)
         finally:
             self._proposals -= 1
 
@@ -117,27 +152,6 @@ def _whole(body: str | Iterator[str]) -> str:
     return "".join(parts)
 
 
-def _read(environ: Environ) -> messages.Request | messages.Response:
-    """The request, or the answer to one that cannot be read."""
-    method = environ["REQUEST_METHOD"]
-    if method == "PUT" and environ.get("HTTP_CONTENT_ENCODING", "identity").lower() != "identity":
-        text = "a configuration comes as it is, without Content-Encoding; nothing was changed"
-        return failure("unsupported-media-type", text)
-    if method == "PUT" and "HTTP_CONTENT_RANGE" in environ:
-        return failure("bad-request", "a configuration is replaced whole: no Content-Range; nothing was changed")
-    body = read_body(environ) if method in ("PUT", "PATCH", "POST") else b""
-    if isinstance(body, messages.Response):
-        return body
-    form = read_form(body) if method == "POST" and environ.get("CONTENT_TYPE") == FORM else {}
-    if isinstance(form, messages.Response):
-        return form
-    host, query = environ.get("HTTP_HOST", ""), environ.get("QUERY_STRING", "")
-    return messages.Request(
-        *(method, environ["PATH_INFO"].encode("latin-1").decode(), host, body, query),
-        origin=environ.get("HTTP_ORIGIN"),
-        if_match=environ.get("HTTP_IF_MATCH"),
-        if_none_match=environ.get("HTTP_IF_NONE_MATCH"),
-        came_from=environ.get("REMOTE_ADDR", ""),
-        last_event=environ.get("HTTP_LAST_EVENT_ID"),
-        form=form,
-    )
+def _field(environ: Environ, name: str) -> str | None:
+    """A header field as it was sent; WSGI has a type for every body, also where a request says none."""
+    return next((value for key, value in environ["headers_raw"] if key.lower() == name), None)

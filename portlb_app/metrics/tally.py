@@ -27,6 +27,7 @@ from portlb_app.reconcile.outcomes import (
     Outdated,
     RefusedBySwitches,
     TimedOut,
+    TurnMissed,
     WishOutcome,
 )
 
@@ -35,6 +36,7 @@ OUTCOMES: dict[type[Outcome | WishOutcome], str] = {
     RefusedBySwitches: "refused",
     LostSwitches: "lost",
     TimedOut: "timed_out",
+    TurnMissed: "turn_missed",
     Mistaken: "invalid",
     NotComputed: "not_computed",
     NoSwitch: "no_switch",

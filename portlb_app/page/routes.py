@@ -7,9 +7,10 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from portlb_app.api import routes as rest
+from portlb_app.api.identity import Role
 from portlb_app.api.messages import Response
 from portlb_app.api.problem_details import MEDIA_TYPE
-from portlb_app.api.routing import Call, Media, Operation, Parameter, Role, Route, Routes
+from portlb_app.api.routing import Call, Media, Operation, Parameter, Route, Routes
 from portlb_app.api.snapshot import Snapshot
 from portlb_app.page import actions, events, network, overview, pool, server
 from portlb_app.page.frame import frame
@@ -17,8 +18,7 @@ from portlb_app.page.rendering import HTML, file, page
 from portlb_app.reconcile.happened import KINDS
 
 Asked = rest.Asked | actions.Confirmed
-FORM = "application/x-www-form-urlencoded"
-"""The type of a form's fields."""
+FORM = Media("application/x-www-form-urlencoded", "The fields of a form")
 _HTML = Media(HTML, "A page")
 
 
@@ -39,7 +39,7 @@ _ACT: Operation[Asked] = Operation(
     *("POST", "act", "A dry run, or what was shown by one", Role.OPERATOR, actions.answer),
     {200: _HTML},
     problems=("not-found", "invalid-request"),
-    takes=(Media(FORM, "The fields of a form"),),
+    takes=(FORM,),
 )
 PAGES: tuple[Route[Asked], ...] = (
     _page("/", "overview", overview.answer, (Parameter("vip", "Only what is behind this VIP"),)),

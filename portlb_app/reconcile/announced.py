@@ -64,11 +64,12 @@ class Announced:
         for known, found in self._made:
             if known is config:
                 return found
-        found = self._leaving_of(config)
+        found = self.leaving_of(config)
         self._made = [(config, found), *self._made[:1]]
         return found
 
-    def _leaving_of(self, config: Config) -> Leaving:
+    def leaving_of(self, config: Config) -> Leaving:
+        """The same for a configuration that is only looked at."""
         live = self._network.live.config
         found = {each for each in self._leaving if _may_keep(config, *each)}
         names = self._told.keys() if config is live else (server.name for server in config.servers)

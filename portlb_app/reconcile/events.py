@@ -148,6 +148,13 @@ class OverridesWanted:
 
 
 @dataclass(frozen=True)
+class ReadWanted:
+    """A switch is to be read now, and not by the timer."""
+
+    dpid: int
+
+
+@dataclass(frozen=True)
 class PacketsCounted:
     """The answer to CountPackets; none comes from a switch that is lost over it."""
 
@@ -184,6 +191,7 @@ Event = (
     | TablesLost
     | AgentsHeard
     | OverridesWanted
+    | ReadWanted
     | PacketsCounted
     | ConnectionsOpen
     | Tick

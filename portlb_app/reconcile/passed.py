@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import chain, repeat
 
+from portlb_app.backends.passive import Look
 from portlb_app.compiler.traffic import Account, Direction, Traffic, Way
 from portlb_app.openflow import Group
 from portlb_app.reconcile.results import Amount, Counted, FlowCount, Passed
@@ -73,6 +74,16 @@ class Counters:
             for account, buckets in parts:
                 some = [added[bucket] for bucket in buckets if bucket in added] if added else ()
                 yield account, Amount(sum(each.packets for each in some), sum(each.octets for each in some))
+
+
+def looks(passed: Passed) -> dict[str, Look]:
+    """What has passed, by server: of those of which both directions are known."""
+    found = {}
+    for (name, direction), to in passed.servers.items():
+        come = passed.servers.get((name, Direction.FROM_SERVER))
+        if direction is Direction.TO_SERVER and come is not None:
+            found[name] = Look(to.packets, to.octets, come.packets, come.octets)
+    return found
 
 
 def _added(before: Counted, now: Counted) -> dict[int, Amount]:

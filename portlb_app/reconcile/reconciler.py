@@ -48,10 +48,12 @@ Time is an argument: seconds of any monotonic clock.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 from portlb_app.backends import Backends
 from portlb_app.backends.drained import Drain
 from portlb_app.backends.states import Seen
+from portlb_app.config import Config
 from portlb_app.config.overrides import NONE, Overrides
 from portlb_app.net.heartbeat import Order
 from portlb_app.reconcile.adoption import Adoption
@@ -72,6 +74,7 @@ from portlb_app.reconcile.events import (
     OverridesWanted,
     PacketsCounted,
     PortsSeen,
+    ReadWanted,
     Refused,
     ServersSeen,
     StateRead,
@@ -91,6 +94,7 @@ from portlb_app.reconcile.totals import Totals
 from portlb_app.reconcile.trials import Trials
 from portlb_app.reconcile.watch import Watch
 from portlb_app.reconcile.wishes import Wishes
+from portlb_app.topology.conditions import Conditions
 
 INTERVAL = 30.0
 """Seconds from the end of a switch's round to the next one by the timer."""
@@ -126,6 +130,7 @@ class Reconciler:
             Applied: self._rounds.applied,
             Refused: self._rounds.refused,
             Interrupted: self._rounds.interrupted,
+            ReadWanted: self._rounds.read_wanted,
             ConfigProposed: self._trials.propose,
             Loaded: self._trials.loaded,
             GoalCompiled: self._compilation.compiled,
@@ -196,6 +201,13 @@ class Reconciler:
     def orders(self, unix: float) -> Mapping[str, Order]:
         """What the agents of servers are asked to do at this time of day (seconds since 1970)."""
         return self._network.backends.orders(unix)
+
+    def conditions_of(self, config: Config, overrides: Overrides) -> Conditions:
+        """The conditions under which a configuration would be compiled now, if these were the overrides."""
+        network = self._network
+        slots, closed = network.backends.slots_of(config, overrides)
+        leaving = self._announced.leaving_of(config)
+        return replace(network.conditions, slots=slots, closed=closed, leaving=leaving).of(config)
 
     def knows(self, dpid: int) -> bool:
         """Whether a switch is in the configuration, or holds what is left of one."""

@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Literal
 
 from portlb_app.reconcile.commands import Forget
-from portlb_app.reconcile.events import Applied, Interrupted, Refused, StateRead
+from portlb_app.reconcile.events import Applied, Interrupted, ReadWanted, Refused, StateRead
 from portlb_app.reconcile.happened import Evidence
 from portlb_app.reconcile.known_switch import KnownSwitch
 from portlb_app.reconcile.network import Network
+from portlb_app.reconcile.passed import looks
 from portlb_app.reconcile.phases import Change, Phase
 from portlb_app.reconcile.results import SHOWN, Steps
 from portlb_app.reconcile.trials import Trials
@@ -69,6 +70,7 @@ class Rounds:
         self._network.totals.count_meters(event.dpid, read.metered)
         self._network.totals.count_passed(read.passed)
         self._network.totals.ports.count(event.dpid, event.ports, self._network.now)
+        self._network.backends.passed(looks(read.passed), self._network.now)
         if read.held is not None:
             has_drifted = bool(read.drift) and switch.changed_since_read != "read"
             self._network.read(event.dpid, read.held, has_drifted)
@@ -159,6 +161,13 @@ class Rounds:
             switch.change(change)
         if change is Change.UNCHANGED:
             self._synced(switch)
+
+    def read_wanted(self, event: ReadWanted) -> None:
+        """Begin a switch's round, unless it is in one."""
+        switch = self._network.switches.get(event.dpid)
+        if switch is not None and self._network.knows(event.dpid):
+            switch.next_round = self._network.now
+        self.start_by_timer()
 
     def start_by_timer(self) -> None:
         """Begin the rounds for which it is time."""

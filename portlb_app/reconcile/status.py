@@ -12,6 +12,7 @@ from portlb_app.reconcile.known_switch import KnownSwitch
 from portlb_app.reconcile.network import Network
 from portlb_app.reconcile.pool_status import PoolStatus, pool_statuses
 from portlb_app.reconcile.ports import PortProblem, Ports
+from portlb_app.reconcile.results import Steps
 from portlb_app.topology.conditions import HeldSlots, PoolKey
 from portlb_app.topology.links import Links
 
@@ -42,6 +43,8 @@ class SwitchStatus:
     ports: tuple[PortProblem, ...] = ()
     held: Mapping[PoolKey, HeldSlots] | None = None
     closed: frozenset[str] | None = None
+    plan: Steps | None = None
+    """What it still lacks; None if that is not known."""
 
 
 @dataclass(frozen=True)
@@ -130,6 +133,7 @@ def _switch(network: Network, switch: KnownSwitch, name: str, ports: Ports, now:
         pending=None if switch.plan is None or not switch.is_connected else switch.plan.count,
         ports=ports.problems(switch.dpid) if switch.is_connected else (),
         held=switch.held,
+        plan=switch.plan if switch.is_connected else None,
         closed=network.goal.configuration.conditions.closed if network.has_goal(switch) else None,
     )
 

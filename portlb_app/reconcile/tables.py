@@ -23,11 +23,15 @@ from portlb_app.compiler.held import counted_groups, held_slots
 from portlb_app.compiler.memo import Memo
 from portlb_app.compiler.traffic import Traffic
 from portlb_app.config import Config, ConfigError
+from portlb_app.config.editing import patched
 from portlb_app.explain import PacketError, explain
 from portlb_app.openflow import SwitchState
 from portlb_app.pipeline import SLOTS
+from portlb_app.reconcile import entries
+from portlb_app.reconcile.entries import Entries
 from portlb_app.reconcile.passed import Counters
 from portlb_app.reconcile.plan import Plan, Step, Verb, apply, diff
+from portlb_app.reconcile.preview import Preview, Situation, SwitchPreview, pool_previews
 from portlb_app.reconcile.reading import Reading, Told
 from portlb_app.reconcile.results import (
     MAX_COUNTED,
@@ -129,6 +133,47 @@ class Tables:
             if switch.known is not None:
                 plans[dpid] = self._planned(dpid, switch, switch.known)
         return Compiled(goal, targets, plans)
+
+    def edit(self, text: str, patch: Mapping[str, Any]) -> str | Mistakes:
+        """A configuration's text with some values changed."""
+        try:
+            return patched(text, patch)
+        except ConfigError as error:
+            return Mistakes(error.errors)
+
+    def preview(self, now: Situation, then: Situation, with_steps: bool) -> Preview | Mistakes:
+        """What it would do if `then` took the place of `now`, which is live. The goal stays."""
+        live = self._loaded.get(now.text) or self.load(now.text)
+        loaded = self._loaded.get(then.text) or self.load(then.text)
+        if isinstance(live, Mistakes):
+            return live
+        if isinstance(loaded, Mistakes):
+            return loaded
+        try:
+            made = self._compile(loaded, then.conditions)
+        except ConfigError as error:
+            return Mistakes(error.errors)
+        switches: dict[int, SwitchPreview | None] = dict.fromkeys(made)
+        for dpid, switch in self._switches.items():
+            if switch.known is not None:
+                state = made[dpid][1] if dpid in made else SwitchState()
+                switches[dpid] = SwitchPreview.of(diff(switch.known, state), with_steps)
+        return Preview(switches, tuple(pool_previews((live, now), (loaded, then))))
+
+    def entries(self, dpid: int, is_wanted: bool, first: int, count: int) -> Entries | None:
+        """Some entries that a switch holds, or shall hold; None if that is not known."""
+        state = self._of_switch(dpid, is_wanted)
+        return None if state is None else entries.some(state, first, count)
+
+    def entries_text(self, name: str, dpid: int, is_wanted: bool) -> str | None:
+        """All of them, as ovs-ofctl writes them."""
+        state = self._of_switch(dpid, is_wanted)
+        return None if state is None else entries.as_text(name, state)
+
+    def _of_switch(self, dpid: int, is_wanted: bool) -> SwitchState | None:
+        if is_wanted:
+            return self._goals.get(self._goal, {}).get(dpid, (None, None))[1]
+        return self._switches[dpid].known if dpid in self._switches else None
 
     def _planned(self, dpid: int, switch: _Switch, held: SwitchState) -> Steps:
         switch.plan, switch.sent_of_plan = diff(held, self._desired(dpid)), False

@@ -123,7 +123,7 @@ class TablesProcess:
         self._connection = ours
 
     def _do(self, job: _Job) -> None:
-        seconds = COMPILE_SECONDS if job.name in ("load", "compile") else JOB_SECONDS
+        seconds = COMPILE_SECONDS if job.name in ("load", "compile", "preview") else JOB_SECONDS
         try:
             job.answer.send(self._exchange(job.name, job.arguments, seconds))
         except (Unknown, Unreadable) as error:

@@ -30,7 +30,7 @@ MEMORY_BYTES = 4 << 30
 ABOUT_A_SWITCH = frozenset(
     {"begin", "read", "to_count", "count", "end", "prepare", "encode", "applied", "refused"}
 )
-ONLY_ASKED = frozenset({"explain"})
+ONLY_ASKED = frozenset({"explain", "preview", "edit", "entries", "entries_text"})
 """Jobs that change nothing; an error in one costs that question its answer."""
 _PR_SET_PDEATHSIG = 1
 
@@ -121,6 +121,8 @@ def serve(connection: socket.socket, tables: Tables) -> None:
         if name == "compile":
             gc.collect()
             gc.freeze()
+        elif name == "preview":
+            gc.collect()
 
 
 def main() -> None:

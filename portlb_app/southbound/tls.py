@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import socket
 import ssl
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 _NAME = re.compile(r"dpid-([0-9a-f]{16})(?: id:.*)?", re.IGNORECASE)
@@ -32,13 +32,15 @@ def certified_dpids(certificate: Mapping[str, Any]) -> frozenset[int]:
 
     They are alternative names of type DNS, or common names.
     """
-    return frozenset(int(found[1], 16) for name in _names(certificate) if (found := _NAME.fullmatch(name)))
+    return frozenset(int(found[1], 16) for name in certified_names(certificate) if (found := _NAME.fullmatch(name)))
 
 
-def _names(certificate: Mapping[str, Any]) -> Iterator[str]:
-    yield from (name for kind, name in certificate.get("subjectAltName", ()) if kind == "DNS")
+def certified_names(certificate: Mapping[str, Any]) -> list[str]:
+    """The names in a certificate (of `SSLSocket.getpeercert`): alternative ones of type DNS, then common names."""
+    names = [name for kind, name in certificate.get("subjectAltName", ()) if kind == "DNS"]
     for attributes in certificate.get("subject", ()):
-        yield from (value for kind, value in attributes if kind == "commonName")
+        names += [value for kind, value in attributes if kind == "commonName"]
+    return names
 
 
 def receive(connection: Any, most: int) -> bytes:

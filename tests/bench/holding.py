@@ -29,7 +29,7 @@ def tell(path: str, number: int) -> None:
 
 def serve(port: int, seconds: float, path: str) -> None:
     """Serve until ended."""
-    listener = socket.create_server(("", port), backlog=4096)
+    listener = socket.create_server(("::", port), family=socket.AF_INET6, dualstack_ipv6=True, backlog=4096)
     listener.setblocking(False)
     poll, due, told = selectors.DefaultSelector(), list[tuple[float, int, socket.socket]](), 0.0
     poll.register(listener, selectors.EVENT_READ)
@@ -67,7 +67,7 @@ def run(address: str, port: int, rate: float, path: str) -> None:
         now = time.monotonic()
         while following <= now:
             following += random.expovariate(rate)
-            connection = socket.socket()
+            connection = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET)
             connection.setblocking(False)
             if connection.connect_ex((address, port)) not in (0, 115):
                 failed += 1

@@ -17,7 +17,12 @@ from typing import Any
 import pytest
 import yaml
 
+from portlb_app import compiler
+from portlb_app.backends import Backends
 from portlb_app.cli import main
+from portlb_app.config import load
+from portlb_app.pipeline import NO_MARK, mark
+from portlb_app.topology.conditions import Conditions
 from tests.kernel.frames import (
     ACK,
     CLIENT,
@@ -216,6 +221,40 @@ def syns(flags: int) -> Iterator[tuple[int, bytes]]:
         yield NETWORK, segment(FAR[4] + number % 250, 1024 + 7 * number, 22, flags)
 
 
+LEFT = 5
+"""The connector of d of FIG. 2, which leaves the pool of port 22."""
+MOVED = 100
+MARKED = mark(load((ROOT / "flows/fig2/lb.yaml").read_text()).vips[0].number, ("d",))
+"""The MAC address that says: d had this slot before."""
+
+
+def plain(flags: int) -> Iterator[tuple[int, bytes]]:
+    """A segment of each of some plain clients to the pool."""
+    for number in range(MOVED):
+        yield NETWORK, segment(FAR[4] + number, 3000 + 2 * number, 22, flags)
+
+
+def handed_back() -> Iterator[tuple[int, bytes]]:
+    """What the servers' agents hand back of these: the same segments, from each server that the pool still has."""
+    for port in (2, 3, 4):
+        for _, frame in plain(ACK):
+            yield port, MARKED.to_bytes(6, "big") + VIP_MAC.to_bytes(6, "big") + frame[12:]
+
+
+def without_d(into: Path) -> None:
+    """The tables of FIG. 2 when d has just left the pool of port 22: slots that were d's remember it."""
+    text = (ROOT / "flows/fig2/lb.yaml").read_text()
+    before, after = load(text), load(text.replace("22: {servers: [a, b, c, d]", "22: {servers: [a, b, c]"))
+    backends = Backends(before)
+    backends.adopt(after, 1.0)
+    slots, closed = backends.conditions(after)
+    state = compiler.compile(after, Conditions(slots=slots, closed=closed))["s1"]
+    into.mkdir()
+    texts = {"flows": compiler.flows_text, "groups": compiler.groups_text, "meters": compiler.meters_text}
+    for kind, make in texts.items():
+        (into / f"s1.{kind}").write_text(make("s1", state))
+
+
 PINS = 32
 
 
@@ -257,6 +296,9 @@ def the_plan() -> Iterator[dict[str, Any]]:
     yield {"name": "arp", "frames": hexed([(NETWORK, arp_question(VIP[4])), (NETWORK, arp_question(CLIENT[4] + 1))])}
     yield {"name": "redirect", "frames": hexed(syns(REDIRECT | SYN)), "slots": True}
     yield {"name": "later packets", "frames": hexed(syns(REDIRECT | ACK)), "slots": True}
+    yield {"name": "second chance, opened", "tables": "fig2", "frames": hexed(plain(ACK))}
+    yield {"name": "second chance, moved", "tables": "without d", "frames": hexed(plain(ACK))}
+    yield {"name": "second chance, handed back", "frames": hexed(handed_back())}
     for name, tables, rehash in (("kept", None, 0), ("drawn anew", None, 1), ("pinned", "pin", 1)):
         repeats = {"address": _VIP[4], "port": 22, "count": REPEATS, "seconds": 4.0, "txrehash": rehash}
         yield {"name": f"repeated SYNs, {name}", "tables": tables, "hosts": [_CLIENT_HOST], "connects": repeats}
@@ -296,6 +338,7 @@ def reports(tmp_path_factory: pytest.TempPathFactory) -> Reports:
         compiled(text, tables / name)
     for name, mode in MODES.items():
         compiled(variant(mode.scenario, fragments="track"), tables / f"track {name}")
+    without_d(tables / "without d")
     return boot(directory, list(the_plan()), tables)
 
 
@@ -366,6 +409,21 @@ def test_repeated_syns_of_a_host_on_the_same_kernel(reports: Reports) -> None:
         moved[name] = sum(len(ports) > 1 for ports in where.values())
     print("connections whose repeated SYN went elsewhere:", moved)
     assert moved["kept"] == moved["pinned"] == 0 < moved["drawn anew"]
+
+
+def test_a_moved_slot_gives_its_connections_a_second_chance(reports: Reports) -> None:
+    """Segments of d's connections come to another server with d's mark, and go on to d when that hands them back."""
+    opened, moved, back = ({} for _ in range(3))
+    for name, found in (("opened", opened), ("moved", moved), ("handed back", back)):
+        for packet in arrived(reports[f"second chance, {name}"]):
+            assert packet.sums_up
+            found.setdefault(packet.ports[0], set()).add((packet.port, packet.macs))
+    of_d = {client for client, where in opened.items() if where == {(LEFT, (CLIENT_MAC, VIP_MAC))}}
+    assert len(opened) == len(moved) == MOVED and MOVED / 8 < len(of_d) < MOVED / 2
+    for client, ((port, macs),) in moved.items():
+        assert port != LEFT and macs == (MARKED if client in of_d else CLIENT_MAC, VIP_MAC)
+        assert client in of_d or opened[client] == {(port, macs)}, "no other slot has moved"
+    assert {where for each in back.values() for where in each} == {(LEFT, (NO_MARK, VIP_MAC))} and of_d <= back.keys()
 
 
 def test_pins(reports: Reports) -> None:

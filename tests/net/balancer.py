@@ -193,6 +193,7 @@ class Balancer(Hosts):
 
     def _controller(self) -> Helper:
         words = (sys.executable, "-m", "portlb_app.cli", "controller", str(self.file), "--resync-interval", "2")
+        words += ("--wsapi-socket", "")
         return self.lb.popen_piped(*words, cwd=ROOT)
 
     def status(self) -> dict[str, Any]:
@@ -207,7 +208,8 @@ class Balancer(Hosts):
 
     def put(self, text: str) -> None:
         """``PUT /v1/config``; AssertionError unless the switches have it."""
-        words = ("--request", "PUT", "--data-binary", "@-", f"http://127.0.0.1:{REST}/v1/config")
+        typed = ("--request", "PUT", "--header", "Content-Type: application/yaml")
+        words = (*typed, "--data-binary", "@-", f"http://127.0.0.1:{REST}/v1/config")
         done = self.lb.run("curl", "--silent", "--show-error", "--fail-with-body", *words, input=text, check=False)
         assert done.returncode == 0, done.stdout + done.stderr
         self.config = load(text)

@@ -19,7 +19,7 @@ import yaml
 from portlb_app.config import Config
 from portlb_app.net.packets import Segment
 from portlb_app.pipeline import SLOTS, pool_group, vip_number
-from portlb_app.selection import slots
+from portlb_app.selection import move, slots
 from tests.net.balancer import BRIDGE, Balancer, Connections, Downloads, balancer, changed
 from tests.net.network import ACK, CONFIRM, REDIRECT, ROOT, SYN, Namespace, agent_command, agent_stats, end, until
 from tests.net.ssh import Login
@@ -209,7 +209,8 @@ def test_e4_plain_clients_keep_their_server_unless_their_row_moved(fig2: Balance
         used = [slot for slot in range(SLOTS) if before[slot] != after[slot]]
         assert len(used) == 1, "one connection, one row"
         placed.append((name, used[0]))
-    old, new = slots(("a", "b")), slots(("a", "c"))
+    old = move(slots(("a", "b", "c", "d")), {"a": 1, "b": 1})
+    new = move(old, {"a": 1, "c": 1})
     assert [old[slot] for _, slot in placed] == [name for name, _ in placed]
     assert all(connections.ask())
     fig2.put(changed(text, {22: ["a", "c"]}))

@@ -7,7 +7,6 @@ import sys
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
-from ipaddress import ip_address
 from typing import Any
 
 import pytest
@@ -27,6 +26,15 @@ servers:
   a: {vip: web, connector: "s1:2", service_ports: [{port: 8001, application: 80}]}
   b: {vip: web, connector: "s1:3", service_ports: [{port: 8002, application: 80}]}
 """
+TREE = """
+switches: {root: {dpid: 1, network: 1}, left: {dpid: 2}, right: {dpid: 3}}
+links: [[root:2, left:1], [root:3, right:1]]
+vips:
+  web: {address: "fd00::100", mac: "02:00:00:00:00:64", redirect_ports: {80: {servers: [a, b], legacy: balance}}}
+servers:
+  a: {vip: web, connector: "left:2", service_ports: [{port: 8001, application: 80}]}
+  b: {vip: web, connector: "right:2", service_ports: [{port: 8002, application: 80}]}
+"""
 VIP_MAC = 0x020000000064
 PATIENCE = 20.0
 _SEND = """
@@ -39,11 +47,12 @@ for line in sys.stdin:
 """
 
 
-@pytest.fixture(scope="module")
-def made() -> Iterator[Balancer]:
+@pytest.fixture(scope="module", params=["one switch over IPv4", "a tree over IPv6"])
+def made(request: pytest.FixtureRequest) -> Iterator[Balancer]:
     """Two servers with agents, and a client with one."""
-    with balancer(CONFIG) as running:
-        running.client_agent()
+    is_tree = request.param == "a tree over IPv6"
+    with balancer(TREE if is_tree else CONFIG) as running:
+        running.speak(6 if is_tree else 4).client_agent()
         yield running
 
 
@@ -73,10 +82,10 @@ def counted(made: Balancer) -> dict[str, int]:
     return counts
 
 
-def forge(host: Namespace, said: Heartbeat) -> None:
+def forge(made: Balancer, host: Namespace, said: Heartbeat) -> None:
     """Send a heartbeat from a host, as from the VIP's address."""
-    to = heartbeat.ADDRESSES[4]
-    frame = Datagram(VIP_MAC, heartbeat.MAC, ip_address("10.0.0.100"), to, 40000, heartbeat.PORT, said.pack()).pack()
+    to = heartbeat.ADDRESSES[made.family]
+    frame = Datagram(VIP_MAC, heartbeat.MAC, made.address, to, 40000, heartbeat.PORT, said.pack()).pack()
     host.run(sys.executable, "-c", _SEND, input=frame.hex())
 
 
@@ -148,14 +157,14 @@ def test_an_agent_drains_its_server_before_it_ends(made: Balancer) -> None:
 def test_nobody_is_believed_at_another_port(made: Balancer) -> None:
     """Neither a client, whose heartbeat does not come up at all, nor another server, nor a replay."""
     said, before = Heartbeat(1, 1, State.DRAIN, valid=heartbeat.LONGEST, name="a"), slots(made)
-    forge(made.router, said)
-    forge(made.servers["b"], said)
+    forge(made, made.router, said)
+    forge(made, made.servers["b"], said)
     until(lambda: counted(made)["misplaced"] == 1, "b's heartbeat about a is refused", PATIENCE)
     own = replace(said, state=State.READY, valid=0, name="b")
-    forge(made.servers["b"], own)
-    forge(made.servers["b"], own)
+    forge(made, made.servers["b"], own)
+    forge(made, made.servers["b"], own)
     until(lambda: counted(made)["replayed"] >= 1, "the second one is a replay", PATIENCE)
-    forge(made.servers["b"], replace(own, name=""))
+    forge(made, made.servers["b"], replace(own, name=""))
     assert counted(made)["misplaced"] == 1 and counted(made)["malformed"] == 0
     told = agent(made, "a")
     assert told is not None and told["state"] == "ready" and slots(made) == before

@@ -80,7 +80,8 @@ def test_a_reload_and_a_put_change_the_configuration(controller: Systemd) -> Non
     write(controller, CHANGED)
     controller.run("systemctl", "reload", UNIT)
     until(lambda: "900" in controller.run("curl", "--silent", f"{URL}/config"), "the file is read again")
-    words = ("--request", "PUT", "--data-binary", "@-", f"{URL}/config?wait=accepted")
+    typed = ("--request", "PUT", "--header", "Content-Type: application/yaml")
+    words = (*typed, "--data-binary", "@-", f"{URL}/config?wait=accepted")
     controller.run("curl", "--silent", "--fail", *words, input=FIG2)
     assert controller.run("cat", "/etc/portlb/lb.yaml") == FIG2
     assert controller.show(UNIT, "MainPID") == before

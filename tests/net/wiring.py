@@ -20,6 +20,7 @@ router has an interface for each, all with the same addresses, and spreads conne
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterable
 from ipaddress import ip_interface
 
 from portlb_app.config import Address, Config, Connector, Rewrite, Server, Vip
@@ -37,6 +38,12 @@ LAN_CLIENTS = ("10.0.0.7", "fd00::7")
 def with_prefix(address: Address | str) -> str:
     """An address with the length of its network's prefix: 24 or 64."""
     return f"{address}/{24 if ip_interface(address).version == 4 else 64}"
+
+
+def of_versions(vip: Vip, addresses: Iterable[str]) -> list[str]:
+    """Those of some addresses that are of a version of IP that a VIP has."""
+    versions = {address.version for address in vip.addresses}
+    return [address for address in addresses if ip_interface(address).version in versions]
 
 
 def first_of(address: Address | str) -> str:
@@ -208,7 +215,7 @@ class Hosts:
         if vip.rewrite is Rewrite.NOTHING:
             hardware(host, vip.mac)
             self._addresses(host, *vip.addresses)
-            routed(host, *ROUTERS[: len(vip.addresses)])
+            routed(host, *of_versions(vip, ROUTERS))
             self._further(host, server)
             return
         assert server.mac is not None
@@ -222,7 +229,7 @@ class Hosts:
             hardware(host, server.mac)
             if vip.gateway is None:
                 self._addresses(host, *server.addresses)
-                routed(host, *ROUTERS[: len(vip.addresses)])
+                routed(host, *of_versions(vip, ROUTERS))
             else:  # everything goes by the VIP, to neighbours too
                 for address in server.addresses:
                     host.run("ip", "address", "add", str(address), "dev", "eth0")
@@ -245,8 +252,8 @@ class Hosts:
         one_armed = inside(server.connector) in self.sides
         assert server.mac is not None
         own = [f"10.0.0.{server.mac & 255}", f"fd00::{server.mac & 255:x}"] if one_armed else []
-        self._addresses(host, *own[: len(vip.addresses)])
-        for address, router in zip(vip.addresses, ROUTERS, strict=False):
+        self._addresses(host, *of_versions(vip, own))
+        for address, router in zip(vip.addresses, of_versions(vip, ROUTERS), strict=True):
             host.run("ip", "address", "add", str(address), "dev", "lo")
             if not one_armed:
                 network = str(ip_interface(with_prefix(address)).network)

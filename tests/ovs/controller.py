@@ -48,7 +48,8 @@ class ControllerProcess:
         self.log = config.with_suffix(".log")
         command = [*within, sys.executable, "-m", "portlb_app.cli", "controller", str(config)]
         command += ["--ofp-listen-host", "127.0.0.1", "--ofp-tcp-listen-port", str(openflow_port)]
-        command += ["--wsapi-port", "0", "--resync-interval", str(resync), *flags]
+        self.socket = str(config.with_suffix(".sock"))
+        command += ["--wsapi-port", "0", "--wsapi-socket", self.socket, "--resync-interval", str(resync), *flags]
         with open(self.log, "ab") as output:
             start = output.tell()
             self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=output)
@@ -77,8 +78,9 @@ class ControllerProcess:
     ) -> tuple[int, str]:
         """One REST request: status and body; OSError if there is no answer in time."""
         connection = http.client.HTTPConnection("127.0.0.1", self.rest_port, timeout=seconds)
+        kind = "yaml" if path.startswith("/v1/config") else "json"
         try:
-            connection.request(method, path, body, headers)
+            connection.request(method, path, body, {"Content-Type": f"application/{kind}", **headers})
             response = connection.getresponse()
             return response.status, response.read().decode()
         finally:

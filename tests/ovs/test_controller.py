@@ -276,7 +276,8 @@ def test_only_one_configuration_is_on_trial_at_a_time(switch: Switch, bridge: tu
     first.start()
     try:
         wait_for("the first is on trial", lambda: controller.switch("s1")["state"] != "synced")
-        assert controller.request("PUT", "/v1/config", lb(dpid))[0] == 409
+        code, body = controller.request("PUT", "/v1/config?timeout=1", lb(dpid))
+        assert code == 504 and "nothing was changed" in json.loads(body)["error"], body
         for _ in range(4):
             controller.process.send_signal(signal.SIGHUP)
             time.sleep(0.25)  # each is taken as one of its own: the controller looks every 0.2 s

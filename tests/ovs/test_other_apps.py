@@ -117,7 +117,7 @@ def test_ofctl_rest_asks_the_switch(rest: int) -> None:
     code, body = ask(rest, "/stats/group/1")
     lines = (FIG2.parent / "s1.groups").read_text().splitlines()
     assert code == 200
-    assert len(json.loads(body)["1"]) == sum(line.startswith("group_id=") for line in lines) == 3
+    assert len(json.loads(body)["1"]) == sum(line.startswith("group_id=") for line in lines) == 4
 
 
 def test_a_parser_that_never_ends_is_ended(rest: int) -> None:

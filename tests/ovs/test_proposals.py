@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.ovs.controller import ControllerProcess
+from tests.ovs.controller import ControllerProcess, wait_for
 from tests.ovs.openflow_peer import Claims
 from tests.ovs.switch import Switch
 
@@ -28,11 +28,11 @@ def text_with(port: int) -> str:
 @pytest.fixture
 def controller(switch: Switch, tmp_path: Path) -> Iterator[ControllerProcess]:
     """A controller with FIG. 2's switch, synced, and one that never was there."""
-    switch.add_bridge("p", DPID, {f"p{number}": number for number in range(1, 6)})
     path = tmp_path / "lb.yaml"
     path.write_text(TEXT)
     controller = ControllerProcess(path)
     try:
+        switch.add_bridge("p", DPID, {f"p{number}": number for number in range(1, 6)})
         switch.set_controller("p", controller.target)
         controller.wait_for_state("s1", "synced")
         yield controller
@@ -90,3 +90,64 @@ def test_all_or_none_is_asked_for(switch: Switch, controller: ControllerProcess,
     assert controller.request("GET", "/v1/config") == (200, TEXT)
     controller.wait_for_state("s1", "synced")
     assert not any("tp_dst=950" in line for line in switch.dump_flows("p"))
+
+
+def held_slots(controller: ControllerProcess) -> list[str]:
+    """The servers of the slots of web:22, as s1 was read."""
+    held: list[str] = json.loads(controller.request("GET", "/v1/vips/web/ports/22/slots")[1])["held"]["s1"]
+    return held
+
+
+def test_a_dry_run_says_what_a_put_does(switch: Switch, controller: ControllerProcess, tmp_path: Path) -> None:
+    """The steps that it tells are what changes then, and until then nothing does."""
+    before, file = set(switch.dump_flows("p")), (tmp_path / "lb.yaml").read_text()
+    smaller = text_with(950).replace("servers: [a, b, c, d], legacy: balance", "servers: [a, b, c], legacy: balance")
+    code, body = controller.request("PUT", "/v1/config?dry_run=1&steps=1", smaller)
+    told = json.loads(body)
+    assert (code, told["dry_run"], told["changes"], told["switches"]["s2"]) == (200, True, True, None), body
+    steps = told["switches"]["s1"]
+    assert len(steps["steps"]) == steps["add"] + steps["modify"] + steps["delete"]
+    (pool,) = told["pools"]
+    assert (pool["port"], pool["least_possible"], pool["servers"]["d"]) == (22, 64, [64, 0])
+    slots = held_slots(controller)
+    assert pool["breaks_plain"] and pool["redirected_connections_broken"] == 0
+    assert {"path": "switches.s2", "message": "it is not connected, and gets the change when it connects"} in (
+        told["warnings"]
+    )
+    assert set(switch.dump_flows("p")) == before and (tmp_path / "lb.yaml").read_text() == file
+    assert controller.status()["generation"] == 1
+
+    assert controller.request("PUT", "/v1/config", smaller)[0] == 200
+    assert pool["moved"] == sum(old != new for old, new in zip(slots, held_slots(controller), strict=True))
+    added = [step for step in steps["steps"] if step.startswith("add flow")]
+    assert len(set(switch.dump_flows("p")) - before) >= len(added) > 0
+    code, body = controller.request("PUT", "/v1/config?dry_run=1", smaller)
+    told = json.loads(body)
+    assert not told["changes"] and told["switches"]["s1"] == {"add": 0, "modify": 0, "delete": 0}
+    code, body = controller.request("PUT", "/v1/config?dry_run=1", TEXT)
+    assert json.loads(body)["service_ports_lost"] == {"a": [950]}
+
+
+def test_a_dry_run_of_a_state_counts_steps(controller: ControllerProcess) -> None:
+    code, body = controller.request("PUT", "/v1/servers/b/state?dry_run=1&steps=1", '{"state": "drain"}')
+    told = json.loads(body)
+    steps = told["switches"]["s1"]
+    assert code == 200 and steps["modify"] == 3, "a group for each pool"
+    assert len(steps["steps"]) == steps["add"] + steps["modify"] + steps["delete"]
+    assert json.loads(controller.request("GET", "/v1/servers/b/state")[1])["state"] == "ready"
+
+
+def test_a_dry_run_is_refused_like_what_it_is_about(controller: ControllerProcess) -> None:
+    code, body = controller.request("PUT", "/v1/config?dry_run=1", TEXT.replace("s1:2", "s9:2"))
+    assert (code, json.loads(body)["type"]) == (422, "/docs/problems#invalid-configuration")
+    code, body = controller.request("PUT", "/v1/config?dry_run=1", TEXT, **{"If-Match": '"x"'})
+    assert (code, json.loads(body)["type"]) == (412, "/docs/problems#precondition-failed")
+
+
+def test_a_put_that_nothing_waits_for(switch: Switch, controller: ControllerProcess, tmp_path: Path) -> None:
+    """It is answered with its change, and becomes live all the same."""
+    code, body = controller.request("PUT", "/v1/config?wait=none", text_with(960))
+    assert code == 202 and json.loads(body)["change"] > 0, body
+    wait_for("it is live", lambda: controller.request("GET", "/v1/config")[1] == text_with(960))
+    wait_for("it is saved", lambda: (tmp_path / "lb.yaml").read_text() == text_with(960))
+    assert any("tp_dst=960" in line for line in switch.dump_flows("p"))

@@ -20,6 +20,7 @@ FIG2 = (Path(__file__).parents[2] / "flows/fig2/lb.yaml").read_text()
 LARGE = FIG2 + "".join(f"# {number:0120}\n" for number in range(25_000))
 """3 MB: an answer that fits into no buffer of a socket."""
 GET = b"GET /v1/status HTTP/1.1\r\nHost: localhost\r\n\r\n"
+PUT = b"PUT /v1/config HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/yaml\r\n"
 HEAD_SECONDS, ANSWER_SECONDS = 4.0, 12.0
 """What an honest request may take beside connections that wait: less than these may, 5 and 15 s, so that it has not
 waited for them. An idle machine takes a hundredth of a second; how much a busy one takes is not the controller's."""
@@ -69,8 +70,8 @@ def honest(controller: ControllerProcess) -> float:
         b"",
         b"G",
         GET[:-2],
-        b"PUT /v1/config HTTP/1.1\r\nHost: localhost\r\nContent-Length: 4000000\r\n\r\nswitches:",
-        b"PUT /v1/config HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nab",
+        PUT + b"Content-Length: 4000000\r\n\r\nswitches:",
+        PUT + b"Transfer-Encoding: chunked\r\n\r\n5\r\nab",
         GET.replace(b"status", b"config"),
     ],
     ids=["silent", "one byte", "no end of the head", "a body that does not come", "half a chunk", "takes no answer"],
@@ -111,7 +112,6 @@ def test_a_connection_is_for_one_request(controller: ControllerProcess, crowd: E
     assert b"Cache-Control: no-store" in answer and b"X-Content-Type-Options: nosniff" in answer
 
 
-PUT = b"PUT /v1/config HTTP/1.1\r\nHost: localhost\r\n"
 SMUGGLED = FIG2.encode()
 LENGTH = b"Content-Length: %d\r\n\r\n" % len(SMUGGLED)
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.soak import crashes, large_network, openflow, replies
+from tests.soak import clients, crashes, large_network, openflow, replies
 
 
 def test_a_network_changes_while_rest_is_asked(capsys: pytest.CaptureFixture[str]) -> None:
@@ -29,3 +29,8 @@ def test_damaged_openflow_messages_cost_honest_switches_nothing(capsys: pytest.C
 def test_switches_that_tell_much_at_once_wait(capsys: pytest.CaptureFixture[str]) -> None:
     """Memory is bounded, whatever they tell while nothing takes it."""
     assert replies.main("--switches 24 --seconds 4".split()) == 0, capsys.readouterr().out
+
+
+def test_hostile_clients_hold_up_nobody(capsys: pytest.CaptureFixture[str]) -> None:
+    """Nothing waits for one of them: the shortest time that they may take is 5 s. The long form looks closely."""
+    assert clients.main("--seconds 4 --delay 4".split()) == 0, capsys.readouterr().out

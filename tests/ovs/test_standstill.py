@@ -91,7 +91,7 @@ def fill(pipe: int) -> None:
 def put(port: int, text: str) -> tuple[int, str]:
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
     try:
-        connection.request("PUT", "/v1/config?wait=accepted", text)
+        connection.request("PUT", "/v1/config?wait=accepted", text, {"Content-Type": "application/yaml"})
         response = connection.getresponse()
         return response.status, response.read().decode()
     finally:

@@ -253,6 +253,7 @@ def test_what_is_no_request_changes_nothing(stage: Stage) -> None:
         assert code in (413, 422)
     gone = http.client.HTTPConnection("127.0.0.1", stage.controller.rest_port, timeout=10)
     gone.putrequest("PUT", "/v1/servers/b/state")
+    gone.putheader("Content-Type", "application/json")
     gone.putheader("Content-Length", "100")
     gone.endheaders(b'{"state": "drain"}')
     gone.close()

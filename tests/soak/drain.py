@@ -48,7 +48,7 @@ class Figures:
 
 def rest(made: Balancer, method: str, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
     """What a request to the controller is answered."""
-    words = ("--request", method, *(("--data-binary", json.dumps(body)) if body else ()))
+    words = ("--request", method, *(("--json", json.dumps(body)) if body else ()))
     done = made.lb.run("curl", "--silent", "--fail-with-body", *words, f"http://127.0.0.1:{REST}{path}", check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     answer: dict[str, Any] = json.loads(done.stdout)
@@ -66,15 +66,15 @@ def opened(process: Helper, number: int) -> Counter[str]:
     return Counter(process.tell("open 80") for _ in range(number))
 
 
-def run(downloads: int, idle: int) -> Figures:
-    """Drain a server with so many connections."""
-    with balancer(CONFIG) as made:
-        made.client_agent()
+def run(downloads: int, idle: int, text: str = CONFIG, family: int = 4) -> Figures:
+    """Drain a server with so many connections; `family`: the version of IP of the only address in `text`."""
+    with balancer(text) as made:
+        made.speak(family).client_agent()
         running = Downloads(made, 80, downloads)
         words = (sys.executable, "-m", "tests.net.connections", str(made.address))
         kept = made.client.popen_ready(*words, cwd=ROOT)
         assert opened(kept, idle) == {"a": idle}
-        made.put(changed(CONFIG, {80: ["a", "b"]}))
+        made.put(changed(text, {80: ["a", "b"]}))
         until(lambda: said(made, "a").get("open", 0) >= downloads + idle, "a's agent counts all of them", PATIENCE)
         began = time.monotonic()
         rest(made, "PUT", "/v1/servers/a/state", {"state": "drain", "move": True, "reason": "a new disk"})

@@ -1,15 +1,17 @@
 """``portlb explain`` against Open vSwitch: ``python -m tests.soak.explain``.
 
 Random configurations (one switch, several, any graph of up to six; all rewriting modes, IPv4 and IPv6, pins, options,
-logs; moved slots with former servers, closed servers) meet random packets, half of them made to fit a flow of the
-switch. Each packet is written in the packet language, read, and followed by `portlb_app.explain`; and the same frame is
-traced by ofproto/trace through the same tables on real bridges, joined by patch ports. What leaves by which port of
-which switch, with which fields, what goes to the controller, and by which slot: all of it must be the same.
+logs, pools by the client's address, packets led to other pools; moved slots with former servers, closed servers) meet
+random packets, half of them made to fit a flow of the switch. Each packet is written in the packet language, read, and
+followed by `portlb_app.explain`; and the same frame is traced by ofproto/trace through the same tables on real bridges,
+joined by patch ports. What leaves by which port of which switch, with which fields, what goes to the controller, and by
+which slot: all of it must be the same.
 """
 
 from __future__ import annotations
 
 import argparse
+import copy
 import sys
 import tempfile
 import time
@@ -18,9 +20,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
+from typing import Any
 
 from portlb_app import compiler
-from portlb_app.config import Config, Switch
+from portlb_app.config import Algorithm, Config, ConfigError, Switch, load
 from portlb_app.explain.events import Exit as Found
 from portlb_app.explain.events import HandedUp, Into, Left, Lookup, Outcome, Stopped, Tracked, Visit, outcomes
 from portlb_app.explain.language import read
@@ -83,16 +86,19 @@ class Agreement:
     trace_seconds: float = 0.0
 
 
-def compare(fabric: Fabric, packets: int, seed: int) -> Agreement:
-    """Compare so many packets; deterministic by the seed."""
+def compare(fabric: Fabric, packets: int, seed: int, of_each: int = PER_CONFIGURATION) -> Agreement:
+    """Compare so many packets, some of each network; deterministic by the seed."""
     found = Agreement()
-    for number in range(-(-packets // PER_CONFIGURATION)):
+    for number in range(-(-packets // of_each)):
         random = Random(f"{seed}/{number}")
         config, conditions = _network(random)
         states = compiler.compile(config, conditions)
         fabric.install(config, states)
+        pools = [pool for vip in config.vips for pool in vip.redirect_ports]
+        found.kinds["pools by address"] += sum(pool.selecting.algorithm is Algorithm.SOURCE for pool in pools)
+        found.kinds["pools led to others"] += sum(bool(pool.when) for pool in pools)
         tables = {name: Tables.of(state) for name, state in states.items()}
-        while found.packets < min(packets, (number + 1) * PER_CONFIGURATION):
+        while found.packets < min(packets, (number + 1) * of_each):
             case = _case(random, config, states)
             if case is not None:
                 _compare(fabric, config, tables, case, found, f"{seed}/{number}")
@@ -103,9 +109,31 @@ def compare(fabric: Fabric, packets: int, seed: int) -> Agreement:
 
 
 def _network(random: Random) -> tuple[Config, Conditions]:
-    draw = random.random()
-    config = generate.configuration(random) if draw < 0.4 else trees.tree(random).spread
+    is_single = random.random() < 0.4
+    while len((data := generate.settings(random))["switches"]) > 1 and not is_single:
+        pass
+    for name in data["vips"]:
+        chosen = copy.deepcopy(data)
+        _choose(random, chosen["vips"][name]["redirect_ports"])
+        try:
+            load(generate.text(chosen))
+            data = chosen
+        except ConfigError:
+            pass  # what was chosen does not fit together
+    config = load(generate.text(data)) if is_single else trees.spread(random, data).spread
     return config, AS_CONFIGURED if random.random() < 0.4 else _conditions(random, config)
+
+
+def _choose(random: Random, pools: dict[int, dict[str, Any]]) -> None:
+    """Let some pools go by the client's address, or lead some of their packets to another pool."""
+    for port, pool in pools.items():
+        if random.random() < 0.4:
+            prefixes = {"prefix4": random.choice((8, 24, 32)), "prefix6": random.choice((48, 64, 128))}
+            pool["selection"] = {"kind": "source", **prefixes}
+        if len(pools) > 1 and random.random() < 0.4:
+            other = random.choice([each for each in pools if each != port])
+            wanted = ({"source": "192.0.2.0/24"}, {"dscp": 46}, {"vlan": 7}, {"source": "10.0.0.0/8", "dscp": 10})
+            pool["when"] = [{**random.choice(wanted), "pool": other}]
 
 
 def _conditions(random: Random, config: Config) -> Conditions:
@@ -156,7 +184,7 @@ def _case(random: Random, config: Config, states: Mapping[str, SwitchState]) -> 
     if random.random() < 0.06:
         fields["vlan_vid"] = 0x1000 | random.choice((0, 7, 4094))
     if "ip_proto" in fields and random.random() < 0.1:
-        fields["ip_dscp"] = random.randrange(64)
+        fields["ip_dscp"] = random.choice((10, 46, random.randrange(64)))
     if not _can_be_said(fields):
         return None
     size = random.choice((60, 60, 1514, 9234, 9235)) if random.random() < 0.1 else 0

@@ -30,7 +30,12 @@ NOT_RUN = {
 """Programs that no test runs as the documents show them, and why."""
 RUN_BY_OVS = frozenset({"ovs-vsctl", "ovs-ofctl", "ovs-appctl", "curl", "grep"})
 """Programs that tests/ovs/test_documents.py runs."""
-ASKS_CONTROLLER = frozenset({"servers", "why", "pools", "drain", "ready", "maint", "weight"})
+ASKS_CONTROLLER = frozenset(
+    {
+        *("status", "servers", "server", "why", "pools", "switches", "links", "connections"),
+        *("drain", "ready", "maint", "weight"),
+    }
+)
 """Subcommands of portlb that need a running controller; the same test runs them."""
 WITHOUT_FILE = frozenset({"explain"})
 """Those that need one unless they are given a file."""

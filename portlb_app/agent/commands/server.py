@@ -24,10 +24,14 @@ def register(add_command: AddCommand) -> None:
     parser = add_command("server", "announce and translate this host's service ports")
     parser.add_argument("--config", metavar="LB.YAML", help="configuration of the load balancer; SIGHUP reads it again")
     parser.add_argument(
-        "--controller", metavar="URL",
+        "--controller", "--source", metavar="URL",
         help="controller to ask for its live configuration, every 10 s: unix:///PATH, https://HOST:PORT, or http:// on "
         "this host's loopback",
     )  # fmt: skip
+    parser.add_argument("--token-file", metavar="FILE", help="with --controller: file with the token to show it")
+    parser.add_argument(
+        "--ca", metavar="FILE", help="with https: authority of the controller's certificate (default: the system's)"
+    )
     parser.add_argument(
         "--insecure-http", action="store_true",
         help="trust a controller over plain http, whichever program answers, also on another host",
@@ -132,7 +136,8 @@ def _sources(given: argparse.Namespace) -> dict[str, Source]:
     if given.config is not None:
         return {name: File(given.config, name) for name in given.server}
     if given.controller is not None:
-        return {name: Controller(given.controller, name, given.insecure_http) for name in given.server}
+        login = given.insecure_http, given.token_file, given.ca
+        return {name: Controller(given.controller, name, *login) for name in given.server}
     return {"": Fixed(_by_hand(given))}
 
 

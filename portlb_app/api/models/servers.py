@@ -168,12 +168,24 @@ class PoolChange(Model):
     udp_slots_moved: Count
 
 
+class SwitchSteps(Model):
+    """What a switch would be told."""
+
+    add: Count
+    modify: Count
+    delete: Count
+    steps: list[str] | None = None
+    """The first 1,000, with ``?steps=1``."""
+
+
 class WishDryRun(Model):
     """What would change."""
 
     server: str
     dry_run: Literal[True]
     says: list[str]
+    switches: dict[str, SwitchSteps | None]
+    """Null: the switch is not connected, or was not read yet."""
     pools: list[PoolChange]
 
 

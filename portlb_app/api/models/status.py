@@ -10,6 +10,16 @@ from portlb_app.config import Wanted
 from portlb_app.reconcile.outcomes import Landed
 
 
+class Problem(Model):
+    """Something that needs a person. `seconds`: since when, if that is known."""
+
+    kind: Literal["configuration", "switch", "pool", "server", "link"]
+    name: str
+    """Of the thing that has it; empty for the configuration."""
+    words: str
+    seconds: float | None
+
+
 class SwitchPort(Model):
     """A port of the configuration that is not as it should be."""
 
@@ -149,6 +159,8 @@ class Status(Model):
     configuration: Literal["verified", "unverified"]
     problem: str | None
     """Why the live configuration cannot be compiled."""
+    problems: list[Problem]
+    """What needs a person, worst first."""
     switches: list[Switch]
     links: list[Link]
     pools: list[PoolSlots]

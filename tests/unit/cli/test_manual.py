@@ -43,7 +43,7 @@ def test_the_page_can_be_shown() -> None:
 @pytest.mark.parametrize(
     ("words", "some"),
     [
-        (["co"], ["compile", "controller"]),
+        (["co"], ["compile", "connections", "controller"]),
         (["drain", "--d"], ["--deadline", "--dry-run"]),
         (["agent", "st"], ["stats"]),
         (["agent", "client", "--v"], ["--vip"]),
