@@ -45,9 +45,9 @@ class Request:
     if_match: str | None = None
     if_none_match: str | None = None
     by: str = ""
+    came_from: str = ""
     last_event: str | None = None
     form: Mapping[str, str] = field(default_factory=dict)
-    came_from: str = ""
 
 
 @dataclass(frozen=True)
