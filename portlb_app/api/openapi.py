@@ -81,8 +81,10 @@ def _operation(operation: Operation[Asked]) -> dict[str, Any]:
     made: dict[str, Any] = {"operationId": operation.name, "summary": operation.summary}
     made["x-portlb-role"] = operation.role.name.lower()
     parameters = [_query(each) for each in operation.query]
-    if operation.tags:
-        fields = ["If-None-Match"] if operation.method == "GET" else ["If-Match", "If-None-Match"]
+    if operation.method == "GET":
+        parameters.append(_header("If-None-Match"))
+    elif operation.tags:
+        fields = ["If-Match", "If-None-Match"]
         parameters += [_header(each) for each in fields]
     if parameters:
         made["parameters"] = parameters
@@ -98,9 +100,9 @@ def _responses(operation: Operation[Asked]) -> dict[int, dict[str, Any]]:
         text = body.text if isinstance(body, Media) else (body.__doc__ or "").partition("\n")[0]
         bodies = (body, *operation.also) if status == 200 else (body,)
         found[status] = {"description": text, "content": dict(map(_content, bodies))}
-        if operation.tags:
+        if operation.tags or operation.method == "GET":
             found[status]["headers"] = {"ETag": {"schema": {"type": "string"}}}
-    if operation.tags and operation.method == "GET":
+    if operation.method == "GET":
         found[304] = {"description": "What If-None-Match names is still what there is"}
     slugs = (*ALWAYS, *(CHANGING if operation.method != "GET" else ()), *operation.problems)
     for status in sorted({KINDS[slug].status for slug in slugs}):

@@ -16,6 +16,16 @@ def etag(text: str) -> str:
     return f'"{hashlib.sha256(text.encode()).hexdigest()[:32]}"'
 
 
+def weak_etag(body: bytes) -> str:
+    """The weak entity tag of any other answer: it says the same as one that had this tag."""
+    return f'W/"{hashlib.sha256(body).hexdigest()[:32]}"'
+
+
+def is_known(none_match: str | None, tag: str) -> bool:
+    """Whether a client that sends this If-None-Match has the answer with this tag already; compared weakly."""
+    return none_match is not None and _names(none_match.replace("W/", ""), tag.removeprefix("W/"))
+
+
 @dataclass(frozen=True)
 class Precondition:
     """What must be true of the live configuration when a proposed one begins to replace it.
@@ -37,7 +47,7 @@ class Precondition:
 
     def is_unchanged(self, text: str) -> bool:
         """Whether a client that has what If-None-Match names has this text already."""
-        return self.none_match is not None and _names(self.none_match.replace("W/", ""), etag(text))
+        return is_known(self.none_match, etag(text))
 
 
 ANY = Precondition()

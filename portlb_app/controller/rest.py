@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import TypeVar
 
 import eventlet
@@ -20,6 +21,7 @@ from portlb_app.api.identity import Role
 from portlb_app.api.problem_details import failure
 from portlb_app.api.routes import respond
 from portlb_app.api.wishes import Wish
+from portlb_app.config.etag import is_known, weak_etag
 from portlb_app.controller.app import Controller
 from portlb_app.controller.bodies import Environ, read_body, read_form
 from portlb_app.controller.http_server import phrase
@@ -61,6 +63,11 @@ class Rest:
         if is_page(path):
             response = for_people(response, self._controller.snapshot)
         body = self._encode(_whole(response.body))
+        if response.status == 200 and request.method in ("GET", "HEAD") and "ETag" not in response.headers:
+            tag = weak_etag(body)
+            is_there = is_known(request.environ.get("HTTP_IF_NONE_MATCH"), tag)
+            response = replace(response, status=304 if is_there else 200, headers={**response.headers, "ETag": tag})
+            body = b"" if is_there else body
         headers = messages.headers(response)
         if response.status != 304:
             headers["Content-Length"] = str(len(body))

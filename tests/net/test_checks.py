@@ -50,6 +50,21 @@ servers:
     service_ports: [{{port: 8001, application: 80}}]
   b: {{vip: web, connector: "leaf:3", mac: "02:00:00:00:00:0b", address: 10.0.0.12}}
 """
+ONE_ARMED = f"""
+switches: {{s1: {{dpid: 1, network: 1}}}}
+vips:
+  web:
+    address: 10.0.0.100
+    mac: "02:00:00:00:00:64"
+    rewrite: mac
+    check_address: 10.0.0.99
+    {CHECK}
+    redirect_ports:
+      80: {{servers: [a, b], legacy: balance}}
+servers:
+  a: {{vip: web, connector: "s1:1", mac: "02:00:00:00:00:0a", service_ports: [{{port: 8001, application: 80}}]}}
+  b: {{vip: web, connector: "s1:1", mac: "02:00:00:00:00:0b"}}
+"""
 
 
 def checks(made: Balancer) -> dict[tuple[str, int], dict[str, Any]]:
@@ -150,9 +165,10 @@ def test_an_agent_that_is_gone_is_told_from_a_server(running: Balancer) -> None:
     wait_said(running, "a", expected)
 
 
-def test_a_tree_with_addresses_of_its_own() -> None:
-    """Checks are sent by the servers' own switch, which has no network side, and rewrites."""
-    with balancer(TREE) as made:
+@pytest.mark.parametrize("text", [TREE, ONE_ARMED], ids=["a tree that rewrites addresses", "one-armed"])
+def test_servers_that_packets_are_rewritten_for(text: str) -> None:
+    """Checks are sent by the servers' own switch: one without a network side, or one that has the servers there."""
+    with balancer(text) as made:
         wait_up(made)
         assert {each["check"] for each in checks(made).values()} == {
             "http GET /name by port 8001",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import re
 import threading
@@ -151,3 +152,18 @@ def test_a_put_that_nothing_waits_for(switch: Switch, controller: ControllerProc
     wait_for("it is live", lambda: controller.request("GET", "/v1/config")[1] == text_with(960))
     wait_for("it is saved", lambda: (tmp_path / "lb.yaml").read_text() == text_with(960))
     assert any("tp_dst=960" in line for line in switch.dump_flows("p"))
+
+
+def test_who_has_an_answer_already_gets_none(controller: ControllerProcess) -> None:
+    """Every GET has an entity tag; one of another answer is another one."""
+    connection = http.client.HTTPConnection("127.0.0.1", controller.rest_port, timeout=20)
+    tags = []
+    for path in ("/v1/vips", "/v1/links", "/v1/openapi.json", "/v1/config/schema"):
+        connection.request("GET", path)
+        response = connection.getresponse()
+        response.read()
+        tags.append(response.headers["ETag"])
+        connection.close()
+        assert controller.request("GET", path, None, 20, **{"If-None-Match": f'"x", {tags[-1]}'}) == (304, "")
+        assert controller.request("GET", path, None, 20, **{"If-None-Match": 'W/"x"'})[0] == 200
+    assert len(set(tags)) == len(tags) and all(tag.startswith("W/") for tag in tags)
