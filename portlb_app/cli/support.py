@@ -26,9 +26,13 @@ RESOURCES = {
     "switches.json": "/v1/switches",
     "links.json": "/v1/links",
     "checks.json": "/v1/checks",
+    "changes.json": "/v1/changes",
+    "events.json": "/v1/events?limit=1000",
     "metrics.txt": "/metrics",
 }
 """Files, and where their content comes from. The log of connections, which names clients, is none."""
+NOT_THERE = 404
+"""A controller of another version may lack a resource."""
 _KEY = rb"[\w-]*(?:token|secret|passw|private_key|authorization)[\w-]*"
 _IN_JSON = re.compile(rb'(?i)("' + _KEY + rb'"\s*:\s*)(?:"(?:[^"\\]|\\.)*"|[^\s,}\]]+)')
 _IN_YAML = re.compile(rb"(?im)^(\s*(?:- )?" + _KEY + rb"\s*:).*$")
@@ -40,10 +44,10 @@ def register(commands: Commands[argparse.ArgumentParser], help_line: str) -> Non
         "support",
         help=help_line,
         description="Write what a report of a fault needs into a new directory: status, configuration, servers, "
-        "pools, checks, metrics, the tables of every switch as wanted and as read. Values of keys that sound "
-        "like secrets are left out, and so is the log of connections. Only the owner can read the files; look at them "
-        "before you send them. Exit codes: 0 written, 1 something is missing (problems.txt says what), 2 DIR is there "
-        "already.",
+        "pools, checks, changes, events, metrics, the tables of every switch as wanted and as read. Values of keys "
+        "that sound like secrets are left out, and so is the log of connections. Only the owner can read the files; "
+        "look at them before you send them. Exit codes: 0 written, 1 something is missing (problems.txt says what), 2 "
+        "DIR is there already.",
     )
     parser.add_argument("directory", type=Path, metavar="DIR", help="a directory that is not there yet")
     add_flag(parser)
@@ -56,7 +60,7 @@ def run(options: argparse.Namespace) -> int:
         os.mkdir(directory, 0o700)
     except FileExistsError as error:
         raise WrongInput(f"portlb: {directory} is there already") from error
-    problems: list[str] = []
+    problems, absent = list[str](), list[str]()
     wanted = [*RESOURCES.items(), *_tables(controller)]
     for number, (name, path) in enumerate(wanted):
         progress.show(number, len(wanted), name)
@@ -65,15 +69,18 @@ def run(options: argparse.Namespace) -> int:
         except Failed as error:
             problems.append(str(error))
             continue
+        if status == NOT_THERE:
+            absent.append(f"the controller has no {path}")
+            continue
         if status >= 400:
             problems.append(f"{path}: {status} {printable(content[:500].decode(errors='replace'))}")
         _write(directory / name, without_secrets(content))
     progress.clear()
-    _write(directory / "about.txt", "".join(f"{line}\n" for line in _about()).encode())
+    _write(directory / "about.txt", "".join(f"{line}\n" for line in (*_about(), *absent)).encode())
     _write(directory / "problems.txt", "".join(f"{line}\n" for line in problems).encode())
     for line in problems:
         print(line, file=sys.stderr)
-    print(f"{directory}: {len(wanted) + 2} files; read them before you send them")
+    print(f"{directory}: {len(wanted) - len(absent) + 2} files; read them before you send them")
     return FAILED if problems else 0
 
 

@@ -140,9 +140,13 @@ def test_support(fake: FakeController, tmp_path: Path, capsys: pytest.CaptureFix
         fake.answers[f"GET {path}"] = [(200, {"switches": [{"name": "s1"}]})]
     fake.answers["GET /v1/config"] = [(200, b"a:\n  token: x1\n# b\nmac: y\n")]
     fake.answers["GET /v1/switches/s1/tables?which=wanted&format=text"] = [(200, b"flows")]
+    fake.answers["GET /v1/switches/s1/tables?which=held&format=text"] = [(409, {"error": "not read"})]
+    del fake.answers["GET /v1/checks"]
     directory = tmp_path / "new"
     assert main(["support", str(directory)]) == 1
-    assert "which=held&format=text: 404" in (directory / "problems.txt").read_text()
+    assert "which=held&format=text: 409" in (directory / "problems.txt").read_text()
+    assert "the controller has no /v1/checks\n" in (directory / "about.txt").read_text()
+    assert not (directory / "checks.json").exists()
     assert (directory / "config.yaml").read_bytes() == b"a:\n  token: left out\n# b\nmac: y\n"
     assert (directory / "tables-s1-wanted.txt").read_bytes() == b"flows"
     modes = {stat.S_IMODE(each.stat().st_mode) for each in directory.iterdir()}
