@@ -17,7 +17,7 @@ MOST = 100
 """Switches of a picture; of more there is the table alone."""
 WIDTH, HEIGHT = 168, 60
 """Of a box."""
-ACROSS, DOWN = 212, 168
+ACROSS, DOWN = 212, 200
 """From one box to the next: beside it, and below it."""
 MARGIN = 24
 LINE = 8

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from dataclasses import replace
 from typing import Any
@@ -150,6 +151,9 @@ def test_the_network_is_drawn_with_what_passes() -> None:
     page = look("/network", view)
     places = [each["transform"] for each in page.all("g") if each.get("class", "").startswith("box")]
     assert len(places) == len(set(places)) == len(config.switches) + 1
+    labels = [tuple(map(float, each["transform"][10:-1].split())) for each in page.all("g", class_="label")]
+    pairs = itertools.combinations(labels, 2)
+    assert all(abs(one[0] - other[0]) >= 88 or abs(one[1] - other[1]) >= 34 for one, other in pairs), labels
     assert len(page.all("line", class_="link bad")) == 1 and "✖ down" in page.text
     assert "↓ 8 Mbit/s" in page.text and "4 Mbit/s" in page.text
 
