@@ -12,7 +12,7 @@ from portlb_app.api.routing import Call, Parameter
 from portlb_app.config import moments
 from portlb_app.reconcile.happened import KINDS
 
-STREAM = "text/event-stream"
+CONTENT_TYPE = "text/event-stream"
 USUAL = 100
 CURSOR = Parameter("cursor", "Those after this event")
 KIND = Parameter("kinds", f"Only of these kinds, with commas between: {', '.join(KINDS)}")
@@ -39,8 +39,8 @@ def read(call: Call) -> Response | Follow:
         since = float(moments.parse(query["since"])) if "since" in query else 0.0
     except ValueError as error:
         return failure("bad-query", f"since: {error}")
-    if call.request.accept.startswith(STREAM):
-        return Follow(call.request.last_event_id or query.get("cursor"), kinds)
+    if call.request.accept.startswith(CONTENT_TYPE):
+        return Follow(call.request.last_event or query.get("cursor"), kinds)
     limit, cursor = int(query.get("limit", USUAL)), query.get("cursor")
     number = ring.number(cursor) if cursor is not None else None
     found, at = ring.after(number or 0, kinds, limit if number is not None else KEPT, since)

@@ -261,15 +261,9 @@ ROUTES: Routes[Asked] = Routes(
 _OPENAPI["text"] = json_text(document(ROUTES.all))
 
 
-def respond(request: Request, snapshot: Snapshot) -> Response | Asked:
-    """The answer to a request that `access` lets through, or what it asks for."""
-    found = ROUTES.find(request.method, request.path)
+def respond(request: Request, snapshot: Snapshot, routes: Routes[Any] = ROUTES) -> Any:
+    """The answer to a request that `access` lets through (`Response`), or what it asks for."""
+    found = routes.find(request.method, request.path)
     if isinstance(found, Response):
         return found
     return found.answer(request, snapshot)
-
-
-def route_of(path: str) -> str:
-    """The template of a path; empty if there is none."""
-    segments = path.split("/")
-    return next((route.template for route in ROUTES.all if route.match(segments) is not None), "")

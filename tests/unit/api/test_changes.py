@@ -152,4 +152,4 @@ def test_a_stream_goes_on_where_the_reader_was() -> None:
     given: dict[str, Any] = {"accept": "text/event-stream"}
     assert ask("/v1/events?kinds=link,health", **given) == Follow(None, ("link", "health"))
     assert ask("/v1/events?cursor=ab-3", **given) == Follow("ab-3", ())
-    assert ask("/v1/events?cursor=ab-3", **given, last_event_id="ab-7") == Follow("ab-7", ())
+    assert ask("/v1/events?cursor=ab-3", **given, last_event="ab-7") == Follow("ab-7", ())
