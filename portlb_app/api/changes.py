@@ -5,13 +5,12 @@ from __future__ import annotations
 import difflib
 from dataclasses import asdict, dataclass, replace
 from typing import Any
-from urllib.parse import urlencode
 
 from portlb_app.api import configuration
 from portlb_app.api.history import Change
 from portlb_app.api.messages import Proposal, Response, json_pieces, json_text
 from portlb_app.api.problem_details import failure
-from portlb_app.api.routing import Call, Parameter
+from portlb_app.api.routing import Call, Parameter, written
 
 USUAL = 100
 MAX_LINES = 2000
@@ -45,7 +44,7 @@ def listed(call: Call) -> Response:
         for each in call.snapshot.history
         if (not before or each.id < before) and query.get("what", each.what) == each.what
     ]
-    more = urlencode({**query, "cursor": found[limit - 1].id}) if len(found) > limit else ""
+    more = written({**query, "cursor": str(found[limit - 1].id)}) if len(found) > limit else ""
     body = {"changes": map(value, found[:limit]), "next": f"/v1/changes?{more}" if more else None}
     return Response(200, json_pieces(body))
 

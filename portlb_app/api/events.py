@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from urllib.parse import urlencode
 
 from portlb_app.api.event_ring import KEPT
 from portlb_app.api.messages import Response, json_pieces
 from portlb_app.api.problem_details import failure
-from portlb_app.api.routing import Call, Parameter
+from portlb_app.api.routing import Call, Parameter, written
 from portlb_app.config import moments
+from portlb_app.config.problems import printable
 from portlb_app.reconcile.happened import KINDS
 
 CONTENT_TYPE = "text/event-stream"
@@ -34,7 +34,7 @@ def read(call: Call) -> Response | Follow:
     kinds = tuple(query["kinds"].split(",")) if "kinds" in query else ()
     unknown = next((each for each in kinds if each not in KINDS), None)
     if unknown is not None:
-        return failure("bad-query", f"there is no kind {unknown!r}; there are {', '.join(KINDS)}")
+        return failure("bad-query", f"there is no kind {printable(unknown)!r}; there are {', '.join(KINDS)}")
     try:
         since = float(moments.parse(query["since"])) if "since" in query else 0.0
     except ValueError as error:
@@ -45,7 +45,7 @@ def read(call: Call) -> Response | Follow:
     number = ring.number(cursor) if cursor is not None else None
     found, at = ring.after(number or 0, kinds, limit if number is not None else KEPT, since)
     found = found if number is not None else found[-limit:]
-    more = urlencode({**query, "cursor": ring.id(at)}, safe=",:")
+    more = written({**query, "cursor": ring.id(at)})
     body = {
         "events": (each.value() for each in found),
         "reset": cursor is not None and number is None,

@@ -107,46 +107,6 @@ ROUTES: Routes[Asked] = Routes(
                 ),
             ),
         ),
-        Route(
-            "/v1/events",
-            (
-                _get(
-                    *("listEvents", "What has happened; with Accept: text/event-stream, as it happens", events.read),
-                    of_history.Events,
-                    query=(events.KIND, events.SINCE, events.CURSOR, events.LIMIT),
-                ),
-            ),
-        ),
-        Route(
-            "/v1/changes",
-            (
-                _get(
-                    *("listChanges", "Who changed what, and what became of it", changes.listed, of_history.Changes),
-                    query=(changes.WHAT, changes.BEFORE, changes.LIMIT),
-                ),
-            ),
-        ),
-        Route(
-            "/v1/changes/{change}",
-            (
-                _get(
-                    *("getChange", "One change, with its configuration", changes.one, of_history.WholeChange),
-                    problems=("not-found", "not-known-yet"),
-                ),
-            ),
-        ),
-        Route(
-            "/v1/changes/{change}/rollback",
-            (
-                Operation(
-                    *("POST", "rollBack", "Make its configuration live again", Role.ADMIN, changes.rollback),
-                    {200: of_preview.ConfigAnswer, 202: of_preview.ConfigLater},
-                    problems=(*edit_routes.PROPOSAL, "not-found", "gone", "not-known-yet"),
-                    query=(configuration.WAIT_OR_NOT, *configuration.HOW[1:]),
-                    tags=True,
-                ),
-            ),
-        ),
         Route("/v1/checks", (_get("listChecks", "Every health check", checks.listed, of_lists.Checks),)),
         Route(
             "/v1/config",
@@ -214,6 +174,46 @@ ROUTES: Routes[Asked] = Routes(
                     *("listPools", "The slots of pools", pools.listed, of_pools.Pools),
                     query=(_VIP,),
                     problems=("not-found",),
+                ),
+            ),
+        ),
+        Route(
+            "/v1/events",
+            (
+                _get(
+                    *("listEvents", "What has happened; with Accept: text/event-stream, as it happens", events.read),
+                    of_history.Events,
+                    query=(events.KIND, events.SINCE, events.CURSOR, events.LIMIT),
+                ),
+            ),
+        ),
+        Route(
+            "/v1/changes",
+            (
+                _get(
+                    *("listChanges", "Who changed what, and what became of it", changes.listed, of_history.Changes),
+                    query=(changes.WHAT, changes.BEFORE, changes.LIMIT),
+                ),
+            ),
+        ),
+        Route(
+            "/v1/changes/{change}",
+            (
+                _get(
+                    *("getChange", "One change, with its configuration", changes.one, of_history.WholeChange),
+                    problems=("not-found", "not-known-yet"),
+                ),
+            ),
+        ),
+        Route(
+            "/v1/changes/{change}/rollback",
+            (
+                Operation(
+                    *("POST", "rollBack", "Make its configuration live again", Role.ADMIN, changes.rollback),
+                    {200: of_preview.ConfigAnswer, 202: of_preview.ConfigLater},
+                    problems=(*edit_routes.PROPOSAL, "not-found", "gone", "not-known-yet"),
+                    query=(configuration.WAIT_OR_NOT, *configuration.HOW[1:]),
+                    tags=True,
                 ),
             ),
         ),

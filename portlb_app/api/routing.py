@@ -182,3 +182,8 @@ def read_query(query: str, operation: Operation[Asked]) -> dict[str, str] | Resp
             return failure("bad-query", problem)
         given[key] = value
     return given
+
+
+def written(query: Mapping[str, str]) -> str:
+    """The query that `read_query` reads as these keys and values."""
+    return "&".join(f"{key}={value}" for key, value in query.items())

@@ -161,7 +161,7 @@ def test_the_schema_names_every_key_of_the_file() -> None:
     assert made["$defs"]["ServerEntry"]["properties"].keys() >= {"vip", "connector", "service_ports", "weight", "state"}
 
 
-NAMES = {"server": "a", "vip": "web", "port": "22", "switch": "s1"}
+NAMES = {"server": "a", "vip": "web", "port": "22", "switch": "s1", "change": "1"}
 READ = [
     (route.template, operation)
     for route in ROUTES.all
