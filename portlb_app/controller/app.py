@@ -120,6 +120,7 @@ class Controller(app_manager.RyuApp):  # type: ignore[misc]
         self._sessions: dict[int, SwitchSession] = {}
         self.proposals = Proposals(reconciler, self._step, lambda: self.snapshot, file, files, tally, changes)
         self.edits = Edits(reconciler, tables, self.proposals, self.previews)
+        self._form_token = secrets.token_urlsafe(32)
         self.streams = EventStreams(EventRing(secrets.token_hex(4)))
         self._checks = Checks(lambda: reconciler.live, self._send, self._said, reconciler.is_up, self.metrics.checked)
         self._punt = Punt(codec.fits, self._checks.take, lambda: secrets.randbits(32))
@@ -320,6 +321,7 @@ class Controller(app_manager.RyuApp):  # type: ignore[misc]
             events=self.streams.ring,
             history=self.changes.history,
             streams=self.streams.open,
+            form_token=self._form_token,
             totals=reconciler.totals,
             exposition=self.metrics.exposition,
         )

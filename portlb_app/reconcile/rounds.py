@@ -49,6 +49,7 @@ class Rounds:
         if switch is None or not switch.is_connected:
             return
         self._reset(switch, Change.DISCONNECTED)
+        network.totals.ports.forget(dpid)
         network.log("warning", f"{network.name(dpid)} is disconnected", switch=network.name(dpid))
         self._tell(switch, "absent", "its OpenFlow connection has ended; it forwards by the tables that it has")
         self._trials.lost(dpid)
@@ -85,6 +86,7 @@ class Rounds:
         switch.handed_back = read.handed_back
         self._network.totals.count_meters(event.dpid, read.metered)
         self._network.totals.count_passed(read.passed)
+        self._network.totals.ports.count(event.dpid, event.ports, self._network.now)
         self._network.backends.passed(looks(read.passed), self._network.now)
         if read.held is not None:
             has_drifted = bool(read.drift) and switch.changed_since_read != "read"
