@@ -22,9 +22,10 @@ _OF_PAGES = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
     "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
     "X-Frame-Options": "DENY",
-    "Referrer-Policy": "no-referrer",
+    "Referrer-Policy": "same-origin",
 }
-"""A page of HTML loads nothing from elsewhere, runs no script that stands in it, and is shown in no other page."""
+"""A page of HTML loads nothing from elsewhere, runs no script that stands in it, and is shown in no other page. Other
+sites are told no address; without any, browsers would send forms with no origin."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,7 @@ class Request:
 
     `if_match` and `if_none_match` are the header fields, None where they are not given. `by`: who asks
     (`Identity.name`), empty if nothing says so; `came_from`: from where, as far as the connection tells.
+    `last_event`: the header field Last-Event-ID. `form`: the fields of a form.
     """
 
     method: str
@@ -44,6 +46,8 @@ class Request:
     if_none_match: str | None = None
     by: str = ""
     came_from: str = ""
+    last_event: str | None = None
+    form: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,7 @@ from portlb_app.api import (
     connections,
     edit_routes,
     edits,
+    events,
     explaining,
     pools,
     readiness,
@@ -48,7 +49,7 @@ from portlb_app.api.snapshot import Snapshot
 from portlb_app.api.wishes import Wish
 from portlb_app.punt.asking import Question
 
-Asked = Proposal | Wish | Question | explaining.Asked | resources.Asked | edits.Edit
+Asked = Proposal | Wish | Question | explaining.Asked | resources.Asked | edits.Edit | events.Follow
 """What the controller carries out, and answers then (`configuration.outcome_response`, `judgement.answer`,
 `asking.response`)."""
 
@@ -173,6 +174,19 @@ ROUTES: Routes[Asked] = Routes(
                 ),
             ),
         ),
+        Route(
+            "/v1/events",
+            (
+                _get(
+                    *("followEvents", "What happens, as it happens", events.follow),
+                    Media(events.CONTENT_TYPE, "Events: their id, kind, and JSON as data"),
+                    query=(
+                        Parameter("kinds", "Only these kinds, with commas between them"),
+                        Parameter("since", "Those behind the event with this id; without it those from now on"),
+                    ),
+                ),
+            ),
+        ),
         Route("/healthz", (_get("getHealth", "Whether the controller runs", readiness.healthz, _TEXT),)),
         Route(
             "/readyz",
@@ -217,15 +231,9 @@ ROUTES: Routes[Asked] = Routes(
 _OPENAPI["text"] = json_text(document(ROUTES.all))
 
 
-def respond(request: Request, snapshot: Snapshot) -> Response | Asked:
-    """The answer to a request that `access` lets through, or what it asks for."""
-    found = ROUTES.find(request.method, request.path)
+def respond(request: Request, snapshot: Snapshot, routes: Routes[Any] = ROUTES) -> Any:
+    """The answer to a request that `access` lets through (`Response`), or what it asks for."""
+    found = routes.find(request.method, request.path)
     if isinstance(found, Response):
         return found
     return found.answer(request, snapshot)
-
-
-def route_of(path: str) -> str:
-    """The template of a path; empty if there is none."""
-    segments = path.split("/")
-    return next((route.template for route in ROUTES.all if route.match(segments) is not None), "")

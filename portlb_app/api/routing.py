@@ -153,6 +153,11 @@ class Routes(Generic[Asked]):
         known = ", ".join(route.template for route in self.all)
         return failure("not-found", f"there is no {printable(path)}; there are {known}")
 
+    def template(self, path: str) -> str:
+        """The template of a path; empty if there is none."""
+        segments = path.split("/")
+        return next((route.template for route in self.all if route.match(segments) is not None), "")
+
     def _operation(
         self, route: Route[Asked], method: str, path: str, names: Mapping[str, str]
     ) -> Found[Asked] | Response:

@@ -36,7 +36,7 @@ class Snapshot:
     `drains`: the servers that drain, by name; `text_for`: the configuration that a server's agent may act on.
     `checks`: what is known of every health check. `unread`: switches that a controller that has started waits
     for. `streams`: open streams of events. `totals`: what has happened since the start. `exposition`: all of that, and
-    more, as Prometheus scrapes it.
+    more, as Prometheus scrapes it. `form_token`: what forms must have.
     """
 
     status: Status
@@ -58,5 +58,6 @@ class Snapshot:
     history: History = field(default_factory=History)
     text_for: Callable[[str], str | None] = lambda _server: None
     streams: int = 0
+    form_token: str = ""
     totals: Totals = field(default_factory=Totals)
     exposition: Callable[[Snapshot], Iterator[str]] = lambda _snapshot: iter(())

@@ -8,9 +8,11 @@ from typing import Any
 
 from portlb_app.cli import wishing
 from portlb_app.cli.output import NOT_YET, Commands, WrongInput
+from portlb_app.cli.progress import Progress
 from portlb_app.cli.rest_client import Controller, controller_of
 from portlb_app.cli.table import span
 from portlb_app.cli.times import duration, moment
+from portlb_app.config.problems import printable
 
 LOOK_SECONDS = 1.0
 """How often it is looked how many connections are left."""
@@ -51,28 +53,38 @@ def run(options: argparse.Namespace) -> int:
 def _wait(controller: Controller, names: list[str], began: float, seconds: float) -> int:
     """Print what changes, until all are drained or time is up."""
     said: dict[str, str] = {}
-    left = list(names)
+    most: dict[str, int] = {}
+    still: dict[str, int] = {}
+    left, progress = list(names), Progress()
     while True:
         for name in list(left):
             answer = controller.ask("GET", wishing.server_path(name))
             drain = answer.body.get("drain") if answer.code == 0 else None
             if drain is None:
-                print(f"{name}: it does not drain any more")
+                progress.clear()
+                print(printable(f"{name}: it does not drain any more"))
                 return 1
             now = time.monotonic() - began
             line = f"{name}: {_line(drain)}"
             if drain["state"] == "drained":
                 line = f"{name}: drained after {span(now)} (by {drain['source']})"
                 left.remove(name)
+            still[name] = 0 if drain["state"] == "drained" else drain["open"] or 0
+            most[name] = max(most.get(name, 0), still[name])
             if said.get(name) != line:
                 said[name] = line
-                print(line, flush=True)
+                progress.clear()
+                print(printable(line), flush=True)
         if not left:
+            progress.clear()
             return 0
-        if time.monotonic() - began >= seconds:
+        total, now = sum(most.values()), time.monotonic() - began
+        progress.show(total - sum(still.values()), total, f"{', '.join(left)}: {span(now)} of {span(seconds)}")
+        if now >= seconds:
+            progress.clear()
             print(f"portlb: not drained within {span(seconds)}: {', '.join(left)}; they go on draining")
             return NOT_YET
-        time.sleep(max(0.0, min(LOOK_SECONDS, seconds - (time.monotonic() - began))))
+        time.sleep(max(0.0, min(LOOK_SECONDS, seconds - now)))
 
 
 def _line(drain: dict[str, Any]) -> str:

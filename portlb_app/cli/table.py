@@ -82,7 +82,7 @@ def is_number(text: str) -> bool:
 
 def pairs(rows: Iterable[tuple[str, object]], style: Style) -> Iterator[str]:
     """Names and what they stand for, one a line."""
-    kept = [(name, printable(str(value))) for name, value in rows if value not in (None, "")]
+    kept = [(printable(name), printable(str(value))) for name, value in rows if value not in (None, "")]
     width = max((len(name) for name, _ in kept), default=0)
     for name, value in kept:
         yield f"{name.ljust(width)}  {colour.paint(value) if style.coloured else value}"

@@ -30,17 +30,23 @@ Look = Callable[[], tuple[list[str], int]]
 """Lines and an exit code."""
 
 
-def repeat(controller: Controller, look: Look, seconds: float | None = None) -> int:
-    """Show it until it is interrupted; the exit code is the last look's. `seconds`: look that often, and no events."""
-    code = 0
+def repeat(controller: Controller, look: Look, seconds: float | None = None, count: int = 0) -> int:
+    """Show it until it is interrupted; the exit code is the last look's.
+
+    `seconds`: look that often, and wait for no events; `count`: that many times (0: without an end).
+    """
+    code, looks = 0, 0
     bell = Bell(controller) if seconds is None else None
     with _screen() as draw:
         while True:
+            looks += 1
             try:
                 lines, code = look()
                 draw(lines)
             except Failed as error:  # it may be started again
                 draw([str(error)])
+            if looks == count:
+                return code
             try:
                 if bell is None:
                     time.sleep(seconds or POLL_SECONDS)

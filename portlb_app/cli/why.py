@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import json
-import time
 from collections.abc import Iterator
 from typing import Any
 
-from portlb_app.cli import table
 from portlb_app.cli.output import Commands
-from portlb_app.cli.rest_client import add_flag, controller_of
+from portlb_app.cli.rest_client import Controller
+from portlb_app.cli.table import Style, pairs
+from portlb_app.cli.view import View, add_watch, show
 from portlb_app.cli.wishing import server_path
 from portlb_app.config.problems import printable
 
@@ -25,30 +24,29 @@ def register(commands: Commands[argparse.ArgumentParser], help_line: str) -> Non
         "Exit codes: 0 said, 1 the controller does not answer, 2 there is no such server.",
     )
     parser.add_argument("server", metavar="SERVER", help="its name")
-    parser.add_argument(
-        "-o", "--output", choices=("text", "json"), default="text", help="how to print (default %(default)s)"
-    )
-    add_flag(parser)
+    add_watch(parser)
 
 
 def run(options: argparse.Namespace) -> int:
     """Ask the controller, and print."""
-    answer = controller_of(options).get(server_path(options.server, "why"))
-    if not answer.code:
-        said = json.dumps(answer.body, indent=2) if options.output == "json" else "\n".join(_lines(answer.body))
-        print(said)
-    return answer.code
+
+    def look(controller: Controller) -> View | int:
+        answer = controller.get(server_path(options.server, "why"))
+        return answer.code or View(answer.body, [options.server], lambda style: _lines(answer.body, style))
+
+    return show(options, look)
 
 
-def _lines(why: dict[str, Any]) -> Iterator[str]:
-    now = time.time()
+def _lines(why: dict[str, Any], style: Style) -> Iterator[str]:
     yield printable(why["answer"])
     said = [*why["because"], *([{**why["last_change"], "about": "last change"}] if why["last_change"] else [])]
-    rows = [(each["about"], _with_age(each, now)) for each in said]
-    yield from (f"  {line}" for line in table.lines([("", ""), *rows]) if line)
+    yield from (f"  {line}" for line in pairs(((each["about"], _with_time(each, style)) for each in said), style))
     for each in why["would_change"]:
         yield f"  to change that: {printable(each)}"
 
 
-def _with_age(each: dict[str, Any], now: float) -> str:
-    return f"{each['words']}, {table.ago(each['since'], now)} ago" if each["since"] else str(each["words"])
+def _with_time(each: dict[str, Any], style: Style) -> str:
+    if not each["since"]:
+        return str(each["words"])
+    since = style.time(each["since"])
+    return f"{each['words']}, {f'since {since}' if style.wide else f'{since} ago'}"

@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 from typing import Any
+from urllib.parse import parse_qsl
 
 from portlb_app.api import messages
 from portlb_app.api.problem_details import failure
 from portlb_app.api.request_head import BadRequest
+
+MAX_FIELDS = 16
+"""Fields of a form."""
+MAX_FORM = 16 << 10
+"""Bytes of a form."""
 
 Environ = dict[str, Any]
 """A request, as WSGI has it (PEP 3333)."""
@@ -30,3 +36,18 @@ def read_body(environ: Environ) -> bytes | messages.Response:
     if len(body) > messages.MAX_BODY:
         return failure("too-large", f"a body has at most {messages.MAX_BODY} bytes; nothing was changed")
     return body
+
+
+def read_form(body: bytes) -> dict[str, str] | messages.Response:
+    """The fields of a form, each once, or the answer to one that cannot be read."""
+    if len(body) > MAX_FORM:
+        return failure("too-large", f"a form has at most {MAX_FORM} bytes; nothing was changed")
+    try:
+        text = body.decode("ascii")
+        fields = parse_qsl(text, True, bool(text), errors="strict", max_num_fields=MAX_FIELDS)
+    except ValueError as error:
+        return failure("bad-request", f"the form cannot be read: {error}; nothing was changed")
+    found = dict(fields)
+    if len(found) < len(fields):
+        return failure("bad-request", "a field of the form is given twice; nothing was changed")
+    return found

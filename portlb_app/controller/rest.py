@@ -16,14 +16,17 @@ from ryu.app.wsgi import Request, Response
 
 from portlb_app.api import access, asking, explaining, messages, switches
 from portlb_app.api.edits import Edit
+from portlb_app.api.events import CONTENT_TYPE, Follow
 from portlb_app.api.identity import Role
 from portlb_app.api.problem_details import failure
-from portlb_app.api.routes import ROUTES, respond, route_of
+from portlb_app.api.routes import respond
 from portlb_app.api.wishes import Wish
 from portlb_app.config.etag import is_known, weak_etag
 from portlb_app.controller.app import Controller
-from portlb_app.controller.bodies import Environ, read_body
+from portlb_app.controller.bodies import Environ, read_body, read_form
 from portlb_app.controller.http_server import phrase
+from portlb_app.page.actions import Confirmed
+from portlb_app.page.routes import FORM, ROUTES, Asked, for_people, is_page
 from portlb_app.punt.asking import Question
 from portlb_app.runtime.turn import Turn
 
@@ -52,7 +55,13 @@ class Rest:
         began = time.monotonic()
         response = self._respond(request)
         path = request.environ["PATH_INFO"]
-        self._controller.metrics.requested(request.method, route_of(path), response.status, time.monotonic() - began)
+        route, code = ROUTES.template(path), 200 if isinstance(response, Follow) else response.status
+        self._controller.metrics.requested(request.method, route, code, time.monotonic() - began)
+        if isinstance(response, Follow):
+            pieces = self._controller.streams.follow(response.last, response.kinds)
+            return Response(content_type=CONTENT_TYPE, app_iter=pieces)
+        if is_page(path):
+            response = for_people(response, self._controller.snapshot)
         body = self._encode(_whole(response.body))
         if response.status == 200 and request.method in ("GET", "HEAD") and "ETag" not in response.headers:
             tag = weak_etag(body)
@@ -71,11 +80,11 @@ class Rest:
             self._encoded = text, text.encode()
         return self._encoded[1]
 
-    def _respond(self, request: Request) -> messages.Response:
+    def _respond(self, request: Request) -> messages.Response | Follow:
         read = self._read(request.environ)
         if isinstance(read, messages.Response):
             return read
-        response = respond(read, self._controller.snapshot)
+        response: messages.Response | Asked = respond(read, self._controller.snapshot, ROUTES)
         if isinstance(response, messages.Proposal) and response.dry_run:
             return self._controller.previews.of_configuration(response)
         if isinstance(response, Wish) and response.dry_run:
@@ -94,6 +103,9 @@ class Rest:
             return self._ask(response)
         if isinstance(response, explaining.Asked):
             return self._controller.explaining.answer(response)
+        if isinstance(response, Confirmed):
+            outcome = self._controller.wishes.carry_out(response.wish)
+            return response.answer(outcome, self._controller.snapshot)
         return response
 
     def _read(self, environ: Environ) -> messages.Request | messages.Response:
@@ -111,7 +123,11 @@ class Rest:
             return body
         conditions = environ.get("HTTP_IF_MATCH"), environ.get("HTTP_IF_NONE_MATCH")
         host, known = environ.get("HTTP_HOST", ""), (asks.name, environ["portlb.from"])
-        return messages.Request(method, path, host, body, query, *conditions, *known)
+        last = environ.get("HTTP_LAST_EVENT_ID")
+        form = read_form(body) if any(each is FORM for each in found.operation.takes) else {}
+        if isinstance(form, messages.Response):
+            return form
+        return messages.Request(method, path, host, body, query, *conditions, *known, last, form)
 
     def _ask(self, question: Question) -> messages.Response:
         try:

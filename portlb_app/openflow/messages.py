@@ -12,6 +12,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 VERSION = 6
 HELLO, ERROR, ECHO_REQUEST, ECHO_REPLY, FEATURES_REPLY = 0, 1, 2, 3, 6
@@ -25,7 +26,7 @@ asynchronous configuration replies, role, table, request-forward and controller 
 TYPES = 36
 LONGEST = (1 << 16) - 1
 """Bytes of the longest message."""
-FLOW_DESC, GROUP_STATS, GROUP_DESC, METER_STATS, METER_DESC, PORT_DESC = 1, 6, 7, 9, 10, 13
+FLOW_DESC, PORT_STATS, GROUP_STATS, GROUP_DESC, METER_STATS, METER_DESC, PORT_DESC = 1, 4, 6, 7, 9, 10, 13
 MORE = 1
 HELLO_FAILED, EXPERIMENTER = 0, 0xFFFF
 HELLO_BYTES = 1024
@@ -167,7 +168,8 @@ def answer(message: bytes) -> ErrorMessage | Reply:
 
 
 _ENTRY = {FLOW_DESC: (0, 24), GROUP_STATS: (0, 40), GROUP_DESC: (0, 16), METER_DESC: (0, 8), METER_STATS: (4, 40)}
-"""The offset of the length in an entry of a multipart reply, and the shortest length (7.3.5.2, 10, 13, 14)."""
+_ENTRY |= {PORT_STATS: (0, 80)}
+"""The offset of the length in an entry of a multipart reply, and the shortest length (7.3.5.2, 7, 10, 13, 14)."""
 
 
 def _entries(message: bytes) -> Iterator[RawEntry]:
@@ -188,8 +190,35 @@ def _entries(message: bytes) -> Iterator[RawEntry]:
 
 _PORT = struct.Struct("!IH10x16sII")
 """struct ofp_port (7.2.1): number, length, name, configuration, state; properties follow."""
+_PORT_STATS = struct.Struct("!4xI8x8Q")
+"""struct ofp_port_stats (7.3.5.7): number; packets, bytes, dropped and in error, each received and sent."""
+MAX_COUNTED_PORTS = 4096
+"""Ports of a switch whose counters are kept."""
 _PORT_DOWN = _LINK_DOWN = 1
 _REMOVED = 1
+
+
+class PortCounts(NamedTuple):
+    """What a port has counted: bytes and packets, received and sent; `lost`: packets dropped or in error."""
+
+    received: int
+    sent: int
+    packets_received: int
+    packets_sent: int
+    lost: int
+
+
+def port_counts(message: bytes) -> dict[int, PortCounts]:
+    """The counters in a reply about ports, by number; Malformed. What a switch does not count (all ones) is 0 here."""
+    if int.from_bytes(message[8:10], "big") != PORT_STATS:
+        raise Malformed("what ports have counted was asked for, and something else is told")
+    found: dict[int, PortCounts] = {}
+    for entry in _entries(message):
+        number, *counted = _PORT_STATS.unpack_from(entry.data)
+        here = [0 if each == (1 << 64) - 1 else each for each in counted]
+        if len(found) < MAX_COUNTED_PORTS:
+            found[number] = PortCounts(here[2], here[3], here[0], here[1], sum(here[4:]))
+    return found
 
 
 @dataclass(frozen=True, slots=True)

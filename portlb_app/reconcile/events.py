@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from portlb_app.backends.states import Evidence
 from portlb_app.config import Config
 from portlb_app.config.etag import ANY, Precondition
 from portlb_app.config.overrides import Overrides
 from portlb_app.net.heartbeat import Heartbeat
-from portlb_app.openflow.messages import Port
+from portlb_app.openflow.messages import Port, PortCounts
+from portlb_app.reconcile.double import Ends
 from portlb_app.reconcile.results import Compiled, Mistakes, Read, Remaining
 
 
@@ -30,6 +31,15 @@ class SwitchDisconnected:
     """A switch is gone, and so are requests in flight."""
 
     dpid: int
+
+
+@dataclass(frozen=True)
+class Claimed:
+    """Another connection claimed the datapath id of one that is up and answers. It was refused."""
+
+    dpid: int
+    first: Ends
+    second: Ends
 
 
 @dataclass(frozen=True)
@@ -53,6 +63,8 @@ class StateRead:
 
     dpid: int
     read: Read
+    ports: Mapping[int, PortCounts] = field(default_factory=dict)
+    """What its ports have counted."""
 
 
 @dataclass(frozen=True)
@@ -177,6 +189,7 @@ class Tick:
 Event = (
     SwitchConnected
     | SwitchDisconnected
+    | Claimed
     | PortsSeen
     | ServersSeen
     | StateRead

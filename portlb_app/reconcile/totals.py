@@ -14,6 +14,7 @@ from portlb_app.backends.states import Cause, Seen
 from portlb_app.compiler.traffic import Way
 from portlb_app.config import Config
 from portlb_app.pipeline import Reason, metered_reason
+from portlb_app.reconcile.rates import Rates
 from portlb_app.reconcile.results import Amount, Passed
 from portlb_app.topology.conditions import HeldSlots, PoolKey
 
@@ -28,7 +29,7 @@ class Totals:
     - `slot_moves`: by pool and cause, as switches were read.
     - `connections`: how often each switch has connected; `refusals`: errors with which it has refused something.
     - `metered`: packets that each switch has kept from being handed up, by reason.
-    - `servers`, `pools`: what has passed (`Passed`).
+    - `servers`, `pools`: what has passed (`Passed`). `ports`: how much passes ports now.
     """
 
     def __init__(self) -> None:
@@ -38,6 +39,7 @@ class Totals:
         self.connections: Counter[int] = Counter()
         self.refusals: Counter[int] = Counter()
         self.metered: Counter[tuple[int, Reason]] = Counter()
+        self.ports = Rates()
         self.servers: dict[Way, Amount] = {}
         self.pools: dict[PoolKey, Amount] = {}
         self._meters: dict[int, Mapping[int, int]] = {}
@@ -65,6 +67,7 @@ class Totals:
         self.metered = Counter({key: each for key, each in self.metered.items() if key[0] in switches})
         self.servers = {way: each for way, each in self.servers.items() if way[0] in servers}
         self.pools = {key: each for key, each in self.pools.items() if is_pool(key)}
+        self.ports.keep(switches)
         self._meters = {dpid: each for dpid, each in self._meters.items() if dpid in switches}
         self._tellers = {key: dpid for key, dpid in self._tellers.items() if is_pool(key) and dpid in switches}
         self._drifted = set(filter(is_pool, self._drifted))

@@ -16,7 +16,7 @@ from ryu.lib import hub
 from ryu.ofproto import ofproto_v1_5 as ofp
 from ryu.ofproto import ofproto_v1_5_parser as parser
 
-from portlb_app.openflow.messages import ErrorMessage, Malformed, Reply
+from portlb_app.openflow.messages import ErrorMessage, Malformed, PortCounts, Reply, port_counts
 from portlb_app.reconcile.commands import Apply, CountPackets, ReadState
 from portlb_app.reconcile.events import Applied, Event, Interrupted, PacketsCounted, Refused, StateRead
 from portlb_app.reconcile.results import Kind, MessageCounts, Unknown, Unreadable
@@ -127,7 +127,11 @@ class SwitchSession:
             request = codec.group_stats_request(self.datapath, group)
             for forwarded in self._conversation.replies(request, "what its groups counted"):
                 self._tables.call("count", dpid, forwarded)
-        return StateRead(dpid, self._tables.call("end", dpid))
+        ports: dict[int, PortCounts] = {}
+        for some in self._conversation.replies(codec.ports_request(self.datapath), "what its ports counted"):
+            for each in some:
+                ports |= port_counts(each)
+        return StateRead(dpid, self._tables.call("end", dpid), ports)
 
     def _count(self, command: CountPackets) -> PacketsCounted:
         """One short question for each kind of flows."""

@@ -202,6 +202,14 @@ class Balancer(Hosts):
         status: dict[str, Any] = json.loads(done.stdout)
         return status
 
+    def slots(self, port: int, vip: str = "web") -> list[str]:
+        """The server of each slot of a pool, as every switch that has it was read; AssertionError if they differ."""
+        url = f"http://127.0.0.1:{REST}/v1/vips/{vip}/ports/{port}/slots"
+        held = json.loads(self.lb.run("curl", "--silent", "--fail", url).stdout)["held"].values()
+        known: list[list[str]] = [each for each in held if each is not None]
+        assert known and all(each == known[0] for each in known)
+        return known[0]
+
     def wait_synced(self) -> None:
         """Wait until the switches have their tables."""
         until(lambda: all(each["state"] == "synced" for each in self.status()["switches"]), "all switches are synced")

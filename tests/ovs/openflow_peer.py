@@ -14,7 +14,7 @@ VERSION = 6
 HELLO, ERROR, ECHO_REQUEST, ECHO_REPLY, EXPERIMENTER, FEATURES_REQUEST, FEATURES_REPLY = range(7)
 PACKET_IN, PORT_STATUS, PACKET_OUT, MULTIPART_REQUEST, MULTIPART_REPLY = 10, 12, 13, 18, 19
 BARRIER_REQUEST, BARRIER_REPLY, BUNDLE_CONTROL = 20, 21, 33
-FLOW_DESC, GROUP_DESC, PORT_DESC = 1, 7, 13
+FLOW_DESC, PORT_STATS, GROUP_DESC, PORT_DESC = 1, 4, 7, 13
 SOON = 3.0
 """Seconds in which the controller has to notice; an unbounded parser would never."""
 PATIENCE = 15.0
@@ -152,10 +152,12 @@ class Claims(Peer):
     """Claims to be a configured switch, and answers a question with what a test says."""
 
     def receive(self) -> tuple[int, int, bytes]:
-        """The next message; barriers are answered at once."""
+        """The next message; barriers, and what its ports have counted, are answered at once."""
         kind, xid, body = super().receive()
         if kind == BARRIER_REQUEST:
             self.send(message(BARRIER_REPLY, xid=xid))
+        if kind == MULTIPART_REQUEST and int.from_bytes(body[:2], "big") == PORT_STATS:
+            self.send(multipart(PORT_STATS, b"", xid))
         return kind, xid, body
 
     def answer_read(self, flows: bytes = b"", groups: bytes = b"", meters: bytes = b"") -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -105,3 +106,83 @@ def test_one_server(stage: Stage) -> None:
     assert lines[-1].split() == ["web:443", "s1", "256", "256", "256"]
     stage.run("server", "x", code=2)
     assert stage.errors == "portlb: there is no server x\n"
+
+
+def test_vips_and_slots(stage: Stage) -> None:
+    """Each slot is its server's, as the switch was read."""
+    [vip] = stage.json("vips")["vips"]
+    assert (vip["name"], vip["ports"]) == ("web", {"80": "ok", "443": "ok"})
+    slots = stage.json("slots", "web:80")
+    assert slots["held"]["s1"] == slots["wanted"] and slots["wanted"].count("b") == 128
+    lines = stage.run("slots", "web:80", "--switch", "s1").splitlines()
+    picture = "".join(line[5:] for line in lines[lines.index("s1: as wanted") + 1 :])
+    assert (picture.count("a"), picture.count("b"), picture.count("*")) == (128, 128, 0)
+    stage.run("slots", "web:99", code=2)
+
+
+def test_tables_and_resync(stage: Stage) -> None:
+    """What the switch was read to hold is what it shall hold; a flow that is gone is there again."""
+    wanted, actual = stage.run("tables", "s1"), stage.run("tables", "s1", "--actual")
+    assert wanted == actual and stage.run("tables", "s1", "--diff") == ""
+    flows = [line for line in wanted.splitlines() if not line.startswith(("group ", "meter "))]
+    assert len(flows) == stage.json("switches")["switches"][0]["flows"]
+    assert any("web:80" in line for line in stage.run("tables", "s1", "--vip", "web").splitlines())
+    stage.switch.ofctl("del-flows", stage.bridge.name)
+    assert stage.run("resync", "s1").startswith(f"s1: synced, {len(flows)} flows and ")
+    stage.run("resync", "s9", code=2)
+
+
+def test_a_configuration_is_tried_and_applied(stage: Stage) -> None:
+    """`diff` changes nothing, `apply` does what `diff` has said, and then nothing differs."""
+    path = stage.directory / "new.yaml"
+    path.write_text(text(stage.dpid, weight=3))
+    assert stage.run("diff", str(stage.path)) == "nothing would change\n"
+    said = stage.json("diff", str(path), code=3)
+    [pool] = [each for each in said["pools"] if each["port"] == 80]
+    assert pool["servers"] == {"a": [128, 64], "b": [128, 192]} and said["switches"]["s1"]["modify"]
+    assert "a 128 to 64" in stage.run("apply", str(path), "--dry-run")
+    tag = stage.json("status")["etag"]
+    stage.run("apply", str(path), "--if-match", '"another"', code=1)
+    assert "1 switch has it" in stage.run("apply", str(path), "--if-match", tag, "--timeout", "30")
+    assert stage.path.read_text() == path.read_text()
+    assert stage.run("slots", "web:80").splitlines()[1].split() == ["a", "a", "64", "64"]
+    stage.run("diff", str(path))
+    path.write_text("vips: 1\nservers: 2\n")
+    stage.run("apply", str(path), code=2)
+    assert len(stage.errors.splitlines()) > 2
+
+
+def test_top(stage: Stage) -> None:
+    """Parts of slots are those that the switch holds; of packets, of which there are none, nothing is said."""
+    lines = [line.split() for line in stage.run("top", "--count", "1").splitlines()]
+    held = {each["name"]: each["held"] for each in stage.json("servers")["servers"]}
+    parts = {name: 100 * each["slots"] / sum(pool["of"] for pool in each["pools"]) for name, each in held.items()}
+    assert {line[0]: float(line[3]) for line in lines[3:5]} == parts
+    assert {line[4] for line in lines[3:5]} == {"-"} and lines[-1] == ["web:443", "ok", "-"]
+
+
+def test_support(stage: Stage) -> None:
+    """Every file has what its resource says; nobody else can read it."""
+    directory = stage.directory / "support"
+    stage.run("support", str(directory))
+    assert {each.stat().st_mode & 0o777 for each in directory.iterdir()} == {0o600}
+    assert (directory / "config.yaml").read_text() == stage.path.read_text()
+    assert (directory / "problems.txt").read_text() == ""
+    assert "table=0" in (directory / "tables-s1-held.txt").read_text()
+    stage.run("support", str(directory), code=2)
+
+
+def test_what_is_watched_changes(stage: Stage) -> None:
+    """A change is shown without another command."""
+    with subprocess.Popen(
+        [sys.executable, "-m", "portlb_app.cli", "servers", "b", "-w", "--no-headers"],
+        cwd=Path(__file__).parents[2], stdout=subprocess.PIPE, text=True,
+        env={**os.environ, "PORTLB_CONTROLLER": f"http://127.0.0.1:{stage.controller.rest_port}"},
+    ) as watching:  # fmt: skip
+        assert watching.stdout is not None
+        assert watching.stdout.readline().split()[2] == "ready"
+        stage.run("drain", "b")
+        assert next(line for line in watching.stdout if line.split()[2] == "drain").split()[0] == "b"
+        watching.send_signal(signal.SIGINT)
+        assert watching.wait(30) == 0
+    stage.run("ready", "b")

@@ -309,7 +309,7 @@ def test_what_is_wrong_at_the_start_is_said_plainly(tmp_path: Path) -> None:
     ended = run(path, "--wsapi-host", "0.0.0.0")
     assert (ended.returncode, ended.stderr) == (
         2,
-        "portlb: --wsapi-host 0.0.0.0: the REST interface has no login, so it only listens on loopback\n",
+        "portlb: --wsapi-host 0.0.0.0: other hosts need --wsapi-tls and --wsapi-access\n",
     )
     with socket.create_server(("127.0.0.1", 0), reuse_port=True) as taken:  # as another controller may have it
         port = taken.getsockname()[1]
@@ -333,6 +333,8 @@ def raw(controller: ControllerProcess, request: bytes) -> bytes:
 def test_http_that_is_odd_or_broken_is_answered_and_costs_nobody_else(start: Start) -> None:
     controller = start(FIG2)
     head = b"PUT /v1/config?wait=accepted HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n"
+    assert raw(controller, head + b"Content-Length: 0\r\n\r\n").startswith(b"HTTP/1.1 415 "), "of no type"
+    head += b"Content-Type: application/yaml\r\n"
     text = FIG2.encode()
     chunked = head + b"Transfer-Encoding: chunked\r\n\r\n%x\r\n%s\r\n0\r\n\r\n" % (len(text), text)
     assert raw(controller, chunked).startswith(b"HTTP/1.1 202 Accepted\r\n")

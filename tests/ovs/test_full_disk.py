@@ -49,7 +49,7 @@ def test_a_configuration_that_cannot_be_saved_is_not_made_live(controller: Contr
     code, body = controller.request("PUT", "/v1/config?wait=accepted", OTHER)
     assert (code, "No space left on device; nothing was changed" in body) == (500, True), body
     assert (disk / "lb.yaml").read_text() == FIG2
-    assert sorted(path.name for path in disk.iterdir()) == ["filler", "lb.yaml"]
+    assert sorted(path.name for path in disk.iterdir()) == ["filler", "lb.sock", "lb.yaml"]
     assert controller.status()["generation"] == before
     assert controller.request("GET", "/v1/config") == (200, FIG2)
     filler.unlink()
@@ -67,7 +67,7 @@ def test_a_wish_that_cannot_be_saved_changes_nothing(controller: ControllerProce
     code, body = controller.request("PUT", "/v1/servers/b/state", drain)
     assert (code, "No space left on device; nothing was changed" in body) == (500, True), body
     assert '"state": "ready"' in controller.request("GET", "/v1/servers/b/state")[1]
-    assert sorted(path.name for path in disk.iterdir()) == ["filler", "lb.yaml"]
+    assert sorted(path.name for path in disk.iterdir()) == ["filler", "lb.sock", "lb.yaml"]
     filler.unlink()
     assert controller.request("PUT", "/v1/servers/b/state", drain)[0] == 202
     assert '"drain"' in (disk / "lb.yaml.overrides").read_text()

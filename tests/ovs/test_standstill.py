@@ -139,7 +139,7 @@ def test_who_waits_for_a_trial_is_answered_when_the_controller_ends(config: Path
         peer.answer_read()
         writer = threading.Thread(target=lambda: answers.append(controller.request("PUT", "/v1/config", CHANGED)))
         writer.start()
-        wait_for("it is on trial", lambda: len(list(config.parent.iterdir())) == 3)
+        wait_for("it is on trial", lambda: list(config.parent.glob(".lb.yaml.portlb-*")))
         assert controller.close() == 0
         writer.join()
     finally:
@@ -147,7 +147,7 @@ def test_who_waits_for_a_trial_is_answered_when_the_controller_ends(config: Path
         controller.close()
     ((code, body),) = answers
     assert code == 503 and "the controller ends, and the file is as it was" in json.loads(body)["error"]
-    assert {each.name for each in config.parent.iterdir()} == {"lb.yaml", "lb.log"}
+    assert {each.name for each in config.parent.iterdir()} == {"lb.yaml", "lb.log", "lb.yaml.history"}
     assert config.read_text() == TEXT
 
 

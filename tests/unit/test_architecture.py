@@ -26,6 +26,7 @@ RANKS = (
     "health",
     "api",
     "metrics",
+    "page",
     "store",
     "runtime",
     "southbound",
@@ -39,7 +40,7 @@ RYU = ("runtime", "southbound", "controller")
 """The packages that may import Ryu and eventlet."""
 PURE = (
     *("net", "openflow", "pipeline", "selection", "config", "topology", "backends", "compiler", "explain"),
-    *("reconcile", "punt", "health", "api", "metrics"),
+    *("reconcile", "punt", "health", "api", "metrics", "page"),
 )
 """The packages that decide: no clock, file, network, process, thread, log or chance in them."""
 PURE_ELSEWHERE = ("southbound/refusals.py", "southbound/port_table.py", "southbound/sent_steps.py")

@@ -169,3 +169,11 @@ def test_switches_are_attached_out_of_band() -> None:
         if line.startswith("ovs-vsctl set-controller")
     ]
     assert len(commands) >= 2 and all("connection-mode=out-of-band" in line for line in commands), commands
+
+
+def test_each_decision_has_a_number_of_its_own() -> None:
+    """The file's name and its title say it, and none is missing."""
+    files = sorted((DOCS / "decisions").glob("*.md"))
+    assert [int(path.name[:4]) for path in files] == list(range(1, len(files) + 1))
+    for path in files:
+        assert path.read_text().startswith(f"# {int(path.name[:4])}. "), path.name

@@ -56,6 +56,8 @@ def test_the_wheel_has_all_that_runs(wheel: Path) -> None:
     assert {"share/portlb/alerts.yaml", "share/portlb/grafana.json"} <= {
         name.partition(".data/data/")[2] for name in names
     }
+    templates = {str(path.relative_to(ROOT)) for path in ROOT.glob("portlb_app/page/templates/*")}
+    assert templates and templates <= names
     units = {Path(name).name for name in names if "/lib/systemd/system/" in name}
     assert units == {path.name for path in ROOT.glob("packaging/systemd/*")}
     assert any(name.endswith("/LICENSE") for name in names)

@@ -33,6 +33,7 @@ from portlb_app.southbound.codec.requests import (
     groups_request,
     meter_stats_request,
     meters_request,
+    ports_request,
 )
 from portlb_app.southbound.codec.steps import messages
 
@@ -60,4 +61,5 @@ __all__ = [
     "packet_in",
     "packet_in_cookie",
     "packet_out",
+    "ports_request",
 ]

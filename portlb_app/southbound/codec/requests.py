@@ -79,6 +79,11 @@ def group_stats_request(datapath: Any, number: int | None) -> Any:
     return parser.OFPGroupStatsRequest(datapath, group_id=ofp.OFPG_ALL if number is None else number)
 
 
+def ports_request(datapath: Any) -> Any:
+    """Ask what all ports have counted."""
+    return parser.OFPPortStatsRequest(datapath, 0, ofp.OFPP_ANY)
+
+
 def meters_request(datapath: Any) -> Any:
     """Ask for all meters; OpenFlow cannot ask for ours alone."""
     return parser.OFPMeterDescStatsRequest(datapath)

@@ -20,6 +20,8 @@ from portlb_app.reconcile.results import Unreadable
 
 conversation.ANSWER_SECONDS, conversation.READ_MESSAGES, conversation.READ_BYTES = 60, 100, 10_000
 reported = []
+PORTS = bytes(8) + messages.PORT_STATS.to_bytes(2, "big") + bytes(6)
+# the head of a reply about ports; of other replies nothing is read here
 
 class Channel(ProtocolDesc):
     xid, id = 0, 1
@@ -64,10 +66,10 @@ def endless(bytes_each, pause=0, most=400, seconds=60):
 
 def honest():
     channel, session = begin()
-    for number in range(4):
+    for number in range(5):
         until(lambda: channel.xid > number)
-        answer(channel, session, 16, more=True)
-        answer(channel, session, 16, more=False)
+        answer(channel, session, 16, more=True, content=PORTS)
+        answer(channel, session, 16, more=False, content=PORTS)
     until(lambda: channel.dropped or reported)
     print(channel.dropped or [type(each).__name__ for each in reported])
 
@@ -90,9 +92,9 @@ def crowd():
     for each in many:
         supervision.spawn("a peer", dripping, *each)
     channel, session = begin()
-    for number in range(4):
+    for number in range(5):
         until(lambda: channel.xid > number)
-        answer(channel, session, 16, more=False)
+        answer(channel, session, 16, more=False, content=PORTS)
     until(lambda: reported)
     print([type(each).__name__ for each in reported], any(channel.dropped for channel, _ in many))
     conversation.READ_SECONDS = 0
