@@ -47,8 +47,11 @@ BUSY = frozenset({"/docs/problems#busy", "/docs/problems#not-known-yet"})
 """What may be wrong with the controller for a moment."""
 ENOUGH = 5000
 """Requests among which each change is made."""
+STREAM = "text/event-stream"
+"""What has no end, and so is not asked for."""
 SETTLE = 30.0
-PATIENCE = 30.0
+PATIENCE = 90.0
+"""Seconds for an answer: more than a change may wait for its turn and for switches."""
 TEXT = """
 switches: {s1: {dpid: 1, network: 1}, s2: {dpid: 2, network: 1}}
 links: [[s1:9, s2:9]]
@@ -88,6 +91,7 @@ class Asking:
     def ask(self, total: int) -> None:
         """So many requests, shared by all operations."""
         operations = [each.ok() for each in self.schema.get_all_operations()]
+        operations = [each for each in operations if STREAM not in str(each.definition.raw["responses"])]
         share = -(-total // (2 * len(operations)))
         modes = (GenerationMode.POSITIVE, GenerationMode.NEGATIVE)
         for mode in cycle(modes):
@@ -121,7 +125,13 @@ class Asking:
                 case.path_parameters[key] = self._dice.choice(NAMES[key])
         if name in BODIES and self._dice.random() < 0.4:
             case.body = self._dice.choice(BODIES[name])
-        response = case.call(base_url=self._url, session=self._session, timeout=PATIENCE)
+        try:
+            response = case.call(base_url=self._url, session=self._session, timeout=PATIENCE)
+        except requests.RequestException as error:
+            self._report.say(f"{name}: {error}: {case.as_curl_command()[:1500]}")
+            self.wrong[f"{name}: {error}"] += 1
+            self.statuses[0] += 1
+            return
         self.statuses[response.status_code] += 1
         if response.status_code < 300:
             self.live[name] += 1
