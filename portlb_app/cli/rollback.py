@@ -23,7 +23,7 @@ def register(commands: Commands[argparse.ArgumentParser], help_line: str) -> Non
 
 def run(options: argparse.Namespace) -> int:
     """Ask for it."""
-    answer = controller_of(options).ask("POST", f"/v1/changes/{options.id}/rollback")
+    answer = controller_of(options).ask("POST", f"/v1/changes/{options.id}/rollback", {})
     answer.complain()
     for name, errors in sorted(_switches(answer.body).items()):
         print(printable(f"{name}: {'; '.join(errors)}"))
