@@ -188,6 +188,8 @@ class Proposals:
 
         `save` is called in the step that makes it live, so files are replaced in the order in which configurations are.
         """
+        if self._is_ending:  # meanwhile, as it was written down: nothing would tell its outcome any more
+            return Ended()
         future, began = Future(), time.monotonic()
 
         def done(outcome: Outcome) -> None:
