@@ -16,8 +16,8 @@ PROPOSAL: tuple[Slug, ...] = (
     *("switch-lost", "timed-out"),
 )
 """What may be wrong with a configuration that is proposed."""
-_PATCH = Media("application/merge-patch+json", "A merge patch (RFC 7396)")
-_PART = Media("application/json", "An entry of lb.yaml (docs/config.md)")
+_PATCH = Media("application/merge-patch+json", "A merge patch (RFC 7396)", "object")
+_PART = Media("application/json", "An entry of lb.yaml (docs/config.md)", "object")
 
 
 def operation(method: str, name: str, summary: str, answer: Any, patch: bool = False) -> Operation[Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from pydantic import BaseModel
@@ -32,6 +32,17 @@ NAMES = {
 }
 """What the names in paths are: a sentence and a schema."""
 
+SECURITY: Mapping[str, Mapping[str, str]] = {
+    "token": {"type": "http", "scheme": "bearer", "description": "A line of the file of tokens, over TLS"},
+    "certificate": {"type": "mutualTLS", "description": "A client certificate, whose name the file of tokens has"},
+}
+"""How clients of other hosts say who they are; programs of this one need not."""
+_ACCESS = (
+    "x-portlb-role is the least role that an operation takes: read, operator or admin. On the Unix socket the kernel "
+    "says which user asks, and no token is needed; on loopback it is needed only with --wsapi-access. "
+    "See REST in docs/operations.md."
+)
+
 
 def document(routes: Iterable[Route[Asked]]) -> dict[str, Any]:
     """The whole document. The same routes and models make the same text."""
@@ -45,10 +56,13 @@ def document(routes: Iterable[Route[Asked]]) -> dict[str, Any]:
             "title": "portlb",
             "version": __version__,
             "summary": "A stateless layer-4 load balancer for Open vSwitch",
+            "description": _ACCESS,
             "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
         },
         "paths": {route.template: _path(route) for route in routes},
+        "security": [{}, *({name: []} for name in SECURITY)],
         "components": {
+            "securitySchemes": SECURITY,
             "schemas": schemas["$defs"],
             "responses": {
                 "Problem": {
@@ -112,7 +126,7 @@ def _responses(operation: Operation[Asked]) -> dict[int, dict[str, Any]]:
 
 def _content(body: Body) -> tuple[str, dict[str, Any]]:
     if isinstance(body, Media):
-        return body.content_type, {"schema": {"type": "string"}}
+        return body.content_type, {"schema": {"type": body.schema_type}}
     return _JSON, {"schema": _reference(body)}
 
 

@@ -11,7 +11,7 @@ from portlb_app.api.routing import Media, Operation, Parameter, Route
 from portlb_app.api.switches import Resync, TablesWanted
 
 Asked = Resync | TablesWanted
-_JSON_SCHEMA = Media("application/schema+json", "JSON Schema 2020-12")
+_JSON_SCHEMA = Media("application/schema+json", "JSON Schema 2020-12", "object")
 _TEXT = Media("text/plain", "As ovs-ofctl writes it")
 
 

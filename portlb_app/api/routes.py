@@ -53,7 +53,7 @@ Asked = Proposal | Wish | Question | explaining.Asked | resources.Asked | edits.
 """What the controller carries out, and answers then (`configuration.outcome_response`, `judgement.answer`,
 `asking.response`)."""
 
-_YAML = Media("application/yaml", "The text of a configuration (YAML or JSON)")
+_YAML = Media("application/yaml", "The text of a configuration (YAML or JSON)", "object")
 _TEXT = Media(readiness.TEXT, "A line of text")
 _VIP = Parameter("vip", "Only of this VIP")
 _BY = Parameter("by", "Who asks; a request without a body says it here")
@@ -120,7 +120,7 @@ ROUTES: Routes[Asked] = Routes(
                     {200: of_preview.ConfigAnswer, 202: of_preview.ConfigLater},
                     problems=edit_routes.PROPOSAL,
                     query=(configuration.WAIT_OR_NOT, *configuration.HOW[1:]),
-                    takes=(_YAML, Media("application/json", _YAML.text)),
+                    takes=(_YAML, Media("application/json", _YAML.text, "object")),
                     tags=True,
                 ),
                 edit_routes.CONFIG,
@@ -223,7 +223,7 @@ ROUTES: Routes[Asked] = Routes(
         ),
         Route(
             "/v1/openapi.json",
-            (_get("getOpenapi", "This document", _openapi, Media("application/json", "OpenAPI 3.1")),),
+            (_get("getOpenapi", "This document", _openapi, Media("application/json", "OpenAPI 3.1", "object")),),
         ),
     )
 )

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Generic, TypeVar
+from typing import Generic, Literal, TypeVar
 
 from pydantic import BaseModel
 
@@ -48,10 +48,11 @@ class Parameter:
 
 @dataclass(frozen=True)
 class Media:
-    """A body that is not JSON of a model: its type, and what it is."""
+    """A body that is not JSON of a model: its type, what it is, and whether it is text or, once read, an object."""
 
     content_type: str
     text: str
+    schema_type: Literal["string", "object"] = "string"
 
 
 Body = type[BaseModel] | Media

@@ -67,5 +67,6 @@ PROBLEMS = (
     Column("PROBLEM", lambda each, _: each["kind"]),
     Column("OF", lambda each, _: each["name"] or "-"),
     Column("SINCE", lambda each, style: style.since(each["seconds"])),
+    Column("TO DO", lambda each, _: each["to_do"] or "-", wide=True),
     Column("WHAT", lambda each, _: each["words"]),
 )

@@ -50,6 +50,7 @@ from portlb_app.reconcile.commands import (
 )
 from portlb_app.reconcile.events import (
     AgentsHeard,
+    Claimed,
     ConnectionsOpen,
     Event,
     GoalCompiled,
@@ -66,7 +67,7 @@ from portlb_app.reconcile.reconciler import Reconciler
 from portlb_app.runtime import supervision
 from portlb_app.runtime.files import Files
 from portlb_app.southbound import codec
-from portlb_app.southbound.channel import SwitchChannel
+from portlb_app.southbound.channel import SwitchChannel, ends_of
 from portlb_app.southbound.listener import OpenFlowListener
 from portlb_app.southbound.packet_in import PacketInWorker, adopt
 from portlb_app.southbound.session import SwitchSession
@@ -132,6 +133,7 @@ class Controller(app_manager.RyuApp):  # type: ignore[misc]
         tables.on_lost = lambda reason: self._step(TablesLost(reason))
         listener.on_packet = self._packet_in
         listener.on_ports = self._ports_changed
+        listener.on_claim = self._claimed
         listener.on_answer = self._answer
         listener.is_configured = reconciler.knows
 
@@ -237,6 +239,9 @@ class Controller(app_manager.RyuApp):  # type: ignore[misc]
         worker = self._workers.get(datapath.id)
         if worker and worker.datapath is datapath:
             worker.put(message)
+
+    def _claimed(self, dpid: int, first: SwitchChannel, second: SwitchChannel) -> None:
+        self._step(Claimed(dpid, ends_of(first), ends_of(second)))
 
     def _ports_changed(self, datapath: SwitchChannel) -> None:
         known = self._sessions.get(datapath.id)

@@ -50,7 +50,7 @@ class Phase(enum.Enum):
     """The client was answered before it had sent all."""
 
 
-SECONDS = {Phase.HEAD: 5.0, Phase.BODY: 15.0, Phase.ANSWER: 15.0, Phase.LINGER: 1.0}
+SECONDS = {Phase.HEAD: 5.0, Phase.BODY: 15.0, Phase.ANSWER: 15.0, Phase.LINGER: 5.0}
 """How long each phase that waits for the client may take."""
 
 

@@ -35,6 +35,8 @@ def of_switches(snapshot: Snapshot) -> Iterator[str]:
     yield each("openflow_errors_total", lambda switch: totals.refusals[switch.dpid])
     yield each("connections_total", lambda switch: totals.connections[switch.dpid])
     yield each("port_problems", lambda switch: len(switch.ports))
+    yield each("contested", lambda switch: switch.contested is not None)
+    yield each("claimed_twice", lambda switch: bool(switch.double))
     yield family(
         "metered_packets_total",
         (

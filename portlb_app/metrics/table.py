@@ -76,6 +76,8 @@ SWITCHES = (
     _metric("switch_openflow_errors_total", "counter", "switch", "Errors with which the switch refused something"),
     _metric("switch_connections_total", "counter", "switch", "How often the switch has connected"),
     _metric("switch_port_problems", "gauge", "switch", "Ports that are not as the configuration has them"),
+    _metric("switch_contested", "gauge", "switch", "1 if the switch is left to another controller"),
+    _metric("switch_claimed_twice", "gauge", "switch", "1 if another connection has claimed to be the switch lately"),
     _metric(
         "metered_packets_total", "counter", "switch reason",
         "Packets that the switch kept from being handed up: too many for a meter, or too large",

@@ -107,6 +107,8 @@ def _of_switches(view: View, latest: _Latest) -> Iterator[Trouble]:
             tone: Literal["bad", "warn"] = "bad" if switch.state in ("absent", "error") else "warn"
             since = _since(latest, "switch", switch.name)
             yield Trouble(tone, f"switch {switch.name}", switch.state, reason, since, "/network")
+        if switch.double:
+            yield Trouble("bad", f"switch {switch.name}", "claimed twice", switch.double, None, "/network")
         for port in switch.ports:
             yield Trouble("bad", f"switch {switch.name}", "port", str(port), None, "/network")
 

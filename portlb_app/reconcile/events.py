@@ -11,6 +11,7 @@ from portlb_app.config.etag import ANY, Precondition
 from portlb_app.config.overrides import Overrides
 from portlb_app.net.heartbeat import Heartbeat
 from portlb_app.openflow.messages import Port, PortCounts
+from portlb_app.reconcile.double import Ends
 from portlb_app.reconcile.results import Compiled, Mistakes, Read, Remaining
 
 
@@ -30,6 +31,15 @@ class SwitchDisconnected:
     """A switch is gone, and so are requests in flight."""
 
     dpid: int
+
+
+@dataclass(frozen=True)
+class Claimed:
+    """Another connection claimed the datapath id of one that is up and answers. It was refused."""
+
+    dpid: int
+    first: Ends
+    second: Ends
 
 
 @dataclass(frozen=True)
@@ -179,6 +189,7 @@ class Tick:
 Event = (
     SwitchConnected
     | SwitchDisconnected
+    | Claimed
     | PortsSeen
     | ServersSeen
     | StateRead

@@ -7,7 +7,19 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
 Kind = Literal[
-    "health", "admin", "weight", "agent", "drain", "pool", "slots", "switch", "drift", "port", "link", "config"
+    "health",
+    "admin",
+    "weight",
+    "agent",
+    "drain",
+    "pool",
+    "slots",
+    "switch",
+    "drift",
+    "conflict",
+    "port",
+    "link",
+    "config",
 ]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 """What an event can be about:
@@ -16,7 +28,8 @@ KINDS: tuple[Kind, ...] = get_args(Kind)
   heard. ``drain``: it is drained, or not in time.
 - ``pool``: ok, degraded, fail_open or empty. ``slots``: switches were read to hold others than before.
 - ``switch``: absent, connected, synced or error. ``drift``: entries of a switch that something else changed. ``port``:
-  a port of the configuration is not as it should be, or is again.
+  a port of the configuration is not as it should be, or is again. ``conflict``: what else claims to be a switch, or to
+  keep it.
 - ``link``: up or down. ``config``: what became of a configuration.
 """
 

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+from portlb_app.reconcile.contest import Contest
+from portlb_app.reconcile.double import Double
 from portlb_app.reconcile.phases import TRANSITIONS, Change, Phase
 from portlb_app.reconcile.plan import Verb
 from portlb_app.reconcile.ports import PortProblem
@@ -57,6 +59,10 @@ class KnownSwitch:
     problems: tuple[PortProblem, ...] = ()
     told: str = "absent"
     """What was told last of it: absent, connected, synced or error."""
+    told_at: float | None = None
+    contest: Contest = field(default_factory=Contest)
+    double: Double | None = None
+    """The last other connection that claimed to be it."""
 
     @property
     def is_connected(self) -> bool:
@@ -78,6 +84,7 @@ class KnownSwitch:
         self.change(change)
         self.plan, self.target, self.synced_with = None, 0, 0
         self.changed_since_read, self.errors, self.held = "", (), None
+        self.contest = Contest()
 
     def fail(self, errors: tuple[str, ...], next_round: float) -> None:
         """It refused, or took a change without effect."""

@@ -65,6 +65,7 @@ from portlb_app.reconcile.draining import Draining
 from portlb_app.reconcile.events import (
     AgentsHeard,
     Applied,
+    Claimed,
     ConfigProposed,
     ConnectionsOpen,
     Event,
@@ -124,6 +125,7 @@ class Reconciler:
         self._handlers: Mapping[type[Event], Callable[..., None]] = {
             SwitchConnected: self._connected,
             SwitchDisconnected: self._disconnected,
+            Claimed: self._rounds.claimed,
             PortsSeen: self._ports_seen,
             ServersSeen: self._servers_seen,
             StateRead: self._rounds.state_read,

@@ -162,6 +162,8 @@ class Read:
     counted: Mapping[PoolKey, tuple[int, ...]] = field(default_factory=dict)
     """The packets of each slot of some pools, as far as this switch has counted them."""
     handed_back: Mapping[tuple[int, int, int], int] = field(default_factory=dict)
+    rewritten: int = 0
+    """Entries that others have written, as they had before; portlb has removed them in between."""
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import Literal
 
 from portlb_app.reconcile.commands import Forget
-from portlb_app.reconcile.events import Applied, Interrupted, ReadWanted, Refused, StateRead
+from portlb_app.reconcile.contest import WORDS, Contest
+from portlb_app.reconcile.double import Double
+from portlb_app.reconcile.events import Applied, Claimed, Interrupted, ReadWanted, Refused, StateRead
 from portlb_app.reconcile.happened import Evidence
 from portlb_app.reconcile.known_switch import KnownSwitch
 from portlb_app.reconcile.network import Network
@@ -54,6 +56,21 @@ class Rounds:
         if not network.knows(dpid):
             del network.switches[dpid]
 
+    def claimed(self, event: Claimed) -> None:
+        """Another connection claims the datapath id of a connected switch, and was refused."""
+        network = self._network
+        switch = network.switches.get(event.dpid)
+        if switch is None or not switch.is_connected or event.dpid not in network.live.names:
+            return
+        is_news = switch.double is None or not switch.double.is_recent(network.now)
+        since = switch.double.since if switch.double and not is_news else network.now
+        switch.double = Double(event.first, event.second, since, network.now)
+        if is_news:
+            name, words = network.name(event.dpid), switch.double.words
+            self._log_of(switch, "error", f": {words}")
+            evidence = {"first": str(event.first), "second": str(event.second)}
+            network.tell("conflict", name, (None, "claimed_twice"), words, evidence)
+
     def state_read(self, event: StateRead) -> None:
         """A read is answered."""
         switch = self._answering(event.dpid, Phase.READING)
@@ -75,6 +92,8 @@ class Rounds:
             has_drifted = bool(read.drift) and switch.changed_since_read != "read"
             self._network.read(event.dpid, read.held, has_drifted)
         self._count_drift(switch, read.drift)
+        if not switch.changed_since_read:
+            switch.contest.see(read.rewritten, not read.drift and not read.plan)
         is_after_change = switch.changed_since_read == "read" and switch.target == read.goal
         switch.changed_since_read = ""
         if read.goal != self._network.goal.number or not self._network.knows(event.dpid):
@@ -88,6 +107,8 @@ class Rounds:
         elif is_after_change:
             still = "; ".join(read.plan.first)
             self._fail(switch, (f"took the change but still needs {read.plan.count} steps: {still}",))
+        elif switch.contest.stops(read.rewritten, read.goal, self._network.now):
+            self._leave(switch)
         else:
             switch.change(Change.DIFFERENT)
 
@@ -166,7 +187,7 @@ class Rounds:
         """Begin a switch's round, unless it is in one."""
         switch = self._network.switches.get(event.dpid)
         if switch is not None and self._network.knows(event.dpid):
-            switch.next_round = self._network.now
+            switch.next_round, switch.contest = self._network.now, Contest()
         self.start_by_timer()
 
     def start_by_timer(self) -> None:
@@ -232,7 +253,18 @@ class Rounds:
         """What has become of a switch, unless that was told last."""
         if switch.told != now:
             self._network.tell("switch", self._network.name(switch.dpid), (switch.told, now), reason, evidence)
-            switch.told = now
+            switch.told, switch.told_at = now, self._network.now
+
+    def _leave(self, switch: KnownSwitch) -> None:
+        """Leave a switch to whatever writes to it."""
+        network, is_news = self._network, switch.errors != (WORDS,)
+        switch.fail((WORDS,), network.now + self._interval)
+        if is_news:
+            self._log_of(switch, "error", f": {WORDS}")
+            evidence = {"rounds": switch.contest.rounds}
+            network.tell("conflict", network.name(switch.dpid), (None, "other_controller"), WORDS, evidence)
+        self._tell(switch, "error", WORDS)
+        self._trials.refused(switch.dpid, switch.errors)
 
     def _fail(self, switch: KnownSwitch, errors: tuple[str, ...]) -> None:
         network = self._network

@@ -45,6 +45,13 @@ class SwitchStatus:
     closed: frozenset[str] | None = None
     plan: Steps | None = None
     """What it still lacks; None if that is not known."""
+    since: float | None = None
+    """Seconds since its state was told to be another one; None if nothing was told yet."""
+    contested: float | None = None
+    """Seconds since it is left to another controller that writes to it; None if it is not."""
+    double: str = ""
+    """That another connection claims to be it."""
+    double_for: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -119,6 +126,7 @@ def make_status(network: Network, links: Links, ports: Ports, now: float) -> Sta
 
 
 def _switch(network: Network, switch: KnownSwitch, name: str, ports: Ports, now: float) -> SwitchStatus:
+    double = switch.double if switch.double and switch.double.is_recent(now) else None
     return SwitchStatus(
         name=name,
         dpid=switch.dpid,
@@ -135,6 +143,10 @@ def _switch(network: Network, switch: KnownSwitch, name: str, ports: Ports, now:
         held=switch.held,
         plan=switch.plan if switch.is_connected else None,
         closed=network.goal.configuration.conditions.closed if network.has_goal(switch) else None,
+        since=None if switch.told_at is None else now - switch.told_at,
+        contested=None if switch.contest.since is None else now - switch.contest.since,
+        double=double.words if double else "",
+        double_for=now - double.since if double else 0.0,
     )
 
 

@@ -25,7 +25,7 @@ from portlb_app.compiler.traffic import Traffic
 from portlb_app.config import Config, ConfigError
 from portlb_app.config.editing import patched
 from portlb_app.explain import PacketError, explain
-from portlb_app.openflow import SwitchState
+from portlb_app.openflow import Flow, Group, Meter, SwitchState
 from portlb_app.pipeline import SLOTS
 from portlb_app.reconcile import entries
 from portlb_app.reconcile.entries import Entries
@@ -79,6 +79,20 @@ class _Switch:
     counted: dict[int, Counted] = field(default_factory=dict)
     are_all_counted: bool = False
     told: Mapping[PoolKey, HeldSlots] | None = None
+    written: frozenset[Flow | Group | Meter] = frozenset()
+    """What others had written when it was last seen that they had."""
+
+    def see_written(self, seen: SwitchState) -> int:
+        """Return how many entries others have written that they had written when that was seen before."""
+        before = self.known
+        if before is None:
+            return 0
+        written: frozenset[Flow | Group | Meter] = frozenset(
+            (*(seen.flows - before.flows), *(seen.groups - before.groups), *(seen.meters - before.meters))
+        )
+        again = len(written & self.written)
+        self.written = written or self.written
+        return again
 
 
 class Tables:
@@ -214,13 +228,17 @@ class Tables:
         switch = self._switches.setdefault(dpid, _Switch())
         before = switch.known
         drift = 0 if before is None else len(diff(seen, before).steps)
+        rewritten = switch.see_written(seen)
         switch.known = seen
         plan = self._planned(dpid, switch, seen)
         surplus, foreign = surplus_entries(switch.plan, before), foreign_entries(switch.plan, seen)
         if not plan and seen == (desired := self._desired(dpid)):
             switch.known = desired  # once in memory, and the next plan compares the same objects
         counts = len(seen.flows), len(seen.groups), len(seen.meters)
-        return Read(*counts, drift, plan, self._goal, metered or {}, surplus, foreign, self._held(dpid, switch))
+        held = self._held(dpid, switch)
+        return Read(
+            *counts, drift, plan, self._goal, metered or {}, surplus, foreign, held, rewritten=rewritten
+        )  # fmt: skip
 
     def _held(self, dpid: int, switch: _Switch) -> Mapping[PoolKey, HeldSlots] | None:
         """The slots of pools that a switch holds; None if they are what was told last."""

@@ -34,6 +34,7 @@ from ryu.ofproto import ofproto_v1_5_parser as parser
 from portlb_app.openflow import messages
 from portlb_app.openflow.messages import Malformed, Port
 from portlb_app.punt.read_batcher import ReadBatcher
+from portlb_app.reconcile.double import Ends
 from portlb_app.runtime.turn import READ_SECONDS, REST_OF_UNKNOWN, Turn
 from portlb_app.southbound import tls
 from portlb_app.southbound.port_table import PortTable, TooManyPorts
@@ -300,3 +301,12 @@ class SwitchChannel(Datapath):  # type: ignore[misc]
                 self.send_msg(parser.OFPEchoRequest(self))
             except Exception as error:  # else this check would end unnoticed
                 self.drop(f"it cannot be asked for an echo: {type(error).__name__}: {error}"[:200])
+
+
+def ends_of(channel: SwitchChannel) -> Ends:
+    """The two ends of a channel's connection."""
+    try:
+        reached = address_text(channel.socket.getsockname())
+    except OSError:
+        reached = "?"
+    return Ends(address_text(channel.address), reached)

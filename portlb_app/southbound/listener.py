@@ -75,6 +75,8 @@ class OpenFlowListener:
         """Told every packet-in message (with its header) of a configured switch; it must not wait."""
         self.on_ports: Callable[[SwitchChannel], None] = lambda _channel: None
         """Told that a port of a switch whose handshake is done is not as it was; it must not wait."""
+        self.on_claim: Callable[[int, SwitchChannel, SwitchChannel], None] = lambda _dpid, _first, _second: None
+        """Told that a datapath id is claimed again, while its first channel answers; it must not wait."""
         self.on_answer: Callable[[SwitchChannel, ErrorMessage | Reply], None] = lambda _channel, _answer: None
         """Told each answer that a channel's `awaited` names; it must not wait."""
         self.on_other: Callable[[SwitchChannel, int, bytes], None] | None = None
@@ -171,6 +173,7 @@ class OpenFlowListener:
             raise TooOften(f"switch {dpid:#x} comes and goes; it is not taken for {wait:.1f} s")
         while (other := self._channels.get(dpid)) is not None:
             if other.answers_echo(ECHO_SECONDS):
+                self.on_claim(dpid, other, channel)
                 raise Refusal(
                     f"datapath id {dpid:#x} is connected already, from {address_text(other.address)}: "
                     "two bridges have it, or a bridge has two targets that are this controller"

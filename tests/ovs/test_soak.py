@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.soak import clients, crashes, large_network, openflow, replies
+from tests.soak import clients, crashes, large_network, openflow, replies, schema
 
 
 def test_a_network_changes_while_rest_is_asked(capsys: pytest.CaptureFixture[str]) -> None:
@@ -34,3 +34,8 @@ def test_switches_that_tell_much_at_once_wait(capsys: pytest.CaptureFixture[str]
 def test_hostile_clients_hold_up_nobody(capsys: pytest.CaptureFixture[str]) -> None:
     """Nothing waits for one of them: the shortest time that they may take is 5 s. The long form looks closely."""
     assert clients.main("--seconds 4 --delay 4".split()) == 0, capsys.readouterr().out
+
+
+def test_answers_are_what_the_document_says(capsys: pytest.CaptureFixture[str]) -> None:
+    """Of every operation, asked soundly and not; that each change is made is for the long form, which asks enough."""
+    assert schema.main("--requests 160".split()) == 0, capsys.readouterr().out

@@ -11,13 +11,14 @@ from portlb_app.reconcile.outcomes import Landed
 
 
 class Problem(Model):
-    """Something that needs a person. `seconds`: since when, if that is known."""
+    """Something that needs a person. `seconds`: since when, if that is known. `to_do`: what helps; may be empty."""
 
     kind: Literal["configuration", "switch", "pool", "server", "link"]
     name: str
     """Of the thing that has it; empty for the configuration."""
     words: str
     seconds: float | None
+    to_do: str
 
 
 class SwitchPort(Model):

@@ -106,14 +106,20 @@ def test_status_tells_everything() -> None:
         "configuration": "unverified",
         "problem": None,
         "problems": [
-            {"kind": kind, "name": name, "words": words, "seconds": seconds}
-            for kind, name, words, seconds in (
-                ("switch", "s1", "refused its tables: table full", None),
-                ("server", "b", "down in web:80: port s1:3 is missing", 2.0),
-                ("link", "s1:2-s2:1", "not used: it is down, or has just come up", None),
-                ("switch", "s1", "port 2 (link to s2): it is gone", None),
-                ("switch", "0xabc", "connected, but no switch of the configuration has this datapath id", None),
-                ("configuration", "", "unverified: no switch was seen to hold it", None),
+            {"kind": kind, "name": name, "words": words, "seconds": seconds, "to_do": to_do}
+            for kind, name, words, seconds, to_do in (
+                ("switch", "s1", "refused its tables: table full", None, ""),
+                ("server", "b", "down in web:80: port s1:3 is missing", 2.0, ""),
+                ("link", "s1:2-s2:1", "not used: it is down, or has just come up", None, ""),
+                (
+                    *("switch", "s1", "port 2 (link to s2): it is gone", None),
+                    "give an interface this number (ofport_request=2), or change the configuration",
+                ),
+                (
+                    *("switch", "0xabc", "connected, but no switch of the configuration has this datapath id", None),
+                    "add it to the configuration, or remove this controller from its bridge",
+                ),
+                ("configuration", "", "unverified: no switch was seen to hold it", None, ""),
             )
         ],
         "switches": [

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from openapi_spec_validator import OpenAPIV31SpecValidator
 
 from portlb_app.api.messages import Request, Response
 from portlb_app.api.openapi import document
@@ -97,6 +98,15 @@ def test_the_document_says_what_the_table_says() -> None:
         assert asked == [every.name for every in each.query]
     served = respond(Request("GET", "/v1/openapi.json", "localhost"), SNAPSHOT)
     assert isinstance(served, Response) and json.loads("".join(served.body)) == made
+
+
+def test_the_document_is_openapi() -> None:
+    """And says how clients of other hosts say who they are."""
+    made = json.loads(json.dumps(document(ROUTES.all)))
+    OpenAPIV31SpecValidator(made).validate()
+    schemes = made["components"]["securitySchemes"]
+    assert {each["type"] for each in schemes.values()} == {"http", "mutualTLS"}
+    assert [*schemes] == [name for each in made["security"] for name in each]
 
 
 def test_every_reference_of_the_document_leads_somewhere() -> None:
