@@ -31,57 +31,66 @@ Look = Callable[[], tuple[list[str], int]]
 
 
 def repeat(controller: Controller, look: Look, seconds: float | None = None, count: int = 0) -> int:
-    """Show it until it is interrupted; the exit code is the last look's.
+    """Show it until it is interrupted; the exit code is the last look's. KeyboardInterrupt before the first one's end.
 
     `seconds`: look that often, and wait for no events; `count`: that many times (0: without an end).
     """
     code, looks = 0, 0
     bell = Bell(controller) if seconds is None else None
     with _screen() as draw:
-        while True:
-            looks += 1
-            try:
-                lines, code = look()
-                draw(lines)
-            except Failed as error:  # it may be started again
-                draw([str(error)])
-            if looks == count:
-                return code
-            try:
+        try:
+            while True:
+                try:
+                    lines, code = look()
+                    draw(lines)
+                except Failed as error:  # it may be started again
+                    draw([str(error)])
+                looks += 1
+                if looks == count:
+                    return code
                 if bell is None:
                     time.sleep(seconds or POLL_SECONDS)
                 else:
                     bell.wait()
-            except KeyboardInterrupt:
-                return code
+        except KeyboardInterrupt:  # it may come at any moment, and means the same at each
+            if not looks:
+                raise
+            return code
 
 
 class Bell:
-    """Rings when the controller tells an event; a thread of its own listens, and listens anew after a break."""
+    """Rings when the controller tells an event; a thread of its own listens, and listens anew after a break.
+
+    It also rings when the controller begins to tell them: what happened before is not told, so it needs a look.
+    """
 
     def __init__(self, controller: Controller) -> None:
         self._controller = controller
         self._rung = threading.Event()
         self._listener: threading.Thread | None = None
         self._tried_at = float("-inf")
+        self._keep_listening()
 
     def wait(self) -> None:
         """Wait for the next event, or as long as one may go without a look."""
+        self._keep_listening()
+        time.sleep(PAUSE_SECONDS)
+        self._rung.wait((HEARD_SECONDS if self._is_heard() else POLL_SECONDS) - PAUSE_SECONDS)
+        self._rung.clear()
+
+    def _keep_listening(self) -> None:
         if not self._is_heard() and time.monotonic() >= self._tried_at + HEARD_SECONDS:
             self._tried_at = time.monotonic()
             self._listener = threading.Thread(target=self._listen, daemon=True)
             self._listener.start()
-        time.sleep(PAUSE_SECONDS)
-        self._rung.wait((HEARD_SECONDS if self._is_heard() else POLL_SECONDS) - PAUSE_SECONDS)
-        self._rung.clear()
 
     def _is_heard(self) -> bool:
         return self._listener is not None and self._listener.is_alive()
 
     def _listen(self) -> None:
         with contextlib.suppress(Failed):
-            for line in self._controller.stream(EVENTS):
-                if line.startswith(b"data:"):
+            for number, line in enumerate(self._controller.stream(EVENTS)):
+                if not number or line.startswith(b"data:"):
                     self._rung.set()
 
 

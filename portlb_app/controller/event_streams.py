@@ -44,8 +44,8 @@ class EventStreams:
         """The stream behind the event `last`; None: from now on. Of these kinds; empty: all."""
         self.open += 1
         try:
+            position = self.ring.last if last is None else self.ring.number(last)  # a reader of a piece misses nothing
             yield f"retry: {RETRY_MILLISECONDS}\n\n".encode()
-            position = self.ring.last if last is None else self.ring.number(last)
             if position is None:
                 position = self.ring.last
                 yield self._reset("the events after the one that was named are not kept any more", position)

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.ovs.controller import ControllerProcess
 from tests.ovs.switch import Switch
 
 with warnings.catch_warnings():
@@ -20,3 +21,10 @@ def switch(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Switch]:
     switch = Switch(tmp_path_factory.mktemp("ovs"))
     yield switch
     switch.close()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def no_controller_is_left() -> Iterator[None]:
+    """A stage that fails leaves no process behind: it would be reported with another test, and take its time."""
+    yield
+    ControllerProcess.end_all()

@@ -42,6 +42,14 @@ class ControllerProcess:
     `within` are words before its own that start it somewhere else, and become it.
     """
 
+    _running: set[ControllerProcess] = set()
+
+    @classmethod
+    def end_all(cls) -> None:
+        """End those that nobody has ended: of stages that failed while they were set up or taken down."""
+        for each in tuple(cls._running):
+            each.close()
+
     def __init__(
         self, config: Path, *flags: str, openflow_port: int = 0, resync: float = 30.0, within: Sequence[str] = ()
     ) -> None:
@@ -66,6 +74,7 @@ class ControllerProcess:
             self.process.kill()
             self.process.wait()
             raise
+        self._running.add(self)
         self.openflow_port, self.rest_port = int(found[1]), int(found[2])
 
     @property
@@ -108,6 +117,7 @@ class ControllerProcess:
         """kill -9."""
         self.process.kill()
         self.process.wait()
+        self._running.discard(self)
 
     def close(self) -> int:
         """SIGTERM; the exit code."""
@@ -117,4 +127,5 @@ class ControllerProcess:
                 self.process.wait(SECONDS)
             except subprocess.TimeoutExpired:
                 self.kill()
+        self._running.discard(self)
         return self.process.returncode

@@ -161,10 +161,12 @@ class Claims(Peer):
         return kind, xid, body
 
     def answer_read(self, flows: bytes = b"", groups: bytes = b"", meters: bytes = b"") -> None:
-        """Answer what is asked about tables."""
+        """Answer what is asked about tables, and then about ports."""
         for body in (flows, groups, meters):
             xid, request = self.until(MULTIPART_REQUEST)
             self.send(multipart(int.from_bytes(request[:2], "big"), body, xid))
+        _, request = self.until(MULTIPART_REQUEST)
+        assert int.from_bytes(request[:2], "big") == PORT_STATS, "a read ends with what ports have counted"
 
     def until_bundle(self) -> tuple[int, bytes]:
         """Answer the barrier behind meters, and skip to the bundle: xid, body."""

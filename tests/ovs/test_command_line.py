@@ -173,16 +173,19 @@ def test_support(stage: Stage) -> None:
 
 
 def test_what_is_watched_changes(stage: Stage) -> None:
-    """A change is shown without another command."""
+    """A change is shown without another command; ^C ends it, also where tests run in a background that ignores it."""
     with subprocess.Popen(
-        [sys.executable, "-m", "portlb_app.cli", "servers", "b", "-w", "--no-headers"],
+        ["env", "--default-signal=INT", sys.executable, "-m", "portlb_app.cli", "servers", "b", "-w", "--no-headers"],
         cwd=Path(__file__).parents[2], stdout=subprocess.PIPE, text=True,
         env={**os.environ, "PORTLB_CONTROLLER": f"http://127.0.0.1:{stage.controller.rest_port}"},
     ) as watching:  # fmt: skip
-        assert watching.stdout is not None
-        assert watching.stdout.readline().split()[2] == "ready"
-        stage.run("drain", "b")
-        assert next(line for line in watching.stdout if line.split()[2] == "drain").split()[0] == "b"
-        watching.send_signal(signal.SIGINT)
-        assert watching.wait(30) == 0
+        try:
+            assert watching.stdout is not None
+            assert watching.stdout.readline().split()[2] == "ready"
+            stage.run("drain", "b")
+            assert next(line for line in watching.stdout if line.split()[2] == "drain").split()[0] == "b"
+            watching.send_signal(signal.SIGINT)
+            assert watching.wait(30) == 0
+        finally:
+            watching.kill()
     stage.run("ready", "b")

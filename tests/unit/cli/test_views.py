@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import json
 import sys
+import threading
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -224,6 +226,47 @@ def test_an_event_ends_the_wait(fake: FakeController, monkeypatch: pytest.Monkey
     monkeypatch.setattr(watch, "HEARD_SECONDS", 3600.0)
     fake.events = [b": alive\n", b"id: 1-1\n", b"data: {}\n"]
     watch.Bell(fake).wait()
+
+
+def test_what_happens_before_events_are_told_is_seen(
+    fake: FakeController, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The controller begins to tell events after the first look, and none of what has happened until then."""
+    monkeypatch.setattr(watch, "POLL_SECONDS", 3600.0)
+    monkeypatch.setattr(watch, "HEARD_SECONDS", 3600.0)
+    is_drawn, is_over = threading.Event(), threading.Event()
+
+    def stream(path: str) -> Iterator[bytes]:
+        is_drawn.wait(60)
+        yield b"retry: 2000\n"
+        is_over.wait(60)
+
+    screens = iter(("before", "after"))
+
+    def look() -> tuple[list[str], int]:
+        return [next(screens)], 0
+
+    monkeypatch.setattr(fake, "stream", stream)
+    monkeypatch.setattr(watch, "flush", is_drawn.set)
+    assert watch.repeat(fake, look, count=2) == 0
+    is_over.set()
+    assert capsys.readouterr().out == "before\nafter\n"
+
+
+def test_an_interrupt_means_the_same_at_any_moment(fake: FakeController, monkeypatch: pytest.MonkeyPatch) -> None:
+    """But for the first look: nothing has been seen, and there is no exit code."""
+    monkeypatch.setattr("time.sleep", lambda _seconds: None)
+    answers = iter((4, None, None))
+
+    def look() -> tuple[list[str], int]:
+        code = next(answers)
+        if code is None:
+            raise KeyboardInterrupt
+        return [], code
+
+    assert watch.repeat(fake, look, seconds=1.0) == 4
+    with pytest.raises(KeyboardInterrupt):
+        watch.repeat(fake, look, seconds=1.0)
 
 
 def test_requests_are_shown_as_curl_sends_them() -> None:

@@ -45,6 +45,11 @@ def news_wake_a_stream(streams):
     stream.close()
     assert streams.open == 0
 
+def nothing_is_missed_behind_the_first_piece(streams):
+    stream = begun(streams, None)
+    streams.add(9.0, LINK)
+    assert ids(next(stream)) == ["ab-4"]
+
 def a_reader_that_cannot_go_on_is_told(streams):
     for number, last in enumerate(("cd-1", "ab-9", "nonsense")):
         stream = begun(streams, last)
@@ -78,8 +83,9 @@ def a_long_past_is_no_slowness(streams):
     assert found == [f"ab-{number}" for number in range(1, 2 * WAITING + 4)]
 
 for each in (
-    what_is_missing_comes_first, news_wake_a_stream, a_reader_that_cannot_go_on_is_told,
-    silence_is_shown_with_how_far_it_is, a_reader_that_is_overtaken_is_told_and_left, a_long_past_is_no_slowness,
+    what_is_missing_comes_first, news_wake_a_stream, nothing_is_missed_behind_the_first_piece,
+    a_reader_that_cannot_go_on_is_told, silence_is_shown_with_how_far_it_is,
+    a_reader_that_is_overtaken_is_told_and_left, a_long_past_is_no_slowness,
 ):
     with eventlet.Timeout(20):
         each(made())
@@ -90,4 +96,4 @@ for each in (
 def test_streams(ryu_programs: Programs) -> None:
     """They miss nothing silently, wake with news, and leave readers that are too slow."""
     done = ryu_programs.run(PROGRAM)
-    assert done.returncode == 0 and len(done.stdout.split()) == 6, done.stderr
+    assert done.returncode == 0 and len(done.stdout.split()) == 7, done.stderr
