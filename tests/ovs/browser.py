@@ -7,13 +7,15 @@ from collections.abc import Callable
 from typing import Any
 
 from selenium import webdriver
-from selenium.common.exceptions import StaleElementReferenceException
+from selenium.common.exceptions import StaleElementReferenceException, WebDriverException
 from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
 
 SECONDS = 30
 _FLAGS = ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-proxy-server")
 """Chromium has no sandbox for root, and a container has little shared memory."""
+
+_REPLACED = "does not belong to the document"
 
 
 class Browser:
@@ -51,8 +53,9 @@ class Browser:
         for _ in range(3):  # what was just found may just have been replaced
             try:
                 return " ".join(each.text for each in self._driver.find_elements(By.CSS_SELECTOR, selector))
-            except StaleElementReferenceException:
-                continue
+            except WebDriverException as error:
+                if not isinstance(error, StaleElementReferenceException) and _REPLACED not in str(error):
+                    raise
         return ""
 
     def press(self, selector: str) -> None:

@@ -66,6 +66,10 @@ class Stage:
         """A server's row of the first page."""
         return self.browser.text(f'tr[data-server="{name}"]')
 
+    def state(self, name: str) -> object:
+        """What is wanted of a server, as REST says."""
+        return json.loads(self.controller.request("GET", f"/v1/servers/{name}/state")[1])["state"]
+
     def close(self) -> None:
         """End all of it."""
         self.bridge.close()
@@ -127,7 +131,7 @@ def test_a_drain_is_shown_before_it_is_done(stage: Stage) -> None:
     browser.press("button[value=drain]")
     browser.wait("the dry run", lambda: "This would happen" in browser.text("#main"))
     assert "slots move" in browser.text(".says")
-    assert json.loads(stage.controller.request("GET", "/v1/servers/b/state")[1])["state"] == "ready"
+    assert stage.state("b") == "ready"
     browser.press("button.main")
     browser.wait("it drains", lambda: browser.path == "servers/b" and "drain" in browser.text(".words"))
     assert HOSTILE in browser.text("#main")
@@ -141,7 +145,7 @@ def test_a_drain_is_shown_before_it_is_done(stage: Stage) -> None:
     browser.press("button[value=ready]")
     assert "This would happen" in browser.text("#main")
     browser.press("button.main")
-    assert json.loads(stage.controller.request("GET", "/v1/servers/b/state")[1])["state"] == "ready"
+    browser.wait("it is ready", lambda: stage.state("b") == "ready")
 
 
 def test_without_scripts_everything_is_there(stage: Stage) -> None:
