@@ -67,7 +67,8 @@ class Protocol(eventlet.wsgi.HttpProtocol):  # type: ignore[misc]
         self.handle_one_request()
         if self._client.sends_more:
             self.wfile.flush()
-            self.connection.shutdown(socket.SHUT_WR)
+            if self._listener.tls is None:  # with TLS that ends both ways; the answer's length says where it ends
+                self.connection.shutdown(socket.SHUT_WR)
             self._client.wait_for(Phase.LINGER)
             left = LINGER_BYTES
             while left > 0 and (data := self.connection.recv(1 << 16)):

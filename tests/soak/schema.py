@@ -64,7 +64,10 @@ servers:
   a: {vip: web, connector: "s1:2", service_ports: [8001, 8002]}
   b: {vip: web, connector: "s2:2", service_ports: [8003, 8004]}
 """
-NAMES = {"server": ("a", "b", "c"), "vip": ("web",), "port": (80, 443, 8080), "switch": ("s1", "s2", "0x1")}
+NAMES: dict[str, tuple[str | int, ...]] = {
+    "server": ("a", "b", "c"), "vip": ("web",), "port": (80, 443, 8080), "switch": ("s1", "s2", "0x1"),
+    "change": (1, 2, 99),
+}  # fmt: skip
 BODIES: dict[str, tuple[Any, ...]] = {
     "replaceConfig": (yaml.safe_load(TEXT),),
     "patchConfig": ({"servers": {"a": {"weight": 2}}}, {"servers": {"a": {"weight": None}}}, {}),
