@@ -159,7 +159,11 @@ def test_metrics_are_scraped_as_it_is_shown(shell: Shell) -> None:
 def test_servers_are_taken_out_and_back(shell: Shell) -> None:
     """Every command of portlb that asks a controller, in the order of operations.md; each ends with 0."""
     shell.controller.wait_for_state("s1", "synced")
-    asked = [each for each in shown() if each.program == "portlb" and each.asks_controller]
+    asked = [
+        each
+        for each in shown()
+        if each.program == "portlb" and each.asks_controller and each.document != "first-hour.md"
+    ]
     assert {each.words[1] for each in asked} == (ASKS_CONTROLLER | WITHOUT_FILE) - {"maint"}
     for each in asked:
         printed = shell.run(each.line, *MORE_CODES.get(each.words[1], ()))
@@ -169,6 +173,33 @@ def test_servers_are_taken_out_and_back(shell: Shell) -> None:
             assert each.output is None or printed.splitlines() == list(each.output)
             assert ("--ask" in each.words) == (", slot " in printed)
     assert json.loads(printed)["servers"][0]["wanted"]["source"] == "file"
+
+
+def test_the_first_hour(shell: Shell, switch: Switch, tmp_path: Path) -> None:
+    """first-hour.md from its beginning to its end, with a controller of its own, and what each step promises."""
+    hour = Shell(switch, tmp_path)
+    said: dict[str, list[str]] = {}
+    try:
+        hour.run(hour.run("portlb attach lb.yaml"))
+        hour.controller.wait_for_state("s1", "synced")
+        for each in shown():
+            if each.document == "first-hour.md" and (each.program == "curl" or each.asks_controller):
+                said.setdefault(each.line, []).append(hour.run(each.line, *MORE_CODES.get(each.words[1], ())))
+        text = (hour.directory / "lb.yaml").read_text()
+    finally:
+        shell.run(shell.run("portlb attach lb.yaml"))
+        assert hour.controller.close() == 0
+    shared, asked = said["portlb explain 'tcp 192.0.2.7:4000 > web:22 syn redirect'"][0], said[
+        "portlb explain --ask 'tcp 192.0.2.7:4000 > web:22 syn redirect'"
+    ][0]
+    assert shared.count("reaches server") == 4 and asked.count("reaches server") == 1
+    dry, added = (json.loads(printed) for line, [printed] in said.items() if line.startswith("curl "))
+    assert dry["dry_run"] and dry["switches"]["s1"]["add"] > 0 and added["landed"] == {"s1": "has it"}
+    balanced, drained, undone = said["portlb explain 'tcp 192.0.2.7:4000 > web:23 syn'"]
+    assert ("server c" in balanced, "server d" in balanced) == (True, True)
+    assert ("server c" in drained, "server d" in drained) == (True, False)
+    assert "d" in undone and "c" not in re.findall(r"server (\w)", undone)
+    assert text == FIG2.read_text()
 
 
 def test_a_packet_is_followed_over_rest(shell: Shell) -> None:
