@@ -12,7 +12,7 @@ import yaml
 
 from tests.bench.alternative import Alternative
 from tests.bench.machine import family
-from tests.bench.stage import BRIDGE, CONNECTORS, DPID, NETWORK, OPENFLOW, PORT, VIP, Stage, write
+from tests.bench.stage import BRIDGE, CONNECTORS, CONTROLLER, DPID, NETWORK, OPENFLOW, PORT, VIP, Stage, write
 from tests.net.network import ROOT, end, until
 from tests.support.helper import Helper
 
@@ -59,25 +59,25 @@ class Portlb(Alternative):
         self._file = self.stage.directory / f"{self.name.replace(' ', '-')}.yaml"
         write(self._file, self._text())
         self._begin()
-        self.stage.switch.set_controller(BRIDGE, f"tcp:127.0.0.1:{OPENFLOW}")
         self.recover()
 
     def _text(self) -> str:
         return configuration(self.weights, self.legacy)
 
     def _begin(self) -> None:
-        words = (sys.executable, "-m", "portlb_app.cli", "controller", str(self._file), "--wsapi-socket", "")
-        self._controller = self.stage.lb.popen_piped(*words, cwd=ROOT)
+        options = ("--wsapi-socket", "", "--ofp-listen-host", CONTROLLER)
+        words = (sys.executable, "-m", "portlb_app.cli", "controller", str(self._file), *options)
+        self._controller = self.stage.control.popen_piped(*words, cwd=ROOT)
         assert self._controller.line(START).startswith("ready")
 
     def recover(self) -> None:
         """The controller does so by itself, as soon as the bridge connects."""
-        self.stage.switch.set_controller(BRIDGE, f"tcp:127.0.0.1:{OPENFLOW}")
+        self.stage.switch.set_controller(BRIDGE, f"tcp:{CONTROLLER}:{OPENFLOW}")
         until(self._synced, "the switch has its tables", START)
 
     def _synced(self) -> bool:
         words = ("curl", "--silent", "--fail", f"http://127.0.0.1:{REST}/v1/status")
-        done = self.stage.lb.run(*words, check=False)
+        done = self.stage.control.run(*words, check=False)
         if done.returncode:
             return False
         return all(each["state"] == "synced" for each in json.loads(done.stdout)["switches"])
@@ -87,7 +87,7 @@ class Portlb(Alternative):
         self.weights = weights
         words: tuple[str, ...] = ("curl", "--silent", "--show-error", "--fail-with-body", "--request", "PUT")
         words += ("--header", "Content-Type: application/yaml", "--data-binary", "@-")
-        self.stage.lb.run(*words, f"http://127.0.0.1:{REST}/v1/config", input=self._text())
+        self.stage.control.run(*words, f"http://127.0.0.1:{REST}/v1/config", input=self._text())
 
     def restart_program(self) -> None:
         """Kill the controller and start it again."""
@@ -168,13 +168,14 @@ class Reactive(Alternative):
         self.recover()
 
     def _begin(self) -> None:
-        words = (sys.executable, "-W", "ignore", "-m", "tests.bench.reactive", str(REACTIVE), str(self._pool))
-        self._process = self.stage.lb.popen(*words, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        until(lambda: self.stage.lb.listens(REACTIVE), "Ryu listens", START)
+        program = (sys.executable, "-W", "ignore", "-m", "tests.bench.reactive")
+        words = (*program, CONTROLLER, str(REACTIVE), str(self._pool))
+        self._process = self.stage.control.popen(*words, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        until(lambda: self.stage.control.listens(REACTIVE), "Ryu listens", START)
 
     def recover(self) -> None:
         """Wait until the bridge has its flow."""
-        self.stage.switch.set_controller(BRIDGE, f"tcp:127.0.0.1:{REACTIVE}")
+        self.stage.switch.set_controller(BRIDGE, f"tcp:{CONTROLLER}:{REACTIVE}")
         until(lambda: self.stage.held()["OpenFlow flows"] > 0, "the bridge asks the controller", START)
 
     def choose(self, weights: Mapping[str, int]) -> None:

@@ -1,6 +1,6 @@
 """A Ryu application that balances connection by connection, as tutorials have it, to compare with.
 
-``python -m tests.bench.reactive PORT POOL`` listens for switches on 127.0.0.1; POOL is a file with a server's OpenFlow
+``python -m tests.bench.reactive ADDRESS PORT POOL`` listens for switches; POOL is a file with a server's OpenFlow
 port a line, read again at SIGHUP. Each packet of an unknown connection to the VIP comes up; two exact flows with an
 idle time are added for it, and the packet goes out. It uses Ryu's own classes and parser, and OpenFlow 1.3.
 """
@@ -104,6 +104,6 @@ class Balancer(RyuApp):
 if __name__ == "__main__":
     from ryu.cmd import manager
 
-    os.environ[POOL] = sys.argv[2]
-    listen = ["--ofp-listen-host", "127.0.0.1", "--ofp-tcp-listen-port", sys.argv[1]]
+    os.environ[POOL] = sys.argv[3]
+    listen = ["--ofp-listen-host", sys.argv[1], "--ofp-tcp-listen-port", sys.argv[2]]
     manager.main([*listen, "tests.bench.reactive"])

@@ -34,6 +34,8 @@ CONNECTORS = {"a": 2, "b": 3, "c": 4, "d": 5}
 """OpenFlow ports."""
 VIP_MAC, CLIENT_MAC = 0x020000000064, 0x020000000001
 BRIDGE, DPID, OPENFLOW = "s1", 1, 6653
+CONTROLLER = "10.9.0.1"
+"""Where controllers listen, on a host of their own that both switches reach."""
 SERVER_CORE, CLIENT_CORE = 0, 1
 BIG = 16_000_000
 """Bytes of what is downloaded."""
@@ -64,7 +66,8 @@ class Stage:
 
     def __init__(self, network: Network, stack: contextlib.ExitStack) -> None:
         self.directory, self._stack = network.directory, stack
-        self.client, self.proxy, self.lb, self.spare = map(network.host, ("client", "proxy", "lb", "spare"))
+        self.client, self.proxy, self.control = map(network.host, ("client", "proxy", "control"))
+        self.lb, self.spare = map(network.host, ("lb", "spare"))
         self.servers = {name: network.host(name) for name in SERVERS}
         self._ports: dict[str, int] = {}
         network.link(self.client, self.lb, None, ("eth0", self._port("client", NETWORK)))
@@ -73,6 +76,7 @@ class Stage:
         for name, number in (("front", FRONT), ("back", BACK)):
             network.link(self.proxy, self.lb, None, (name, self._port(name, number)))
         self._settle()
+        self._settle_control(network)
         self.files = self.directory / "files"
         self.files.mkdir()
         (self.files / "big").write_bytes(bytes(BIG))
@@ -113,6 +117,13 @@ class Stage:
             self.proxy.run("ethtool", "-K", interface, "tx", "off")
         for host in (self.client, self.proxy, *self.servers.values()):
             host.run("sysctl", "-qw", "net.ipv4.tcp_no_metrics_save=1")
+
+    def _settle_control(self, network: Network) -> None:
+        _ip(self.control, f"address add {CONTROLLER}/32 dev lo")
+        for number, host in enumerate((self.lb, self.spare), 1):
+            near, far = f"10.9.{number}.1/24", f"10.9.{number}.2/24"
+            network.link(self.control, host, (near, far), (f"switch{number}", "control"))
+            _ip(host, f"route add {CONTROLLER} via 10.9.{number}.1")
 
     def _nginx(self, name: str, host: Namespace) -> subprocess.Popen[bytes]:
         home = self.directory / f"nginx-{name}"
