@@ -30,8 +30,6 @@ Kept = TypeVar("Kept", Flow, Group, Meter)
 Verb = Literal["add", "modify", "delete"]
 VERBS: tuple[Verb, ...] = ("add", "modify", "delete")
 """The stages of a change, in order."""
-_MAY_COPY = (None, *COPIED)
-"""The reasons of meters by which flows may copy; None: of a meter whose number does not say."""
 
 
 @dataclass(frozen=True)
@@ -108,7 +106,9 @@ def _steps(actual: SwitchState, desired: SwitchState) -> Iterator[Step]:
             yield Step("modify", group)
     gone, missing = apart(actual.flows, desired.flows)
     known_as = {flow.key: flow for flow in gone}
-    if come := {number for number in come if metered_reason(number) in _MAY_COPY}:
+    if isinstance(desired.flows, FlowParts):
+        come = {number for number in come if metered_reason(number) in COPIED}
+    if come:
         missing += [flow for flow in desired.flows if _copies_by(flow, come) and flow in actual.flows]
     if not isinstance(desired.flows, FlowParts):
         missing.sort(key=lambda flow: flow.match.rank)  # else they are in the order in which they were compiled

@@ -1,6 +1,6 @@
 """How fast the controller changes a bridge, next to ovs-ofctl: ``python -m tests.bench.control [PORTS [ROUNDS]]``.
 
-One bridge of the dummy datapath; PORTS service ports (10,000) of 50 servers in 20 pools. Without root. It prints
+One bridge of the dummy datapath; PORTS service ports (10,000) of 50 servers in 4 pools. Without root. It prints
 medians, and of each the least and the most:
 
 - install: an empty bridge gets all groups and flows. In turn by ``ovs-ofctl --bundle replace-flows`` (its text is
@@ -32,7 +32,7 @@ from tests.ovs.controller import wait_for
 from tests.soak.fleet import Fleet, port_name, tables
 from tests.soak.report import cpu_seconds, memory_bytes
 
-SERVERS, POOLS, SWITCH = 50, 20, "s1"
+SERVERS, POOLS, SWITCH = 50, 4, "s1"
 PATIENCE = 300.0
 PAUSE = 3.0
 """Seconds between two changes, so that the read after one is over."""
@@ -42,9 +42,13 @@ def settings(ports: int) -> str:
     """The configuration."""
     names, each = [f"h{number}" for number in range(SERVERS)], ports // SERVERS
     servers = {
-        name: {"vip": "web", "connector": f"{SWITCH}:{2 + at}", "service_ports": list(range(1024 + at * each, 1024 + (at + 1) * each))}
+        name: {
+            "vip": "web",
+            "connector": f"{SWITCH}:{2 + at}",
+            "service_ports": list(range(1024 + at * each, 1024 + (at + 1) * each)),
+        }
         for at, name in enumerate(names)
-    }  # fmt: skip
+    }
     pools = {port: {"servers": names} for port in range(1, POOLS + 1)}
     vip = {"address": "10.0.0.100", "mac": "02:00:00:00:00:64", "redirect_ports": pools}
     switches = {SWITCH: {"dpid": 1, "network": 1}}
@@ -187,7 +191,8 @@ def main() -> None:
             line("a round, of the processor", [bench.round() for _ in range(rounds + 1)][1:])
             pid = bench.fleet.controller.process.pid
             (child,) = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-            print(f"{'memory of the loop, of the tables, MB':34} {memory_bytes(pid) / 1e6:9.0f} {memory_bytes(int(child)) / 1e6:9.0f}")
+            megabytes = " ".join(f"{memory_bytes(int(each)) / 1e6:9.0f}" for each in (pid, child))
+            print(f"{'MB of the loop, and of the tables':34} {megabytes}")
         finally:
             bench.fleet.close()
 

@@ -1,8 +1,8 @@
 """Says when messages pass between a switch and its controller: ``python -m tests.bench.control_relay PORT``.
 
-The switch connects to a port of this process, which passes everything on to the controller's PORT. Every 5 ms it puts an
-echo request of its own between two messages of the switch, and takes the answer out. It prints its port, and a line for
-each message that a measurement needs: a word and the seconds of the monotonic clock (``port``: the state of a port has
+The switch connects to a port of this process, which passes everything on to the controller's PORT. Every 5 ms it puts
+an echo request of its own between two messages of the switch, and takes the answer out. It prints its port, and a line
+for each message that a measurement needs: a word and the seconds of the monotonic clock (``port``: the state of a port
 changed; ``commit``: the switch has made the changes of a bundle), or how long the answer took (``echo``).
 """
 

@@ -14,12 +14,24 @@ from hypothesis import strategies as st
 from portlb_app import compiler
 from portlb_app.compiler.memo import Memo
 from portlb_app.config import Config, load, weights_among
-from portlb_app.openflow import Flow, Goto, Match, Output, PopVlan, Resubmit, SwitchState, ToGroup, match
+from portlb_app.openflow import (
+    CopyToController,
+    Flow,
+    Goto,
+    Match,
+    Output,
+    PopVlan,
+    Resubmit,
+    SwitchState,
+    ToGroup,
+    match,
+)
 from portlb_app.pipeline import (
     BY_NUMBER,
     CLASSIFY,
     COOKIE,
     COOKIE_MASK,
+    COPIED,
     ICMP,
     SELECTION,
     SERVICE,
@@ -37,6 +49,7 @@ from portlb_app.pipeline import (
     is_our_group,
     make_cookie,
     match_all,
+    metered_reason,
     parse_cookie,
     pool_group,
     vip_number,
@@ -86,6 +99,15 @@ def turned(config: Config) -> Conditions:
     after = (*before[1:], *before[:1])
     formers = tuple((old,) if old != new else () for old, new in zip(before, after, strict=True))
     return Conditions(slots={(vip.name, pool.port): PoolSlots(after, formers)})
+
+
+@some
+@given(CONFIGURATIONS)
+def test_copies_have_meters_of_copies(config: Config) -> None:
+    """So a plan knows by a meter's number whether flows copy by it."""
+    for each in itertools.chain.from_iterable(state.flows for state in states(config)):
+        meters = {action.meter for action in each.actions if isinstance(action, CopyToController)}
+        assert {metered_reason(meter) for meter in meters} <= COPIED.keys()
 
 
 @settings(max_examples=20, deadline=None)
