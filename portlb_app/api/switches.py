@@ -54,7 +54,7 @@ def listed(call: Call) -> Response:
     shown = paging.page(call, call.snapshot.status.switches, lambda each: each.name)
     if isinstance(shown, Response):
         return shown
-    return Response(200, json_pieces({"switches": map(_switch, shown.items), "next": shown.next}))
+    return Response(200, json_pieces({"switches": map(_switch, shown), "next": shown.next}))
 
 
 def one(call: Call) -> Response:
@@ -64,8 +64,12 @@ def one(call: Call) -> Response:
 
 
 def links(call: Call) -> Response:
-    """The links."""
-    return Response(200, json_pieces({"links": map(link_value, call.snapshot.status.links)}))
+    """The links by name."""
+    found = sorted(call.snapshot.status.links, key=lambda each: str(each.link))
+    shown = paging.page(call, found, lambda each: str(each.link))
+    if isinstance(shown, Response):
+        return shown
+    return Response(200, json_pieces({"links": map(link_value, shown), "next": shown.next}))
 
 
 def resync(call: Call) -> Response | Resync:

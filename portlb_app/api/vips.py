@@ -25,7 +25,7 @@ def listed(call: Call) -> Response:
     if isinstance(shown, Response):
         return shown
     view = View(call.snapshot)
-    return Response(200, json_pieces({"vips": (_vip(view, vip) for vip in shown.items), "next": shown.next}))
+    return Response(200, json_pieces({"vips": (_vip(view, vip) for vip in shown), "next": shown.next}))
 
 
 def one(call: Call) -> Response:

@@ -31,7 +31,8 @@ def run(options: argparse.Namespace) -> int:
     """Ask the controller, and print."""
 
     def look(controller: Controller) -> View | int:
-        asked = [controller.get(path) for path in (server_path(options.name), "/v1/checks", "/v1/status")]
+        path = server_path(options.name)
+        asked = [controller.get(path), controller.listed("/v1/checks", "checks"), controller.get("/v1/status")]
         if code := max(answer.code for answer in asked):
             return code
         server, checks, status = (answer.body for answer in asked)

@@ -24,6 +24,9 @@ from portlb_app.compiler.memo import Memo
 from portlb_app.compiler.traffic import Traffic
 from portlb_app.config import Config, ConfigError
 from portlb_app.config.editing import patched
+from portlb_app.config.effective import Chosen, Given, Used, effective, given
+from portlb_app.config.overrides import Overrides
+from portlb_app.config.text import parse
 from portlb_app.explain import PacketError, explain
 from portlb_app.openflow import Flow, Group, Meter, SwitchState
 from portlb_app.pipeline import SLOTS
@@ -108,6 +111,8 @@ class Tables:
         self._load = load
         self._compile = compile or functools.partial(compiled, memo=Memo())
         self._loaded: dict[str, Config] = {}
+        self._given: tuple[str, Given] = "", {}
+        """What the text gives of which was asked last."""
         self._goals: dict[int, dict[int, tuple[Target, SwitchState]]] = {}
         self._goal = 0
         self._configs: dict[int, Config] = {}
@@ -154,6 +159,15 @@ class Tables:
             return patched(text, patch)
         except ConfigError as error:
             return Mistakes(error.errors)
+
+    def effective(self, text: str, overrides: Overrides, chosen: Chosen) -> list[Used] | Mistakes:
+        """The values of a configuration that are used, each with where it comes from."""
+        loaded = self._loaded.get(text) or self.load(text)
+        if isinstance(loaded, Mistakes):
+            return loaded
+        if self._given[0] != text:
+            self._given = text, given(parse(text)[0])
+        return list(effective(loaded, self._given[1], overrides, chosen))
 
     def preview(self, now: Situation, then: Situation, with_steps: bool) -> Preview | Mistakes:
         """What it would do if `then` took the place of `now`, which is live. The goal stays."""

@@ -34,6 +34,8 @@ class Pool(Model):
 
 
 class Pools(Model):
-    """Pools in the order of the configuration."""
+    """Pools by VIP and port."""
 
     pools: list[Pool]
+    next: str | None
+    """The address of the next page; null for the last."""

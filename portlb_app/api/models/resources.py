@@ -90,9 +90,10 @@ class Switches(Model):
 
 
 class Links(Model):
-    """All links."""
+    """Links by name."""
 
     links: list[Link]
+    next: str | None
 
 
 class Cookie(Model):
