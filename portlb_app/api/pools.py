@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from portlb_app.api import paging
+from portlb_app.api import counters, paging
 from portlb_app.api.messages import Response, json_pieces
 from portlb_app.api.routing import Call
 from portlb_app.api.servers import View, no_vip
@@ -43,6 +43,7 @@ def pool_value(view: View, vip: Vip, pool: RedirectPort) -> dict[str, Any]:
         "slots": len(view.tables.get(key, ())),
         "legacy": pool.legacy.value,
         "servers": [server_in_pool(view, name, key) for name in pool.servers],
+        "counters": counters.of_pool(key, view.snapshot),
     }
 
 

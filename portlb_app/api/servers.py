@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
-from portlb_app.api import paging
+from portlb_app.api import counters, paging
 from portlb_app.api.messages import Response, json_pieces, json_text
 from portlb_app.api.problem_details import failure
 from portlb_app.api.routing import Call, Parameter
@@ -121,6 +121,7 @@ class View:
                 "used": used.weight if used.wanted is Wanted.READY else 0,
             },
             "drain": drain_value(self.snapshot.drains.get(name), self.snapshot),
+            "counters": counters.of_server(name, self.snapshot),
         }
 
     def is_serving(self, name: str, key: PoolKey) -> bool:

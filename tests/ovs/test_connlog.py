@@ -128,6 +128,10 @@ def test_c2_copies_arrive_and_packets_go_on(
     with contextlib.suppress(AssertionError):  # what there is instead is told below
         wait_for("all is there", lambda: [each["how"] for each in listed(controller)] == ["fin", "reset"], PATIENCE)
     assert [each["how"] for each in listed(controller)] == ["fin", "reset"], (listed(controller), controller.status())
+    first = json.loads(controller.request("GET", f"/v1/connections?client={CLIENT[version]}&limit=1")[1])
+    second = json.loads(controller.request("GET", first["next"])[1])
+    pages = [each["how"] for page in (first, second) for each in page["connections"]]
+    assert (pages, second["next"]) == (["reset", "fin"], None)
     first, second = listed(controller)
     assert (first["opened_on"], first["continued_on"], first["server"]) == (80, 8000 + A, "a")
     assert (second["opened_on"], second["continued_on"], second["server"]) == (9999, 9999, "b")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 from portlb_app.api.models import Count, Model, Port
+from portlb_app.api.models.counters import Counter
 from portlb_app.backends.states import Seen
 from portlb_app.config import Legacy, Wanted
 
@@ -31,6 +32,8 @@ class Pool(Model):
     slots: Count
     legacy: Legacy
     servers: list[PoolServer]
+    counters: Counter | None
+    """What its slots have delivered since the controller has started; null: it was not read yet."""
 
 
 class Pools(Model):

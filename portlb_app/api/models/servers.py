@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field, RootModel
 
 from portlb_app.api.models import Count, Model, Moment, Port
+from portlb_app.api.models.counters import BothWays
 from portlb_app.api.models.history import Accepted
 from portlb_app.backends.states import Seen
 from portlb_app.config import Legacy, Wanted
@@ -96,6 +97,7 @@ class Server(Model):
     held: HeldState
     weight: WeightState
     drain: DrainState | None
+    counters: BothWays
 
 
 class Servers(Model):
