@@ -179,12 +179,12 @@ def test_a_configuration_is_tried_and_applied(stage: Stage) -> None:
     assert stage.run("apply", str(path), "--wait", "none").startswith("change ")
     wait_for("it is live", lambda: stage.path.read_text() == before)
     tag = stage.json("status")["etag"]
-    path.write_text(before.replace('"weight": 3', '"weight": 4'))
+    path.write_text(before.replace('"weight": 3', '"weight": 1'))
     stage.run("apply", str(path))
     path.write_text(before.replace('"weight": 3', '"weight": 5'))
     stage.run("apply", str(path), "--if-match", tag, code=1)
     said = stage.errors.splitlines()
-    assert [line for line in said if '"weight"' in line] == ['-   "weight": 3', '+   "weight": 4']
+    assert [line for line in said if '"weight"' in line] == ['-   "weight": 3', '+   "weight": 1']
     assert said[1:3] == ["--- meant", "+++ live"]
     path.write_text("vips: 1\nservers: 2\n")
     stage.run("apply", str(path), code=2)
