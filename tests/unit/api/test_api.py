@@ -451,4 +451,5 @@ def test_checks_are_told() -> None:
     assert told == {
         "counts": {"begun": 3},
         "checks": [{**common, **unknown}, {**common, **unknown, "up": True, "streak": -1, "last": last}],
+        "next": None,
     }
