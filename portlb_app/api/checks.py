@@ -6,14 +6,18 @@ from typing import Any
 
 from portlb_app.api import paging
 from portlb_app.api.messages import Response, json_pieces
-from portlb_app.api.routing import Call
+from portlb_app.api.routing import Call, Parameter
 from portlb_app.health.line_state import LineState
 
 
+QUERY = (Parameter("server", "Only of this server"), Parameter("vip", "Only of this VIP"), *paging.PAGED)
+
+
 def listed(call: Call) -> Response:
-    """Every check, by server, and how many packets checks took in all."""
-    snapshot = call.snapshot
-    shown = paging.page(call, sorted(snapshot.checks, key=_place), _place)
+    """The checks that a query chooses, by server, and how many packets checks took in all."""
+    snapshot, server, vip = call.snapshot, call.query.get("server"), call.query.get("vip")
+    chosen = (each for each in snapshot.checks if server in (None, each.line.server) and vip in (None, each.line.vip))
+    shown = paging.page(call, sorted(chosen, key=_place), _place)
     if isinstance(shown, Response):
         return shown
     found = (_check(state, snapshot.epoch) for state in shown)

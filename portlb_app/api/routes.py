@@ -118,7 +118,7 @@ ROUTES: Routes[Asked] = Routes(
                 ),
             ),
         ),
-        Route("/v1/checks", (_get("listChecks", "Every health check", checks.listed, of_lists.Checks, paging.PAGED),)),
+        Route("/v1/checks", (_get("listChecks", "Every health check", checks.listed, of_lists.Checks, checks.QUERY),)),
         Route(
             "/v1/config",
             (

@@ -103,6 +103,9 @@ def test_checks_are_in_one_page_each() -> None:
     view = replace(of(CHECKED), checks=states)
     whole = walk("/v1/checks", view)[0]
     assert len(whole) == len(states) > 4
+    of_a = walk("/v1/checks?server=a&vip=web", view)[0]
+    assert of_a == [each for each in whole if each[0] == "a"] and of_a
+    assert walk("/v1/checks?server=x", view) == [[]]
     pages = walk("/v1/checks?limit=3", view)
     assert [each for page in pages for each in page] == whole and len(pages) > 1
 
