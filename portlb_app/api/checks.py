@@ -9,7 +9,6 @@ from portlb_app.api.messages import Response, json_pieces
 from portlb_app.api.routing import Call, Parameter
 from portlb_app.health.line_state import LineState
 
-
 QUERY = (Parameter("server", "Only of this server"), Parameter("vip", "Only of this VIP"), *paging.PAGED)
 
 
