@@ -16,6 +16,7 @@ import threading
 import time
 from collections import Counter
 from typing import Any
+from urllib.parse import urlsplit
 
 import yaml
 
@@ -75,7 +76,7 @@ class Desk:
         done = self._made.lb.run("curl", "--silent", *words, url, input=body or "", check=False).stdout
         text, _, head = done.rpartition("\n")
         status, change, *location = head.split()
-        return Answer(int(status), int(change), *location or [""], text)
+        return Answer(int(status), int(change), urlsplit("".join(location)).path, text)
 
     def got(self, path: str) -> Any:
         """What a GET answers; text where it is no JSON."""
@@ -85,14 +86,20 @@ class Desk:
 
 
 def differing(made: Balancer, desk: Desk) -> str:
-    """How the switch differs from what is wanted, by its own account; empty if it does not."""
-    lines = desk.got(f"/v1/switches/{BRIDGE}/tables?which=wanted&format=text").splitlines()
-    flows = [line for line in lines if line.startswith("table=")]
+    """How the switch differs from what is wanted, as it was read and by its own account; empty if it does not."""
+    wanted, read = (desk.got(f"/v1/switches/{BRIDGE}/tables?which={which}&format=text") for which in ("wanted", "held"))
+    lines = [line for line in wanted.splitlines() if not line.startswith("#")]
+    flows = [line for line in lines if " actions=" in line]
     groups = {line.split(",")[0] for line in lines if line.startswith("group_id=")}
     held = {line.split(",")[0] for line in made.switch.dump_groups(BRIDGE)}
     assert flows and groups, lines[:5]
-    other = f"groups {sorted(held ^ groups)}" if held != groups else ""
+    other = "" if _lines(wanted) == _lines(read) else f"{_lines(wanted) ^ _lines(read)} "
+    other += f"groups {sorted(held ^ groups)}" if held != groups else ""
     return made.switch.diff_flows(BRIDGE, "\n".join(flows)) + other
+
+
+def _lines(text: str) -> set[str]:
+    return {line for line in text.splitlines() if line and not line.startswith("#")}
 
 
 def unlike(desk: Desk, wanted: Wanted) -> list[str]:
@@ -123,7 +130,7 @@ def main(words: list[str] | None = None) -> int:
     options = parser.parse_args(words)
     report = Report()
     with balancer(CONFIG, agents=frozenset(KEPT)) as made:
-        made.client_agent()
+        made.speak(4, "web").client_agent()
         run(made, report, options)
     return report.exit_code()
 

@@ -227,7 +227,7 @@ class Changes:
             (
                 ("PUT", "/v1/config", data, "yaml", 422),
                 ("PUT", "/v1/config", [], "yaml", 422),
-                ("PUT", "/v1/config", self.wanted.data, "json", 415),
+                ("PUT", "/v1/config", self.wanted.data, "octet-stream", 415),
                 ("PATCH", "/v1/config", {"servers": {"a": {"weight": -1}}}, "merge-patch+json", 422),
                 ("PUT", "/v1/vips/web/servers/d", {"connector": "s9:5"}, "json", 422),
                 ("PUT", "/v1/vips/none/ports/80", {"servers": ["a"]}, "json", 404),
