@@ -88,7 +88,7 @@ class LinkStatuses:
 
     def __iter__(self) -> Iterator[LinkStatus]:
         for link in self.links:
-            is_heard = any(dpid in self.heard for dpid, _ in self.ends[link])
+            is_heard = any(dpid in self.heard for dpid, _ in self.ends.get(link, ()))
             yield LinkStatus(link, link not in self.holds, self.holds.get(link, 0.0), is_heard)
 
 
