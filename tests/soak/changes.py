@@ -10,6 +10,7 @@ was read to hold that, and by its own account holds it; and that the history has
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import sys
 import threading
@@ -28,7 +29,9 @@ from tests.soak.report import Report
 BATCH = 16
 """Connections that are opened one after the other, asked again, and closed."""
 STAYING = 12
-"""Connections that stay, and are asked all the time."""
+"""Connections that stay."""
+SELDOM = 10
+"""Batches between two questions on those: nginx ends a connection after 1,000."""
 PATIENCE = 60.0
 _HEAD = "\n%{http_code} 0%header{portlb-change} %header{location}"
 
@@ -47,14 +50,20 @@ class Traffic(threading.Thread):
     def run(self) -> None:
         """Batch after batch."""
         try:
-            while not self._is_over.is_set():
+            for batch in itertools.takewhile(lambda _: not self._is_over.is_set(), itertools.count()):
                 self.opened.update(self._new.open(80) for _ in range(BATCH))
-                answers = self._new.ask() + self._kept.ask()
-                self.asked += len(answers)
-                self.lost += answers.count(False)
+                self._ask(self._new)
                 self._new.drop()
+                if batch % SELDOM == 0:
+                    self._ask(self._kept)
+            self._ask(self._kept)
         except Exception as error:
             self.error = error
+
+    def _ask(self, connections: Connections) -> None:
+        answers = connections.ask()
+        self.asked += len(answers)
+        self.lost += answers.count(False)
 
     def end(self) -> None:
         """After the batch that is under way."""
