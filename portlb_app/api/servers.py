@@ -168,7 +168,7 @@ class View:
         elif state == "none" and closed and all(name in (each.closed or ()) for each in closed):
             state = "closed"
         most = sum(max(each["held"].values(), default=0) for each in pools)
-        return {"state": state, "slots": most, "pools": pools}
+        return {"state": state, "slots": most if self.held_slots else None, "pools": pools}
 
     def _pool(self, name: str, key: PoolKey) -> dict[str, Any]:
         held, wanted = self.held_in(name, key), self.wanted_slots.get(key, {})

@@ -70,7 +70,8 @@ def _punted(counts: Counts) -> dict[str, dict[str, int]]:
 
 def link_value(link: LinkStatus) -> dict[str, Any]:
     """One link."""
-    return {"ends": [str(end) for end in link.link], "up": link.up, "hold_seconds": round(link.hold, 1)}
+    ends = [str(end) for end in link.link]
+    return {"ends": ends, "up": link.up, "seen": link.seen, "hold_seconds": round(link.hold, 1)}
 
 
 def _pool(pool: PoolStatus) -> dict[str, Any]:
@@ -124,13 +125,14 @@ def _slots(counts: Mapping[str, int] | Mapping[str | None, int]) -> dict[str, in
 
 def switch_value(switch: SwitchStatus) -> dict[str, Any]:
     """One switch."""
+    is_read = switch.read_age is not None
     return {
         "name": switch.name,
         "dpid": f"{switch.dpid:#x}",
         "state": switch.state,
-        "flows": switch.flows,
-        "groups": switch.groups,
-        "meters": switch.meters,
+        "flows": switch.flows if is_read else None,
+        "groups": switch.groups if is_read else None,
+        "meters": switch.meters if is_read else None,
         "metered": _metered(switch),
         "drift": switch.drift,
         "errors": list(switch.errors),

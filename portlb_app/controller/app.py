@@ -43,6 +43,7 @@ from portlb_app.reconcile.commands import (
     Forget,
     Load,
     Log,
+    ReadFile,
     ReadState,
     ReportOutcome,
     ReportWish,
@@ -267,6 +268,8 @@ class Controller(app_manager.RyuApp):  # type: ignore[misc]
                     session.do(command)
             case Forget(dpid):
                 self._tables.tell("forget", dpid)
+            case ReadFile(ticket):
+                supervision.spawn("reading the configuration file", self.proposals.read, ticket)
             case Load() | Compile():
                 supervision.spawn("loading or compiling", self._compute, command)
             case ReportOutcome(ticket, outcome):

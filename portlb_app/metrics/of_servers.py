@@ -27,8 +27,9 @@ def of_servers(snapshot: Snapshot, tally: Tally) -> Iterator[str]:
         (server.vip, server.name): used[server.name].wanted.value for server in servers
     }
     yield family("server_admin_state", one_of((state.value for state in Wanted), states))
-    serving = {name for pool in snapshot.status.pools for held in pool.held for name, n in held.slots.items() if n}
-    yield each("serving", lambda server: server.name in serving)
+    read = [held for pool in snapshot.status.pools for held in pool.held]
+    serving = {name for held in read for name, number in held.slots.items() if number}
+    yield each("serving", lambda server: server.name in serving if read else None)
     yield each("weight", lambda server: server.weight)
     yield each("effective_weight", lambda server: _effective(used[server.name]))
     drains = snapshot.drains

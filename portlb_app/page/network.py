@@ -68,6 +68,7 @@ def _links(snapshot: Snapshot, dpids: dict[str, int]) -> Iterator[dict[str, Any]
             "one": one,
             "other": other,
             "up": status.up,
+            "seen": status.seen,
             "hold": status.hold,
             "there": _sent(snapshot, dpids, one, other),
             "back": _sent(snapshot, dpids, other, one),

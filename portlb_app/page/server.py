@@ -59,7 +59,7 @@ def _pools(view: View, server: dict[str, Any]) -> Iterator[dict[str, Any]]:
             "seen": judgement.seen.value,
             "reason": judgement.reason,
             "since": judgement.since + view.snapshot.epoch if judgement.since else None,
-            "most": max(pool["held"].values(), default=0),
+            "most": max(pool["held"].values(), default=None),
             "differs": sorted(switch for switch, held in pool["held"].items() if held != pool["wanted"]),
         }
 

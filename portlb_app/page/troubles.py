@@ -75,7 +75,7 @@ def _of_pools(view: View, latest: _Latest) -> Iterator[Trouble]:
     for vip in view.snapshot.config.vips:
         for pool in vip.redirect_ports:
             word, name = pool_value(view, vip, pool)["state"], f"{vip.name}:{pool.port}"
-            if word != "ok":
+            if word not in ("ok", "unknown"):  # switches that were not read are told by themselves
                 tone: Literal["bad", "warn"] = "warn" if word == "degraded" else "bad"
                 since = _since(latest, "pool", name)
                 yield Trouble(tone, f"pool {name}", word, _REASONS[word], since, f"/pools/{vip.name}/{pool.port}")

@@ -69,6 +69,7 @@ from portlb_app.reconcile.events import (
     ConfigProposed,
     ConnectionsOpen,
     Event,
+    FileRead,
     GoalCompiled,
     Interrupted,
     Loaded,
@@ -133,6 +134,7 @@ class Reconciler:
             Interrupted: self._rounds.interrupted,
             ReadWanted: self._rounds.read_wanted,
             ConfigProposed: self._trials.propose,
+            FileRead: self._trials.read,
             Loaded: self._trials.loaded,
             GoalCompiled: self._compilation.compiled,
             TablesLost: self._compilation.tables_lost,
@@ -186,11 +188,6 @@ class Reconciler:
     def text_for(self, server: str) -> str | None:
         """The configuration that a server's agent may act on; None if there is none for it yet."""
         return self._announced.text(server)
-
-    @property
-    def is_busy(self) -> bool:
-        """A configuration is on trial, or waits: another one would not be tried at once."""
-        return self._trials.is_busy
 
     @property
     def holding(self) -> Mapping[int, Configuration]:

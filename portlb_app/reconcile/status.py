@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -14,7 +14,7 @@ from portlb_app.reconcile.pool_status import PoolStatus, pool_statuses
 from portlb_app.reconcile.ports import PortProblem, Ports
 from portlb_app.reconcile.results import Steps
 from portlb_app.topology.conditions import HeldSlots, PoolKey
-from portlb_app.topology.links import Links
+from portlb_app.topology.links import End, Links
 
 State = Literal["absent", "reading", "applying", "synced", "error"]
 
@@ -56,22 +56,40 @@ class SwitchStatus:
 
 @dataclass(frozen=True)
 class LinkStatus:
-    """One configured link. `up`: it is used. `hold`: seconds it must stay up before it is used again, if it is not."""
+    """One configured link. `up`: it is used. `hold`: seconds it must stay up before it is used again, if it is not.
+
+    `is_heard`: a switch at one of its ends has said something about it.
+    """
 
     link: Link
     up: bool
     hold: float = 0.0
+    is_heard: bool = True
+
+    @property
+    def seen(self) -> Literal["up", "down", "unknown"]:
+        """What is seen of it; a link of which nothing was heard is used."""
+        if not self.up:
+            return "down"
+        return "up" if self.is_heard else "unknown"
 
 
 @dataclass(frozen=True)
 class LinkStatuses:
-    """The status of every link, made when it is asked for: there may be thousands. `holds`: of those that are down."""
+    """The status of every link, made when it is asked for: there may be thousands.
+
+    `holds`: of those that are down. `ends`: by link, its two. `heard`: switches that have said something.
+    """
 
     links: tuple[Link, ...] = ()
     holds: Mapping[Link, float] = field(default_factory=dict)
+    ends: Mapping[Link, tuple[End, End]] = field(default_factory=dict)
+    heard: Collection[int] = ()
 
     def __iter__(self) -> Iterator[LinkStatus]:
-        return (LinkStatus(link, link not in self.holds, self.holds.get(link, 0.0)) for link in self.links)
+        for link in self.links:
+            is_heard = any(dpid in self.heard for dpid, _ in self.ends.get(link, ()))
+            yield LinkStatus(link, link not in self.holds, self.holds.get(link, 0.0), is_heard)
 
 
 @dataclass(frozen=True)
@@ -112,7 +130,10 @@ def make_status(network: Network, links: Links, ports: Ports, now: float) -> Sta
         ),
         unknown=tuple(sorted(strangers)),
         links=LinkStatuses(
-            network.live.config.links, {link: links.hold(link, now) for link in network.conditions.links_down}
+            network.live.config.links,
+            {link: links.hold(link, now) for link in network.conditions.links_down},
+            network.live.ends,
+            links.heard,
         ),
         verified=network.is_verified,
         problem=network.problem,

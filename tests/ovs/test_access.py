@@ -5,7 +5,9 @@ from __future__ import annotations
 import http.client
 import json
 import os
+import random
 import re
+import signal
 import socket
 import ssl
 import stat
@@ -20,6 +22,7 @@ import pytest
 from portlb_app.agent.errors import AgentError, Unreachable
 from portlb_app.agent.source import Controller
 from tests.ovs.controller import ControllerProcess, free_port, wait_for
+from tests.ovs.handshakes import WAYS, CutHandshake
 from tests.ovs.pki import Pki
 
 FIG2 = (Path(__file__).parents[2] / "flows/fig2/lb.yaml").read_text()
@@ -158,6 +161,26 @@ def test_tls_is_all_that_is_spoken_there(guarded: Guarded) -> None:
     assert silent[-1].recv(1) == b"", "its time for the handshake is over"
     for each in silent:
         each.close()
+
+
+def test_handshakes_that_are_cut_cost_others_nothing(guarded: Guarded) -> None:
+    """Many at once, anywhere, in every way, while the certificate is read again; whoever asks meanwhile is answered."""
+    dice, token = random.Random(1), guarded.tokens["ci"]
+    request = f"GET /v1/status HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer {token}\r\n\r\n".encode()
+    for _ in range(4):
+        os.utime(guarded.certificate)
+        guarded.process.process.send_signal(signal.SIGHUP)
+        made = [
+            CutHandshake(guarded.process.rest_port, guarded.tls(), request, dice.randrange(1200), dice.choice(WAYS))
+            for _ in range(40)
+        ]
+        going = made
+        while going:
+            going = [each for each in going if each.step()]
+            assert guarded.ask("GET", "/v1/status", token=token)[0] == 200
+        for each in made:
+            each.close()
+    assert "Traceback" not in guarded.process.log.read_text()
 
 
 def test_much_is_sent_and_refused_by_tls(guarded: Guarded) -> None:

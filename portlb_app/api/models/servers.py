@@ -51,7 +51,8 @@ class HeldState(Model):
     """What the switches were read to have of a server."""
 
     state: Literal["slots", "none", "closed", "unknown"]
-    slots: Count
+    slots: Count | None
+    """None before any was read."""
     pools: list[HeldPool]
 
 

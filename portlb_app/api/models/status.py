@@ -37,10 +37,10 @@ class Switch(Model):
     dpid: str
     """Its datapath id, hexadecimal."""
     state: Literal["absent", "reading", "applying", "synced", "error"]
-    flows: Count
-    """Entries of ours, as they were last read."""
-    groups: Count
-    meters: Count
+    flows: Count | None
+    """Entries of ours, as they were last read; None if they never were."""
+    groups: Count | None
+    meters: Count | None
     metered: dict[str, Count]
     """Packets that it kept from being handed up, by reason."""
     drift: Count
@@ -55,6 +55,9 @@ class Link(Model):
 
     ends: tuple[str, str]
     up: bool
+    """It is used."""
+    seen: Literal["up", "down", "unknown"]
+    """Unknown: it is used, as no switch has said anything about it."""
     hold_seconds: float
     """How long it must stay up before it is used again."""
 

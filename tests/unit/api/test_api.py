@@ -153,7 +153,7 @@ def test_status_tells_everything() -> None:
                 "read_age_seconds": 0.25,
             }
         ],
-        "links": [{"ends": ["s1:2", "s2:1"], "up": False, "hold_seconds": 4.0}],
+        "links": [{"ends": ["s1:2", "s2:1"], "up": False, "seen": "down", "hold_seconds": 4.0}],
         "pools": [
             {
                 "vip": "web",

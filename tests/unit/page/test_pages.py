@@ -123,6 +123,8 @@ def test_a_switch_that_was_not_read_has_no_picture() -> None:
     (switch,) = snapshot().status.switches
     page = look("/pools/web/21", snapshot(switches=(replace(switch, held=None, state="absent"),)))
     assert page.all("g") == [] and "not read s1: what it holds is not known" in page.text
+    for path in ("/", "/servers/b", "/network"):
+        assert "–" in look(path, snapshot(switches=(replace(switch, held=None, read_age=None, state="absent"),))).text
 
 
 def test_a_large_pool_has_numbers_in_place_of_cells() -> None:
