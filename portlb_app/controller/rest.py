@@ -133,7 +133,8 @@ class Rest:
         form = read_form(body) if any(each is FORM for each in found.operation.takes) else {}
         if isinstance(form, messages.Response):
             return form
-        return messages.Request(method, path, host, body, query, *conditions, *known, last, form, accept)
+        who = asks.role, environ.get("portlb.has_session", False)
+        return messages.Request(method, path, host, body, query, *conditions, *known, last, form, accept, *who)
 
     def _ask(self, question: Question) -> messages.Response:
         try:

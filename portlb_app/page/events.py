@@ -29,7 +29,7 @@ def answer(call: Call) -> Response:
     return page(
         "events.html",
         {
-            **frame(snapshot, "Events"),
+            **frame(snapshot, "Events", request=call.request),
             "events": (shown(each, snapshot) for each in chosen[:SHOWN]),
             "is_empty": not chosen,
             "kind": kind,

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from portlb_app.openflow import Flow, Group, Meter, SwitchState
 from portlb_app.openflow.limits import ACTIONS, FLOWS, GROUPS, METERS, WHILE_CHANGED
+from portlb_app.pipeline import BY_NUMBER
+from portlb_app.reconcile.foreign import LOOKED_AT
 from portlb_app.reconcile.results import Counted, FlowCount, HandedBack, Kind, Unreadable
 
 Told = Flow | Group | Meter | Counted | HandedBack | FlowCount | tuple[int, int]
@@ -20,6 +23,9 @@ class Reading:
         self._flows: set[Flow] = set()
         self._groups: set[Group] = set()
         self._meters: set[Meter] = set()
+        self._foreign: set[Flow] = set()
+        self.unread = 0
+        """Flows of others in portlb's tables that are not asked for."""
         self.metered: dict[int, int] = {}
         """By meter, how many packets it has dropped."""
         self.handed_back: dict[tuple[int, int, int], int] = {}
@@ -44,6 +50,23 @@ class Reading:
         if self._actions > ACTIONS * WHILE_CHANGED:
             raise Unreadable(f"more than {ACTIONS * WHILE_CHANGED} actions of flows and groups")
 
+    def occupied(self, tables: Mapping[int, int]) -> tuple[int, ...]:
+        """Return the tables of portlb's with flows of others that are to be asked for, by how many each has in all."""
+        known, room, asked = Counter(flow.table for flow in self._flows), LOOKED_AT, []
+        for number in sorted(tables.keys() & BY_NUMBER.keys()):
+            theirs = tables[number] - known[number]
+            if 0 < theirs <= room:
+                asked.append(number)
+                room -= theirs
+            elif theirs > 0:
+                self.unread += theirs
+        return tuple(asked)
+
+    @property
+    def foreign(self) -> frozenset[Flow]:
+        """The flows of others in portlb's tables that were read."""
+        return frozenset(self._foreign)
+
     def count(self, kind: Kind) -> int:
         """How many entries of this kind there are by now."""
         return len(self._of(kind)[0])
@@ -60,6 +83,7 @@ class Reading:
             "groups": (self._groups, GROUPS),
             "meters": (self._meters, METERS),
             "metered": (self.metered, METERS),
+            "foreign": (self._foreign, FLOWS),
         }
         return held[kind]
 

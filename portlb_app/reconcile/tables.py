@@ -29,6 +29,7 @@ from portlb_app.openflow import Flow, Group, Meter, SwitchState
 from portlb_app.pipeline import SLOTS
 from portlb_app.reconcile import entries
 from portlb_app.reconcile.entries import Entries
+from portlb_app.reconcile.foreign import Comparison
 from portlb_app.reconcile.passed import Counters
 from portlb_app.reconcile.plan import Plan, Step, Verb, apply, diff
 from portlb_app.reconcile.preview import Preview, Situation, SwitchPreview, pool_previews
@@ -79,6 +80,7 @@ class _Switch:
     counted: dict[int, Counted] = field(default_factory=dict)
     are_all_counted: bool = False
     told: Mapping[PoolKey, HeldSlots] | None = None
+    foreign: Comparison = field(default_factory=Comparison)
     written: frozenset[Flow | Group | Meter] = frozenset()
     """What others had written when it was last seen that they had."""
 
@@ -213,15 +215,21 @@ class Tables:
             reading.take(kind, self._codec.decode(kind, message))
         return reading.count(kind)
 
+    def occupied(self, dpid: int, tables: Mapping[int, int]) -> tuple[int, ...]:
+        """Return the tables of a switch that have flows of others to ask for; `tables`: how many flows each has."""
+        return self._known(dpid).reading.occupied(tables)
+
     def end(self, dpid: int) -> Read:
         """Return what it holds: it has told everything."""
         switch = self._known(dpid)
-        seen, metered, handed_back = switch.reading.state, switch.reading.metered, switch.reading.handed_back
-        flows = switch.reading.passed
+        reading = switch.reading
         self.begin(dpid)
-        read = self.see(dpid, seen, metered)
-        passed = self._passed(dpid, switch, flows)
-        return replace(read, handed_back=handed_back, counted=self._counted(dpid), passed=passed)
+        read = self.see(dpid, reading.state, reading.metered)
+        passed = self._passed(dpid, switch, reading.passed)
+        ours = switch.known.flows if switch.known is not None else frozenset()
+        others = switch.foreign.of(reading.foreign, reading.unread, ours)
+        handed_back, counted = reading.handed_back, self._counted(dpid)
+        return replace(read, handed_back=handed_back, counted=counted, passed=passed, others=others)
 
     def see(self, dpid: int, seen: SwitchState, metered: Mapping[int, int] | None = None) -> Read:
         """Take what a switch holds; return its counts, and the plan to the goal."""

@@ -28,7 +28,7 @@ from portlb_app.southbound import codec
 MEMORY_BYTES = 4 << 30
 """Address space: a network of 100 switches and 200,000 flows takes an eighth of it."""
 ABOUT_A_SWITCH = frozenset(
-    {"begin", "read", "to_count", "count", "end", "prepare", "encode", "applied", "refused"}
+    {"begin", "read", "to_count", "count", "occupied", "end", "prepare", "encode", "applied", "refused"}
 )
 ONLY_ASKED = frozenset({"explain", "preview", "edit", "entries", "entries_text"})
 """Jobs that change nothing; an error in one costs that question its answer."""
@@ -49,6 +49,8 @@ class Wire:
                 flows = list(map(codec.decode_flow, reply.body))
                 found = [*map(codec.handed_back, flows, reply.body), *map(codec.counted, flows, reply.body)]
                 return [*flows, *(each for each in found if each is not None)]
+            if kind == "foreign":
+                return list(map(codec.decode_flow, reply.body))
             if kind == "groups":
                 return list(codec.our_groups(reply.body))
             if kind == "meters":

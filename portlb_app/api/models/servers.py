@@ -84,6 +84,14 @@ class DrainState(Model):
     reason: str
 
 
+class ServerAgent(Model):
+    """What a server's agent is like, beside the controller; null where it does not tell."""
+
+    version: str | None
+    clock_offset_seconds: float | None
+    differs: list[Literal["addresses", "services", "announced"]] | None
+
+
 class Server(Model):
     """One server: what is wanted, seen and held of it."""
 
@@ -95,6 +103,8 @@ class Server(Model):
     held: HeldState
     weight: WeightState
     drain: DrainState | None
+    agent: ServerAgent | None
+    """Null: none is heard."""
 
 
 class Servers(Model):

@@ -29,11 +29,15 @@ from portlb_app.southbound.codec.requests import (
     bundle_control,
     counted_packets,
     flows_request,
+    foreign_requests,
+    forwarding,
     group_stats_request,
     groups_request,
+    meter_features_request,
     meter_stats_request,
     meters_request,
     ports_request,
+    tables_request,
 )
 from portlb_app.southbound.codec.steps import messages
 
@@ -48,10 +52,13 @@ __all__ = [
     "error_name",
     "fits",
     "flows_request",
+    "foreign_requests",
+    "forwarding",
     "group_stats_request",
     "groups_request",
     "handed_back",
     "messages",
+    "meter_features_request",
     "meter_stats_request",
     "meters_request",
     "our_counted",
@@ -62,4 +69,5 @@ __all__ = [
     "packet_in_cookie",
     "packet_out",
     "ports_request",
+    "tables_request",
 ]
