@@ -46,6 +46,7 @@ def troubles(status: Status) -> Iterator[Trouble]:
     yield from troubled_switches.misconnected(status.switches)
     yield from _differing(pools, status.switches)
     yield from troubled_agents.differing(status.agents)
+    yield from troubled_agents.silent(status.silent)
     yield from troubled_switches.unknown(status.unknown)
     if not status.verified:
         words = "unverified: no switch was seen to hold it"

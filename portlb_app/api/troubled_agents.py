@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
 from portlb_app import __version__
 from portlb_app.api.trouble import Trouble
@@ -33,3 +33,11 @@ def differing(agents: Iterable[AgentStatus]) -> Iterator[Trouble]:
             to_do.append("docs/upgrading.md has the order of an upgrade")
         if words:
             yield Trouble("server", agent.server, "agent", "; ".join(words), None, "; ".join(to_do), is_bad)
+
+
+def silent(seconds: Mapping[str, float]) -> Iterator[Trouble]:
+    """Agents that were heard and are not any more, although their servers are to serve."""
+    for name in sorted(seconds):
+        words = "its agent is not heard any more: new connections are not redirected, unless it only cannot send"
+        to_do = f"`portlb agent health --interface eth0` on the host of {name}; start it, or take the server out"
+        yield Trouble("server", name, "no agent", words, seconds[name], to_do, is_bad=False)

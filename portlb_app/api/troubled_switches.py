@@ -62,7 +62,10 @@ def unknown(dpids: Iterable[int]) -> Iterator[Trouble]:
 
 
 def _connect(name: str) -> str:
-    return f"ask `ovs-vsctl get controller {name} is_connected status`, and look at refused_connections in the status"
+    return (
+        f"ask `ovs-vsctl get controller {name} is_connected status`, and look at refused_connections in the status; "
+        "Open vSwitch may wait for 8 s before it tries again"
+    )
 
 
 def _of_port(port: PortProblem) -> str:

@@ -8,13 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
-from portlb_app.config import Config
+from portlb_app.config import Config, Wanted
 from portlb_app.config.serving import served
 from portlb_app.net.heartbeat import About, Heartbeat, Serving
 from portlb_app.reconcile.announced import AGENTS_READ
 from portlb_app.reconcile.network import Network
 
+SILENT = 3600.0
+"""Seconds for which an agent that is not heard any more is missed."""
 PARTS = {
     "addresses": "its addresses",
     "services": "its service ports or its programs' ports",
@@ -45,9 +48,11 @@ class Agents:
         self._told = told
         self._expected: dict[str, tuple[Config, Serving | None, float]] = {}
         self._compared: dict[str, Compared] = {}
+        self._heard_at: dict[str, float] = {}
 
     def hear(self, server: str, heartbeat: Heartbeat) -> None:
         """An agent has said this."""
+        self._heard_at[server] = self._network.now
         if heartbeat.about is None:
             self._compared.pop(server, None)
             return
@@ -60,12 +65,25 @@ class Agents:
         """The last comparison with a server's agent; None if it tells nothing of itself."""
         return self._compared.get(server)
 
+    def silent(self, now: float) -> Mapping[str, float]:
+        """For how many seconds nothing was heard of agents that were, by server, of those that are to serve; for the
+        last `SILENT`: an agent that is away for longer is away on purpose.
+        """
+        backends = self._network.backends
+        wanted = backends.used.server_by_name
+        return {
+            name: now - at
+            for name, at in self._heard_at.items()
+            if name not in backends.heard and now < at + SILENT
+            and name in wanted and wanted[name].wanted is Wanted.READY
+        }  # fmt: skip
+
     def keep(self, servers: Mapping[str, object]) -> None:
         """Forget all servers but these."""
-        for name in self._expected.keys() - servers.keys():
-            del self._expected[name]
-        for name in self._compared.keys() - servers.keys():
-            del self._compared[name]
+        known: tuple[dict[str, Any], ...] = (self._expected, self._compared, self._heard_at)
+        for each in known:
+            for name in each.keys() - servers.keys():
+                del each[name]
 
     def _compare(self, server: str, about: About) -> Compared:
         network, zero = self._network, self._network.unix_at_zero

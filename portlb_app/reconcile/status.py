@@ -109,6 +109,8 @@ class Status:
     problem: str = ""
     pools: tuple[PoolStatus, ...] = ()
     agents: tuple[AgentStatus, ...] = ()
+    silent: Mapping[str, float] = field(default_factory=dict)
+    """For how many seconds nothing was heard of agents that were heard before, by server."""
 
 
 def make_status(network: Network, links: Links, ports: Ports, agents: Agents, now: float) -> Status:
@@ -133,6 +135,7 @@ def make_status(network: Network, links: Links, ports: Ports, agents: Agents, no
             for each in network.backends.servers()
             if each.report is not None
         ),
+        silent=agents.silent(now),
     )
 
 

@@ -127,6 +127,9 @@ def test_a_silent_agent_is_unknown_and_its_server_not_down(made: Balancer) -> No
     end(made.agents["a"], signal.SIGKILL)
     until(lambda: agent(made, "a") is None, "nothing is known of a", PATIENCE)
     assert slots(made) == before and agent(made, "b") is not None
+    assert "its agent is not heard any more" in next(
+        each["words"] for each in made.status()["problems"] if each["name"] == "a"
+    )
     assert all(not each["missing"] for each in made.status()["pools"])
     start_agent(made, "a")
     until(lambda: agent(made, "a"), "a's agent is heard again", PATIENCE)

@@ -105,3 +105,9 @@ def test_differences_of_agents_are_told(compared: Compared, words: list[str]) ->
     found = list(troubles(replace(WELL, agents=agents)))
     assert [each.reason for each in found] == words
     assert all(each.name == "a" and each.to_do and each.is_bad is bool(compared.differs) for each in found)
+
+
+def test_an_agent_that_is_missed_is_a_warning() -> None:
+    (found,) = troubles(replace(WELL, silent={"a": 9.0}))
+    assert (found.kind, found.name, found.seconds, found.is_bad) == ("server", "a", 9.0, False)
+    assert "not heard any more" in found.reason and "agent health" in found.to_do

@@ -8,9 +8,10 @@ import pytest
 
 from portlb_app.agent import server
 from portlb_app.agent.mapping import mapping_of
-from portlb_app.config import Config, load
+from portlb_app.config import Config, Wanted, load
+from portlb_app.config.overrides import NONE, Override
 from portlb_app.net.heartbeat import About, Heartbeat, Serving
-from portlb_app.reconcile.agents import Agents, Compared
+from portlb_app.reconcile.agents import SILENT, Agents, Compared
 from portlb_app.reconcile.announced import AGENTS_READ
 from portlb_app.reconcile.configuration import Configuration
 from portlb_app.reconcile.happened import Happened
@@ -101,3 +102,19 @@ def test_an_agent_that_tells_nothing_and_a_server_that_is_gone_are_forgotten() -
     assert beside.agents.of("a") is None
     beside.agents.keep({"a": None})
     assert beside.agents.of("b") is None
+
+
+def test_an_agent_that_is_not_heard_any_more_is_missed_for_a_while() -> None:
+    """If its server is to serve; what is missed for an hour is away on purpose."""
+    beside = Beside()
+    for each in ("a", "b"):
+        beside.network.backends.hear(each, Heartbeat(1, 2), 100.0)
+        beside.agents.hear(each, Heartbeat(1, 2))
+    assert beside.agents.silent(101.0) == {}
+    beside.network.backends.tick(110.0)
+    assert beside.agents.silent(110.0) == {"a": 10.0, "b": 10.0}
+    server = FIG2.server_by_name["b"]
+    drained = NONE.put(server, "state", Wanted.DRAIN, Override(Wanted.DRAIN, Wanted.DRAIN, "", "root", 0.0, None))
+    beside.network.backends.override(drained, 111.0)
+    assert beside.agents.silent(112.0) == {"a": 12.0}
+    assert beside.agents.silent(100.0 + SILENT) == {}
