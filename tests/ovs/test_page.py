@@ -251,7 +251,7 @@ def test_a_person_logs_in_with_a_token(guarded: Guarded, browser: Browser) -> No
     browser.press(".session button")
     browser.wait("the form again", lambda: "Log in" in browser.text("h1"))
     guarded.look("/network", scripts=False)
-    assert "Log in" in browser.text("h1")
+    browser.wait("the form in place of any page", lambda: "Log in" in browser.text("h1"))
     guarded.refused()
 
 
@@ -259,8 +259,9 @@ def test_an_operator_that_has_logged_in_drains_a_server(guarded: Guarded, browse
     """By the forms of the page, without JavaScript."""
     guarded.look("/servers/b", scripts=False)
     guarded.log_in(guarded.tokens["op"])
+    browser.wait("the page that was asked for", lambda: browser.path == "servers/b" and browser.text(".session"))
     browser.press("button[value=drain]")
-    assert "This would happen" in browser.text("#main")
+    browser.wait("the dry run", lambda: "This would happen" in browser.text("#main"))
     browser.press("button.main")
     browser.wait("it drains", lambda: browser.path == "servers/b" and "drain by op" in browser.text("#main"))
     audited = guarded.controller.log.read_text()
