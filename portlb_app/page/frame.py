@@ -40,7 +40,7 @@ def link_of(what: Happened, snapshot: Snapshot) -> str | None:
         case "pool" | "slots":
             vip, _, port = what.of.partition(":")
             return f"/pools/{vip}/{port}" if has_pool(snapshot, vip, port) else None
-        case "switch" | "drift" | "port" | "link":
+        case "switch" | "drift" | "conflict" | "port" | "link":
             return "/network"
     return None
 
