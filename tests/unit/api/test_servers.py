@@ -115,6 +115,7 @@ def test_a_server_has_three_words() -> None:
         },
         "weight": {"configured": 1, "override": None, "used": 1},
         "drain": None,
+        "agent": None,
     }  # fmt: skip
 
 
