@@ -47,8 +47,8 @@ def without_bridges(switch: Switch) -> Iterator[Switch]:
 
 
 def state(switch: Switch) -> list[str]:
-    """What the bridges are, and how many flows they hold."""
-    found = [switch.vsctl("show")]
+    """What the bridges are, and how many flows they hold; `is_connected` is told some time after it is so."""
+    found = ["".join(line for line in switch.vsctl("show").splitlines(True) if "is_connected" not in line)]
     for name in switch.vsctl("list-br").split():
         found.append(switch.vsctl("get-controller", name))
         found.append(switch.ofctl("dump-aggregate", name).split("flow_count=")[1])

@@ -14,7 +14,7 @@ from portlb_app.openflow import ETH_ARP, ETH_IPV4, FIELDS, IP_TCP, Flow, Match, 
 from portlb_app.pipeline import CLASSIFY, REDIRECT, SERVICE
 from portlb_app.reconcile import foreign
 from portlb_app.reconcile.foreign import NONE, Comparison, Foreign
-from portlb_app.reconcile.reading import Reading
+from portlb_app.reconcile.reading import Page, Reading
 
 FIG2 = (Path(__file__).parents[3] / "flows/fig2/lb.yaml").read_text()
 OURS = compiler.compile(load(FIG2))["s1"].flows
@@ -130,10 +130,14 @@ def test_the_count_is_that_of_all_pairs(given_ours: list[tuple[Match, int]], oth
 
 def test_tables_with_flows_of_others_are_asked_for_within_bounds() -> None:
     """By the difference to what was read; a table that has too many, or is none of portlb's, is not."""
+    shown = [each for each in OURS if each.table in (CLASSIFY.number, SERVICE.number)]
     reading = Reading()
-    reading.take("flows", [each for each in OURS if each.table in (CLASSIFY.number, SERVICE.number)])
+    reading.take("flows", [b""], lambda _kind, _message: Page(shown))
     own = {number: sum(each.table == number for each in OURS) for number in (CLASSIFY.number, SERVICE.number)}
     assert reading.occupied({**own, 200: 50}) == () and reading.unread == 0
     counts = {CLASSIFY.number: own[0] + 2, SERVICE.number: own[40] + foreign.LOOKED_AT, REDIRECT.number: 3, 200: 5}
     assert reading.occupied(counts) == (CLASSIFY.number, REDIRECT.number)
     assert reading.unread == foreign.LOOKED_AT
+    other = flow(0, 5, match())
+    reading.take("foreign", [b""], lambda _kind, _message: Page([other]))
+    assert reading.foreign == {other} and reading.state.flows == set(shown)
