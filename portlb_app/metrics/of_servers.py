@@ -10,6 +10,8 @@ from portlb_app.config import Server, Wanted
 from portlb_app.metrics.family import Row, family, histogram, one_of, single
 from portlb_app.metrics.tally import Tally
 from portlb_app.net.heartbeat import UNKNOWN, Heartbeat
+from portlb_app.reconcile.agents import PARTS
+from portlb_app.reconcile.status import AgentStatus
 from portlb_app.topology.conditions import ALL_SERVERS, PoolKey
 
 
@@ -74,6 +76,20 @@ def _of_agents(snapshot: Snapshot, vips: dict[str, str]) -> Iterator[str]:
     yield family(
         "server_report_timestamp_seconds",
         ((labels, round(snapshot.unix - agent.age, 3)) for labels, agent in agents),
+    )
+    yield from _of_compared(agents)
+
+
+def _of_compared(agents: list[tuple[tuple[str, str], AgentStatus]]) -> Iterator[str]:
+    """How agents differ from the controller, of those that tell."""
+    known = [(labels, agent.compared) for labels, agent in agents if agent.compared is not None]
+    yield family("agent_info", (((*labels, compared.software), 1) for labels, compared in known))
+    yield family(
+        "agent_clock_offset_seconds",
+        ((labels, round(compared.clock, 2)) for labels, compared in known if compared.clock is not None),
+    )
+    yield family(
+        "agent_differs", (((*labels, part), part in compared.differs) for labels, compared in known for part in PARTS)
     )
 
 

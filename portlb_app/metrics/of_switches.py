@@ -37,6 +37,12 @@ def of_switches(snapshot: Snapshot) -> Iterator[str]:
     yield each("port_problems", lambda switch: None if switch.state == "absent" else len(switch.ports))
     yield each("contested", lambda switch: switch.contested is not None)
     yield each("claimed_twice", lambda switch: bool(switch.double))
+    yield each("foreign_flows", lambda switch: None if switch.foreign is None else switch.foreign.flows)
+    yield each("shadowing_flows", lambda switch: None if switch.foreign is None else switch.foreign.shadowing)
+    yield each(
+        "datapath_differs",
+        lambda switch: None if switch.forwarding is None else switch.forwarding is not switch.configured,
+    )
     yield family(
         "metered_packets_total",
         (

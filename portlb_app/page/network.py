@@ -27,7 +27,7 @@ def answer(call: Call) -> Response:
     drawn = picture(snapshot.config)
     switches = list(_switches(snapshot))
     values = {
-        **frame(snapshot, "Network"),
+        **frame(snapshot, "Network", request=call.request),
         "tones": TONES,
         "switches": switches,
         "links": links,

@@ -31,7 +31,7 @@ def answer(call: Call) -> Response:
     state = next((each for each in snapshot.backends.servers() if each.name == name), None)
     evidence = state.evidence if state else ()
     values = {
-        **frame(snapshot, f"Server {name}", REFRESH),
+        **frame(snapshot, f"Server {name}", REFRESH, call.request),
         "server": server,
         "tones": TONES,
         "why": why(server),

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from portlb_app.backends.states import Evidence
-from portlb_app.config import Config
+from portlb_app.config import Config, Forwarding
 from portlb_app.config.etag import ANY, Precondition
 from portlb_app.config.overrides import Overrides
 from portlb_app.net.heartbeat import Heartbeat
@@ -65,6 +65,8 @@ class StateRead:
     read: Read
     ports: Mapping[int, PortCounts] = field(default_factory=dict)
     """What its ports have counted."""
+    forwarding: Forwarding | None = None
+    """Where it forwards; None if it does not tell."""
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,8 @@ from typing import Literal, NamedTuple
 from portlb_app.compiler.traffic import Way
 from portlb_app.config import Problem
 from portlb_app.openflow import Flow, Group, Meter
+from portlb_app.reconcile.foreign import NONE as NO_FOREIGN
+from portlb_app.reconcile.foreign import Foreign
 from portlb_app.reconcile.plan import Plan, Verb
 from portlb_app.topology.conditions import HeldSlots, PoolKey
 
@@ -17,9 +19,9 @@ SHOWN = 3
 SHOWN_NUMBERS = 10
 """Numbers of groups, and of meters, that are shown as text."""
 
-Kind = Literal["flows", "groups", "meters", "metered", "counted"]
+Kind = Literal["flows", "groups", "meters", "metered", "counted", "foreign"]
 """What a description from a switch is about; ``metered``: how many packets meters have dropped; ``counted``: how many
-the buckets of some groups got."""
+the buckets of some groups got; ``foreign``: flows of others."""
 
 MAX_COUNTED = 256
 """Groups of which a switch tells the counters of their buckets at each read: 4 kB each."""
@@ -164,6 +166,8 @@ class Read:
     handed_back: Mapping[tuple[int, int, int], int] = field(default_factory=dict)
     rewritten: int = 0
     """Entries that others have written, as they had before; portlb has removed them in between."""
+    others: Foreign = NO_FOREIGN
+    """The flows of others in portlb's tables."""
 
 
 @dataclass(frozen=True)

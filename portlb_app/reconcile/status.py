@@ -6,8 +6,10 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from portlb_app.config import Link
+from portlb_app.config import Forwarding, Link, Switch
 from portlb_app.net.heartbeat import Heartbeat
+from portlb_app.reconcile.agents import Agents, Compared
+from portlb_app.reconcile.foreign import Foreign
 from portlb_app.reconcile.known_switch import KnownSwitch
 from portlb_app.reconcile.network import Network
 from portlb_app.reconcile.pool_status import PoolStatus, pool_statuses
@@ -52,6 +54,12 @@ class SwitchStatus:
     double: str = ""
     """That another connection claims to be it."""
     double_for: float = 0.0
+    configured: Forwarding = Forwarding.USERSPACE
+    """Where the configuration says that it forwards."""
+    forwarding: Forwarding | None = None
+    """Where it does; None if that is not known."""
+    foreign: Foreign | None = None
+    """The flows of others in portlb's tables; None if it was not read since it connected."""
 
 
 @dataclass(frozen=True)
@@ -99,6 +107,8 @@ class AgentStatus:
     server: str
     heartbeat: Heartbeat
     age: float
+    compared: Compared | None = None
+    """How it differs from the controller; None if it does not tell."""
 
 
 @dataclass(frozen=True)
@@ -117,16 +127,19 @@ class Status:
     problem: str = ""
     pools: tuple[PoolStatus, ...] = ()
     agents: tuple[AgentStatus, ...] = ()
+    silent: Mapping[str, float] = field(default_factory=dict)
+    """For how many seconds nothing was heard of agents that were heard before, by server."""
 
 
-def make_status(network: Network, links: Links, ports: Ports, now: float) -> Status:
+def make_status(network: Network, links: Links, ports: Ports, agents: Agents, now: float) -> Status:
     """The status at time `now`."""
-    by_name = sorted(network.live.names.items(), key=lambda item: item[1])
+    by_name = sorted(network.live.config.switches, key=lambda each: each.name)
     strangers = (dpid for dpid, each in network.switches.items() if each.is_connected and not network.knows(dpid))
     return Status(
         generation=network.generation,
         switches=tuple(
-            _switch(network, network.switches.get(dpid, KnownSwitch(dpid)), name, ports, now) for dpid, name in by_name
+            _switch(network, network.switches.get(each.dpid, KnownSwitch(each.dpid)), each, ports, now)
+            for each in by_name
         ),
         unknown=tuple(sorted(strangers)),
         links=LinkStatuses(
@@ -139,17 +152,18 @@ def make_status(network: Network, links: Links, ports: Ports, now: float) -> Sta
         problem=network.problem,
         pools=tuple(pool_statuses(network, now)),
         agents=tuple(
-            AgentStatus(each.name, each.report.heartbeat, now - each.report.at)
+            AgentStatus(each.name, each.report.heartbeat, now - each.report.at, agents.of(each.name))
             for each in network.backends.servers()
             if each.report is not None
         ),
+        silent=agents.silent(now),
     )
 
 
-def _switch(network: Network, switch: KnownSwitch, name: str, ports: Ports, now: float) -> SwitchStatus:
+def _switch(network: Network, switch: KnownSwitch, named: Switch, ports: Ports, now: float) -> SwitchStatus:
     double = switch.double if switch.double and switch.double.is_recent(now) else None
     return SwitchStatus(
-        name=name,
+        name=named.name,
         dpid=switch.dpid,
         state=_state(network, switch),
         flows=switch.flows,
@@ -168,6 +182,9 @@ def _switch(network: Network, switch: KnownSwitch, name: str, ports: Ports, now:
         contested=None if switch.contest.since is None else now - switch.contest.since,
         double=double.words if double else "",
         double_for=now - double.since if double else 0.0,
+        configured=named.datapath,
+        forwarding=switch.forwarding,
+        foreign=switch.foreign,
     )
 
 
