@@ -47,8 +47,9 @@ class Wire:
         try:
             if kind == "flows":
                 flows = list(map(codec.decode_flow, reply.body))
+                lasting = [flow for flow, each in zip(flows, reply.body, strict=True) if not codec.is_learned(each)]
                 found = [*map(codec.handed_back, flows, reply.body), *map(codec.counted, flows, reply.body)]
-                return [*flows, *(each for each in found if each is not None)]
+                return [*lasting, *(each for each in found if each is not None)]
             if kind == "groups":
                 return list(codec.our_groups(reply.body))
             if kind == "meters":

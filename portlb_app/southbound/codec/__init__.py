@@ -20,7 +20,7 @@ its ``include/openflow/nicira-ext.h`` and ``netronome-ext.h``.
 from __future__ import annotations
 
 from portlb_app.southbound.codec.errors import error_name
-from portlb_app.southbound.codec.flows import counted, decode_flow, handed_back
+from portlb_app.southbound.codec.flows import counted, decode_flow, handed_back, is_learned
 from portlb_app.southbound.codec.groups import decode_group, our_counted, our_groups
 from portlb_app.southbound.codec.meters import decode_meter, our_metered, our_meters
 from portlb_app.southbound.codec.packets import fits, packet_in, packet_in_cookie, packet_out
@@ -51,6 +51,7 @@ __all__ = [
     "group_stats_request",
     "groups_request",
     "handed_back",
+    "is_learned",
     "messages",
     "meter_stats_request",
     "meters_request",

@@ -77,6 +77,12 @@ def decode_flow(entry: RawEntry) -> Flow:
     return Flow(table, priority, decode_match(data[28 : 24 + match_length]), actions, cookie)
 
 
+def is_learned(entry: RawEntry) -> bool:
+    """Whether a flow is one that the switch has made by itself, and ends by itself (`compiler.tables.turns`)."""
+    table, _, _, hard, _, _, cookie = _DESCRIPTION.unpack_from(entry.data)
+    return table == pipeline.PRESENCE.number and hard > 0 and pipeline.parse_cookie(cookie)[0] is pipeline.Reason.TURNS
+
+
 def amount_of(entry: RawEntry) -> Amount:
     """What the flow has had that one entry of a flow description reply describes (7.2.3.1); 0 where it is unknown.
 

@@ -70,7 +70,7 @@ def test_of_what_servers_send_it_is_known_how_much_is_ipv6() -> None:
     config = load((Path(__file__).parents[3] / "flows/ipv6/lb.yaml").read_text())
     state, counters, traffic = compiler.compile(config)["s1"], Counters(), Traffic(config, config.switches[0])
     mine = [flow for flow in state.flows if (account := traffic.of_flow(flow)) and account.way == ("a", FROM)]
-    versions = {4: [flow for flow in mine if "ipv6" not in str(flow)], 6: [flow for flow in mine if "ipv6" in str(flow)]}
+    versions = {version: [flow for flow in mine if ("ipv6" in str(flow)) is (version == 6)] for version in (4, 6)}
     assert versions[4] and versions[6]
     for amounts in ({4: 0, 6: 0}, {4: 5, 6: 7}, {4: 2, 6: 1}):
         flows = [FlowCount(versions[each][0], Amount(count, 60 * count)) for each, count in amounts.items()]
