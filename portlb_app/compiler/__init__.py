@@ -70,7 +70,7 @@ _MISS: dict[str, tuple[str | None, str]] = {
     "SERVICE": ("REDIRECT", "no server's service port"),
     "LABEL": ("REDIRECT", "no server's service label"),
     "REDIRECT": ("LEGACY", "no redirect port, or a client that cannot be redirected"),
-    "PRESENCE": (None, "the controller has not said that it is there: the slots decide"),
+    "PRESENCE": (None, "the controller has not said that it is there, as far as is known: the slots decide"),
     "TURNS": (None, "no redirect port whose turns the controller takes: drop"),
     "LEGACY": ("DEFAULT", "no redirect port"),
     "PINNED": (None, "no redirect port that is pinned: drop"),
