@@ -55,7 +55,7 @@ def decode(whole: bytes) -> Learn | None:
             return None
         value = int.from_bytes(whole[at + 2 : at + 2 + size], "big")
         name = _NAMES.get(_DESTINATION.unpack_from(whole, at + 2 + size)[0])
-        if name is None:
+        if name is None or head & _BITS != FIELDS[name].bits or value >> FIELDS[name].bits:
             return None
         (found if head & ~_BITS == _MATCH else loads).append((name, value))
         at += 2 + size + _DESTINATION.size
