@@ -87,6 +87,7 @@ from portlb_app.pipeline.meters import (
     rate_meter,
 )
 from portlb_app.pipeline.ownership import (
+    is_learned,
     is_ours,
 )
 from portlb_app.pipeline.packet_in import (
@@ -298,6 +299,7 @@ __all__ = [
     "is_mark",
     "is_our_group",
     "is_our_meter",
+    "is_learned",
     "is_ours",
     "link_local",
     "load_ct_mark",
