@@ -77,8 +77,9 @@ class Reading:
 
     @property
     def state(self) -> SwitchState:
-        """What the switch holds, once it has told everything, but what it has made by itself (`is_learned`). What is the
-        same as before is the same object.
+        """What the switch holds, once it has told everything; not what it has made by itself (`is_learned`).
+
+        What is the same as before is the same object.
         """
         if self._state is None:
             before = self._state_before
