@@ -44,10 +44,14 @@ Way = tuple[str, Direction]
 
 
 class Account(NamedTuple):
-    """What packets count for. `pool`: by the slots of which pool they were delivered; None for all others."""
+    """What packets count for. `pool`: by the slots of which pool they were delivered; None for all others.
+
+    `is_ipv6`: they are a server's, and all of IPv6.
+    """
 
     way: Way
     pool: PoolKey | None = None
+    is_ipv6: bool = False
 
 
 Parts = tuple[tuple[Account, list[int]], ...]
@@ -99,7 +103,7 @@ class Traffic:
         fields = {name: value for name, value, mask in flow.match if mask is None}
         source = fields.get("in_port"), fields.get("eth_src"), fields.get("ip_src", fields.get("ipv6_src"))
         if reason in _FROM and (sender := self._sources.get(source)):  # type: ignore[arg-type]
-            return Account((sender, Direction.FROM_SERVER))
+            return Account((sender, Direction.FROM_SERVER), is_ipv6="ipv6_src" in fields)
         if reason is Reason.PIN:
             pinned = self._numbers.get((vip, fields.get(CT_MARK, 0)))
             return None if pinned is None else Account((pinned, Direction.TO_SERVER), (self._name_of[vip], port))

@@ -22,7 +22,7 @@ from portlb_app.config.policies import (
     Wanted,
 )
 from portlb_app.config.problems import Notice
-from portlb_app.config.selection_values import Moves, Selecting, When
+from portlb_app.config.selection_values import Moves, Selecting, Turns, When
 from portlb_app.net.packets import Address
 
 MAX_SWITCHES = 512
@@ -208,6 +208,11 @@ class Vip:
     def checked(self) -> frozenset[str]:
         """The servers that are checked, for whichever redirect port."""
         return frozenset(name for pool in self.redirect_ports if pool.checks for name in pool.checked)
+
+    @cached_property
+    def turning(self) -> tuple[RedirectPort, ...]:
+        """The redirect ports whose turns the controller takes."""
+        return tuple(pool for pool in self.redirect_ports if pool.selecting.turns is Turns.CONTROLLER)
 
     @cached_property
     def spreads_icmp(self) -> bool:

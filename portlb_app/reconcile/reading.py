@@ -13,7 +13,7 @@ from typing import Any
 
 from portlb_app.openflow import Flow, Group, Meter, SwitchState
 from portlb_app.openflow.limits import ACTIONS, FLOWS, GROUPS, METERS, WHILE_CHANGED
-from portlb_app.pipeline import BY_NUMBER
+from portlb_app.pipeline import BY_NUMBER, is_learned
 from portlb_app.reconcile.foreign import LOOKED_AT
 from portlb_app.reconcile.results import FlowCount, HandedBack, Kind, Unreadable
 
@@ -107,14 +107,17 @@ class Reading:
 
     @property
     def state(self) -> SwitchState:
-        """What the switch holds, once it has told everything. What is the same as before is the same object."""
+        """What the switch holds, once it has told everything; not what it has made by itself (`is_learned`).
+
+        What is the same as before is the same object.
+        """
         if self._state is None:
             before = self._state_before
             if all(map(self.is_same, _HELD)):
                 self._state = before
             else:
                 self._state = SwitchState(
-                    before.flows if self.is_same("flows") else frozenset(self._entries("flows")),
+                    before.flows if self.is_same("flows") else frozenset(self._lasting),
                     before.groups if self.is_same("groups") else frozenset(self._entries("groups")),
                     before.meters if self.is_same("meters") else frozenset(self._entries("meters")),
                 )
@@ -151,6 +154,11 @@ class Reading:
     def close(self) -> None:
         """Forget the time before."""
         self._before, self._state_before = {}, self.state
+
+    @property
+    def _lasting(self) -> Iterator[Flow]:
+        """All flows but those that the switch has made, and that end, by themselves."""
+        return (flow for flow in self._entries("flows") if not is_learned(flow))
 
     def _of(self, kind: Kind) -> list[Page]:
         return self._pages.get(kind, [])

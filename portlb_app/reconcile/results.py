@@ -132,6 +132,8 @@ class Passed:
 
     servers: Mapping[Way, Amount] = field(default_factory=dict)
     pools: Mapping[PoolKey, Amount] = field(default_factory=dict)
+    by_ipv6: Mapping[str, int] = field(default_factory=dict)
+    """How many of the packets from each server were IPv6."""
 
 
 class HandedBack(NamedTuple):

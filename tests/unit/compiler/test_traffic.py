@@ -70,6 +70,7 @@ def test_every_flow_that_lets_a_server_out_counts_for_it(name: str) -> None:
             else:
                 assert account is not None and account.way[1] is Direction.FROM_SERVER, flow
                 assert account.way[0] in servers
+                assert account.is_ipv6 is ("ipv6_src" in {field for field, _, _ in flow.match})
 
 
 @pytest.mark.parametrize("name", SCENARIOS)

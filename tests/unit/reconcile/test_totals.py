@@ -23,6 +23,7 @@ STATE = compiler.compile(CONFIG)["s1"]
 FLOW = next(flow for flow in STATE.flows if flow.table == SERVICE.number and "tcp_dst=1 " in str(flow))
 GROUP = min(STATE.groups, key=lambda group: group.number)  # of a pool, unlike the one that tells slots
 TO_A = ("a", Direction.TO_SERVER)
+FROM = Direction.FROM_SERVER
 
 
 def passed(counters: Counters, packets: int | None, buckets: dict[int, int] | None = None) -> Passed:
@@ -62,6 +63,19 @@ def test_a_switch_whose_groups_were_not_asked_says_nothing_of_what_servers_got()
     flows = [FlowCount(flow, Amount(1, 60)) for flow in STATE.flows]
     found = counters.compare(traffic, flows, STATE.group_by_number, None)
     assert {way for _, way in found.servers} == {Direction.FROM_SERVER} and not found.pools
+
+
+def test_of_what_servers_send_it_is_known_how_much_is_ipv6() -> None:
+    """Also after flows were added anew."""
+    config = load((Path(__file__).parents[3] / "flows/ipv6/lb.yaml").read_text())
+    state, counters, traffic = compiler.compile(config)["s1"], Counters(), Traffic(config, config.switches[0])
+    mine = [flow for flow in state.flows if (account := traffic.of_flow(flow)) and account.way == ("a", FROM)]
+    versions = {version: [flow for flow in mine if ("ipv6" in str(flow)) is (version == 6)] for version in (4, 6)}
+    assert versions[4] and versions[6]
+    for amounts in ({4: 0, 6: 0}, {4: 5, 6: 7}, {4: 2, 6: 1}):
+        flows = [FlowCount(versions[each][0], Amount(count, 60 * count)) for each, count in amounts.items()]
+        found = counters.compare(traffic, flows, {}, None)
+        assert (found.servers["a", FROM].packets, found.by_ipv6["a"]) == (sum(amounts.values()), amounts[6])
 
 
 @given(st.lists(st.tuples(st.integers(0, 50), st.booleans()), max_size=30))
