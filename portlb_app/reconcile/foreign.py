@@ -11,7 +11,7 @@ from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
-from portlb_app.openflow import FIELDS, Flow, Match
+from portlb_app.openflow import FIELDS, Flow, Flows, Match
 from portlb_app.pipeline import BY_NUMBER, Priority
 
 LOOKED_AT = 1024
@@ -64,10 +64,10 @@ class Comparison:
     def __init__(self) -> None:
         self._foreign: frozenset[Flow] = frozenset()
         self._unread = 0
-        self._ours: frozenset[Flow] | None = None
+        self._ours: Flows | None = None
         self._found = NONE
 
-    def of(self, foreign: frozenset[Flow], unread: int, ours: frozenset[Flow]) -> Foreign:
+    def of(self, foreign: frozenset[Flow], unread: int, ours: Flows) -> Foreign:
         """What there is to tell of these flows of others, and of so many that were not read."""
         if (foreign, unread) != (self._foreign, self._unread) or ours is not self._ours:
             self._foreign, self._unread, self._ours = foreign, unread, ours
@@ -75,7 +75,7 @@ class Comparison:
         return self._found
 
 
-def _compare(foreign: frozenset[Flow], unread: int, ours: frozenset[Flow]) -> Foreign:
+def _compare(foreign: frozenset[Flow], unread: int, ours: Flows) -> Foreign:
     tables = {flow.table: _Table() for flow in foreign}
     for flow in ours:
         if flow.table in tables and (flow.actions or flow.priority != Priority.MISS):
