@@ -182,6 +182,8 @@ def _sentences(view: View, server: str, after: Wanted, changes: tuple[PoolChange
         if vip.default_server == server:
             yield f"{server} is the default server of {vip.name}, and goes on getting what that gets"
         yield f"{server}: connections that continue on its service ports go on"
+        if view.used.server_by_name[server].mptcp is not None:
+            yield f"{server}: connections of MPTCP are never moved (none can go on at another server); they go on"
 
 
 def _moves(change: PoolChange) -> str:
