@@ -11,13 +11,13 @@ import os
 import ssl
 import stat
 from collections.abc import Callable
-from pathlib import Path
 
 from ryu.lib import hub
 
 from portlb_app.api import access
 from portlb_app.controller.settings import Settings
 from portlb_app.runtime.files import Files, Slow
+from portlb_app.southbound import tls
 
 LOOK_SECONDS = 5.0
 """How long after a change the files are read again, at most."""
@@ -97,22 +97,10 @@ def _access(path: str) -> access.Access:
 
 
 def _context(settings: Settings) -> ssl.SSLContext | None:
-    """TLS 1.2 or later. A client may show a certificate; whether it must depends on its having a token."""
+    """A client may show a certificate; whether it must depends on its having a token."""
     if settings.rest_tls is None:
         return None
-    certificate, key = settings.rest_tls
-    found = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    found.minimum_version = ssl.TLSVersion.TLSv1_2
-    path = certificate
     try:
-        for path in filter(None, (certificate, key, settings.rest_authorities)):
-            Path(path).open("rb").close()  # OpenSSL does not say which file is missing
-        path = f"{certificate}, {key}"
-        found.load_cert_chain(certificate, key, lambda: "")  # it would ask at a terminal for a key's password
-        if settings.rest_authorities:
-            path = settings.rest_authorities
-            found.load_verify_locations(path)
-            found.verify_mode = ssl.CERT_OPTIONAL
+        return tls.context(*settings.rest_tls, settings.rest_authorities, must_show=False)
     except OSError as error:
-        raise Unusable(f"{path}: {error.strerror or error}") from error
-    return found
+        raise Unusable(f"{error.filename}: {error.strerror}") from error

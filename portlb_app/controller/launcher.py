@@ -145,7 +145,8 @@ def _renew_tls(listener: OpenFlowListener, settings: Settings, files: Files) -> 
     try:
         listener.tls = files.start(lambda: _tls(settings)).wait()
     except OSError as error:
-        _LOG.error("--ctl-cert, --ctl-privkey or --ca-certs are not read again, the ones before stay: %s", error)
+        what = "--ctl-cert, --ctl-privkey or --ca-certs are not read again, the ones before stay"
+        _LOG.error("%s: %s: %s", what, error.filename, error.strerror)
 
 
 def _serve(
@@ -178,7 +179,7 @@ def _serve(
     try:
         tls = _tls(settings)
     except OSError as error:
-        return _fail(_WRONG_INPUT, f"--ctl-cert, --ctl-privkey or --ca-certs: {error}")
+        return _fail(_WRONG_INPUT, f"--ctl-cert, --ctl-privkey or --ca-certs: {error.filename}: {error.strerror}")
     try:
         listener = OpenFlowListener(host, port, tls, settings.certificate_binds_dpid)
     except OSError as error:

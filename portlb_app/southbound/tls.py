@@ -2,29 +2,45 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import socket
 import ssl
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 _NAME = re.compile(r"dpid-([0-9a-f]{16})(?: id:.*)?", re.IGNORECASE)
 """How a certificate names a datapath id; what may follow is what ovs-pki appends to a common name."""
 
 
-def context(certificate: str, key: str, authorities: str | None) -> ssl.SSLContext:
-    """How connections are encrypted (TLS 1.2 or later); OSError for files that can't be used.
+def context(certificate: str, key: str, authorities: str | None, must_show: bool = True) -> ssl.SSLContext:
+    """How a server's connections are encrypted (TLS 1.2 or later); OSError, which names the files that can't be used.
 
-    With `authorities`, a switch must show a certificate of one of them.
+    With `authorities`, a client must show a certificate of one of them, or may if not `must_show`. The class is
+    eventlet's, by its own name: while eventlet wraps a socket, `ssl.SSLContext` is the standard library's, and a thread
+    that reads certificates then would get a context that cannot wrap a socket.
     """
+    from eventlet.green.ssl import SSLContext
+
     for path in filter(None, (certificate, key, authorities)):
         open(path, "rb").close()  # OpenSSL does not say which file is missing
-    found = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    found.load_cert_chain(certificate, key)
+    found: ssl.SSLContext = SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    found.minimum_version = ssl.TLSVersion.TLSv1_2
+    with _naming(f"{certificate}, {key}"):
+        found.load_cert_chain(certificate, key, lambda: "")  # it would ask at a terminal for a key's password
     if authorities:
-        found.load_verify_locations(authorities)
-        found.verify_mode = ssl.CERT_REQUIRED
+        with _naming(authorities):
+            found.load_verify_locations(authorities)
+        found.verify_mode = ssl.CERT_REQUIRED if must_show else ssl.CERT_OPTIONAL
     return found
+
+
+@contextlib.contextmanager
+def _naming(path: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise OSError(error.errno, error.strerror or str(error), path) from error
 
 
 def certified_dpids(certificate: Mapping[str, Any]) -> frozenset[int]:

@@ -159,7 +159,11 @@ def test_metrics_are_scraped_as_it_is_shown(shell: Shell) -> None:
 def test_servers_are_taken_out_and_back(shell: Shell) -> None:
     """Every command of portlb that asks a controller, in the order of operations.md; each ends with 0."""
     shell.controller.wait_for_state("s1", "synced")
-    asked = [each for each in shown() if each.program == "portlb" and each.asks_controller]
+    asked = [
+        each
+        for each in shown()
+        if each.program == "portlb" and each.asks_controller and each.document != "first-hour.md"
+    ]
     assert {each.words[1] for each in asked} == (ASKS_CONTROLLER | WITHOUT_FILE) - {"maint"}
     for each in asked:
         printed = shell.run(each.line, *MORE_CODES.get(each.words[1], ()))
@@ -169,6 +173,36 @@ def test_servers_are_taken_out_and_back(shell: Shell) -> None:
             assert each.output is None or printed.splitlines() == list(each.output)
             assert ("--ask" in each.words) == (", slot " in printed)
     assert json.loads(printed)["servers"][0]["wanted"]["source"] == "file"
+
+
+def test_the_first_hour(shell: Shell, switch: Switch, tmp_path: Path) -> None:
+    """first-hour.md from its beginning to its end, with a controller of its own, and what each step promises."""
+    hour = Shell(switch, tmp_path)
+    said: dict[str, list[str]] = {}
+    try:
+        attached = hour.run("portlb attach lb.yaml")
+        hour.run(re.sub(r"(?m)^# (ovs-vsctl .*)IFACE (.*)IFACE (.*=(\d+))$", r"\1eth\4 \2eth\4 \3", attached))
+        hour.set_ports_up()
+        hour.controller.wait_for_state("s1", "synced")
+        wait_for("all are up", lambda: len(hour.run("portlb servers -o name --state up").split()) == 4)
+        for each in shown():
+            if each.document == "first-hour.md" and (each.program == "curl" or each.asks_controller):
+                said.setdefault(each.line, []).append(hour.run(each.line, *MORE_CODES.get(each.words[1], ())))
+        text = (hour.directory / "lb.yaml").read_text()
+    finally:
+        for port in ("eth3", "eth4", "eth5"):
+            switch.vsctl("--if-exists", "del-port", port)
+        shell.run(shell.run("portlb attach lb.yaml"))
+        assert hour.controller.close() == 0
+    [shared] = said["portlb explain 'tcp 192.0.2.7:4000 > web:22 syn redirect'"]
+    [asked] = said["portlb explain --ask 'tcp 192.0.2.7:4000 > web:22 syn redirect'"]
+    assert shared.count("reaches server") == 4 and asked.count("reaches server") == 1
+    dry, added = (json.loads(printed[0]) for line, printed in said.items() if line.startswith("curl "))
+    assert dry["dry_run"] and dry["switches"]["s1"]["add"] > 0 and added["landed"] == {"s1": "has it"}
+    explained = said["portlb explain 'tcp 192.0.2.7:4000 > web:23 syn'"]
+    plain = [set(re.findall(r"server (\w)", each)) for each in explained]
+    assert plain == [{"c", "d"}, {"c"}, {"d"}], "balanced, drained, and undone: then d is the default server"
+    assert text == FIG2.read_text()
 
 
 def test_a_packet_is_followed_over_rest(shell: Shell) -> None:

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import ssl
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from portlb_app.southbound import tls
+from tests.ovs.pki import Pki
+from tests.support.commands import run
+from tests.support.programs import Programs
 
 
 @pytest.mark.parametrize(
@@ -57,3 +61,51 @@ def test_all_records_that_came_are_taken_together() -> None:
     assert not connection.act_non_blocking, "the next call waits"
     connection = Connection(bytes(300), bytes(300), bytes(300))
     assert [len(tls.receive(connection, 400)) for _ in range(3)] == [400, 400, 100]
+
+
+READ_WHILE_WRAPPED = """
+import socket, eventlet
+eventlet.monkey_patch(thread=False)
+from eventlet.green import ssl as green
+from portlb_app.southbound import tls
+
+with green._original_ssl_context():
+    found = tls.context(CERTIFICATE, KEY, AUTHORITY)
+ours, other = socket.socketpair()
+made = found.wrap_socket(ours, server_side=True, do_handshake_on_connect=False)
+print(type(made).__name__, found.verify_mode.name, found.minimum_version.name)
+"""
+
+
+def test_certificates_read_while_a_socket_is_wrapped_serve(tmp_path: Path, ryu_programs: Programs) -> None:
+    """A thread reads them, and eventlet has the standard library's own classes in place while it makes a socket."""
+    pki = Pki(tmp_path / "pki")
+    names = dict(zip(("CERTIFICATE", "KEY"), pki.sign("lb.example"), strict=True), AUTHORITY=pki.authority)
+    values = "\n".join(f"{name} = {str(path)!r}" for name, path in names.items())
+    assert ryu_programs.run(values + READ_WHILE_WRAPPED).stdout == "GreenSSLSocket CERT_REQUIRED TLSv1_2\n"
+
+
+WRONG = """
+from portlb_app.southbound import tls
+for *pair, authorities, name in GIVEN:
+    try:
+        tls.context(*pair, authorities)
+    except OSError as error:
+        print(error.filename == name and bool(error.strerror))
+"""
+
+
+def test_what_cannot_be_used_is_named(tmp_path: Path, ryu_programs: Programs) -> None:
+    """The file that is missing; both files of a pair that does not fit. A key with a password asks nobody for it."""
+    pki = Pki(tmp_path / "pki")
+    (certificate, key), (other, _) = pki.sign("one"), pki.sign("two")
+    locked, none = tmp_path / "locked.key", tmp_path / "none"
+    run("openssl", "ec", "-in", str(key), "-aes256", "-passout", "pass:x", "-out", str(locked))
+    wrong = (
+        (certificate, none, None, none),
+        (other, key, None, f"{other}, {key}"),
+        (certificate, locked, None, f"{certificate}, {locked}"),
+        (certificate, key, key, key),
+    )
+    given = [tuple(None if part is None else str(part) for part in each) for each in wrong]
+    assert ryu_programs.run(f"GIVEN = {given!r}\n{WRONG}").stdout == "True\n" * len(wrong)
