@@ -67,16 +67,17 @@ class Balancer(Hosts):
         kinds: Mapping[str, str] = MappingProxyType({}),
         nginx: bool = True,
         under: Sequence[str] = (),
+        agent_words: Sequence[str] = (),
     ) -> None:
         """Build it all; `stack` ends Open vSwitch, `network` the rest.
 
         `mtu` is the path's to the clients, in bytes, and they know nothing of it; `agents` names the servers with an
         agent, all if None; `kinds` names servers whose connector is of another kind than veth (see `connectors`).
-        `nginx`: every server has one; `under`: words before its command line.
+        `nginx`: every server has one; `under`: words before its command line. `agent_words`: more for servers' agents.
         """
         config = load(text)
         super().__init__(network, config, mtu, frozenset(config.server_by_name[name].connector for name in kinds))
-        self.text = text
+        self.text, self._agent_words = text, agent_words
         self.file = network.directory / "lb.yaml"
         self.file.write_text(text)
         self.vip, self.family = self.config.vips[0], 4
@@ -141,6 +142,7 @@ class Balancer(Hosts):
 
     def _agent(self, server: Server) -> Helper:
         words = ("agent", "server", "--interface", "eth0", "--config", str(self.file), "--server", server.name)
+        words += tuple(self._agent_words)
         return self.servers[server.name].popen_piped(sys.executable, "-m", "portlb_app.cli", *words, cwd=ROOT)
 
     def datagrams(self, ports: Iterable[int]) -> None:
@@ -244,10 +246,10 @@ class Balancer(Hosts):
 class Connections:
     """HTTP connections that stay open, from one of the two client hosts."""
 
-    def __init__(self, made: Balancer, host: Namespace) -> None:
+    def __init__(self, made: Balancer, host: Namespace, under: Sequence[str] = ()) -> None:
         words = (sys.executable, "-m", "tests.net.connections", str(made.address))
         self._names = {server.name for server in made.config.servers}
-        self._process = host.popen_ready(*words, cwd=ROOT)
+        self._process = host.popen_ready(*under, *words, cwd=ROOT)
         self._opened = 0
 
     def open(self, port: int) -> str:
