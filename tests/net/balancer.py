@@ -284,11 +284,17 @@ class Downloads:
     """Bytes; they are not read to the end before `broken`."""
 
     def __init__(
-        self, made: Balancer, port: int, number: int, host: Namespace | None = None, under: Sequence[str] = ()
+        self,
+        made: Balancer,
+        port: int,
+        number: int,
+        host: Namespace | None = None,
+        under: Sequence[str] = (),
+        size: int = SIZE,
     ) -> None:
         """Start them on a host, the client if None, and wait until all run; `under`: words before the command line."""
-        digest = made.random_file("slow", self.SIZE)
-        words = (str(made.address), str(port), "/slow", str(number), str(self.SIZE * 9 // 10), digest)
+        digest = made.random_file("slow", size)
+        words = (str(made.address), str(port), "/slow", str(number), str(size * 9 // 10), digest)
         program = (sys.executable, "-m", "tests.net.downloads")
         self._number = number
         self.resets = 0

@@ -33,6 +33,8 @@ Y = {"a": 9001, "b": 9002, "c": 9003, "d": 9004}
 """The port of each server at which MPTCP connections go on."""
 BEFORE, AFTER = ["a", "b"], ["c", "d"]
 MPTCP = ("mptcpize", "run")
+SIZE = 400_000
+"""Bytes of a download: a server program that has given all to its kernel closes, and then no subflow can join."""
 SECONDS = 30.0
 """For all of a round's connections to join."""
 
@@ -91,15 +93,15 @@ def running(text: str, **options: Any) -> Iterator[Balancer]:
 
 def subflows(made: Balancer, *ports: int) -> int:
     """How many subflows to these ports of the VIP the client has."""
-    found = made.client.run("ss", "-Htn", "state", "established", "dst", str(made.address)).stdout.split()
+    found = made.client.run("ss", "-Htn", "state", "established", "dst", f"[{made.address}]").stdout.split()
     return sum(word.rpartition(":")[2] in map(str, ports) for word in found[3::4])
 
 
-def kill_first(made: Balancer) -> int:
-    """Kill each subflow at the redirect port; how many there were."""
+def kill_first(made: Balancer) -> tuple[int, int]:
+    """Kill each subflow at the redirect port; how many there were, and how many are left."""
     number = subflows(made, X)
-    made.client.run("ss", "-K", "-tn", "dst", str(made.address), "dport", "=", f":{X}")
-    return number - subflows(made, X)
+    made.client.run("ss", "-K", "-tn", "dst", f"[{made.address}]", "dport", "=", f":{X}")
+    return number, subflows(made, X)
 
 
 def counted(made: Balancer) -> dict[str, int]:
@@ -117,7 +119,9 @@ class Outcome:
 
     broken: int
     killed: int
-    """First subflows that were killed."""
+    """First subflows that were killed; a server of the new pool has reset the others."""
+    left: int
+    """First subflows that are left."""
     new: frozenset[str]
     """The servers of new connections of a plain client."""
 
@@ -125,15 +129,15 @@ class Outcome:
 def outcome(made: Balancer, downloads: int, mptcp: bool = True) -> Outcome:
     """Open downloads, replace the whole pool, kill first subflows, and look."""
     made.put(changed(made.text, {X: BEFORE}))
-    loading = Downloads(made, X, downloads, under=MPTCP if mptcp else ())
-    killed = 0
+    loading = Downloads(made, X, downloads, under=MPTCP if mptcp else (), size=SIZE)
+    killed = left = 0
     if mptcp:
         until(lambda: subflows(made, *Y.values()) >= downloads, f"{downloads} downloads have joined", SECONDS)
     made.put(changed(made.text, {X: AFTER}))
     if mptcp:
-        killed = kill_first(made)
+        killed, left = kill_first(made)
     until(lambda: new(made) <= set(AFTER), "new connections reach the new servers alone")
-    return Outcome(loading.broken(), killed, frozenset(new(made)))
+    return Outcome(loading.broken(), killed, left, frozenset(new(made)))
 
 
 def new(made: Balancer) -> set[str]:
@@ -158,9 +162,9 @@ def main(words: list[str] | None = None) -> int:
                 got = outcome(made, options.downloads)
                 joined = counted(made)["mptcp_joined_announced"] - before["mptcp_joined_announced"]
                 report.promise(
-                    got.broken == 0,
+                    got.broken == got.left == 0,
                     f"{where}: {got.broken} of {options.downloads} MPTCP downloads broke when their whole pool was "
-                    f"replaced and {got.killed} first subflows were killed; {joined} had joined",
+                    f"replaced, {got.killed} first subflows were killed and the others reset; {joined} had joined",
                 )
                 report.promise(joined >= options.downloads, f"{where}: each had joined at its server's port")
                 report.promise(got.new and got.new <= set(AFTER), f"{where}: a plain client gets {sorted(got.new)}")

@@ -39,7 +39,7 @@ _ENDS = struct.Struct("!HH16s16s")  # the head of inet_diag_sockid, its ports an
 _INTERFACE_AND_COOKIE = struct.Struct("=III")  # the rest of it
 _ANY_COOKIE = 0xFFFFFFFF
 _INET_DIAG_INFO = 2  # attribute: struct tcp_info
-_INET_DIAG_ULP_INFO = 16  # attribute: what is above TCP, its name in attribute 1
+_INET_DIAG_ULP_INFO = 19  # attribute: what is above TCP, its name in attribute 1
 _MPTCP_ABOVE = struct.pack("=HH", 10, 1) + b"mptcp\0"
 _ATTRIBUTE = struct.Struct("=HH")
 # inet_diag_bc_op: code, bytes to go on by if it holds, and if it does not; beyond the end by four means "no". Here: not
