@@ -5,7 +5,7 @@ set -eu
 
 packages="openvswitch-switch mininet python3-venv python3-dev gcc make curl nginx-light iperf3 iproute2 iputils-ping
 ethtool tcpdump nftables socat clang libbpf-dev libbpf1 linux-libc-dev procps wrk redis-tools dropbear-bin openssh-client
-util-linux openssl man-db prometheus chromium chromium-driver"
+util-linux openssl man-db mptcpize prometheus chromium chromium-driver"
 
 missing=""
 for package in $packages; do

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import functools
 
-from portlb_app.agent.commands import client, connections, detach, health, move, redirect, server, stats
+from portlb_app.agent.commands import client, connections, detach, health, move, mptcp, redirect, server, stats
 
 COMMANDS = (client, server, redirect, move, connections, stats, health, detach)
 
@@ -16,6 +16,7 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     commands = agent.add_subparsers(dest="agent_command", required=True)
     for each in COMMANDS:
         each.register(functools.partial(_command, commands))
+    mptcp.register(lambda name, summary: commands.add_parser(name, help=summary, description=summary))
 
 
 def _command(

@@ -56,6 +56,9 @@ class Heart:
         self._drained: Callable[[], None] | None = None
         loop.after(EVERY * random.random(), self._beat)
 
+    def detach(self) -> None:
+        """Nothing is to be put back."""
+
     def close(self) -> None:
         """Say nothing more."""
         self._closed = True

@@ -10,9 +10,10 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from portlb_app.agent.errors import AgentError
+from portlb_app.agent.mptcp.announced import Announced
 
 if TYPE_CHECKING:
-    from portlb_app.config import Config
+    from portlb_app.config import Config, Server, Vip
 
 
 Address = IPv4Address | IPv6Address
@@ -47,7 +48,7 @@ class ServerMapping:
     `applications`: service port -> port its application listens on.
     `locator_ports`: ports a client opens on to which a locator is announced: the service address of the connection's
     family if there is one, else, over IPv6, the label, else the MAC address (48 bits). `service_addresses` maps each
-    service address to its VIP.
+    service address to its VIP. `mptcp`: what MPTCP clients are told (row B2), by the server's kernel.
     Raises AgentError if a port is out of bounds, if an announced port leads to another application, or for a faulty
     locator.
     """
@@ -59,6 +60,7 @@ class ServerMapping:
     service_addresses: Mapping[Address, Address] = field(default_factory=dict)
     service_mac: int | None = None
     service_label: int | None = None
+    mptcp: tuple[Announced, ...] = ()
 
     def __post_init__(self) -> None:
         """Check every port and freeze the tables."""
@@ -129,4 +131,12 @@ def mapping_of(config: Config, name: str) -> ServerMapping:
         },
         service_mac=server.service_mac,
         service_label=server.service_label,
+        mptcp=_announced(vip, server),
     )
+
+
+def _announced(vip: Vip, server: Server) -> tuple[Announced, ...]:
+    if server.mptcp is None:
+        return ()
+    own = {address.version: address for address in vip.addresses_of(server)}
+    return tuple(Announced(address, own[address.version], server.mptcp) for address in vip.addresses)

@@ -34,6 +34,7 @@ def check(file: File) -> None:
     topology_checks.check(file)
     _check_servers(file)
     _check_service_ports(file)
+    _check_mptcp(file)
     _check_vips(file)
     _check_own_addresses(file)
     naming.check(file)
@@ -77,6 +78,23 @@ def _check_service_ports(file: File) -> None:
             file.owners[entry.vip, item.port] = name
             if item.application not in (None, item.port) and item.port in applications:
                 file.wrong(path, f"nothing can listen on {item.port}: it stands for {item.application}")
+
+
+def _check_mptcp(file: File) -> None:
+    """The port at which MPTCP connections go on: the server's kernel itself listens there, and takes joins only."""
+    for name, entry in file.servers.items():
+        port, path = entry.mptcp, f"servers.{name}.mptcp"
+        if port is None or any(item.port is None for item in file.service_ports[name].values()):
+            continue
+        owned = {item.port: item.application or item.port for item in file.service_ports[name].values()}
+        if port not in owned:
+            file.wrong(path, f"{port} is none of its service_ports")
+        elif owned[port] != port:
+            file.wrong(path, f"{port} stands for the application on {owned[port]}: MPTCP needs a port of its own")
+        elif any(its == port for other, its in owned.items() if other != port):
+            file.wrong(path, f"a program listens on {port}: MPTCP needs a port of its own")
+        elif port in file.redirect_ports.get(entry.vip or "", {}):
+            file.wrong(path, f"{port} is a redirect port: MPTCP needs a port of its own")
 
 
 def _check_vips(file: File) -> None:

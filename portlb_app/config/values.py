@@ -130,6 +130,7 @@ class Server:
     other servers with. `routers` are the addresses of the router its MAC address is, if it is behind one.
     `service_addresses` (one of each family at most), `service_mac` (48 bits) and `service_label` (20 bits) name it in
     the packets of redirected connections, as service ports do (rows X1, X2, X3).
+    `mptcp` is the one of its service ports at which its MPTCP connections go on (row B2); None if they do not.
     """
 
     name: str
@@ -143,6 +144,7 @@ class Server:
     service_addresses: tuple[Address, ...] = ()
     service_mac: int | None = None
     service_label: int | None = None
+    mptcp: int | None = None
     priority: int = 0
     """Servers of a pool with the lowest number that work get its connections; the others are backups."""
     state: Wanted = Wanted.READY

@@ -70,6 +70,15 @@ def _effective(server: Server) -> int:
 def _of_agents(snapshot: Snapshot, vips: dict[str, str]) -> Iterator[str]:
     agents = [((vips[each.server], each.server), each) for each in snapshot.status.agents if each.server in vips]
     yield family("server_open_connections", ((labels, agent.heartbeat.open) for labels, agent in agents))
+    ports = {server.name: server.mptcp for server in snapshot.config.servers}
+    yield family(
+        "server_mptcp_subflows",
+        (
+            (labels, agent.heartbeat.by_port.get(port, 0))
+            for labels, agent in agents
+            if (port := ports.get(agent.server)) is not None
+        ),
+    )
     yield family(
         "server_pressure_ratio", (row for labels, agent in agents for row in _pressures(labels, agent.heartbeat))
     )

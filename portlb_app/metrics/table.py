@@ -115,6 +115,7 @@ SERVERS = (
     ),
     _metric("server_bytes_total", "counter", "vip server direction", "The same in bytes of frames"),
     _metric("server_open_connections", "gauge", "vip server", "Open TCP connections, as its agent says"),
+    _metric("server_mptcp_subflows", "gauge", "vip server", "Of these, subflows at its port for MPTCP"),
     _metric(
         "server_pressure_ratio", "gauge", "vip server resource",
         "Part of the time that work on its host waits for the resource (cpu, io), as its agent says",
