@@ -5,7 +5,7 @@ set -eu
 
 packages="openvswitch-switch mininet python3-venv python3-dev gcc make curl nginx-light iperf3 iproute2 iputils-ping
 ethtool tcpdump nftables socat clang libbpf-dev libbpf1 linux-libc-dev procps wrk redis-tools dropbear-bin openssh-client
-util-linux openssl man-db prometheus chromium chromium-driver"
+util-linux openssl man-db prometheus chromium chromium-driver ngtcp2-client ngtcp2-server"
 
 missing=""
 for package in $packages; do
@@ -28,7 +28,7 @@ wanted=$(cat setup.cfg constraints.txt lock.txt scripts/prepare.sh | sha256sum)
 if [ "$(cat .venv/prepared 2>/dev/null)" != "$wanted" ]; then
     echo "making the virtual environment .venv" >&2
     /usr/bin/python3 -m venv --clear --system-site-packages .venv
-    PIP_CONSTRAINT="$PWD/constraints.txt" .venv/bin/pip install --quiet --constraint lock.txt --editable '.[controller,test]'
+    PIP_CONSTRAINT="$PWD/constraints.txt" .venv/bin/pip install --quiet --constraint lock.txt --editable '.[controller,test,quic]'
     echo "$wanted" >.venv/prepared
 fi
 

@@ -5,7 +5,17 @@ from __future__ import annotations
 import argparse
 import functools
 
-from portlb_app.agent.commands import client, connections, detach, health, move, redirect, server, stats
+from portlb_app.agent.commands import (
+    client,
+    connections,
+    detach,
+    health,
+    move,
+    quic_parameters,
+    redirect,
+    server,
+    stats,
+)
 
 COMMANDS = (client, server, redirect, move, connections, stats, health, detach)
 
@@ -16,6 +26,7 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     commands = agent.add_subparsers(dest="agent_command", required=True)
     for each in COMMANDS:
         each.register(functools.partial(_command, commands))
+    quic_parameters.register(lambda name, summary: commands.add_parser(name, help=summary, description=summary))
 
 
 def _command(

@@ -59,6 +59,8 @@ class ServerMapping:
     service_addresses: Mapping[Address, Address] = field(default_factory=dict)
     service_mac: int | None = None
     service_label: int | None = None
+    known_as: tuple[Address, ...] = ()
+    """The addresses by which clients know it: the VIP's, whatever the load balancer rewrites."""
 
     def __post_init__(self) -> None:
         """Check every port and freeze the tables."""
@@ -138,4 +140,5 @@ def mapping_of(config: Config, name: str) -> ServerMapping:
         },
         service_mac=server.service_mac,
         service_label=server.service_label,
+        known_as=vip.addresses,
     )

@@ -106,6 +106,10 @@ SERVERS = (
         "Packets delivered to it, and let out from it to clients, when its switch was last read",
     ),
     _metric("server_bytes_total", "counter", "vip server direction", "The same in bytes of frames"),
+    _metric(
+        "server_service_datagrams_total", "counter", "vip server",
+        "UDP datagrams delivered to its service ports, which are among its packets; QUIC clients that have moved send them",
+    ),
     _metric("server_open_connections", "gauge", "vip server", "Open TCP connections, as its agent says"),
     _metric(
         "server_pressure_ratio", "gauge", "vip server resource",

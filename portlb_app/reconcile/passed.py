@@ -41,7 +41,7 @@ class Counters:
 
         `counted`: None if not all groups were asked. Then it is not known what servers got, and nothing is said of it.
         """
-        servers, pools = dict[Way, Amount](), dict[PoolKey, Amount]()
+        servers, pools, datagrams = dict[Way, Amount](), dict[PoolKey, Amount](), dict[str, Amount]()
         found = [*self._of_flows(traffic, flows)]
         if counted is None:
             found = [(account, amount) for account, amount in found if account.way[1] is Direction.FROM_SERVER]
@@ -53,7 +53,9 @@ class Counters:
             servers[account.way] = servers.get(account.way, Amount()).plus(new)
             if account.pool is not None:
                 pools[account.pool] = pools.get(account.pool, Amount()).plus(new)
-        return Passed(servers, pools)
+            if account.datagrams:
+                datagrams[account.way[0]] = datagrams.get(account.way[0], Amount()).plus(new)
+        return Passed(servers, pools, datagrams)
 
     def _of_flows(self, traffic: Traffic, flows: Iterable[FlowCount]) -> Counts:
         before, self._flows = self._flows, {}

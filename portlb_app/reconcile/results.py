@@ -126,10 +126,14 @@ class FlowCount(NamedTuple):
 
 @dataclass(frozen=True)
 class Passed:
-    """What has passed since the read before: of each server by direction, and by the slots of each pool."""
+    """What has passed since the read before: of each server by direction, and by the slots of each pool.
+
+    `datagrams`: UDP to each server's service ports, which is in `servers`, too.
+    """
 
     servers: Mapping[Way, Amount] = field(default_factory=dict)
     pools: Mapping[PoolKey, Amount] = field(default_factory=dict)
+    datagrams: Mapping[str, Amount] = field(default_factory=dict)
 
 
 class HandedBack(NamedTuple):

@@ -29,7 +29,7 @@ class Totals:
     - `slot_moves`: by pool and cause, as switches were read.
     - `connections`: how often each switch has connected; `refusals`: errors with which it has refused something.
     - `metered`: packets that each switch has kept from being handed up, by reason.
-    - `servers`, `pools`: what has passed (`Passed`). `ports`: how much passes ports now.
+    - `servers`, `pools`, `datagrams`: what has passed (`Passed`). `ports`: how much passes ports now.
     """
 
     def __init__(self) -> None:
@@ -42,6 +42,7 @@ class Totals:
         self.ports = Rates()
         self.servers: dict[Way, Amount] = {}
         self.pools: dict[PoolKey, Amount] = {}
+        self.datagrams: dict[str, Amount] = {}
         self._meters: dict[int, Mapping[int, int]] = {}
         """What each switch's meters had counted when it was last read."""
         self._tellers: dict[PoolKey, int] = {}
@@ -67,6 +68,7 @@ class Totals:
         self.metered = Counter({key: each for key, each in self.metered.items() if key[0] in switches})
         self.servers = {way: each for way, each in self.servers.items() if way[0] in servers}
         self.pools = {key: each for key, each in self.pools.items() if is_pool(key)}
+        self.datagrams = {name: each for name, each in self.datagrams.items() if name in servers}
         self.ports.keep(switches)
         self._meters = {dpid: each for dpid, each in self._meters.items() if dpid in switches}
         self._tellers = {key: dpid for key, dpid in self._tellers.items() if is_pool(key) and dpid in switches}
@@ -99,6 +101,8 @@ class Totals:
             self.servers[way] = self.servers.get(way, Amount()).plus(amount)
         for key, amount in passed.pools.items():
             self.pools[key] = self.pools.get(key, Amount()).plus(amount)
+        for name, amount in passed.datagrams.items():
+            self.datagrams[name] = self.datagrams.get(name, Amount()).plus(amount)
 
     def count_moves(
         self,

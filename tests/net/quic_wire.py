@@ -1,0 +1,66 @@
+"""QUIC on the wire: what datagrams are, how many a host's kernel has got, and a client that gets a new address."""
+
+from __future__ import annotations
+
+import contextlib
+import struct
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.net.balancer import Balancer
+from tests.net.inside import on
+from tests.net.network import Namespace
+
+
+@dataclass(frozen=True)
+class Datagram:
+    """One at a client's interface: whether it comes from a client, the VIP's port and the client's, and the payload."""
+
+    up: bool
+    port: int
+    client_port: int
+    payload: bytes
+
+    @property
+    def kind(self) -> str:
+        """What its first packet is (RFC 9000, 17.2)."""
+        if not self.payload[0] & 0x80:
+            return "1-RTT"
+        if self.payload[1:5] == bytes(4):
+            return "version negotiation"
+        return ("initial", "0-RTT", "handshake", "retry")[self.payload[0] >> 4 & 3]
+
+
+def parse(frame: bytes, ports: Collection[int]) -> Datagram:
+    """The datagram in a frame, where the VIP has these ports."""
+    header = 14 + (20 if frame[12:14] == b"\x08\x00" else 40)
+    source, destination = struct.unpack_from("!HH", frame, header)
+    up = destination in ports
+    return Datagram(up, destination if up else source, source if up else destination, frame[header + 8 :])
+
+
+@contextlib.contextmanager
+def new_address(made: Balancer) -> Iterator[str]:
+    """The client's address by the version of IP that is spoken is another one meanwhile."""
+    address, router = ("10.1.0.3", "10.1.0.1") if made.family == 4 else ("fd00:1::3", "fd00:1::1")
+    version = f"-{made.family}"
+    made.client.run("ip", "address", "add", f"{address}/{24 if made.family == 4 else 64}", "dev", "eth0")
+    made.client.run("ip", version, "route", "replace", "default", "via", router, "dev", "eth0", "src", address)
+    try:
+        yield address
+    finally:
+        made.client.run("ip", version, "route", "replace", "default", "via", router, "dev", "eth0")
+        made.client.run("ip", "address", "del", f"{address}/{24 if made.family == 4 else 64}", "dev", "eth0")
+
+
+def received(host: Namespace) -> int:
+    """Datagrams that a host's kernel has got: for a program, in vain, or for no program."""
+    with on(host):
+        lines = Path("/proc/thread-self/net/snmp").read_text().splitlines()
+        pairs = [line.split() for line in Path("/proc/thread-self/net/snmp6").read_text().splitlines()]
+    names, values = (line.split()[1:] for line in lines if line.startswith("Udp: "))
+    counted = dict(zip(names, values, strict=True))
+    kinds = ("InDatagrams", "NoPorts", "InErrors")
+    of_v6 = sum(int(value) for name, value in pairs if name in {f"Udp6{kind}" for kind in kinds})
+    return sum(int(counted[kind]) for kind in kinds) + of_v6
