@@ -108,7 +108,7 @@ SERVERS = (
     _metric("server_bytes_total", "counter", "vip server direction", "The same in bytes of frames"),
     _metric(
         "server_service_datagrams_total", "counter", "vip server",
-        "UDP datagrams delivered to its service ports, which are among its packets; QUIC clients that have moved send them",
+        "UDP datagrams delivered to its service ports; they count in server_packets_total, too",
     ),
     _metric("server_open_connections", "gauge", "vip server", "Open TCP connections, as its agent says"),
     _metric(

@@ -27,6 +27,7 @@ from portlb_app.config import Rewrite, Server
 from portlb_app.net.packets.pcap import frames
 from tests.net.balancer import Balancer, changed
 from tests.net.network import ROOT, tcpdump, until
+from tests.net.quic_noise import ROUND
 from tests.net.quic_wire import Datagram, parse, received
 from tests.ovs.pki import Pki
 from tests.support.helper import Helper
@@ -234,24 +235,31 @@ class Quic:
         self.made.put(changed(self.made.text, {EXAMPLE: [*by], NGTCP2: [*by]}))
 
     @contextlib.contextmanager
-    def datagrams(self, *filter_words: str) -> Iterator[list[Datagram]]:
-        """Record datagrams of one IP version at the client's interface; the list is filled when the block ends."""
+    def datagrams(self, *filter_words: str, most: int = 2000) -> Iterator[list[Datagram]]:
+        """Record datagrams at the client's interface, `most` bytes of each; the list is filled when the block ends."""
         path = self.new("pcap")
         seen: list[Datagram] = []
         words = ("udp", "and", *filter_words) if filter_words else ("udp",)
-        with tcpdump(self.made.client, "eth0", "-U", "-s", "128", "-w", str(path), *words):
+        with tcpdump(self.made.client, "eth0", "-U", "-s", str(most), "-w", str(path), *words):
             yield seen
         ports = {EXAMPLE, NGTCP2, *self.service_ports(EXAMPLE), *self.service_ports(NGTCP2)}
         seen.extend(parse(frame, ports) for frame in frames(path.read_bytes()))
 
     def noise(self, count: int, *ports: int) -> dict[str, int]:
-        """Send so much that no client means to each of these ports; how many datagrams each server's kernel got."""
+        """Send so much that no client means to each of these ports; how many datagrams each server's kernel got.
+
+        `count` times the number of ports is a multiple of `ROUND`, and no one else sends datagrams to these servers.
+        """
         before = {name: received(host) for name, host in self.made.servers.items()}
         words = (str(self.made.address), str(count), *map(str, ports))
-        self.made.plain.run(sys.executable, "-m", "tests.net.quic_noise", *words, cwd=ROOT)
+        program = self.made.plain.popen_piped(sys.executable, "-m", "tests.net.quic_noise", *words, cwd=ROOT)
 
         def got() -> dict[str, int]:
             return {name: received(host) - before[name] for name, host in self.made.servers.items()}
 
-        until(lambda: sum(got().values()) >= count * len(ports), "all have arrived", PATIENCE)
+        for sent in range(ROUND, count * len(ports) + 1, ROUND):
+            assert program.line() == "sent"
+            until(lambda sent=sent: sum(got().values()) >= sent, "all have arrived")
+            program.say()
+        assert program.wait(PATIENCE) == 0
         return got()

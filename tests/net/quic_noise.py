@@ -1,8 +1,8 @@
 """Datagrams that no QUIC client means: ``python -m tests.net.quic_noise ADDRESS COUNT PORT…``.
 
-It sends that many to each port by turns, from one port of its own, then from another for each hundred: Initials with
-long tokens and unknown versions, with nothing behind their headers, cut short, packets of connections that do not
-exist, and random bytes.
+It sends that many to each port by turns: Initials with long tokens and unknown versions, with nothing behind their
+headers, cut short, packets of connections that do not exist, and random bytes. After each `ROUND` it says so, and waits
+for a line before it goes on, from another port of its own: what comes faster than a switch reads is lost.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import sys
 from collections.abc import Callable
 from ipaddress import ip_address
 
+ROUND = 100
 FULL = 1200  # bytes that a client's first datagram has at least
 Source = random.Random
 
@@ -41,11 +42,13 @@ def main(words: list[str]) -> None:
     address, count, ports = words[0], int(words[1]), [int(word) for word in words[2:]]
     source = random.Random(1)
     family = socket.AF_INET if ip_address(address).version == 4 else socket.AF_INET6
-    for begin in range(0, count, 100):
+    wanted = [(KINDS[number % len(KINDS)], port) for number in range(count) for port in ports]
+    for begin in range(0, len(wanted), ROUND):
         with socket.socket(family, socket.SOCK_DGRAM) as one:
-            for number in range(begin, min(count, begin + 100)):
-                for port in ports:
-                    one.sendto(KINDS[number % len(KINDS)](source), (address, port))
+            for made, port in wanted[begin : begin + ROUND]:
+                one.sendto(made(source), (address, port))
+        print("sent", flush=True)
+        sys.stdin.readline()
 
 
 if __name__ == "__main__":

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import struct
-from collections.abc import Collection, Iterator
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,13 +24,38 @@ class Datagram:
     payload: bytes
 
     @property
-    def kind(self) -> str:
-        """What its first packet is (RFC 9000, 17.2)."""
-        if not self.payload[0] & 0x80:
-            return "1-RTT"
-        if self.payload[1:5] == bytes(4):
-            return "version negotiation"
-        return ("initial", "0-RTT", "handshake", "retry")[self.payload[0] >> 4 & 3]
+    def kinds(self) -> tuple[str, ...]:
+        """What the packets in it are (RFC 9000, 12.2 and 17.2); those behind one that is cut are left out."""
+        found, at = list[str](), 0
+        while at < len(self.payload) and self.payload[at]:  # 0: padding
+            kind, at = _packet(self.payload, at)
+            found.append(kind)
+        return tuple(found)
+
+
+def _packet(data: bytes, at: int) -> tuple[str, int]:
+    """The kind of the packet at a place, and where it ends."""
+    first, end = data[at], len(data)
+    if not first & 0x80:
+        return "1-RTT", end
+    if data[at + 1 : at + 5] == bytes(4):
+        return "version negotiation", end
+    kind = ("initial", "0-RTT", "handshake", "retry")[first >> 4 & 3]
+    if kind == "retry" or len(data) < at + 7:
+        return kind, end
+    at += 6 + data[at + 5]  # the first connection ID
+    at += 1 + data[at]
+    if kind == "initial":
+        length, at = _number(data, at)
+        at += length
+    length, at = _number(data, at)
+    return kind, at + length
+
+
+def _number(data: bytes, at: int) -> tuple[int, int]:
+    """An integer of variable length (RFC 9000, 16), and where it ends."""
+    size = 1 << (data[at] >> 6)
+    return int.from_bytes(data[at : at + size], "big") & (1 << 8 * size - 2) - 1, at + size
 
 
 def parse(frame: bytes, ports: Collection[int]) -> Datagram:
@@ -38,6 +64,17 @@ def parse(frame: bytes, ports: Collection[int]) -> Datagram:
     source, destination = struct.unpack_from("!HH", frame, header)
     up = destination in ports
     return Datagram(up, destination if up else source, source if up else destination, frame[header + 8 :])
+
+
+def hellos(seen: Iterable[Datagram]) -> Counter[int]:
+    """How many datagrams of Initials each client port has sent before it was answered."""
+    counted, answered = Counter[int](), set[int]()
+    for each in seen:
+        if not each.up:
+            answered.add(each.client_port)
+        elif each.client_port not in answered and "initial" in each.kinds:
+            counted[each.client_port] += 1
+    return counted
 
 
 @contextlib.contextmanager
