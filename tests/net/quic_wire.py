@@ -67,12 +67,18 @@ def parse(frame: bytes, ports: Collection[int]) -> Datagram:
 
 
 def hellos(seen: Iterable[Datagram]) -> Counter[int]:
-    """How many datagrams of Initials each client port has sent before it was answered."""
+    """How many datagrams with the client's hello each client port has sent, after a Retry if there was one.
+
+    They are the Initials until the server's handshake begins, for which it needs the whole hello. Before that it may
+    acknowledge a part of it.
+    """
     counted, answered = Counter[int](), set[int]()
     for each in seen:
-        if not each.up:
+        if not each.up and "handshake" in each.kinds:
             answered.add(each.client_port)
-        elif each.client_port not in answered and "initial" in each.kinds:
+        elif not each.up and "retry" in each.kinds:
+            counted[each.client_port] = 0
+        elif each.up and each.client_port not in answered and "initial" in each.kinds:
             counted[each.client_port] += 1
     return counted
 
