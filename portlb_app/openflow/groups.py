@@ -45,6 +45,10 @@ class Group:
     selection: Selection | None = None
     watched: tuple[int, ...] = ()
 
+    def __hash__(self) -> int:
+        """That of its number: of two groups of a switch only one has it, and a group may have 256 buckets."""
+        return hash(self.number)
+
     def __str__(self) -> str:
         words = [f"group_id={self.number}", f"type={self.type}"]
         if self.selection:

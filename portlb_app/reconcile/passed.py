@@ -26,8 +26,10 @@ class Counters:
 
     def __init__(self) -> None:
         self._is_first = True
-        self._flows: dict[int, Amount] = {}
+        self._flows: dict[int, tuple[Account, Amount]] = {}
         """By a flow's hash, which is that of what identifies it; two of a million have the same once in 10 million."""
+        self._accounts: frozenset[Account] = frozenset()
+        """Those of all flows."""
         self._groups: dict[int, tuple[Group, Counted]] = {}
 
     def compare(
@@ -36,13 +38,15 @@ class Counters:
         flows: Iterable[FlowCount],
         groups: Mapping[int, Group],
         counted: Mapping[int, Counted] | None,
+        only_changed: bool = False,
     ) -> Passed:
         """What has passed since the last time; nothing the first time, but then it is said of what.
 
+        `only_changed`: all other flows are as they were, and count for the same.
         `counted`: None if not all groups were asked. Then it is not known what servers got, and nothing is said of it.
         """
         servers, pools, datagrams = dict[Way, Amount](), dict[PoolKey, Amount](), dict[str, Amount]()
-        found = [*self._of_flows(traffic, flows)]
+        found = [*(self._of_changed(flows) if only_changed else self._of_flows(traffic, flows))]
         if counted is None:
             found = [(account, amount) for account, amount in found if account.way[1] is Direction.FROM_SERVER]
         else:
@@ -61,8 +65,17 @@ class Counters:
         before, self._flows = self._flows, {}
         for flow, now in flows:
             if (account := traffic.of_flow(flow)) is not None and hash(flow) not in self._flows:
-                self._flows[hash(flow)] = now
-                yield account, _since(before.get(hash(flow), _NOTHING), now)
+                self._flows[hash(flow)] = account, now
+                yield account, _since(before[hash(flow)][1] if hash(flow) in before else _NOTHING, now)
+        self._accounts = frozenset(account for account, _ in self._flows.values())
+
+    def _of_changed(self, flows: Iterable[FlowCount]) -> Counts:
+        for flow, now in flows:
+            if (known := self._flows.get(hash(flow))) is not None:
+                account, before = known
+                self._flows[hash(flow)] = account, now
+                yield account, _since(before, now)
+        yield from ((account, _NOTHING) for account in self._accounts)
 
     def _of_groups(self, traffic: Traffic, groups: Mapping[int, Group], counted: Mapping[int, Counted]) -> Counts:
         before, self._groups = self._groups, {}

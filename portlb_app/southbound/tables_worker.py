@@ -15,13 +15,14 @@ import signal
 import socket
 import sys
 import traceback
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-from portlb_app.openflow import Flow, Group, Meter, messages
-from portlb_app.openflow.messages import Malformed, Reply
+from portlb_app.openflow import messages
+from portlb_app.openflow.messages import Malformed, RawEntry, Reply
 from portlb_app.reconcile.plan import Step
-from portlb_app.reconcile.results import Counted, FlowCount, HandedBack, Kind, Unknown, Unreadable
+from portlb_app.reconcile.reading import Page
+from portlb_app.reconcile.results import Counted, Kind, Unknown, Unreadable
 from portlb_app.reconcile.tables import Tables
 from portlb_app.southbound import codec
 
@@ -38,30 +39,39 @@ _PR_SET_PDEATHSIG = 1
 class Wire:
     """The codec of OpenFlow 1.5."""
 
-    def decode(
-        self, kind: Kind, message: bytes
-    ) -> Iterable[Flow | Group | Meter | Counted | HandedBack | FlowCount | tuple[int, int]]:
-        """What of ours is in a multipart reply."""
-        reply = messages.answer(message)
-        assert isinstance(reply, Reply)
+    def __init__(self) -> None:
+        self._flows = codec.FlowPages()
+
+    def decode(self, kind: Kind, message: bytes) -> Page:
+        """What of ours is in a description."""
         try:
             if kind == "flows":
-                flows = list(map(codec.decode_flow, reply.body))
-                found = [*map(codec.handed_back, flows, reply.body), *map(codec.counted, flows, reply.body)]
-                return [*flows, *(each for each in found if each is not None)]
+                return self._flows.page(message)
+            body = _body(message)
             if kind == "groups":
-                return list(codec.our_groups(reply.body))
+                return codec.Same(message, list(codec.our_groups(body)))
             if kind == "meters":
-                return list(codec.our_meters(reply.body))
-            if kind == "counted":
-                return list(codec.our_counted(reply.body))
-            return list(codec.our_metered(reply.body))
+                return codec.Same(message, list(codec.our_meters(body)))
+            return Page(list(codec.our_metered(body)))
+        except Malformed as malformed:
+            raise Unreadable(str(malformed)) from None
+
+    def decode_counted(self, message: bytes) -> Iterable[Counted]:
+        """What our groups' buckets have counted."""
+        try:
+            return list(codec.our_counted(_body(message)))
         except Malformed as malformed:
             raise Unreadable(str(malformed)) from None
 
     def encode(self, steps: Sequence[Step], xid: int, bundle: int | None) -> bytes:
         """The messages of steps."""
         return codec.messages(steps, xid, bundle)
+
+
+def _body(message: bytes) -> Iterator[RawEntry]:
+    reply = messages.answer(message)
+    assert isinstance(reply, Reply)
+    return reply.body
 
 
 def receive(connection: socket.socket) -> Any:

@@ -20,6 +20,7 @@ from portlb_app.reconcile.configuration import Configuration
 from portlb_app.reconcile.happened import Happened
 from portlb_app.reconcile.phases import Phase
 from portlb_app.reconcile.plan import Plan
+from portlb_app.reconcile.reading import Page
 from portlb_app.reconcile.reconciler import Reconciler
 from portlb_app.reconcile.results import Compiled, Target
 from portlb_app.reconcile.tables import Tables
@@ -131,7 +132,10 @@ def up(ports: Iterable[int]) -> dict[int, Port]:
 class _NoCodec:
     """Nothing is read or written as bytes here."""
 
-    def decode(self, kind: object, message: bytes) -> tuple[()]:
+    def decode(self, kind: object, message: bytes) -> Page:
+        raise AssertionError
+
+    def decode_counted(self, message: bytes) -> tuple[()]:
         raise AssertionError
 
     def encode(self, steps: object, xid: int, bundle: int | None) -> bytes:
@@ -163,7 +167,7 @@ class Loop:
         return replace(known.config, switches=switches, links=links)
 
     def _compile(self, config: Config, conditions: Conditions) -> dict[int, tuple[Target, SwitchState]]:
-        text = next(text for text, each in self.tables._loaded.items() if each is config)
+        text = next(text for text, each in self.tables._goals._loaded.items() if each is config)
         targets = self._known[text].under(conditions).targets
         return {dpid: (Target(len(each.state.flows), each.depth), each.state) for dpid, each in targets.items()}
 
@@ -222,7 +226,7 @@ class Loop:
                     self.tables.prepare(dpid, verbs)
                     network = self.reconciler._network
                     towards = self.whole(network.goal.configuration)
-                    wants.append(Apply(dpid, self.tables._switches[dpid].sent, towards, network.components))
+                    wants.append(Apply(dpid, self.tables._switches[dpid]._sent, towards, network.components))
                 case _:
                     wants.append(command)
         return wants if self.slow else wants + self.compute(now)

@@ -20,10 +20,11 @@ its ``include/openflow/nicira-ext.h`` and ``netronome-ext.h``.
 from __future__ import annotations
 
 from portlb_app.southbound.codec.errors import error_name
-from portlb_app.southbound.codec.flows import counted, decode_flow, handed_back
+from portlb_app.southbound.codec.flows import decode_flow
 from portlb_app.southbound.codec.groups import decode_group, our_counted, our_groups
 from portlb_app.southbound.codec.meters import decode_meter, our_metered, our_meters
 from portlb_app.southbound.codec.packets import fits, packet_in, packet_in_cookie, packet_out
+from portlb_app.southbound.codec.pages import FlowPages, Same
 from portlb_app.southbound.codec.requests import (
     CountRequest,
     bundle_control,
@@ -39,8 +40,9 @@ from portlb_app.southbound.codec.steps import messages
 
 __all__ = [
     "CountRequest",
+    "FlowPages",
+    "Same",
     "bundle_control",
-    "counted",
     "counted_packets",
     "decode_flow",
     "decode_group",
@@ -50,7 +52,6 @@ __all__ = [
     "flows_request",
     "group_stats_request",
     "groups_request",
-    "handed_back",
     "messages",
     "meter_stats_request",
     "meters_request",

@@ -13,10 +13,10 @@ from portlb_app.compiler.traffic import COUNTED
 from portlb_app.openflow import Action, Flow, Goto, Opaque
 from portlb_app.openflow.messages import Malformed, RawEntry
 from portlb_app.reconcile.plan import Verb
-from portlb_app.reconcile.results import Amount, FlowCount, HandedBack
 from portlb_app.southbound.codec.actions import decode_actions, encode_actions
-from portlb_app.southbound.codec.fields import decode_match, encode_match
-from portlb_app.southbound.codec.framing import pieces
+from portlb_app.southbound.codec.fields import encode_match
+from portlb_app.southbound.codec.framing import REMEMBERED, pieces
+from portlb_app.southbound.codec.match_layouts import MatchReader
 
 _COMMANDS = {"add": ofp.OFPFC_ADD, "modify": ofp.OFPFC_ADD, "delete": ofp.OFPFC_DELETE_STRICT}
 """Added over itself a flow keeps its counters (6.4: no OFPFF_RESET_COUNTS), but not a time-out or a flag that it was
@@ -27,8 +27,18 @@ importance; then the match, and the instructions."""
 _PACKETS, _OCTETS = 0x8002 << 8 | 4 << 1, 0x8002 << 8 | 5 << 1
 """The first 24 bits of a statistic that counts packets, or bytes: OFPXSC_OPENFLOW_BASIC, OFPXST_OFB_PACKET_COUNT and
 OFPXST_OFB_BYTE_COUNT."""
-_DESCRIPTION = struct.Struct("!2x2xBxHHHHHQ")
-"""Table, priority, idle and hard time-out, flags, importance, cookie; then the match, statistics and instructions."""
+_CHANGING = frozenset({0x8002 << 8, 0x8002 << 8 | 1 << 1, _PACKETS, _OCTETS})
+"""These, OFPXST_OFB_DURATION and OFPXST_OFB_IDLE_TIME."""
+_USUAL = struct.Struct("!4xI8xI8xI8xI")
+_USUAL_FIELDS, _USUAL_LENGTH = (0x80020008, 0x80020208, 0x80020808, 0x80020A08), 52
+_USUAL_PLACES = (32, 44, (8, 20, 32, 44))
+"""The statistics that Open vSwitch 3.1 tells of a flow: the headers of all, and their places."""
+_DESCRIPTION = struct.Struct("!2x2xBxHHHHHQ2xH")
+"""Table, priority, idle and hard time-out, flags, importance, cookie, bytes of the match without padding; then its
+fields, statistics and instructions."""
+_LENGTH = struct.Struct("!2xH")
+_MATCHES = MatchReader()
+_COUNTED = frozenset(pipeline.COOKIE >> 40 | reason for reason in COUNTED)
 
 
 def flow_mod(verb: Verb, flow: Flow) -> bytes:
@@ -60,58 +70,71 @@ def decode_flow(entry: RawEntry) -> Flow:
 
     A flow with a time-out or a flag is none of ours, so these are kept as an `Opaque` action.
     """
-    data = entry.data
+    return described(entry.data, 0, len(entry.data))[0]
+
+
+def described(data: bytes, at: int, length: int) -> tuple[Flow, int, int]:
+    """The flow in the entry that begins `at` a place in a message; where its statistics begin, and their length.
+
+    Malformed if the entry contradicts itself.
+    """
     try:
-        table, priority, idle, hard, flags, importance, cookie = _DESCRIPTION.unpack_from(data)
-        _, match_length = struct.unpack_from("!HH", data, 24)
-        statistics = 24 + -(-match_length // 8) * 8
-        _, statistics_length = struct.unpack_from("!HH", data, statistics)
+        table, priority, idle, hard, flags, importance, cookie, match_length = _DESCRIPTION.unpack_from(data, at)
+        statistics = at + 24 + -(-match_length // 8) * 8
+        (statistics_length,) = _LENGTH.unpack_from(data, statistics)
     except struct.error:
         raise Malformed("a flow description is cut off") from None
     instructions = statistics + -(-statistics_length // 8) * 8
-    if match_length < 4 or statistics_length < 4 or instructions > len(data):
+    if match_length < 4 or statistics_length < 4 or instructions > at + length:
         raise Malformed("a flow description's parts do not fit into it")
-    actions = tuple(_decode_instructions(data[instructions:]))
-    foreign = {"idle_timeout": idle, "hard_timeout": hard, "flags": flags, "importance": importance}
-    actions = tuple(Opaque(f"{name}={value}") for name, value in foreign.items() if value) + actions
-    return Flow(table, priority, decode_match(data[28 : 24 + match_length]), actions, cookie)
+    actions = _instructions(data[instructions : at + length])
+    if idle or hard or flags or importance:
+        foreign = {"idle_timeout": idle, "hard_timeout": hard, "flags": flags, "importance": importance}
+        actions = (*(Opaque(f"{name}={value}") for name, value in foreign.items() if value), *actions)
+    match = _MATCHES.read(data[at + 28 : at + 24 + match_length])
+    return Flow(table, priority, match, actions, cookie), statistics, statistics_length
 
 
-def amount_of(entry: RawEntry) -> Amount:
-    """What the flow has had that one entry of a flow description reply describes (7.2.3.1); 0 where it is unknown.
-
-    The entry is one that `decode_flow` has taken.
-    """
-    data = entry.data
-    (match_length,) = struct.unpack_from("!H", data, 26)
-    at = 24 + -(-match_length // 8) * 8
-    (length,) = struct.unpack_from("!H", data, at + 2)
-    at, end, packets, octets = at + 4, at + length, 0, 0
-    while at + 4 <= end:
-        header, size = int.from_bytes(data[at : at + 3], "big"), data[at + 3]
-        if size == 8 and at + 12 <= end:
+def counters_at(data: bytes, at: int, length: int) -> tuple[int | None, int | None, tuple[int, ...]]:
+    """Where the packets and bytes are in statistics (7.2.3.1), counted from their beginning; None for one that is not
+    there. Last, where all is that changes by itself: these, and how old a flow is and how long it had no packet."""
+    if length == _USUAL_LENGTH and _USUAL.unpack_from(data, at) == _USUAL_FIELDS:
+        return _USUAL_PLACES
+    packets = octets = None
+    changing, place = list[int](), 4
+    while place + 4 <= length:
+        header, size = int.from_bytes(data[at + place : at + place + 3], "big"), data[at + place + 3]
+        if size == 8 and place + 12 <= length and header in _CHANGING:
+            changing.append(place + 4)
             if header == _PACKETS:
-                packets = int.from_bytes(data[at + 4 : at + 12], "big")
+                packets = place + 4
             elif header == _OCTETS:
-                octets = int.from_bytes(data[at + 4 : at + 12], "big")
-        at += 4 + size
-    return Amount(packets, octets)
+                octets = place + 4
+        place += 4 + size
+    return packets, octets, tuple(changing)
 
 
-def counted(flow: Flow, entry: RawEntry) -> FlowCount | None:
-    """What a flow has had, if its packets may count for a server."""
-    if flow.actions and pipeline.parse_cookie(flow.cookie)[0] in COUNTED:
-        return FlowCount(flow, amount_of(entry))
-    return None
+def counts(flow: Flow) -> bool:
+    """Whether a flow's packets may count for a server."""
+    return bool(flow.actions) and flow.cookie >> 40 in _COUNTED
 
 
-def handed_back(flow: Flow, entry: RawEntry) -> HandedBack | None:
-    """What a flow of FORMER has counted; None for any other flow."""
+def hand_back_key(flow: Flow) -> tuple[int, int, int] | None:
+    """The key of what a flow of FORMER counts; None for any other flow."""
     reason, vip, port = pipeline.parse_cookie(flow.cookie)
     if flow.table != pipeline.FORMER.number or reason is not pipeline.Reason.HANDED_BACK:
         return None
     marks = [value for name, value, _ in flow.match if name == "eth_dst"]
-    return HandedBack((vip, port, marks[0]), amount_of(entry).packets) if marks else None
+    return (vip, port, marks[0]) if marks else None
+
+
+def _instructions(data: bytes) -> tuple[Action, ...]:
+    return _decode_short(data) if len(data) <= REMEMBERED else tuple(_decode_instructions(data))
+
+
+@lru_cache(maxsize=4096)
+def _decode_short(data: bytes) -> tuple[Action, ...]:
+    return tuple(_decode_instructions(data))
 
 
 def _decode_instructions(data: bytes) -> Iterator[Action]:

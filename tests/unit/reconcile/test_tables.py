@@ -7,7 +7,6 @@ import json
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -17,8 +16,10 @@ from portlb_app.explain import PacketError
 from portlb_app.openflow import Flow, Group, Meter, Output, SwitchState, ToMeter, match
 from portlb_app.pipeline import COOKIE, SERVICE
 from portlb_app.reconcile.plan import Plan, Step, diff
+from portlb_app.reconcile.reading import Page
 from portlb_app.reconcile.results import (
     Compiled,
+    Counted,
     Entries,
     Kind,
     MessageCounts,
@@ -49,11 +50,14 @@ def state(*ports: int) -> SwitchState:
 class Codec:
     """A message is a list of ports as JSON; steps are their own text."""
 
-    def decode(self, kind: Kind, message: bytes) -> Iterable[Flow | Meter]:
+    def decode(self, kind: Kind, message: bytes) -> Page:
         if message == b"nonsense":
             raise Unreadable("nonsense")
         made = flow if kind == "flows" else (lambda number: Meter(number, 1, 1))
-        return [made(number) for number in json.loads(message)]
+        return Page([made(number) for number in json.loads(message)])
+
+    def decode_counted(self, message: bytes) -> Iterable[Counted]:
+        raise AssertionError
 
     def encode(self, steps: Sequence[Step], xid: int, bundle: int | None) -> bytes:
         return f"{xid} {bundle} {len(steps)}".encode()
@@ -186,7 +190,7 @@ def test_what_is_refused_is_told_as_text_and_meters_leave_doubt(tables: Tables) 
     assert tables.applied(A), "what it holds is known"
     metered = SwitchState(frozenset({Flow(0, 1, match(in_port=1), (ToMeter(5), Output(9)), COOKIE)}))
     switch = tables._switches[A]
-    switch.plan = diff(SwitchState(), SwitchState(metered.flows, meters=frozenset({Meter(5, 1, 1)})))
+    switch._plan = diff(SwitchState(), SwitchState(metered.flows, meters=frozenset({Meter(5, 1, 1)})))
     assert tables.prepare(A, ("add",)) == MessageCounts(1, 1, 0)
     assert tables.refused(A, []) == ()
     with pytest.raises(Unknown):
@@ -217,11 +221,11 @@ def test_a_switch_cannot_tell_of_so_many_actions_that_the_process_ends(monkeypat
     bucket = (Output(1), Output(2))
 
     class Actions(Codec):
-        def decode(self, kind: Kind, message: bytes) -> Iterable[Any]:
+        def decode(self, kind: Kind, message: bytes) -> Page:
             number = int(message)
             if kind == "groups":
-                return [Group(number, "select", (bucket,) * 256)]
-            return [Flow(0, number, match(), (Output(1), Output(2)), COOKIE)]
+                return Page([Group(number, "select", (bucket,) * 256)])
+            return Page([Flow(0, number, match(), (Output(1), Output(2)), COOKIE)])
 
     tables = Tables(Actions(), lambda _: Config((), (), ()), lambda *_: {})
     for _ in range(2):  # the next time, it begins anew
