@@ -20,7 +20,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
-import os
 import re
 import statistics
 import sys
@@ -29,6 +28,7 @@ from collections.abc import Iterator
 from ipaddress import IPv4Address
 
 from portlb_app.net.packets import ICMP, TCP, UDP
+from tests.bench.machine import processor_seconds
 from tests.net.balancer import REST, Balancer, balancer
 from tests.net.network import ROOT, SYN, end
 from tests.support import wire
@@ -124,24 +124,15 @@ def put_seconds(made: Balancer) -> float:
     return (time.monotonic() - began) / 2
 
 
-def processor_seconds(pid: int) -> float:
-    """Processor time a process has had, of all its threads that live (Linux, Documentation/scheduler/sched-stats)."""
-    total = 0
-    for thread in os.listdir(f"/proc/{pid}/task"):
-        with open(f"/proc/{pid}/task/{thread}/schedstat") as stat:
-            total += int(stat.read().split()[0])
-    return total / 1e9
-
-
 def processor_times(made: Balancer, kind: str, rate: int, seconds: float) -> tuple[int, float, float]:
     """Packets handed up meanwhile, and the processor seconds that controller and ovs-vswitchd had, a second."""
     pids = made.controller.pid, int((made.switch.directory / "ovs-vswitchd.pid").read_text())
     with flood(made, kind, rate, seconds + 1):
         time.sleep(0.5)
         count, began = sum(punted(made).get(kind, {}).values()), time.monotonic()
-        before = [processor_seconds(pid) for pid in pids]
+        before = [processor_seconds([pid]) for pid in pids]
         time.sleep(seconds)
-        controller, switch = (processor_seconds(pid) - start for pid, start in zip(pids, before, strict=True))
+        controller, switch = (processor_seconds([pid]) - start for pid, start in zip(pids, before, strict=True))
         lasted, count = time.monotonic() - began, sum(punted(made).get(kind, {}).values()) - count
     return round(count / lasted), controller / lasted, switch / lasted
 
