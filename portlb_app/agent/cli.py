@@ -23,7 +23,7 @@ COMMANDS = (client, server, redirect, move, connections, stats, health, detach)
 def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add the `agent` command; each of its sub-commands sets `run`, a function that returns the exit code."""
     agent = subparsers.add_parser("agent", help="run or inspect a host agent")
-    commands = agent.add_subparsers(dest="agent_command", required=True)
+    commands = agent.add_subparsers(dest="agent_command", required=True, metavar="COMMAND")
     for each in COMMANDS:
         each.register(functools.partial(_command, commands))
     quic_parameters.register(lambda name, summary: commands.add_parser(name, help=summary, description=summary))
