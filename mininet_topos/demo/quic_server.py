@@ -1,7 +1,7 @@
 """HTTP/3 server whose clients continue on its own service port: an example, for portlb's demos and tests.
 
-``portlb agent quic-parameters --config lb.yaml --server a --port 443 --format json |
-python -m mininet_topos.demo.quic_server a CERTIFICATE KEY DIRECTORY``
+``portlb agent quic-parameters --config lb.yaml --server a --port 443 |
+.venv/quic/bin/python mininet_topos/demo/quic_server.py a CERTIFICATE KEY DIRECTORY``
 
 It reads its ports from standard input, serves the files of a directory (as ``x-server`` it says its name), prints
 "ready", and at SIGTERM ends and prints as JSON what it has counted (`Counters`).

@@ -47,6 +47,8 @@ table inet halted {
     }
 }
 """
+PYTHON = str(ROOT / ".venv/quic/bin/python")
+"""What has aioquic (`scripts/prepare.sh`)."""
 SHORT = 1000
 """Bytes of the other file."""
 MANY_NAMES = 120
@@ -128,7 +130,7 @@ class Quic:
 
     def _example(self, server: Server) -> Helper:
         """Start the example on a host; it is not ready yet."""
-        program = (sys.executable, "-m", "mininet_topos.demo.quic_server", server.name)
+        program = (PYTHON, "mininet_topos/demo/quic_server.py", server.name)
         files = (str(self.certificate), str(self.key), str(self.made.files))
         process = self.made.servers[server.name].popen_piped(*program, *files, cwd=ROOT)
         assert process.stdin is not None
@@ -160,7 +162,7 @@ class Quic:
 
     def aioquic(self, port: int, path: str = "", *words: str) -> Transfer:
         """Have aioquic fetch a file, the long one if none is named."""
-        program = (sys.executable, "-m", "tests.net.quic_client", str(self.made.address), str(port))
+        program = (PYTHON, "tests/net/quic_client.py", str(self.made.address), str(port))
         wanted = self._digests[path or self.path]
         words = (path or self.path, f"--silence={SILENCE}", *words)
         process = self.made.client.popen_piped(*program, *words, cwd=ROOT)

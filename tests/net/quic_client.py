@@ -1,4 +1,4 @@
-"""HTTP/3 client of aioquic: ``python -m tests.net.quic_client ADDRESS PORT PATH``.
+"""HTTP/3 client of aioquic: ``.venv/quic/bin/python tests/net/quic_client.py ADDRESS PORT PATH``.
 
 It prints as JSON, for each connection that it made, the SHA-256 and the size of what it got, the error if there was
 one, the server's name, and its port at the end. It is a stock client: what it does about a preferred address is
