@@ -61,6 +61,8 @@ class ServerMapping:
     service_mac: int | None = None
     service_label: int | None = None
     mptcp: tuple[Announced, ...] = ()
+    known_as: tuple[Address, ...] = ()
+    """The addresses by which clients know it: the VIP's, whatever the load balancer rewrites."""
 
     def __post_init__(self) -> None:
         """Check every port and freeze the tables."""
@@ -132,6 +134,7 @@ def mapping_of(config: Config, name: str) -> ServerMapping:
         service_mac=server.service_mac,
         service_label=server.service_label,
         mptcp=_announced(vip, server),
+        known_as=vip.addresses,
     )
 
 

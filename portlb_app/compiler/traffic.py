@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 from portlb_app.compiler.numbering import server_numbers
 from portlb_app.config import Config, Legacy, Server, Switch, Vip
-from portlb_app.openflow import Action, Flow, Group, Output, SetField
+from portlb_app.openflow import IP_UDP, Action, Flow, Group, Output, SetField
 from portlb_app.pipeline import (
     CT_MARK,
     MAX_GROUP_BITS,
@@ -47,11 +47,13 @@ class Account(NamedTuple):
     """What packets count for. `pool`: by the slots of which pool they were delivered; None for all others.
 
     `is_ipv6`: they are a server's, and all of IPv6.
+    `datagrams`: whether they are UDP to a service port, such as those of QUIC clients that have moved (row B2).
     """
 
     way: Way
     pool: PoolKey | None = None
     is_ipv6: bool = False
+    datagrams: bool = False
 
 
 Parts = tuple[tuple[Account, list[int]], ...]
@@ -110,7 +112,8 @@ class Traffic:
         taker = next((self._names[each] for each in fields.items() if each in self._names), None)
         if reason in _TO and reason is not Reason.NAMED:
             taker = self._owners.get((reason, vip, port))
-        return None if taker is None else Account((taker, Direction.TO_SERVER))
+        is_datagram = reason is Reason.SERVICE and fields.get("ip_proto") == IP_UDP
+        return None if taker is None else Account((taker, Direction.TO_SERVER), datagrams=is_datagram)
 
     def of_groups(self, groups: Mapping[int, Group]) -> Iterator[tuple[Group, Parts]]:
         """Those of some groups, by number, that pools have, and what the packets of their buckets count for."""

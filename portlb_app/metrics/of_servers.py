@@ -50,6 +50,8 @@ def of_servers(snapshot: Snapshot, tally: Tally) -> Iterator[str]:
     passed = [((vips[name], name, way.value), each) for (name, way), each in totals.servers.items() if name in vips]
     yield family("server_packets_total", ((labels, amount.packets) for labels, amount in passed))
     yield family("server_bytes_total", ((labels, amount.octets) for labels, amount in passed))
+    moved = ((name, each.packets) for name, each in totals.datagrams.items() if name in vips)
+    yield family("server_service_datagrams_total", (((vips[name], name), packets) for name, packets in moved))
     yield from _of_agents(snapshot, vips)
     yield from _of_checks(snapshot, tally, vips)
 

@@ -114,6 +114,10 @@ SERVERS = (
         "Packets delivered to it, and let out from it to clients, when its switch was last read",
     ),
     _metric("server_bytes_total", "counter", "vip server direction", "The same in bytes of frames"),
+    _metric(
+        "server_service_datagrams_total", "counter", "vip server",
+        "UDP datagrams delivered to its service ports; they count in server_packets_total, too",
+    ),
     _metric("server_open_connections", "gauge", "vip server", "Open TCP connections, as its agent says"),
     _metric("server_mptcp_subflows", "gauge", "vip server", "Of these, subflows at its port for MPTCP"),
     _metric(

@@ -45,7 +45,8 @@ class Counters:
         `only_changed`: all other flows are as they were, and count for the same.
         `counted`: None if not all groups were asked. Then it is not known what servers got, and nothing is said of it.
         """
-        servers, pools, by_ipv6 = dict[Way, Amount](), dict[PoolKey, Amount](), dict[str, int]()
+        servers, pools = dict[Way, Amount](), dict[PoolKey, Amount]()
+        by_ipv6, datagrams = dict[str, int](), dict[str, Amount]()
         found = [*(self._of_changed(flows) if only_changed else self._of_flows(traffic, flows))]
         if counted is None:
             found = [(account, amount) for account, amount in found if account.way[1] is Direction.FROM_SERVER]
@@ -59,7 +60,9 @@ class Counters:
                 pools[account.pool] = pools.get(account.pool, Amount()).plus(new)
             if account.is_ipv6:
                 by_ipv6[account.way[0]] = by_ipv6.get(account.way[0], 0) + new.packets
-        return Passed(servers, pools, by_ipv6)
+            if account.datagrams:
+                datagrams[account.way[0]] = datagrams.get(account.way[0], Amount()).plus(new)
+        return Passed(servers, pools, by_ipv6, datagrams)
 
     def _of_flows(self, traffic: Traffic, flows: Iterable[FlowCount]) -> Counts:
         before, self._flows = self._flows, {}

@@ -128,12 +128,16 @@ class FlowCount(NamedTuple):
 
 @dataclass(frozen=True)
 class Passed:
-    """What has passed since the read before: of each server by direction, and by the slots of each pool."""
+    """What has passed since the read before: of each server by direction, and by the slots of each pool.
+
+    `datagrams`: UDP to each server's service ports, which is in `servers`, too.
+    """
 
     servers: Mapping[Way, Amount] = field(default_factory=dict)
     pools: Mapping[PoolKey, Amount] = field(default_factory=dict)
     by_ipv6: Mapping[str, int] = field(default_factory=dict)
     """How many of the packets from each server were IPv6."""
+    datagrams: Mapping[str, Amount] = field(default_factory=dict)
 
 
 class HandedBack(NamedTuple):

@@ -58,6 +58,16 @@ def test_a_group_that_is_changed_begins_anew_even_if_it_has_counted_more() -> No
     assert amount == Amount(9, 90)
 
 
+def test_datagrams_to_service_ports_are_counted_apart_too() -> None:
+    """UDP, and nothing else: they are among the server's packets, and go on when the flow is added anew."""
+    counters, totals, traffic = Counters(), Totals(), Traffic(CONFIG, CONFIG.switches[0])
+    udp = next(flow for flow in STATE.flows if flow.table == SERVICE.number and "udp_dst=1 " in str(flow))
+    for of_tcp, of_udp in ((5, 7), (15, 27), (15, 4)):
+        flows = [FlowCount(FLOW, Amount(of_tcp, 0)), FlowCount(udp, Amount(of_udp, 0))]
+        totals.count_passed(counters.compare(traffic, flows, STATE.group_by_number, {}))
+    assert totals.datagrams == {"a": Amount(20 + 4, 0)} and totals.servers[TO_A] == Amount(10 + 20 + 4, 0)
+
+
 def test_a_switch_whose_groups_were_not_asked_says_nothing_of_what_servers_got() -> None:
     counters, traffic = Counters(), Traffic(CONFIG, CONFIG.switches[0])
     flows = [FlowCount(flow, Amount(1, 60)) for flow in STATE.flows]
@@ -129,6 +139,8 @@ def test_what_is_gone_from_the_configuration_is_forgotten() -> None:
     totals = Totals()
     totals.servers[("z", Direction.TO_SERVER)] = totals.servers[TO_A] = Amount(1, 1)
     totals.pools[("web", 20)] = totals.pools[("web", 99)] = Amount(1, 1)
+    totals.datagrams["z"] = totals.datagrams["a"] = Amount(1, 1)
     totals.connections.update({1: 1, 9: 1})
     totals.keep(CONFIG)
     assert list(totals.servers) == [TO_A] and list(totals.pools) == [("web", 20)] and list(totals.connections) == [1]
+    assert list(totals.datagrams) == ["a"]
