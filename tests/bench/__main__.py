@@ -99,6 +99,7 @@ class Bench:
     def growth(self, case: Case) -> None:
         """Growth."""
         several = [growth.Grown(self.stage, ports) for ports in self.ports]
+        several.append(growth.Grown(self.stage, self.ports[0], growth.CLIENTS))
         for _ in range(self.rounds):
             for one in several:
                 case.variants[one.name] = one.about

@@ -53,7 +53,8 @@ def restart_program(stage: Stage, one: Alternative) -> None:
     one.restart_program()
 
 
-EVENTS: tuple[tuple[str, Callable[[Stage, Alternative], None], dict[str, int]], ...] = (
+Event = Callable[[Stage, Alternative], None]
+EVENTS: tuple[tuple[str, Event, dict[str, int]], ...] = (
     ("server added", add, THREE),
     ("server removed", remove, EVEN),
     ("server's weight times 3", reweight, EVEN),
@@ -78,22 +79,37 @@ def measure(found: Case, stage: Stage, alternative: Alternative, number: int) ->
     """All events with one alternative, each with new connections."""
     if isinstance(alternative, (Plain, Static)):
         return
-    for title, event, before in EVENTS:
-        if event is restart_program and alternative.program is None:
-            found.figure(title, f"of {number}").add(alternative.name, None)
-            continue
-        with alternative.running(before):
-            holder = stage.client.popen_ready(sys.executable, "-m", "tests.bench.holders", VIP, str(PORT), cwd=ROOT)
-            opened = int(holder.tell(f"open {number}", PATIENCE))
-            assert opened == number, f"{alternative.name}: {opened} of {number} connections were answered"
-            load = Background(stage, "/name", LOAD, close=True)
-            event(stage, alternative)
-            stage.switch.appctl("revalidator/wait")
-            time.sleep(SETTLES)
-            whole = int(holder.tell("ask", PATIENCE))
-            failed = load.end().failed
-            assert holder.stdin is not None
-            holder.stdin.close()
-            holder.wait(60)
-        found.figure(title, f"of {number}").add(alternative.name, number - whole)
-        found.figure(f"{title}: requests of wrk that failed", "1").add(alternative.name, failed)
+    with alternative.running(EVENTS[0][2]):
+        for title, event, before in EVENTS:
+            if event is restart_program and alternative.program is None:
+                found.figure(title, f"of {number}").add(alternative.name, None)
+                continue
+            if alternative.weights != before:
+                alternative.choose(before)
+                settle(stage)
+                alternative.check()
+            broken, failed = one(stage, alternative, event, number)
+            found.figure(title, f"of {number}").add(alternative.name, broken)
+            found.figure(f"{title}: requests of wrk that failed", "1").add(alternative.name, failed)
+
+
+def one(stage: Stage, alternative: Alternative, event: Event, number: int) -> tuple[int, int]:
+    """Open connections, let something happen, and ask on all; how many break, and how many of wrk's requests fail."""
+    holder = stage.client.popen_ready(sys.executable, "-m", "tests.bench.holders", VIP, str(PORT), cwd=ROOT)
+    opened = int(holder.tell(f"open {number}", PATIENCE))
+    assert opened == number, f"{alternative.name}: {opened} of {number} connections were answered"
+    load = Background(stage, "/name", LOAD, close=True)
+    event(stage, alternative)
+    settle(stage)
+    whole = int(holder.tell("ask", PATIENCE))
+    failed = load.end().failed
+    assert holder.stdin is not None
+    holder.stdin.close()
+    holder.wait(60)
+    return number - whole, failed
+
+
+def settle(stage: Stage) -> None:
+    """Let the datapath hear of new tables, and come to its end what an event has begun."""
+    stage.switch.appctl("revalidator/wait")
+    time.sleep(SETTLES)

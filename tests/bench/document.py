@@ -103,7 +103,7 @@ def text_of(run: Run) -> str:
         lines += ["", f"== {case.title} ({case.name})"]
         for figure in case.figures:
             lines.append(f"{figure.name}, {figure.unit}")
-            lines += [f"    {name:<24}{cell(figure, name):<32}{ratio_cell(figure, name)}" for name in figure.values]
+            lines += [f"    {name:<30}{cell(figure, name):<30}{ratio_cell(figure, name)}" for name in figure.values]
         lines += [case.printed.rstrip()] if case.printed else []
     return "\n".join(lines)
 

@@ -14,14 +14,19 @@ from tests.bench.figures import Case
 from tests.bench.load import Sampler
 from tests.bench.stage import BRIDGE, Stage
 
+CLIENTS = 256
+"""Client addresses from all over, that the client's host takes in turns."""
+
 
 class Grown(Alternative):
     """portlb's tables with so many service ports, as its compiler makes them; no controller."""
 
-    def __init__(self, stage: Stage, ports: int) -> None:
+    def __init__(self, stage: Stage, ports: int, clients: int = 1) -> None:
         super().__init__(stage)
-        self.name, self.ports = f"{ports} service ports", ports
+        self.name, self.clients = f"{ports} service ports", clients
+        self.name += f", {clients} clients" if clients > 1 else ""
         self.about = f"portlb's tables for {ports} service ports of four servers, without a controller and agents"
+        self.about += f"; {clients} client addresses from everywhere" if clients > 1 else ""
         state = compile_tables(load(configuration(self.weights, "balance", ports)))[BRIDGE]
         self.masks = masks(state)
         self._tables = [
@@ -31,7 +36,12 @@ class Grown(Alternative):
     def start(self) -> None:
         """Fill the bridge."""
         self.stage.clear()
+        self.stage.take_addresses(self.clients)
         self.recover()
+
+    def stop(self) -> None:
+        """The client has its own address again."""
+        self.stage.take_addresses(1)
 
     def recover(self) -> None:
         """Fill the bridge."""

@@ -16,8 +16,8 @@ PROGRAMS: dict[str, tuple[str, str]] = {
 }
 """Their modules and titles."""
 _QUICK = {
-    "control": ("--quick",),
-    "punt": ("--rounds", "1", "--seconds", "1"),
+    "control": ("1000", "1"),
+    "punt": ("--rounds", "1", "--seconds", "1", "--puts", "1"),
     "agents": ("--rounds", "1", "--samples", "2", "--families", "4"),
 }
 

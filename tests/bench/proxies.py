@@ -10,7 +10,7 @@ from pathlib import Path
 
 from tests.bench.alternative import Alternative
 from tests.bench.machine import family
-from tests.bench.stage import BACK, CONNECTORS, DESCRIPTORS, FRONT, NETWORK, PORT, SERVERS, VIP, Stage, write
+from tests.bench.stage import BACK, CONNECTORS, DESCRIPTORS, FRONT, NETWORK, PORT, SERVERS, SHORT, VIP, Stage, write
 from tests.net.network import end, until
 
 _HAPROXY = """
@@ -186,9 +186,8 @@ class Nftables(Proxy):
 
     def start_program(self) -> None:
         """The rules; entries of connections that have ended go soon, or the table of this machine is full."""
-        times = ("time_wait=1", "close=1", "fin_wait=5", "last_ack=5", "close_wait=5")
         self.choose(self.weights)
-        settings = [f"net.netfilter.nf_conntrack_tcp_timeout_{each}" for each in times]
+        settings = [f"net.netfilter.nf_conntrack_tcp_timeout_{each}" for each in SHORT]
         self.stage.proxy.run("sysctl", "-qw", *settings, "net.netfilter.nf_conntrack_checksum=0")
 
     def choose(self, weights: Mapping[str, int]) -> None:

@@ -37,7 +37,6 @@ from tests.support.generate import ASKS
 VIP, SENDER, CLIENT = IPv4Address("10.0.0.100"), IPv4Address("10.2.0.2"), IPv4Address("10.1.0.2")
 KINDS = ("nothing", "dropped", "icmp_error", "fragment", "signal")
 SYSCTLS = ("net.ipv4.tcp_tw_reuse=1", "net.ipv4.ip_local_port_range=1024 65535")
-PUTS = 5
 _FLOOD = """
 import socket, sys, time
 # sends IP packets, one a line in hexadecimal, again and again, so many a second; prints how many at the end of its time
@@ -159,6 +158,7 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=4.0)
     parser.add_argument("--rate", type=int, default=20_000)
+    parser.add_argument("--puts", type=int, default=5)
     options = parser.parse_args()
     samples: dict[str, list[float]] = {kind: [] for kind in KINDS}
     judged: dict[str, dict[str, int]] = {}
@@ -178,9 +178,9 @@ def main() -> int:
                 after = punted(made).get(kind, {})
                 judged[kind] = {fate: count - before[kind][fate] for fate, count in after.items()}
         for kind in KINDS:
-            with flood(made, kind, options.rate, 10):
+            with flood(made, kind, options.rate, 2 * options.puts):
                 time.sleep(0.5)
-                puts[kind] = statistics.median(put_seconds(made) for _ in range(PUTS))
+                puts[kind] = statistics.median(put_seconds(made) for _ in range(options.puts))
         controller = made.controller
         assert controller.poll() is None
         made.wait_synced()

@@ -16,9 +16,12 @@ MAC address, as portlb wants it, and nobody else minds. The userspace datapath c
 from __future__ import annotations
 
 import contextlib
+import itertools
+import random
 import re
 import subprocess
 from collections.abc import Iterator, Sequence
+from ipaddress import ip_address
 from pathlib import Path
 
 from tests.bench.machine import family, on_core
@@ -44,6 +47,9 @@ DESCRIPTORS = 18_000
 INSTALL_SECONDS = 120
 CLIENT_SYSCTLS = ("net.ipv4.tcp_tw_reuse=1", "net.ipv4.ip_local_port_range=1024 65535")
 """A port is free again at once, so no sample runs out of them."""
+
+SHORT = ("time_wait=1", "close=1", "fin_wait=5", "last_ack=5", "close_wait=5")
+"""Times of conntrack, so that connections that have ended do not fill this machine's table."""
 
 _NGINX = """
 daemon off; master_process off; user root; worker_rlimit_nofile {descriptors};
@@ -223,6 +229,19 @@ class Stage:
         return {"OpenFlow flows": int(flows[1]), "datapath flows": int(datapath[1]), "conntrack entries": int(total[1])}
 
     # ---- the client ----
+
+    def take_addresses(self, count: int) -> None:
+        """Have the client's connections come from so many addresses, drawn from all that hosts may have, or its own."""
+        rules = "table ip clients\ndelete table ip clients\n"
+        if count > 1:
+            drawn = random.Random(count)
+            addresses = (ip_address(drawn.getrandbits(32)) for _ in iter(int, 1))
+            usable = (each for each in addresses if each.is_global and not each.is_multicast)
+            entries = ", ".join(f"{number} : {each}" for number, each in enumerate(itertools.islice(usable, count)))
+            rules += "table ip clients {\nchain leave {\ntype nat hook postrouting priority srcnat;\n"
+            rules += f"ip daddr {VIP} snat to numgen inc mod {count} map {{ {entries} }}\n}}\n}}\n"
+            self.client.run("sysctl", "-qw", *(f"net.netfilter.nf_conntrack_tcp_timeout_{each}" for each in SHORT))
+        self.client.nft(rules)
 
     @property
     def url(self) -> str:

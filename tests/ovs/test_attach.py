@@ -55,6 +55,16 @@ def state(switch: Switch) -> list[str]:
     return found
 
 
+def is_well(controller: ControllerProcess) -> bool:
+    """Whether nothing is left to be done: no port, link or server is amiss, and switches hold the slots they shall."""
+    status = controller.status()
+    switches = all(each["state"] == "synced" and not each["ports"] for each in status["switches"])
+    links = all(each["up"] for each in status["links"])
+    return switches and links and not any(
+        each["missing"] or any(held["differ"] for held in each["held"]) for each in status["pools"]
+    )
+
+
 def test_pasted_lines_attach_a_tree(without_bridges: Switch, tmp_path: Path) -> None:
     """All switches are synced with no problem of a port; once more, the lines change nothing."""
     switch = without_bridges
