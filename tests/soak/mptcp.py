@@ -39,16 +39,17 @@ SECONDS = 30.0
 """For all of a round's connections to join."""
 
 
-def configuration(rewrite: str, second_chance: bool = False) -> str:
-    """Four servers on one switch. Without a second chance nothing but MPTCP keeps a connection whose slot moves."""
+def configuration(rewrite: str, names: str = "abcd") -> str:
+    """Servers on one switch. Without a second chance nothing but MPTCP keeps a connection whose slot moves."""
     vip = {
         "address": ["10.0.0.100", "fd00::100"],
         "mac": "02:00:00:00:00:64",
         "rewrite": rewrite,
-        "redirect_ports": {X: {"servers": BEFORE, "legacy": "balance", "second_chance": second_chance}},
+        "redirect_ports": {X: {"servers": BEFORE, "legacy": "balance", "second_chance": False}},
     }
     servers: dict[str, dict[str, Any]] = {}
-    for number, (name, port) in enumerate(Y.items(), 1):
+    for number, name in enumerate(names, 1):
+        port = Y[name]
         servers[name] = {"vip": "web", "connector": f"s1:{number + 1}", "mptcp": port}
         servers[name]["service_ports"] = [{"port": number, "application": X}, port]
         if rewrite != "nothing":
