@@ -13,4 +13,4 @@ flows: ; for lb in flows/*/lb.yaml; do $(PYTHON) -m portlb_app.cli compile $$lb 
 man: ; $(PYTHON) scripts/manual.py
 metrics: ; $(PYTHON) scripts/metrics.py
 soak: ; ./scripts/prepare.sh && $(PYTHON) -m tests.soak
-bench: ; ./scripts/prepare.sh && $(PYTHON) -m tests.bench.agents
+bench: ; ./scripts/prepare.sh && ./scripts/prepare-bench.sh && $(PYTHON) -m tests.bench $(if $(QUICK),--quick) $(CASES)

@@ -22,9 +22,7 @@ import argparse
 import contextlib
 import json
 import os
-import platform
 import re
-import resource
 import signal
 import statistics
 import subprocess
@@ -36,13 +34,22 @@ from pathlib import Path
 from typing import Any
 
 from portlb_app.agent.kernel import prog
+from tests.bench.machine import (
+    FOREIGN_SHARE,
+    ended_seconds,
+    machine,
+    on_core,
+    processor_seconds,
+    processors,
+    wait_until_idle,
+)
 from tests.net.network import Network, agent_stats, client_agent, end, server_agent, until
 
 HTTP, BULK = 20, 5201
 SERVICES, REDIRECTS = (f"1={HTTP}", f"2={BULK}"), (f"{HTTP}=1", f"{BULK}=2")
 PARALLEL = 32  # connections wrk has open at once
-NGINX_CORE, WRK_CORE = "0", "1"
-FOREIGN_SHARE, IDLE_PATIENCE, TRIES = 0.05, 60.0, 5
+NGINX_CORE, WRK_CORE = 0, 1
+TRIES = 5
 
 # A client port is free again at once, for both variants, so no sample runs out of them.
 CLIENT_SYSCTLS = ("net.ipv4.tcp_tw_reuse=1", "net.ipv4.ip_local_port_range=1024 65535")
@@ -62,7 +69,6 @@ http {{
 }}
 """
 _BPF_STATS = Path("/proc/sys/kernel/bpf_stats_enabled")
-_TICKS = os.sysconf("SC_CLK_TCK")
 
 
 @dataclass(frozen=True)
@@ -144,18 +150,13 @@ class Hosts:
         configuration = network.directory / "nginx.conf"
         configuration.write_text(_NGINX.format(directory=network.directory, port=HTTP), encoding="utf-8")
         quiet: dict[str, Any] = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-        self.nginx = self.server.popen(*_on(NGINX_CORE), "nginx", "-c", str(configuration), **quiet)
+        self.nginx = self.server.popen(*on_core(NGINX_CORE), "nginx", "-c", str(configuration), **quiet)
         self.iperf3 = self.server.popen("iperf3", "-s", "-p", str(BULK), **quiet)
         until(lambda: self.server.listens(HTTP) and self.server.listens(BULK), "nginx and iperf3 listen")
 
     def processor_time(self) -> float:
         """Seconds that both servers, and every program that was started here and has ended, have had."""
-        ended = resource.getrusage(resource.RUSAGE_CHILDREN)
-        seconds = ended.ru_utime + ended.ru_stime
-        for server in (self.nginx, self.iperf3):
-            words = Path(f"/proc/{server.pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
-            seconds += (int(words[11]) + int(words[12])) / _TICKS
-        return seconds
+        return ended_seconds() + processor_seconds((self.nginx.pid, self.iperf3.pid))
 
     @contextlib.contextmanager
     def agents(self, family: Family) -> Iterator[tuple[subprocess.Popen[Any], ...]]:
@@ -171,14 +172,10 @@ class Hosts:
             assert end(process) == 0, "an agent did not end in order"
 
 
-def _on(core: str) -> tuple[str, ...]:
-    return ("taskset", "-c", core) if (os.cpu_count() or 1) > 1 else ()
-
-
 def new_connections(hosts: Hosts, family: Family, seconds: int) -> Work:
     """Connections per second, and their number."""
     words = ("wrk", "-t", "1", "-c", str(PARALLEL), "-d", f"{seconds}s", "-H", "Connection: close", family.url)
-    printed = hosts.client.run(*_on(WRK_CORE), *words).stdout
+    printed = hosts.client.run(*on_core(WRK_CORE), *words).stdout
     rate = re.search(r"Requests/sec: +([\d.]+)", printed)
     count = re.search(r"(\d+) requests in", printed)
     if rate is None or count is None or "Socket errors" in printed or "Non-2xx" in printed:
@@ -229,25 +226,6 @@ class Sample:
     cost: float
 
 
-def _processors() -> tuple[float, float]:
-    """Seconds since boot of all processors together: busy, and altogether."""
-    first = Path("/proc/stat").read_text(encoding="utf-8").partition("\n")[0]
-    user, nice, system, idle, iowait, irq, softirq, steal = map(int, first.split()[1:9])
-    busy = user + nice + system + irq + softirq + steal
-    return busy / _TICKS, (busy + idle + iowait) / _TICKS
-
-
-def wait_until_idle() -> None:
-    """Wait until no other programs take processor time, or patience ends."""
-    deadline = time.monotonic() + IDLE_PATIENCE
-    while time.monotonic() < deadline:
-        busy, total = _processors()
-        time.sleep(0.3)
-        busy_then, total_then = _processors()
-        if busy_then - busy <= FOREIGN_SHARE * (total_then - total):
-            return
-
-
 class Bench:
     """Takes samples in pairs."""
 
@@ -268,9 +246,9 @@ class Bench:
         """Return a sample, and the share of all processors that other programs had meanwhile."""
         with self._hosts.agents(family) if with_agents and not self._null else contextlib.nullcontext():
             wait_until_idle()
-            ours, (busy, total) = self._hosts.processor_time(), _processors()
+            ours, (busy, total) = self._hosts.processor_time(), processors()
             work = workload.run(self._hosts, family, self._seconds)
-            busy_then, total_then = _processors()
+            busy_then, total_then = processors()
             ours = self._hosts.processor_time() - ours
         cost = ours / work.amount * workload.costs_per_second
         return Sample(work.rate, cost), (busy_then - busy - ours) / (total_then - total)
@@ -342,19 +320,6 @@ def _programs(process: subprocess.Popen[Any]) -> dict[str, tuple[int, int]]:
             name, _ = prog.describe(int(rows["prog_id"]))
             found[name] = int(rows["run_cnt"]), int(rows["run_time_ns"])
     return found
-
-
-def machine() -> dict[str, object]:
-    """Return what the figures depend on besides the agents."""
-    text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
-    model = re.search(r"^model name\s*: (.*)$", text, re.MULTILINE)
-    return {
-        "kernel": platform.release(),
-        "architecture": platform.machine(),
-        "processor": model[1] if model else "unknown",
-        "cores": os.cpu_count(),
-        "congestion control": Path("/proc/sys/net/ipv4/tcp_congestion_control").read_text(encoding="ascii").strip(),
-    }
 
 
 def _spread(values: Sequence[float], places: int) -> str:

@@ -66,3 +66,41 @@ def svg(title: str, lines: Sequence[Line], goal: float) -> str:
         at = MARGIN + 12 + number * 150
         parts.append(f'<text x="{at}" y="{HEIGHT - 8}" fill="{colour}">{escape(line.label)}</text>')
     return "\n".join([*parts, "</svg>"]) + "\n"
+
+
+class Bar(NamedTuple):
+    """A bar: what it is, its length, the ends of its spread, and what stands beside its value."""
+
+    label: str
+    value: float
+    least: float
+    greatest: float
+    note: str
+
+
+def bars(title: str, several: Sequence[Bar]) -> str:
+    """Horizontal bars from 0 as a picture, one below the other, each with its spread."""
+    left, row, top = 160, 24, 36
+    height = top + row * len(several) + 12
+    highest = max((bar.greatest for bar in several), default=0.0) or 1.0
+
+    def x(value: float) -> float:
+        return round(left + value / highest * (WIDTH - left - 130), 1)
+
+    parts = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" font-family="sans-serif"'
+        ' font-size="12">',
+        f'<rect width="{WIDTH}" height="{height}" fill="white"/>',
+        f'<text x="{left}" y="20">{escape(title)}</text>',
+    ]
+    for number, bar in enumerate(several):
+        y = top + row * number
+        colour = _COLOURS[0] if bar.label.startswith("portlb") else _COLOURS[1]
+        note = f" ({bar.note})" if bar.note else ""
+        parts += [
+            f'<text x="{left - 8}" y="{y + 13}" text-anchor="end">{escape(bar.label)}</text>',
+            f'<rect x="{left}" y="{y}" width="{round(x(bar.value) - left, 1)}" height="16" fill="{colour}"/>',
+            f'<path d="M{x(bar.least)} {y + 8}H{x(bar.greatest)}" stroke="#222" stroke-width="2"/>',
+            f'<text x="{x(bar.greatest) + 6}" y="{y + 13}">{bar.value:.4g}{note}</text>',
+        ]
+    return "\n".join([*parts, "</svg>"]) + "\n"

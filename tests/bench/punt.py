@@ -20,7 +20,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
-import os
 import re
 import statistics
 import sys
@@ -29,6 +28,7 @@ from collections.abc import Iterator
 from ipaddress import IPv4Address
 
 from portlb_app.net.packets import ICMP, TCP, UDP
+from tests.bench.machine import processor_seconds
 from tests.net.balancer import REST, Balancer, balancer
 from tests.net.network import ROOT, SYN, end
 from tests.support import wire
@@ -37,7 +37,6 @@ from tests.support.generate import ASKS
 VIP, SENDER, CLIENT = IPv4Address("10.0.0.100"), IPv4Address("10.2.0.2"), IPv4Address("10.1.0.2")
 KINDS = ("nothing", "dropped", "icmp_error", "fragment", "signal")
 SYSCTLS = ("net.ipv4.tcp_tw_reuse=1", "net.ipv4.ip_local_port_range=1024 65535")
-PUTS = 5
 _FLOOD = """
 import socket, sys, time
 # sends IP packets, one a line in hexadecimal, again and again, so many a second; prints how many at the end of its time
@@ -124,24 +123,15 @@ def put_seconds(made: Balancer) -> float:
     return (time.monotonic() - began) / 2
 
 
-def processor_seconds(pid: int) -> float:
-    """Processor time a process has had, of all its threads that live (Linux, Documentation/scheduler/sched-stats)."""
-    total = 0
-    for thread in os.listdir(f"/proc/{pid}/task"):
-        with open(f"/proc/{pid}/task/{thread}/schedstat") as stat:
-            total += int(stat.read().split()[0])
-    return total / 1e9
-
-
 def processor_times(made: Balancer, kind: str, rate: int, seconds: float) -> tuple[int, float, float]:
     """Packets handed up meanwhile, and the processor seconds that controller and ovs-vswitchd had, a second."""
     pids = made.controller.pid, int((made.switch.directory / "ovs-vswitchd.pid").read_text())
     with flood(made, kind, rate, seconds + 1):
         time.sleep(0.5)
         count, began = sum(punted(made).get(kind, {}).values()), time.monotonic()
-        before = [processor_seconds(pid) for pid in pids]
+        before = [processor_seconds([pid]) for pid in pids]
         time.sleep(seconds)
-        controller, switch = (processor_seconds(pid) - start for pid, start in zip(pids, before, strict=True))
+        controller, switch = (processor_seconds([pid]) - start for pid, start in zip(pids, before, strict=True))
         lasted, count = time.monotonic() - began, sum(punted(made).get(kind, {}).values()) - count
     return round(count / lasted), controller / lasted, switch / lasted
 
@@ -168,6 +158,7 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=4.0)
     parser.add_argument("--rate", type=int, default=20_000)
+    parser.add_argument("--puts", type=int, default=5)
     options = parser.parse_args()
     samples: dict[str, list[float]] = {kind: [] for kind in KINDS}
     judged: dict[str, dict[str, int]] = {}
@@ -187,9 +178,9 @@ def main() -> int:
                 after = punted(made).get(kind, {})
                 judged[kind] = {fate: count - before[kind][fate] for fate, count in after.items()}
         for kind in KINDS:
-            with flood(made, kind, options.rate, 10):
+            with flood(made, kind, options.rate, 2 * options.puts):
                 time.sleep(0.5)
-                puts[kind] = statistics.median(put_seconds(made) for _ in range(PUTS))
+                puts[kind] = statistics.median(put_seconds(made) for _ in range(options.puts))
         controller = made.controller
         assert controller.poll() is None
         made.wait_synced()

@@ -62,11 +62,10 @@ def agent(made: Balancer, name: str) -> dict[str, Any] | None:
 
 
 def slots(made: Balancer) -> dict[str, int]:
-    """The slots of the servers in the pool, as the switch holds them."""
+    """The slots of the servers in the pool, as the switches hold them; none while switches of a tree differ."""
     (pool,) = (each for each in made.status()["pools"] if each["port"] == 80)
-    (held,) = pool["held"]
-    found: dict[str, int] = held["slots"]
-    return found
+    found: list[dict[str, int]] = [each["slots"] for each in pool["held"]]
+    return found[0] if len(found) == 1 else {}
 
 
 def start_agent(made: Balancer, name: str, *words: str) -> Helper:

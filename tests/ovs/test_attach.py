@@ -47,12 +47,22 @@ def without_bridges(switch: Switch) -> Iterator[Switch]:
 
 
 def state(switch: Switch) -> list[str]:
-    """What the bridges are, and how many flows they hold."""
-    found = [switch.vsctl("show")]
+    """What the bridges are, and how many flows they hold; `is_connected` is told some time after it is so."""
+    found = ["".join(line for line in switch.vsctl("show").splitlines(True) if "is_connected" not in line)]
     for name in switch.vsctl("list-br").split():
         found.append(switch.vsctl("get-controller", name))
         found.append(switch.ofctl("dump-aggregate", name).split("flow_count=")[1])
     return found
+
+
+def is_well(controller: ControllerProcess) -> bool:
+    """Whether nothing is left to be done: no port, link or server is amiss, and switches hold the slots they shall."""
+    status = controller.status()
+    switches = all(each["state"] == "synced" and not each["ports"] for each in status["switches"])
+    links = all(each["up"] for each in status["links"])
+    return switches and links and not any(
+        each["missing"] or any(held["differ"] for held in each["held"]) for each in status["pools"]
+    )
 
 
 def test_pasted_lines_attach_a_tree(without_bridges: Switch, tmp_path: Path) -> None:
