@@ -1,8 +1,9 @@
 """Keeps HTTP connections open on a host: ``python -m tests.net.connections ADDRESS``, told what to do line by line.
 
 ``open PORT`` opens one, asks for /name and prints the answer; ``drop`` closes all, and prints how many those were;
-``ask`` asks again on each, and prints a word for each in order: the answer, or what came instead of one, such as ``ConnectionResetError`` or ``TimeoutError``. A reset is an
-answer at any point: it comes as soon as a packet of the connection reaches another server, be it an acknowledgement.
+``ask`` asks again on each, and prints a word for each in order: the answer, or what came instead of one, such as
+``ConnectionResetError`` or ``TimeoutError``. A reset is an answer at any point: it comes as soon as a packet of the
+connection reaches another server, be it an acknowledgement.
 """
 
 from __future__ import annotations
