@@ -100,7 +100,7 @@ def test_a_switch_that_is_named_like_a_number() -> None:
 
 
 def test_links() -> None:
-    assert told("/v1/links") == {"links": [{"ends": ["s1:8", "s2:8"], "up": True, "hold_seconds": 0.0}]}
+    assert told("/v1/links") == {"links": [{"ends": ["s1:8", "s2:8"], "up": True, "hold_seconds": 0.0}], "next": None}
 
 
 def test_a_list_comes_in_pages_and_ends() -> None:

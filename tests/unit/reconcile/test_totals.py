@@ -63,7 +63,7 @@ def test_datagrams_to_service_ports_are_counted_apart_too() -> None:
     udp = next(flow for flow in STATE.flows if flow.table == SERVICE.number and "udp_dst=1 " in str(flow))
     for of_tcp, of_udp in ((5, 7), (15, 27), (15, 4)):
         flows = [FlowCount(FLOW, Amount(of_tcp, 0)), FlowCount(udp, Amount(of_udp, 0))]
-        totals.count_passed(counters.compare(traffic, flows, STATE.group_by_number, {}))
+        totals.count_passed(counters.compare(traffic, flows, STATE.group_by_number, {}), 5.0)
     assert totals.datagrams == {"a": Amount(20 + 4, 0)} and totals.servers[TO_A] == Amount(10 + 20 + 4, 0)
 
 
@@ -81,7 +81,7 @@ def test_sums_are_never_too_large_and_never_go_down(steps: list[tuple[int, bool]
     passed(counters, 0)
     for came, starts_again in steps:
         really, told = really + came, (0 if starts_again else told + came)
-        totals.count_passed(passed(counters, told))
+        totals.count_passed(passed(counters, told), 5.0)
         now = totals.servers[TO_A].packets
         assert last <= now <= really
         last = now
