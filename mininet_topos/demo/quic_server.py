@@ -132,6 +132,15 @@ class Connection(QuicConnectionProtocol):
         self._at: Address | None = None
         announce(quic, *(_address_and_port(ports["preferred_address"].get(key)) for key in ("ipv4", "ipv6")))
 
+    def transmit(self) -> None:
+        """Send what is to be sent, to clients without connection IDs (browsers) also on paths that they try."""
+        nameless = [] if self._quic._peer_cid.cid else self._quic._network_paths[1:]
+        for path in nameless:
+            path.peer_cid = self._quic._peer_cid
+        super().transmit()
+        for path in nameless:
+            path.peer_cid = None
+
     def datagram_received(self, data: bytes, addr: Address) -> None:
         """Take a datagram, and see whether it has moved the connection."""
         super().datagram_received(data, addr)

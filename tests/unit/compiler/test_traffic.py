@@ -49,7 +49,8 @@ def test_every_flow_that_delivers_to_a_connector_counts_for_the_server_there(nam
             servers = set().union(*(at.get(port, set()) for port in ports))
             if flow.table in DELIVERING and len(servers) == 1:
                 is_udp = flow.table == SERVICE.number and ("ip_proto", IP_UDP, None) in flow.match
-                assert account == Account((*servers, Direction.TO_SERVER), account and account.pool, datagrams=is_udp), flow
+                expected = Account((*servers, Direction.TO_SERVER), account and account.pool, datagrams=is_udp)
+                assert account == expected, flow
             elif account is not None and account.way[1] is Direction.TO_SERVER:
                 assert account.way[0] in servers or not servers, flow
 
