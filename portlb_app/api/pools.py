@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
+from portlb_app.api import counters, paging
 from portlb_app.api.messages import Response, json_pieces
 from portlb_app.api.routing import Call
 from portlb_app.api.servers import View, no_vip
@@ -13,16 +13,20 @@ from portlb_app.topology.conditions import PoolKey
 
 
 def listed(call: Call) -> Response:
-    """The pools of all VIPs, or of one."""
-    name = call.query.get("vip")
-    return no_vip(name, call.snapshot) or Response(200, json_pieces({"pools": _pools(View(call.snapshot), name)}))
+    """The pools of all VIPs, or of one: by VIP and port."""
+    name, view = call.query.get("vip"), View(call.snapshot)
+    vips = (vip for vip in view.snapshot.config.vips if name in (None, vip.name))
+    pools = ((vip, pool) for vip in vips for pool in vip.redirect_ports)
+    shown = no_vip(name, call.snapshot) or paging.page(call, pools, _place)
+    if isinstance(shown, Response):
+        return shown
+    found = (pool_value(view, vip, pool) for vip, pool in shown)
+    return Response(200, json_pieces({"pools": found, "next": shown.next}))
 
 
-def _pools(view: View, name: str | None) -> Iterator[dict[str, Any]]:
-    for vip in view.snapshot.config.vips:
-        if name in (None, vip.name):
-            for pool in vip.redirect_ports:
-                yield pool_value(view, vip, pool)
+def _place(pool: tuple[Vip, RedirectPort]) -> str:
+    """Its place in the order, as a text."""
+    return f"{pool[0].name}\0{pool[1].port:05}"
 
 
 def pool_value(view: View, vip: Vip, pool: RedirectPort) -> dict[str, Any]:
@@ -39,6 +43,7 @@ def pool_value(view: View, vip: Vip, pool: RedirectPort) -> dict[str, Any]:
         "slots": len(view.tables.get(key, ())),
         "legacy": pool.legacy.value,
         "servers": [server_in_pool(view, name, key) for name in pool.servers],
+        "counters": counters.of_pool(key, view.snapshot),
     }
 
 

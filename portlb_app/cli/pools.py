@@ -31,7 +31,8 @@ def run(options: argparse.Namespace) -> int:
     """Ask the controller, and print."""
 
     def look(controller: Controller) -> View | int:
-        answer = controller.get(f"/v1/pools?vip={quote(options.vip, safe='')}" if options.vip else "/v1/pools")
+        path = f"/v1/pools?vip={quote(options.vip, safe='')}" if options.vip else "/v1/pools"
+        answer = controller.listed(path, "pools")
         return answer.code or listing("pools", worst_first(answer.body["pools"]), COLUMNS, pool_name)
 
     return show(options, look)

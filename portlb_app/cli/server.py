@@ -5,9 +5,10 @@ from __future__ import annotations
 import argparse
 from collections.abc import Iterator
 from typing import Any
+from urllib.parse import quote
 
 from portlb_app.cli.output import Commands
-from portlb_app.cli.rest_client import Controller
+from portlb_app.cli.rest_client import Answer, Controller
 from portlb_app.cli.servers import open_connections, reasons
 from portlb_app.cli.table import Column, Style, pairs, table
 from portlb_app.cli.view import View, add_watch, show
@@ -31,18 +32,23 @@ def run(options: argparse.Namespace) -> int:
     """Ask the controller, and print."""
 
     def look(controller: Controller) -> View | int:
-        asked = [controller.get(path) for path in (server_path(options.name), "/v1/checks", "/v1/status")]
+        path = server_path(options.name)
+        asked = [controller.get(path), _checks(controller, options.name), controller.get("/v1/status")]
         if code := max(answer.code for answer in asked):
             return code
         server, checks, status = (answer.body for answer in asked)
         found = {
             **server,
-            "checks": [each for each in checks["checks"] if each["server"] == options.name],
+            "checks": checks["checks"],
             "agent": next((each for each in status["agents"] if each["server"] == options.name), None),
         }
         return View(found, [options.name], lambda style: _lines(found, style))
 
     return show(options, look)
+
+
+def _checks(controller: Controller, name: str) -> Answer:
+    return controller.listed(f"/v1/checks?server={quote(name, safe='')}", "checks")
 
 
 def _lines(server: dict[str, Any], style: Style) -> Iterator[str]:

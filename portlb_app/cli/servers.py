@@ -36,7 +36,7 @@ def run(options: argparse.Namespace) -> int:
     def look(controller: Controller) -> View | int:
         if options.names:
             return _named(controller, options.names)
-        answer = controller.get(f"/v1/servers?{query}" if query else "/v1/servers")
+        answer = controller.listed(f"/v1/servers?{query}" if query else "/v1/servers", "servers")
         return answer.code or _view(answer.body["servers"], 0)
 
     return show(options, look)

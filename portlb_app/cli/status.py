@@ -35,7 +35,7 @@ def run(options: argparse.Namespace) -> int:
 
 def look(controller: Controller) -> View | int:
     """What there is to show."""
-    status, of_pools = controller.get("/v1/status"), controller.get("/v1/pools")
+    status, of_pools = controller.get("/v1/status"), controller.listed("/v1/pools", "pools")
     if status.code or of_pools.code:
         return status.code or of_pools.code
     found = {**status.body, "pools": of_pools.body["pools"]}

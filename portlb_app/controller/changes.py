@@ -5,11 +5,11 @@ from __future__ import annotations
 import functools
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 
 from portlb_app.api import changes as of_changes
-from portlb_app.api import messages
+from portlb_app.api import configuration, messages
 from portlb_app.api.history import Change, History, SwitchOutcome, found_at_the_start
 from portlb_app.api.problem_details import failure
 from portlb_app.api.snapshot import Snapshot
@@ -108,6 +108,20 @@ class Changes:
         if text is None:
             return failure("gone", f"{problem}; nothing was changed")
         return of_changes.propose(asked, text)
+
+    def outdated(self, meant: Collection[str], snapshot: Snapshot) -> messages.Response:
+        """Another configuration is live than these hashes name: what has changed since the one that was meant."""
+
+        def read() -> messages.Response:
+            texts = (text for text, _ in map(self._read, meant) if text is not None)
+            known = next(texts, None)
+            made = None if known is None else of_changes.difference(known, snapshot.text, ("meant", "live"))
+            return configuration.outdated(snapshot, made)
+
+        try:
+            return self._files.start(read).wait()
+        except Slow:
+            return configuration.outdated(snapshot)
 
     # ---- inside ----
 

@@ -18,13 +18,13 @@ from portlb_app.api.problem_details import failure
 from portlb_app.api.snapshot import Snapshot
 from portlb_app.config import Config, Problem
 from portlb_app.config.etag import ANY
+from portlb_app.controller.answers import within
 from portlb_app.controller.changes import Changes, of_evidence, outcomes
 from portlb_app.metrics.tally import Tally
 from portlb_app.reconcile.events import ConfigProposed, Event, FileRead
 from portlb_app.reconcile.outcomes import Ended, Live, Mistaken, NotComputed, Outcome, told
 from portlb_app.reconcile.reconciler import Reconciler
 from portlb_app.reconcile.results import Mistakes
-from portlb_app.runtime import supervision
 from portlb_app.runtime.files import Files, Pending, Slow
 from portlb_app.store.changes import hash_of
 from portlb_app.store.file import ConfigFile, Staged, StoreError
@@ -102,10 +102,7 @@ class Proposals:
             self._files.start(staged.discard)
             return failure("not-saved", f"{error}; nothing was changed")
         begun = replace(proposal, said=change)
-        if not proposal.is_awaited:
-            supervision.spawn("a configuration that nothing waits for", self._finish, begun, staged)
-            return configuration.accepted(change.id)
-        return self._finish(begun, staged)
+        return within(proposal.answer, change.id, lambda: self._finish(begun, staged))
 
     def _finish(self, proposal: messages.Proposal, staged: Staged) -> messages.Response:
         """Try what is staged and written down, and save it if it becomes live."""
@@ -125,7 +122,7 @@ class Proposals:
         if unsaved:
             if change := awaited.change:
                 self._changes.end(change, change.outcome, unsaved, change.switches)
-            if not proposal.is_awaited:
+            if proposal.answer is not None:
                 _LOG.error("change %d: %s", number, unsaved)
             return failure("not-saved", unsaved)
         response = configuration.outcome_response(outcome, self._snapshot())

@@ -85,7 +85,7 @@ class Rounds:
                 self._network.handed_back(*key)
         switch.handed_back = read.handed_back
         self._network.totals.count_meters(event.dpid, read.metered)
-        self._network.totals.count_passed(read.passed)
+        self._network.totals.count_passed(read.passed, self._network.now)
         self._network.totals.ports.count(event.dpid, event.ports, self._network.now)
         self._network.backends.passed(looks(read.passed), self._network.now)
         if read.held is not None:

@@ -19,6 +19,9 @@ from typing import Any
 from portlb_app import config
 from portlb_app.config import Config, ConfigError
 from portlb_app.config.editing import patched
+from portlb_app.config.effective import Chosen, Given, Used, effective, given
+from portlb_app.config.overrides import Overrides
+from portlb_app.config.text import parse
 from portlb_app.explain import PacketError, explain
 from portlb_app.openflow import SwitchState
 from portlb_app.reconcile import entries
@@ -45,6 +48,8 @@ class Tables:
         self._switches: dict[int, SwitchTables] = {}
         self._passed: dict[int, PassedSwitch] = {}
         """Also of switches that are not connected."""
+        self._given: tuple[str, Given] = "", {}
+        """What the text gives of which was asked last."""
 
     # ---- configurations ----
 
@@ -66,6 +71,15 @@ class Tables:
             return patched(text, patch)
         except ConfigError as error:
             return Mistakes(error.errors)
+
+    def effective(self, text: str, overrides: Overrides, chosen: Chosen) -> list[Used] | Mistakes:
+        """The values of a configuration that are used, each with where it comes from."""
+        loaded = self._goals.known(text)
+        if isinstance(loaded, Mistakes):
+            return loaded
+        if self._given[0] != text:
+            self._given = text, given(parse(text)[0])
+        return list(effective(loaded, self._given[1], overrides, chosen))
 
     def preview(self, now: Situation, then: Situation, with_steps: bool) -> Preview | Mistakes:
         """What it would do if `then` took the place of `now`, which is live. The goal stays."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 from portlb_app.api.models import Count, Model, Port
+from portlb_app.api.models.counters import Counter
 from portlb_app.backends.states import Seen
 from portlb_app.config import Legacy, Wanted
 
@@ -32,9 +33,13 @@ class Pool(Model):
     slots: Count
     legacy: Legacy
     servers: list[PoolServer]
+    counters: Counter | None
+    """What its slots have delivered since the controller has started; null: it was not read yet."""
 
 
 class Pools(Model):
-    """Pools in the order of the configuration."""
+    """Pools by VIP and port."""
 
     pools: list[Pool]
+    next: str | None
+    """The address of the next page; null for the last."""

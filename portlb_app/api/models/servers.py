@@ -7,6 +7,8 @@ from typing import Annotated, Literal
 from pydantic import Field, RootModel
 
 from portlb_app.api.models import Count, Model, Moment, Port
+from portlb_app.api.models.counters import BothWays
+from portlb_app.api.models.history import Accepted
 from portlb_app.backends.states import Seen
 from portlb_app.config import Legacy, Wanted
 from portlb_app.config.values import MAX_WEIGHT
@@ -96,12 +98,15 @@ class Server(Model):
     held: HeldState
     weight: WeightState
     drain: DrainState | None
+    counters: BothWays
 
 
 class Servers(Model):
-    """Servers in the order of the configuration."""
+    """Servers by name."""
 
     servers: list[Server]
+    next: str | None
+    """The address of the next page; null for the last."""
 
 
 class Sentence(Model):
@@ -199,6 +204,10 @@ class WishDone(Server):
     absent: list[str]
     """Switches that are not connected, and get it later."""
     pools: list[PoolChange]
+
+
+class WishLater(RootModel[WishDone | Accepted]):
+    """It stands, and no switch was read to have it yet; or the client does not wait, and it goes on."""
 
 
 class WishAnswer(RootModel[WishDone | WishDryRun]):

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from portlb_app.api.configuration import accepted, outcome_response
+from portlb_app.api.configuration import outcome_response
 from portlb_app.api.messages import MAX_BODY, Proposal, Request, Response, headers
 from portlb_app.api.routes import respond
 from portlb_app.api.snapshot import RefusedConnections, Snapshot
@@ -287,9 +287,7 @@ def test_a_put_says_how_long_it_waits_and_for_which_switches() -> None:
 def test_a_put_need_not_wait() -> None:
     request = Request("PUT", "/v1/config", "localhost", FIG2.encode(), "wait=none")
     proposed = respond(request, SNAPSHOT)
-    assert isinstance(proposed, Proposal) and not proposed.is_awaited and not proposed.unverified
-    answered = accepted(7)
-    assert (answered.status, answered.headers["Location"]) == (202, "/v1/changes/7")
+    assert isinstance(proposed, Proposal) and proposed.answer == 0.0 and not proposed.unverified
     patch = respond(replace(request, method="PATCH", body=b"{}"), SNAPSHOT)
     assert isinstance(patch, Response) and patch.status == 400, "its text is made when its turn comes"
 
@@ -453,4 +451,5 @@ def test_checks_are_told() -> None:
     assert told == {
         "counts": {"begun": 3},
         "checks": [{**common, **unknown}, {**common, **unknown, "up": True, "streak": -1, "last": last}],
+        "next": None,
     }

@@ -71,7 +71,7 @@ def test_sums_are_never_too_large_and_never_go_down(steps: list[tuple[int, bool]
     passed(counters, 0)
     for came, starts_again in steps:
         really, told = really + came, (0 if starts_again else told + came)
-        totals.count_passed(passed(counters, told))
+        totals.count_passed(passed(counters, told), 5.0)
         now = totals.servers[TO_A].packets
         assert last <= now <= really
         last = now
