@@ -147,6 +147,10 @@ class Server:
     """Servers of a pool with the lowest number that work get its connections; the others are backups."""
     state: Wanted = Wanted.READY
 
+    def __hash__(self) -> int:
+        """That of its name, which no other has: a server may have thousands of ports."""
+        return hash(self.name)
+
     @property
     def wanted(self) -> Wanted:
         """What is wanted of it in the end: one without weight drains."""
@@ -194,6 +198,10 @@ class Vip:
     check_addresses: tuple[Address, ...] = ()
     passive: bool = True
     """Whether its servers without a check are taken out for what switches count (`backends.passive`)."""
+
+    def __hash__(self) -> int:
+        """That of its name, which no other has."""
+        return hash(self.name)
 
     @property
     def address(self) -> Address:

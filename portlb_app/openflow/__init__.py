@@ -44,6 +44,7 @@ from portlb_app.openflow.fields import (
     Field,
     Kind,
 )
+from portlb_app.openflow.flow_parts import FlowParts, Flows, Part, apart
 from portlb_app.openflow.flows import (
     Flow,
     FlowFilter,
@@ -83,6 +84,9 @@ __all__ = [
     "Flow",
     "FlowFilter",
     "FlowKey",
+    "FlowParts",
+    "Flows",
+    "Part",
     "Goto",
     "Group",
     "IN_PORT",
@@ -108,6 +112,7 @@ __all__ = [
     "ToMeter",
     "WHOLE_PACKET",
     "actions_text",
+    "apart",
     "mac_number",
     "mac_text",
     "match",

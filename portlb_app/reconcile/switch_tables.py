@@ -9,7 +9,7 @@ from typing import Protocol
 from portlb_app.compiler.held import counted_groups, held_slots
 from portlb_app.compiler.traffic import Traffic
 from portlb_app.config import Config
-from portlb_app.openflow import Flow, Group, Meter, SwitchState
+from portlb_app.openflow import Flow, Group, Meter, SwitchState, apart
 from portlb_app.pipeline import SLOTS
 from portlb_app.reconcile.goals import Goals
 from portlb_app.reconcile.passed import Counters
@@ -86,6 +86,8 @@ class SwitchTables:
         """What is left so that it holds what the goal asks."""
         self._sent, self._is_of_plan = Plan(), False
         """Stages that are on their way, and whether they are of that plan, or of one that was made before."""
+        self._leads_to: SwitchState | None = None
+        """What it holds when it has taken these, if they are the last of a plan: what the goal asked then."""
         self._last: Reading | None = None
         self._reading = Reading()
         self._counted: dict[int, Counted] = {}
@@ -149,9 +151,9 @@ class SwitchTables:
         before = self.known
         if before is None or before is seen:
             return 0
-        written: frozenset[Flow | Group | Meter] = frozenset(
-            (*(seen.flows - before.flows), *(seen.groups - before.groups), *(seen.meters - before.meters))
-        )
+        flows, _ = apart(seen.flows, before.flows)
+        groups, meters = seen.groups - before.groups, seen.meters - before.meters
+        written: frozenset[Flow | Group | Meter] = frozenset((*flows, *groups, *meters))
         again = len(written & self._written)
         self._written = written or self._written
         return again
@@ -209,6 +211,8 @@ class SwitchTables:
     def prepare(self, verbs: Collection[Verb]) -> MessageCounts:
         """Prepare the stages of these verbs; return how many messages they have."""
         stage = self._plan.stage(*verbs)
+        is_last = len(stage.steps) == len(self._plan.steps)
+        self._leads_to = self._goals.desired(self._dpid) if is_last else None
         self._sent, self._is_of_plan = Plan((*stage.before, *stage.bundle, *stage.after)), True
         return MessageCounts(len(stage.before), len(stage.bundle), len(stage.after))
 
@@ -220,7 +224,7 @@ class SwitchTables:
         """Note that it has taken all that was prepared; return what remains."""
         if self.known is None:
             raise Unknown
-        self.known = apply(self._sent, self.known)
+        self.known = apply(self._sent, self.known) if self._leads_to is None else self._leads_to
         if self._is_of_plan:
             done = self._sent.verbs
             self._plan = self._plan.stage(*(verb for verb in self._plan.verbs if verb not in done))

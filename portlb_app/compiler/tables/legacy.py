@@ -96,7 +96,7 @@ def reads_option(local: VipOnSwitch, pool: RedirectPort) -> bool:
 
 def to_plain(local: VipOnSwitch, pool: RedirectPort, ip: Family) -> tuple[Action, ...]:
     """The actions for a plain client's packet to a redirect port where its policy, and not a slot, decides."""
-    treated = metered_qos_actions(local, "redirect", pool.port, pool.qos)
+    treated = metered_qos_actions(local.rates, "redirect", pool.port, pool.qos)
     if pool.legacy is Legacy.OWNER:
         return (*treated, *deliver(local, local.owners[pool.port], ip))
     if pool.legacy is Legacy.DEFAULT:

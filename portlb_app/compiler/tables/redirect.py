@@ -87,10 +87,10 @@ def to_way(local: VipOnSwitch, pool: RedirectPort, ip: Family, way: Way) -> tupl
     if way.pool not in local.pools:
         return ()
     to_group = ToGroup(pool_group(local.pool_number, way.pool.port, ip.version, way.index))
-    return (*metered_qos_actions(local, "redirect", pool.port, pool.qos), to_group)
+    return (*metered_qos_actions(local.rates, "redirect", pool.port, pool.qos), to_group)
 
 
 def to_slot(local: VipOnSwitch, pool: RedirectPort, ip: Family, way: Way, slot: int) -> tuple[Action, ...]:
     """The actions for a packet whose slot in its group (from 0) is known; its pool must have a server."""
     server = local.slots(way.pool.port)[SLOTS * way.index + slot]
-    return (*metered_qos_actions(local, "redirect", pool.port, pool.qos), *deliver(local, server, ip))
+    return (*metered_qos_actions(local.rates, "redirect", pool.port, pool.qos), *deliver(local, server, ip))
