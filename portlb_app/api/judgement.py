@@ -152,3 +152,5 @@ def _sentences(view: View, after: Mapping[str, Wanted], changes: tuple[PoolChang
             if vip.default_server == name:
                 yield f"{name} is the default server of {vip.name}, and goes on getting what that gets"
             yield f"{name}: connections that continue on its service ports go on"
+            if view.used.server_by_name[name].mptcp is not None:
+                yield f"{name}: connections of MPTCP are never moved (none can go on at another server); they go on"

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from portlb_app.api.history import Change
+from portlb_app.api.identity import Role
 from portlb_app.config.etag import Precondition
 
 MAX_BODY = 4 << 20
@@ -35,7 +36,7 @@ class Request:
     `if_match` and `if_none_match` are the header fields, None where they are not given. `by`: who asks
     (`Identity.name`), empty if nothing says so; `came_from`: from where, as far as the connection tells.
     `last_event`, `accept` and `prefer`: the header fields Last-Event-ID, Accept and Prefer. `form`: the fields of a
-    form.
+    form. `role`: of the one who asks; `has_session`: by a browser's session.
     """
 
     method: str
@@ -51,6 +52,8 @@ class Request:
     form: Mapping[str, str] = field(default_factory=dict)
     accept: str = ""
     prefer: str | None = None
+    role: Role = Role.ADMIN
+    has_session: bool = False
 
 
 @dataclass(frozen=True)

@@ -30,9 +30,9 @@ def _place(pool: tuple[Vip, RedirectPort]) -> str:
 
 
 def pool_value(view: View, vip: Vip, pool: RedirectPort) -> dict[str, Any]:
-    """One pool. Its state is one word: ok, degraded (some server does not serve), fail_open, empty.
+    """One pool. Its state is one word: ok, degraded (some server does not serve), fail_open, empty, or unknown.
 
-    `slots` of a server: as the switches were read; of those that differ the most.
+    `slots` of a server: as the switches were read; of those that differ the most. None before any was.
     """
     key = (vip.name, pool.port)
     serving = [name for name in pool.servers if view.is_serving(name, key)]
@@ -54,7 +54,7 @@ def server_in_pool(view: View, name: str, key: PoolKey) -> dict[str, Any]:
         "name": name,
         "wanted": view.used.server_by_name[name].wanted.value,
         "seen": view.judgement(name, key).seen.value,
-        "slots": max(held.values(), default=0),
+        "slots": max(held.values(), default=None),
         "wanted_slots": view.wanted_slots.get(key, {}).get(name, 0),
         "held": held,
     }
@@ -65,4 +65,6 @@ def _state(view: View, pool: RedirectPort, serving: list[str], key: PoolKey) -> 
         return "empty"
     if not serving or key in view.failing_open:
         return "fail_open"
-    return "ok" if len(serving) == len(pool.servers) else "degraded"
+    if len(serving) < len(pool.servers):
+        return "degraded"
+    return "ok" if any(key in held for held in view.held_slots.values()) else "unknown"

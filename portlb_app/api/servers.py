@@ -15,6 +15,7 @@ from portlb_app.api.messages import Response, json_pieces, json_text
 from portlb_app.api.problem_details import failure
 from portlb_app.api.routing import Call, Parameter
 from portlb_app.api.snapshot import Snapshot
+from portlb_app.api.status import agent_facts
 from portlb_app.backends.drained import Drain
 from portlb_app.backends.states import Judgement, Seen
 from portlb_app.config import Server, Wanted, moments
@@ -85,6 +86,7 @@ class View:
         self.tables = snapshot.backends.tables()
         self.failing_open = snapshot.backends.failing_open
         self.seen = {each.name: each.seen for each in snapshot.backends.servers()}
+        self.agents = {each.server: each for each in snapshot.status.agents}
         self.wanted_slots = {key: count(table) for key, table in self.tables.items()}
         self.held_slots = {
             switch.name: {key: count(slots.servers) for key, slots in switch.held.items()}
@@ -122,6 +124,7 @@ class View:
             },
             "drain": drain_value(self.snapshot.drains.get(name), self.snapshot),
             "counters": counters.of_server(name, self.snapshot),
+            "agent": agent_facts(self.agents[name]) if name in self.agents else None,
         }
 
     def is_serving(self, name: str, key: PoolKey) -> bool:
@@ -175,7 +178,7 @@ class View:
         elif state == "none" and closed and all(name in (each.closed or ()) for each in closed):
             state = "closed"
         most = sum(max(each["held"].values(), default=0) for each in pools)
-        return {"state": state, "slots": most, "pools": pools}
+        return {"state": state, "slots": most if self.held_slots else None, "pools": pools}
 
     def _pool(self, name: str, key: PoolKey) -> dict[str, Any]:
         held, wanted = self.held_in(name, key), self.wanted_slots.get(key, {})

@@ -14,7 +14,7 @@ from portlb_app.config import RedirectPort, Vip
 from portlb_app.config.problems import printable
 from portlb_app.openflow import mac_text
 
-WORST = ("empty", "fail_open", "degraded", "ok")
+WORST = ("empty", "fail_open", "degraded", "unknown", "ok")
 """States of a pool; a VIP is as bad as its worst."""
 
 
@@ -93,7 +93,7 @@ def _vip(view: View, vip: Vip) -> dict[str, Any]:
         "rewrite": vip.rewrite.value,
         "default_server": vip.default_server,
         "log": vip.log,
-        "state": min(states, key=WORST.index, default="ok"),
+        "state": min(states, key=WORST.index, default="ok" if view.held_slots else "unknown"),
         "ports": {str(pool.port): state for pool, state in zip(vip.redirect_ports, states, strict=True)},
         "servers": [server.name for server in view.snapshot.config.servers if server.vip == vip.name],
         "counters": counters.of_vip(vip.name, view.snapshot),

@@ -50,7 +50,11 @@ def pool_name(pool: dict[str, Any]) -> str:
 
 def shares(pool: dict[str, Any]) -> str:
     """The slots of each server, and what is odd about it."""
-    return ", ".join(f"{each['name']} {each['slots']}{_odd(each)}" for each in pool["servers"])
+    return ", ".join(f"{each['name']} {_held(each['slots'])}{_odd(each)}" for each in pool["servers"])
+
+
+def _held(slots: int | None) -> str:
+    return "-" if slots is None else str(slots)
 
 
 def _odd(server: dict[str, Any]) -> str:

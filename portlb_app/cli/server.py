@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 from portlb_app.cli.output import Commands
 from portlb_app.cli.rest_client import Answer, Controller
-from portlb_app.cli.servers import open_connections, reasons
+from portlb_app.cli.servers import agent_clock, agent_serves, open_connections, reasons
 from portlb_app.cli.table import Column, Style, pairs, table
 from portlb_app.cli.view import View, add_watch, show
 from portlb_app.cli.wishing import server_path
@@ -76,7 +76,9 @@ def _facts(server: dict[str, Any], style: Style) -> Iterator[tuple[str, object]]
     if server["drain"] is not None:
         yield "drain", f"{server['drain']['state']}, {open_connections(server)} open"
     if agent is not None:
-        yield "agent", agent["state"]
+        yield "agent", agent["state"] + (f", version {agent['version']}" if agent["version"] else "")
+        yield "serves", agent_serves(server)
+        yield "clock", f"{agent_clock(server)} s"
         yield "heard", style.since(agent["age_seconds"])
         yield "open", agent["open"]
         yield "openings", f"{agent['per_second']['openings']:.1f} a second"

@@ -36,6 +36,7 @@ from portlb_app.compiler.tables import (
     refuse,
     service,
     transit,
+    turns,
     upstream,
 )
 from portlb_app.compiler.vip_on_switch import NO_FLOWS, MeteredPart, PartKey, VipOnSwitch
@@ -56,7 +57,7 @@ from portlb_app.pipeline import (
 from portlb_app.topology.conditions import AS_CONFIGURED, Conditions
 from portlb_app.topology.leaving import with_leaving
 
-_DOWNSTREAM = (fragment, icmp, service, label, redirect, legacy, pin, default)
+_DOWNSTREAM = (fragment, icmp, service, label, redirect, turns, legacy, pin, default)
 _TABLES = (neighbour, advertise, *_DOWNSTREAM, upstream, peer, log, check, punt)
 _WITH_GROUPS = (redirect, pin, icmp)
 _IN_PARTS = (service, upstream)
@@ -73,6 +74,8 @@ _MISS: dict[str, tuple[str | None, str]] = {
     "SERVICE": ("REDIRECT", "no server's service port"),
     "LABEL": ("REDIRECT", "no server's service label"),
     "REDIRECT": ("LEGACY", "no redirect port, or a client that cannot be redirected"),
+    "PRESENCE": (None, "the controller has not said that it is there, as far as is known: the slots decide"),
+    "TURNS": (None, "no redirect port whose turns the controller takes: drop"),
     "LEGACY": ("DEFAULT", "no redirect port"),
     "PINNED": (None, "no redirect port that is pinned: drop"),
     "PIN": (None, "no slot names such a server: drop"),

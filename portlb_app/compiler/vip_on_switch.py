@@ -167,6 +167,14 @@ class VipOnSwitch:
                 self._shared[port] = restrict(table, weight_of, self._open)
         return self._shared[port]
 
+    def turns(self, port: int) -> Mapping[str, int]:
+        """The servers among which the controller takes turns for a redirect port, with their weights."""
+        explicit = self.explicit.get(port)
+        if explicit is not None and explicit.turns is not None:
+            return dict(explicit.turns)
+        names, weights, _ = self._members(port)
+        return {name: weight for name, weight in zip(names, weights, strict=True) if weight and name not in self.closed}
+
     def formers(self, port: int) -> frozenset[str]:
         """The servers that some slots had before of which packets to a redirect port may get one."""
         if port not in self._formers:

@@ -97,6 +97,7 @@ SERVER: Values = {
     "backup": None,
     "priority": lambda server: server.priority,
     "state": lambda server: server.state.value,
+    "mptcp": lambda server: server.mptcp,
     "check": None,
 }
 VIP: Values = {

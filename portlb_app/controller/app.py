@@ -43,6 +43,7 @@ from portlb_app.reconcile.commands import (
     Forget,
     Load,
     Log,
+    ReadFile,
     ReadState,
     ReportOutcome,
     ReportWish,
@@ -144,8 +145,11 @@ class Controller(app_manager.RyuApp):  # type: ignore[misc]
             self._hear_agents()
             self._step(Tick(time.time()))
             self._ask_the_log()
-            for send in self._punt.expire(time.monotonic()):
+            now = time.monotonic()
+            for send in (*self._punt.expire(now), *self._punt.say(now)):
                 self._send(send)
+            for trouble in self._punt.turns.take_troubles():
+                _LOG.warning("%s", trouble)
             self._checks.hurry(self._punt.connections.take_refusing())
             held = self._reconciler.holding.items()
             holding = {dpid: Held(each.config, each.conditions.of_paths) for dpid, each in held}
@@ -191,6 +195,8 @@ class Controller(app_manager.RyuApp):  # type: ignore[misc]
                 self._switches.do(command)
             case Forget(dpid):
                 self._tables.tell("forget", dpid)
+            case ReadFile(ticket):
+                supervision.spawn("reading the configuration file", self.proposals.read, ticket)
             case Load() | Compile():
                 supervision.spawn("loading or compiling", self._compute, command)
             case ReportOutcome(ticket, outcome):

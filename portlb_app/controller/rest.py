@@ -150,7 +150,8 @@ class Rest:
         if isinstance(form, messages.Response):
             return form
         prefer = environ.get("HTTP_PREFER")
-        return messages.Request(method, path, host, body, query, *conditions, *known, last, form, accept, prefer)
+        who = asks.role, environ.get("portlb.has_session", False)
+        return messages.Request(method, path, host, body, query, *conditions, *known, last, form, accept, prefer, *who)
 
     def _ask(self, question: Question) -> messages.Response:
         try:

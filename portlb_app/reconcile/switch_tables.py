@@ -11,6 +11,7 @@ from portlb_app.compiler.traffic import Traffic
 from portlb_app.config import Config
 from portlb_app.openflow import Flow, Group, Meter, SwitchState, apart
 from portlb_app.pipeline import SLOTS
+from portlb_app.reconcile.foreign import Comparison
 from portlb_app.reconcile.goals import Goals
 from portlb_app.reconcile.passed import Counters
 from portlb_app.reconcile.plan import Plan, Step, Verb, apply, diff
@@ -95,6 +96,7 @@ class SwitchTables:
         self._told: Mapping[PoolKey, HeldSlots] | None = None
         """The slots of pools that were told last, and of what configuration and groups."""
         self._told_of: tuple[Config | None, frozenset[Group] | None] = None, None
+        self._foreign = Comparison()
         self._written: frozenset[Flow | Group | Meter] = frozenset()
         """What others had written when it was last seen that they had."""
 
@@ -115,6 +117,10 @@ class SwitchTables:
         self._reading.take(kind, messages, self._codec.decode)
         return self._reading.count(kind)
 
+    def occupied(self, tables: Mapping[int, int]) -> tuple[int, ...]:
+        """Return the tables that have flows of others to ask for; `tables`: how many flows each has."""
+        return self._reading.occupied(tables)
+
     def end(self, passed: PassedSwitch) -> Read:
         """Return what it holds: it has told everything."""
         reading, config = self._reading, self._goals.config
@@ -129,8 +135,10 @@ class SwitchTables:
         found = passed.compare(
             self._goals, self._dpid, (flows, only_changed), self.known.group_by_number, groups
         )  # fmt: skip
+        others = self._foreign.of(reading.foreign, reading.unread, self.known.flows)
         self.begin()
-        return replace(read, handed_back=handed_back, counted=self._counted_slots(), passed=found)
+        counted = self._counted_slots()
+        return replace(read, handed_back=handed_back, counted=counted, passed=found, others=others)
 
     def see(self, seen: SwitchState, metered: Mapping[int, int] | None = None) -> Read:
         """Take what it holds; return its counts, and the plan to the goal."""

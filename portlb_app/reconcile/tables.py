@@ -144,6 +144,10 @@ class Tables:
         """Take multipart replies; return how many entries of this kind there are by now. Unreadable."""
         return self._known(dpid).read(kind, messages)
 
+    def occupied(self, dpid: int, tables: Mapping[int, int]) -> tuple[int, ...]:
+        """Return the tables of a switch that have flows of others to ask for; `tables`: how many flows each has."""
+        return self._known(dpid).occupied(tables)
+
     def end(self, dpid: int) -> Read:
         """Return what it holds: it has told everything."""
         return self._known(dpid).end(self._passed.setdefault(dpid, PassedSwitch()))

@@ -30,7 +30,7 @@ from portlb_app.southbound import codec
 MEMORY_BYTES = 4 << 30
 """Address space: a network of 100 switches and 200,000 flows takes an eighth of it."""
 ABOUT_A_SWITCH = frozenset(
-    {"begin", "read", "to_count", "count", "end", "prepare", "encode", "applied", "refused"}
+    {"begin", "read", "to_count", "count", "occupied", "end", "prepare", "encode", "applied", "refused"}
 )
 ONLY_ASKED = frozenset({"explain", "preview", "edit", "entries", "entries_text"})
 """Jobs that change nothing; an error in one costs that question its answer."""
@@ -49,7 +49,7 @@ class Wire:
     def decode(self, kind: Kind, message: bytes) -> Page:
         """What of ours is in a description."""
         try:
-            if kind == "flows":
+            if kind in ("flows", "foreign"):
                 return self._flows.page(message)
             body = _body(message)
             if kind == "groups":

@@ -16,8 +16,8 @@ class PoolServer(Model):
     name: str
     wanted: Wanted
     seen: Seen
-    slots: Count
-    """As the switches were read; of those that differ the most."""
+    slots: Count | None
+    """As the switches were read; of those that differ the most. None before any was."""
     wanted_slots: Count
     held: dict[str, Count]
     """Slots by switch, as it was read."""
@@ -28,7 +28,8 @@ class Pool(Model):
 
     vip: str
     port: Port
-    state: Literal["ok", "degraded", "fail_open", "empty"]
+    state: Literal["ok", "degraded", "fail_open", "empty", "unknown"]
+    """Unknown: no switch was read yet, and nothing speaks against it."""
     slots: Count
     legacy: Legacy
     servers: list[PoolServer]

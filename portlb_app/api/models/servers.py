@@ -53,7 +53,8 @@ class HeldState(Model):
     """What the switches were read to have of a server."""
 
     state: Literal["slots", "none", "closed", "unknown"]
-    slots: Count
+    slots: Count | None
+    """None before any was read."""
     pools: list[HeldPool]
 
 
@@ -86,6 +87,14 @@ class DrainState(Model):
     reason: str
 
 
+class ServerAgent(Model):
+    """What a server's agent is like, beside the controller; null where it does not tell."""
+
+    version: str | None
+    clock_offset_seconds: float | None
+    differs: list[Literal["addresses", "services", "announced"]] | None
+
+
 class Server(Model):
     """One server: what is wanted, seen and held of it."""
 
@@ -98,6 +107,8 @@ class Server(Model):
     weight: WeightState
     drain: DrainState | None
     counters: BothWays
+    agent: ServerAgent | None
+    """Null: none is heard."""
 
 
 class Servers(Model):

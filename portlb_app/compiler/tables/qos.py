@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any, Literal, TypeVar
 
 from portlb_app.compiler.rates import Rates
-from portlb_app.config import Config, Legacy, Qos, RedirectPort, Signal
+from portlb_app.config import Config, Legacy, Qos, RedirectPort, Signal, Turns
 from portlb_app.openflow import Action, Meter, SetField, SetQueue, ToMeter
 from portlb_app.openflow.limits import METERS_OF_A_KIND
 from portlb_app.pipeline import HANDED_UP, OF_ALL_VIPS, TOO_LARGE_METER, Reason, hand_back_meter, punt_meter, rate_meter
@@ -51,7 +51,7 @@ def punt_meters(config: Config) -> dict[tuple[Reason, str, int], Meter]:
     The port is a redirect port for SYNs, a connector's OpenFlow port for answers to checks, and else 0.
     """
     names = [(vip.name, 0) for vip in config.vips]
-    ports = [(vip.name, pool.port) for vip in config.vips for pool in vip.redirect_ports if is_option_read(pool)]
+    ports = [(vip.name, pool.port) for vip in config.vips for pool in vip.redirect_ports if may_be_read(pool)]
     found = {(Reason.TOO_LARGE, "", 0): TOO_LARGE_METER}
     checked = {name for vip in config.vips for name in vip.checked}
     connectors = {("", config.server_by_name[name].connector.port) for name in checked}
@@ -72,6 +72,11 @@ def hand_back_meters(config: Config) -> dict[str, Meter]:
 def is_option_read(pool: RedirectPort) -> bool:
     """Whether the controller reads SYNs without the bit: not where the pool's slots decide in any case."""
     return pool.signal is Signal.OPTION and pool.legacy not in (Legacy.BALANCE, Legacy.PIN)
+
+
+def may_be_read(pool: RedirectPort) -> bool:
+    """Whether the controller reads SYNs to a port, with the bit or without."""
+    return is_option_read(pool) or pool.selecting.turns is Turns.CONTROLLER
 
 
 Key = TypeVar("Key", bound=tuple[Any, ...])

@@ -71,6 +71,7 @@ def test_a_server_has_three_words() -> None:
         "weight": {"configured": 1, "override": None, "used": 1},
         "drain": None,
         "counters": {"to_server": None, "from_server": None},
+        "agent": None,
     }  # fmt: skip
 
 

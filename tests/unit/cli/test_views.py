@@ -37,8 +37,8 @@ POOLS = [
 PROBLEM = {"kind": "server", "name": "b", "words": "down in web:22: http 503", "seconds": 41.0}
 STATUS: dict[str, Any] = {
     "version": "0.2.0", "generation": 3, "etag": "x", "configuration": "verified", "problem": None, "problems": [],
-    "switches": SWITCHES, "links": [{"ends": ["s1:1", "s2:1"], "up": True, "hold_seconds": 0.0},
-                                    {"ends": ["s1:2", "s3:1"], "up": False, "hold_seconds": 1.5}],
+    "switches": SWITCHES, "links": [{"ends": ["s1:1", "s2:1"], "up": True, "seen": "up", "hold_seconds": 0.0},
+                                    {"ends": ["s1:2", "s3:1"], "up": False, "seen": "down", "hold_seconds": 1.5}],
     "pools": [], "agents": [],
 }  # fmt: skip
 

@@ -250,6 +250,8 @@ def test_fig2_down_the_pipeline() -> None:
         "table=50, priority=200,sctp,ip_dst=10.0.0.100,sctp_dst=21 actions=group:1607013120",
         "table=50, priority=200,sctp,ip_dst=10.0.0.100,sctp_dst=22 actions=group:1607013121",
         "table=50, priority=0 actions=goto_table:60",
+        "table=52, priority=0 actions=drop",
+        "table=55, priority=0 actions=drop",
         "table=60, priority=300,tcp,ip_dst=10.0.0.100,tcp_dst=20,tcp_flags=0x2/0x12 actions=drop",
         "table=60, priority=300,tcp,ip_dst=10.0.0.100,tcp_dst=21,tcp_flags=0x2/0x12 actions=drop",
         "table=60, priority=200,tcp,ip_dst=10.0.0.100,tcp_dst=20 actions=group:1607013119",
