@@ -1,7 +1,7 @@
 """``make demo``: a load balancer at work, told as a story whose every claim is checked.
 
-``TOPO=single`` (FIG. 2, the default), ``tree`` (FIG. 5) or ``leafspine``. Needs root. Exit code 0 only if all that it
-shows is true; with ``--cli`` it ends at the Mininet prompt.
+``TOPO=single`` (FIG. 2, the default), ``tree`` (FIG. 5), ``leafspine`` or ``mptcp``. Needs root. Exit code 0 only if
+all that it shows is true; with ``--cli`` it ends at the Mininet prompt.
 """
 
 from __future__ import annotations
@@ -18,19 +18,19 @@ from pathlib import Path
 
 from mininet.cli import CLI
 
-from mininet_topos import builder, leafspine, openvswitch, single, tree
+from mininet_topos import builder, leafspine, mptcp, openvswitch, single, tree
 from mininet_topos.demo import programs, surroundings
 from mininet_topos.demo.stage import CLIENT, EXAMPLES, PLAIN, UNKNOWN, Demo, Stage, Story
 from portlb_app.config import load
 
-DEMOS = {"single": single.DEMO, "tree": tree.DEMO, "leafspine": leafspine.DEMO}
+DEMOS = {"single": single.DEMO, "tree": tree.DEMO, "leafspine": leafspine.DEMO, "mptcp": mptcp.DEMO}
 READ_BACK = 2.0
 
 
 @contextlib.contextmanager
-def on_stage(story: Story, example: str) -> Iterator[Stage]:
+def on_stage(story: Story, demo: Demo) -> Iterator[Stage]:
     """Everything running: Open vSwitch, the controller, the network, the servers' programs, the agents."""
-    given = EXAMPLES / example / "lb.yaml"
+    given = EXAMPLES / demo.example / "lb.yaml"
     config = load(given.read_text(encoding="utf-8"))
     with contextlib.ExitStack() as stack:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="portlb-demo-")))
@@ -48,12 +48,12 @@ def on_stage(story: Story, example: str) -> Iterator[Stage]:
         shared = {pool.port: pool.servers for pool in config.vips[0].redirect_ports}
         for server in config.servers:
             pools = {port for port, members in shared.items() if server.name in members} | {UNKNOWN}
-            web = {owned.application for owned in server.service_ports} | pools
+            web = {owned.application for owned in server.service_ports if owned.port != server.mptcp} | pools
             udp = {owned.port for owned in server.service_ports} | pools
-            stack.enter_context(programs.web_server(network[server.name], server, web, directory))
+            stack.enter_context(programs.web_server(network[server.name], server, web, directory, demo.under))
             stack.enter_context(programs.udp_server(network[server.name], server, udp, directory))
-        stack.enter_context(programs.agents(network.get, config, file, (CLIENT,)))
-        yield Stage(story, example, config, network, controller, directory)
+        stack.enter_context(demo.agents(network.get, config, file, (CLIENT,)))
+        yield Stage(story, demo.example, config, network, controller, directory)
 
 
 def main() -> int:
@@ -85,7 +85,7 @@ def main() -> int:
 
 
 def _tell(story: Story, demo: Demo, prompt: bool) -> None:
-    with on_stage(story, demo.example) as stage:
+    with on_stage(story, demo) as stage:
         for chapter in demo.chapters:
             chapter(stage)
         if prompt:

@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -22,6 +23,8 @@ from portlb_app.config import Config, Link, Server
 SECONDS = 15
 PORTLB = (sys.executable, "-m", "portlb_app.cli")
 DATAGRAMS = (sys.executable, "-m", "mininet_topos.demo.datagrams")
+MPTCP = ("mptcpize", "run")
+"""Has a program's TCP sockets speak MPTCP."""
 
 _DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
@@ -40,6 +43,7 @@ http {{
         add_header X-Server {name};
         location / {{ return 200 "server {name} on port $server_port\\n"; }}
         location /slow {{ root {files}; limit_rate 100k; }}
+        location /whole {{ root {files}; }}
     }}
 }}
 """
@@ -121,13 +125,18 @@ def end(running: subprocess.Popen[bytes]) -> None:
 
 
 @contextlib.contextmanager
-def web_server(host: Node, server: Server, ports: set[int], directory: Path) -> Iterator[None]:
-    """nginx on a server host: says its name on every port; ``/slow`` is a file in `directory`, at 100 kB a second."""
+def web_server(
+    host: Node, server: Server, ports: set[int], directory: Path, under: Sequence[str] = ()
+) -> Iterator[None]:
+    """nginx on a server host: says its name on every port; ``/slow`` is a file in `directory`, at 100 kB a second.
+
+    ``/whole`` is one as fast as it can be; `under`: words before its command line.
+    """
     home = directory / f"nginx-{server.name}"
     home.mkdir()
     listen = " ".join(f"listen {port};" for port in sorted(ports))
     (home / "nginx.conf").write_text(_NGINX.format(directory=home, listen=listen, name=server.name, files=directory))
-    words = ("nginx", "-p", str(home), "-c", str(home / "nginx.conf"), "-e", str(home / "nginx.log"))
+    words = (*under, "nginx", "-p", str(home), "-c", str(home / "nginx.conf"), "-e", str(home / "nginx.log"))
     with process(host.popen, words, home / "out"):
         wait_for(lambda: all(_listens(host, port) for port in ports), f"nginx of {server.name} listens")
         yield
@@ -172,6 +181,22 @@ class Controller:
             status: dict[str, Any] = json.load(answer)
             return status
 
+    def configuration(self) -> str:
+        """``GET /v1/config``."""
+        with _DIRECT.open(f"http://127.0.0.1:{self._rest}/v1/config", timeout=SECONDS) as answer:
+            text: str = answer.read().decode()
+            return text
+
+    def put(self, text: str) -> None:
+        """``PUT /v1/config``; RuntimeError if it is refused."""
+        url, typed = f"http://127.0.0.1:{self._rest}/v1/config", {"Content-Type": "application/yaml"}
+        request = urllib.request.Request(url, text.encode(), typed, method="PUT")
+        try:
+            with _DIRECT.open(request, timeout=SECONDS) as answer:
+                answer.read()
+        except urllib.error.HTTPError as error:
+            raise RuntimeError(f"PUT /v1/config: {error}: {error.read().decode()}") from error
+
     def is_up(self, link: Link) -> bool:
         """Whether it takes a link to work."""
         ends = [str(end) for end in link]
@@ -198,3 +223,22 @@ def agents(hosts: Callable[[str], Node], config: Config, file: Path, clients: Se
             log = file.parent / f"agent-{name}.log"
             stack.enter_context(process(hosts(name).popen, words, log, ready="ready"))
         yield
+
+
+@contextlib.contextmanager
+def mptcp_agents(hosts: Callable[[str], Node], config: Config, file: Path, clients: Sequence[str]) -> Iterator[None]:
+    """No eBPF: every server's kernel announces the server's port for MPTCP; the named clients follow announcements."""
+    with contextlib.ExitStack() as stack:
+        for server in config.servers:
+            words = (*PORTLB, "agent", "mptcp", "--config", str(file), "--server", server.name)
+            log = file.parent / f"agent-{server.name}.log"
+            stack.enter_context(process(hosts(server.name).popen, words, log, ready="ready"))
+        for name in clients:
+            accept = ("ip", "mptcp", "limits", "set", "add_addr_accepted", "2", "subflows", "2")
+            _, errors, code = hosts(name).pexec(*accept)
+            if code:
+                raise RuntimeError(f"{name} cannot follow announcements of MPTCP: {errors}")
+        yield
+
+
+Agents = Callable[[Callable[[str], Node], Config, Path, Sequence[str]], contextlib.AbstractContextManager[None]]

@@ -113,8 +113,13 @@ Chapter = Callable[[Stage], None]
 
 @dataclass(frozen=True)
 class Demo:
-    """A configuration, ``flows/EXAMPLE``, and what is told of it."""
+    """A configuration, ``flows/EXAMPLE``, and what is told of it.
+
+    `agents`: what runs on servers and the client beside their programs; `under`: words before nginx's command line.
+    """
 
     example: str
     picture: str
     chapters: tuple[Chapter, ...]
+    agents: programs.Agents = programs.agents
+    under: tuple[str, ...] = ()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 
 from portlb_app.agent.errors import AgentError
@@ -9,9 +10,10 @@ from portlb_app.agent.errors import AgentError
 _NUMBERS = {"CAP_NET_ADMIN": 12, "CAP_SYS_ADMIN": 21}
 
 
-def require(what: str) -> None:
+def require(what: str, needed: Collection[str] = tuple(_NUMBERS)) -> None:
     """Raise AgentError if this thread lacks a capability the agents need: the message names it, and `what` needs it."""
-    missing = missing_in(Path("/proc/thread-self/status").read_text(encoding="ascii", errors="replace"))
+    lacking = missing_in(Path("/proc/thread-self/status").read_text(encoding="ascii", errors="replace"))
+    missing = [each for each in lacking if each in needed]
     if missing:
         raise AgentError(f"{what} needs {' and '.join(missing)}: run it as root, or with these capabilities")
 

@@ -17,9 +17,8 @@ from portlb_app.agent.announcer import FIRST_WAIT, WAIT_MAX, Announcer, How, ann
 from portlb_app.agent.call_result import CallResult
 from portlb_app.agent.errors import AgentError
 from portlb_app.agent.kernel import sock_diag
-from portlb_app.agent.kernel.sock_diag import Tcp
 from portlb_app.agent.mapping import Address
-from portlb_app.agent.record import Record
+from portlb_app.agent.record import Record, tcp_of
 from portlb_app.agent.server import application_of, redirect_ports
 
 _LOG = logging.getLogger("portlb.agent")
@@ -32,12 +31,17 @@ PATIENCE = 30.0
 
 
 class Mover:
-    """Redirects the connections of some VIPs at an interface until it is stopped. `moved`: those that have followed."""
+    """Redirects the connections of some VIPs at an interface until it is stopped.
+
+    `moved`: those that have followed; `left`: those that have not. A subflow of an MPTCP connection is never asked: the
+    connection cannot go on at another server, and without an end of its own its program would not open it again.
+    """
 
     def __init__(self, interface: str, vips: Collection[Address]) -> None:
         """Start."""
         self.moved = 0
         self.left = 0
+        self._told_of_mptcp = False
         self._interface, self._vips = interface, frozenset(vips)
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name="moving", daemon=True)
@@ -60,10 +64,15 @@ class Mover:
 
     def _round(self, made: Announcer) -> None:
         """Ask each connection there is, again and again, for `PATIENCE` seconds at most."""
-        pending = [each for each in made.connections() if each.vip in self._vips and target(made, each)]
+        known = [each for each in made.connections() if each.vip in self._vips and target(made, each)]
+        stay = sockets.mptcp(map(tcp_of, known))
+        pending = [each for each in known if tcp_of(each) not in stay]
+        if stay and not self._told_of_mptcp:
+            self._told_of_mptcp = True
+            _LOG.info("connections of MPTCP (%d subflows now) cannot be moved to another server: they stay", len(stay))
         deadline, wait, told = time.monotonic() + PATIENCE, FIRST_WAIT, set[Record]()
         while pending and not self._stopped.is_set():
-            self.left = len(pending)
+            self.left = len(pending) + len(stay)
             still = []
             for connection in pending:
                 if not _has_rested(connection):
@@ -81,13 +90,12 @@ class Mover:
             if pending:
                 self._stopped.wait(wait)
                 wait = min(wait * 1.5, WAIT_MAX)
-        self.left = len(pending)
+        self.left = len(pending) + len(stay)
 
 
 def _has_rested(connection: Record) -> bool:
     """Tell whether a connection's socket is here, and at rest; if it is gone, the announcement will tell."""
-    its = Tcp(connection.vip, connection.port, connection.client, connection.client_port)
-    found = sock_diag.find(its)
+    found = sock_diag.find(tcp_of(connection))
     return found is None or (not found.unread and sockets.has_rested(found.info, RESTED))
 
 

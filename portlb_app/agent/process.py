@@ -33,6 +33,9 @@ class Companion(Protocol):
     def drain(self, done: Action) -> None:
         """The host is about to stop: call `done` when its connections are over, or were waited for long enough."""
 
+    def detach(self) -> None:
+        """The agent's programs are being removed."""
+
     def close(self) -> None:
         """The agent ends."""
 
@@ -120,6 +123,8 @@ class Unit:
 
     def detach(self) -> None:
         """Remove the programs."""
+        if self.companion is not None:
+            self.companion.detach()
         self._part()
         if self._agent:
             self._agent.detach()

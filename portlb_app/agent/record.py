@@ -12,6 +12,7 @@ from ipaddress import IPv6Address
 
 from portlb_app.agent.kernel.btf import Field, Types
 from portlb_app.agent.kernel.maps import Map
+from portlb_app.agent.kernel.sock_diag import Tcp
 from portlb_app.agent.locator import ADDRESS, LABEL, MAC, NONE
 from portlb_app.agent.mapping import Address
 from portlb_app.agent.versions import Version
@@ -55,6 +56,11 @@ def unpack_address(data: bytes) -> Address:
     """Return the address in 16 bytes."""
     address = IPv6Address(data)
     return address.ipv4_mapped or address
+
+
+def tcp_of(connection: Record) -> Tcp:
+    """Return a connection as this host's kernel knows it."""
+    return Tcp(connection.vip, connection.port, connection.client, connection.client_port)
 
 
 def reader(version: Version, maps: Mapping[str, Map]) -> Reader:

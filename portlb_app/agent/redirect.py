@@ -17,9 +17,8 @@ from portlb_app.agent import sockets
 from portlb_app.agent.announcer import Announcer, How, announcer
 from portlb_app.agent.call_result import CallResult
 from portlb_app.agent.errors import AgentError
-from portlb_app.agent.kernel.sock_diag import Tcp
 from portlb_app.agent.mapping import Address
-from portlb_app.agent.record import Record
+from portlb_app.agent.record import Record, tcp_of
 from portlb_app.agent.server import application_of
 
 TIMEOUT = 30.0
@@ -29,7 +28,7 @@ _WORDS = {
     CallResult.FOLLOWED: "followed",
     CallResult.GONE: "closed before",
     CallResult.NO_SOCKET: "without a socket in this network namespace",
-    CallResult.IMPOSSIBLE: "impossible (no agent at the other end, or the port is in use)",
+    CallResult.IMPOSSIBLE: "impossible (no agent at the other end, the port is in use, or it is MPTCP's)",
     CallResult.TIMED_OUT: "timed out",
 }
 
@@ -99,9 +98,8 @@ class Outcome:
 
     def reset(self, connection: Record) -> None:
         """Reset a connection that has not followed."""
-        its = Tcp(connection.vip, connection.port, connection.client, connection.client_port)
         try:
-            self.not_reset.update(str(each) for each in sockets.destroy([its]).failures)
+            self.not_reset.update(str(each) for each in sockets.destroy([tcp_of(connection)]).failures)
         except AgentError as error:
             self.not_reset[str(error)] += 1
 
@@ -119,12 +117,23 @@ def redirect(name: str, wanted: Selection, port: int, how: How, timeout: float =
             raise AgentError("no connection of that kind; see 'portlb agent connections'")
         if how is How.IN_PLACE:
             _check_in_place(made, port, chosen)
+        if how is not How.IN_PLACE:
+            chosen = _without_mptcp(chosen, outcome)
         for connection, answer in made.until_followed(chosen, port, how, timeout):
             outcome.counts[answer] += 1
             if answer is CallResult.TIMED_OUT and how is not How.IN_PLACE:
                 outcome.reset(connection)
         outcome.refusals = made.refusals
     return outcome
+
+
+def _without_mptcp(chosen: Sequence[Record], outcome: Outcome) -> list[Record]:
+    """Leave out subflows of MPTCP: the program of one that ends reads no end, and opens no other connection."""
+    subflows = sockets.mptcp(map(tcp_of, chosen))
+    others = [each for each in chosen if tcp_of(each) not in subflows]
+    if subflows:
+        outcome.counts[CallResult.IMPOSSIBLE] += len(chosen) - len(others)
+    return others
 
 
 def _check_in_place(made: Announcer, port: int, connections: Sequence[Record]) -> None:

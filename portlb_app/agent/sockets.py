@@ -10,7 +10,8 @@ from typing import NamedTuple
 
 from portlb_app.agent.errors import AgentError
 from portlb_app.agent.kernel import sock_diag
-from portlb_app.agent.kernel.sock_diag import Tcp
+from portlb_app.agent.kernel.sock_diag import Address, Tcp
+from portlb_app.agent.record import pack_address
 
 _QUIET = 50  # milliseconds, and
 _QUIET_ROUND_TRIPS = 3
@@ -67,6 +68,19 @@ def has_rested(info: bytes, milliseconds: int) -> bool:
     unacknowledged, last_sent, last_received = (struct.unpack_from("=I", info, at)[0] for at in (24, 44, 52))
     (unsent,) = struct.unpack_from("=I", info, 144)
     return not unacknowledged and not unsent and min(last_sent, last_received) >= milliseconds
+
+
+def mptcp(connections: Iterable[Tcp]) -> set[Tcp]:
+    """Return those of the connections that are subflows of MPTCP connections here."""
+    ours = {_named(each.local, each.local_port, each.remote, each.remote_port): each for each in connections}
+    if not ours:
+        return set()
+    found = (each[1:] for each in sock_diag.subflows())
+    return {ours[ends] for ends in found if ends in ours}
+
+
+def _named(local: Address, local_port: int, remote: Address, remote_port: int) -> tuple[bytes, int, bytes, int]:
+    return pack_address(local), local_port, pack_address(remote), remote_port
 
 
 def destroy(connections: Iterable[Tcp]) -> Look:

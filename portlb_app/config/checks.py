@@ -22,6 +22,7 @@ from portlb_app.config.policies import (
     UnknownErrors,
     UnknownFragments,
 )
+from portlb_app.config.selection_values import TURNING, Turns
 from portlb_app.config.values import Connector
 from portlb_app.net.packets import Address
 from portlb_app.pipeline import SLOTS
@@ -33,6 +34,7 @@ def check(file: File) -> None:
     topology_checks.check(file)
     _check_servers(file)
     _check_service_ports(file)
+    _check_mptcp(file)
     _check_vips(file)
     _check_own_addresses(file)
     naming.check(file)
@@ -78,6 +80,23 @@ def _check_service_ports(file: File) -> None:
                 file.wrong(path, f"nothing can listen on {item.port}: it stands for {item.application}")
 
 
+def _check_mptcp(file: File) -> None:
+    """The port at which MPTCP connections go on: the server's kernel itself listens there, and takes joins only."""
+    for name, entry in file.servers.items():
+        port, path = entry.mptcp, f"servers.{name}.mptcp"
+        if port is None or any(item.port is None for item in file.service_ports[name].values()):
+            continue
+        owned = {item.port: item.application or item.port for item in file.service_ports[name].values()}
+        if port not in owned:
+            file.wrong(path, f"{port} is none of its service_ports")
+        elif owned[port] != port:
+            file.wrong(path, f"{port} stands for the application on {owned[port]}: MPTCP needs a port of its own")
+        elif any(its == port for other, its in owned.items() if other != port):
+            file.wrong(path, f"a program listens on {port}: MPTCP needs a port of its own")
+        elif port in file.redirect_ports.get(entry.vip or "", {}):
+            file.wrong(path, f"{port} is a redirect port: MPTCP needs a port of its own")
+
+
 def _check_vips(file: File) -> None:
     addresses: dict[Address, str] = {}
     servers = Counter(server.vip for server in file.servers.values())
@@ -114,7 +133,12 @@ def _check_vips(file: File) -> None:
             if pool.pin is not None and pool.legacy is not Legacy.PIN:
                 file.wrong(f"{where}.pin", "needs legacy: pin")
             if pool.signal is Signal.OPTION and legacy(file, name, port) in (Legacy.OWNER, Legacy.DEFAULT):
-                _check_redirects(file, where, port, members, applications)
+                needed = f"it needs a service port whose application is {port}, or the port legacy: balance or drop"
+                _check_redirects(file, f"{where}.signal", port, members, applications, needed)
+            chosen = file.selections.get(where)
+            if chosen is not None and chosen.turns is Turns.CONTROLLER and chosen.kind in TURNING:
+                needed = f"it needs a service port whose application is {port}: other connections go on by their slots"
+                _check_redirects(file, f"{where}.selection.turns", port, members, applications, needed)
             selecting.check_port(file, name, port, pool, legacy(file, name, port))
 
 
@@ -156,16 +180,14 @@ def _check_icmp(file: File, name: str, servers: int) -> None:
 
 
 def _check_redirects(
-    file: File, where: str, port: int, members: list[str], applications: dict[str, set[int | None]]
+    file: File, path: str, port: int, members: list[str], applications: dict[str, set[int | None]], needed: str
 ) -> None:
-    """A client's later packets carry no option, so under these policies only redirected connections reach the pool."""
+    """Where only redirected connections go on with the server that they opened with: a client's later packets carry no
+    option, or another server's turn is not that of the slot.
+    """
     for member in members:
         if member in file.servers and port not in applications[member]:
-            file.wrong(
-                f"{where}.signal",
-                f"{member} cannot redirect from {port}: it needs a service port whose application is {port}, "
-                "or the port legacy: balance or drop",
-            )
+            file.wrong(path, f"{member} cannot redirect from {port}: {needed}")
 
 
 def legacy(file: File, name: str, port: int) -> Legacy:

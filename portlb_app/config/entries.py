@@ -241,6 +241,7 @@ class ServerEntry(Entry):
     service_address: Addresses | None = None
     service_mac: Mac | None = None
     service_label: Annotated[Number, Field(ge=1, le=0xFFFFF)] | None = None
+    mptcp: Port | None = None
     backup: Truth | None = None
     priority: Annotated[Number, Field(ge=0, le=255)] | None = None
     state: Wanted | None = None

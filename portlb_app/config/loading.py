@@ -142,6 +142,7 @@ def _server(file: File, name: str) -> Server:
         service_addresses=entry.service_address or (),
         service_mac=entry.service_mac,
         service_label=entry.service_label,
+        mptcp=entry.mptcp,
         priority=selecting.priority(entry),
         state=entry.state or Wanted.READY,
     )

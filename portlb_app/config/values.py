@@ -22,7 +22,7 @@ from portlb_app.config.policies import (
     Wanted,
 )
 from portlb_app.config.problems import Notice
-from portlb_app.config.selection_values import Moves, Selecting, When
+from portlb_app.config.selection_values import Moves, Selecting, Turns, When
 from portlb_app.net.packets import Address
 
 MAX_SWITCHES = 512
@@ -130,6 +130,7 @@ class Server:
     other servers with. `routers` are the addresses of the router its MAC address is, if it is behind one.
     `service_addresses` (one of each family at most), `service_mac` (48 bits) and `service_label` (20 bits) name it in
     the packets of redirected connections, as service ports do (rows X1, X2, X3).
+    `mptcp` is the one of its service ports at which its MPTCP connections go on (row B2); None if they do not.
     """
 
     name: str
@@ -143,9 +144,14 @@ class Server:
     service_addresses: tuple[Address, ...] = ()
     service_mac: int | None = None
     service_label: int | None = None
+    mptcp: int | None = None
     priority: int = 0
     """Servers of a pool with the lowest number that work get its connections; the others are backups."""
     state: Wanted = Wanted.READY
+
+    def __hash__(self) -> int:
+        """That of its name, which no other has: a server may have thousands of ports."""
+        return hash(self.name)
 
     @property
     def wanted(self) -> Wanted:
@@ -195,6 +201,10 @@ class Vip:
     passive: bool = True
     """Whether its servers without a check are taken out for what switches count (`backends.passive`)."""
 
+    def __hash__(self) -> int:
+        """That of its name, which no other has."""
+        return hash(self.name)
+
     @property
     def address(self) -> Address:
         """The first of its addresses."""
@@ -208,6 +218,11 @@ class Vip:
     def checked(self) -> frozenset[str]:
         """The servers that are checked, for whichever redirect port."""
         return frozenset(name for pool in self.redirect_ports if pool.checks for name in pool.checked)
+
+    @cached_property
+    def turning(self) -> tuple[RedirectPort, ...]:
+        """The redirect ports whose turns the controller takes."""
+        return tuple(pool for pool in self.redirect_ports if pool.selecting.turns is Turns.CONTROLLER)
 
     @cached_property
     def spreads_icmp(self) -> bool:

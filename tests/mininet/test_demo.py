@@ -13,7 +13,7 @@ import yaml
 from tests.net.network import ROOT
 from tests.support.commands import run
 
-EXAMPLES = {"single": "fig2", "tree": "tree", "leafspine": "leafspine"}
+EXAMPLES = {"single": "fig2", "tree": "tree", "leafspine": "leafspine", "mptcp": "mptcp"}
 
 
 def machine(directory: Path) -> dict[str, str]:

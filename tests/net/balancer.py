@@ -11,7 +11,7 @@ import hashlib
 import json
 import re
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, Self
 
@@ -66,16 +66,18 @@ class Balancer(Hosts):
         agents: frozenset[str] | None = None,
         kinds: Mapping[str, str] = MappingProxyType({}),
         nginx: bool = True,
+        under: Sequence[str] = (),
+        agent_words: Sequence[str] = (),
     ) -> None:
         """Build it all; `stack` ends Open vSwitch, `network` the rest.
 
         `mtu` is the path's to the clients, in bytes, and they know nothing of it; `agents` names the servers with an
         agent, all if None; `kinds` names servers whose connector is of another kind than veth (see `connectors`).
-        `nginx`: every server has one.
+        `nginx`: every server has one; `under`: words before its command line. `agent_words`: more for servers' agents.
         """
         config = load(text)
         super().__init__(network, config, mtu, frozenset(config.server_by_name[name].connector for name in kinds))
-        self.text = text
+        self.text, self._agent_words = text, agent_words
         self.file = network.directory / "lb.yaml"
         self.file.write_text(text)
         self.vip, self.family = self.config.vips[0], 4
@@ -95,7 +97,7 @@ class Balancer(Hosts):
         self.agents = {
             server.name: self._agent(server) for server in config.servers if agents is None or server.name in agents
         }
-        listens = [(self.servers[server.name], self._nginx(server)) for server in config.servers if nginx]
+        listens = [(self.servers[server.name], self._nginx(server, under)) for server in config.servers if nginx]
         for host, ports in listens:
             until(lambda host=host, ports=ports: host.listens(*ports), "nginx listens")
         wait_ready(self.controller)  # before switches look for it, or they wait for a second until they try again
@@ -118,11 +120,11 @@ class Balancer(Hosts):
 
     # ---- hosts ----
 
-    def _nginx(self, server: Server) -> set[int]:
+    def _nginx(self, server: Server, under: Sequence[str]) -> set[int]:
         """Start a server's; on which ports it is to listen."""
         home = self.network.directory / f"nginx-{server.name}"
         home.mkdir()
-        ports = {owned.application for owned in server.service_ports}
+        ports = {owned.application for owned in server.service_ports if owned.port != server.mptcp}
         ports |= {pool.port for pool in self.vip_of(server).redirect_ports}
         listen = " ".join(f"listen {port} backlog=1024; listen [::]:{port} backlog=1024;" for port in sorted(ports))
         text = NGINX.format(home=home, listen=listen, name=server.name, files=self.files)
@@ -130,7 +132,7 @@ class Balancer(Hosts):
         host = self.servers[server.name]
         with open(home / "out", "wb") as output:
             words = ("nginx", "-p", str(home), "-c", str(home / "nginx.conf"), "-e", str(home / "log"))
-            host.popen(*words, stdout=output, stderr=output)
+            host.popen(*under, *words, stdout=output, stderr=output)
         return ports
 
     def start_agent(self, server: Server) -> None:
@@ -140,6 +142,7 @@ class Balancer(Hosts):
 
     def _agent(self, server: Server) -> Helper:
         words = ("agent", "server", "--interface", "eth0", "--config", str(self.file), "--server", server.name)
+        words += tuple(self._agent_words)
         return self.servers[server.name].popen_piped(sys.executable, "-m", "portlb_app.cli", *words, cwd=ROOT)
 
     def datagrams(self, ports: Iterable[int]) -> None:
@@ -243,10 +246,10 @@ class Balancer(Hosts):
 class Connections:
     """HTTP connections that stay open, from one of the two client hosts."""
 
-    def __init__(self, made: Balancer, host: Namespace) -> None:
+    def __init__(self, made: Balancer, host: Namespace, under: Sequence[str] = ()) -> None:
         words = (sys.executable, "-m", "tests.net.connections", str(made.address))
         self._names = {server.name for server in made.config.servers}
-        self._process = host.popen_ready(*words, cwd=ROOT)
+        self._process = host.popen_ready(*under, *words, cwd=ROOT)
         self._opened = 0
 
     def open(self, port: int) -> str:
@@ -269,8 +272,13 @@ class Connections:
         assert len(words) == self._opened, words
         return [word in self._names for word in words]
 
+    def drop(self) -> None:
+        """Close all of them, and go on with new ones."""
+        assert self._process.tell("drop") == str(self._opened)
+        self._opened = 0
+
     def close(self) -> None:
-        """Close all of them."""
+        """Close all of them, and end."""
         end(self._process)
 
 
@@ -280,15 +288,23 @@ class Downloads:
     SIZE = 100_000
     """Bytes; they are not read to the end before `broken`."""
 
-    def __init__(self, made: Balancer, port: int, number: int, host: Namespace | None = None) -> None:
-        """Start them on a host, the client if None, and wait until all run."""
-        digest = made.random_file("slow", self.SIZE)
-        words = (str(made.address), str(port), "/slow", str(number), str(self.SIZE * 9 // 10), digest)
+    def __init__(
+        self,
+        made: Balancer,
+        port: int,
+        number: int,
+        host: Namespace | None = None,
+        under: Sequence[str] = (),
+        size: int = SIZE,
+    ) -> None:
+        """Start them on a host, the client if None, and wait until all run; `under`: words before the command line."""
+        digest = made.random_file("slow", size)
+        words = (str(made.address), str(port), "/slow", str(number), str(size * 9 // 10), digest)
         program = (sys.executable, "-m", "tests.net.downloads")
         self._number = number
         self.resets = 0
         """How many were reset, as of `broken`."""
-        self._process = (host or made.client).popen_ready(*program, *words, cwd=ROOT)
+        self._process = (host or made.client).popen_ready(*under, *program, *words, cwd=ROOT)
 
     def broken(self) -> int:
         """Let them end; how many did not arrive whole."""

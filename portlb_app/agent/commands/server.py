@@ -8,13 +8,18 @@ import sys
 from collections.abc import Collection
 
 from portlb_app.agent import process, server
+from portlb_app.agent.attachment import Agent
 from portlb_app.agent.commands import arguments
 from portlb_app.agent.commands.register import AddCommand
+from portlb_app.agent.commands.sources import add_sources, named_sources
 from portlb_app.agent.errors import AgentError
 from portlb_app.agent.heart import Heart
 from portlb_app.agent.log_lines import add_format, log_to_stderr
+from portlb_app.agent.loop import Loop
 from portlb_app.agent.mapping import ServerMapping
-from portlb_app.agent.source import Controller, File, Fixed, Source, WrongConfiguration
+from portlb_app.agent.mptcp.beside import Beside
+from portlb_app.agent.source import Fixed, Source, WrongConfiguration
+from portlb_app.agent.troubles import Troubles
 
 WRONG_INPUT = 2  # exit code
 
@@ -22,28 +27,11 @@ WRONG_INPUT = 2  # exit code
 def register(add_command: AddCommand) -> None:
     """Add the command."""
     parser = add_command("server", "announce and translate this host's service ports")
-    parser.add_argument("--config", metavar="LB.YAML", help="configuration of the load balancer; SIGHUP reads it again")
-    parser.add_argument(
-        "--controller", "--source", metavar="URL",
-        help="controller to ask for its live configuration, every 10 s: unix:///PATH, https://HOST:PORT, or http:// on "
-        "this host's loopback",
-    )  # fmt: skip
-    parser.add_argument("--token-file", metavar="FILE", help="with --controller: file with the token to show it")
-    parser.add_argument(
-        "--ca", metavar="FILE", help="with https: authority of the controller's certificate (default: the system's)"
-    )
-    parser.add_argument(
-        "--insecure-http", action="store_true",
-        help="trust a controller over plain http, whichever program answers, also on another host",
-    )  # fmt: skip
+    add_sources(parser)
     parser.add_argument(
         "--application", action="append", default=[], type=arguments.port, metavar="PORT",
         help="port of a program that the configuration may name; may be repeated (default: the ports that it names "
         "at the start and at each SIGHUP)",
-    )  # fmt: skip
-    parser.add_argument(
-        "--server", action="append", default=[], metavar="NAME",
-        help="this host's name in the configuration; may be repeated, for servers of different VIPs",
     )  # fmt: skip
     parser.add_argument(
         "--vip", action="append", default=[], type=arguments.address, metavar="ADDRESS",
@@ -75,6 +63,10 @@ def register(add_command: AddCommand) -> None:
         help="at SIGTERM have the load balancer send no new connections here, and wait until there are none, for at "
         "most this time (default: not at all)",
     )  # fmt: skip
+    parser.add_argument(
+        "--mptcp", action="store_true",
+        help="with a configuration: have the kernel tell MPTCP clients this server's own port, as `agent mptcp` does",
+    )  # fmt: skip
     arguments.add_connections(parser)
     add_format(parser)
     parser.set_defaults(run=_run)
@@ -82,17 +74,23 @@ def register(add_command: AddCommand) -> None:
 
 def _run(given: argparse.Namespace) -> int:
     sources = _sources(given)
+    if given.mptcp and not given.server:
+        raise AgentError("--mptcp needs a configuration; or use 'portlb agent mptcp' beside this agent")
+    beside = Beside() if given.mptcp else None
     log_to_stderr(given.log_format)
+
+    def on_attached(agent: Agent, name: str, loop: Loop, troubles: Troubles) -> process.Companion:
+        heart = Heart(agent, given.interface, name, loop, troubles, given.drain)
+        return heart if beside is None else beside.with_mptcp(heart, loop)
+
     try:
         return process.serve(
             given.interface,
             "server",
-            {name: functools.partial(_settings, source, given.application) for name, source in sources.items()},
+            {name: functools.partial(_settings, name, its, given.application, beside) for name, its in sources.items()},
             given.connections,
             next(iter(sources.values())).every,
-            on_attached=lambda agent, name, loop, troubles: Heart(
-                agent, given.interface, name, loop, troubles, given.drain
-            ),
+            on_attached=on_attached,
             may_change=None if given.application else _check_applications,
         )
     except WrongConfiguration as error:
@@ -100,8 +98,11 @@ def _run(given: argparse.Namespace) -> int:
         return WRONG_INPUT
 
 
-def _settings(source: Source, applications: Collection[int]) -> bytes:
-    settings = server.settings(source.mapping())
+def _settings(name: str, source: Source, applications: Collection[int], beside: Beside | None) -> bytes:
+    mapping = source.mapping()
+    if beside is not None:
+        beside.hear(name, mapping.mptcp)
+    settings = server.settings(mapping)
     if applications and (others := server.applications(settings) - set(applications)):
         raise AgentError(f"it names port {_listed(others)} of a program, which --application does not")
     return settings
@@ -130,15 +131,7 @@ def _sources(given: argparse.Namespace) -> dict[str, Source]:
             "say one of: --config LB.YAML --server NAME; --controller URL --server NAME; "
             "--vip ADDRESS with --service and --redirect"
         )
-    for name in given.server:
-        if given.server.count(name) > 1:
-            raise AgentError(f"--server {name} is given twice")
-    if given.config is not None:
-        return {name: File(given.config, name) for name in given.server}
-    if given.controller is not None:
-        login = given.insecure_http, given.token_file, given.ca
-        return {name: Controller(given.controller, name, *login) for name in given.server}
-    return {"": Fixed(_by_hand(given))}
+    return named_sources(given) or {"": Fixed(_by_hand(given))}
 
 
 def _by_hand(given: argparse.Namespace) -> ServerMapping:

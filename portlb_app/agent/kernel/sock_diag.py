@@ -39,6 +39,8 @@ _ENDS = struct.Struct("!HH16s16s")  # the head of inet_diag_sockid, its ports an
 _INTERFACE_AND_COOKIE = struct.Struct("=III")  # the rest of it
 _ANY_COOKIE = 0xFFFFFFFF
 _INET_DIAG_INFO = 2  # attribute: struct tcp_info
+_INET_DIAG_ULP_INFO = 19  # attribute: what is above TCP, its name in attribute 1
+_MPTCP_ABOVE = struct.pack("=HH", 10, 1) + b"mptcp\0"
 _ATTRIBUTE = struct.Struct("=HH")
 # inet_diag_bc_op: code, bytes to go on by if it holds, and if it does not; beyond the end by four means "no". Here: not
 # bound to interface 0, which is none.
@@ -71,6 +73,8 @@ class Socket(NamedTuple):
     """The user who created it."""
     info: bytes
     """struct tcp_info."""
+    is_mptcp: bool = False
+    """It is a subflow of an MPTCP connection."""
 
 
 class Listed(NamedTuple):
@@ -92,10 +96,24 @@ def listing() -> Iterator[Listed]:
             state = answer[1]
             if state == _FIN_WAIT_2 and answer[_INODE : _INODE + 4] == bytes(4):
                 continue
-            local_port, remote_port, local, remote = _ENDS.unpack_from(answer, 4)
-            if family == socket.AF_INET:
-                local, remote = _MAPPED + local[:4], _MAPPED + remote[:4]
-            yield Listed(state, local, local_port, remote, remote_port)
+            yield _listed(family, answer)
+
+
+def subflows() -> Iterator[Listed]:
+    """Yield the sockets of open subflows of MPTCP connections."""
+    for family in (socket.AF_INET, socket.AF_INET6):
+        for answer in _dump(family, _OPEN_OR_LISTENING, extensions=1 << _INET_DIAG_INFO - 1):
+            if answer[1] != LISTEN and _is_mptcp(answer):
+                yield _listed(family, answer)
+
+
+def waiting(address: Address, port: int) -> Iterator[Socket]:
+    """Yield what is left of closed connections at an address and port (TIME-WAIT)."""
+    family = socket.AF_INET if address.version == 4 else socket.AF_INET6
+    for answer in _dump(family, 1 << _TIME_WAIT):
+        its_port, _, local, _ = _ENDS.unpack_from(answer, 4)
+        if its_port == port and local[: len(address.packed)] == address.packed:
+            yield _socket(answer)[1]
 
 
 def find(connection: Tcp) -> Socket | None:
@@ -131,7 +149,7 @@ def bound() -> dict[Tcp, Socket]:
     """
     found = {}
     for family in (socket.AF_INET, socket.AF_INET6):
-        for answer in _dump(family, _ALL_STATES, _IS_BOUND):
+        for answer in _dump(family, _ALL_STATES, _IS_BOUND, 1 << _INET_DIAG_INFO - 1):
             state, its = _socket(answer)
             if state not in _WITHOUT_CONNECTION:
                 found[_connection(its)] = its
@@ -164,12 +182,11 @@ def _ask(kind: int, flags: int, family: int, name: bytes) -> tuple[int, bytes]:
     raise OSError(errno.EPROTO, f"the kernel answered a socket request with {len(answer)} bytes of something else")
 
 
-def _dump(family: int, states: int, condition: bytes = b"") -> Iterator[bytes]:
+def _dump(family: int, states: int, condition: bytes = b"", extensions: int = 0) -> Iterator[bytes]:
     """Yield the inet_diag_msg of each socket of a family in some states, and under a condition if there is one.
 
-    Those under a condition come with their TCP_INFO.
+    Each with the attributes of `extensions`.
     """
-    extensions = 1 << _INET_DIAG_INFO - 1 if condition else 0
     body = _REQUEST.pack(family, socket.IPPROTO_TCP, extensions, states, bytes(48))
     if condition:
         body += _ATTRIBUTE.pack(_ATTRIBUTE.size + len(condition), _INET_DIAG_REQ_BYTECODE) + condition
@@ -210,7 +227,19 @@ def _errno(content: bytes) -> int:
 def _socket(answer: bytes) -> tuple[int, Socket]:
     """Return the state of a socket, and it, from an inet_diag_msg."""
     family, state, name, unread, user = _ANSWER.unpack_from(answer)
-    return state, Socket(family, name, unread, user, _attribute(answer[_ANSWER.size :], _INET_DIAG_INFO))
+    info = _attribute(answer[_ANSWER.size :], _INET_DIAG_INFO)
+    return state, Socket(family, name, unread, user, info, _is_mptcp(answer))
+
+
+def _listed(family: int, answer: bytes) -> Listed:
+    local_port, remote_port, local, remote = _ENDS.unpack_from(answer, 4)
+    if family == socket.AF_INET:
+        local, remote = _MAPPED + local[:4], _MAPPED + remote[:4]
+    return Listed(answer[1], local, local_port, remote, remote_port)
+
+
+def _is_mptcp(answer: bytes) -> bool:
+    return _attribute(answer[_ANSWER.size :], _INET_DIAG_ULP_INFO).startswith(_MPTCP_ABOVE)
 
 
 def _connection(found: Socket) -> Tcp:
