@@ -5,7 +5,7 @@ set -eu
 
 packages="openvswitch-switch mininet python3-venv python3-dev gcc make curl nginx-light iperf3 iproute2 iputils-ping
 ethtool tcpdump nftables socat clang libbpf-dev libbpf1 linux-libc-dev procps wrk redis-tools dropbear-bin openssh-client
-util-linux openssl man-db mptcpize prometheus chromium chromium-driver"
+ util-linux openssl man-db mptcpize prometheus chromium chromium-driver ngtcp2-client ngtcp2-server"
 
 missing=""
 for package in $packages; do
@@ -29,6 +29,10 @@ if [ "$(cat .venv/prepared 2>/dev/null)" != "$wanted" ]; then
     echo "making the virtual environment .venv" >&2
     /usr/bin/python3 -m venv --clear --system-site-packages .venv
     PIP_CONSTRAINT="$PWD/constraints.txt" .venv/bin/pip install --quiet --constraint lock.txt --editable '.[controller,test]'
+    # Apart, for the example of a QUIC server and its tests: dnspython, which the controller uses, makes aioquic a part of
+    # itself where it finds it, and then imports trio, which eventlet cannot bear.
+    /usr/bin/python3 -m venv .venv/quic
+    .venv/quic/bin/pip install --quiet --constraint lock.txt aioquic
     echo "$wanted" >.venv/prepared
 fi
 

@@ -12,7 +12,8 @@ import random
 import time
 from collections.abc import Callable
 
-from portlb_app.agent import sockets, vitals
+from portlb_app import __version__
+from portlb_app.agent import server, sockets, vitals
 from portlb_app.agent.attachment import Agent
 from portlb_app.agent.census import Census, Counted
 from portlb_app.agent.errors import AgentError
@@ -21,7 +22,7 @@ from portlb_app.agent.kernel.maps import Map
 from portlb_app.agent.loop import Action, Loop
 from portlb_app.agent.moving import Mover
 from portlb_app.agent.troubles import Troubles
-from portlb_app.net.heartbeat import EVERY, Can, Heartbeat, Order, State, parse_answer
+from portlb_app.net.heartbeat import EVERY, About, Can, Heartbeat, Order, State, parse_answer
 
 OBEY = 10.0
 """Seconds for which an order holds after the last answer."""
@@ -50,7 +51,7 @@ class Heart:
         self._counts, self._counted_at, self._not_before = vitals.Counts(), 0.0, 0.0
         self._rates = (0.0, 0.0, 0.0, 0.0)
         self._mover: Mover | None = None
-        self._answered_at = self._reset_at = float("-inf")
+        self._answered_at = self._reset_at = self._asked_at = float("-inf")
         self._closed = False
         self._drained: Callable[[], None] | None = None
         loop.after(EVERY * random.random(), self._beat)
@@ -98,7 +99,7 @@ class Heart:
         said = Heartbeat(
             self._boot, self._sequence, self._state, Can.MOVE, valid, counted.open, openings, short, resets, overflow,
             vitals.pressure("cpu"), vitals.pressure("io"), mover.moved if mover else 0, mover.left if mover else 0,
-            self._name, counted.by_port,
+            self._name, counted.by_port, self._about(),
         )  # fmt: skip
         try:
             self._opened_link().send(said.pack())
@@ -106,6 +107,12 @@ class Heart:
         except OSError as error:
             self._close_link()
             self._troubles.note(_TOPIC, f"the controller cannot be told about this server: {error}")
+
+    def _about(self) -> About | None:
+        """What this process is like, if the controller asks for that: another one would not know the heartbeat."""
+        if time.monotonic() - self._asked_at > OBEY:
+            return None
+        return About(time.time(), server.serving(self._agent.settings), __version__)
 
     def _opened_link(self) -> Link:
         source = min(self._agent.vips, key=lambda vip: (vip.version, vip))
@@ -178,6 +185,8 @@ class Heart:
                 answer = parse_answer(data)
                 if answer is not None and (answer.boot, answer.sequence) == (self._boot, self._sequence):
                     self._answered_at = time.monotonic()
+                    if answer.orders & Order.TELL:
+                        self._asked_at = self._answered_at
                     self._obey(answer.orders)
         except OSError as error:  # the interface is down
             self._close_link()

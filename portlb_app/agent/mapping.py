@@ -61,6 +61,8 @@ class ServerMapping:
     service_mac: int | None = None
     service_label: int | None = None
     mptcp: tuple[Announced, ...] = ()
+    known_as: tuple[Address, ...] = ()
+    """The addresses by which clients know it: the VIP's, whatever the load balancer rewrites."""
 
     def __post_init__(self) -> None:
         """Check every port and freeze the tables."""
@@ -110,37 +112,29 @@ class ServerMapping:
 def mapping_of(config: Config, name: str) -> ServerMapping:
     """Return the ports and locators of the server `name` of a configuration.
 
-    For a redirect port it announces its first service port whose application listens there, whether it is in the port's
-    pool or not: the load balancer chooses the server, and a pool can change before the agent reads it. A service port
-    that is also a redirect port is announced only if plain packets to it reach its owner. For a redirect port without
-    such a service port it announces its locator, if it has one. Its addresses are those of the packets that reach it:
-    its own where the load balancer rewrites them.
+    For a redirect port without a service port that it announces it announces its locator, if it has one.
     """
-    from portlb_app.config import Legacy, Rewrite
+    from portlb_app.config.serving import served
 
     server = config.server_by_name.get(name)
     if server is None:
         raise AgentError(f"there is no server {name} in the configuration; it has {', '.join(config.server_by_name)}")
     vip = next(vip for vip in config.vips if vip.name == server.vip)
-    legacy = {pool.port: pool.legacy for pool in vip.redirect_ports}
-    announced_ports: dict[int, int] = {}
-    for owned in server.service_ports:
-        if owned.application in legacy and legacy.get(owned.port, Legacy.OWNER) is Legacy.OWNER:
-            announced_ports.setdefault(owned.application, owned.port)
-    own = server.addresses if vip.rewrite is Rewrite.ADDRESS else vip.addresses
+    found = served(vip, server)
     has_locator = bool(server.service_addresses) or server.service_mac is not None or server.service_label is not None
     return ServerMapping(
-        own,
-        announced_ports,
-        {owned.port: owned.application for owned in server.service_ports},
-        locator_ports=frozenset(legacy) - announced_ports.keys() if has_locator else frozenset(),
+        found.addresses,
+        found.announced,
+        found.applications,
+        locator_ports=found.others if has_locator else frozenset(),
         service_addresses={
-            address: next(each for each in own if each.version == address.version)
+            address: next(each for each in found.addresses if each.version == address.version)
             for address in server.service_addresses
         },
         service_mac=server.service_mac,
         service_label=server.service_label,
         mptcp=_announced(vip, server),
+        known_as=vip.addresses,
     )
 
 

@@ -8,8 +8,9 @@ import sys
 from collections.abc import Iterator
 
 from portlb_app.agent.locator import ADDRESS, LABEL, MAC, NONE, packed_services, whole
-from portlb_app.agent.mapping import ServerMapping, packed_vips
+from portlb_app.agent.mapping import ServerMapping, packed_vips, unpacked_vips
 from portlb_app.agent.record import pack_address
+from portlb_app.net.heartbeat import Serving
 
 
 def settings(mapping: ServerMapping) -> bytes:
@@ -64,6 +65,13 @@ def service_ports(constants: bytes) -> Iterator[int]:
     for index, (value,) in enumerate(struct.iter_unpack("=H", applications)):
         if value:
             yield int.from_bytes(index.to_bytes(2, sys.byteorder), "big")
+
+
+@functools.lru_cache(maxsize=16)  # asked for once a second, for each agent of the process
+def serving(constants: bytes) -> Serving:
+    """Return what a server's constants have it serve, as a heartbeat tells it."""
+    services = ((port, application_of(constants, port)) for port in service_ports(constants))
+    return Serving.of(unpacked_vips(constants), services, redirect_ports(constants).items())
 
 
 def applications(constants: bytes) -> set[int]:

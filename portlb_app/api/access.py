@@ -36,6 +36,7 @@ READING = ("GET", "HEAD", "OPTIONS")
 
 _NAME = re.compile(r"[A-Za-z0-9._@-]{1,64}")
 _HASH = re.compile(r"sha256:([0-9a-f]{64})")
+_TOKEN = re.compile(r"[A-Za-z0-9._~+/=-]+")
 _BEARER = re.compile(r"[Bb]earer +([A-Za-z0-9._~+/=-]+)")
 _YAML = frozenset({"application/yaml", "application/x-yaml", "text/yaml", "text/x-yaml"})
 _JSON = frozenset({"application/json"})
@@ -62,14 +63,21 @@ class Access:
     def of_token(self, authorization: str) -> Identity | None:
         """The one whose token an Authorization header has. It takes as long for a wrong one as for any right one."""
         found = _BEARER.fullmatch(authorization) if len(authorization) <= MAX_TOKEN else None
-        given = hashlib.sha256(found[1].encode() if found else b"").digest()
-        matching = [each for each in self.entries if each.digest and hmac.compare_digest(each.digest, given)]
-        return matching[0].identity if found and matching else None
+        entry = from_token(found[1] if found else "", self)
+        return entry.identity if entry else None
 
     def of_certificate(self, names: Iterable[str]) -> Identity | None:
         """The one that a client certificate names: by the first name that the file has."""
         known = {each.identity.name: each.identity for each in self.entries if each.digest is None}
         return next((known[name] for name in names if name in known), None)
+
+
+def from_token(token: str, access: Access) -> Entry | None:
+    """The line whose token this is. It takes as long for a wrong one as for any right one."""
+    is_token = bool(_TOKEN.fullmatch(token)) and len(token) <= MAX_TOKEN
+    given = hashlib.sha256(token.encode() if is_token else b"").digest()
+    matching = [each for each in access.entries if each.digest and hmac.compare_digest(each.digest, given)]
+    return matching[0] if is_token and matching else None
 
 
 def load(text: str) -> Access:

@@ -1,4 +1,4 @@
-"""What needs a person, worst first: told by the status, so that a command, a page and a monitor say the same.
+"""What needs a person, worst first: told by the status, so that a command, the page and a monitor say the same.
 
 What is wanted is no problem: a server that was taken out, a switch that gets its tables. All comes from what was seen
 and read back.
@@ -7,57 +7,57 @@ and read back.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
+from portlb_app.api import troubled_agents, troubled_switches
+from portlb_app.api.trouble import Trouble
 from portlb_app.backends.states import Seen
 from portlb_app.config import Wanted
-from portlb_app.reconcile.contest import WORDS as CONTESTED
 from portlb_app.reconcile.pool_status import PoolStatus, ServerStatus
-from portlb_app.reconcile.ports import PortProblem
 from portlb_app.reconcile.status import Status, SwitchStatus
 from portlb_app.topology.conditions import ALL_SERVERS
 
-END_THE_OTHER = "end the other controller, or take the switch out of its configuration; then have it read (resync)"
-ONE_EACH = "give each bridge a datapath id of its own, and each bridge one target"
-NAME_IT = "add it to the configuration, or remove this controller from its bridge"
+CORRECT_IT = "correct the configuration, and send it again; `portlb changes` has the one before"
+ADD_SERVERS = "make servers of it ready (`portlb ready SERVER`), or add some; `portlb why SERVER` says what each lacks"
+REPAIR_THEM = "`portlb why SERVER` says what is seen of each: repair its program, its host or its check"
+LOOK_AT_CABLE = "set both of its ports up, and look at the cable; it is used again when it has been up for a while"
+READ_AGAIN = "wait for the next read, or have the switches read: `portlb resync SWITCH`"
+CONNECT_ONE = "connect a switch (`portlb attach lb.yaml` has the commands); until then nothing shows that it works"
 
 
-def problems(status: Status) -> Iterator[dict[str, Any]]:
-    """Every problem: the kind and the name of what has it, words, for how many seconds, and what to do, if known."""
+def troubles(status: Status) -> Iterator[Trouble]:
+    """Everything that is wrong."""
     if status.problem:
-        yield _problem("configuration", "", f"switches do not get it: {status.problem}")
-    for switch in status.switches:
-        if switch.contested is not None:
-            yield _problem("switch", switch.name, CONTESTED, switch.contested, END_THE_OTHER)
-        elif switch.state == "error":
-            yield _problem("switch", switch.name, f"refused its tables: {'; '.join(switch.errors)}", switch.since)
+        words = f"switches do not get it: {status.problem}"
+        yield Trouble("configuration", "", "not compiled", words, to_do=CORRECT_IT)
+    yield from troubled_switches.not_ours(status.switches)
     pools = [pool for pool in status.pools if pool.key[1] != ALL_SERVERS]
-    yield from (_problem("pool", _name(pool), "empty: no server gets a connection") for pool in pools if not pool.slots)
-    for switch in status.switches:
-        if switch.state == "absent":
-            yield _problem("switch", switch.name, "not connected", switch.since, _connect(switch.name))
-        elif switch.double:
-            yield _problem("switch", switch.name, switch.double, switch.double_for, ONE_EACH)
-    for pool in pools:
-        if pool.fails_open:
-            yield _problem("pool", _name(pool), "fails open: none of its servers works, so all keep their slots")
+    for pool in (pool for pool in pools if not pool.slots):
+        yield Trouble("pool", _name(pool), "empty", "empty: no server gets a connection", to_do=ADD_SERVERS)
+    yield from troubled_switches.away(status.switches)
+    for pool in (pool for pool in pools if pool.fails_open):
+        words = "fails open: none of its servers works, so all keep their slots"
+        yield Trouble("pool", _name(pool), "fails open", words, to_do=REPAIR_THEM)
     yield from _servers(status)
     for link in status.links:
         if not link.up:
-            yield _problem("link", "-".join(str(end) for end in link.link), "not used: it is down, or has just come up")
-    for switch in status.switches:
-        for port in switch.ports:
-            words = f"port {port.number} ({port.use}): {port.problem}"
-            yield _problem("switch", switch.name, words, to_do=_of_port(port))
+            held = f"not used: it is down, or has just come up{_again(link.hold)}"
+            name = "-".join(str(end) for end in link.link)
+            yield Trouble("link", name, "down", held, to_do=LOOK_AT_CABLE)
+    yield from troubled_switches.misconnected(status.switches)
     yield from _differing(pools, status.switches)
-    for dpid in status.unknown:
-        words = "connected, but no switch of the configuration has this datapath id"
-        yield _problem("switch", f"{dpid:#x}", words, to_do=NAME_IT)
+    yield from troubled_agents.differing(status.agents)
+    yield from troubled_agents.silent(status.silent)
+    yield from troubled_switches.unknown(status.unknown)
     if not status.verified:
-        yield _problem("configuration", "", "unverified: no switch was seen to hold it")
+        words = "unverified: no switch was seen to hold it"
+        yield Trouble("configuration", "", "unverified", words, to_do=CONNECT_ONE, is_bad=False)
 
 
-def _servers(status: Status) -> Iterator[dict[str, Any]]:
+def _again(hold: float) -> str:
+    return f"; it is used again when it has been up for {hold:.0f} s" if hold else ""
+
+
+def _servers(status: Status) -> Iterator[Trouble]:
     """Servers that are wanted, and down: each once, with the pools in which it is missing."""
     missing: dict[str, list[PoolStatus]] = {}
     worst: dict[str, ServerStatus] = {}
@@ -70,36 +70,20 @@ def _servers(status: Status) -> Iterator[dict[str, Any]]:
     for name in sorted(missing, key=lambda each: (-worst[each].seconds, each)):
         pools = ", ".join(_name(pool) for pool in missing[name] if pool.key[1] != ALL_SERVERS)
         words = f"down in {pools}" if pools else "down"
-        yield _problem("server", name, f"{words}: {worst[name].reason}", worst[name].seconds)
+        to_do = f"`portlb why {name}` has all that is seen of it; `portlb drain {name}` takes it out on purpose"
+        yield Trouble("server", name, "down", f"{words}: {worst[name].reason}", worst[name].seconds, to_do)
 
 
-def _differing(pools: list[PoolStatus], switches: tuple[SwitchStatus, ...]) -> Iterator[dict[str, Any]]:
+def _differing(pools: list[PoolStatus], switches: tuple[SwitchStatus, ...]) -> Iterator[Trouble]:
     """Switches that count as synced, and hold other slots than they shall have."""
     synced = {switch.name for switch in switches if switch.state == "synced"}
     for pool in pools:
         for held in pool.held:
             names = ", ".join(name for name in held.switches if name in synced)
             if held.differ and names:
-                yield _problem("pool", _name(pool), f"{held.differ} slots are others' on {names}")
+                words = f"{held.differ} slots are others' on {names}"
+                yield Trouble("pool", _name(pool), "differs", words, to_do=READ_AGAIN, is_bad=False)
 
 
 def _name(pool: PoolStatus) -> str:
     return f"{pool.key[0]}:{pool.key[1]}"
-
-
-def _connect(name: str) -> str:
-    return f"ask `ovs-vsctl get controller {name} is_connected status`, and look at refused_connections in the status"
-
-
-def _of_port(port: PortProblem) -> str:
-    what = f"port {port.number}"
-    if not port.name:
-        return f"give an interface this number (ofport_request={port.number}), or change the configuration"
-    if "another interface" in port.problem:
-        return f"put the interface before back on {what}, or send the configuration again if the new one is right"
-    return f"set {port.name} up, and look at its cable and at the other end"
-
-
-def _problem(kind: str, name: str, words: str, seconds: float | None = None, to_do: str = "") -> dict[str, Any]:
-    since = None if seconds is None else round(seconds, 1)
-    return {"kind": kind, "name": name, "words": words, "seconds": since, "to_do": to_do}

@@ -80,7 +80,7 @@ def whole(change: Change, text: str | None, before: str | None, problem: str) ->
     return Response(200, json_text({**value(change), "text": text, "diff": made, "problem": problem}))
 
 
-def difference(before: str, after: str) -> str | None:
+def difference(before: str, after: str, names: tuple[str, str] = ("before", "after")) -> str | None:
     """A unified diff; None where comparing would take too long."""
     old, new = before.splitlines(keepends=True), after.splitlines(keepends=True)
     alike = next((at for at, (one, other) in enumerate(zip(old, new)) if one != other), min(len(old), len(new)))
@@ -92,7 +92,7 @@ def difference(before: str, after: str) -> str | None:
     here, there = old[start : len(old) - end], new[start : len(new) - end]
     if max(len(here), len(there)) > MAX_LINES:
         return None
-    hunks = list(difflib.unified_diff(here, there, "before", "after"))
+    hunks = list(difflib.unified_diff(here, there, *names))
     last = "\n\\ no newline at the end\n"
     return "".join(line if line.endswith("\n") else line + last for line in _moved(hunks, start))
 

@@ -6,11 +6,12 @@ import json
 from dataclasses import replace
 
 from portlb_app.api.history import Change
-from portlb_app.api.messages import MAX_BODY, Proposal, Request, Response, json_pieces, json_text
+from portlb_app.api.messages import MAX_BODY, Proposal, Request, Response, json_pieces
 from portlb_app.api.problem_details import failure
 from portlb_app.api.routing import Call, Parameter
 from portlb_app.api.snapshot import Snapshot
 from portlb_app.api.status import status
+from portlb_app.api.waiting import TIMEOUT, waiting
 from portlb_app.config import Problem
 from portlb_app.config.etag import Precondition, etag
 from portlb_app.config.problems import printable
@@ -32,9 +33,6 @@ from portlb_app.reconcile.waiting import WAITING
 
 ATOMIC = Parameter(
     "atomic", "network: withdraw it also if a switch is lost or does not get there in time", words=("network",)
-)
-TIMEOUT = Parameter(
-    *("timeout", "Seconds that it may wait for its turn, and then that switches have for it"), numbers=(1, 300)
 )
 DRY_RUN = Parameter("dry_run", "1: change nothing, and say what would change", words=("1",))
 STEPS = Parameter("steps", "1: with a dry run, each step of each switch", words=("1",))
@@ -81,15 +79,19 @@ def propose(call: Call) -> Response | Proposal:
     return proposal(call, text)
 
 
-def proposal(call: Call, text: str) -> Proposal:
-    """What is proposed with a text, as the query and the preconditions say."""
+def proposal(call: Call, text: str, may_answer_before: bool = True) -> Proposal:
+    """What is proposed with a text, as the query, the preconditions and the preferences say.
+
+    `may_answer_before`: the answer may come before it is known what became of it.
+    """
     query, request = call.query, call.request
     said = Change(0, "config", "rest", 0.0, by=request.by, came_from=request.came_from)
     made = Proposal(text, _precondition(request), query.get("wait") == "accepted", "atomic" in query, said=said)
-    if seconds := query.get("timeout"):
-        made = replace(made, turn=float(seconds), patience=float(seconds))
-    is_awaited = query.get("wait") != "none"
-    return replace(made, dry_run="dry_run" in query, steps="steps" in query, is_awaited=is_awaited)
+    made = replace(made, dry_run="dry_run" in query, steps="steps" in query)
+    if made.dry_run:
+        return made
+    wait = waiting(call, may_answer_before)
+    return replace(made, turn=wait.turn, patience=wait.patience, answer=wait.answer, applied=wait.applied)
 
 
 def _precondition(request: Request) -> Precondition:
@@ -104,7 +106,7 @@ def outcome_response(outcome: Outcome, snapshot: Snapshot) -> Response:
             body = {**status(snapshot), "landed": landed}
             return Response(200 if outcome.is_everywhere else 202, json_pieces(body), headers=_tag(snapshot))
         case Outdated():
-            return _outdated(snapshot)
+            return outdated(snapshot)
         case Mistaken(mistakes):
             return _mistaken(mistakes.problems)
         case RefusedBySwitches(reasons):
@@ -131,13 +133,6 @@ def outcome_response(outcome: Outcome, snapshot: Snapshot) -> Response:
     return failure("busy", f"{WAITING} configurations wait already; nothing was changed", headers={"Retry-After": "5"})
 
 
-def accepted(change: int) -> Response:
-    """The answer to a proposal that nothing waits for: under which change it is found."""
-    body = {"change": change, "href": f"/v1/changes/{change}"}
-    headers = {"Location": f"/v1/changes/{change}", "Preference-Applied": "respond-async"}
-    return Response(202, json_text(body), headers=headers)
-
-
 def outcome_text(outcome: Outcome, snapshot: Snapshot) -> str:
     """What `outcome_response` says about a configuration that did not become live, as one line of a log."""
     body = json.loads("".join(outcome_response(outcome, snapshot).body))
@@ -148,10 +143,11 @@ def _tag(snapshot: Snapshot) -> dict[str, str]:
     return {"ETag": etag(snapshot.text)}
 
 
-def _outdated(snapshot: Snapshot) -> Response:
+def outdated(snapshot: Snapshot, difference: str | None = None) -> Response:
+    """Another configuration is live than the request says. `difference`: from that one to the live one, if known."""
     text = "the live configuration is another one than If-Match or If-None-Match says; nothing was changed"
     tag = etag(snapshot.text)
-    return failure("precondition-failed", text, headers=_tag(snapshot), etag=tag, current_etag=tag)
+    return failure("precondition-failed", text, headers=_tag(snapshot), etag=tag, current_etag=tag, diff=difference)
 
 
 def _mistaken(found: tuple[Problem, ...]) -> Response:

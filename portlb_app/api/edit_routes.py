@@ -29,6 +29,7 @@ def operation(method: str, name: str, summary: str, answer: Any, patch: bool = F
         query=configuration.HOW,
         takes=() if method == "DELETE" else (_PATCH, _PART) if patch else (_PART,),
         tags=True,
+        prefers=True,
     )
 
 

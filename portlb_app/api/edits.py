@@ -39,7 +39,7 @@ class Edit:
 def patch_config(call: Call) -> Response | Edit:
     """A merge patch (RFC 7396) of the whole configuration."""
     body = _body(call)
-    return body if isinstance(body, Response) else Edit(body, configuration.proposal(call, ""))
+    return body if isinstance(body, Response) else Edit(body, _proposal(call))
 
 
 def put_server(call: Call) -> Response | Edit:
@@ -54,7 +54,7 @@ def put_server(call: Call) -> Response | Edit:
     body = missing or _body(call)
     if isinstance(body, Response):
         return body
-    return Edit({"servers": {name: Whole({"vip": vip, **body})}}, configuration.proposal(call, ""))
+    return Edit({"servers": {name: Whole({"vip": vip, **body})}}, _proposal(call))
 
 
 def delete_server(call: Call) -> Response | Edit:
@@ -68,7 +68,7 @@ def delete_server(call: Call) -> Response | Edit:
     left = {str(pool.port): [each for each in pool.servers if each != name] for pool in pools if name in pool.servers}
     if left:
         patch["vips"] = {vip: {"redirect_ports": {port: {"servers": names} for port, names in left.items()}}}
-    return Edit(patch, configuration.proposal(call, ""))
+    return Edit(patch, _proposal(call))
 
 
 def put_port(call: Call) -> Response | Edit:
@@ -79,7 +79,7 @@ def put_port(call: Call) -> Response | Edit:
     body = no_vip(vip, call.snapshot) or _body(call)
     if isinstance(body, Response):
         return body
-    return Edit({"vips": {vip: {"redirect_ports": {port: Whole(body)}}}}, configuration.proposal(call, ""))
+    return Edit({"vips": {vip: {"redirect_ports": {port: Whole(body)}}}}, _proposal(call))
 
 
 def delete_port(call: Call) -> Response | Edit:
@@ -88,7 +88,12 @@ def delete_port(call: Call) -> Response | Edit:
     found = next((each for each in call.snapshot.config.vips if each.name == vip), None)
     if found is None or not any(str(each.port) == port for each in found.redirect_ports):
         return failure("not-found", f"there is no redirect port {printable(vip)}:{printable(port)}")
-    return Edit({"vips": {vip: {"redirect_ports": {port: None}}}}, configuration.proposal(call, ""))
+    return Edit({"vips": {vip: {"redirect_ports": {port: None}}}}, _proposal(call))
+
+
+def _proposal(call: Call) -> Proposal:
+    """Without a text. It may be made anew for another one, so the answer is that of the last."""
+    return configuration.proposal(call, "", may_answer_before=False)
 
 
 def _body(call: Call) -> dict[str, Any] | Response:

@@ -63,13 +63,15 @@ class EventRing:
         """The id of an event of this boot by its number; 0 is before the first."""
         return f"{self._boot}-{number}"
 
+    def number_of_boot(self, text: str) -> int | None:
+        """The number that an id names, whatever it counts; None unless it is of this boot."""
+        found = _ID.fullmatch(text)
+        return int(found[2]) if found and found[1] == self._boot else None
+
     def number(self, text: str) -> int | None:
         """The number that an id names; None unless all that came after it is still here."""
-        found = _ID.fullmatch(text)
-        if not found or found[1] != self._boot:
-            return None
-        number = int(found[2])
-        return number if self.last - len(self._events) <= number <= self.last else None
+        number = self.number_of_boot(text)
+        return number if number is not None and self.last - len(self._events) <= number <= self.last else None
 
     def after(
         self, number: int, kinds: Collection[str] = (), limit: int = KEPT, since: float = 0.0

@@ -129,17 +129,21 @@ def short(outcomes: Mapping[str, SwitchOutcome]) -> dict[str, SwitchOutcome]:
 def found_at_the_start(changes: Iterable[Change], config: str, overrides: str) -> list[Change]:
     """The changes whose end nobody has written down, ended by what the files have: a controller was killed over them.
 
-    `config`, `overrides`: the hashes of the texts on the disk. Overrides are saved one after the other, each over those
-    before.
+    `config`, `overrides`: the hashes of the texts on the disk. Overrides are written down and saved one after the
+    other: all but the last are saved.
     """
-    begun = [each for each in changes if each.has_begun]
+    known = sorted(changes, key=lambda each: each.id)
+    begun = [each for each in known if each.has_begun]
+    last = next((each.config for each in reversed(known) if each.is_live), "")
     live = max((each.id for each in begun if each.what == "config" and each.config == config), default=0)
-    saved = max((each.id for each in begun if each.what == "override" and each.overrides == overrides), default=0)
+    newest = max((each.id for each in known if each.what == "override"), default=0)
     ended = []
     for each in begun:
-        if each.id == live or (each.what == "override" and each.id <= saved):
+        is_saved = each.what == "override" and (each.id < newest or each.overrides == overrides)
+        if each.id == live or is_saved:
             outcome, reason = "live" if each.what == "config" else "saved", "it is on the disk"
         else:
             outcome, reason = "ended", "it was not on the disk yet"
-        ended.append(replace(each, outcome=outcome, reason=f"the controller was killed; {reason}"))
+        before = last if each.what == "config" else each.before
+        ended.append(replace(each, outcome=outcome, before=before, reason=f"the controller was killed; {reason}"))
     return ended

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from portlb_app.api.history import Change
+from portlb_app.api.identity import Role
 from portlb_app.config.etag import Precondition
 
 MAX_BODY = 4 << 20
@@ -34,7 +35,8 @@ class Request:
 
     `if_match` and `if_none_match` are the header fields, None where they are not given. `by`: who asks
     (`Identity.name`), empty if nothing says so; `came_from`: from where, as far as the connection tells.
-    `last_event` and `accept`: the header fields Last-Event-ID and Accept. `form`: the fields of a form.
+    `last_event`, `accept` and `prefer`: the header fields Last-Event-ID, Accept and Prefer. `form`: the fields of a
+    form. `role`: of the one who asks; `has_session`: by a browser's session.
     """
 
     method: str
@@ -49,6 +51,9 @@ class Request:
     last_event: str | None = None
     form: Mapping[str, str] = field(default_factory=dict)
     accept: str = ""
+    prefer: str | None = None
+    role: Role = Role.ADMIN
+    has_session: bool = False
 
 
 @dataclass(frozen=True)
@@ -58,7 +63,8 @@ class Proposal:
     `unverified`: also if no switch is connected that could show that it works. `atomic`: all connected switches or
     none. `turn`, `patience`: seconds that it may wait for its turn, and that switches have for it. `dry_run`: only tell
     what would change, and `steps`: each step of it. `said`: what is written down about it.
-    `is_awaited`: the answer comes when it is known what became of it, and not at once.
+    `answer`: seconds after which the answer comes in any case; None: when it is known what became of it. `applied`:
+    the preferences of the client that this honours (`waiting`).
     """
 
     text: str
@@ -69,7 +75,8 @@ class Proposal:
     patience: float = PATIENCE_SECONDS
     dry_run: bool = False
     steps: bool = False
-    is_awaited: bool = True
+    answer: float | None = None
+    applied: str = ""
     said: Change = Change(0, "config", "rest", 0.0)
 
 
@@ -98,11 +105,14 @@ def json_text(value: Mapping[str, Any]) -> str:
 
 
 def json_pieces(value: Mapping[str, Any]) -> Iterator[str]:
-    """The same in pieces, of which none takes long; members that are iterators are lists of objects, made meanwhile."""
+    """The same in pieces, of which none takes long; members that are iterators are lists of objects, made meanwhile.
+
+    Members that are functions are asked when those before them have been made.
+    """
     between = "{\n"
     for key, each in value.items():
         yield f"{between}  {json.dumps(key)}: "
-        yield from _member(each)
+        yield from _member(each() if callable(each) else each)
         between = ",\n"
     yield "\n}\n"
 

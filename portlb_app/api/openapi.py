@@ -101,6 +101,8 @@ def _operation(operation: Operation[Asked]) -> dict[str, Any]:
     elif operation.tags:
         fields = ["If-Match", "If-None-Match"]
         parameters += [_header(each) for each in fields]
+    if operation.prefers:
+        parameters.append(_header("Prefer", "respond-async and wait (RFC 7240)"))
     if parameters:
         made["parameters"] = parameters
     if operation.takes:
@@ -117,6 +119,8 @@ def _responses(operation: Operation[Asked]) -> dict[int, dict[str, Any]]:
         found[status] = {"description": text, "content": dict(map(_content, bodies))}
         if operation.tags or operation.method == "GET":
             found[status]["headers"] = {"ETag": {"schema": {"type": "string"}}}
+        if operation.prefers:
+            found[status].setdefault("headers", {})["Preference-Applied"] = {"schema": {"type": "string"}}
     if operation.method == "GET":
         found[304] = {"description": "What If-None-Match names is still what there is"}
     slugs = (*ALWAYS, *(CHANGING if operation.method != "GET" else ()), *operation.problems)
@@ -144,5 +148,5 @@ def _query(parameter: Parameter) -> dict[str, Any]:
     return {"name": parameter.name, "in": "query", "description": parameter.text, "schema": schema}
 
 
-def _header(name: str) -> dict[str, Any]:
-    return {"name": name, "in": "header", "description": "Entity tags (RFC 9110)", "schema": {"type": "string"}}
+def _header(name: str, text: str = "Entity tags (RFC 9110)") -> dict[str, Any]:
+    return {"name": name, "in": "header", "description": text, "schema": {"type": "string"}}

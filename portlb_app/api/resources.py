@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
-from portlb_app.api import configuration, edit_routes, paging, switches, vips
+from portlb_app.api import configuration, edit_routes, effective, paging, switches, vips
+from portlb_app.api.effective import EffectiveWanted
 from portlb_app.api.identity import Role
+from portlb_app.api.models import effective as of_effective
 from portlb_app.api.models import resources as models
 from portlb_app.api.routing import Media, Operation, Parameter, Route
 from portlb_app.api.switches import Resync, TablesWanted
 
-Asked = Resync | TablesWanted
+Asked = Resync | TablesWanted | EffectiveWanted
 _JSON_SCHEMA = Media("application/schema+json", "JSON Schema 2020-12", "object")
 _TEXT = Media("text/plain", "As ovs-ofctl writes it")
 
@@ -20,6 +22,18 @@ def _get(name: str, summary: str, answer: Any, returns: Any, **more: Any) -> Ope
 
 
 ROUTES: tuple[Route[Any], ...] = (
+    Route(
+        "/v1/config/effective",
+        (
+            Operation(
+                *("GET", "getEffective", "Every value that is used, and where it comes from", Role.READ),
+                answer=effective.read,
+                returns={200: of_effective.Effective},
+                problems=("not-found", "busy", "not-computed"),
+                query=effective.QUERY,
+            ),
+        ),
+    ),
     Route("/v1/vips", (_get("listVips", "All VIPs", vips.listed, models.Vips, query=paging.PAGED),)),
     Route("/v1/vips/{vip}", (_get("getVip", "One VIP", vips.one, models.Vip),)),
     Route(
@@ -66,7 +80,11 @@ ROUTES: tuple[Route[Any], ...] = (
     ),
     Route(
         "/v1/links",
-        (Operation("GET", "listLinks", "All links", Role.READ, switches.links, {200: models.Links}),),
+        (
+            Operation(
+                *("GET", "listLinks", "All links", Role.READ, switches.links, {200: models.Links}), query=paging.PAGED
+            ),
+        ),
     ),
     Route(
         "/v1/config/schema",

@@ -17,6 +17,7 @@ from typing import Any
 
 from portlb_app.api import (
     asking,
+    batches,
     changes,
     checks,
     configuration,
@@ -25,6 +26,7 @@ from portlb_app.api import (
     edits,
     events,
     explaining,
+    paging,
     pools,
     readiness,
     resources,
@@ -33,10 +35,12 @@ from portlb_app.api import (
     why,
     wishes,
 )
+from portlb_app.api.batches import Batch
 from portlb_app.api.configuration import DRY_RUN, STEPS
 from portlb_app.api.identity import Role
 from portlb_app.api.messages import Proposal, Request, Response, json_text
 from portlb_app.api.models import asking as of_asking
+from portlb_app.api.models import batches as of_batches
 from portlb_app.api.models import explaining as of_explaining
 from portlb_app.api.models import history as of_history
 from portlb_app.api.models import lists as of_lists
@@ -48,12 +52,13 @@ from portlb_app.api.openapi import document
 from portlb_app.api.problem_details import Slug
 from portlb_app.api.routing import Body, Call, Media, Operation, Parameter, Route, Routes
 from portlb_app.api.snapshot import Snapshot
+from portlb_app.api.waiting import WISH_TIMEOUT, WISH_WAIT
 from portlb_app.api.wishes import Wish
 from portlb_app.punt.asking import Question
 
 _Recorded = events.Follow | changes.ReadChange | changes.Rollback
-Asked = Proposal | Wish | Question | explaining.Asked | resources.Asked | edits.Edit | _Recorded
-"""What the controller carries out, and answers then (`configuration.outcome_response`, `judgement.answer`,
+Asked = Proposal | Wish | Batch | Question | explaining.Asked | resources.Asked | edits.Edit | _Recorded
+"""What the controller carries out, and answers then (`configuration.outcome_response`, `wish_answers.answer`,
 `asking.response`)."""
 
 _YAML = Media("application/yaml", "The text of a configuration (YAML or JSON)", "object")
@@ -72,12 +77,17 @@ def _get(
 
 
 def _wish(
-    method: str, name: str, summary: str, answer: Any, takes: Any = (), query: tuple[Parameter, ...] = ()
+    method: str,
+    name: str,
+    summary: str,
+    answer: Any,
+    takes: Any = (),
+    query: tuple[Parameter, ...] = (),
+    returns: tuple[Body, Body] = (of_servers.WishAnswer, of_servers.WishLater),
 ) -> Operation[Asked]:
     problems = (*_WISH, "invalid-request") if takes else _WISH
-    returns: dict[int, Body] = {200: of_servers.WishAnswer, 202: of_servers.WishDone}
-    query = (DRY_RUN, STEPS, *query)
-    return Operation(method, name, summary, Role.OPERATOR, answer, returns, problems, query, takes)
+    query, by_status = (WISH_WAIT, WISH_TIMEOUT, DRY_RUN, STEPS, *query), dict(zip((200, 202), returns, strict=True))
+    return Operation(method, name, summary, Role.OPERATOR, answer, by_status, problems, query, takes, prefers=True)
 
 
 _METRICS = Media("text/plain; version=0.0.4; charset=utf-8", "Prometheus' text format")
@@ -103,11 +113,12 @@ ROUTES: Routes[Asked] = Routes(
                 _get(
                     *("listConnections", "The log of connections, newest first", connections.listed),
                     of_lists.Connections,
-                    query=(_VIP, connections.LIMIT),
+                    query=connections.QUERY,
+                    problems=("gone",),
                 ),
             ),
         ),
-        Route("/v1/checks", (_get("listChecks", "Every health check", checks.listed, of_lists.Checks),)),
+        Route("/v1/checks", (_get("listChecks", "Every health check", checks.listed, of_lists.Checks, checks.QUERY),)),
         Route(
             "/v1/config",
             (
@@ -125,6 +136,7 @@ ROUTES: Routes[Asked] = Routes(
                     query=(configuration.WAIT_OR_NOT, *configuration.HOW[1:]),
                     takes=(_YAML, Media("application/json", _YAML.text, "object")),
                     tags=True,
+                    prefers=True,
                 ),
                 edit_routes.CONFIG,
             ),
@@ -134,8 +146,13 @@ ROUTES: Routes[Asked] = Routes(
             (
                 _get(
                     *("listServers", "What is wanted, seen and held of servers", servers.listed, of_servers.Servers),
-                    query=(_VIP, Parameter("state", "Only those with this word", words=servers.WORDS)),
+                    query=(_VIP, servers.STATE, *paging.PAGED),
                     problems=("not-found",),
+                ),
+                _wish(
+                    *("PATCH", "patchServers", "States and weights of several, all or none", batches.batch),
+                    (of_batches.BatchBody,),
+                    returns=(of_batches.BatchAnswer, of_batches.BatchLater),
                 ),
             ),
         ),
@@ -172,7 +189,7 @@ ROUTES: Routes[Asked] = Routes(
             (
                 _get(
                     *("listPools", "The slots of pools", pools.listed, of_pools.Pools),
-                    query=(_VIP,),
+                    query=(_VIP, *paging.PAGED),
                     problems=("not-found",),
                 ),
             ),
@@ -214,6 +231,7 @@ ROUTES: Routes[Asked] = Routes(
                     problems=(*edit_routes.PROPOSAL, "not-found", "gone", "not-known-yet"),
                     query=(configuration.WAIT_OR_NOT, *configuration.HOW[1:]),
                     tags=True,
+                    prefers=True,
                 ),
             ),
         ),

@@ -74,7 +74,8 @@ class Operation(Generic[Asked]):
 
     `name`: its operationId. `role`: the least that may. `agents`: an agent may, too, for its own server only. `takes`:
     bodies that it takes, by media type. `returns`: bodies by status; `problems`: what may be wrong, beside `ALWAYS`.
-    `tags`: it sends an entity tag. `also`: other bodies than the one for 200.
+    `tags`: it sends an entity tag. `prefers`: it heeds ``Prefer`` (`waiting`). `also`: other bodies than the one for
+    200.
     """
 
     method: str
@@ -88,6 +89,7 @@ class Operation(Generic[Asked]):
     takes: tuple[Body, ...] = ()
     agents: bool = False
     tags: bool = False
+    prefers: bool = False
     also: tuple[Media, ...] = ()
 
 

@@ -10,10 +10,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
+from portlb_app.api import counters, paging
 from portlb_app.api.messages import Response, json_pieces, json_text
 from portlb_app.api.problem_details import failure
-from portlb_app.api.routing import Call
+from portlb_app.api.routing import Call, Parameter
 from portlb_app.api.snapshot import Snapshot
+from portlb_app.api.status import agent_facts
 from portlb_app.backends.drained import Drain
 from portlb_app.backends.states import Judgement, Seen
 from portlb_app.config import Server, Wanted, moments
@@ -24,16 +26,21 @@ from portlb_app.topology.conditions import ALL_SERVERS, PoolKey
 _WORST = (Seen.DOWN, Seen.UNKNOWN, Seen.UP)
 _SEEN = tuple(each.value for each in Seen)
 WORDS = (*(each.value for each in Wanted), *_SEEN, "slots", "none", "closed", "draining", "drained", "overridden")
-"""What ``?state=`` may be. A server is chosen if one of its words is this one."""
+STATE = Parameter("state", "Only those with this word", words=WORDS)
+"""A server is chosen if one of its words is this one."""
 
 
 def listed(call: Call) -> Response:
-    """The servers that a query chooses, in the order of the configuration."""
-    vip, view = call.query.get("vip"), View(call.snapshot)
+    """The servers that a query chooses, by name."""
+    vip, view, after = call.query.get("vip"), View(call.snapshot), paging.position(call)
+    if isinstance(after, Response):
+        return after
+    if refusal := no_vip(vip, call.snapshot):
+        return refusal
     names = (server.name for server in call.snapshot.config.servers if vip in (None, server.vip))
-    return no_vip(vip, call.snapshot) or Response(
-        200, json_pieces({"servers": view.chosen(names, call.query.get("state"))})
-    )
+    found = view.chosen((name for name in names if name > after), call.query.get("state"))
+    shown = paging.Page(call, found, lambda each: str(each["name"]), after)
+    return Response(200, json_pieces({"servers": iter(shown), "next": shown.next}))
 
 
 def one(call: Call) -> Response:
@@ -79,6 +86,7 @@ class View:
         self.tables = snapshot.backends.tables()
         self.failing_open = snapshot.backends.failing_open
         self.seen = {each.name: each.seen for each in snapshot.backends.servers()}
+        self.agents = {each.server: each for each in snapshot.status.agents}
         self.wanted_slots = {key: count(table) for key, table in self.tables.items()}
         self.held_slots = {
             switch.name: {key: count(slots.servers) for key, slots in switch.held.items()}
@@ -115,6 +123,8 @@ class View:
                 "used": used.weight if used.wanted is Wanted.READY else 0,
             },
             "drain": drain_value(self.snapshot.drains.get(name), self.snapshot),
+            "counters": counters.of_server(name, self.snapshot),
+            "agent": agent_facts(self.agents[name]) if name in self.agents else None,
         }
 
     def is_serving(self, name: str, key: PoolKey) -> bool:
@@ -168,7 +178,7 @@ class View:
         elif state == "none" and closed and all(name in (each.closed or ()) for each in closed):
             state = "closed"
         most = sum(max(each["held"].values(), default=0) for each in pools)
-        return {"state": state, "slots": most, "pools": pools}
+        return {"state": state, "slots": most if self.held_slots else None, "pools": pools}
 
     def _pool(self, name: str, key: PoolKey) -> dict[str, Any]:
         held, wanted = self.held_in(name, key), self.wanted_slots.get(key, {})

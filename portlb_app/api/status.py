@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from portlb_app import __version__
-from portlb_app.api.attention import problems
+from portlb_app.api.attention import troubles
 from portlb_app.api.messages import Response, json_pieces
 from portlb_app.api.routing import Call
 from portlb_app.api.snapshot import Snapshot
@@ -15,6 +15,7 @@ from portlb_app.net.heartbeat import UNKNOWN, Can
 from portlb_app.pipeline import COPIED, HANDED_UP, PUNTED, Reason, metered_reason
 from portlb_app.punt.disposition import Counts, Disposition
 from portlb_app.punt.records import TcpEvent
+from portlb_app.reconcile.foreign import Foreign
 from portlb_app.reconcile.pool_status import PoolStatus
 from portlb_app.reconcile.status import AgentStatus, LinkStatus, SwitchStatus
 
@@ -32,7 +33,7 @@ def status(snapshot: Snapshot) -> dict[str, Any]:
         "etag": etag(snapshot.text),
         "configuration": "verified" if snapshot.status.verified else "unverified",
         "problem": snapshot.status.problem or None,
-        "problems": problems(snapshot.status),
+        "problems": [each.value for each in troubles(snapshot.status)],
         "switches": map(switch_value, snapshot.status.switches),
         "links": map(link_value, snapshot.status.links),
         "pools": map(_pool, snapshot.status.pools),
@@ -70,7 +71,8 @@ def _punted(counts: Counts) -> dict[str, dict[str, int]]:
 
 def link_value(link: LinkStatus) -> dict[str, Any]:
     """One link."""
-    return {"ends": [str(end) for end in link.link], "up": link.up, "hold_seconds": round(link.hold, 1)}
+    ends = [str(end) for end in link.link]
+    return {"ends": ends, "up": link.up, "seen": link.seen, "hold_seconds": round(link.hold, 1)}
 
 
 def _pool(pool: PoolStatus) -> dict[str, Any]:
@@ -99,6 +101,17 @@ def _part(per_mille: int) -> float | None:
     return None if per_mille == UNKNOWN else per_mille / 1000
 
 
+def agent_facts(agent: AgentStatus) -> dict[str, Any]:
+    """What an agent's process is like, beside the controller's; null where it does not tell."""
+    compared = agent.compared
+    clock = None if compared is None or compared.clock is None else round(compared.clock, 2)
+    return {
+        "version": compared.software if compared else None,
+        "clock_offset_seconds": clock,
+        "differs": list(compared.differs) if compared else None,
+    }
+
+
 def _agent(agent: AgentStatus) -> dict[str, Any]:
     said = agent.heartbeat
     return {
@@ -113,6 +126,7 @@ def _agent(agent: AgentStatus) -> dict[str, Any]:
         "pressure": {"cpu": _part(said.cpu), "io": _part(said.io)},
         "moved": said.moved,
         "left": said.left,
+        **agent_facts(agent),
         "age_seconds": round(agent.age, 3),
     }  # fmt: skip
 
@@ -124,13 +138,14 @@ def _slots(counts: Mapping[str, int] | Mapping[str | None, int]) -> dict[str, in
 
 def switch_value(switch: SwitchStatus) -> dict[str, Any]:
     """One switch."""
+    is_read = switch.read_age is not None
     return {
         "name": switch.name,
         "dpid": f"{switch.dpid:#x}",
         "state": switch.state,
-        "flows": switch.flows,
-        "groups": switch.groups,
-        "meters": switch.meters,
+        "flows": switch.flows if is_read else None,
+        "groups": switch.groups if is_read else None,
+        "meters": switch.meters if is_read else None,
         "metered": _metered(switch),
         "drift": switch.drift,
         "errors": list(switch.errors),
@@ -138,7 +153,29 @@ def switch_value(switch: SwitchStatus) -> dict[str, Any]:
             {"number": each.number, "name": each.name or None, "use": each.use, "problem": each.problem}
             for each in switch.ports
         ],
+        "datapath": switch.forwarding,
+        "foreign": None if switch.foreign is None else _foreign(switch.foreign),
         "read_age_seconds": None if switch.read_age is None else round(switch.read_age, 3),
+    }
+
+
+def _foreign(foreign: Foreign) -> dict[str, Any]:
+    return {
+        "flows": foreign.flows,
+        "unread": foreign.unread,
+        "shadowing": foreign.shadowing,
+        "shadows": [
+            {
+                "table": each.table,
+                "table_name": each.table_name,
+                "priority": each.priority,
+                "match": each.match,
+                "cookie": f"{each.cookie:#018x}",
+                "ours": each.ours,
+                "count": each.count,
+            }
+            for each in foreign.shadows
+        ],
     }
 
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from portlb_app.api import paging
+from portlb_app.api import counters, paging
 from portlb_app.api.messages import Response, json_pieces, json_text
 from portlb_app.api.problem_details import failure
 from portlb_app.api.routing import Call, Parameter
@@ -54,18 +54,23 @@ def listed(call: Call) -> Response:
     shown = paging.page(call, call.snapshot.status.switches, lambda each: each.name)
     if isinstance(shown, Response):
         return shown
-    return Response(200, json_pieces({"switches": map(_switch, shown.items), "next": shown.next}))
+    found = (_switch(each, call.snapshot) for each in shown)
+    return Response(200, json_pieces({"switches": found, "next": shown.next}))
 
 
 def one(call: Call) -> Response:
     """One switch, by its name or its datapath id."""
     switch = _named(call)
-    return switch if isinstance(switch, Response) else Response(200, json_text(_switch(switch)))
+    return switch if isinstance(switch, Response) else Response(200, json_text(_switch(switch, call.snapshot)))
 
 
 def links(call: Call) -> Response:
-    """The links."""
-    return Response(200, json_pieces({"links": map(link_value, call.snapshot.status.links)}))
+    """The links by name."""
+    found = sorted(call.snapshot.status.links, key=lambda each: str(each.link))
+    shown = paging.page(call, found, lambda each: str(each.link))
+    if isinstance(shown, Response):
+        return shown
+    return Response(200, json_pieces({"links": map(link_value, shown), "next": shown.next}))
 
 
 def resync(call: Call) -> Response | Resync:
@@ -138,6 +143,6 @@ def find(given: str, snapshot: Snapshot) -> SwitchStatus | None:
     return by_name or next((each for each in snapshot.status.switches if each.dpid == dpid), None)
 
 
-def _switch(switch: SwitchStatus) -> dict[str, Any]:
+def _switch(switch: SwitchStatus, snapshot: Snapshot) -> dict[str, Any]:
     plan = None if switch.plan is None else {"steps": switch.plan.count, "first": list(switch.plan.first)}
-    return {**switch_value(switch), "plan": plan}
+    return {**switch_value(switch), "plan": plan, "counters": counters.of_switch(switch.dpid, snapshot)}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from portlb_app.api import paging
+from portlb_app.api import counters, paging
 from portlb_app.api.messages import Response, json_pieces, json_text
 from portlb_app.api.pools import pool_value
 from portlb_app.api.problem_details import failure
@@ -14,7 +14,7 @@ from portlb_app.config import RedirectPort, Vip
 from portlb_app.config.problems import printable
 from portlb_app.openflow import mac_text
 
-WORST = ("empty", "fail_open", "degraded", "ok")
+WORST = ("empty", "fail_open", "degraded", "unknown", "ok")
 """States of a pool; a VIP is as bad as its worst."""
 
 
@@ -25,7 +25,7 @@ def listed(call: Call) -> Response:
     if isinstance(shown, Response):
         return shown
     view = View(call.snapshot)
-    return Response(200, json_pieces({"vips": (_vip(view, vip) for vip in shown.items), "next": shown.next}))
+    return Response(200, json_pieces({"vips": (_vip(view, vip) for vip in shown), "next": shown.next}))
 
 
 def one(call: Call) -> Response:
@@ -93,7 +93,8 @@ def _vip(view: View, vip: Vip) -> dict[str, Any]:
         "rewrite": vip.rewrite.value,
         "default_server": vip.default_server,
         "log": vip.log,
-        "state": min(states, key=WORST.index, default="ok"),
+        "state": min(states, key=WORST.index, default="ok" if view.held_slots else "unknown"),
         "ports": {str(pool.port): state for pool, state in zip(vip.redirect_ports, states, strict=True)},
         "servers": [server.name for server in view.snapshot.config.servers if server.vip == vip.name],
+        "counters": counters.of_vip(vip.name, view.snapshot),
     }

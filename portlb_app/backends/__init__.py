@@ -129,7 +129,7 @@ class Backends:
             server = self._pools.config.server_by_name.get(name)
             if server is None or server.vip not in watched or name in watched[server.vip].checked:
                 continue
-            found[name] = look, min(address.version for address in watched[server.vip].addresses)
+            found[name] = look
             keys = (key for key in self._pools.of(name) if key[1] != ALL_SERVERS)
             pools[name] = [self._pools[key].servers for key in keys]
         for name, reason in self._passive.look(found, pools, now):

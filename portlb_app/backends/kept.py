@@ -153,7 +153,7 @@ class KeptSlots:
         if ready and not serving and pool.fail_open.most is None:
             return ()  # rather none than one that does not work
         used = pool.foremost(serving or ready)
-        turning = _TURNING.get(pool.selecting.algorithm)
+        turning = _TURNING.get(pool.selecting.algorithm) if pool.selecting.reshuffles else None
         if turning is not None and self.turn is not None and used:
             return turning({server: pool.weight_of[server] for server in used}, SLOTS << pool.bits, self.turn)
         if turning is not None and present is not None and set(present) == set(used):

@@ -38,12 +38,22 @@ OPENING = 98
 
 
 class Look(NamedTuple):
-    """What has passed to and from a server since the look before: packets and bytes."""
+    """What has passed to and from a server since the look before: packets and bytes.
+
+    `come_by_ipv6`: how many of the packets from it were IPv6.
+    """
 
     to: int
     to_octets: int
     come: int
     come_octets: int
+    come_by_ipv6: int = 0
+
+    @property
+    def is_bare(self) -> bool:
+        """Whether no packet from it has had anything but headers; false if none came."""
+        least = BARE[4] * (self.come - self.come_by_ipv6) + BARE[6] * self.come_by_ipv6
+        return self.come > 0 and self.come_octets <= least
 
 
 @dataclass
@@ -72,14 +82,11 @@ class Passive:
         self._seen = {name: each for name, each in self._seen.items() if name in servers}
 
     def look(
-        self, looks: Mapping[str, tuple[Look, int]], pools: Mapping[str, Iterable[Collection[str]]], now: float
+        self, looks: Mapping[str, Look], pools: Mapping[str, Iterable[Collection[str]]], now: float
     ) -> list[tuple[str, str]]:
-        """The servers that are found bad, and why in words. `looks`: also the version of IP, 4 for both.
-
-        `pools`: of each of these servers the servers of its pools.
-        """
-        for name, (look, version) in looks.items():
-            self._take(self._seen.setdefault(name, _Seen()), look, version, now)
+        """The servers that are found bad, and why in words. `pools`: of each of these servers those of its pools."""
+        for name, look in looks.items():
+            self._take(self._seen.setdefault(name, _Seen()), look, now)
         found = []
         for name in looks:
             seen = self._seen[name]
@@ -97,9 +104,8 @@ class Passive:
             seen.out_until, seen.bad, seen.tried_at = None, 0, now
         return names
 
-    def _take(self, seen: _Seen, look: Look, version: int, now: float) -> None:
-        refuses = 0 < look.come <= look.to and look.come_octets <= BARE[version] * look.come
-        refuses = refuses and look.to_octets <= OPENING * look.to
+    def _take(self, seen: _Seen, look: Look, now: float) -> None:
+        refuses = look.is_bare and look.come <= look.to and look.to_octets <= OPENING * look.to
         is_silent = look.come == 0 and seen.answered_at is not None
         if look.to >= LEAST and (refuses or is_silent):
             if not seen.bad or seen.is_silent is not is_silent:

@@ -15,6 +15,7 @@ from portlb_app.backends.pools import Pools
 from portlb_app.backends.servers import Servers
 from portlb_app.backends.states import Cause
 from portlb_app.backends.usable import able_servers, fails_open, ready_servers, serving_servers
+from portlb_app.config import Turns
 from portlb_app.pipeline import mark
 from portlb_app.topology.conditions import ALL_SERVERS, HeldSlots, PoolKey, PoolSlots
 
@@ -197,9 +198,23 @@ class Slots:
         is_live, slots = pools is self._servers.pools, self._kept.get(key)
         formers = slots.formers if is_live and slots else self._moved(pools, key, slots.table if slots else None, table)
         named = formers.named(able_servers(self._servers.known, pools, key)) if formers.slots else ()
-        if table is None and not named:
+        turns = self._turns(pools, key)
+        if table is None and not named and turns is None:
             return None
-        return PoolSlots(pools[key].default if table is None else whole(table), named)
+        return PoolSlots(pools[key].default if table is None else whole(table), named, turns)
+
+    def _turns(self, pools: Pools, key: PoolKey) -> tuple[tuple[str, int], ...] | None:
+        """The servers among which the controller takes turns, with their weights.
+
+        None where it takes none, and where they follow from the configuration alone.
+        """
+        pool = pools[key]
+        if pool.selecting.turns is not Turns.CONTROLLER:
+            return None
+        ready, serving = self._usable(pools, key)
+        turns = tuple((name, pool.weight_of[name]) for name in pool.foremost(serving or ready))
+        configured = zip(pool.servers, pool.configured, strict=True)
+        return None if turns == tuple((name, weight) for name, weight in configured if weight) else turns
 
     def _have_moved(self, key: PoolKey, had: Table | None, cause: Cause) -> None:
         self.causes[key] = cause

@@ -46,8 +46,9 @@ def register(commands: Commands[argparse.ArgumentParser], help_line: str) -> Non
         "--timeout", type=_seconds, metavar="SECONDS", help="how long it may wait for its turn, and then for switches"
     )
     parser.add_argument(
-        "--wait", choices=("applied", "accepted"), default="applied",
-        help="accepted: it also becomes live if no switch is connected (default %(default)s)",
+        "--wait", choices=("none", "accepted", "applied"), default="applied",
+        help="none: only until it is written down; portlb changes says what became of it. accepted: it also becomes "
+        "live if no switch is connected (default %(default)s)",
     )  # fmt: skip
     add_form(parser)
     add_flag(parser)
@@ -68,9 +69,18 @@ def run(options: argparse.Namespace) -> int:
     answer.complain()
     if answer.code:
         return answer.code
+    if options.wait == "none":
+        write(options, _later(answer.body))
+        return 0
     code = NOT_YET if any(word in NOT_YET_ON for word in answer.body["landed"].values()) else 0
     write(options, _view(answer.body, code))
     return code
+
+
+def _later(found: dict[str, Any]) -> View:
+    """It goes on."""
+    change = found["change"]
+    return View(found, [str(change)], lambda _: [f"change {change} goes on: portlb changes {change}"])
 
 
 def _view(found: dict[str, Any], code: int) -> View:

@@ -35,6 +35,7 @@ COMMANDS = {
     "tables": "print what a switch shall hold, or holds",
     "resync": "read switches now, and put right what differs",
     "top": "show what servers and pools have of the traffic",
+    "config": "print the live configuration, or every value and where it comes from",
     "diff": "say what a configuration would change",
     "apply": "have switches get a configuration",
     "support": "write what a report of a fault needs",

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import argparse
+import time
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import urlencode
 
 from portlb_app.cli.output import Commands
 from portlb_app.cli.rest_client import Controller
 from portlb_app.cli.table import Column, Style, span
+from portlb_app.cli.times import duration
 from portlb_app.cli.view import View, add_watch, listing, show
+from portlb_app.config import moments
 
 LIMIT = 100
-MAX_LIMIT = 1000
+MAX_LIMIT = 50_000
+"""More than the log keeps."""
 
 
 def register(commands: Commands[argparse.ArgumentParser], help_line: str) -> None:
@@ -24,6 +28,9 @@ def register(commands: Commands[argparse.ArgumentParser], help_line: str) -> Non
         "controller does not answer.",
     )
     parser.add_argument("--vip", metavar="NAME", help="only those of this VIP")
+    parser.add_argument("--server", metavar="NAME", help="only those whose server is known to be this one")
+    parser.add_argument("--client", metavar="ADDRESS[:PORT]", help="only those of this client")
+    parser.add_argument("--since", type=duration, metavar="DURATION", help="only those of the last 10m, 2h, 1d")
     parser.add_argument(
         "--limit", type=_limit, default=LIMIT, metavar="N", help=f"at most so many, up to {MAX_LIMIT} (default {LIMIT})"
     )
@@ -32,10 +39,13 @@ def register(commands: Commands[argparse.ArgumentParser], help_line: str) -> Non
 
 def run(options: argparse.Namespace) -> int:
     """Ask the controller, and print."""
-    vip = f"&vip={quote(options.vip, safe='')}" if options.vip else ""
 
     def look(controller: Controller) -> View | int:
-        answer = controller.get(f"/v1/connections?limit={options.limit}{vip}")
+        chosen = {key: value for key in ("vip", "server", "client") if (value := getattr(options, key))}
+        if options.since:
+            chosen["since"] = moments.text(time.time() - options.since)
+        query = urlencode(chosen, safe=":[]")
+        answer = controller.listed(f"/v1/connections?{query}".rstrip("?"), "connections", options.limit)
         return answer.code or listing("connections", answer.body["connections"], COLUMNS, _client)
 
     return show(options, look)
@@ -71,6 +81,6 @@ COLUMNS = (
 
 
 def _limit(text: str) -> int:
-    if not text.isascii() or not text.isdigit() or len(text) > 4 or not 0 < int(text) <= MAX_LIMIT:
+    if not text.isascii() or not text.isdigit() or len(text) > 5 or not 0 < int(text) <= MAX_LIMIT:
         raise argparse.ArgumentTypeError(f"{text!r} is no number from 1 to {MAX_LIMIT}")
     return int(text)

@@ -26,7 +26,7 @@ def register(commands: Commands[argparse.ArgumentParser], help_line: str) -> Non
         description="Give servers no new connections; those that are open go on. With --wait, show how many are left "
         f"until there are none. {wishing.EXIT_CODES} With --wait: 0 drained, 3 not drained in time.",
     )
-    parser.add_argument("names", nargs="+", metavar="NAME", help="servers")
+    wishing.add_servers(parser)
     parser.add_argument("--wait", type=duration, metavar="DURATION", help="wait so long for the last connection to end")
     parser.add_argument(
         "--deadline", type=moment, metavar="TIME", help="when the agents end what is left; written like --until"
@@ -42,12 +42,19 @@ def run(options: argparse.Namespace) -> int:
     if options.wait is not None and options.dry_run:
         raise WrongInput("portlb: --dry-run drains nothing that --wait could wait for")
     began = time.monotonic()
-    code = wishing.each(
-        options, "state", lambda: wishing.body(options, state="drain", deadline=options.deadline, move=options.move)
-    )
-    if options.wait is None or code not in (0, NOT_YET):
-        return code
-    return _wait(controller_of(options), options.names, began, options.wait)
+    answer = wishing.set_state(options, "drain", deadline=options.deadline, move=options.move)
+    if options.wait is None or answer.code not in (0, NOT_YET):
+        return answer.code
+    controller = controller_of(options)
+    return _wait(controller, list(options.names) or _selected(controller, options), began, options.wait)
+
+
+def _selected(controller: Controller, options: argparse.Namespace) -> list[str]:
+    """The servers that --select means."""
+    values = {"state": "drain", "deadline": options.deadline, "move": options.move}
+    wish = {"select": dict(options.select), "set": values, **wishing.said(options), "force": True}
+    answer = controller.ask("PATCH", f"{wishing.SERVERS}?dry_run=1", wish)
+    return [str(name) for name in answer.body.get("servers", ())]
 
 
 def _wait(controller: Controller, names: list[str], began: float, seconds: float) -> int:

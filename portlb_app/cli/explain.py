@@ -9,10 +9,11 @@ from typing import Any
 
 from portlb_app import compiler
 from portlb_app.backends import Backends
-from portlb_app.cli import slot
+from portlb_app.cli import logged, slot
 from portlb_app.cli.configuration import load_file
 from portlb_app.cli.output import Commands, WrongInput
 from portlb_app.cli.rest_client import Answer, Controller, add_flag, controller_of
+from portlb_app.config.problems import printable
 from portlb_app.explain import PacketError, explain, read, words
 from portlb_app.topology.conditions import Conditions
 
@@ -37,6 +38,7 @@ def register(commands: Commands[argparse.ArgumentParser], help_line: str) -> Non
         "that the switches were read to hold)",
     )  # fmt: skip
     _add_style(parser)
+    logged.add_connection(parser)
     add_flag(parser)
 
 
@@ -58,6 +60,8 @@ def _add_style(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Follow the packet, and print."""
+    if options.packet[0] == "connection":
+        return _connection(options)
     text = " ".join(options.packet)
     if options.ask and options.config:
         raise WrongInput("portlb: --ask asks switches, and -c needs none: say one of them")
@@ -72,6 +76,18 @@ def run(options: argparse.Namespace) -> int:
         print(json.dumps(explained, indent=2))
     else:
         print(*_SPOKEN[options.style](explained), sep="\n")
+    return 0
+
+
+def _connection(options: argparse.Namespace) -> int:
+    """Say where a client's connections are."""
+    if len(options.packet) != 2 or options.config or options.slot is not None or options.ask:
+        raise WrongInput("portlb: say explain connection ADDRESS:PORT, and nothing else")
+    found, code = logged.explain(controller_of(options), options.packet[1])
+    if code:
+        return code
+    for line in [json.dumps(found, indent=2)] if options.output == "json" else map(printable, logged.lines(found)):
+        print(line)
     return 0
 
 

@@ -36,6 +36,6 @@ def run(options: argparse.Namespace) -> int:
 
 COLUMNS = (
     Column("LINK", lambda each, _: " - ".join(each["ends"])),
-    Column("STATE", lambda each, _: "up" if each["up"] else "down"),
+    Column("STATE", lambda each, _: each["seen"]),
     Column("HOLD", lambda each, _: "-" if each["up"] else each["hold_seconds"]),
 )

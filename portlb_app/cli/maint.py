@@ -16,10 +16,10 @@ def register(commands: Commands[argparse.ArgumentParser], help_line: str) -> Non
         description="Take servers out of service: no new connections, and no service ports. A server that is not "
         f"drained needs --force, which ends its open connections. {wishing.EXIT_CODES}",
     )
-    parser.add_argument("names", nargs="+", metavar="NAME", help="servers")
+    wishing.add_servers(parser)
     wishing.add_flags(parser)
 
 
 def run(options: argparse.Namespace) -> int:
     """Ask for it."""
-    return wishing.each(options, "state", lambda: wishing.body(options, state="maint"))
+    return wishing.set_state(options, "maint").code

@@ -31,7 +31,8 @@ def run(options: argparse.Namespace) -> int:
     """Ask the controller, and print."""
 
     def look(controller: Controller) -> View | int:
-        answer = controller.get(f"/v1/pools?vip={quote(options.vip, safe='')}" if options.vip else "/v1/pools")
+        path = f"/v1/pools?vip={quote(options.vip, safe='')}" if options.vip else "/v1/pools"
+        answer = controller.listed(path, "pools")
         return answer.code or listing("pools", worst_first(answer.body["pools"]), COLUMNS, pool_name)
 
     return show(options, look)
@@ -49,7 +50,11 @@ def pool_name(pool: dict[str, Any]) -> str:
 
 def shares(pool: dict[str, Any]) -> str:
     """The slots of each server, and what is odd about it."""
-    return ", ".join(f"{each['name']} {each['slots']}{_odd(each)}" for each in pool["servers"])
+    return ", ".join(f"{each['name']} {_held(each['slots'])}{_odd(each)}" for each in pool["servers"])
+
+
+def _held(slots: int | None) -> str:
+    return "-" if slots is None else str(slots)
 
 
 def _odd(server: dict[str, Any]) -> str:

@@ -15,10 +15,10 @@ def register(commands: Commands[argparse.ArgumentParser], help_line: str) -> Non
         help=help_line,
         description=f"Give servers new connections again. {wishing.EXIT_CODES}",
     )
-    parser.add_argument("names", nargs="+", metavar="NAME", help="servers")
+    wishing.add_servers(parser)
     wishing.add_flags(parser)
 
 
 def run(options: argparse.Namespace) -> int:
     """Ask for it."""
-    return wishing.each(options, "state", lambda: wishing.body(options, state="ready"))
+    return wishing.set_state(options, "ready").code

@@ -31,9 +31,13 @@ STREAM_SECONDS = 45.0
 """How long a stream of events may be silent: it says that it lives every 15 s."""
 MAX_TOKEN = 240
 """Characters of a token."""
+PAGE, MAX_PAGES = 1000, 200
+"""Elements of a page of a list, and pages of one."""
 MAX_ANSWER = 256 << 20
 MAX_LINE = 1 << 20
 """Bytes of an answer, and of a line of one without an end."""
+SHOWN_LINES = 200
+"""Lines of a difference that are shown with what is wrong."""
 SHOWN_BODY = 1000
 """Characters of a body that is shown with its request."""
 
@@ -63,6 +67,7 @@ class Answer(NamedTuple):
         for name in switches:
             said = switches[name] if isinstance(switches, dict) else ["does not have it"]
             lines.append(printable(f"{name}: {'; '.join(map(str, said))}"))
+        lines += [printable(line) for line in str(self.body.get("diff") or "").splitlines()[:SHOWN_LINES]]
         print(*lines, sep="\n", file=sys.stderr)
 
 
@@ -122,6 +127,18 @@ class Controller:
         answer = self.ask("GET", path)
         answer.complain()
         return answer
+
+    def listed(self, path: str, key: str, most: int = PAGE * MAX_PAGES) -> Answer:
+        """The answer to a GET of a list, with the elements of all pages, at most so many; as `get`."""
+        following, found = f"{path}{'&' if '?' in path else '?'}limit={min(PAGE, most)}", list[Any]()
+        while True:
+            answer = self.get(following)
+            if answer.code:
+                return answer
+            found += answer.body[key]
+            following = str(answer.body.get("next") or "")
+            if not following.startswith("/") or len(found) >= most:
+                return Answer(answer.status, {**answer.body, key: found[:most]})
 
     def ask(
         self,

@@ -5,10 +5,11 @@ from __future__ import annotations
 import argparse
 from collections.abc import Iterator
 from typing import Any
+from urllib.parse import quote
 
 from portlb_app.cli.output import Commands
-from portlb_app.cli.rest_client import Controller
-from portlb_app.cli.servers import open_connections, reasons
+from portlb_app.cli.rest_client import Answer, Controller
+from portlb_app.cli.servers import agent_clock, agent_serves, open_connections, reasons
 from portlb_app.cli.table import Column, Style, pairs, table
 from portlb_app.cli.view import View, add_watch, show
 from portlb_app.cli.wishing import server_path
@@ -31,18 +32,23 @@ def run(options: argparse.Namespace) -> int:
     """Ask the controller, and print."""
 
     def look(controller: Controller) -> View | int:
-        asked = [controller.get(path) for path in (server_path(options.name), "/v1/checks", "/v1/status")]
+        path = server_path(options.name)
+        asked = [controller.get(path), _checks(controller, options.name), controller.get("/v1/status")]
         if code := max(answer.code for answer in asked):
             return code
         server, checks, status = (answer.body for answer in asked)
         found = {
             **server,
-            "checks": [each for each in checks["checks"] if each["server"] == options.name],
+            "checks": checks["checks"],
             "agent": next((each for each in status["agents"] if each["server"] == options.name), None),
         }
         return View(found, [options.name], lambda style: _lines(found, style))
 
     return show(options, look)
+
+
+def _checks(controller: Controller, name: str) -> Answer:
+    return controller.listed(f"/v1/checks?server={quote(name, safe='')}", "checks")
 
 
 def _lines(server: dict[str, Any], style: Style) -> Iterator[str]:
@@ -70,7 +76,9 @@ def _facts(server: dict[str, Any], style: Style) -> Iterator[tuple[str, object]]
     if server["drain"] is not None:
         yield "drain", f"{server['drain']['state']}, {open_connections(server)} open"
     if agent is not None:
-        yield "agent", agent["state"]
+        yield "agent", agent["state"] + (f", version {agent['version']}" if agent["version"] else "")
+        yield "serves", agent_serves(server)
+        yield "clock", f"{agent_clock(server)} s"
         yield "heard", style.since(agent["age_seconds"])
         yield "open", agent["open"]
         yield "openings", f"{agent['per_second']['openings']:.1f} a second"

@@ -36,7 +36,7 @@ def run(options: argparse.Namespace) -> int:
     def look(controller: Controller) -> View | int:
         if options.names:
             return _named(controller, options.names)
-        answer = controller.get(f"/v1/servers?{query}" if query else "/v1/servers")
+        answer = controller.listed(f"/v1/servers?{query}" if query else "/v1/servers", "servers")
         return answer.code or _view(answer.body["servers"], 0)
 
     return show(options, look)
@@ -85,6 +85,24 @@ def open_connections(server: dict[str, Any]) -> object:
     return "-" if drain is None or drain["open"] is None else drain["open"]
 
 
+def agent_version(server: dict[str, Any]) -> str:
+    """The version of a server's agent; "heard" for one that does not tell, "-" without one."""
+    agent = server["agent"]
+    return "-" if agent is None else agent["version"] or "heard"
+
+
+def agent_clock(server: dict[str, Any]) -> str:
+    """How far its clock is ahead, in seconds."""
+    offset = server["agent"] and server["agent"]["clock_offset_seconds"]
+    return "-" if offset is None else f"{offset:+.1f}"
+
+
+def agent_serves(server: dict[str, Any]) -> str:
+    """Whether it serves what the configuration says."""
+    differs = server["agent"] and server["agent"]["differs"]
+    return "-" if differs is None else "other " + "+".join(differs) if differs else "same"
+
+
 COLUMNS = (
     Column("SERVER", lambda each, _: each["name"]),
     Column("VIP", lambda each, _: each["vip"]),
@@ -96,6 +114,9 @@ COLUMNS = (
     Column("OF", lambda each, _: each["weight"]["configured"], wide=True),
     Column("SLOTS", lambda each, _: each["held"]["slots"]),
     Column("OPEN", lambda each, _: open_connections(each)),
+    Column("AGENT", lambda each, _: agent_version(each), wide=True),
+    Column("CLOCK", lambda each, _: agent_clock(each), wide=True),
+    Column("SERVES", lambda each, _: agent_serves(each), wide=True),
     Column("SINCE", lambda each, style: style.time(about(each)["since"])),
     Column("REASON", lambda each, _: "; ".join(reasons(each))),
 )

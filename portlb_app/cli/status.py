@@ -35,7 +35,7 @@ def run(options: argparse.Namespace) -> int:
 
 def look(controller: Controller) -> View | int:
     """What there is to show."""
-    status, of_pools = controller.get("/v1/status"), controller.get("/v1/pools")
+    status, of_pools = controller.get("/v1/status"), controller.listed("/v1/pools", "pools")
     if status.code or of_pools.code:
         return status.code or of_pools.code
     found = {**status.body, "pools": of_pools.body["pools"]}
@@ -58,7 +58,12 @@ def _lines(found: dict[str, Any], style: Style) -> Iterator[str]:
     for columns, items, command in parts:
         if items:
             yield ""
-            yield from table(columns, items[:SHOWN], style)
+            head, *rows = table(columns, items[:SHOWN], style)
+            yield head
+            for each, row in zip(items, rows, strict=False):
+                yield row
+                if each.get("to_do"):
+                    yield printable(f"  → {each['to_do']}")
             if len(items) > SHOWN:
                 yield f"… and {len(items) - SHOWN} more: portlb {command}"
 
@@ -67,6 +72,5 @@ PROBLEMS = (
     Column("PROBLEM", lambda each, _: each["kind"]),
     Column("OF", lambda each, _: each["name"] or "-"),
     Column("SINCE", lambda each, style: style.since(each["seconds"])),
-    Column("TO DO", lambda each, _: each["to_do"] or "-", wide=True),
     Column("WHAT", lambda each, _: each["words"]),
 )

@@ -46,7 +46,8 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _look(controller: Controller, rates: Rates, vip: str | None) -> tuple[list[str], int]:
-    answers = [controller.get(path) for path in ("/v1/servers", "/v1/pools", "/v1/status")]
+    answers = [controller.listed(f"/v1/{kind}", kind) for kind in ("servers", "pools")]
+    answers.append(controller.get("/v1/status"))
     if code := max(answer.code for answer in answers):
         return [], code
     servers, pools, status = (answer.body for answer in answers)

@@ -11,6 +11,7 @@ from dataclasses import replace
 
 from portlb_app import topology
 from portlb_app.compiler.memo import Memo
+from portlb_app.compiler.rates import Rates
 from portlb_app.compiler.second_chance import NOTHING, hand_backs
 from portlb_app.compiler.tables import (
     advertise,
@@ -35,12 +36,13 @@ from portlb_app.compiler.tables import (
     refuse,
     service,
     transit,
+    turns,
     upstream,
 )
-from portlb_app.compiler.vip_on_switch import VipOnSwitch
+from portlb_app.compiler.vip_on_switch import NO_FLOWS, MeteredPart, PartKey, VipOnSwitch
 from portlb_app.compiler.vips_by_switch import vips_on_switch
 from portlb_app.config import Config, Switch
-from portlb_app.openflow import CopyToController, Flow, Meter, SwitchState, ToMeter
+from portlb_app.openflow import Flow, FlowParts, Meter, SwitchState
 from portlb_app.pipeline import (
     BY_NUMBER,
     TABLES,
@@ -55,9 +57,12 @@ from portlb_app.pipeline import (
 from portlb_app.topology.conditions import AS_CONFIGURED, Conditions
 from portlb_app.topology.leaving import with_leaving
 
-_DOWNSTREAM = (fragment, icmp, service, label, redirect, legacy, pin, default)
+_DOWNSTREAM = (fragment, icmp, service, label, redirect, turns, legacy, pin, default)
 _TABLES = (neighbour, advertise, *_DOWNSTREAM, upstream, peer, log, check, punt)
 _WITH_GROUPS = (redirect, pin, icmp)
+_IN_PARTS = (service, upstream)
+"""Those with flows for each service port."""
+_NO_RATES = Rates()
 
 _MISS: dict[str, tuple[str | None, str]] = {
     "CLASSIFY": (None, "a port that is no network side, no link and no server's connector: drop"),
@@ -69,6 +74,8 @@ _MISS: dict[str, tuple[str | None, str]] = {
     "SERVICE": ("REDIRECT", "no server's service port"),
     "LABEL": ("REDIRECT", "no server's service label"),
     "REDIRECT": ("LEGACY", "no redirect port, or a client that cannot be redirected"),
+    "PRESENCE": (None, "the controller has not said that it is there, as far as is known: the slots decide"),
+    "TURNS": (None, "no redirect port whose turns the controller takes: drop"),
     "LEGACY": ("DEFAULT", "no redirect port"),
     "PINNED": (None, "no redirect port that is pinned: drop"),
     "PIN": (None, "no slot names such a server: drop"),
@@ -90,17 +97,17 @@ def compile(  # noqa: A001
     With the `memo` of an earlier compilation, flows that both have in common are not made again.
     """
     memo = memo or Memo()
-    memo.begin()
+    memo.begin({switch.name for switch in config.switches})
     config = with_leaving(config, conditions.leaving)
-    graph = topology.of(config, conditions.links_down)
-    rates, meters = qos.meters(config), qos.punt_meters(config)
+    graph = memo.of(topology.of, config, conditions.links_down)
+    rates, meters = memo.of(qos.meters, config), memo.of(qos.punt_meters, config)
     ends = {end for link in config.links for end in link}
-    vip_addresses = refuse.vip_addresses(config)
-    handed_back, hand_back_meters = hand_backs(config, graph, conditions), qos.hand_back_meters(config)
+    vip_addresses = memo.of(refuse.vip_addresses, config)
+    handed_back, hand_back_meters = hand_backs(config, graph, conditions), memo.of(qos.hand_back_meters, config)
 
     def here(switch: Switch) -> Iterator[VipOnSwitch]:
         for local in vips_on_switch(config, graph, switch, conditions):
-            own = rates.get(local.vip.name, {}) if local.is_entrance else {}
+            own = rates.get(local.vip.name, _NO_RATES) if local.is_entrance else _NO_RATES
             yield replace(local, rates=own, meters=meters, memo=memo)
 
     def links(switch: Switch) -> list[int]:
@@ -110,12 +117,12 @@ def compile(  # noqa: A001
         return tuple(former.flows(config, switch, handed_back.get(switch.name, NOTHING), hand_back_meters))
 
     meters_too = frozenset(hand_back_meters.values())
-    return {
-        switch.name: _switch(
-            switch, links(switch), tuple(here(switch)), vip_addresses[switch.name], given_back(switch), meters_too
-        )
-        for switch in config.switches
-    }
+
+    def made(switch: Switch) -> SwitchState:
+        made_of = switch, links(switch), tuple(here(switch)), vip_addresses[switch.name], given_back(switch), meters_too
+        return memo.state(switch.name, made_of, lambda: _switch(*made_of, memo))
+
+    return {switch.name: made(switch) for switch in config.switches}
 
 
 def _switch(
@@ -125,31 +132,39 @@ def _switch(
     vip_addresses: tuple[refuse.VipAddress, ...],
     given_back: tuple[Flow, ...],
     hand_back_meters: frozenset[Meter],
+    memo: Memo,
 ) -> SwitchState:
-    flows = set(classify.flows(switch.network, links, here))
-    flows.update(given_back)
-    flows.update(refuse.flows(vip_addresses, here))
-    flows.update(heartbeat.flows(here))
+    flows = dict.fromkeys(classify.flows(switch.network, links, here))
+    flows.update(dict.fromkeys(given_back))
+    flows.update(dict.fromkeys(refuse.flows(vip_addresses, here)))
+    flows.update(dict.fromkeys(heartbeat.flows(here)))
     if switch.network is not None:
-        flows.update(management.flows(switch.network, switch.addresses))
+        flows.update(dict.fromkeys(management.flows(switch.network, switch.addresses)))
     on_the_way = tuple(local for local in here if local.is_on_the_way)
-    flows.update(neighbour.link_local_flows(on_the_way))
-    flows.update(neighbour.query_flows(on_the_way))
-    flows.update(ask.flows(on_the_way))
-    flows.update(_miss(table) for table in TABLES)
+    flows.update(dict.fromkeys(neighbour.link_local_flows(on_the_way)))
+    flows.update(dict.fromkeys(neighbour.query_flows(on_the_way)))
+    flows.update(dict.fromkeys(ask.flows(on_the_way)))
+    flows.update(dict.fromkeys(_miss(table) for table in TABLES))
     for local in here:
-        flows.update(transit.flows(local))
+        flows.update(dict.fromkeys(transit.flows(local)))
     for local in on_the_way:
         for table in _TABLES:
-            flows.update(table.flows(local))
-    metered = (ToMeter, CopyToController)
-    used = {action.meter for each in flows for action in each.actions if isinstance(action, metered)}
+            flows.update(dict.fromkeys(table.flows(local)))
+    parts: dict[PartKey, MeteredPart] = {}
+    for local in on_the_way:
+        for module in _IN_PARTS:
+            for key, part in module.parts(local):
+                if parts.setdefault(key, part) is not part:  # the same packets, for several reachabilities
+                    flows.update(dict.fromkeys((*parts[key].flows, *part.flows)))
+                    parts[key] = NO_FLOWS
+    every = (*parts.values(), MeteredPart.of(flows))
+    used = frozenset[int]().union(*(part.meters for part in every))
     meters = {meter for local in here for meter in (*local.rates.values(), *local.meters.values())} | hand_back_meters
     meters.update(heartbeat.meters(here))
     groups = {group for local in on_the_way for table in _WITH_GROUPS for group in table.groups(local)}
     groups.update(ask.groups(on_the_way))
     return SwitchState(
-        frozenset(flows),
+        FlowParts(part.flows for part in every if part.flows),
         frozenset(groups),
         frozenset(meter for meter in meters if meter.number in used),
     )

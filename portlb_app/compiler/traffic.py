@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 from portlb_app.compiler.numbering import server_numbers
 from portlb_app.config import Config, Legacy, Server, Switch, Vip
-from portlb_app.openflow import Action, Flow, Group, Output, SetField
+from portlb_app.openflow import IP_UDP, Action, Flow, Group, Output, SetField
 from portlb_app.pipeline import (
     CT_MARK,
     MAX_GROUP_BITS,
@@ -44,10 +44,16 @@ Way = tuple[str, Direction]
 
 
 class Account(NamedTuple):
-    """What packets count for. `pool`: by the slots of which pool they were delivered; None for all others."""
+    """What packets count for. `pool`: by the slots of which pool they were delivered; None for all others.
+
+    `is_ipv6`: they are a server's, and all of IPv6.
+    `datagrams`: whether they are UDP to a service port, such as those of QUIC clients that have moved (row B2).
+    """
 
     way: Way
     pool: PoolKey | None = None
+    is_ipv6: bool = False
+    datagrams: bool = False
 
 
 Parts = tuple[tuple[Account, list[int]], ...]
@@ -99,14 +105,15 @@ class Traffic:
         fields = {name: value for name, value, mask in flow.match if mask is None}
         source = fields.get("in_port"), fields.get("eth_src"), fields.get("ip_src", fields.get("ipv6_src"))
         if reason in _FROM and (sender := self._sources.get(source)):  # type: ignore[arg-type]
-            return Account((sender, Direction.FROM_SERVER))
+            return Account((sender, Direction.FROM_SERVER), is_ipv6="ipv6_src" in fields)
         if reason is Reason.PIN:
             pinned = self._numbers.get((vip, fields.get(CT_MARK, 0)))
             return None if pinned is None else Account((pinned, Direction.TO_SERVER), (self._name_of[vip], port))
         taker = next((self._names[each] for each in fields.items() if each in self._names), None)
         if reason in _TO and reason is not Reason.NAMED:
             taker = self._owners.get((reason, vip, port))
-        return None if taker is None else Account((taker, Direction.TO_SERVER))
+        is_datagram = reason is Reason.SERVICE and fields.get("ip_proto") == IP_UDP
+        return None if taker is None else Account((taker, Direction.TO_SERVER), datagrams=is_datagram)
 
     def of_groups(self, groups: Mapping[int, Group]) -> Iterator[tuple[Group, Parts]]:
         """Those of some groups, by number, that pools have, and what the packets of their buckets count for."""

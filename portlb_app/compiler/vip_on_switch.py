@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import itertools
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import NamedTuple
 
 from portlb_app.compiler.memo import Memo
 from portlb_app.compiler.numbering import mark_numbers, server_numbers
+from portlb_app.compiler.rates import Rates
 from portlb_app.config import Address, Forwarding, Legacy, RedirectPort, Server, Vip, weights_among
-from portlb_app.openflow import Meter
+from portlb_app.openflow import CopyToController, Flow, Meter, Part, ToMeter
 from portlb_app.pipeline import (
     OF_ALL_VIPS,
     REACHABILITY,
@@ -20,6 +23,26 @@ from portlb_app.pipeline import (
 )
 from portlb_app.selection import fewest_bits, restrict, shares, slots, slots_among
 from portlb_app.topology.conditions import ALL_SERVERS, PoolSlots
+
+PartKey = tuple[int, int, Address, str]
+"""What flows of a part are about: table, number and address of a VIP, and server. No other part has any of them."""
+
+
+class MeteredPart(NamedTuple):
+    """A part of a switch's flows, and the numbers of the meters that these use."""
+
+    flows: Part
+    meters: frozenset[int]
+
+    @classmethod
+    def of(cls, flows: Iterable[Flow]) -> MeteredPart:
+        """The part of some flows."""
+        part, metered = tuple(flows), (ToMeter, CopyToController)
+        meters = (action.meter for each in part for action in each.actions if isinstance(action, metered))
+        return cls(part, frozenset(meters))
+
+
+NO_FLOWS = MeteredPart((), frozenset())
 
 
 @dataclass(frozen=True)
@@ -48,7 +71,7 @@ class VipOnSwitch:
     is_linked: bool = False
     """Whether the load balancer has several switches."""
     datapath: Forwarding = Forwarding.USERSPACE
-    rates: Mapping[tuple[str, int], Meter] = field(default_factory=dict)
+    rates: Rates = field(default_factory=Rates)
     """The meters of the VIP's services with a rate, by kind of port and port."""
     meters: Mapping[tuple[Reason, str, int], Meter] = field(default_factory=dict)
     """The meters of what is handed up, by reason, VIP and port."""
@@ -144,12 +167,23 @@ class VipOnSwitch:
                 self._shared[port] = restrict(table, weight_of, self._open)
         return self._shared[port]
 
+    def turns(self, port: int) -> Mapping[str, int]:
+        """The servers among which the controller takes turns for a redirect port, with their weights."""
+        explicit = self.explicit.get(port)
+        if explicit is not None and explicit.turns is not None:
+            return dict(explicit.turns)
+        names, weights, _ = self._members(port)
+        return {name: weight for name, weight in zip(names, weights, strict=True) if weight and name not in self.closed}
+
     def formers(self, port: int) -> frozenset[str]:
         """The servers that some slots had before of which packets to a redirect port may get one."""
-        pool = self.vip.pool_on(port)
-        ports = {port, *(when.pool for when in pool.when)} if pool else {port}
-        explicit = (self.explicit[each] for each in ports if each in self.explicit)
-        return frozenset(name for slots in explicit for names in slots.formers for name in names)
+        if port not in self._formers:
+            pool = self.vip.pool_on(port)
+            ports = {port, *(when.pool for when in pool.when)} if pool else {port}
+            explicit = (self.explicit[each] for each in ports if each in self.explicit)
+            formers = {names for slots in explicit for names in slots.formers}
+            self._formers[port] = frozenset(itertools.chain.from_iterable(formers))
+        return self._formers[port]
 
     def open_formers(self, names: tuple[str, ...]) -> tuple[str, ...]:
         """Those former servers of a slot that may get something."""
@@ -177,6 +211,10 @@ class VipOnSwitch:
     @cached_property
     def _open(self) -> frozenset[str]:
         return frozenset(self.port_of) - self.closed
+
+    @cached_property
+    def _formers(self) -> dict[int, frozenset[str]]:
+        return {}
 
     @cached_property
     def _shared(self) -> dict[int, tuple[str, ...]]:

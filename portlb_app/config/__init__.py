@@ -31,7 +31,7 @@ from portlb_app.config.policies import (
     Wanted,
 )
 from portlb_app.config.problems import ConfigError, Notice, Problem
-from portlb_app.config.selection_values import FEEDBACK, FREE, MAX_WHEN, Algorithm, Moves, Selecting, When
+from portlb_app.config.selection_values import FEEDBACK, FREE, MAX_WHEN, Algorithm, Moves, Selecting, Turns, When
 from portlb_app.config.values import (
     Config,
     Connector,
@@ -78,6 +78,7 @@ __all__ = [
     "ServicePort",
     "Signal",
     "Switch",
+    "Turns",
     "UnknownErrors",
     "UnknownFragments",
     "Via",

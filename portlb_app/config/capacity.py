@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 
 from portlb_app.config.policies import Fragments, IcmpErrors, Legacy, Rewrite, Signal
 from portlb_app.config.problems import Problem
-from portlb_app.config.selection_values import Algorithm
+from portlb_app.config.selection_values import Algorithm, Turns
 from portlb_app.config.values import Config, RedirectPort, Server, Vip
 from portlb_app.net.packets import Address
 from portlb_app.openflow.limits import FLOWS, GROUPS, MAX_VIPS, MESSAGE, METERS_OF_A_KIND
@@ -33,6 +33,8 @@ from portlb_app.selection import group_bits
 _TRANSPORTS = 3
 _OF_CHECKS = 3
 """Flows for an address of a VIP and a server that is checked: its answers, and what it asks for."""
+_OF_TURNS = 7
+"""Flows for an address of a VIP and a port whose turns the controller takes, beside those of its groups."""
 _OF_SWITCH = 128
 """Flows that are no VIP's: misses, sides, the switch's own addresses; links and connectors are counted with VIPs."""
 _ACTION = 16
@@ -179,11 +181,11 @@ def _meters(config: Config) -> Iterator[Problem]:
     redirects = [pool for vip in config.vips for pool in vip.redirect_ports]
     rates = sum(pool.qos.rate is not None for pool in redirects)
     rates += sum(owned.qos.rate is not None for server in config.servers for owned in server.service_ports)
-    signals = sum(pool.signal is Signal.OPTION for pool in redirects)
+    signals = sum(pool.signal is Signal.OPTION or pool.selecting.turns is Turns.CONTROLLER for pool in redirects)
     checked = {config.server_by_name[name].connector.port for vip in config.vips for name in vip.checked}
     kinds = (
         (rates, "services have a rate"),
-        (signals, "redirect ports have signal: option"),
+        (signals, "redirect ports have signal: option or turns: controller"),
         (len(checked), "OpenFlow ports lead to servers that are checked"),
     )
     for count, what in kinds:
@@ -237,6 +239,7 @@ class _Load:
         further = {pool.port: of_port[pool.port] - 1 + sum(of_port[when.pool] for when in pool.when) for pool in pools}
         remembered += sum((1 + len(servers) - len(pool.servers)) * further[pool.port] for pool in pinned)
         remembered += 4 * sum(further.values())
+        remembered += sum(_OF_TURNS + further[pool.port] for pool in pools if pool.selecting.turns is Turns.CONTROLLER)
         of_plain = [pool for pool in pools if pool.legacy in (Legacy.PIN, Legacy.DEFAULT)]
         shared = Counter(name for pool in pools for name in vip.receivers(pool))
         of_pool = Counter(name for pool in of_plain for name in pool.servers)

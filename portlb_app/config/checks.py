@@ -22,6 +22,7 @@ from portlb_app.config.policies import (
     UnknownErrors,
     UnknownFragments,
 )
+from portlb_app.config.selection_values import TURNING, Turns
 from portlb_app.config.values import Connector
 from portlb_app.net.packets import Address
 from portlb_app.pipeline import SLOTS
@@ -132,7 +133,12 @@ def _check_vips(file: File) -> None:
             if pool.pin is not None and pool.legacy is not Legacy.PIN:
                 file.wrong(f"{where}.pin", "needs legacy: pin")
             if pool.signal is Signal.OPTION and legacy(file, name, port) in (Legacy.OWNER, Legacy.DEFAULT):
-                _check_redirects(file, where, port, members, applications)
+                needed = f"it needs a service port whose application is {port}, or the port legacy: balance or drop"
+                _check_redirects(file, f"{where}.signal", port, members, applications, needed)
+            chosen = file.selections.get(where)
+            if chosen is not None and chosen.turns is Turns.CONTROLLER and chosen.kind in TURNING:
+                needed = f"it needs a service port whose application is {port}: other connections go on by their slots"
+                _check_redirects(file, f"{where}.selection.turns", port, members, applications, needed)
             selecting.check_port(file, name, port, pool, legacy(file, name, port))
 
 
@@ -174,16 +180,14 @@ def _check_icmp(file: File, name: str, servers: int) -> None:
 
 
 def _check_redirects(
-    file: File, where: str, port: int, members: list[str], applications: dict[str, set[int | None]]
+    file: File, path: str, port: int, members: list[str], applications: dict[str, set[int | None]], needed: str
 ) -> None:
-    """A client's later packets carry no option, so under these policies only redirected connections reach the pool."""
+    """Where only redirected connections go on with the server that they opened with: a client's later packets carry no
+    option, or another server's turn is not that of the slot.
+    """
     for member in members:
         if member in file.servers and port not in applications[member]:
-            file.wrong(
-                f"{where}.signal",
-                f"{member} cannot redirect from {port}: it needs a service port whose application is {port}, "
-                "or the port legacy: balance or drop",
-            )
+            file.wrong(path, f"{member} cannot redirect from {port}: {needed}")
 
 
 def legacy(file: File, name: str, port: int) -> Legacy:

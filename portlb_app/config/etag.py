@@ -7,6 +7,9 @@ import hashlib
 import re
 from dataclasses import dataclass
 
+MEANT = 8
+"""Tags of If-Match that are looked for in what is kept."""
+_HASH = re.compile('"([0-9a-f]{32})"')
 _TAG = re.compile(r'(W/)?("[\x21\x23-\x7e\x80-\xff]*")\s*(?:,\s*|$)')
 
 
@@ -44,6 +47,11 @@ class Precondition:
         if self.match is not None and not _names(self.match, etag(text)):
             return False
         return self.none_match is None or not _names(self.none_match, etag(text))
+
+    @property
+    def meant(self) -> tuple[str, ...]:
+        """The hashes of the texts that If-Match names; empty where it names none, or any."""
+        return tuple(dict.fromkeys(_HASH.findall(self.match or "")))[:MEANT]
 
     def is_unchanged(self, text: str) -> bool:
         """Whether a client that has what If-None-Match names has this text already."""

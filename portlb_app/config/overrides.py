@@ -9,7 +9,7 @@ Times are Unix seconds.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Literal, NamedTuple
 
@@ -90,11 +90,16 @@ class Overrides:
 
         None, and the value that the file has, are none.
         """
-        entries = {each: known for each, known in self.entries.items() if each != (server.name, key)}
-        if value is not None and value != configured(server, key):
-            before = self.entries.get((server.name, key))
-            since = before.since if before and before.value == value else by.since
-            entries[server.name, key] = replace(by, value=value, replaced=configured(server, key), since=since)
+        return self.put_all([(server, key, value, by)])
+
+    def put_all(self, given: Iterable[tuple[Server, Key, Value | None, Override]]) -> Overrides:
+        """With each of these, as `put` says."""
+        entries = dict(self.entries)
+        for server, key, value, by in given:
+            before = entries.pop((server.name, key), None)
+            if value is not None and value != configured(server, key):
+                since = before.since if before and before.value == value else by.since
+                entries[server.name, key] = replace(by, value=value, replaced=configured(server, key), since=since)
         return Overrides(entries)
 
     def settle(self, config: Config, now: float) -> tuple[Overrides, tuple[Note, ...]]:

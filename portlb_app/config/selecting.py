@@ -9,7 +9,7 @@ from portlb_app.config.entries import RedirectPortEntry, ServerEntry
 from portlb_app.config.file import File
 from portlb_app.config.policies import Legacy, Signal
 from portlb_app.config.selection_entries import SelectionEntry
-from portlb_app.config.selection_values import FREE, Algorithm, Selecting, When
+from portlb_app.config.selection_values import FREE, TURNING, Algorithm, Selecting, Turns, When
 from portlb_app.pipeline import SLOTS
 
 BACKUP = 1
@@ -29,6 +29,8 @@ def selecting(entry: SelectionEntry | None) -> Selecting:
         entry.prefix4 or _PLAIN.prefix4,
         entry.prefix6 or _PLAIN.prefix6,
         entry.period or _PLAIN.period,
+        entry.turns or _PLAIN.turns,
+        entry.rate or _PLAIN.rate,
     )
 
 
@@ -66,8 +68,14 @@ def _check_selection(file: File, path: str, entry: SelectionEntry) -> None:
     for key, value in (("prefix4", entry.prefix4), ("prefix6", entry.prefix6)):
         if value is not None and entry.kind is not Algorithm.SOURCE:
             file.wrong(f"{path}.{key}", "needs kind: source")
-    if entry.period is not None and not selecting(entry).reshuffles:
+    if entry.turns is not None and entry.kind not in TURNING:
+        file.wrong(f"{path}.turns", "needs kind: round-robin or elevator")
+    elif entry.turns is Turns.CONTROLLER and entry.period is not None:
+        file.wrong(f"{path}.period", "with turns: controller each SYN is a turn")
+    elif entry.period is not None and not selecting(entry).reshuffles:
         file.wrong(f"{path}.period", "needs kind: random, round-robin or elevator")
+    if entry.rate is not None and entry.turns is not Turns.CONTROLLER:
+        file.wrong(f"{path}.rate", "needs turns: controller")
 
 
 def _check_algorithm(file: File, path: str, pool: RedirectPortEntry, policy: Legacy, chosen: Selecting) -> None:
@@ -85,6 +93,11 @@ def _check_algorithm(file: File, path: str, pool: RedirectPortEntry, policy: Leg
             )
         if pool.slow_start:
             file.wrong(f"{path}.slow_start", f"selection: {name} moves all slots every period")
+    if chosen.turns is Turns.CONTROLLER:
+        if pool.slow_start:
+            file.wrong(f"{path}.slow_start", "with turns: controller a server gets its turns at once")
+        if file.whens.get(path):
+            file.wrong(f"{path}.when", "with turns: controller all SYNs are of this port's own pool")
     if chosen.algorithm is Algorithm.SOURCE:
         if pool.signal is Signal.OPTION and policy not in (Legacy.BALANCE, Legacy.PIN):
             file.wrong(

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator, Field
 
 from portlb_app.config.entries import Entry, Number, Port
-from portlb_app.config.selection_values import MAX_PERIOD, Algorithm, Network
+from portlb_app.config.selection_values import MAX_PERIOD, MAX_RATE, Algorithm, Network, Turns
 from portlb_app.config.shapes import shape
 
 
@@ -29,6 +29,8 @@ class SelectionEntry(Entry):
     prefix4: Annotated[Number, Field(ge=1, le=32)] | None = None
     prefix6: Annotated[Number, Field(ge=1, le=128)] | None = None
     period: Annotated[Number, Field(ge=1, le=MAX_PERIOD)] | None = None
+    turns: Turns | None = None
+    rate: Annotated[Number, Field(ge=1, le=MAX_RATE)] | None = None
 
 
 class WhenEntry(Entry):

@@ -10,6 +10,8 @@ from ipaddress import IPv4Network, IPv6Network
 MAX_WHEN = 16
 """Entries of a port's ``when``: a packet is compared with each of their kinds."""
 MAX_PERIOD = 86400
+MAX_RATE = 1000
+"""SYNs a second of a port for which the controller may take turns: its meter lets no more through."""
 _RATE = re.compile(r"([1-9][0-9]{0,3})/s")
 Network = IPv4Network | IPv6Network
 
@@ -38,6 +40,9 @@ FEEDBACK = frozenset({Algorithm.LEAST, Algorithm.LEAST_PACKETS})
 RESHUFFLING = frozenset({Algorithm.RANDOM, Algorithm.ROUND_ROBIN, Algorithm.ELEVATOR})
 """Those that give all slots other servers every period."""
 
+TURNING = frozenset({Algorithm.ROUND_ROBIN, Algorithm.ELEVATOR})
+"""Those of them by turns, which the controller may take instead."""
+
 
 @dataclass(frozen=True, order=True)
 class Moves:
@@ -62,23 +67,34 @@ class Moves:
 FREE, NEVER = Moves(None), Moves(0)
 
 
+class Turns(str, enum.Enum):
+    """Whose turns `ROUND_ROBIN` and `ELEVATOR` are."""
+
+    SLOTS = "slots"
+    """All slots get other servers every period."""
+    CONTROLLER = "controller"
+    """The controller decides for each SYN with REDIRECT; for all other packets, and while it is away, slots do."""
+
+
 @dataclass(frozen=True, order=True)
 class Selecting:
     """An algorithm and what it needs.
 
     `prefix4`, `prefix6`: bits of the client's address that `SOURCE` hashes. `period`: seconds between two reshuffles,
-    or turns, of all slots.
+    or turns, of all slots. `turns`: whose they are; `rate`: how many SYNs a second the controller takes at most.
     """
 
     algorithm: Algorithm = Algorithm.HASH
     prefix4: int = 32
     prefix6: int = 128
     period: int = 60
+    turns: Turns = Turns.SLOTS
+    rate: int = 500
 
     @property
     def reshuffles(self) -> bool:
         """Whether all slots get other servers again and again."""
-        return self.algorithm in RESHUFFLING
+        return self.algorithm in RESHUFFLING and self.turns is Turns.SLOTS
 
 
 @dataclass(frozen=True)

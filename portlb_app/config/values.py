@@ -22,7 +22,7 @@ from portlb_app.config.policies import (
     Wanted,
 )
 from portlb_app.config.problems import Notice
-from portlb_app.config.selection_values import Moves, Selecting, When
+from portlb_app.config.selection_values import Moves, Selecting, Turns, When
 from portlb_app.net.packets import Address
 
 MAX_SWITCHES = 512
@@ -149,6 +149,10 @@ class Server:
     """Servers of a pool with the lowest number that work get its connections; the others are backups."""
     state: Wanted = Wanted.READY
 
+    def __hash__(self) -> int:
+        """That of its name, which no other has: a server may have thousands of ports."""
+        return hash(self.name)
+
     @property
     def wanted(self) -> Wanted:
         """What is wanted of it in the end: one without weight drains."""
@@ -197,6 +201,10 @@ class Vip:
     passive: bool = True
     """Whether its servers without a check are taken out for what switches count (`backends.passive`)."""
 
+    def __hash__(self) -> int:
+        """That of its name, which no other has."""
+        return hash(self.name)
+
     @property
     def address(self) -> Address:
         """The first of its addresses."""
@@ -210,6 +218,11 @@ class Vip:
     def checked(self) -> frozenset[str]:
         """The servers that are checked, for whichever redirect port."""
         return frozenset(name for pool in self.redirect_ports if pool.checks for name in pool.checked)
+
+    @cached_property
+    def turning(self) -> tuple[RedirectPort, ...]:
+        """The redirect ports whose turns the controller takes."""
+        return tuple(pool for pool in self.redirect_ports if pool.selecting.turns is Turns.CONTROLLER)
 
     @cached_property
     def spreads_icmp(self) -> bool:

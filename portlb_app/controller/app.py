@@ -1,7 +1,6 @@
 """The Ryu application: events of Ryu become events of the reconciler, and its commands are carried out.
 
-Each connected switch has a session and a packet-in worker, each with a green thread of its own. A method here runs
-without interruption unless it waits, so nothing here needs a lock.
+A method here runs without interruption unless it waits, so nothing here needs a lock.
 """
 
 from __future__ import annotations
@@ -29,9 +28,10 @@ from portlb_app.controller.inspecting import Inspecting
 from portlb_app.controller.metrics import Metrics
 from portlb_app.controller.previews import Previews
 from portlb_app.controller.proposals import Proposals
+from portlb_app.controller.switches import Switches
 from portlb_app.controller.wishes import Wishes
 from portlb_app.health.checker import News
-from portlb_app.openflow.messages import VERSION, ErrorMessage, Reply
+from portlb_app.openflow.messages import VERSION
 from portlb_app.punt.announce import Announcer, Held
 from portlb_app.punt.handlers import Punt
 from portlb_app.punt.packet import Send
@@ -43,6 +43,7 @@ from portlb_app.reconcile.commands import (
     Forget,
     Load,
     Log,
+    ReadFile,
     ReadState,
     ReportOutcome,
     ReportWish,
@@ -50,15 +51,11 @@ from portlb_app.reconcile.commands import (
 )
 from portlb_app.reconcile.events import (
     AgentsHeard,
-    Claimed,
     ConnectionsOpen,
     Event,
     GoalCompiled,
     Loaded,
-    PortsSeen,
     ServersSeen,
-    SwitchConnected,
-    SwitchDisconnected,
     TablesLost,
     Tick,
 )
@@ -67,10 +64,8 @@ from portlb_app.reconcile.reconciler import Reconciler
 from portlb_app.runtime import supervision
 from portlb_app.runtime.files import Files
 from portlb_app.southbound import codec
-from portlb_app.southbound.channel import SwitchChannel, ends_of
 from portlb_app.southbound.listener import OpenFlowListener
-from portlb_app.southbound.packet_in import PacketInWorker, adopt
-from portlb_app.southbound.session import SwitchSession
+from portlb_app.southbound.packet_in import adopt
 from portlb_app.southbound.tables_process import Lost, TablesProcess
 from portlb_app.store.file import ConfigFile
 from portlb_app.store.overrides import OverridesFile
@@ -78,9 +73,6 @@ from portlb_app.store.overrides import OverridesFile
 TICK_SECONDS = 0.25
 LOG_SECONDS = 1.0
 """How often it is looked into the log for the connections of servers that drain."""
-PORT_SECONDS = 0.02
-"""How long changes of ports are collected: a switch that dies takes several links along, and each change compiles all
-tables anew."""
 
 _LOG = logging.getLogger("portlb")
 
@@ -117,24 +109,18 @@ class Controller(app_manager.RyuApp):  # type: ignore[misc]
         self.inspecting = Inspecting(tables, self._step)
         self.previews = Previews(reconciler, tables, lambda: self.snapshot)
         self._listener = listener
-        self._sessions: dict[int, SwitchSession] = {}
         self.proposals = Proposals(reconciler, self._step, lambda: self.snapshot, file, files, tally, changes)
         self.edits = Edits(reconciler, tables, self.proposals, self.previews)
         self._form_token = secrets.token_urlsafe(32)
         self.streams = EventStreams(EventRing(secrets.token_hex(4)))
         self._checks = Checks(lambda: reconciler.live, self._send, self._said, reconciler.is_up, self.metrics.checked)
         self._punt = Punt(codec.fits, self._checks.take, lambda: secrets.randbits(32))
+        self._switches = Switches(reconciler, tables, listener, self._punt, self._checks, self._step)
         self.asking = Asking(self._punt, lambda: adopt(self._punt, lambda: reconciler.live), self._send)
         self._announcer = Announcer()
         self.readiness = Readiness()
-        self._workers: dict[int, PacketInWorker] = {}
-        self._changed_ports: set[int] = set()
         self._log_asked_at = 0.0
         tables.on_lost = lambda reason: self._step(TablesLost(reason))
-        listener.on_packet = self._packet_in
-        listener.on_ports = self._ports_changed
-        listener.on_claim = self._claimed
-        listener.on_answer = self._answer
         listener.is_configured = reconciler.knows
 
     def start(self) -> None:
@@ -149,45 +135,7 @@ class Controller(app_manager.RyuApp):  # type: ignore[misc]
     @_on(ofp_event.EventOFPStateChange, [MAIN_DISPATCHER, DEAD_DISPATCHER])
     def on_state_change(self, event: Any) -> None:
         """A connection is ready, or gone."""
-        known = self._sessions.get(event.datapath.id)
-        with supervision.watched("a switch that comes or goes"):
-            if event.state == MAIN_DISPATCHER:
-                self._connected(event.datapath, known)
-            elif known and known.datapath is event.datapath:
-                self._disconnected(known)
-
-    def _answer(self, datapath: SwitchChannel, answer: ErrorMessage | Reply) -> None:
-        session = self._sessions.get(datapath.id)
-        if session and session.datapath is datapath:
-            session.take(answer)
-
-    def _connected(self, datapath: SwitchChannel, known: SwitchSession | None) -> None:
-        """A second connection with the same datapath id replaces the first, which may be dead without knowing.
-
-        Everything is changed and told before the old one is ended: that lets others run.
-        """
-        dpid = datapath.id
-        worker = self._workers.pop(dpid, None)
-        self._sessions[dpid] = SwitchSession(datapath, self._tables, self._step)
-        self._workers[dpid] = PacketInWorker(datapath, self._punt, lambda: self._reconciler.live, self._send)
-        self._punt.connected(dpid)
-        self._checks.connected(dpid)
-        self._step(SwitchConnected(dpid, dict(datapath.ports)))
-        if known and worker:
-            known.datapath.drop(f"switch {dpid:#x} connected again")
-            known.close()
-            worker.close()
-
-    def _disconnected(self, session: SwitchSession) -> None:
-        """Everything is changed and told before its threads are ended: that lets others run."""
-        dpid = session.datapath.id
-        del self._sessions[dpid]
-        worker = self._workers.pop(dpid)
-        self._punt.disconnected(dpid)
-        self._checks.disconnected(dpid)
-        self._step(SwitchDisconnected(dpid))
-        session.close()
-        worker.close()
+        self._switches.changed(event.datapath, event.state)
 
     # ---- the reconciler ----
 
@@ -197,8 +145,11 @@ class Controller(app_manager.RyuApp):  # type: ignore[misc]
             self._hear_agents()
             self._step(Tick(time.time()))
             self._ask_the_log()
-            for send in self._punt.expire(time.monotonic()):
+            now = time.monotonic()
+            for send in (*self._punt.expire(now), *self._punt.say(now)):
                 self._send(send)
+            for trouble in self._punt.turns.take_troubles():
+                _LOG.warning("%s", trouble)
             self._checks.hurry(self._punt.connections.take_refusing())
             held = self._reconciler.holding.items()
             holding = {dpid: Held(each.config, each.conditions.of_paths) for dpid, each in held}
@@ -230,29 +181,7 @@ class Controller(app_manager.RyuApp):  # type: ignore[misc]
         self._step(ServersSeen(tuple(said), tuple(silent)))
 
     def _send(self, send: Send) -> None:
-        if worker := self._workers.get(send.dpid):
-            worker.send(send)
-        else:
-            self._punt.unsent += 1
-
-    def _packet_in(self, datapath: SwitchChannel, message: bytes) -> None:
-        worker = self._workers.get(datapath.id)
-        if worker and worker.datapath is datapath:
-            worker.put(message)
-
-    def _claimed(self, dpid: int, first: SwitchChannel, second: SwitchChannel) -> None:
-        self._step(Claimed(dpid, ends_of(first), ends_of(second)))
-
-    def _ports_changed(self, datapath: SwitchChannel) -> None:
-        known = self._sessions.get(datapath.id)
-        if known and known.datapath is datapath:
-            if not self._changed_ports:
-                supervision.spawn_after(PORT_SECONDS, "changes of ports", self._see_ports)
-            self._changed_ports.add(datapath.id)
-
-    def _see_ports(self) -> None:
-        changed, self._changed_ports = self._changed_ports & self._sessions.keys(), set()
-        self._step(PortsSeen({dpid: dict(self._sessions[dpid].datapath.ports) for dpid in changed}))
+        self._switches.send(send)
 
     def _step(self, event: Event) -> None:
         for command in self._reconciler.handle(event, time.monotonic()):
@@ -263,10 +192,11 @@ class Controller(app_manager.RyuApp):  # type: ignore[misc]
             case ReadState(dpid) | Apply(dpid) | CountPackets(dpid):
                 if isinstance(command, Apply):
                     self._announcer.changing(dpid)
-                if session := self._sessions.get(dpid):  # else it is gone, and the reconciler will hear of it
-                    session.do(command)
+                self._switches.do(command)
             case Forget(dpid):
                 self._tables.tell("forget", dpid)
+            case ReadFile(ticket):
+                supervision.spawn("reading the configuration file", self.proposals.read, ticket)
             case Load() | Compile():
                 supervision.spawn("loading or compiling", self._compute, command)
             case ReportOutcome(ticket, outcome):

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 
 from portlb_app.api import changes as of_changes
-from portlb_app.api import messages
+from portlb_app.api import configuration, messages
 from portlb_app.api.history import Change, History, SwitchOutcome, found_at_the_start
 from portlb_app.api.problem_details import failure
 from portlb_app.api.snapshot import Snapshot
@@ -26,15 +27,20 @@ class Changes:
     """The history in memory (`history`) and on the disk. What is on its way to the disk is in the order of the files'.
 
     `text`: that of the configuration with which the controller starts. A directory is made with the first change, and
-    then has that one as well.
+    then has that one as well. `ended`: changes whose end was found at the start; it is written down before all else.
     """
 
-    def __init__(self, history: History, directory: ChangesDirectory, files: Files, text: str) -> None:
+    def __init__(
+        self, history: History, directory: ChangesDirectory, files: Files, text: str, ended: Sequence[Change] = ()
+    ) -> None:
         self.history = history
         self._directory = directory
         self._files = files
         self._began: dict[int, float] = {}
         self._first: tuple[Change, str] | None = None
+        known = tuple(history)
+        for each in ended:
+            self._files.start(functools.partial(self._note_end, each, known))
         if (live := history.live) is None:
             return
         if directory.exists:
@@ -63,14 +69,22 @@ class Changes:
         return begun
 
     def end(self, change: Change, outcome: str, reason: str, switches: Mapping[str, SwitchOutcome]) -> Change:
-        """What became of it. It is on the disk soon; a controller that is killed before finds out by the files."""
+        """What became of it. It is on the disk soon; a controller that is killed before finds out by the files.
+
+        One that has ended can be ended again, when more is known.
+        """
         began = self._began.pop(change.id, None)
-        seconds = None if began is None else round(time.monotonic() - began, 3)
+        seconds = change.seconds if began is None else round(time.monotonic() - began, 3)
         ended = replace(change, outcome=outcome, reason=reason, switches=switches, seconds=seconds)
         self.history.end(ended)
         known = tuple(self.history)
         self._files.start(lambda: self._note_end(ended, known))
         return ended
+
+    @property
+    def is_written(self) -> bool:
+        """Every change that has begun has an end, on the disk."""
+        return not self._began and not self._files.is_busy
 
     def tell(self, change: Change) -> messages.Response:
         """A change with its texts."""
@@ -94,6 +108,20 @@ class Changes:
         if text is None:
             return failure("gone", f"{problem}; nothing was changed")
         return of_changes.propose(asked, text)
+
+    def outdated(self, meant: Collection[str], snapshot: Snapshot) -> messages.Response:
+        """Another configuration is live than these hashes name: what has changed since the one that was meant."""
+
+        def read() -> messages.Response:
+            texts = (text for text, _ in map(self._read, meant) if text is not None)
+            known = next(texts, None)
+            made = None if known is None else of_changes.difference(known, snapshot.text, ("meant", "live"))
+            return configuration.outdated(snapshot, made)
+
+        try:
+            return self._files.start(read).wait()
+        except Slow:
+            return configuration.outdated(snapshot)
 
     # ---- inside ----
 
@@ -128,25 +156,29 @@ class Changes:
         self._began.pop(change.id, None)
 
 
-def load(directory: ChangesDirectory, text: str, overrides: Overrides, now: float) -> History:
-    """What was written down, and what the files say became of it. `text`, `overrides`: as they are on the disk.
+def load(
+    directory: ChangesDirectory, text: str, overrides: Overrides, now: float
+) -> tuple[History, Sequence[Change]]:
+    """What was written down, and the changes whose end was not: the files say what became of these.
 
-    A file that is not the last configuration that was live is a change, too: somebody has edited it. A directory that
-    cannot be read is an empty one, and the log says so.
+    `text`, `overrides`: as they are on the disk. A file that is not the last configuration that was live is a change,
+    too: somebody has edited it. A directory that cannot be read is an empty one, and the log says so.
     """
     try:
         history = History(directory.load())
     except OSError as error:
         _LOG.error("%s cannot be read: %s; changes before are not known", directory.path, error)
         history = History()
-    for each in found_at_the_start(history, hash_of(text), hash_of(dump(overrides))):
+    ended = found_at_the_start(history, hash_of(text), hash_of(dump(overrides)))
+    for each in ended:
         history.end(each)
+        _LOG.warning("change %d (%s): %s", each.id, each.subject or each.what, each.reason)
     last = history.live
     if last is None or last.config != hash_of(text):
         before = last.config if last else ""
         found = Change(0, "config", "start", now, came_from="the file", config=hash_of(text), before=before)
         history.begin(replace(found, outcome="live", reason="the controller was started with it"))
-    return history
+    return history, ended
 
 
 def outcomes(snapshot: Snapshot) -> dict[str, SwitchOutcome]:

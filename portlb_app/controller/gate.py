@@ -20,6 +20,7 @@ from portlb_app.controller.bodies import Environ, read_body
 from portlb_app.controller.http_clients import Client, Listener, Log, Phase
 from portlb_app.controller.http_server import phrase
 from portlb_app.controller.identification import Identify
+from portlb_app.controller.login import Login
 from portlb_app.controller.site import Site
 
 _LOG = logging.getLogger("portlb.rest")
@@ -36,13 +37,17 @@ class Gate:
     """A WSGI application around another one, for one listener.
 
     `identify` says who asks. `only`: the paths that are answered there, and that to any client; empty for all.
+    `login`: where browsers log in, if they have to.
     """
 
-    def __init__(self, site: Site, listener: Listener, identify: Identify, only: Collection[str] = ()) -> None:
+    def __init__(
+        self, site: Site, listener: Listener, identify: Identify, only: Collection[str] = (), login: Login | None = None
+    ) -> None:
         self._site = site
         self._listener = listener
         self._identify = identify
         self._only = only
+        self._login = login
 
     def __call__(self, environ: Environ, start_response: Start) -> Iterable[bytes]:
         refusal = self._refusal(environ)
@@ -72,11 +77,14 @@ class Gate:
     def _refusal(self, environ: Environ) -> messages.Response | None:
         """Why a request reaches no application, if so."""
         environ["portlb.identity"] = identity = self._identify(environ)
+        method, host, origin = environ["REQUEST_METHOD"], environ.get("HTTP_HOST", ""), environ.get("HTTP_ORIGIN")
+        is_foreign = None if self._only else access.foreign(method, host, origin, environ["wsgi.url_scheme"])
+        if is_foreign is None and self._login and (answer := self._login.answer(environ)):
+            return answer
         if isinstance(identity, messages.Response):
             return identity
-        method, host, origin = environ["REQUEST_METHOD"], environ.get("HTTP_HOST", ""), environ.get("HTTP_ORIGIN")
-        if not self._only and (refusal := access.foreign(method, host, origin, environ["wsgi.url_scheme"])):
-            return refusal
+        if is_foreign is not None:
+            return is_foreign
         try:
             path = environ["PATH_INFO"].encode("latin-1").decode()
             unquote_to_bytes(environ.get("QUERY_STRING", "")).decode()

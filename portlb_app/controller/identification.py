@@ -11,6 +11,7 @@ from portlb_app.api.identity import UNKNOWN, Identity, Role
 from portlb_app.api.problem_details import failure
 from portlb_app.controller.bodies import Environ
 from portlb_app.controller.credentials import Credentials
+from portlb_app.controller.login import Login
 from portlb_app.southbound import tls
 
 Identify = Callable[[Environ], Identity | messages.Response]
@@ -31,8 +32,10 @@ def of_unix(environ: Environ) -> Identity:
     return Identity(f"uid {user}", Role.ADMIN)
 
 
-def of_tcp(credentials: Credentials) -> Identify:
-    """The one whose token or certificate a request shows. Without an access file there are loopback and no login."""
+def of_tcp(credentials: Credentials, login: Login) -> Identify:
+    """The one whose token, certificate or session a request shows. Without an access file there are loopback and no
+    login.
+    """
 
     def identify(environ: Environ) -> Identity | messages.Response:
         environ["portlb.from"] = f"{environ['REMOTE_ADDR']} port {environ['REMOTE_PORT']}"
@@ -43,10 +46,10 @@ def of_tcp(credentials: Credentials) -> Identify:
             found = access.of_token(environ["HTTP_AUTHORIZATION"])
             return found or failure("unauthenticated", "the token is none of this controller's", headers=_LOGIN)
         names = tls.certified_names(_certificate(environ))
-        found = access.of_certificate(names)
-        if found is None and names:
+        known = access.of_certificate(names) or login.identity(environ)
+        if known is None and names:
             return failure("unauthenticated", f"the certificate of {names[0]!r} has no role here", headers=_LOGIN)
-        return found or failure("unauthenticated", "a request needs a token, or a client certificate", headers=_LOGIN)
+        return known or failure("unauthenticated", "a request needs a token, or a client certificate", headers=_LOGIN)
 
     return identify
 

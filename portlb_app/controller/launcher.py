@@ -41,7 +41,7 @@ UNANSWERED_ECHOES = 2
 """A switch that answers none of so many echo requests is gone."""
 SIGNAL_SECONDS = 0.2
 END_SECONDS = 2.0
-"""How long the end waits until all are answered that wait for what becomes of a configuration."""
+"""How long the end waits until what becomes of changes is written down, and all are answered that wait for it."""
 
 DESCRIPTORS = 1 << 16
 """Open files the controller asks for: one for each switch; it takes what it may have."""
@@ -210,13 +210,13 @@ def _serve(
     except tables_process.Lost as error:
         return _fail(_FAILED, f"the configuration cannot be compiled: {error}")
     log_notices(config)
-    history = changes.load(directory, text, kept, time.time())
+    history, ended_changes = changes.load(directory, text, kept, time.time())
     overrides, ended = kept.settle(config, time.time())
     for note in ended:
         _LOG.log(logging.getLevelName(note.level.upper()), "%s", note.text)
     reconciler = Reconciler(Configuration(text, config), compiled, settings.resync_seconds, overrides)
     files = Files()
-    written = changes.Changes(history, directory, files, text)
+    written = changes.Changes(history, directory, files, text, ended_changes)
     controller = manager.instantiate(Controller, reconciler, tables, file, saved, files, written, listener)
     if ended:
         supervision.spawn("saving overrides", controller.wishes.save)
@@ -261,7 +261,7 @@ def _serve(
     controller.proposals.end()
     controller.wishes.end()
     deadline = time.monotonic() + END_SECONDS
-    while (rest.is_waited_for or clients.is_answering) and time.monotonic() < deadline:
+    while (rest.is_waited_for or clients.is_answering or not written.is_written) and time.monotonic() < deadline:
         hub.sleep(0.01)
     supervision.end()
     clients.end()

@@ -14,6 +14,7 @@ from portlb_app.controller.gate import Gate
 from portlb_app.controller.http_clients import Listener
 from portlb_app.controller.http_server import serve
 from portlb_app.controller.identification import of_reader, of_tcp, of_unix
+from portlb_app.controller.login import Login
 from portlb_app.controller.settings import USUAL_SOCKET, Settings
 from portlb_app.controller.site import Site
 from portlb_app.runtime import accept, supervision
@@ -52,7 +53,8 @@ class Listeners:
 
     def serve(self, site: Site) -> None:
         """Answer requests in green threads, for ever."""
-        gate = Gate(site, self._tcp, of_tcp(self._credentials))
+        login = Login(self._credentials)
+        gate = Gate(site, self._tcp, of_tcp(self._credentials, login), login=login)
         supervision.spawn_forever("the REST interface", serve, self._tcp, gate)
         if self._unix:
             gate = Gate(site, self._unix, of_unix)

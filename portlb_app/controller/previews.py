@@ -6,6 +6,8 @@ from collections.abc import Callable
 
 from portlb_app.api import configuration, judgement, messages
 from portlb_app.api import preview as answers
+from portlb_app.api import wish_answers
+from portlb_app.api.batches import Batch
 from portlb_app.api.problem_details import failure
 from portlb_app.api.snapshot import Snapshot
 from portlb_app.api.wishes import Wish
@@ -42,7 +44,7 @@ class Previews:
             return configuration.outcome_response(Mistaken(preview), snapshot)
         return answers.answer(preview, loaded, self.snapshot(), proposal.steps)
 
-    def of_wish(self, wish: Wish) -> messages.Response:
+    def of_wish(self, wish: Wish | Batch) -> messages.Response:
         """What would become of a wish."""
         snapshot = self.snapshot()
         judged = judgement.judge(wish, snapshot)
@@ -56,7 +58,7 @@ class Previews:
         if isinstance(preview, Mistakes):
             return failure("not-computed", f"what would change cannot be computed: {preview}")
         switches = answers.switches_value(preview, live.config, snapshot, wish.steps)
-        return judgement.dry_run(wish, judged, switches)
+        return wish_answers.dry_run(wish, judged, switches)
 
     def _preview(self, text: str, config: Config, overrides: Overrides, with_steps: bool) -> Preview | Mistakes:
         """What would be different; Lost, Unreadable."""

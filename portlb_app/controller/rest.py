@@ -15,14 +15,17 @@ import eventlet
 from ryu.app.wsgi import Request, Response
 
 from portlb_app.api import access, asking, explaining, messages, switches
+from portlb_app.api.batches import Batch
 from portlb_app.api.changes import ReadChange, Rollback
 from portlb_app.api.edits import Edit
+from portlb_app.api.effective import EffectiveWanted
 from portlb_app.api.events import CONTENT_TYPE, Follow
 from portlb_app.api.identity import Role
 from portlb_app.api.problem_details import failure
 from portlb_app.api.routes import respond
+from portlb_app.api.waiting import told
 from portlb_app.api.wishes import Wish
-from portlb_app.config.etag import is_known, weak_etag
+from portlb_app.config.etag import Precondition, is_known, weak_etag
 from portlb_app.controller.app import Controller
 from portlb_app.controller.bodies import Environ, read_body, read_form
 from portlb_app.controller.http_server import phrase
@@ -91,20 +94,19 @@ class Rest:
             return self._controller.changes.tell(response.change)
         if isinstance(response, Rollback):
             response = self._controller.changes.proposed(response)
-        if isinstance(response, messages.Proposal) and response.dry_run:
-            return self._controller.previews.of_configuration(response)
-        if isinstance(response, Wish) and response.dry_run:
+        if isinstance(response, messages.Proposal | Edit):
+            asked = response if isinstance(response, messages.Proposal) else response.proposal
+            return told(self._compared(self._proposed(response), asked.precondition), asked.applied)
+        if isinstance(response, Wish | Batch) and response.dry_run:
             return self._controller.previews.of_wish(response)
-        if isinstance(response, messages.Proposal):
-            return self._waited_for(self._controller.proposals.replace, response)
-        if isinstance(response, Wish):
-            return self._controller.wishes.carry_out(response)
-        if isinstance(response, Edit):
-            return self._waited_for(self._controller.edits.carry_out, response)
+        if isinstance(response, Wish | Batch):
+            return told(self._controller.wishes.carry_out(response), response.waiting.applied)
         if isinstance(response, switches.Resync):
             return self._controller.inspecting.resync(response)
         if isinstance(response, switches.TablesWanted):
             return self._controller.inspecting.tables(response)
+        if isinstance(response, EffectiveWanted):
+            return self._controller.inspecting.effective(response)
         if isinstance(response, Question):
             return self._ask(response)
         if isinstance(response, explaining.Asked):
@@ -113,6 +115,20 @@ class Rest:
             outcome = self._controller.wishes.carry_out(response.wish)
             return response.answer(outcome, self._controller.snapshot)
         return response
+
+    def _proposed(self, asked: messages.Proposal | Edit) -> messages.Response:
+        if isinstance(asked, Edit):
+            return self._waited_for(self._controller.edits.carry_out, asked)
+        if asked.dry_run:
+            return self._controller.previews.of_configuration(asked)
+        return self._waited_for(self._controller.proposals.replace, asked)
+
+    def _compared(self, response: messages.Response, condition: Precondition) -> messages.Response:
+        """The answer; that another configuration is live than the client means, with what has changed since."""
+        if response.status != 412 or not condition.meant:
+            return response
+        found = self._controller.changes.outdated(condition.meant, self._controller.snapshot)
+        return replace(found, headers={**response.headers, **found.headers})
 
     def _read(self, environ: Environ) -> messages.Request | messages.Response:
         """The request, or the answer to one that may not be made, or cannot be read: of that no body is waited for."""
@@ -133,7 +149,9 @@ class Rest:
         form = read_form(body) if any(each is FORM for each in found.operation.takes) else {}
         if isinstance(form, messages.Response):
             return form
-        return messages.Request(method, path, host, body, query, *conditions, *known, last, form, accept)
+        prefer = environ.get("HTTP_PREFER")
+        who = asks.role, environ.get("portlb.has_session", False)
+        return messages.Request(method, path, host, body, query, *conditions, *known, last, form, accept, prefer, *who)
 
     def _ask(self, question: Question) -> messages.Response:
         try:

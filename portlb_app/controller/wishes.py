@@ -11,14 +11,15 @@ from dataclasses import replace
 from eventlet.event import Event as Future
 from eventlet.semaphore import Semaphore
 
-from portlb_app.api import judgement, messages
+from portlb_app.api import judgement, messages, wish_answers
+from portlb_app.api.batches import Batch
 from portlb_app.api.history import Change
 from portlb_app.api.problem_details import failure
 from portlb_app.api.snapshot import Snapshot
 from portlb_app.api.wishes import Wish
 from portlb_app.config.overrides import Overrides
-from portlb_app.config.overrides import word as word_of
 from portlb_app.config.overrides_text import dump
+from portlb_app.controller.answers import within
 from portlb_app.controller.changes import Changes, of_evidence, outcomes
 from portlb_app.metrics.tally import Tally
 from portlb_app.reconcile.events import OverridesWanted
@@ -27,9 +28,6 @@ from portlb_app.runtime.files import Files, Slow
 from portlb_app.store.changes import hash_of
 from portlb_app.store.file import Staged, StoreError
 from portlb_app.store.overrides import OverridesFile
-
-WISH_SECONDS = 15.0
-"""How long the switches have for a wish until it is answered that some lack it."""
 
 _LOG = logging.getLogger("portlb")
 
@@ -65,8 +63,11 @@ class Wishes:
         if future := self._waiting.pop(ticket, None):  # else the controller ends, and nothing waits any more
             future.send(outcome)
 
-    def carry_out(self, wish: Wish) -> messages.Response:
-        """Judge a wish, save it, and wait until all connected switches have it, or until time is up."""
+    def carry_out(self, wish: Wish | Batch) -> messages.Response:
+        """Judge a wish, save it, and wait until all connected switches have it, or until time is up.
+
+        Several are one: one change, one set of overrides, one plan for each switch.
+        """
         with self._turn:
             if self._is_ending:
                 return failure("ending", "the controller ends; nothing was changed")
@@ -86,14 +87,21 @@ class Wishes:
                 return failure("not-saved", f"{error}; nothing was changed")
             ticket, future, began = next(self._tickets), Future(), time.monotonic()
             self._waiting[ticket] = future
-            _LOG.info("%s", judged.log_line, extra={"about": {"server": wish.server}})
-            self._want(OverridesWanted(ticket, judged.overrides, WISH_SECONDS, str(change.id)))
+            about = {"server": wish.server} if isinstance(wish, Wish) else {}
+            _LOG.info("%s", judged.log_line, extra={"about": about})
+            self._want(OverridesWanted(ticket, judged.overrides, wish.waiting.patience, str(change.id)))
+        return within(wish.waiting.answer, change.id, lambda: self._answer(wish, judged, change, future, began))
+
+    def _answer(
+        self, wish: Wish | Batch, judged: judgement.Judged, change: Change, future: Future, began: float
+    ) -> messages.Response:
+        """Wait for the outcome, write it down, and say it."""
         outcome: WishOutcome = future.wait()
         self._tally.change("admin", outcome, time.monotonic() - began)
         snapshot = self._snapshot()
         word, reason, evidence = told_of_wish(outcome)
         self._changes.end(change, word, reason, outcomes(snapshot) | of_evidence(evidence))
-        response = judgement.answer(wish, judged, outcome, snapshot)
+        response = wish_answers.answer(wish, judged, outcome, snapshot)
         return replace(response, headers={**response.headers, messages.CHANGE: str(change.id)})
 
     def save(self) -> None:
@@ -111,15 +119,13 @@ class Wishes:
         for future in waiting.values():
             future.send(Ended())
 
-    def _change(self, wish: Wish, judged: judgement.Judged) -> Change:
+    def _change(self, wish: Wish | Batch, judged: judgement.Judged) -> Change:
         """What is written down about a wish."""
-        value = "the file's" if wish.value is None else word_of(wish.value)
-        why = f": {wish.said.reason}" if wish.said.reason else ""
         live = hash_of(self._snapshot().text)
         return Change(
             *(0, "override", "rest", 0.0),
-            subject=f"server {wish.server}: {wish.key} {value}{why}",
-            by=wish.said.by,
+            subject=judged.subject,
+            by=wish.wishes[0].said.by,
             came_from=wish.came_from,
             config=live,
             before=live,

@@ -38,7 +38,7 @@ WORDS: Mapping[Reason, str] = {
     Reason.NAMED: "a service address, MAC address or label",
     Reason.REFUSED: "a server's packet to a VIP",
     Reason.QUERY: "a multicast listener query",
-    Reason.SIGNAL: "a SYN that may ask by its option",
+    Reason.SIGNAL: "a SYN that the controller reads",
     Reason.OPENING: "a copy of a client's SYN",
     Reason.CLOSING: "a copy of a client's FIN or RST",
     Reason.SERVER_CLOSING: "a copy of a server's FIN or RST",
@@ -49,6 +49,7 @@ WORDS: Mapping[Reason, str] = {
     Reason.HANDED_BACK: "handed back by a server, or forged to look so",
     Reason.HEARTBEAT: "a heartbeat of a server's agent",
     Reason.ASKED: "an answer to a question of the controller",
+    Reason.TURNS: "a SYN whose server the controller says, while it is there",
 }
 """Every reason in the words of docs/pipeline.md, "Cookies"."""
 _OF_VIP: Mapping[Reason, str] = {
@@ -75,6 +76,7 @@ _OF_PORT: Mapping[Reason, str] = {
     Reason.LEGACY: ".legacy",
     Reason.PIN: ".legacy",
     Reason.SIGNAL: ".signal",
+    Reason.TURNS: ".selection.turns",
     Reason.HANDED_BACK: ".second_chance",
 }
 _OF_SERVERS = {Reason.FROM_SERVER, Reason.PEER, Reason.GATEWAY_ARP, Reason.REFUSED, Reason.HEARTBEAT, Reason.TO_CHECKER}

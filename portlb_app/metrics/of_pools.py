@@ -25,7 +25,7 @@ def of_pools(snapshot: Snapshot) -> Iterator[str]:
     yield family("pool_slots", (row for key, each in status.items() for row in _slots(labels[key], each, pools[key])))
     yield family(
         "pool_slots_differing",
-        ((labels[key], max((held.differ for held in each.held), default=0)) for key, each in status.items()),
+        ((labels[key], max(held.differ for held in each.held)) for key, each in status.items() if each.held),
     )
     yield family("pool_servers", _servers(snapshot, pools))
     yield family("pool_fail_open", ((labels[key], each.fails_open) for key, each in status.items()))

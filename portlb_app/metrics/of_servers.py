@@ -10,6 +10,8 @@ from portlb_app.config import Server, Wanted
 from portlb_app.metrics.family import Row, family, histogram, one_of, single
 from portlb_app.metrics.tally import Tally
 from portlb_app.net.heartbeat import UNKNOWN, Heartbeat
+from portlb_app.reconcile.agents import PARTS
+from portlb_app.reconcile.status import AgentStatus
 from portlb_app.topology.conditions import ALL_SERVERS, PoolKey
 
 
@@ -27,8 +29,9 @@ def of_servers(snapshot: Snapshot, tally: Tally) -> Iterator[str]:
         (server.vip, server.name): used[server.name].wanted.value for server in servers
     }
     yield family("server_admin_state", one_of((state.value for state in Wanted), states))
-    serving = {name for pool in snapshot.status.pools for held in pool.held for name, n in held.slots.items() if n}
-    yield each("serving", lambda server: server.name in serving)
+    read = [held for pool in snapshot.status.pools for held in pool.held]
+    serving = {name for held in read for name, number in held.slots.items() if number}
+    yield each("serving", lambda server: server.name in serving if read else None)
     yield each("weight", lambda server: server.weight)
     yield each("effective_weight", lambda server: _effective(used[server.name]))
     drains = snapshot.drains
@@ -47,6 +50,8 @@ def of_servers(snapshot: Snapshot, tally: Tally) -> Iterator[str]:
     passed = [((vips[name], name, way.value), each) for (name, way), each in totals.servers.items() if name in vips]
     yield family("server_packets_total", ((labels, amount.packets) for labels, amount in passed))
     yield family("server_bytes_total", ((labels, amount.octets) for labels, amount in passed))
+    moved = ((name, each.packets) for name, each in totals.datagrams.items() if name in vips)
+    yield family("server_service_datagrams_total", (((vips[name], name), packets) for name, packets in moved))
     yield from _of_agents(snapshot, vips)
     yield from _of_checks(snapshot, tally, vips)
 
@@ -82,6 +87,20 @@ def _of_agents(snapshot: Snapshot, vips: dict[str, str]) -> Iterator[str]:
     yield family(
         "server_report_timestamp_seconds",
         ((labels, round(snapshot.unix - agent.age, 3)) for labels, agent in agents),
+    )
+    yield from _of_compared(agents)
+
+
+def _of_compared(agents: list[tuple[tuple[str, str], AgentStatus]]) -> Iterator[str]:
+    """How agents differ from the controller, of those that tell."""
+    known = [(labels, agent.compared) for labels, agent in agents if agent.compared is not None]
+    yield family("agent_info", (((*labels, compared.software), 1) for labels, compared in known))
+    yield family(
+        "agent_clock_offset_seconds",
+        ((labels, round(compared.clock, 2)) for labels, compared in known if compared.clock is not None),
+    )
+    yield family(
+        "agent_differs", (((*labels, part), part in compared.differs) for labels, compared in known for part in PARTS)
     )
 
 

@@ -23,9 +23,9 @@ def of_switches(snapshot: Snapshot) -> Iterator[str]:
 
     yield each("connected", lambda switch: switch.state != "absent")
     yield family("switch_state", one_of(get_args(State), {(switch.name,): switch.state for switch in switches}))
-    yield each("flows", lambda switch: switch.flows)
-    yield each("groups", lambda switch: switch.groups)
-    yield each("meters", lambda switch: switch.meters)
+    yield each("flows", lambda switch: None if switch.read_age is None else switch.flows)
+    yield each("groups", lambda switch: None if switch.read_age is None else switch.groups)
+    yield each("meters", lambda switch: None if switch.read_age is None else switch.meters)
     yield each(
         "last_read_timestamp_seconds",
         lambda switch: None if switch.read_age is None else round(snapshot.unix - switch.read_age, 3),
@@ -34,9 +34,15 @@ def of_switches(snapshot: Snapshot) -> Iterator[str]:
     yield each("drift_total", lambda switch: switch.drift)
     yield each("openflow_errors_total", lambda switch: totals.refusals[switch.dpid])
     yield each("connections_total", lambda switch: totals.connections[switch.dpid])
-    yield each("port_problems", lambda switch: len(switch.ports))
+    yield each("port_problems", lambda switch: None if switch.state == "absent" else len(switch.ports))
     yield each("contested", lambda switch: switch.contested is not None)
     yield each("claimed_twice", lambda switch: bool(switch.double))
+    yield each("foreign_flows", lambda switch: None if switch.foreign is None else switch.foreign.flows)
+    yield each("shadowing_flows", lambda switch: None if switch.foreign is None else switch.foreign.shadowing)
+    yield each(
+        "datapath_differs",
+        lambda switch: None if switch.forwarding is None else switch.forwarding is not switch.configured,
+    )
     yield family(
         "metered_packets_total",
         (
@@ -45,4 +51,5 @@ def of_switches(snapshot: Snapshot) -> Iterator[str]:
             for reason in _METERED
         ),
     )
-    yield family("link_up", (((str(link.link),), link.up) for link in snapshot.status.links))
+    links = (link for link in snapshot.status.links if link.seen != "unknown")
+    yield family("link_up", (((str(link.link),), link.up) for link in links))

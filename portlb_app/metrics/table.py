@@ -78,6 +78,14 @@ SWITCHES = (
     _metric("switch_port_problems", "gauge", "switch", "Ports that are not as the configuration has them"),
     _metric("switch_contested", "gauge", "switch", "1 if the switch is left to another controller"),
     _metric("switch_claimed_twice", "gauge", "switch", "1 if another connection has claimed to be the switch lately"),
+    _metric("switch_foreign_flows", "gauge", "switch", "Flows of others in tables that are portlb's"),
+    _metric(
+        "switch_shadowing_flows", "gauge", "switch", "Flows of others that take packets before flows of portlb's do"
+    ),
+    _metric(
+        "switch_datapath_differs", "gauge", "switch",
+        "1 if the bridge forwards elsewhere (kernel, userspace) than the configuration says; absent if unknown",
+    ),
     _metric(
         "metered_packets_total", "counter", "switch reason",
         "Packets that the switch kept from being handed up: too many for a meter, or too large",
@@ -106,6 +114,10 @@ SERVERS = (
         "Packets delivered to it, and let out from it to clients, when its switch was last read",
     ),
     _metric("server_bytes_total", "counter", "vip server direction", "The same in bytes of frames"),
+    _metric(
+        "server_service_datagrams_total", "counter", "vip server",
+        "UDP datagrams delivered to its service ports; they count in server_packets_total, too",
+    ),
     _metric("server_open_connections", "gauge", "vip server", "Open TCP connections, as its agent says"),
     _metric("server_mptcp_subflows", "gauge", "vip server", "Of these, subflows at its port for MPTCP"),
     _metric(
@@ -113,6 +125,14 @@ SERVERS = (
         "Part of the time that work on its host waits for the resource (cpu, io), as its agent says",
     ),
     _metric("server_report_timestamp_seconds", "gauge", "vip server", "Unix time of its agent's last heartbeat"),
+    _metric("agent_info", "gauge", "vip server version", "1, with the version of the server's agent, if it tells"),
+    _metric(
+        "agent_clock_offset_seconds", "gauge", "vip server", "How much its agent's clock is ahead of the controller's"
+    ),
+    _metric(
+        "agent_differs", "gauge", "vip server part",
+        "1 if its agent serves something else than the configuration says; part: addresses, services, announced",
+    ),
     _metric("check_results_total", "counter", "vip server check result", "Health checks by result"),
     _metric("check_failures_total", "counter", "vip server check reason", "Failed health checks by what was wrong"),
     _metric(

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import enum
 import struct
-from collections.abc import Mapping
+import zlib
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv6Address
 from types import MappingProxyType
+from typing import NamedTuple
 
 PORT = 20560
 """The UDP port that heartbeats are sent to (0x5050)."""
@@ -34,12 +36,20 @@ NAME = 63
 UNKNOWN = 0xFFFF
 """The pressure of a host whose kernel does not tell it."""
 
-_VERSION = 1
+SOFTWARE = 31
+"""Bytes of the version of an agent's program in a heartbeat."""
+
+_PLAIN, _TELLING = 1, 2
+"""The versions of heartbeats: the second has also what `About` has. Answers are of the first."""
 _HEARTBEAT, _ANSWER = b"PLBH", b"PLBA"
 _HEAD = struct.Struct("!4sBBBBQQHHHHIIIIIIIBBH")
 _PORT = struct.Struct("!HI")
+_ABOUT = struct.Struct("!QIIIB3x")
+"""Milliseconds since 1970, three sums of `Serving`, and the bytes of the version, which follows the name."""
 _REPLY = struct.Struct("!4sBBHQQ")
 _MOST = 0xFFFFFFFF
+_LATEST = 1 << 48
+"""Milliseconds since 1970: a time that is not, but no number that cannot be reckoned with."""
 
 
 class State(enum.IntEnum):
@@ -66,6 +76,38 @@ class Order(enum.IntFlag):
     """Redirect open connections to the redirect ports they opened on."""
     RESET = 2
     """Reset all connections that are left."""
+    TELL = 4
+    """Tell what `About` has. Agents that do not know this bit look at the others."""
+
+
+class Serving(NamedTuple):
+    """What a server's agent serves, as sums that can be compared: its addresses, its service ports with the ports of
+    their programs, and the redirect ports for which it announces service ports.
+    """
+
+    addresses: int
+    services: int
+    announced: int
+
+    @classmethod
+    def of(
+        cls,
+        addresses: Iterable[IPv4Address | IPv6Address],
+        services: Iterable[tuple[int, int]],
+        announced: Iterable[tuple[int, int]],
+    ) -> Serving:
+        """The sums (CRC-32) of addresses and pairs of ports, in whatever order."""
+        sums = (sorted(map(str, addresses)), sorted(services), sorted(announced))
+        return cls(*(zlib.crc32(repr([*each]).encode()) for each in sums))
+
+
+@dataclass(frozen=True)
+class About:
+    """What an agent's process is like. `unix`: its clock, in seconds since 1970; `software`: its version of portlb."""
+
+    unix: float
+    serving: Serving
+    software: str = ""
 
 
 @dataclass(frozen=True)
@@ -96,6 +138,8 @@ class Heartbeat:
     left: int = 0
     name: str = ""
     by_port: Mapping[int, int] = field(default_factory=dict)
+    about: About | None = None
+    """None: the agent is of a version that does not tell, or was not asked to."""
 
     def pack(self) -> bytes:
         """The message; what does not fit is cut: numbers at their largest, ports with the fewest connections."""
@@ -104,38 +148,58 @@ class Heartbeat:
         name = name if len(name) <= NAME else b""
         rates = (_hundredths(rate) for rate in (self.openings, self.short, self.resets, self.overflow))
         head = _HEAD.pack(
-            _HEARTBEAT, _VERSION, self.state, self.can, len(fullest), self.boot, self.sequence,
+            _HEARTBEAT, _TELLING if self.about else _PLAIN,
+            self.state, self.can, len(fullest), self.boot, self.sequence,
             min(self.valid, LONGEST), self.cpu, self.io, 0, min(self.open, _MOST), *rates,
             min(self.moved, _MOST), min(self.left, _MOST), len(name), 0, 0,
         )  # fmt: skip
-        return head + name + b"".join(_PORT.pack(port, min(number, _MOST)) for port, number in sorted(fullest))
+        ports = b"".join(_PORT.pack(port, min(number, _MOST)) for port, number in sorted(fullest))
+        if self.about is None:
+            return head + name + ports
+        software = self.about.software.encode()[:SOFTWARE]
+        unix = max(0, min(round(self.about.unix * 1000), _LATEST))
+        return head + _ABOUT.pack(unix, *self.about.serving, len(software)) + name + software + ports
 
 
 def parse_heartbeat(data: bytes) -> Heartbeat | None:
-    """The heartbeat in a datagram; None if it is none of this version, or contradicts itself."""
+    """The heartbeat in a datagram; None if it is none of these versions, or contradicts itself."""
     if len(data) < _HEAD.size:
         return None
     (
         magic, version, state, can, ports, boot, sequence, valid, cpu, io, reserved,
         in_all, openings, short, resets, overflow, moved, left, named, more, rest,
     ) = _HEAD.unpack_from(data)  # fmt: skip
-    if magic != _HEARTBEAT or version != _VERSION or state not in list(State) or reserved or more or rest:
+    if magic != _HEARTBEAT or version not in (_PLAIN, _TELLING) or state not in list(State):
         return None
-    if ports > PORTS or named > NAME or valid > LONGEST or len(data) != _HEAD.size + named + ports * _PORT.size:
+    if reserved or more or rest:
+        return None
+    if ports > PORTS or named > NAME or valid > LONGEST:
+        return None
+    at, told = _HEAD.size, (0, 0, 0, 0, 0)
+    if version == _TELLING:
+        if len(data) < at + _ABOUT.size:
+            return None
+        told, at = _ABOUT.unpack_from(data, at), at + _ABOUT.size
+    *facts, software_bytes = told
+    software_at, ports_at = at + named, at + named + software_bytes
+    if software_bytes > SOFTWARE or len(data) != ports_at + ports * _PORT.size:
         return None
     if any(pressure > 1000 and pressure != UNKNOWN for pressure in (cpu, io)):
         return None
     try:
-        name = data[_HEAD.size : _HEAD.size + named].decode()
+        name, software = data[at:software_at].decode(), data[software_at:ports_at].decode("ascii")
     except UnicodeDecodeError:
         return None
-    by_port = dict(_PORT.iter_unpack(data[_HEAD.size + named :]))
-    if len(by_port) != ports or 0 in by_port or not name.isprintable():
+    by_port = dict(_PORT.iter_unpack(data[ports_at:]))
+    if len(by_port) != ports or 0 in by_port or not name.isprintable() or not software.isprintable():
         return None
+    if facts[0] > _LATEST:
+        return None
+    about = About(facts[0] / 1000, Serving(*facts[1:]), software) if version == _TELLING else None
     known = Can(can & Can.MOVE)
     return Heartbeat(
         boot, sequence, State(state), known, valid, in_all, openings / 100, short / 100, resets / 100, overflow / 100,
-        cpu, io, moved, left, name, by_port,
+        cpu, io, moved, left, name, by_port, about,
     )  # fmt: skip
 
 
@@ -149,7 +213,7 @@ class Answer:
 
     def pack(self) -> bytes:
         """The message."""
-        return _REPLY.pack(_ANSWER, _VERSION, self.orders, 0, self.boot, self.sequence)
+        return _REPLY.pack(_ANSWER, _PLAIN, self.orders, 0, self.boot, self.sequence)
 
 
 def parse_answer(data: bytes) -> Answer | None:
@@ -157,9 +221,9 @@ def parse_answer(data: bytes) -> Answer | None:
     if len(data) != _REPLY.size:
         return None
     magic, version, orders, reserved, boot, sequence = _REPLY.unpack(data)
-    if magic != _ANSWER or version != _VERSION or reserved:
+    if magic != _ANSWER or version != _PLAIN or reserved:
         return None
-    return Answer(boot, sequence, Order(orders & (Order.MOVE | Order.RESET)))
+    return Answer(boot, sequence, Order(orders & (Order.MOVE | Order.RESET | Order.TELL)))
 
 
 def _hundredths(rate: float) -> int:

@@ -16,6 +16,7 @@ from portlb_app.openflow.actions import (
     CopyField,
     CopyToController,
     Goto,
+    Learn,
     Opaque,
     Output,
     PopVlan,
@@ -44,6 +45,7 @@ from portlb_app.openflow.fields import (
     Field,
     Kind,
 )
+from portlb_app.openflow.flow_parts import FlowParts, Flows, Part, apart
 from portlb_app.openflow.flows import (
     Flow,
     FlowFilter,
@@ -83,6 +85,9 @@ __all__ = [
     "Flow",
     "FlowFilter",
     "FlowKey",
+    "FlowParts",
+    "Flows",
+    "Part",
     "Goto",
     "Group",
     "IN_PORT",
@@ -93,6 +98,7 @@ __all__ = [
     "IP_UDP",
     "Kind",
     "LOCAL",
+    "Learn",
     "Match",
     "Meter",
     "Opaque",
@@ -108,6 +114,7 @@ __all__ = [
     "ToMeter",
     "WHOLE_PACKET",
     "actions_text",
+    "apart",
     "mac_number",
     "mac_text",
     "match",

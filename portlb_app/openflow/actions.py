@@ -162,6 +162,28 @@ class Resubmit:
 
 
 @dataclass(frozen=True, order=True)
+class Learn:
+    """Make a flow that ends `seconds` later, or have it last for so long again; one of its key is replaced.
+
+    It matches `fields` (names and values) and writes `value` into the register `target`. Open
+    vSwitch only (ovs-actions(7), "learn").
+    """
+
+    table: int
+    seconds: int
+    priority: int
+    cookie: int
+    fields: tuple[tuple[str, int], ...]
+    target: str
+    value: int
+
+    def __str__(self) -> str:
+        matched = "".join(f"{name}={value_text(name, value)}," for name, value in self.fields)
+        head = f"table={self.table},hard_timeout={self.seconds},priority={self.priority},cookie={self.cookie:#x}"
+        return f"learn({head},{matched}load:{self.value:#x}->NXM_NX_{self.target.upper()}[])"
+
+
+@dataclass(frozen=True, order=True)
 class Opaque:
     """An action read from a switch that no flow of ours has."""
 
@@ -185,6 +207,7 @@ Action = (
     | Goto
     | Conntrack
     | Resubmit
+    | Learn
     | Opaque
 )
 

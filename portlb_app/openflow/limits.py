@@ -15,7 +15,7 @@ message's length wrap.
 OUTPUTS = 1024
 """The most outputs of one packet-out message: at 16 bytes each, they and the largest frame fit into a message."""
 
-FLOWS = 1 << 18
+FLOWS = 1 << 19
 """The most flows of ours in one switch. They are read back again and again, and each takes about a kilobyte here."""
 MAX_VIPS = METERS_OF_A_KIND = 1 << 12
 """The most VIPs of a configuration, and meters of one kind in one switch: a VIP has one meter of each kind it needs."""
@@ -31,10 +31,10 @@ WHILE_CHANGED = 2
 """A switch may hold this many times its target: old entries are deleted last, and a controller that was killed in
 between finds old and new ones."""
 READ_BYTES = 1 << 29
-READ_MESSAGES = 1 << 14
-"""The longest answer to a read of all flows or groups, in bytes and in messages. Twice 2^18 flows take half of the
+READ_MESSAGES = 1 << 15
+"""The longest answer to a read of all flows or groups, in bytes and in messages. Twice 2^19 flows take half of the
 messages; twice 2^13 groups of 256 buckets with rewritten addresses take three fifths of the bytes."""
 WAITING_OF_ALL = 128 << 20
 """The most bytes of answers that wait to be read, of all switches together."""
 WAITING_OF_ONE = 64 << 20
-"""The same for one switch: 2^18 flows of 170 bytes take 43 MiB, so they wait here and not in the switch."""
+"""The same for one switch: 2^18 flows of 170 bytes take 43 MiB, so they wait here; of more, the rest in the switch."""

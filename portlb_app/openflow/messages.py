@@ -26,7 +26,8 @@ asynchronous configuration replies, role, table, request-forward and controller 
 TYPES = 36
 LONGEST = (1 << 16) - 1
 """Bytes of the longest message."""
-FLOW_DESC, PORT_STATS, GROUP_STATS, GROUP_DESC, METER_STATS, METER_DESC, PORT_DESC = 1, 4, 6, 7, 9, 10, 13
+FLOW_DESC, TABLE_STATS, PORT_STATS, GROUP_STATS, GROUP_DESC, METER_STATS, METER_DESC = 1, 3, 4, 6, 7, 9, 10
+METER_FEATURES, PORT_DESC = 11, 13
 MORE = 1
 HELLO_FAILED, EXPERIMENTER = 0, 0xFFFF
 HELLO_BYTES = 1024

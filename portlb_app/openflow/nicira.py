@@ -1,4 +1,4 @@
-"""Actions that only Open vSwitch has, as bytes: `Resubmit`, `Conntrack`, `CopyToController` and `CheckLarger`.
+"""Actions that only Open vSwitch has, as bytes: `Resubmit`, `Conntrack`, `CopyToController`, `CheckLarger` and `Learn`.
 
 The layouts are those of Open vSwitch's ``lib/ofp-actions.c`` (struct nx_action_resubmit, nx_action_conntrack,
 nx_action_controller2, nx_action_check_pkt_larger), seen on the wire of version 3.1. `decode` reads only within the
@@ -10,7 +10,9 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable, Mapping
 
-from portlb_app.openflow import CheckLarger, Conntrack, CopyToController, Resubmit
+from portlb_app.openflow import CheckLarger, Conntrack, CopyToController, Learn, Resubmit, learning
+
+Extension = Resubmit | Conntrack | CopyToController | CheckLarger | Learn
 
 EXPERIMENTER = 0xFFFF
 _VENDOR = 0x00002320
@@ -35,7 +37,7 @@ _CHECK = struct.Struct("!HHI6x")
 _REG3 = 0x00010604
 
 
-def encode(action: Resubmit | Conntrack | CopyToController | CheckLarger) -> bytes:
+def encode(action: Extension) -> bytes:
     """The bytes of an action in a message, a multiple of 8."""
     if isinstance(action, Resubmit):
         return _HEAD.pack(EXPERIMENTER, 16, _VENDOR, _RESUBMIT_TABLE) + _RESUBMIT.pack(_IN_PORT, action.table)
@@ -45,6 +47,8 @@ def encode(action: Resubmit | Conntrack | CopyToController | CheckLarger) -> byt
     if isinstance(action, CopyToController):
         body = _CONTROLLER.pack(_METER_PROPERTY, 8, action.meter)
         return _HEAD.pack(EXPERIMENTER, 24, _VENDOR, _CONTROLLER2) + body
+    if isinstance(action, Learn):
+        return learning.encode(action, EXPERIMENTER, _VENDOR)
     flags = 0 if action.mark is None else _COMMIT_AND_FORCE
     body = _CONNTRACK.pack(flags, 0, action.zone, _NO_TABLE if action.table is None else action.table, 0)
     if action.mark is not None:
@@ -52,7 +56,7 @@ def encode(action: Resubmit | Conntrack | CopyToController | CheckLarger) -> byt
     return _HEAD.pack(EXPERIMENTER, _HEAD.size + len(body), _VENDOR, _CONNTRACK_ACTION) + body
 
 
-def decode(whole: bytes) -> Resubmit | Conntrack | CopyToController | CheckLarger | None:
+def decode(whole: bytes) -> Extension | None:
     """The action in these bytes, from type to padding; None if `encode` makes no such bytes."""
     if len(whole) < _HEAD.size:
         return None
@@ -85,9 +89,10 @@ def _decode_check(whole: bytes) -> CheckLarger | None:
     return CheckLarger(*_CHECK.unpack_from(whole, _HEAD.size)[:2]) if len(whole) == 24 else None
 
 
-_DECODERS: Mapping[int, Callable[[bytes], Resubmit | Conntrack | CopyToController | CheckLarger | None]] = {
+_DECODERS: Mapping[int, Callable[[bytes], Extension | None]] = {
     _RESUBMIT_TABLE: _decode_resubmit,
     _CONNTRACK_ACTION: _decode_conntrack,
     _CONTROLLER2: _decode_controller,
     _CHECK_LARGER: _decode_check,
+    learning.SUBTYPE: learning.decode,
 }

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
+from portlb_app.openflow.flow_parts import Flows
 from portlb_app.openflow.flows import Flow
 from portlb_app.openflow.groups import Group
 from portlb_app.openflow.meters import Meter
@@ -15,7 +16,7 @@ from portlb_app.openflow.meters import Meter
 class SwitchState:
     """The flows, groups and meters of one switch that are ours: desired (compiled) or actual (read back)."""
 
-    flows: frozenset[Flow] = frozenset()
+    flows: Flows = frozenset()
     groups: frozenset[Group] = frozenset()
     meters: frozenset[Meter] = frozenset()
 

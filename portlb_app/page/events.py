@@ -15,9 +15,10 @@ from portlb_app.reconcile.happened import KINDS
 
 SHOWN = 200
 """Events on a page."""
-_GOOD = frozenset({"up", "ok", "synced", "ready", "heard", "drained", "live", "connected"})
+_GOOD = frozenset({"up", "ok", "synced", "ready", "heard", "drained", "live", "connected", "same"})
 _WARN = frozenset({"degraded", "drain", "maint", "draining", "unknown", "on_trial"})
 _BAD = frozenset({"down", "fail_open", "empty", "absent", "error", "silent", "refused", "overdue"})
+_BAD |= {"wrong", "shadowed", "differs"}
 
 
 def answer(call: Call) -> Response:
@@ -29,7 +30,7 @@ def answer(call: Call) -> Response:
     return page(
         "events.html",
         {
-            **frame(snapshot, "Events"),
+            **frame(snapshot, "Events", request=call.request),
             "events": (shown(each, snapshot) for each in chosen[:SHOWN]),
             "is_empty": not chosen,
             "kind": kind,

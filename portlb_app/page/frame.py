@@ -5,12 +5,17 @@ from __future__ import annotations
 from typing import Any
 
 from portlb_app import __version__
+from portlb_app.api.identity import Role
+from portlb_app.api.messages import Request
 from portlb_app.api.snapshot import Snapshot
 from portlb_app.reconcile.happened import KINDS, Happened
 
 
-def frame(snapshot: Snapshot, title: str, refresh: int = 5) -> dict[str, Any]:
-    """The values for the frame. `refresh`: seconds until a browser without JavaScript asks again; 0 for never."""
+def frame(snapshot: Snapshot, title: str, refresh: int = 5, request: Request | None = None) -> dict[str, Any]:
+    """The values for the frame. `refresh`: seconds until a browser without JavaScript asks again; 0 for never.
+
+    `request`: says who looks; None where it was not read.
+    """
     return {
         "version": __version__,
         "title": title,
@@ -21,6 +26,9 @@ def frame(snapshot: Snapshot, title: str, refresh: int = 5) -> dict[str, Any]:
         "generation": snapshot.status.generation,
         "verified": snapshot.status.verified,
         "notices": (),
+        "by": request.by if request else "",
+        "has_session": bool(request and request.has_session),
+        "may_change": request is not None and request.role >= Role.OPERATOR,
     }
 
 
@@ -32,7 +40,7 @@ def link_of(what: Happened, snapshot: Snapshot) -> str | None:
         case "pool" | "slots":
             vip, _, port = what.of.partition(":")
             return f"/pools/{vip}/{port}" if has_pool(snapshot, vip, port) else None
-        case "switch" | "drift" | "port" | "link":
+        case "switch" | "drift" | "conflict" | "port" | "link":
             return "/network"
     return None
 

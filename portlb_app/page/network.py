@@ -27,7 +27,7 @@ def answer(call: Call) -> Response:
     drawn = picture(snapshot.config)
     switches = list(_switches(snapshot))
     values = {
-        **frame(snapshot, "Network"),
+        **frame(snapshot, "Network", request=call.request),
         "tones": TONES,
         "switches": switches,
         "links": links,
@@ -68,6 +68,7 @@ def _links(snapshot: Snapshot, dpids: dict[str, int]) -> Iterator[dict[str, Any]
             "one": one,
             "other": other,
             "up": status.up,
+            "seen": status.seen,
             "hold": status.hold,
             "there": _sent(snapshot, dpids, one, other),
             "back": _sent(snapshot, dpids, other, one),

@@ -34,10 +34,10 @@ def answer(call: Call) -> Response:
     if missing is not None:
         return missing
     view = View(snapshot)
-    wrong, more = troubles.shown(troubles.troubles(view))
+    wrong, more = troubles.shown(snapshot)
     vips = [vip for vip in snapshot.config.vips if name in (None, vip.name)]
     values = {
-        **frame(snapshot, "Overview" if name is None else f"VIP {name}"),
+        **frame(snapshot, "Overview" if name is None else f"VIP {name}", request=call.request),
         "troubles": wrong,
         "more_troubles": more,
         "vips": (_vip(view, vip, SERVERS if name is None else None) for vip in vips),

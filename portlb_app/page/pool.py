@@ -32,7 +32,7 @@ def answer(call: Call) -> Response:
     legend = Legend(pool.servers)
     wanted = tuple(view.tables.get(key, ()))
     values = {
-        **frame(snapshot, f"Pool {name}:{port}"),
+        **frame(snapshot, f"Pool {name}:{port}", request=call.request),
         "pool": value,
         "signal": pool.signal.value,
         "selection": pool.selecting.algorithm.value,

@@ -31,7 +31,7 @@ def answer(call: Call) -> Response:
     state = next((each for each in snapshot.backends.servers() if each.name == name), None)
     evidence = state.evidence if state else ()
     values = {
-        **frame(snapshot, f"Server {name}", REFRESH),
+        **frame(snapshot, f"Server {name}", REFRESH, call.request),
         "server": server,
         "tones": TONES,
         "why": why(server),
@@ -59,7 +59,7 @@ def _pools(view: View, server: dict[str, Any]) -> Iterator[dict[str, Any]]:
             "seen": judgement.seen.value,
             "reason": judgement.reason,
             "since": judgement.since + view.snapshot.epoch if judgement.since else None,
-            "most": max(pool["held"].values(), default=0),
+            "most": max(pool["held"].values(), default=None),
             "differs": sorted(switch for switch, held in pool["held"].items() if held != pool["wanted"]),
         }
 

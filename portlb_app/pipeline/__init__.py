@@ -12,8 +12,9 @@ from a server to the one that a slot had before it, the last neighbour discovery
 switch's own answers.
 
 NEIGHBOUR and UPSTREAM also look packets up in LOG, which copies to the controller what opens and closes connections.
-LEGACY leads packets to a pinned port on to PINNED and PIN. PUNT hands packets up to the controller; SYNs that the
-controller reads also pass SIGNAL.
+REDIRECT leads SYNs on to TURNS, where the controller may decide which server's turn it is; PRESENCE knows whether it
+is there. LEGACY leads packets to a pinned port on to PINNED and PIN. PUNT hands packets up to the controller; SYNs
+that the controller reads also pass SIGNAL.
 
 A miss leads to the table that the miss names; without one it drops. The tables have few distinct masks, because the
 cost of a lookup in Open vSwitch grows with the masks of a table, not with its flows.
@@ -86,6 +87,7 @@ from portlb_app.pipeline.meters import (
     rate_meter,
 )
 from portlb_app.pipeline.ownership import (
+    is_learned,
     is_ours,
 )
 from portlb_app.pipeline.packet_in import (
@@ -142,6 +144,7 @@ from portlb_app.pipeline.registers import (
     SLOT,
     SLOTS,
     TOO_LARGE,
+    TURN,
     UNREAD,
     Side,
     from_side,
@@ -167,12 +170,14 @@ from portlb_app.pipeline.tables import (
     PEER,
     PIN,
     PINNED,
+    PRESENCE,
     PUNT,
     REDIRECT,
     SERVICE,
     SHARE,
     SIGNAL,
     TABLES,
+    TURNS,
     UPSTREAM,
     PipelineError,
     Priority,
@@ -237,6 +242,7 @@ __all__ = [
     "PIN",
     "PINNED",
     "PIN_ZONES",
+    "PRESENCE",
     "PRIORITY_TAGGED",
     "PUNT",
     "PUNTED",
@@ -265,6 +271,8 @@ __all__ = [
     "TOO_LARGE_METER",
     "TRANSPORTS",
     "TTL",
+    "TURN",
+    "TURNS",
     "Table",
     "UNREAD",
     "UPSTREAM",
@@ -291,6 +299,7 @@ __all__ = [
     "is_mark",
     "is_our_group",
     "is_our_meter",
+    "is_learned",
     "is_ours",
     "link_local",
     "load_ct_mark",

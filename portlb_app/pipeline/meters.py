@@ -54,7 +54,7 @@ HEARTBEATS = METERS + _KINDS.index(Reason.REFUSED) * METERS_OF_A_KIND
 _PUNTED = _meters(
     (Reason.ICMP_ERROR, 500, 100),
     (Reason.FRAGMENT, 1000, 500),
-    (Reason.SIGNAL, 1000, 250),
+    (Reason.SIGNAL, 1000, 1000),
     (Reason.SERVER_ICMP, 200, 50),
     (Reason.SERVER_FRAGMENT, 1000, 500),
     (Reason.QUERY, 10, 10),

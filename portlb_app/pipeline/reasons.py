@@ -49,6 +49,7 @@ class Reason(enum.IntEnum):
     HANDED_BACK = 45
     HEARTBEAT = 50
     ASKED = 51
+    TURNS = 55
 
 
 VIP_NUMBERS = 1 << 24

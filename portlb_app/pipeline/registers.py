@@ -1,11 +1,12 @@
 """What tables tell each other about a packet: Open vSwitch's registers, each range of bits under a name of its own.
 
-Three values share a register: no packet has two of them at once::
+Four values share a register: no packet has two of them at once::
 
     name           bits         written by                     read by
-    SIDE           reg0         CLASSIFY, the controller       CLASSIFY to ADVERTISE, LOG
+    SIDE           reg0         CLASSIFY, the controller       CLASSIFY to ADVERTISE, PRESENCE, LOG
     CT_MARK        reg1         the buckets of a pinned pool   PIN
     SLOT           reg1         the buckets of `SLOT_GROUP`    the controller, in the packet-in message
+    TURN           reg1         PRESENCE                       TURNS
     ND_VALUE       reg1         ADVERTISE                      the next action
     REACHABILITY   reg2         CLASSIFY, LEGACY               NEIGHBOUR to SIGNAL
     PUNT_KEY       reg3, 0-30   flows that hand up             PUNT
@@ -28,6 +29,8 @@ CT_MARK = "reg1"
 """The conntrack mark of the server that a slot names."""
 SLOT = "reg1"
 """The slot a SYN has, plus one; 0 means none."""
+TURN = "reg1"
+"""1: the controller decides which server gets a SYN, by turns."""
 ND_VALUE = "reg1"
 """A constant on its way into a field of neighbour discovery that cannot be set directly."""
 REACHABILITY = "reg2"
@@ -58,6 +61,8 @@ class Side(enum.IntEnum):
     """The controller, which checks servers: it sets the register itself, with the packet that it has a switch send."""
     ASK = 5
     """The controller, which asks for the slot of a packet; it sets the register likewise."""
+    PRESENT = 6
+    """The controller, which says that it takes turns, or takes none; likewise."""
 
 
 def from_side(side: Side) -> Mapping[str, int]:

@@ -6,7 +6,7 @@ import enum
 from dataclasses import dataclass
 
 from portlb_app.openflow import Action, Conntrack, Flow, Goto, Match, PopVlan, Resubmit
-from portlb_app.pipeline.registers import CT_MARK, PUNT_KEY, REACHABILITY, SIDE
+from portlb_app.pipeline.registers import CT_MARK, PUNT_KEY, REACHABILITY, SIDE, TURN
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,14 @@ FRAGMENT = _table("FRAGMENT", 20, f"{REACHABILITY} eth_type ip_proto ip_frag ip_
 ICMP = _table("ICMP", 30, f"{_IP} {REACHABILITY} icmp_type icmpv6_type", "SERVICE DEFAULT PUNT")
 SERVICE = _table("SERVICE", 40, f"eth_dst {_IP} {_PORTS_TO} tcp_flags", "LABEL REDIRECT")
 LABEL = _table("LABEL", 45, "eth_type ip_proto ipv6_dst ipv6_label", "REDIRECT")
-REDIRECT = _table("REDIRECT", 50, f"{_IP} {_WHEN} {_PORTS_TO} {_PORTS_FROM} {REACHABILITY} tcp_flags", "LEGACY")
+REDIRECT = _table(
+    "REDIRECT",
+    50,
+    f"{_IP} {_WHEN} {_PORTS_TO} {_PORTS_FROM} {REACHABILITY} tcp_flags",
+    "PRESENCE TURNS LEGACY",
+)
+PRESENCE = _table("PRESENCE", 52, f"{SIDE} {_IP} tcp_dst tcp_flags")
+TURNS = _table("TURNS", 55, f"{_IP} {REACHABILITY} {TURN} tcp_src tcp_dst", "PUNT")
 LEGACY = _table("LEGACY", 60, f"{_IP} {_WHEN} {REACHABILITY} tcp_src tcp_dst tcp_flags", "DEFAULT PINNED PUNT")
 PINNED = _table("PINNED", 62, f"{_IP} {_WHEN} {REACHABILITY} tcp_src tcp_dst tcp_flags ct_mark")
 PIN = _table("PIN", 64, f"{_IP} {REACHABILITY} tcp_dst tcp_flags {CT_MARK}")
@@ -70,6 +77,8 @@ TABLES = (
     SERVICE,
     LABEL,
     REDIRECT,
+    PRESENCE,
+    TURNS,
     LEGACY,
     PINNED,
     PIN,

@@ -23,8 +23,9 @@ Time is an argument: seconds of any monotonic clock.
 from __future__ import annotations
 
 import heapq
+import itertools
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Mapping
 
 from portlb_app.compiler.vip_on_switch import VipOnSwitch
 from portlb_app.config import Address
@@ -67,6 +68,7 @@ class ConnectionLog:
             Records(most, most_of_one) for most in (most_open, most_ended, most_partial)
         )
         self._counts: Counter[TcpEvent] = Counter()
+        self._heard = itertools.count(1)
         self._refusing: set[str] = set()
 
     @property
@@ -92,12 +94,10 @@ class ConnectionLog:
         """Count a copy that is not looked at."""
         self._counts[what] += 1
 
-    def latest(self, most: int, vip: str | None = None) -> list[Connection]:
-        """The `most` records, of one VIP or of all, of which something was heard last; the newest first."""
-        records: Iterable[Record] = reversed((*self._ended, *self._partial, *self._open))  # ties: the later first
-        if vip is not None:
-            records = (record for record in records if record.client.vip == vip)
-        return [_connection(record) for record in heapq.nlargest(most, records, key=lambda record: record.last)]
+    def latest(self, most: int, wanted: Callable[[Record], bool] = lambda _record: True) -> list[Connection]:
+        """The `most` of the records that are wanted of which something was heard last; the newest first."""
+        records = filter(wanted, itertools.chain(self._ended, self._partial, self._open))
+        return [_connection(record) for record in heapq.nlargest(most, records, key=lambda record: record.heard)]
 
     def take(self, local: VipOnSwitch, reason: Reason, in_port: int, frame: bytes, now: float) -> None:
         """Take a copy of what came in on a port of a switch; `local` is the VIP there."""
@@ -155,6 +155,7 @@ class ConnectionLog:
             return
         server = _named(local, segment.destination) or _owner(local, segment.dport)
         record = Record(client, now, now, segment.dport, segment.seq, None, server, opened=now)
+        record.heard = next(self._heard)
         self._latest.setdefault(client, {})[segment.dport] = record
         self._put(self._open, record)
 
@@ -202,7 +203,7 @@ class ConnectionLog:
         self._counts[TcpEvent.RESET if is_reset else first] += 1
         if record.continued_on not in (port, record.opened_on):
             self._forget_port(record, record.continued_on)
-        record.continued_on, record.closed, record.last = port, now, now
+        record.continued_on, record.closed, record.last, record.heard = port, now, now, next(self._heard)
         record.last_number = number if record.opened is None else None
         self._latest.setdefault(record.client, {})[port] = record
         record.server = server or record.server
@@ -254,6 +255,7 @@ def _connection(record: Record) -> Connection:
         opened=record.opened,
         closed=record.closed,
         how=record.how,
+        heard=record.heard,
     )
 
 

@@ -7,8 +7,9 @@ reason          what it is                     what becomes of it
 ==============  =============================  =====================================================================
 ``ICMP_ERROR``  an ICMP error to the VIP       the owner of the port it quotes gets it (`icmp_error`, rows I2, I3)
 ``FRAGMENT``    a fragment to the VIP          it goes where its first fragment's ports lead (`fragment`, rows F1, F2)
-``SIGNAL``      a SYN without the REDIRECT     the pool gets it, if its option asks for a redirect; else it is treated
-                bit to a redirect port         like a plain client's (`signal`)
+``SIGNAL``      a SYN to a redirect port,      the pool gets it, if it asks for a redirect: by its option, or by the
+                without the REDIRECT bit, or   bit; else it is treated like a plain client's (`signal`)
+                where turns are taken
 ``SERVER_``     an ICMP error or a fragment,   the network gets it, as from the VIP: where addresses are rewritten (row
 ``ICMP`` and    IPv4, that a server sends      N1), a switch can rewrite neither (`from_server`)
 ``FRAGMENT``
@@ -27,9 +28,9 @@ reason          what it is                     what becomes of it
 ==============  =============================  =====================================================================
 
 Every packet but those copies has exactly one `Disposition`, and is counted under it; a fragment that waits for its
-first is counted when it waits no more. Nothing is remembered but fragments (`fragment_tracker`) and the log: a SYN
-comes up with the slot that the switch's hash has chosen, so a repeated one finds the same server
-(docs/decisions/0012).
+first is counted when it waits no more. Nothing is remembered but fragments (`fragment_tracker`), the log, and SYNs that
+got a server by turn (`turns`): any other SYN comes up with the slot that the switch's hash has chosen, so a repeated
+one finds the same server (docs/decisions/0012).
 """
 
 from __future__ import annotations
@@ -53,6 +54,7 @@ from portlb_app.punt.icmp_error import icmp_error
 from portlb_app.punt.packet import PacketIn, Send
 from portlb_app.punt.records import TcpEvent
 from portlb_app.punt.signal import signal
+from portlb_app.punt.turns import Turns
 from portlb_app.punt.verdict import RewriteFrame, Verdict, ingress_port
 from portlb_app.punt.vip_index import LocatedVip, VipIndex
 from portlb_app.topology.conditions import AS_CONFIGURED, Conditions
@@ -97,9 +99,10 @@ def reason_of(cookie: int) -> Reason | None:
 class Punt:
     """Judges what the switches of a configuration hand up; `adopt` one first.
 
-    `connections` is the log of connections, `heartbeats` what agents say, and `questions` what switches are asked; they
-    outlive a configuration. `fits` says whether a message can have a switch do these actions with this frame. `checker`
-    takes what servers send to where checks come from. `draw` gives 32 random bits.
+    `connections` is the log of connections, `heartbeats` what agents say, `questions` what switches are asked, and
+    `turns` those that the controller takes; they outlive a configuration. `fits` says whether a message can have a
+    switch do these actions with this frame. `checker` takes what servers send to where checks come from. `draw` gives
+    32 random bits.
     """
 
     def __init__(
@@ -113,6 +116,7 @@ class Punt:
         self.connections = ConnectionLog()
         self.heartbeats = Heartbeats()
         self.questions = Questions(draw)
+        self.turns = Turns()
         self.unsent = 0
         """Packets that a switch was to send and was not told: too many waited for that already, or it was gone."""
         self._vips = VipIndex()
@@ -153,6 +157,7 @@ class Punt:
         if not self._vips.compute(config, conditions):
             return False
         self.heartbeats.keep(config.server_by_name.keys())
+        self.turns.keep((vip.name, pool.port) for vip in config.vips for pool in vip.redirect_ports)
         if not is_as_before and (forgotten := self._fragments.forget()):
             self._counts[Reason.FRAGMENT, Disposition.UNKNOWN] += forgotten
         return True
@@ -217,7 +222,9 @@ class Punt:
             case Reason.ICMP_ERROR:
                 verdict = icmp_error(located, packet.frame)
             case Reason.SIGNAL:
-                verdict = signal(located.local, port, packet)
+                verdict = signal(located, port, packet, self.turns, now)
+                if self.turns.has_news:
+                    return (*self._carry_out(dpid, packet, reason, verdict), *self.say(now))
             case _:
                 verdict = server_fragment(located.local, packet.frame)
         return self._carry_out(dpid, packet, reason, verdict)
@@ -233,6 +240,10 @@ class Punt:
                 self._counts[Reason.FRAGMENT, verdict.disposition] += 1
             else:
                 yield from self._sends(located.dpid, ingress_port(located.local), Reason.FRAGMENT, verdict, frame)
+
+    def say(self, now: float) -> tuple[Send, ...]:
+        """What switches are told unasked: whether the controller takes turns."""
+        return tuple(self.turns.say(self._vips.entrances, now))
 
     def _answer_query(self, dpid: int, packet: PacketIn) -> tuple[Send, ...]:
         reports = announce.answers(self._vips.on(dpid), packet.in_port, packet.frame)

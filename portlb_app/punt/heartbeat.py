@@ -87,7 +87,7 @@ class Heartbeats:
         if not self._is_new(server, heartbeat):
             return Disposition.REPLAYED, None
         self._heard[server] = Heard(server, heartbeat, now)
-        answer = Answer(heartbeat.boot, heartbeat.sequence, self.orders.get(server, Order(0)))
+        answer = Answer(heartbeat.boot, heartbeat.sequence, self.orders.get(server, Order(0)) | Order.TELL)
         back = Datagram(
             MAC, datagram.source_mac, datagram.destination, datagram.source, PORT, datagram.sport, answer.pack()
         )

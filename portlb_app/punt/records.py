@@ -8,7 +8,7 @@ from __future__ import annotations
 import enum
 from collections import OrderedDict
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from portlb_app.config import Address
@@ -54,7 +54,7 @@ class Connection:
 
     `opened_on` is the port of the SYN, `continued_on` that of the end: another one where the client was redirected.
     `opened` and `closed` are times; `closed` is that of the last side's FIN, as far as seen. `how` is None for a
-    connection that has not ended.
+    connection that has not ended. `heard`: a number that is larger, the later something was last heard of it.
     """
 
     vip: str
@@ -66,6 +66,7 @@ class Connection:
     opened: float | None
     closed: float | None
     how: EndReason | None
+    heard: int = field(default=0, compare=False)
 
 
 class Client(NamedTuple):
@@ -100,6 +101,7 @@ class Record:
 
     None is what is not known: `opened_on` and `opened` without a SYN; `continued_on`, `closed` and `how` without an
     end. `first_number`, `last_number`: the client's sequence numbers in the SYN, and in an end that came before it.
+    `heard`: which of all that was heard came last of it.
     """
 
     client: Client
@@ -114,6 +116,7 @@ class Record:
     how: EndReason | None = None
     ended_by: Side = NEITHER
     last_number: int | None = None
+    heard: int = 0
 
     @property
     def is_over(self) -> bool:

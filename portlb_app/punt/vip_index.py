@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from portlb_app.compiler.vip_on_switch import VipOnSwitch
@@ -40,6 +40,7 @@ class VipIndex:
         self._located: dict[tuple[int, int], list[LocatedVip]] = {}
         self._first: dict[int, LocatedVip] = {}
         """By a VIP's number, the VIP on one of its switches."""
+        self._turning: list[tuple[int, VipOnSwitch]] = []
         self._server_switches: dict[int, dict[str, tuple[int, VipOnSwitch]]] = {}
         """By a VIP's number, what `LocatedVip` knows of its servers. It changes as switches connect and disconnect."""
 
@@ -85,6 +86,11 @@ class VipIndex:
         """By each connected switch all VIPs on it."""
         return {dpid: self.on(dpid) for dpid in sorted(self._connected)}
 
+    @property
+    def entrances(self) -> Iterator[tuple[int, VipOnSwitch]]:
+        """The VIPs on connected switches where clients' packets enter, and the controller takes turns for a port."""
+        return ((dpid, local) for dpid, local in self._turning if dpid in self._connected)
+
     def find(self, dpid: int, number: int, in_port: int) -> LocatedVip | None:
         """The VIP of this number where a packet came in. From a server's connector any reachability will do."""
         located = self._located.get((dpid, number), [])
@@ -96,12 +102,14 @@ class VipIndex:
         return self._first.get(number)
 
     def _locate(self) -> None:
-        self._server_switches, self._located, self._first = {}, {}, {}
+        self._server_switches, self._located, self._first, self._turning = {}, {}, {}, []
         for dpid, here in self._on_switch.items():
             for local in here:
                 located = LocatedVip(dpid, local, self._server_switches.setdefault(local.number, {}))
                 self._located.setdefault((dpid, local.number), []).append(located)
                 self._first.setdefault(local.number, located)
+                if local.vip.turning and local.is_entrance:
+                    self._turning.append((dpid, local))
             if dpid in self._connected:
                 self._reach(dpid)
 

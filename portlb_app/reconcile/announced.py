@@ -56,6 +56,10 @@ class Announced:
             return None
         return network.live.text
 
+    def config(self, server: str) -> Config:
+        """The configuration that a server's agent is told, or will be if it is told none yet."""
+        return self._told.get(server, self._network.live).config
+
     def leaving(self, config: Config) -> Leaving:
         """The ports that are forwarded beside those of a configuration, live or proposed.
 

@@ -14,6 +14,13 @@ from portlb_app.topology.conditions import Conditions
 
 
 @dataclass(frozen=True)
+class ReadFile:
+    """Read the configuration file; answered by FileRead."""
+
+    ticket: int
+
+
+@dataclass(frozen=True)
 class Load:
     """Read and check a proposed text; answered by Loaded or TablesLost."""
 
@@ -93,4 +100,4 @@ class Log:
 
 
 _About = ReportOutcome | ReportWish | SaveOverrides | Log | Happened
-Command = Load | Compile | Forget | ReadState | Apply | CountPackets | _About
+Command = ReadFile | Load | Compile | Forget | ReadState | Apply | CountPackets | _About

@@ -83,7 +83,7 @@ class Compilation:
         self._kept = []
         network.goal = replace(network.goal, number=0)
         self._rounds.tables_lost()
-        if network.trial:
+        if network.trial and network.trial.is_read:
             self._trials.withdraw(NotComputed(event.reason))
 
     def _failed(self, goal: Goal, outcome: Outcome, reason: str) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from portlb_app.backends.states import Evidence
-from portlb_app.config import Config
+from portlb_app.config import Config, Forwarding
 from portlb_app.config.etag import ANY, Precondition
 from portlb_app.config.overrides import Overrides
 from portlb_app.net.heartbeat import Heartbeat
@@ -65,6 +65,8 @@ class StateRead:
     read: Read
     ports: Mapping[int, PortCounts] = field(default_factory=dict)
     """What its ports have counted."""
+    forwarding: Forwarding | None = None
+    """Where it forwards; None if it does not tell."""
 
 
 @dataclass(frozen=True)
@@ -97,13 +99,14 @@ class Interrupted:
 class ConfigProposed:
     """The configuration in this text shall become live; `ReportOutcome` carries the same ticket.
 
+    No text: that of the file, as it is when its turn has come. That one waits as long as it takes.
     It may wait `turn` seconds for its turn. Then the switches have `patience` seconds for it, and more for what they
     must be told. `unverified`: it is wanted, too, if no switch is connected. `precondition` is about the configuration
     that is live when this one's turn has come, not when it was sent. `atomic`: all connected switches or none.
     """
 
     ticket: int
-    text: str
+    text: str | None
     patience: float
     unverified: bool = False
     precondition: Precondition = ANY
@@ -111,6 +114,15 @@ class ConfigProposed:
     atomic: bool = False
     change: str = ""
     """The id under which it is written down."""
+
+
+@dataclass(frozen=True)
+class FileRead:
+    """The answer to ReadFile: a text, or why there is none. `change`: the id under which it is written down."""
+
+    ticket: int
+    read: str | Mistakes
+    change: str = ""
 
 
 @dataclass(frozen=True)
@@ -197,6 +209,7 @@ Event = (
     | Refused
     | Interrupted
     | ConfigProposed
+    | FileRead
     | Loaded
     | GoalCompiled
     | TablesLost

@@ -7,8 +7,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+from portlb_app.config import Forwarding
 from portlb_app.reconcile.contest import Contest
 from portlb_app.reconcile.double import Double
+from portlb_app.reconcile.foreign import Foreign
 from portlb_app.reconcile.phases import TRANSITIONS, Change, Phase
 from portlb_app.reconcile.plan import Verb
 from portlb_app.reconcile.ports import PortProblem
@@ -63,6 +65,10 @@ class KnownSwitch:
     contest: Contest = field(default_factory=Contest)
     double: Double | None = None
     """The last other connection that claimed to be it."""
+    forwarding: Forwarding | None = None
+    """Where it forwards, as far as it tells."""
+    foreign: Foreign | None = None
+    """The flows of others in portlb's tables; None if it was not read since it connected."""
 
     @property
     def is_connected(self) -> bool:
@@ -85,6 +91,7 @@ class KnownSwitch:
         self.plan, self.target, self.synced_with = None, 0, 0
         self.changed_since_read, self.errors, self.held = "", (), None
         self.contest = Contest()
+        self.forwarding = self.foreign = None
 
     def fail(self, errors: tuple[str, ...], next_round: float) -> None:
         """It refused, or took a change without effect."""

@@ -46,6 +46,7 @@ class Counters:
         `counted`: None if not all groups were asked. Then it is not known what servers got, and nothing is said of it.
         """
         servers, pools = dict[Way, Amount](), dict[PoolKey, Amount]()
+        by_ipv6, datagrams = dict[str, int](), dict[str, Amount]()
         found = [*(self._of_changed(flows) if only_changed else self._of_flows(traffic, flows))]
         if counted is None:
             found = [(account, amount) for account, amount in found if account.way[1] is Direction.FROM_SERVER]
@@ -57,7 +58,11 @@ class Counters:
             servers[account.way] = servers.get(account.way, Amount()).plus(new)
             if account.pool is not None:
                 pools[account.pool] = pools.get(account.pool, Amount()).plus(new)
-        return Passed(servers, pools)
+            if account.is_ipv6:
+                by_ipv6[account.way[0]] = by_ipv6.get(account.way[0], 0) + new.packets
+            if account.datagrams:
+                datagrams[account.way[0]] = datagrams.get(account.way[0], Amount()).plus(new)
+        return Passed(servers, pools, by_ipv6, datagrams)
 
     def _of_flows(self, traffic: Traffic, flows: Iterable[FlowCount]) -> Counts:
         before, self._flows = self._flows, {}
@@ -95,7 +100,7 @@ def looks(passed: Passed) -> dict[str, Look]:
     for (name, direction), to in passed.servers.items():
         come = passed.servers.get((name, Direction.FROM_SERVER))
         if direction is Direction.TO_SERVER and come is not None:
-            found[name] = Look(to.packets, to.octets, come.packets, come.octets)
+            found[name] = Look(to.packets, to.octets, come.packets, come.octets, passed.by_ipv6.get(name, 0))
     return found
 
 

@@ -22,8 +22,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal, TypeVar
 
-from portlb_app.openflow import CopyToController, Flow, Group, Meter, SwitchState
-from portlb_app.pipeline import is_ours
+from portlb_app.openflow import CopyToController, Flow, FlowParts, Flows, Group, Meter, Part, SwitchState, apart
+from portlb_app.pipeline import COPIED, is_ours, metered_reason
 
 Kept = TypeVar("Kept", Flow, Group, Meter)
 
@@ -89,6 +89,8 @@ def diff(actual: SwitchState, desired: SwitchState) -> Plan:
 
 
 def _steps(actual: SwitchState, desired: SwitchState) -> Iterator[Step]:
+    if actual is desired:
+        return
     come = {meter.number for meter in desired.meters} - actual.meter_by_number.keys()
     for meter in desired.ordered_meters:
         held = actual.meter_by_number.get(meter.number)
@@ -102,10 +104,15 @@ def _steps(actual: SwitchState, desired: SwitchState) -> Iterator[Step]:
             yield Step("add", group)
         elif known != group:
             yield Step("modify", group)
-    missing, gone = desired.flows - actual.flows, actual.flows - desired.flows
+    gone, missing = apart(actual.flows, desired.flows)
     known_as = {flow.key: flow for flow in gone}
-    again = {flow for flow in desired.flows & actual.flows if _copies_by(flow, come)} if come else frozenset()
-    for flow in sorted(missing | again, key=lambda flow: (-flow.table, flow.priority, flow.match.rank)):
+    if isinstance(desired.flows, FlowParts):
+        come = {number for number in come if metered_reason(number) in COPIED}
+    if come:
+        missing += [flow for flow in desired.flows if _copies_by(flow, come) and flow in actual.flows]
+    if not isinstance(desired.flows, FlowParts):
+        missing.sort(key=lambda flow: flow.match.rank)  # else they are in the order in which they were compiled
+    for flow in sorted(missing, key=lambda flow: (-flow.table, flow.priority)):
         yield Step("add" if known_as.pop(flow.key, None) is None else "modify", flow)
     for flow in sorted(known_as.values(), key=lambda flow: (flow.table, -flow.priority, flow.match.rank)):
         yield Step("delete", flow)
@@ -128,10 +135,24 @@ def apply(plan: Plan, state: SwitchState) -> SwitchState:
     """
     whats = [step.what for step in plan.steps]
     return SwitchState(
-        _changed(state.flows, plan, {each.key for each in whats if isinstance(each, Flow)}, Flow),
+        _changed_flows(state.flows, plan),
         _changed(state.groups, plan, {each.number for each in whats if isinstance(each, Group)}, Group),
         _changed(state.meters, plan, {each.number for each in whats if isinstance(each, Meter)}, Meter),
     )
+
+
+def _changed_flows(held: Flows, plan: Plan) -> Flows:
+    """The flows after a plan. Parts that it does not touch are the same objects."""
+    touched = {step.what.key for step in plan.steps if isinstance(step.what, Flow)}
+    if not isinstance(held, FlowParts) or not touched:
+        return _changed(held, plan, touched, Flow) if touched else held  # type: ignore[arg-type]
+    hashes = {hash(step.what) for step in plan.steps if isinstance(step.what, Flow)}
+    parts, before = list[Part](), list[Flow]()
+    for part in held.parts:
+        met = [] if hashes.isdisjoint(map(hash, part)) else [flow for flow in part if flow.key in touched]
+        before += met
+        parts.append(tuple(flow for flow in part if flow.key not in touched) if met else part)
+    return FlowParts((*parts, tuple(_changed(frozenset(before), plan, touched, Flow))))
 
 
 def _changed(held: frozenset[Kept], plan: Plan, touched: Collection[object], kind: type[Kept]) -> frozenset[Kept]:

@@ -54,7 +54,10 @@ class PoolStatus:
 
 
 def pool_word(state: PoolState, network: Network) -> tuple[str, dict[str, str]]:
-    """A pool in one word, and the servers that get no new connections, each with why: as ``GET /v1/pools`` has it."""
+    """A pool in one word, and the servers that get no new connections, each with why.
+
+    As ``GET /v1/pools`` has it, but for whether switches were read.
+    """
     used, missing = network.backends.used.server_by_name, dict[str, str]()
     for name in state.pool.servers:
         if used[name].wanted is not Wanted.READY:

@@ -53,6 +53,10 @@ class Rates:
         for dpid in self._counts.keys() - dpids:
             self.forget(dpid)
 
+    def counted(self, dpid: int) -> tuple[float, Mapping[int, PortCounts]] | None:
+        """When the ports of a switch were looked at, and what each had counted; None if that is not known."""
+        return self._counts.get(dpid)
+
     def of(self, dpid: int, port: int) -> Rate | None:
         """The rate of a port; None if it is not known."""
         return self._rates.get(dpid, {}).get(port)

@@ -6,12 +6,15 @@ is the same is not decoded again: nor is it compared with what the switch should
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import chain, repeat
 from typing import Any
 
 from portlb_app.openflow import Flow, Group, Meter, SwitchState
 from portlb_app.openflow.limits import ACTIONS, FLOWS, GROUPS, METERS, WHILE_CHANGED
+from portlb_app.pipeline import BY_NUMBER, is_learned
+from portlb_app.reconcile.foreign import LOOKED_AT
 from portlb_app.reconcile.results import FlowCount, HandedBack, Kind, Unreadable
 
 Entry = Flow | Group | Meter | tuple[int, int]
@@ -47,10 +50,15 @@ class Reading:
         self._are_different: set[Kind] = set()
         self._number: dict[Kind, int] = {}
         self._actions = 0
+        self._by_table_before = before._by_table if before else None
+        self._by_table: Mapping[int, int] | None = None
+        """How many flows each table has."""
+        self.unread = 0
+        """Flows of others in portlb's tables that are not asked for."""
 
     def take(self, kind: Kind, messages: Iterable[bytes], decode: Callable[[Kind, bytes], Page]) -> None:
         """Take messages, of which those that tell something else than before are decoded. Unreadable."""
-        most = WHILE_CHANGED * {"flows": FLOWS, "groups": GROUPS, "meters": METERS, "metered": METERS}[kind]
+        most = WHILE_CHANGED * {"groups": GROUPS, "meters": METERS, "metered": METERS}.get(kind, FLOWS)
         pages, before = self._pages.setdefault(kind, []), self._before.get(kind, [])
         for message in messages:
             page = before[len(pages)].again(message) if len(pages) < len(before) else None
@@ -65,6 +73,29 @@ class Reading:
             if self._actions > ACTIONS * WHILE_CHANGED:
                 raise Unreadable(f"more than {ACTIONS * WHILE_CHANGED} actions of flows and groups")
 
+    def occupied(self, tables: Mapping[int, int]) -> tuple[int, ...]:
+        """Return the tables of portlb's with flows of others that are to be asked for, by how many each has in all."""
+        known, room, asked = self._counts_by_table(), LOOKED_AT, []
+        for number in sorted(tables.keys() & BY_NUMBER.keys()):
+            theirs = tables[number] - known.get(number, 0)
+            if 0 < theirs <= room:
+                asked.append(number)
+                room -= theirs
+            elif theirs > 0:
+                self.unread += theirs
+        return tuple(asked)
+
+    def _counts_by_table(self) -> Mapping[int, int]:
+        if self._by_table is None:
+            before = self._by_table_before if self.is_same("flows") else None
+            self._by_table = Counter(flow.table for flow in self._entries("flows")) if before is None else before
+        return self._by_table
+
+    @property
+    def foreign(self) -> frozenset[Flow]:
+        """The flows of others in portlb's tables that were read."""
+        return frozenset(self._entries("foreign"))
+
     def count(self, kind: Kind) -> int:
         """How many entries of this kind there are by now."""
         return self._number.get(kind, 0)
@@ -76,14 +107,17 @@ class Reading:
 
     @property
     def state(self) -> SwitchState:
-        """What the switch holds, once it has told everything. What is the same as before is the same object."""
+        """What the switch holds, once it has told everything; not what it has made by itself (`is_learned`).
+
+        What is the same as before is the same object.
+        """
         if self._state is None:
             before = self._state_before
             if all(map(self.is_same, _HELD)):
                 self._state = before
             else:
                 self._state = SwitchState(
-                    before.flows if self.is_same("flows") else frozenset(self._entries("flows")),
+                    before.flows if self.is_same("flows") else frozenset(self._lasting),
                     before.groups if self.is_same("groups") else frozenset(self._entries("groups")),
                     before.meters if self.is_same("meters") else frozenset(self._entries("meters")),
                 )
@@ -120,6 +154,11 @@ class Reading:
     def close(self) -> None:
         """Forget the time before."""
         self._before, self._state_before = {}, self.state
+
+    @property
+    def _lasting(self) -> Iterator[Flow]:
+        """All flows but those that the switch has made, and that end, by themselves."""
+        return (flow for flow in self._entries("flows") if not is_learned(flow))
 
     def _of(self, kind: Kind) -> list[Page]:
         return self._pages.get(kind, [])

@@ -57,6 +57,7 @@ from portlb_app.config import Config
 from portlb_app.config.overrides import NONE, Overrides
 from portlb_app.net.heartbeat import Order
 from portlb_app.reconcile.adoption import Adoption
+from portlb_app.reconcile.agents import Agents
 from portlb_app.reconcile.announced import Announced
 from portlb_app.reconcile.commands import Command
 from portlb_app.reconcile.compilation import Compilation
@@ -69,6 +70,7 @@ from portlb_app.reconcile.events import (
     ConfigProposed,
     ConnectionsOpen,
     Event,
+    FileRead,
     GoalCompiled,
     Interrupted,
     Loaded,
@@ -112,6 +114,7 @@ class Reconciler:
         self._draining = Draining(self._network)
         self._announced = Announced(self._network)
         self._network.leaving = self._announced.leaving
+        self._agents = Agents(self._network, self._announced.config)
         self._ports = Ports()
         self._ports.adopt(live.config)
         self._watch = Watch(self._network, self._ports)
@@ -133,6 +136,7 @@ class Reconciler:
             Interrupted: self._rounds.interrupted,
             ReadWanted: self._rounds.read_wanted,
             ConfigProposed: self._trials.propose,
+            FileRead: self._trials.read,
             Loaded: self._trials.loaded,
             GoalCompiled: self._compilation.compiled,
             TablesLost: self._compilation.tables_lost,
@@ -188,11 +192,6 @@ class Reconciler:
         return self._announced.text(server)
 
     @property
-    def is_busy(self) -> bool:
-        """A configuration is on trial, or waits: another one would not be tried at once."""
-        return self._trials.is_busy
-
-    @property
     def holding(self) -> Mapping[int, Configuration]:
         """What each switch, by datapath id, is known to hold; nothing for one that is on its way there."""
         network = self._network
@@ -220,7 +219,7 @@ class Reconciler:
 
     def status(self, now: float) -> Status:
         """What a user may know about every switch and link at time `now`."""
-        return make_status(self._network, self._watch.links, self._ports, now)
+        return make_status(self._network, self._watch.links, self._ports, self._agents, now)
 
     def handle(self, event: Event, now: float) -> list[Command]:
         """Take one event at time `now`; what must be done about it."""
@@ -273,8 +272,12 @@ class Reconciler:
                 self._watch.see(dpid, ports)
 
     def _agents_heard(self, event: AgentsHeard) -> None:
+        servers = self._network.live.config.server_by_name
+        self._agents.keep(servers)
         for server, heartbeat in event.heartbeats.items():
             self._network.backends.hear(server, heartbeat, self._network.now)
+            if server in servers:
+                self._agents.hear(server, heartbeat)
 
     def _servers_seen(self, event: ServersSeen) -> None:
         backends, now = self._network.backends, self._network.now

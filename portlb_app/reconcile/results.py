@@ -9,6 +9,8 @@ from typing import Literal, NamedTuple
 from portlb_app.compiler.traffic import Way
 from portlb_app.config import Problem
 from portlb_app.openflow import Flow, Group, Meter
+from portlb_app.reconcile.foreign import NONE as NO_FOREIGN
+from portlb_app.reconcile.foreign import Foreign
 from portlb_app.reconcile.plan import Plan, Verb
 from portlb_app.topology.conditions import HeldSlots, PoolKey
 
@@ -17,9 +19,9 @@ SHOWN = 3
 SHOWN_NUMBERS = 10
 """Numbers of groups, and of meters, that are shown as text."""
 
-Kind = Literal["flows", "groups", "meters", "metered", "counted"]
+Kind = Literal["flows", "groups", "meters", "metered", "counted", "foreign"]
 """What a description from a switch is about; ``metered``: how many packets meters have dropped; ``counted``: how many
-the buckets of some groups got."""
+the buckets of some groups got; ``foreign``: flows of others."""
 
 MAX_COUNTED = 256
 """Groups of which a switch tells the counters of their buckets at each read: 4 kB each."""
@@ -126,10 +128,16 @@ class FlowCount(NamedTuple):
 
 @dataclass(frozen=True)
 class Passed:
-    """What has passed since the read before: of each server by direction, and by the slots of each pool."""
+    """What has passed since the read before: of each server by direction, and by the slots of each pool.
+
+    `datagrams`: UDP to each server's service ports, which is in `servers`, too.
+    """
 
     servers: Mapping[Way, Amount] = field(default_factory=dict)
     pools: Mapping[PoolKey, Amount] = field(default_factory=dict)
+    by_ipv6: Mapping[str, int] = field(default_factory=dict)
+    """How many of the packets from each server were IPv6."""
+    datagrams: Mapping[str, Amount] = field(default_factory=dict)
 
 
 class HandedBack(NamedTuple):
@@ -164,6 +172,8 @@ class Read:
     handed_back: Mapping[tuple[int, int, int], int] = field(default_factory=dict)
     rewritten: int = 0
     """Entries that others have written, as they had before; portlb has removed them in between."""
+    others: Foreign = NO_FOREIGN
+    """The flows of others in portlb's tables."""
 
 
 @dataclass(frozen=True)

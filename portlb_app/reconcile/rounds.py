@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
+from portlb_app.reconcile import surroundings
 from portlb_app.reconcile.commands import Forget
 from portlb_app.reconcile.contest import WORDS, Contest
 from portlb_app.reconcile.double import Double
@@ -84,8 +85,10 @@ class Rounds:
             if packets and packets != switch.handed_back.get(key):
                 self._network.handed_back(*key)
         switch.handed_back = read.handed_back
+        if event.dpid in self._network.live.names:
+            surroundings.see(self._network, switch, event.forwarding, read.others)
         self._network.totals.count_meters(event.dpid, read.metered)
-        self._network.totals.count_passed(read.passed)
+        self._network.totals.count_passed(read.passed, self._network.now)
         self._network.totals.ports.count(event.dpid, event.ports, self._network.now)
         self._network.backends.passed(looks(read.passed), self._network.now)
         if read.held is not None:

@@ -9,8 +9,9 @@ from typing import Protocol
 from portlb_app.compiler.held import counted_groups, held_slots
 from portlb_app.compiler.traffic import Traffic
 from portlb_app.config import Config
-from portlb_app.openflow import Flow, Group, Meter, SwitchState
+from portlb_app.openflow import Flow, Group, Meter, SwitchState, apart
 from portlb_app.pipeline import SLOTS
+from portlb_app.reconcile.foreign import Comparison
 from portlb_app.reconcile.goals import Goals
 from portlb_app.reconcile.passed import Counters
 from portlb_app.reconcile.plan import Plan, Step, Verb, apply, diff
@@ -86,6 +87,8 @@ class SwitchTables:
         """What is left so that it holds what the goal asks."""
         self._sent, self._is_of_plan = Plan(), False
         """Stages that are on their way, and whether they are of that plan, or of one that was made before."""
+        self._leads_to: SwitchState | None = None
+        """What it holds when it has taken these, if they are the last of a plan: what the goal asked then."""
         self._last: Reading | None = None
         self._reading = Reading()
         self._counted: dict[int, Counted] = {}
@@ -93,6 +96,7 @@ class SwitchTables:
         self._told: Mapping[PoolKey, HeldSlots] | None = None
         """The slots of pools that were told last, and of what configuration and groups."""
         self._told_of: tuple[Config | None, frozenset[Group] | None] = None, None
+        self._foreign = Comparison()
         self._written: frozenset[Flow | Group | Meter] = frozenset()
         """What others had written when it was last seen that they had."""
 
@@ -113,6 +117,10 @@ class SwitchTables:
         self._reading.take(kind, messages, self._codec.decode)
         return self._reading.count(kind)
 
+    def occupied(self, tables: Mapping[int, int]) -> tuple[int, ...]:
+        """Return the tables that have flows of others to ask for; `tables`: how many flows each has."""
+        return self._reading.occupied(tables)
+
     def end(self, passed: PassedSwitch) -> Read:
         """Return what it holds: it has told everything."""
         reading, config = self._reading, self._goals.config
@@ -127,8 +135,10 @@ class SwitchTables:
         found = passed.compare(
             self._goals, self._dpid, (flows, only_changed), self.known.group_by_number, groups
         )  # fmt: skip
+        others = self._foreign.of(reading.foreign, reading.unread, self.known.flows)
         self.begin()
-        return replace(read, handed_back=handed_back, counted=self._counted_slots(), passed=found)
+        counted = self._counted_slots()
+        return replace(read, handed_back=handed_back, counted=counted, passed=found, others=others)
 
     def see(self, seen: SwitchState, metered: Mapping[int, int] | None = None) -> Read:
         """Take what it holds; return its counts, and the plan to the goal."""
@@ -149,9 +159,9 @@ class SwitchTables:
         before = self.known
         if before is None or before is seen:
             return 0
-        written: frozenset[Flow | Group | Meter] = frozenset(
-            (*(seen.flows - before.flows), *(seen.groups - before.groups), *(seen.meters - before.meters))
-        )
+        flows, _ = apart(seen.flows, before.flows)
+        groups, meters = seen.groups - before.groups, seen.meters - before.meters
+        written: frozenset[Flow | Group | Meter] = frozenset((*flows, *groups, *meters))
         again = len(written & self._written)
         self._written = written or self._written
         return again
@@ -209,6 +219,8 @@ class SwitchTables:
     def prepare(self, verbs: Collection[Verb]) -> MessageCounts:
         """Prepare the stages of these verbs; return how many messages they have."""
         stage = self._plan.stage(*verbs)
+        is_last = len(stage.steps) == len(self._plan.steps)
+        self._leads_to = self._goals.desired(self._dpid) if is_last else None
         self._sent, self._is_of_plan = Plan((*stage.before, *stage.bundle, *stage.after)), True
         return MessageCounts(len(stage.before), len(stage.bundle), len(stage.after))
 
@@ -220,7 +232,7 @@ class SwitchTables:
         """Note that it has taken all that was prepared; return what remains."""
         if self.known is None:
             raise Unknown
-        self.known = apply(self._sent, self.known)
+        self.known = apply(self._sent, self.known) if self._leads_to is None else self._leads_to
         if self._is_of_plan:
             done = self._sent.verbs
             self._plan = self._plan.stage(*(verb for verb in self._plan.verbs if verb not in done))

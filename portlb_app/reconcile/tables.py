@@ -19,6 +19,9 @@ from typing import Any
 from portlb_app import config
 from portlb_app.config import Config, ConfigError
 from portlb_app.config.editing import patched
+from portlb_app.config.effective import Chosen, Given, Used, effective, given
+from portlb_app.config.overrides import Overrides
+from portlb_app.config.text import parse
 from portlb_app.explain import PacketError, explain
 from portlb_app.openflow import SwitchState
 from portlb_app.reconcile import entries
@@ -45,6 +48,8 @@ class Tables:
         self._switches: dict[int, SwitchTables] = {}
         self._passed: dict[int, PassedSwitch] = {}
         """Also of switches that are not connected."""
+        self._given: tuple[str, Given] = "", {}
+        """What the text gives of which was asked last."""
 
     # ---- configurations ----
 
@@ -66,6 +71,15 @@ class Tables:
             return patched(text, patch)
         except ConfigError as error:
             return Mistakes(error.errors)
+
+    def effective(self, text: str, overrides: Overrides, chosen: Chosen) -> list[Used] | Mistakes:
+        """The values of a configuration that are used, each with where it comes from."""
+        loaded = self._goals.known(text)
+        if isinstance(loaded, Mistakes):
+            return loaded
+        if self._given[0] != text:
+            self._given = text, given(parse(text)[0])
+        return list(effective(loaded, self._given[1], overrides, chosen))
 
     def preview(self, now: Situation, then: Situation, with_steps: bool) -> Preview | Mistakes:
         """What it would do if `then` took the place of `now`, which is live. The goal stays."""
@@ -129,6 +143,10 @@ class Tables:
     def read(self, dpid: int, kind: Kind, messages: Iterable[bytes]) -> int:
         """Take multipart replies; return how many entries of this kind there are by now. Unreadable."""
         return self._known(dpid).read(kind, messages)
+
+    def occupied(self, dpid: int, tables: Mapping[int, int]) -> tuple[int, ...]:
+        """Return the tables of a switch that have flows of others to ask for; `tables`: how many flows each has."""
+        return self._known(dpid).occupied(tables)
 
     def end(self, dpid: int) -> Read:
         """Return what it holds: it has told everything."""

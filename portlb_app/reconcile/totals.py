@@ -29,7 +29,8 @@ class Totals:
     - `slot_moves`: by pool and cause, as switches were read.
     - `connections`: how often each switch has connected; `refusals`: errors with which it has refused something.
     - `metered`: packets that each switch has kept from being handed up, by reason.
-    - `servers`, `pools`: what has passed (`Passed`). `ports`: how much passes ports now.
+    - `servers`, `pools`, `datagrams`: what has passed (`Passed`); `servers_at`, `pools_at`: when that was read last.
+      `ports`: how much passes ports now.
     """
 
     def __init__(self) -> None:
@@ -42,6 +43,9 @@ class Totals:
         self.ports = Rates()
         self.servers: dict[Way, Amount] = {}
         self.pools: dict[PoolKey, Amount] = {}
+        self.servers_at: dict[Way, float] = {}
+        self.pools_at: dict[PoolKey, float] = {}
+        self.datagrams: dict[str, Amount] = {}
         self._meters: dict[int, Mapping[int, int]] = {}
         """What each switch's meters had counted when it was last read."""
         self._tellers: dict[PoolKey, int] = {}
@@ -67,6 +71,9 @@ class Totals:
         self.metered = Counter({key: each for key, each in self.metered.items() if key[0] in switches})
         self.servers = {way: each for way, each in self.servers.items() if way[0] in servers}
         self.pools = {key: each for key, each in self.pools.items() if is_pool(key)}
+        self.servers_at = {way: at for way, at in self.servers_at.items() if way[0] in servers}
+        self.pools_at = {key: at for key, at in self.pools_at.items() if is_pool(key)}
+        self.datagrams = {name: each for name, each in self.datagrams.items() if name in servers}
         self.ports.keep(switches)
         self._meters = {dpid: each for dpid, each in self._meters.items() if dpid in switches}
         self._tellers = {key: dpid for key, dpid in self._tellers.items() if is_pool(key) and dpid in switches}
@@ -93,12 +100,14 @@ class Totals:
                 known = before.get(number, 0)
                 self.metered[dpid, reason] += dropped - known if dropped >= known else dropped
 
-    def count_passed(self, passed: Passed) -> None:
-        """So much has passed."""
+    def count_passed(self, passed: Passed, now: float) -> None:
+        """So much has passed by now."""
         for way, amount in passed.servers.items():
-            self.servers[way] = self.servers.get(way, Amount()).plus(amount)
+            self.servers[way], self.servers_at[way] = self.servers.get(way, Amount()).plus(amount), now
         for key, amount in passed.pools.items():
-            self.pools[key] = self.pools.get(key, Amount()).plus(amount)
+            self.pools[key], self.pools_at[key] = self.pools.get(key, Amount()).plus(amount), now
+        for name, amount in passed.datagrams.items():
+            self.datagrams[name] = self.datagrams.get(name, Amount()).plus(amount)
 
     def count_moves(
         self,

@@ -26,7 +26,10 @@ class Trial:
     """One proposal. `configuration` is None until its text has been read, and changes with the links that work."""
 
     def __init__(self, proposed: ConfigProposed) -> None:
-        self.ticket, self.text, self.unverified = proposed.ticket, proposed.text, proposed.unverified
+        self.ticket, self.unverified = proposed.ticket, proposed.unverified
+        self.text = proposed.text or ""
+        self.is_read = proposed.text is not None
+        """Its text is known."""
         self.atomic = proposed.atomic
         self.change = proposed.change
         self.configuration: Configuration | None = None

@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from portlb_app.config.etag import etag
-from portlb_app.reconcile.commands import Load, ReportOutcome
+from portlb_app.reconcile.commands import Load, ReadFile, ReportOutcome
 from portlb_app.reconcile.configuration import Configuration
-from portlb_app.reconcile.events import ConfigProposed, Loaded
+from portlb_app.reconcile.events import ConfigProposed, FileRead, Loaded
 from portlb_app.reconcile.happened import Evidence
 from portlb_app.reconcile.known_switch import KnownSwitch
 from portlb_app.reconcile.network import Network
@@ -44,14 +44,9 @@ class Trials:
         self._ports = ports
         self._waiting = Waiting()
 
-    @property
-    def is_busy(self) -> bool:
-        """Whether a proposal is on trial, or waits for its turn."""
-        return self._network.trial is not None or bool(self._waiting)
-
     def propose(self, event: ConfigProposed) -> None:
         """Begin a trial, now or when its turn has come."""
-        if not self.is_busy:
+        if self._network.trial is None and not self._waiting:
             self._try(event)
         elif not self._waiting.join(event, self._network.now):
             self._network.commands.append(ReportOutcome(event.ticket, Busy()))
@@ -62,13 +57,25 @@ class Trials:
             self._try(self._waiting.next())
 
     def _try(self, event: ConfigProposed) -> None:
-        """Begin a trial by loading the text, unless the precondition does not hold."""
+        """Begin a trial by loading the text, or reading it first, unless the precondition does not hold."""
         network = self._network
         if not event.precondition.holds(network.live.text):
             network.commands.append(ReportOutcome(event.ticket, Outdated()))
         else:
             network.trial = Trial(event)
-            network.commands.append(Load(event.ticket, event.text))
+            is_file = event.text is None
+            network.commands.append(ReadFile(event.ticket) if is_file else Load(event.ticket, network.trial.text))
+
+    def read(self, event: FileRead) -> None:
+        """The text of the file, or that it cannot be read."""
+        trial = self._network.trial
+        if trial is None or trial.ticket != event.ticket or trial.is_read:
+            return
+        if isinstance(event.read, Mistakes):
+            self.withdraw(Mistaken(event.read))
+            return
+        trial.text, trial.change, trial.is_read = event.read, event.change, True
+        self._network.commands.append(Load(event.ticket, trial.text))
 
     def loaded(self, event: Loaded) -> None:
         """A proposed text is loaded, or has mistakes."""

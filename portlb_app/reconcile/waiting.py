@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import deque
 
 from portlb_app.reconcile.events import ConfigProposed
@@ -21,10 +22,12 @@ class Waiting:
         return bool(self._line)
 
     def join(self, event: ConfigProposed, now: float) -> bool:
-        """Wait; False if that is not wanted, or too many wait already."""
-        if event.turn <= 0 or len(self._line) >= WAITING:
+        """Wait; False if that is not wanted, or too many wait already. There is always a place for the file: it is one.
+        """
+        is_file = event.text is None
+        if not is_file and (event.turn <= 0 or len(self._line) >= WAITING):
             return False
-        self._line.append((now + event.turn, event))
+        self._line.append((math.inf if is_file else now + event.turn, event))
         return True
 
     def next(self) -> ConfigProposed:

@@ -37,7 +37,7 @@ class Pending(Generic[Result]):
         self._too_late = too_late
         self._result: Result | None = None
         self._error: Exception | None = None
-        self._is_done = self._is_given_up = False
+        self.is_done = self._is_given_up = False
         self._lock = threading.Lock()
         self._began = time.monotonic()
 
@@ -48,7 +48,7 @@ class Pending(Generic[Result]):
         except Exception as error:
             self._error = error
         with self._lock:
-            self._is_done = True
+            self.is_done = True
         if self._is_given_up and self._error is None:
             try:
                 self._too_late(self._result)  # type: ignore[arg-type]
@@ -57,7 +57,7 @@ class Pending(Generic[Result]):
 
     def wait(self) -> Result:
         """What the call returns or raises; Slow if that takes too long."""
-        while not self._is_done:
+        while not self.is_done:
             passed = time.monotonic() - self._began
             if passed > FILE_SECONDS:
                 self._give_up()
@@ -68,7 +68,7 @@ class Pending(Generic[Result]):
 
     def _give_up(self) -> None:
         with self._lock:
-            if not self._is_done:
+            if not self.is_done:
                 self._is_given_up = True
                 raise Slow(errno.ETIMEDOUT, f"the file system does not answer within {FILE_SECONDS:g} s")
 
@@ -78,15 +78,21 @@ class Files:
 
     def __init__(self) -> None:
         self._calls: queue.SimpleQueue[Pending[Any]] = queue.SimpleQueue()
+        self._last: Pending[Any] | None = None
         threading.Thread(target=self._run, name="files", daemon=True).start()
 
     def start(
         self, function: Callable[[], Result], too_late: Callable[[Result], object] = lambda _result: None
     ) -> Pending[Result]:
         """Have a call made, and go on. What it returns after `wait` gave up goes to `too_late`, in the thread."""
-        pending = Pending(function, too_late)
+        self._last = pending = Pending(function, too_late)
         self._calls.put(pending)
         return pending
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether a call is made, or will be."""
+        return self._last is not None and not self._last.is_done
 
     def _run(self) -> None:
         while True:

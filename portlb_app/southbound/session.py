@@ -16,6 +16,8 @@ from ryu.lib import hub
 from ryu.ofproto import ofproto_v1_5 as ofp
 from ryu.ofproto import ofproto_v1_5_parser as parser
 
+from portlb_app.config import Forwarding
+from portlb_app.openflow.abilities import table_counts
 from portlb_app.openflow.messages import ErrorMessage, Malformed, PortCounts, Reply, port_counts
 from portlb_app.reconcile.commands import Apply, CountPackets, ReadState
 from portlb_app.reconcile.events import Applied, Event, Interrupted, PacketsCounted, Refused, StateRead
@@ -131,7 +133,30 @@ class SwitchSession:
         for some in self._conversation.replies(codec.ports_request(self.datapath), "what its ports counted"):
             for each in some:
                 ports |= port_counts(each)
-        return StateRead(dpid, self._tables.call("end", dpid), ports)
+        self._read_foreign()
+        forwarding = self._forwarding()
+        return StateRead(dpid, self._tables.call("end", dpid), ports, forwarding)
+
+    def _read_foreign(self) -> None:
+        """Read the flows of others in portlb's tables: mostly there are none, which the tables' counts say."""
+        dpid = self.datapath.id
+        counts: dict[int, int] = {}
+        for some in self._conversation.replies(codec.tables_request(self.datapath), "how many flows its tables have"):
+            for each in some:
+                counts |= table_counts(each)
+        for table in self._tables.call("occupied", dpid, counts):
+            for request in codec.foreign_requests(self.datapath, table):
+                for forwarded in self._conversation.replies(request, "flows of others"):
+                    self._tables.call("read", dpid, "foreign", forwarded)
+
+    def _forwarding(self) -> Forwarding | None:
+        """Where it forwards; None if it does not tell."""
+        xid = self._conversation.ask(codec.meter_features_request(self.datapath))
+        try:
+            return codec.forwarding(self._conversation.answer(xid, "tell what its meters can do"))
+        except Refusal as refused:
+            _LOG.debug("%#x: %s", self.datapath.id, refused)
+            return None
 
     def _count(self, command: CountPackets) -> PacketsCounted:
         """One short question for each kind of flows."""

@@ -11,6 +11,7 @@ import ctypes
 import gc
 import pickle
 import resource
+import select
 import signal
 import socket
 import sys
@@ -29,10 +30,13 @@ from portlb_app.southbound import codec
 MEMORY_BYTES = 4 << 30
 """Address space: a network of 100 switches and 200,000 flows takes an eighth of it."""
 ABOUT_A_SWITCH = frozenset(
-    {"begin", "read", "to_count", "count", "end", "prepare", "encode", "applied", "refused"}
+    {"begin", "read", "to_count", "count", "occupied", "end", "prepare", "encode", "applied", "refused"}
 )
 ONLY_ASKED = frozenset({"explain", "preview", "edit", "entries", "entries_text"})
 """Jobs that change nothing; an error in one costs that question its answer."""
+IDLE_SECONDS = 1.0
+AT_MOST_COMPILED = 32
+"""Garbage is collected after so many compilations even if there is always something to do."""
 _PR_SET_PDEATHSIG = 1
 
 
@@ -45,7 +49,7 @@ class Wire:
     def decode(self, kind: Kind, message: bytes) -> Page:
         """What of ours is in a description."""
         try:
-            if kind == "flows":
+            if kind in ("flows", "foreign"):
                 return self._flows.page(message)
             body = _body(message)
             if kind == "groups":
@@ -111,9 +115,14 @@ def serve(connection: socket.socket, tables: Tables) -> None:
     """Do jobs until the other end closes. A job is (name, arguments), an answer (value, None) or (None, error).
 
     An error in a job that is about one switch costs that switch its connection, one in a question its answer; any other
-    ends the process.
+    ends the process. Garbage is collected when there is nothing to do: what follows a compilation is urgent.
     """
+    compiled = 0
     while True:
+        if compiled and (compiled >= AT_MOST_COMPILED or not select.select([connection], [], [], IDLE_SECONDS)[0]):
+            gc.collect()
+            gc.freeze()
+            compiled = 0
         try:
             name, arguments = receive(connection)
         except EOFError:
@@ -128,11 +137,7 @@ def serve(connection: socket.socket, tables: Tables) -> None:
             traceback.print_exc()
             answer = None, Unreadable(f"{name}: {type(error).__name__}: {error}"[:200])
         send(connection, answer)
-        if name == "compile":
-            gc.collect()
-            gc.freeze()
-        elif name == "preview":
-            gc.collect()
+        compiled += name in ("compile", "preview")
 
 
 def main() -> None:

@@ -19,11 +19,12 @@ class PoolSlots:
     """The slots of one pool: `servers` has the server of each slot, and is empty for a pool that nothing gets.
 
     `formers`: for each slot the servers that it had before, latest first, at most `pipeline.FORMERS`; empty if no slot
-    has any.
+    has any. `turns`: the servers among which the controller takes turns, with their weights; None: not known here.
     """
 
     servers: tuple[str, ...] = ()
     formers: tuple[tuple[str, ...], ...] = ()
+    turns: tuple[tuple[str, int], ...] | None = None
 
 
 @dataclass(frozen=True)

@@ -42,6 +42,11 @@ class Links:
         self._since: dict[Link, float] = {}
         self._downs: dict[Link, Downs] = {}
 
+    @property
+    def heard(self) -> frozenset[int]:
+        """The switches that have reported."""
+        return frozenset(self._up)
+
     def see(self, dpid: int, up: frozenset[int]) -> None:
         """A switch reports that these of its OpenFlow ports exist and are up."""
         self._up[dpid] = up

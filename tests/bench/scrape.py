@@ -70,6 +70,7 @@ def reconciler(text: str, config: Config) -> Reconciler:
         passed = Passed(
             {(name, way): Amount(12345678, 1234567890123) for name in here for way in Direction},
             {key: Amount(123456789, 12345678901234) for key in held},
+            {name: Amount(12345678, 1234567890123) for name in here},
         )
         read = Read(4000, 10, 20, 0, Steps(), 1, {}, held=held, passed=passed)
         found.handle(StateRead(switch.dpid, read), 1.5)

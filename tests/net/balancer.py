@@ -272,8 +272,13 @@ class Connections:
         assert len(words) == self._opened, words
         return [word in self._names for word in words]
 
+    def drop(self) -> None:
+        """Close all of them, and go on with new ones."""
+        assert self._process.tell("drop") == str(self._opened)
+        self._opened = 0
+
     def close(self) -> None:
-        """Close all of them."""
+        """Close all of them, and end."""
         end(self._process)
 
 

@@ -1,8 +1,9 @@
 """Keeps HTTP connections open on a host: ``python -m tests.net.connections ADDRESS``, told what to do line by line.
 
-``open PORT`` opens one, asks for /name and prints the answer; ``ask`` asks again on each, and prints a word for each in
-order: the answer, or what came instead of one, such as ``ConnectionResetError`` or ``TimeoutError``. A reset is an
-answer at any point: it comes as soon as a packet of the connection reaches another server, be it an acknowledgement.
+``open PORT`` opens one, asks for /name and prints the answer; ``drop`` closes all, and prints how many those were;
+``ask`` asks again on each, and prints a word for each in order: the answer, or what came instead of one, such as
+``ConnectionResetError`` or ``TimeoutError``. A reset is an answer at any point: it comes as soon as a packet of the
+connection reaches another server, be it an acknowledgement.
 """
 
 from __future__ import annotations
@@ -26,6 +27,10 @@ def main(address: str) -> None:
             connections.append(connection)
             print(*ask([connection]), flush=True)
             connection.auto_open = False  # it is this connection that is asked about
+        elif command == "drop":
+            print(len(connections), flush=True)
+            while connections:
+                connections.pop().close()
         else:
             print(*ask(connections), flush=True)
 

@@ -7,10 +7,12 @@ import sys
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from portlb_app import __version__
 from portlb_app.net import heartbeat
 from portlb_app.net.heartbeat import Heartbeat, State
 from portlb_app.net.packets import Datagram
@@ -68,9 +70,9 @@ def slots(made: Balancer) -> dict[str, int]:
     return found[0] if len(found) == 1 else {}
 
 
-def start_agent(made: Balancer, name: str, *words: str) -> Helper:
-    """Start the agent of a server, with more words on its command line."""
-    command = ("agent", "server", "--interface", "eth0", "--config", str(made.file), "--server", name, *words)
+def start_agent(made: Balancer, name: str, *words: str, config: Path | None = None) -> Helper:
+    """Start the agent of a server, with more words on its command line; with the controller's file or another one."""
+    command = ("agent", "server", "--interface", "eth0", "--config", str(config or made.file), "--server", name, *words)
     made.agents[name] = made.servers[name].popen_ready(sys.executable, "-m", "portlb_app.cli", *command, cwd=ROOT)
     return made.agents[name]
 
@@ -124,6 +126,9 @@ def test_a_silent_agent_is_unknown_and_its_server_not_down(made: Balancer) -> No
     end(made.agents["a"], signal.SIGKILL)
     until(lambda: agent(made, "a") is None, "nothing is known of a", PATIENCE)
     assert slots(made) == before and agent(made, "b") is not None
+    assert "its agent is not heard any more" in next(
+        each["words"] for each in made.status()["problems"] if each["name"] == "a"
+    )
     assert all(not each["missing"] for each in made.status()["pools"])
     start_agent(made, "a")
     until(lambda: agent(made, "a"), "a's agent is heard again", PATIENCE)
@@ -167,3 +172,38 @@ def test_nobody_is_believed_at_another_port(made: Balancer) -> None:
     assert counted(made)["misplaced"] == 1 and counted(made)["malformed"] == 0
     told = agent(made, "a")
     assert told is not None and told["state"] == "ready" and slots(made) == before
+
+
+def test_agents_tell_their_version_clock_and_what_they_serve(made: Balancer) -> None:
+    """All as the controller has it; one that reads another file than the controller is told, and healed by the same."""
+    until(lambda: all(each["version"] for each in made.status()["agents"]), "both tell their version", PATIENCE)
+    for each in made.status()["agents"]:
+        assert (each["version"], each["differs"]) == (__version__, []) and abs(each["clock_offset_seconds"]) < 2
+    other = made.file.with_name("other.yaml")
+    other.write_text(made.file.read_text().replace("8001", "8009"))
+    end(made.agents["a"], signal.SIGTERM)
+    start_agent(made, "a", config=other)
+
+    def problem() -> list[str]:
+        return [each["words"] for each in made.status()["problems"] if each["name"] == "a"]
+
+    until(problem, "the agent differs", PATIENCE)
+    assert problem() == [
+        "its agent differs from lb.yaml in its service ports or its programs' ports, "
+        "the service ports that it announces for redirect ports"
+    ]
+    end(made.agents["a"], signal.SIGTERM)
+    start_agent(made, "a")
+    until(lambda: not problem(), "it does not differ any more", PATIENCE)
+
+
+def test_heartbeats_of_an_earlier_version_are_understood(made: Balancer) -> None:
+    """They say nothing of their agent."""
+    end(made.agents["b"], signal.SIGQUIT)
+    until(lambda: agent(made, "b") is None, "the agent is silent", PATIENCE)
+    forge(made, made.servers["b"], Heartbeat(77, 1, valid=heartbeat.LONGEST, name="b", open=5))
+    until(lambda: agent(made, "b"), "the old one is heard", PATIENCE)
+    told = agent(made, "b")
+    assert told is not None and (told["open"], told["version"], told["differs"]) == (5, None, None)
+    start_agent(made, "b")
+    until(lambda: (agent(made, "b") or {}).get("version") == __version__, "the new one is heard", PATIENCE)

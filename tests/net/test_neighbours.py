@@ -15,6 +15,7 @@ from tests.net.wiring import ROUTERS, hardware, with_prefix
 
 TEXT = (ROOT / "flows/ipv6/lb.yaml").read_text()
 VIPS = {4: "10.0.0.100", 6: "fd00::100"}
+FRESH = "02:00:00:00:01:77"
 OLD, NEW = "02:00:00:00:00:64", "02:00:00:00:00:65"
 PORT = 8001
 MEMBERSHIP = 3.0
@@ -57,6 +58,21 @@ def test_a_changed_mac_address_is_known_at_once(made: Balancer) -> None:
     for family in (4, 6):
         until(lambda family=family: NEW in neighbour(made, family), f"IPv{family}: it is announced", 3)
         assert asks(made, family) in ("a", "b")
+
+
+def test_a_vip_that_appears_is_known_before_anything_is_asked(made: Balancer) -> None:
+    """By a router that takes an address from whoever announces it."""
+    router = made.router
+    router.run("sysctl", "-qw", "net.ipv4.conf.eth0.arp_accept=1", "net.ipv6.conf.eth0.forwarding=1")
+    router.run("sysctl", "-qw", "net.ipv6.conf.eth0.accept_untracked_na=1")
+    before = made_text(NEW)
+    server = 'x: {vip: fresh, connector: "s1:2", service_ports: [7777]}'
+    vip = f'fresh: {{address: [10.0.0.177, "fd00::177"], mac: "{FRESH}"}}'
+    made.put(before.replace("\nvips:\n", f"\nvips:\n  {vip}\n").replace("\nservers:\n", f"\nservers:\n  {server}\n"))
+    for address in ("10.0.0.177", "fd00::177"):
+        shown = ("ip", "neigh", "show", address, "dev", "eth0")
+        until(lambda shown=shown: FRESH in router.run(*shown).stdout, f"{address} is announced", 3)
+    made.put(before)
 
 
 def made_text(mac: str) -> str:

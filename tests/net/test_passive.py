@@ -16,7 +16,7 @@ CONFIG = """
 switches: {s1: {dpid: 1, network: 1}}
 vips:
   web:
-    address: 10.0.0.100
+    address: [10.0.0.100, "fd00::100"]
     mac: "02:00:00:00:00:64"
     redirect_ports: {80: {servers: [a, b], legacy: balance}, 81: {servers: [c, d], legacy: balance}}
 servers:
@@ -30,7 +30,7 @@ import select, socket, sys
 # clients that open a connection, ask, and give up after a while: 100 at a time, whatever becomes of them
 held = []
 while True:
-    each = socket.socket()
+    each = socket.socket(socket.AF_INET6 if ":" in sys.argv[1] else socket.AF_INET)
     each.setblocking(False)
     each.connect_ex((sys.argv[1], int(sys.argv[2])))
     held.append(each)
@@ -60,7 +60,9 @@ def packets_from(made: Balancer, server: str) -> int:
 
 
 def test_servers_that_do_not_answer_are_taken_out() -> None:
-    """One that drops what comes, one whose program is gone; as long as nothing comes nobody is out, nor who answers."""
+    """One that drops what comes by IPv4, one whose program is gone by IPv6; as long as nothing comes nobody is out, nor
+    who answers.
+    """
     with balancer(CONFIG, agents=frozenset()) as made:
         made.plain.popen(sys.executable, "-c", _CLIENTS, "10.0.0.100", "80")
         until(lambda: packets_from(made, "b") > 0, "b was read to answer", SECONDS)
@@ -73,7 +75,7 @@ def test_servers_that_do_not_answer_are_taken_out() -> None:
         made.servers["d"].run("nft", "delete", "table", "inet", "silent")
 
         os.kill(int((made.network.directory / "nginx-d" / "pid").read_text()), signal.SIGTERM)
-        made.plain.popen(sys.executable, "-c", _CLIENTS, "10.0.0.100", "81")
+        made.plain.popen(sys.executable, "-c", _CLIENTS, "fd00::100", "81")
         until(lambda: "d" in missing(made, 81), "d is out", SECONDS)
         assert " bare ones, such as resets, from it, while others answer; " in missing(made, 81)["d"]["reason"]
         assert missing(made, 81).keys() == {"d"}

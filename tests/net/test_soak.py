@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import pytest
 
-from tests.soak import churn, connections
+from tests.soak import changes, churn, connections
 
 
 def test_connections_at_a_rate(capsys: pytest.CaptureFixture[str]) -> None:
     """E2: each is answered, over ports that take turns."""
     assert connections.main("--rate 400 --seconds 4 --turn 1".split()) == 0, capsys.readouterr().out
+
+
+def test_changes_lose_no_connection(capsys: pytest.CaptureFixture[str]) -> None:
+    """Of every kind, some refused, under load; the switch ends with what was asked for."""
+    assert changes.main("--changes 30 --downloads 10".split()) == 0, capsys.readouterr().out
 
 
 def test_connections_come_and_go() -> None:

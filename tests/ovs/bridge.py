@@ -16,6 +16,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
+from portlb_app.net.packets.pcap import frames
 from portlb_app.openflow import LOCAL, Flow, Group, Meter, SwitchState, ToGroup, actions_text
 from portlb_app.pipeline import (
     CT_MARK,
@@ -242,6 +243,10 @@ class Bridge:
             while self._received(name) < goal:
                 assert time.monotonic() < deadline, "the switch did not take the packets"
         return self.collect()
+
+    def announced(self, port: int) -> list[bytes]:
+        """What a controller has had the bridge announce at a port, ever."""
+        return [each for each in frames(self._files[port].read_bytes()) if each[:6] in _ANNOUNCED_TO]
 
     def collect(self) -> dict[int, list[bytes]]:
         """What left the bridge since the last time, by port, but for what a controller announces by itself."""

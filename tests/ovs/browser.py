@@ -30,10 +30,14 @@ class Browser:
         self._driver = webdriver.Chrome(options=options, service=Service("/usr/bin/chromedriver"))
         self._driver.set_page_load_timeout(SECONDS)
 
-    def look(self, port: int, path: str, scripts: bool = True) -> None:
+    def look(self, port: int, path: str, scripts: bool = True, scheme: str = "http") -> None:
         """Go to a page of the controller on this port of loopback, with JavaScript or without."""
         self.command("Emulation.setScriptExecutionDisabled", value=not scripts)
-        self._driver.get(f"http://127.0.0.1:{port}{path}")
+        self._driver.get(f"{scheme}://127.0.0.1:{port}{path}")
+
+    def trust_all(self, trusts: bool) -> None:
+        """Take any certificate, or only those of the system's authorities."""
+        self.command("Security.setIgnoreCertificateErrors", ignore=trusts)
 
     def command(self, name: str, **values: Any) -> None:
         """A command of the DevTools protocol."""

@@ -14,7 +14,9 @@ VERSION = 6
 HELLO, ERROR, ECHO_REQUEST, ECHO_REPLY, EXPERIMENTER, FEATURES_REQUEST, FEATURES_REPLY = range(7)
 PACKET_IN, PORT_STATUS, PACKET_OUT, MULTIPART_REQUEST, MULTIPART_REPLY = 10, 12, 13, 18, 19
 BARRIER_REQUEST, BARRIER_REPLY, BUNDLE_CONTROL = 20, 21, 33
-FLOW_DESC, PORT_STATS, GROUP_DESC, PORT_DESC = 1, 4, 7, 13
+FLOW_DESC, TABLE_STATS, PORT_STATS, GROUP_DESC, METER_FEATURES, PORT_DESC = 1, 3, 4, 7, 11, 13
+BESIDE = {PORT_STATS: b"", TABLE_STATS: b"", METER_FEATURES: struct.pack("!IIIBB2x", 64, 2, 15, 8, 0)}
+"""What a read ends with, and what a switch says to it that has no ports and no flows, and forwards in user space."""
 SOON = 3.0
 """Seconds in which the controller has to notice; an unbounded parser would never."""
 PATIENCE = 15.0
@@ -152,21 +154,21 @@ class Claims(Peer):
     """Claims to be a configured switch, and answers a question with what a test says."""
 
     def receive(self) -> tuple[int, int, bytes]:
-        """The next message; barriers, and what its ports have counted, are answered at once."""
+        """The next message; barriers, and how it is beside its tables, are answered at once."""
         kind, xid, body = super().receive()
         if kind == BARRIER_REQUEST:
             self.send(message(BARRIER_REPLY, xid=xid))
-        if kind == MULTIPART_REQUEST and int.from_bytes(body[:2], "big") == PORT_STATS:
-            self.send(multipart(PORT_STATS, b"", xid))
+        if kind == MULTIPART_REQUEST and (asked := int.from_bytes(body[:2], "big")) in BESIDE:
+            self.send(multipart(asked, BESIDE[asked], xid))
         return kind, xid, body
 
     def answer_read(self, flows: bytes = b"", groups: bytes = b"", meters: bytes = b"") -> None:
-        """Answer what is asked about tables, and then about ports."""
+        """Answer what is asked about tables, and then about what is beside them."""
         for body in (flows, groups, meters):
             xid, request = self.until(MULTIPART_REQUEST)
             self.send(multipart(int.from_bytes(request[:2], "big"), body, xid))
-        _, request = self.until(MULTIPART_REQUEST)
-        assert int.from_bytes(request[:2], "big") == PORT_STATS, "a read ends with what ports have counted"
+        asked = [int.from_bytes(self.until(MULTIPART_REQUEST)[1][:2], "big") for _ in BESIDE]
+        assert asked == list(BESIDE), "a read ends with these"
 
     def until_bundle(self) -> tuple[int, bytes]:
         """Answer the barrier behind meters, and skip to the bundle: xid, body."""

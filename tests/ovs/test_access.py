@@ -5,7 +5,9 @@ from __future__ import annotations
 import http.client
 import json
 import os
+import random
 import re
+import signal
 import socket
 import ssl
 import stat
@@ -20,11 +22,13 @@ import pytest
 from portlb_app.agent.errors import AgentError, Unreachable
 from portlb_app.agent.source import Controller
 from tests.ovs.controller import ControllerProcess, free_port, wait_for
+from tests.ovs.handshakes import WAYS, CutHandshake
 from tests.ovs.pki import Pki
 
 FIG2 = (Path(__file__).parents[2] / "flows/fig2/lb.yaml").read_text()
 YAML = {"Content-Type": "application/yaml"}
 JSON = {"Content-Type": "application/json"}
+FORM = {"Content-Type": "application/x-www-form-urlencoded"}
 ROLES = {"boss": "admin", "ci": "operator", "grafana": "read-only", "agent-a": "agent=a"}
 
 
@@ -52,6 +56,11 @@ class Guarded:
             *("--wsapi-client-ca", str(self.pki.authority), "--wsapi-access", str(self.access)),
             *("--metrics-listen", f"127.0.0.1:{self.metrics}"),
         )
+
+    @property
+    def origin(self) -> str:
+        """That of its own pages."""
+        return f"https://127.0.0.1:{self.process.rest_port}"
 
     def add(self, name: str, role: str) -> str:
         """A token that portlb has made, for a role."""
@@ -158,6 +167,26 @@ def test_tls_is_all_that_is_spoken_there(guarded: Guarded) -> None:
     assert silent[-1].recv(1) == b"", "its time for the handshake is over"
     for each in silent:
         each.close()
+
+
+def test_handshakes_that_are_cut_cost_others_nothing(guarded: Guarded) -> None:
+    """Many at once, anywhere, in every way, while the certificate is read again; whoever asks meanwhile is answered."""
+    dice, token = random.Random(1), guarded.tokens["ci"]
+    request = f"GET /v1/status HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer {token}\r\n\r\n".encode()
+    for _ in range(4):
+        os.utime(guarded.certificate)
+        guarded.process.process.send_signal(signal.SIGHUP)
+        made = [
+            CutHandshake(guarded.process.rest_port, guarded.tls(), request, dice.randrange(1200), dice.choice(WAYS))
+            for _ in range(40)
+        ]
+        going = made
+        while going:
+            going = [each for each in going if each.step()]
+            assert guarded.ask("GET", "/v1/status", token=token)[0] == 200
+        for each in made:
+            each.close()
+    assert "Traceback" not in guarded.process.log.read_text()
 
 
 def test_much_is_sent_and_refused_by_tls(guarded: Guarded) -> None:
@@ -313,3 +342,39 @@ def test_what_cannot_be_used_is_said_at_the_start(flags: list[str], said: str, t
     done = portlb("controller", str(tmp_path / "lb.yaml"), *ports, *(each.format(**places) for each in flags))
     assert done.returncode == 2
     assert done.stderr.startswith(f"portlb: {said.format(**places)}"), done.stderr
+
+
+def log_in(guarded: Guarded, name: str, **headers: str) -> tuple[int, dict[str, str]]:
+    """What a browser's form comes to."""
+    body = f"token={guarded.tokens[name]}&next=/servers/b"
+    code, given, _ = guarded.ask("POST", "/login", body, **{**FORM, "Origin": guarded.origin, **headers})
+    return code, given
+
+
+def test_a_session_is_for_pages_and_changes_nothing_by_rest(guarded: Guarded) -> None:
+    """Nor from another site, nor without an Origin; and an agent gets none."""
+    assert log_in(guarded, "agent-a")[0] == 401
+    assert log_in(guarded, "ci", Origin="https://elsewhere")[0] in (401, 403)
+    code, headers = log_in(guarded, "ci")
+    assert (code, headers["Location"]) == (303, "/servers/b")
+    cookie = headers["Set-Cookie"]
+    assert all(each in cookie for each in ("__Host-portlb-", "HttpOnly", "SameSite=Strict", "Secure"))
+    has = {"Cookie": cookie.partition(";")[0]}
+    for path in ("/", "/v1/status", "/servers/b"):
+        assert guarded.ask("GET", path, **has)[0] == 200
+    body = '{"state": "drain"}'
+    code, _, answer = guarded.ask("PUT", "/v1/servers/b/state", body, Origin=guarded.origin, **has, **JSON)
+    assert code == 403 and "changes nothing by REST" in json.loads(answer)["detail"]
+    for origin in ({}, {"Origin": "https://elsewhere"}):
+        assert guarded.ask("POST", "/servers/b/act", "action=drain", **has, **origin, **FORM)[0] == 403
+    code, _, page = guarded.ask("POST", "/servers/b/act", "action=drain", Origin=guarded.origin, **has, **FORM)
+    assert code == 200 and "This would happen" in page
+    code, headers, _ = guarded.ask("POST", "/logout", "", Origin=guarded.origin, **has, **FORM)
+    assert code == 303 and "Max-Age=0" in headers["Set-Cookie"]
+
+
+@pytest.mark.parametrize("next_page", ["//elsewhere/", "https://elsewhere/", "/%5Celsewhere", "/login", "/a%0d%0ab"])
+def test_a_login_leads_to_no_other_site(guarded: Guarded, next_page: str) -> None:
+    body = f"token={guarded.tokens['ci']}&next={next_page}"
+    code, headers, _ = guarded.ask("POST", "/login", body, Origin=guarded.origin, **FORM)
+    assert (code, headers["Location"]) == (303, "/")

@@ -15,7 +15,7 @@ import pytest
 
 from tests.ovs import switch as ovs
 from tests.ovs.bridge import Bridge
-from tests.ovs.controller import ControllerProcess
+from tests.ovs.controller import ControllerProcess, wait_for
 
 NETWORK = 1
 CONNECTORS = {"a": 2, "b": 3}
@@ -91,10 +91,14 @@ def test_status(stage: Stage) -> None:
 def test_lists(stage: Stage) -> None:
     assert stage.run("servers", "-o", "name").split() == ["a", "b"]
     assert stage.run("pools", "-o", "name", "-v").split() == ["web:80", "web:443"]
-    assert stage.errors == f"curl http://127.0.0.1:{stage.controller.rest_port}/v1/pools\n"
+    assert stage.errors == f"curl 'http://127.0.0.1:{stage.controller.rest_port}/v1/pools?limit=1000'\n"
     [switch] = stage.json("switches")["switches"]
     assert (switch["state"], int(switch["dpid"], 16)) == ("synced", stage.dpid)
     assert stage.json("links") == {"links": []}
+    first = json.loads(stage.controller.request("GET", "/v1/servers?limit=1")[1])
+    second = json.loads(stage.controller.request("GET", first["next"])[1])
+    assert [each["name"] for page in (first, second) for each in page["servers"]] == ["a", "b"]
+    assert second["next"] is None
     assert stage.json("connections")["connections"] == []
     assert stage.run("connections").split()[0] == "CLIENT"
 
@@ -106,6 +110,28 @@ def test_one_server(stage: Stage) -> None:
     assert lines[-1].split() == ["web:443", "s1", "256", "256", "256"]
     stage.run("server", "x", code=2)
     assert stage.errors == "portlb: there is no server x\n"
+
+
+def test_several_servers_are_one_change(stage: Stage) -> None:
+    """All, or none: together they are the last of a pool; their weights reach the switch by one change."""
+    stage.run("drain", "a", "b", code=1)
+    assert "a, b are the last serving servers of web:80" in stage.errors
+    assert {each["wanted"]["state"] for each in stage.json("servers")["servers"]} == {"ready"}
+    before = stage.json("changes")["changes"][0]["id"]
+    stage.run("weight", "a=3", "b=1", "--reason", "new disks")
+    assert stage.run("slots", "web:80").splitlines()[1].split() == ["a", "a", "192", "192"]
+    [value] = stage.json("config", "servers.a.weight")["values"]
+    assert (value["value"], value["source"], value["override"]["replaced"]) == (3, "override", 1)
+    [pool] = stage.json("config", "vips.web.redirect_ports.80.servers")["values"]
+    assert {each["server"]: each["slots"] for each in pool["used"]} == {"a": 192, "b": 64}
+    stage.run("weight", "a", "b", "--unset")
+    changes = stage.json("changes")["changes"]
+    assert [(each["id"], each["outcome"]) for each in changes[:2]] == [
+        (before + 2, "carried_out"), (before + 1, "carried_out"),
+    ]  # fmt: skip
+    assert changes[1]["subject"] == "server a: weight 3; server b: weight 1: new disks"
+    assert "slots move" in stage.run("drain", "--select", "connector=s1:3", "--dry-run")
+    assert stage.run("config") == stage.path.read_text()
 
 
 def test_vips_and_slots(stage: Stage) -> None:
@@ -143,10 +169,23 @@ def test_a_configuration_is_tried_and_applied(stage: Stage) -> None:
     assert "a 128 to 64" in stage.run("apply", str(path), "--dry-run")
     tag = stage.json("status")["etag"]
     stage.run("apply", str(path), "--if-match", '"another"', code=1)
+    assert "---" not in stage.errors, "there is no such configuration"
     assert "1 switch has it" in stage.run("apply", str(path), "--if-match", tag, "--timeout", "30")
     assert stage.path.read_text() == path.read_text()
     assert stage.run("slots", "web:80").splitlines()[1].split() == ["a", "a", "64", "64"]
     stage.run("diff", str(path))
+    before = json.dumps(json.loads(path.read_text()), indent=1)
+    path.write_text(before)
+    assert stage.run("apply", str(path), "--wait", "none").startswith("change ")
+    wait_for("it is live", lambda: stage.path.read_text() == before)
+    tag = stage.json("status")["etag"]
+    path.write_text(before.replace('"weight": 3', '"weight": 1'))
+    stage.run("apply", str(path))
+    path.write_text(before.replace('"weight": 3', '"weight": 5'))
+    stage.run("apply", str(path), "--if-match", tag, code=1)
+    said = stage.errors.splitlines()
+    assert [line for line in said if '"weight"' in line] == ['-   "weight": 3', '+   "weight": 1']
+    assert said[1:3] == ["--- meant", "+++ live"]
     path.write_text("vips: 1\nservers: 2\n")
     stage.run("apply", str(path), code=2)
     assert len(stage.errors.splitlines()) > 2

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 from ipaddress import ip_address
@@ -13,6 +14,7 @@ from typing import Any
 import pytest
 
 from portlb_app import compiler
+from portlb_app.cli import main
 from portlb_app.config import load
 from portlb_app.pipeline import COPIED, LOG, Reason, make_cookie, metered_reason, vip_number
 from tests.ovs import switch as ovs
@@ -101,8 +103,9 @@ def listed(controller: ControllerProcess) -> list[dict[str, Any]]:
 @pytest.mark.parametrize("version", [4, 6])
 @pytest.mark.parametrize("rewrite", ["nothing", "mac", "address"])
 def test_c2_copies_arrive_and_packets_go_on(
-    switch: ovs.Switch, bridge: Bridge, controller: ControllerProcess, rewrite: str, version: int
-) -> None:
+    switch: ovs.Switch, bridge: Bridge, controller: ControllerProcess, rewrite: str, version: int,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
     """C2: a redirected connection that its server closes, a plain one that is reset: in the log, whatever is rewritten;
     and every packet leaves as it does without a log.
     """
@@ -128,6 +131,14 @@ def test_c2_copies_arrive_and_packets_go_on(
     with contextlib.suppress(AssertionError):  # what there is instead is told below
         wait_for("all is there", lambda: [each["how"] for each in listed(controller)] == ["fin", "reset"], PATIENCE)
     assert [each["how"] for each in listed(controller)] == ["fin", "reset"], (listed(controller), controller.status())
+    first = json.loads(controller.request("GET", f"/v1/connections?client={CLIENT[version]}&limit=1")[1])
+    second = json.loads(controller.request("GET", first["next"])[1])
+    pages = [each["how"] for page in (first, second) for each in page["connections"]]
+    assert (pages, second["next"]) == (["reset", "fin"], None)
+    host = str(CLIENT[version]) if version == 4 else f"[{CLIENT[version]}]"
+    url = f"http://127.0.0.1:{controller.rest_port}"
+    assert main(["explain", "connection", f"{host}:40000", "--controller", url]) == 0
+    assert f"it was redirected: it went on at port {8000 + A} of a" in capsys.readouterr().out
     first, second = listed(controller)
     assert (first["opened_on"], first["continued_on"], first["server"]) == (80, 8000 + A, "a")
     assert (second["opened_on"], second["continued_on"], second["server"]) == (9999, 9999, "b")
@@ -135,6 +146,10 @@ def test_c2_copies_arrive_and_packets_go_on(
     counts = controller.status()["connections"]["counts"]
     wanted = {"opened": 2, "closed": 1, "confirmed": 1, "reset": 1}
     assert {name: count for name, count in counts.items() if count} == wanted
+    bridge.send(NETWORK, [frame(down(version, 80, SYN, client=40001))])
+    wait_for("it is there", lambda: len(listed(controller)) == 3, PATIENCE)
+    assert main(["explain", "connection", f"{host}:40001", "--controller", url]) == 0
+    assert re.search(r"its slot is \d+, as the switches say: a has it now", capsys.readouterr().out)
 
 
 def test_c2_only_what_opens_or_closes_is_copied(bridge: Bridge) -> None:

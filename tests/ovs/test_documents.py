@@ -28,6 +28,7 @@ ELSEWHERE = {
     "https://lb.example": "tests/ovs/test_access.py asks by TLS",
     "under": "a tunnel needs a real path; tests/net/connectors.py has one",
     "type=vxlan": "the same",
+    "bond0": "a bond of the kernel's needs network cards; tests/ovs/test_troubles.py has one of Open vSwitch",
 }
 """Commands by a part of them, and what does that instead."""
 MORE_CODES = {"status": (ATTENTION,)}

@@ -12,27 +12,18 @@ import pytest
 
 from portlb_app.config import load
 from tests.ovs.controller import ControllerProcess
+from tests.ovs.stage import controlled, fig2
 from tests.ovs.switch import Switch
 
-FIG2 = (Path(__file__).parents[2] / "flows/fig2/lb.yaml").read_text()
 DPID = 0x0ED1
-TEXT = FIG2.replace("{dpid: 1,", f"{{dpid: {DPID},").replace("  b:\n", "  # b is slow\n  b:\n")
+TEXT = fig2(DPID).replace("  b:\n", "  # b is slow\n  b:\n")
 
 
 @pytest.fixture
 def controller(switch: Switch, tmp_path: Path) -> Iterator[ControllerProcess]:
     """A controller with FIG. 2's switch, synced."""
-    path = tmp_path / "lb.yaml"
-    path.write_text(TEXT)
-    controller = ControllerProcess(path)
-    try:
-        switch.add_bridge("e", DPID, {f"e{number}": number for number in range(1, 7)})
-        switch.set_controller("e", controller.target)
-        controller.wait_for_state("s1", "synced")
+    with controlled(switch, tmp_path, TEXT, "e", DPID) as controller:
         yield controller
-    finally:
-        controller.close()
-        switch.delete_bridge("e")
 
 
 def change(controller: ControllerProcess, method: str, path: str, body: Any = None, code: int = 200) -> Any:
@@ -41,6 +32,13 @@ def change(controller: ControllerProcess, method: str, path: str, body: Any = No
     answered, said = controller.request(method, path, text, 60.0, **{"Content-Type": "application/json"})
     assert answered == code, said
     return json.loads(said)
+
+
+def history(controller: ControllerProcess) -> list[dict[str, Any]]:
+    """The changes of the configuration, the first one first; none without an end."""
+    found: list[dict[str, Any]] = json.loads(controller.request("GET", "/v1/changes?what=config")[1])["changes"]
+    assert not [each for each in found if each["outcome"] == "begun"]
+    return found[::-1]
 
 
 def test_a_server_comes_and_goes(switch: Switch, controller: ControllerProcess, tmp_path: Path) -> None:
@@ -56,6 +54,9 @@ def test_a_server_comes_and_goes(switch: Switch, controller: ControllerProcess, 
     assert set(TEXT.splitlines()) <= set(text.splitlines()), "only lines were added"
     change(controller, "DELETE", "/v1/vips/web/ports/23")
     change(controller, "DELETE", "/v1/vips/web/servers/e")
+    made = history(controller)
+    assert [each["outcome"] for each in made] == ["live"] * 5 and made[-1]["config"] == made[0]["config"]
+    assert [each["config"] for each in made[:-1]] == [each["before"] for each in made[1:]], "each on the one before it"
     assert (tmp_path / "lb.yaml").read_text() == TEXT
     assert not any("tp_dst=13 " in line for line in switch.dump_flows("e"))
 
@@ -80,6 +81,7 @@ def test_patches_at_once_do_not_undo_each_other(controller: ControllerProcess, t
         patch.start()
     for patch in patches:
         patch.join()
+    assert [each["outcome"] for each in history(controller) if each["source"] == "rest"].count("live") == len(values)
     live = load((tmp_path / "lb.yaml").read_text())
     assert {server.name: server.weight for server in live.servers} == values
 

@@ -15,7 +15,7 @@ from tests.ovs import switch as ovs
 from tests.ovs.bridge import Bridge
 from tests.ovs.controller import ControllerProcess, wait_for
 from tests.support.generate import CLIENT_MAC, frame
-from tests.support.reference import ACK, REDIRECT, SYN, TCP, Ip, Packet
+from tests.support.reference import ACK, REDIRECT, SYN, TCP, UDP, Ip, Packet
 from tests.support.scrapes import Scrape, read_scrape
 
 NETWORK = 1
@@ -81,6 +81,11 @@ class Stage:
             frames.append(frame(Packet(NETWORK, CLIENT_MAC, ip, VIP_MAC)))
         self.bridge.send(NETWORK, frames)
 
+    def send_datagrams(self, port: int, count: int) -> None:
+        """So many datagrams of one client."""
+        ip = Ip(CLIENT, VIP, UDP, source_port=20000, destination_port=port)
+        self.bridge.send(NETWORK, [frame(Packet(NETWORK, CLIENT_MAC, ip, VIP_MAC))] * count)
+
     def answer(self, name: str, count: int) -> None:
         """So many segments from a server."""
         at = CONNECTORS[name]
@@ -114,23 +119,25 @@ def test_promtool_finds_nothing_to_say(stage: Stage) -> None:
 
 def test_counters_go_on_when_flows_and_groups_are_added_anew(stage: Stage) -> None:
     """All that passes is counted once, by server, direction and pool; also after the switch has lost its tables."""
-    def told() -> tuple[float, float, float, float]:
+    def told() -> tuple[float, ...]:
         scrape = stage.scrape()
         return (
             scrape.total("server_packets_total", vip="web", direction="to_server"),
             scrape.total("pool_packets_total", vip="web"),
             scrape.total("server_packets_total", server="b", direction="from_server"),
+            scrape.total("server_service_datagrams_total", server="b"),
             scrape.total("server_packets_total", server="c", direction="to_server"),
         )
 
     wait_for("a first read", lambda: stage.scrape().value("server_packets_total", vip="web", server="a",
                                                           direction="to_server") is not None)  # fmt: skip
-    to, pool, from_b, to_c = told()
+    to, pool, from_b, datagrams, to_c = told()
     stage.send(80, SYN | REDIRECT)
     stage.send(8004, ACK, 30)
+    stage.send_datagrams(8003, 10)
     stage.answer("b", 20)
-    wait_for("all are counted", lambda: told()[:3] == (to + SYNS + 30, pool + SYNS, from_b + 20))
-    assert told()[3] - to_c - 30 == pytest.approx(SYNS / 3, abs=SYNS / 6)
+    wait_for("all are counted", lambda: told()[:4] == (to + SYNS + 40, pool + SYNS, from_b + 20, datagrams + 10))
+    assert told()[4] - to_c - 30 == pytest.approx(SYNS / 3, abs=SYNS / 6)
     octets = stage.scrape().value("server_bytes_total", vip="web", server="b", direction="from_server")
     assert octets and octets % (from_b + 20) == 0
 
@@ -140,10 +147,11 @@ def test_counters_go_on_when_flows_and_groups_are_added_anew(stage: Stage) -> No
     wait_for("it is put right", lambda: stage.scrape().total("switch_drift_total") > drift)
     stage.controller.wait_for_state("s1", "synced")
     before = told()
-    assert before[:3] == (to + SYNS + 30, pool + SYNS, from_b + 20)
+    assert before[:4] == (to + SYNS + 40, pool + SYNS, from_b + 20, datagrams + 10)
     stage.send(80, SYN | REDIRECT, 50)
+    stage.send_datagrams(8003, 5)
     stage.answer("b", 7)
-    wait_for("it goes on", lambda: told()[:3] == (before[0] + 50, before[1] + 50, before[2] + 7))
+    wait_for("it goes on", lambda: told()[:4] == (before[0] + 55, before[1] + 50, before[2] + 7, before[3] + 5))
 
 
 def test_a_server_whose_port_fails_is_counted(stage: Stage) -> None:

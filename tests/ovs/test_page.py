@@ -8,11 +8,14 @@ from pathlib import Path
 
 import pytest
 
+from portlb_app.api.access import line_of
 from tests.ovs import switch as ovs
 from tests.ovs.bridge import Bridge
 from tests.ovs.browser import Browser
 from tests.ovs.controller import ControllerProcess, free_port
+from tests.ovs.pki import Pki
 
+FIG2 = (Path(__file__).parents[2] / "flows/fig2/lb.yaml").read_text()
 PORTS = {"a": 2, "b": 3, "c": 4}
 HOSTILE = "<script>document.title='caught'</script><img src=x onerror=document.title='caught'>"
 ONE_SECOND = 1000
@@ -187,3 +190,80 @@ def test_nothing_is_wider_than_the_window(stage: Stage, width: int, scheme: str)
     for path in ("/", "/network", "/events", "/pools/web/80", "/servers/b"):
         browser.look(stage.port, path)
         assert browser.run("return document.documentElement.scrollWidth") <= width, path
+
+
+class Guarded:
+    """A controller that is asked by TLS, by someone with a token."""
+
+    def __init__(self, directory: Path, browser: Browser) -> None:
+        self.browser, self.tokens = browser, {"eve": "read-only-token", "op": "operator-token"}
+        certificate, key = Pki(directory / "pki").sign("controller", "IP:127.0.0.1")
+        access = directory / "access"
+        roles = {"eve": "read-only", "op": "operator"}
+        access.write_text("".join(f"{line_of(name, roles[name], each)}\n" for name, each in self.tokens.items()))
+        (directory / "lb.yaml").write_text(FIG2)
+        flags = ("--wsapi-tls", str(certificate), str(key), "--wsapi-access", str(access))
+        self.controller = ControllerProcess(directory / "lb.yaml", *flags)
+
+    def look(self, path: str, scripts: bool = True) -> None:
+        """Go to a page."""
+        self.browser.look(self.controller.rest_port, path, scripts, "https")
+
+    def log_in(self, token: str) -> None:
+        """Send the form."""
+        self.browser.write("input[name=token]", token)
+        self.browser.press("button.main")
+
+    def refused(self) -> None:
+        """The console has said that there is no answer without a login, and nothing else."""
+        complaints = self.browser.complaints()
+        assert complaints and all("status of 401" in each for each in complaints), complaints
+
+
+@pytest.fixture
+def guarded(browser: Browser, tmp_path: Path) -> Iterator[Guarded]:
+    """See `Guarded`."""
+    made = Guarded(tmp_path, browser)
+    browser.trust_all(True)
+    yield made
+    browser.trust_all(False)
+    assert made.controller.close() == 0
+    log = made.controller.log.read_text()
+    assert "Traceback" not in log and not any(token in log for token in made.tokens.values())
+
+
+def test_a_person_logs_in_with_a_token(guarded: Guarded, browser: Browser) -> None:
+    """Without one there is a form in place of every page; who may only look sees no other form; both log out."""
+    guarded.look("/servers/b")
+    assert "Log in" in browser.text("h1") and "connector" not in browser.text("body")
+    assert browser.run("return getComputedStyle(document.querySelector('section')).borderRadius") == "10px", "no style"
+    guarded.log_in("read-only-tokem")
+    browser.wait("it is refused", lambda: "no token of a person" in browser.text(".notice"))
+    guarded.refused()
+    guarded.log_in(guarded.tokens["eve"])
+    browser.wait("the page that was asked for", lambda: browser.path == "servers/b")
+    browser.wait("it is live", lambda: browser.text("#live") == "live")
+    assert "eve" in browser.text(".session") and "You may look only" in browser.text("#main")
+    assert browser.run("return [document.cookie, document.querySelectorAll('main form').length]") == ["", 0]
+    put = "fetch('/v1/servers/b/state', {method: 'PUT', headers: {'Content-Type': 'application/json'}, body: '{}'})"
+    assert browser.run(f"return {put}.then((answer) => answer.status)") == 403
+    assert all("status of 403" in each for each in browser.complaints())
+    browser.press(".session button")
+    browser.wait("the form again", lambda: "Log in" in browser.text("h1"))
+    guarded.look("/network", scripts=False)
+    browser.wait("the form in place of any page", lambda: "Log in" in browser.text("h1"))
+    guarded.refused()
+
+
+def test_an_operator_that_has_logged_in_drains_a_server(guarded: Guarded, browser: Browser) -> None:
+    """By the forms of the page, without JavaScript."""
+    guarded.look("/servers/b", scripts=False)
+    guarded.log_in(guarded.tokens["op"])
+    browser.wait("the page that was asked for", lambda: browser.path == "servers/b" and browser.text(".session"))
+    browser.press("button[value=drain]")
+    browser.wait("the dry run", lambda: "This would happen" in browser.text("#main"))
+    browser.press("button.main")
+    browser.wait("it drains", lambda: browser.path == "servers/b" and "drain by op" in browser.text("#main"))
+    audited = guarded.controller.log.read_text()
+    assert "op, 127.0.0.1" in audited and "POST /login: 303" in audited
+    guarded.refused()

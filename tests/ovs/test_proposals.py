@@ -5,19 +5,21 @@ from __future__ import annotations
 import http.client
 import json
 import re
+import signal
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 
 from tests.ovs.controller import ControllerProcess, wait_for
 from tests.ovs.openflow_peer import Claims
+from tests.ovs.stage import controlled, fig2
 from tests.ovs.switch import Switch
 
-FIG2 = (Path(__file__).parents[2] / "flows/fig2/lb.yaml").read_text()
 DPID, SICK = 0x0B0E, 0x0B0F
-TEXT = FIG2.replace("  s1: {dpid: 1,", f"  s2: {{dpid: {SICK}, network: 1}}\n  s1: {{dpid: {DPID},")
+TEXT = fig2(DPID).replace("  s1:", f"  s2: {{dpid: {SICK}, network: 1}}\n  s1:")
 PUTS = 20
 
 
@@ -29,17 +31,8 @@ def text_with(port: int) -> str:
 @pytest.fixture
 def controller(switch: Switch, tmp_path: Path) -> Iterator[ControllerProcess]:
     """A controller with FIG. 2's switch, synced, and one that never was there."""
-    path = tmp_path / "lb.yaml"
-    path.write_text(TEXT)
-    controller = ControllerProcess(path)
-    try:
-        switch.add_bridge("p", DPID, {f"p{number}": number for number in range(1, 6)})
-        switch.set_controller("p", controller.target)
-        controller.wait_for_state("s1", "synced")
+    with controlled(switch, tmp_path, TEXT, "p", DPID) as controller:
         yield controller
-    finally:
-        controller.close()
-        switch.delete_bridge("p")
 
 
 @pytest.fixture
@@ -146,12 +139,63 @@ def test_a_dry_run_is_refused_like_what_it_is_about(controller: ControllerProces
 
 
 def test_a_put_that_nothing_waits_for(switch: Switch, controller: ControllerProcess, tmp_path: Path) -> None:
-    """It is answered with its change, and becomes live all the same."""
-    code, body = controller.request("PUT", "/v1/config?wait=none", text_with(960))
-    assert code == 202 and json.loads(body)["change"] > 0, body
-    wait_for("it is live", lambda: controller.request("GET", "/v1/config")[1] == text_with(960))
-    wait_for("it is saved", lambda: (tmp_path / "lb.yaml").read_text() == text_with(960))
+    """It is answered with its change, and becomes live all the same; the change says so in its end, where it is."""
+    outcomes = {}
+    for text in (text_with(960), text_with(960).replace("s1:2", "s9:2")):
+        connection = http.client.HTTPConnection("127.0.0.1", controller.rest_port, timeout=20)
+        connection.request("PUT", "/v1/config?wait=none", text, {"Content-Type": "application/yaml"})
+        answer = connection.getresponse()
+        place, told = urlsplit(answer.headers["Location"]).path, json.loads(answer.read())
+        connection.close()
+        assert (answer.status, place) == (202, f"/v1/changes/{told['change']}"), told
+        outcomes[place] = wait_for("it ends", lambda place=place: outcome(controller, place))
+    assert list(outcomes.values()) == [("live", text_with(960)), ("invalid", text_with(960).replace("s1:2", "s9:2"))]
+    assert controller.request("GET", "/v1/config")[1] == text_with(960) == (tmp_path / "lb.yaml").read_text()
     assert any("tp_dst=960" in line for line in switch.dump_flows("p"))
+
+
+def outcome(controller: ControllerProcess, place: str) -> tuple[str, str] | None:
+    """What became of a change, and its text; None until it has ended."""
+    told = json.loads(controller.request("GET", place)[1])
+    return None if told["outcome"] == "begun" else (told["outcome"], told["text"])
+
+
+def test_a_rollback_restores_the_tables(switch: Switch, controller: ControllerProcess, tmp_path: Path) -> None:
+    """All of them, at a switch that had others meanwhile; no slot has moved, and no port is leaving. And the text."""
+    before = sorted(switch.dump_flows("p")), sorted(switch.dump_groups("p"))
+    other = TEXT.replace("servers: [a, b, c, d], legacy: balance", "servers: [a, b, c, d], legacy: drop")
+    assert controller.request("PUT", "/v1/config", other)[0] == 200
+    assert (sorted(switch.dump_flows("p")), sorted(switch.dump_groups("p"))) != before
+    first = json.loads(controller.request("GET", "/v1/changes?what=config")[1])["changes"][-1]
+    asked = {"Content-Type": "application/json"}
+    code, body = controller.request("POST", f"/v1/changes/{first['id']}/rollback", "{}", 60.0, **asked)
+    assert code == 200, body
+    assert (sorted(switch.dump_flows("p")), sorted(switch.dump_groups("p"))) == before
+    assert controller.request("GET", "/v1/config")[1] == TEXT == (tmp_path / "lb.yaml").read_text()
+    last = json.loads(controller.request("GET", "/v1/changes?what=config")[1])["changes"][0]
+    assert (last["source"], last["outcome"], last["config"]) == ("rollback", "live", first["config"])
+
+
+def test_the_file_is_read_again_although_puts_never_end(controller: ControllerProcess) -> None:
+    """SIGHUP takes its turn among them: there always is one on trial, and one that waits."""
+    over, answers = threading.Event(), list[int]()
+
+    def put_again(port: int) -> None:
+        while not over.is_set():
+            answers.append(controller.request("PUT", "/v1/config", text_with(port), 60.0)[0])
+
+    puts = [threading.Thread(target=put_again, args=(970 + number,)) for number in range(4)]
+    for put in puts:
+        put.start()
+    try:
+        wait_for("they have begun", lambda: len(answers) > 4)
+        controller.process.send_signal(signal.SIGHUP)
+        wait_for("it is read again", lambda: "lb.yaml is read again and is live" in controller.log.read_text())
+    finally:
+        over.set()
+        for put in puts:
+            put.join()
+    assert {*answers} == {200}
 
 
 def test_who_has_an_answer_already_gets_none(controller: ControllerProcess) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.soak import clients, crashes, large_network, openflow, replies, schema
+from tests.soak import clients, crashes, kills, large_network, openflow, replies, schema
 
 
 def test_a_network_changes_while_rest_is_asked(capsys: pytest.CaptureFixture[str]) -> None:
@@ -19,6 +19,11 @@ def test_a_network_changes_while_rest_is_asked(capsys: pytest.CaptureFixture[str
 def test_a_controller_outlives_crashes_of_the_switch(capsys: pytest.CaptureFixture[str]) -> None:
     """Afterwards it looks at all switches, and repairs what somebody deletes."""
     assert crashes.main("--crashes 3 --switches 8".split()) == 0, capsys.readouterr().out
+
+
+def test_a_killed_controller_has_what_it_acknowledged(capsys: pytest.CaptureFixture[str]) -> None:
+    """Configuration, states, and the end of every change."""
+    assert kills.main("--kills 5 --longest 0.3".split()) == 0, capsys.readouterr().out
 
 
 def test_damaged_openflow_messages_cost_honest_switches_nothing(capsys: pytest.CaptureFixture[str]) -> None:

@@ -129,7 +129,14 @@ def test_a_server_that_drains_gets_no_connection_and_keeps_its_port(stage: Stage
     assert stage.groups() != groups and stage.flows() == flows, "nothing but slots has changed"
     stage.want("b", "ready")
     assert (stage.groups(), stage.flows()) == (groups, flows)
-    assert stage.ask("GET", "/v1/servers?state=overridden") == (200, {"servers": []})
+    assert stage.ask("GET", "/v1/servers?state=overridden") == (200, {"servers": [], "next": None})
+    code, answer = stage.ask("PATCH", "/v1/servers", {"servers": {name: {"state": "drain"} for name in "ac"}})
+    assert code == 200 and [each["held"]["state"] for each in answer["servers"]] == ["none", "none"]
+    assert stage.opened().keys() == {"b"}, "both at once"
+    code, answer = stage.ask("PATCH", "/v1/servers", {"select": {"pool": "web:80"}, "set": {"state": "maint"}})
+    assert code == 409 and "a, b, c are the last serving servers of web:80" in answer["error"]
+    assert stage.ask("PATCH", "/v1/servers", {"servers": {"a": {"state": "ready"}, "c": {"state": None}}})[0] == 200
+    assert (stage.groups(), stage.flows()) == (groups, flows)
 
 
 def test_maintenance_closes_its_port(stage: Stage) -> None:

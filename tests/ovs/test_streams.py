@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import re
 import socket
 from collections.abc import Iterator
 from contextlib import ExitStack
+from http.client import HTTPConnection, HTTPResponse
 from pathlib import Path
 
 import pytest
@@ -18,8 +20,16 @@ APPLICATION = """
 from ryu.app.wsgi import ControllerBase, Response, WSGIApplication, route
 from ryu.base import app_manager
 from ryu.lib import hub
+from portlb_app.reconcile.happened import Happened
 
 open_streams = []
+
+def happen(number, size):
+    controller = app_manager.lookup_service_brick("Controller")
+    for _ in range(number):
+        controller.streams.add(1.0, Happened("pool", "web:80", "ok", "degraded", "x" * size))
+        hub.sleep(0)
+    return controller.streams.ring.id(controller.streams.ring.last)
 
 def events(size, number):
     open_streams.append(1)
@@ -38,6 +48,10 @@ class Pages(ControllerBase):
     @route("events", "/more")
     def more(self, req):
         return Response(content_type="text/event-stream", app_iter=events(100_000, 1_000_000))
+
+    @route("events", "/happen/{number}/{size}")
+    def happen(self, req, number, size):
+        return Response(body=happen(int(number), int(size)).encode())
 
     @route("events", "/open")
     def open(self, req):
@@ -85,6 +99,64 @@ def stream(controller: ControllerProcess, readers: ExitStack, path: str) -> tupl
             break
         taken += more
     return connection, taken
+
+
+def following(controller: ControllerProcess, readers: ExitStack, last: str = "") -> HTTPResponse:
+    """The events of the controller, behind the one with this id, by a client with little room for them."""
+    connection = HTTPConnection("127.0.0.1", controller.rest_port, timeout=20)
+    connection.sock = readers.enter_context(socket.socket())
+    connection.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    connection.sock.settimeout(20)
+    connection.sock.connect(("127.0.0.1", controller.rest_port))
+    named = {"Last-Event-ID": last} if last else {}
+    connection.request("GET", "/v1/events", headers={"Accept": "text/event-stream", **named})
+    response = connection.getresponse()
+    readers.callback(response.close)
+    assert response.status == 200
+    return response
+
+
+def events(response: HTTPResponse, most: int) -> list[dict[str, str]]:
+    """So many events, or those until the end; without the comments."""
+    found: list[dict[str, str]] = []
+    event: dict[str, str] = {}
+    while len(found) < most and (line := response.readline().decode()):
+        name, _, value = line.strip().partition(": ")
+        if line == "\n" and "event" in event:
+            found.append(event)
+        event = {} if line == "\n" else event | {name: value}
+    return found
+
+
+def test_a_reader_goes_on_where_it_was(controller: ControllerProcess, readers: ExitStack) -> None:
+    """It gets what came behind the event that it names, once; one of another start is told that it missed some."""
+    _, last = controller.request("GET", "/happen/5/10")
+    boot, number = last.split("-")
+    missed = [f"{boot}-{int(number) - left}" for left in (2, 1, 0)]
+    response = following(controller, readers, f"{boot}-{int(number) - 3}")
+    assert [each["id"] for each in events(response, 3)] == missed
+    _, last = controller.request("GET", "/happen/1/10")
+    (event,) = events(response, 1)
+    assert (event["id"], event["event"], json.loads(event["data"])["id"]) == (last, "pool", last)
+    for other in (f"0{boot}-1", f"{boot}-{int(number) + 99}", "nonsense"):
+        (event,) = events(following(controller, readers, other), 1)
+        assert (event["event"], event["id"]) == ("reset", last)
+        assert json.loads(event["data"])["read"] == "/v1/status"
+
+
+def test_a_reader_that_is_overtaken_is_told_and_goes_on_from_there(
+    controller: ControllerProcess, readers: ExitStack
+) -> None:
+    """What it did not read in time ends by a reset and the end of the answer; with its id it misses nothing more."""
+    response = following(controller, readers)
+    assert response.readline() == b"retry: 2000\n"
+    _, last = controller.request("GET", "/happen/1000/1000")
+    *some, reset = events(response, 1001)
+    assert (reset["event"], reset["id"]) == ("reset", last) and {each["event"] for each in some} == {"pool"}
+    assert 0 < len(some) < 1000 and response.read() == b""
+    again = following(controller, readers, reset["id"])
+    _, last = controller.request("GET", "/happen/1/10")
+    assert [each["id"] for each in events(again, 1)] == [last]
 
 
 def test_an_event_is_sent_at_once(controller: ControllerProcess, readers: ExitStack) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from portlb_app.reconcile.foreign import LOOKED_AT
 from tests.ovs.controller import ControllerProcess, wait_for
 from tests.ovs.switch import Switch
 
@@ -178,6 +180,12 @@ def test_a_connector_that_is_missing_down_or_swapped_is_told(stage: Stage) -> No
     switch.vsctl("del-port", "tr", "tr3")
     told = wait_for_problem(controller, "there is no such port")
     assert "port 3 (connector of" in told["words"] and "ofport_request=3" in told["to_do"]
+    members = [("--", "set", "interface", name, "type=dummy") for name in ("m1", "m2")]
+    switch.vsctl("add-bond", "tr", "tr3", "m1", "m2", *members[0], "ofport_request=7", *members[1])
+    assert "m1: enabled" in switch.appctl("bond/show", "tr3") and " 7(m1)" in switch.ofctl("dump-ports-desc", "tr")
+    told = wait_for_problem(controller, "there is no such port")
+    assert "a bond has no number, and its members must not be connectors" in told["to_do"]
+    switch.vsctl("del-port", "tr", "tr3")
     switch.vsctl("add-port", "tr", "new", "--", "set", "interface", "new", "type=dummy", "ofport_request=3")
     told = wait_for_problem(controller, "it is another interface: tr3 was here before")
     assert "put the interface before back on port 3" in told["to_do"]
@@ -192,3 +200,53 @@ def test_a_switch_that_is_gone_or_unknown_is_told(stage: Stage) -> None:
     assert told["name"] == "s1" and "is_connected" in told["to_do"] and told["seconds"] is not None
     told = wait_for_problem(controller, "no switch of the configuration has this datapath id")
     assert told["name"] == f"{DPID + 1:#x}" and "add it to the configuration" in told["to_do"]
+
+
+def test_flows_of_others_that_come_first_are_told_and_left_alone(stage: Stage) -> None:
+    controller, switch = stage.attached(), stage.switch
+    for beside in ("table=0,priority=300,in_port=9,actions=output:8", "table=150,priority=9,actions=drop"):
+        switch.ofctl("add-flow", "tr", f"cookie=0x98,{beside}")
+    wait_for("they are counted", lambda: value(controller, "foreign_flows") == 1)
+    assert controller.status()["problems"] == [] and value(controller, "shadowing_flows") == 0
+
+    taking = "cookie=0x99,table=0,priority=250,in_port=1,tcp,tcp_dst=22,actions=output:5"
+    switch.ofctl("add-flow", "tr", taking)
+    switch.ofctl("add-flow", "tr", "table=40,priority=65535,ip,nw_dst=10.0.0.0/24,actions=drop")
+    told = wait_for_problem(controller, "in table 0, CLASSIFY, of priority 250")
+    assert "cookie 0x99" in told["words"] and "(tcp,in_port=1,tcp_dst=22)" in told["words"]
+    assert "before in_port=1 of priority 200 (the network side: clients)" in told["words"]
+    assert "a priority below 200" in told["to_do"] and "cookie=0x99/-1,table=0" in told["to_do"]
+    wait_for_problem(controller, "in table 40, SERVICE, of priority 65535")
+    code, body = controller.request("GET", "/v1/switches/s1")
+    foreign = json.loads(body)["foreign"]
+    assert code == 200 and (foreign["flows"], foreign["shadowing"]) == (3, 2)
+    assert value(controller, "shadowing_flows") == 2 and events(controller, "conflict") == 1
+    assert controller.switch("s1")["state"] == "synced" and controller.switch("s1")["drift"] == 0
+    assert "cookie=0x99" in switch.ofctl("dump-flows", "tr", "cookie=0x99/-1"), "portlb has deleted it"
+
+    switch.ofctl("del-flows", "tr", "cookie=0x99/-1")
+    switch.ofctl("del-flows", "tr", "cookie=0/-1")
+    wait_for("nothing is wrong", lambda: not controller.status()["problems"])
+    assert value(controller, "foreign_flows") == 1 and events(controller, "conflict") == 2
+
+
+def test_too_many_flows_of_others_are_counted_and_cost_no_connection(stage: Stage) -> None:
+    controller, switch = stage.attached(), stage.switch
+    flows = (f"table=50,priority=9,tcp,tcp_dst={number},actions=drop" for number in range(1, LOOKED_AT + 2))
+    switch.ofctl("add-flows", "tr", "-", text="\n".join(flows))
+    told = wait_for_problem(controller, f"{LOOKED_AT + 1} more flows of others in portlb's tables were not looked at")
+    assert told["severity"] == "warning"
+    controller.wait_for_state("s1", "synced")
+    assert value(controller, "connections_total") == 1
+
+
+def test_a_datapath_that_the_configuration_contradicts_is_told(stage: Stage) -> None:
+    controller = stage.start(FIG2.replace("{dpid: 1,", "{dpid: 1, datapath: kernel,"))
+    stage.switch.set_controller("tr", controller.target)
+    told = wait_for_problem(controller, "forwards in user space (datapath_type=netdev)")
+    assert "datapath: kernel" in told["words"] and "datapath: userspace for s1" in told["to_do"]
+    assert value(controller, "datapath_differs") == 1 and controller.switch("s1")["datapath"] == "userspace"
+    text = controller.request("GET", "/v1/config")[1].replace("datapath: kernel", "datapath: userspace")
+    assert controller.request("PUT", "/v1/config", text)[0] == 200
+    wait_for("nothing is wrong", lambda: not controller.status()["problems"])
+    assert value(controller, "datapath_differs") == 0

@@ -26,6 +26,7 @@ from portlb_app.openflow import (
     Flow,
     Goto,
     Group,
+    Learn,
     Meter,
     Opaque,
     Output,
@@ -251,6 +252,9 @@ def every_action() -> Iterator[Flow]:
     yield flow(23, Output(1), reg0=3, reg2=5)
     yield flow(24, SetField("reg3", 1), CheckLarger(9234, 31), Resubmit(110), reg3=5)
     yield flow(25, CheckLarger(65535, 0), reg3=(1 << 31, 1 << 31))
+    to_port = (("ip_proto", 6), ("tcp_dst", 22))
+    for number, fields in ((26, (("eth_type", 0x0800), ("ip_dst", 1))), (27, (("eth_type", 0x86DD), ("ipv6_dst", 1)))):
+        yield flow(number, Learn(52, 2, 100, 1 << 63, (*fields, *to_port), "reg1", number), **TCP)
     yield flow(22, SetField("reg2", 1), Output(1), reg2=0xFFFFFFFF)
     yield flow(16, CopyToController(METER + 1), CopyToController(METER + 255), Output(1), Goto(200), **TCP)
 

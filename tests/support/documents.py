@@ -33,7 +33,7 @@ RUN_BY_OVS = frozenset({"ovs-vsctl", "ovs-ofctl", "ovs-appctl", "curl", "grep"})
 ASKS_CONTROLLER = frozenset(
     {
         *("status", "servers", "server", "why", "pools", "switches", "links", "connections"),
-        *("vips", "slots", "tables", "resync", "top", "diff", "apply", "support"),
+        *("vips", "slots", "tables", "resync", "top", "config", "diff", "apply", "support"),
         *("drain", "ready", "maint", "weight", "events", "changes", "rollback"),
     }
 )

@@ -26,6 +26,7 @@ from portlb_app.openflow import (
     Goto,
     Group,
     Kind,
+    Learn,
     Match,
     Meter,
     Output,
@@ -165,7 +166,7 @@ def _ryu_action(action: Action) -> Any:
             return parser.OFPActionOutput(openflow.CONTROLLER, openflow.WHOLE_PACKET)
         case SetField(name, value):
             return parser.OFPActionSetField(**{ryu_name(name): _ryu_value(name, value)})
-        case Resubmit() | Conntrack() | CopyToController() | CheckLarger():
+        case Resubmit() | Conntrack() | CopyToController() | CheckLarger() | Learn():
             return _Raw(nicira.encode(action))
         case CopyField(source, target):
             oxm_ids = [parser.OFPOxmId(ryu_name(name)) for name in (source, target)]

@@ -172,8 +172,9 @@ def test_switches_are_attached_out_of_band() -> None:
 
 
 def test_each_decision_has_a_number_of_its_own() -> None:
-    """The file's name and its title say it. Numbers are given out before decisions are written, so some may be free."""
+    """The file's name and its title say it. Numbers are given out before decisions are written, so some may lack."""
     files = sorted((DOCS / "decisions").glob("*.md"))
-    assert max(Counter(path.name[:4] for path in files).values()) == 1
+    numbers = [int(path.name[:4]) for path in files]
+    assert len(files) >= 79 and len(set(numbers)) == len(numbers)
     for path in files:
         assert path.read_text().startswith(f"# {int(path.name[:4])}. "), path.name

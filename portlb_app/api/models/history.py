@@ -7,7 +7,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from portlb_app.api.history import Source, What
-from portlb_app.api.models import Model
+from portlb_app.api.models import Count, Model
 from portlb_app.reconcile.happened import Kind
 
 
@@ -66,6 +66,13 @@ class Change(Model):
     outcome: str
     reason: str
     switches: dict[str, OnSwitch]
+
+
+class Accepted(Model):
+    """A change that the client does not wait for: under it is found what becomes of it."""
+
+    change: Count
+    href: str
 
 
 class Changes(Model):

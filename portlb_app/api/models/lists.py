@@ -28,6 +28,8 @@ class Connections(Model):
     """Connections, newest first."""
 
     connections: list[Connection]
+    next: str | None
+    """The address of the next page; null for the last."""
     lost: LostCopies
 
 
@@ -61,3 +63,5 @@ class Checks(Model):
 
     counts: dict[str, Count]
     checks: list[Check]
+    next: str | None
+    """The address of the next page; null for the last."""

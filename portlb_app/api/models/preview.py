@@ -7,6 +7,7 @@ from typing import Literal
 from pydantic import RootModel
 
 from portlb_app.api.models import Count, Model, Port
+from portlb_app.api.models.history import Accepted
 from portlb_app.api.models.problem import Mistake
 from portlb_app.api.models.servers import SwitchSteps
 from portlb_app.api.models.status import Applied
@@ -45,15 +46,8 @@ class DryRun(Model):
     warnings: list[Mistake]
 
 
-class Accepted(Model):
-    """Nothing waits for it: what becomes of it is found under its change."""
-
-    change: Count
-    href: str
-
-
 class ConfigLater(RootModel[Applied | Accepted]):
-    """The configuration is live, but not everywhere; or, with ``?wait=none``, what becomes of it is not known yet."""
+    """The configuration is live, but not everywhere; or the client does not wait, and it goes on."""
 
 
 class ConfigAnswer(RootModel[Applied | DryRun]):

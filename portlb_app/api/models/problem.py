@@ -48,7 +48,7 @@ class ProblemBody(Model):
     etag: str | None = None
     """The same, for clients of earlier versions."""
     diff: str | None = None
-    """What is live against what was sent."""
+    """A unified diff from the configuration that the request means by If-Match to the live one, if that is kept."""
     says: list[str] | None = None
     """What was changed all the same."""
     pools: list[PoolLeft] | list[PoolChange] | None = None

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from portlb_app.api.models import Count, Model, Port
+from portlb_app.api.models.counters import BothWays, OfPorts
 from portlb_app.api.models.pools import Pool
 from portlb_app.api.models.status import Link, Switch
 from portlb_app.config import Rewrite, Signal
@@ -29,6 +30,7 @@ class Vip(Model):
     ports: dict[str, PoolWord]
     """The states of its pools, by redirect port."""
     servers: list[str]
+    counters: BothWays
 
 
 class Vips(Model):
@@ -80,6 +82,7 @@ class SwitchWithPlan(Switch):
     """One switch, and what it still lacks; null if that is not known."""
 
     plan: Plan | None
+    counters: OfPorts | None
 
 
 class Switches(Model):
@@ -90,9 +93,10 @@ class Switches(Model):
 
 
 class Links(Model):
-    """All links."""
+    """Links by name."""
 
     links: list[Link]
+    next: str | None
 
 
 class Cookie(Model):

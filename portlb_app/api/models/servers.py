@@ -7,6 +7,8 @@ from typing import Annotated, Literal
 from pydantic import Field, RootModel
 
 from portlb_app.api.models import Count, Model, Moment, Port
+from portlb_app.api.models.counters import BothWays
+from portlb_app.api.models.history import Accepted
 from portlb_app.backends.states import Seen
 from portlb_app.config import Legacy, Wanted
 from portlb_app.config.values import MAX_WEIGHT
@@ -51,7 +53,8 @@ class HeldState(Model):
     """What the switches were read to have of a server."""
 
     state: Literal["slots", "none", "closed", "unknown"]
-    slots: Count
+    slots: Count | None
+    """None before any was read."""
     pools: list[HeldPool]
 
 
@@ -84,6 +87,14 @@ class DrainState(Model):
     reason: str
 
 
+class ServerAgent(Model):
+    """What a server's agent is like, beside the controller; null where it does not tell."""
+
+    version: str | None
+    clock_offset_seconds: float | None
+    differs: list[Literal["addresses", "services", "announced"]] | None
+
+
 class Server(Model):
     """One server: what is wanted, seen and held of it."""
 
@@ -95,12 +106,17 @@ class Server(Model):
     held: HeldState
     weight: WeightState
     drain: DrainState | None
+    counters: BothWays
+    agent: ServerAgent | None
+    """Null: none is heard."""
 
 
 class Servers(Model):
-    """Servers in the order of the configuration."""
+    """Servers by name."""
 
     servers: list[Server]
+    next: str | None
+    """The address of the next page; null for the last."""
 
 
 class Sentence(Model):
@@ -198,6 +214,10 @@ class WishDone(Server):
     absent: list[str]
     """Switches that are not connected, and get it later."""
     pools: list[PoolChange]
+
+
+class WishLater(RootModel[WishDone | Accepted]):
+    """It stands, and no switch was read to have it yet; or the client does not wait, and it goes on."""
 
 
 class WishAnswer(RootModel[WishDone | WishDryRun]):

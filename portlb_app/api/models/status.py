@@ -6,7 +6,7 @@ from typing import Literal
 
 from portlb_app.api.models import Count, Model, Slots
 from portlb_app.backends.states import Seen
-from portlb_app.config import Wanted
+from portlb_app.config import Forwarding, Wanted
 from portlb_app.reconcile.outcomes import Landed
 
 
@@ -16,6 +16,10 @@ class Problem(Model):
     kind: Literal["configuration", "switch", "pool", "server", "link"]
     name: str
     """Of the thing that has it; empty for the configuration."""
+    severity: Literal["bad", "warning"]
+    """Bad: packets are lost or may be."""
+    word: str
+    """What it is, in short."""
     words: str
     seconds: float | None
     to_do: str
@@ -30,6 +34,31 @@ class SwitchPort(Model):
     problem: str
 
 
+class ForeignFlow(Model):
+    """A flow of others that takes packets before flows of portlb's."""
+
+    table: Count
+    table_name: str
+    priority: Count
+    match: str
+    """Empty: all packets."""
+    cookie: str
+    ours: str
+    """The first of portlb's flows that it is found before."""
+    count: Count
+    """How many of these there are."""
+
+
+class ForeignFlows(Model):
+    """The flows of others in portlb's tables: how many, not looked at, and found before flows of portlb's."""
+
+    flows: Count
+    unread: Count
+    shadowing: Count
+    shadows: list[ForeignFlow]
+    """The first of those, at most 20."""
+
+
 class Switch(Model):
     """One switch of the configuration."""
 
@@ -37,16 +66,20 @@ class Switch(Model):
     dpid: str
     """Its datapath id, hexadecimal."""
     state: Literal["absent", "reading", "applying", "synced", "error"]
-    flows: Count
-    """Entries of ours, as they were last read."""
-    groups: Count
-    meters: Count
+    flows: Count | None
+    """Entries of ours, as they were last read; None if they never were."""
+    groups: Count | None
+    meters: Count | None
     metered: dict[str, Count]
     """Packets that it kept from being handed up, by reason."""
     drift: Count
     """Entries of ours that others have changed, and that were put right."""
     errors: list[str]
     ports: list[SwitchPort]
+    datapath: Forwarding | None
+    """Where it forwards, as far as it tells."""
+    foreign: ForeignFlows | None
+    """Null: it was not read since it connected."""
     read_age_seconds: float | None
 
 
@@ -55,6 +88,9 @@ class Link(Model):
 
     ends: tuple[str, str]
     up: bool
+    """It is used."""
+    seen: Literal["up", "down", "unknown"]
+    """Unknown: it is used, as no switch has said anything about it."""
     hold_seconds: float
     """How long it must stay up before it is used again."""
 
@@ -115,6 +151,12 @@ class Agent(Model):
     pressure: Pressure
     moved: Count
     left: Count
+    version: str | None
+    """Of its portlb; null: it does not tell."""
+    clock_offset_seconds: float | None
+    """How much its clock is ahead of the controller's."""
+    differs: list[Literal["addresses", "services", "announced"]] | None
+    """What it serves otherwise than the configuration says."""
     age_seconds: float
 
 

@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from portlb_app.compiler.delivery import deliver
 from portlb_app.compiler.tables.pool import receivers, ways
 from portlb_app.compiler.tables.qos import is_option_read, metered_qos_actions
-from portlb_app.compiler.tables.redirect import to_way
+from portlb_app.compiler.tables.redirect import takes_turns, to_way
 from portlb_app.compiler.vip_on_switch import VipOnSwitch
 from portlb_app.config import Legacy, RedirectPort
 from portlb_app.openflow import IP_TCP, Action, Flow, ToController, match
@@ -47,7 +47,9 @@ _REASONS = {
 
 
 def flows(local: VipOnSwitch) -> Iterator[Flow]:
-    """One flow per redirect port and address, and one more for SYNs under ``drop`` or with signal ``option``."""
+    """One flow per redirect port and address, and one more for SYNs under ``drop`` or with signal ``option``; one of
+    SIGNAL where SYNs are handed up.
+    """
     for address in local.vip.addresses:
         ip = family(address)
         for pool in local.pools:
@@ -62,14 +64,6 @@ def flows(local: VipOnSwitch) -> Iterator[Flow]:
                     make_cookie(Reason.SIGNAL, local.number, pool.port),
                     "a SYN without the bit, on a port where the option says REDIRECT too: the controller reads it",
                 )
-                yield flow(
-                    SIGNAL,
-                    Priority.SPECIFIC,
-                    match(**to_port),
-                    (ToController(),),
-                    make_cookie(Reason.SIGNAL, local.number, pool.port),
-                    "such a SYN, with its slot in a register: to the controller",
-                )
             elif pool.legacy is Legacy.DROP:
                 yield flow(
                     LEGACY,
@@ -78,6 +72,15 @@ def flows(local: VipOnSwitch) -> Iterator[Flow]:
                     (),
                     cookie,
                     "a plain client on a redirect port: drop (E4)",
+                )
+            if is_read(local, pool):
+                yield flow(
+                    SIGNAL,
+                    Priority.SPECIFIC,
+                    match(**to_port),
+                    (ToController(),),
+                    make_cookie(Reason.SIGNAL, local.number, pool.port),
+                    "a SYN that the controller reads, with its slot in a register: to the controller",
                 )
             reason = _REASONS[pool.legacy]
             if pool.legacy not in (Legacy.BALANCE, Legacy.DROP):
@@ -89,6 +92,11 @@ def flows(local: VipOnSwitch) -> Iterator[Flow]:
                 yield flow(LEGACY, Priority.SPECIFIC + way.ahead, these, actions, cookie, reason)
 
 
+def is_read(local: VipOnSwitch, pool: RedirectPort) -> bool:
+    """Whether SYNs to a redirect port may be handed up."""
+    return reads_option(local, pool) or takes_turns(local, pool)
+
+
 def reads_option(local: VipOnSwitch, pool: RedirectPort) -> bool:
     """Whether the controller reads SYNs without the bit: only if a server for them can be reached."""
     return is_option_read(pool) and any(local.slots(each.port) for each in receivers(local, pool))
@@ -96,7 +104,7 @@ def reads_option(local: VipOnSwitch, pool: RedirectPort) -> bool:
 
 def to_plain(local: VipOnSwitch, pool: RedirectPort, ip: Family) -> tuple[Action, ...]:
     """The actions for a plain client's packet to a redirect port where its policy, and not a slot, decides."""
-    treated = metered_qos_actions(local, "redirect", pool.port, pool.qos)
+    treated = metered_qos_actions(local.rates, "redirect", pool.port, pool.qos)
     if pool.legacy is Legacy.OWNER:
         return (*treated, *deliver(local, local.owners[pool.port], ip))
     if pool.legacy is Legacy.DEFAULT:

@@ -46,23 +46,54 @@ def pool_groups(
     have moved name the slots' former servers.
     """
     given, table = local.slots(port), local.table(port)
-    formers: Iterable[tuple[str, ...]] = table.formers if are_marked and table.formers else repeat((), len(given))
-    slots = list(zip(table.servers, given, map(local.open_formers, formers), strict=True)) if given else []
-    made = {server: bucket(server) for server in set(given)}
+    numbers = tuple(map(number, range(1 << local.group_bits(port))))
+    made = tuple((server, bucket(server), local.watched_port(server)) for server in dict.fromkeys(given))
+    slots = (table.servers, given, table.formers if are_marked else ()) if given else ((), (), ())
+    yield from local.memo.get(_groups, _Servers(local), slots, made, numbers, selection)
+
+
+class _Servers:
+    """What is to be known of a VIP's servers: two are equal if all of that is."""
+
+    def __init__(self, local: VipOnSwitch) -> None:
+        self.local = local
+        self._known = local.number, local.all_servers, local.closed
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Servers) and self._known == other._known
+
+    def __hash__(self) -> int:
+        return self.local.number
+
+
+def _groups(
+    known: _Servers,
+    slots: tuple[tuple[str, ...], tuple[str, ...], tuple[tuple[str, ...], ...]],
+    made: tuple[tuple[str, tuple[Action, ...], int], ...],
+    numbers: tuple[int, ...],
+    selection: Selection,
+) -> tuple[Group, ...]:
+    """`slots`: owners, who is given each here, former servers. `made`: server, its bucket, and the port it watches."""
+    local, (owners, given, earlier) = known.local, slots
+    formers: Iterable[tuple[str, ...]] = earlier or repeat((), len(given))
+    of_slots = list(zip(owners, given, map(local.open_formers, formers), strict=True))
+    delivered = {server: actions for server, actions, _ in made}
     buckets = {
         (owner, server, earlier): (
             load_server(local.numbers[owner]),
             *load_formers([local.mark_numbers[name] for name in earlier]),
-            *marked(local, made[server], server, local.tried(owner, server, earlier)),
+            *marked(local, delivered[server], server, local.tried(owner, server, earlier)),
         )
-        for owner, server, earlier in set(slots)
+        for owner, server, earlier in set(of_slots)
     }
-    ports = {server: local.watched_port(server) for server in made}
+    ports = {server: port for server, _, port in made}
     watched = tuple(map(ports.__getitem__, given)) if any(ports.values()) else ()
-    for index in range(1 << local.group_bits(port)):
+    groups = []
+    for index, number in enumerate(numbers):
         own = slice(SLOTS * index, SLOTS * (index + 1))
-        chosen = tuple(map(buckets.__getitem__, slots[own]))
-        yield Group(number(index), "select", chosen, selection, watched[own] if any(watched[own]) else ())
+        chosen = tuple(map(buckets.__getitem__, of_slots[own]))
+        groups.append(Group(number, "select", chosen, selection, watched[own] if any(watched[own]) else ()))
+    return tuple(groups)
 
 
 def selection(pool: RedirectPort, ip: Family) -> Selection:

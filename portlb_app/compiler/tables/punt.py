@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from portlb_app.compiler.tables.fragment import is_handed_up
-from portlb_app.compiler.tables.legacy import reads_option
+from portlb_app.compiler.tables.legacy import is_read
 from portlb_app.compiler.vip_on_switch import VipOnSwitch
 from portlb_app.config import Forwarding, Fragments, IcmpErrors, Rewrite
 from portlb_app.openflow import IP_TCP, Action, CopyToController, Flow, Match, ToController, ToGroup, ToMeter, match
@@ -52,7 +52,7 @@ def flows(local: VipOnSwitch) -> Iterator[Flow]:
         answer, cookie = punt_key(Reason.TO_CHECKER, port), make_cookie(Reason.TO_CHECKER, port=port)
         actions = (ToMeter(local.meter(Reason.TO_CHECKER, port)), ToController())
         yield _flow(match(**{PUNT_KEY: answer}), actions, cookie, _ANSWER)
-    signals = [pool for pool in local.pools if reads_option(local, pool)]
+    signals = [pool for pool in local.pools if is_read(local, pool)]
     for pool in signals:
         for version in {address.version for address in local.vip.addresses}:
             key = {PUNT_KEY: punt_key(Reason.SIGNAL, local.number)}

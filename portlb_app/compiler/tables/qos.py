@@ -10,20 +10,18 @@ import zlib
 from collections.abc import Iterable, Iterator
 from typing import Any, Literal, TypeVar
 
-from portlb_app.compiler.vip_on_switch import VipOnSwitch
-from portlb_app.config import Config, Legacy, Qos, RedirectPort, Signal
+from portlb_app.compiler.rates import Rates
+from portlb_app.config import Config, Legacy, Qos, RedirectPort, Signal, Turns
 from portlb_app.openflow import Action, Meter, SetField, SetQueue, ToMeter
 from portlb_app.openflow.limits import METERS_OF_A_KIND
 from portlb_app.pipeline import HANDED_UP, OF_ALL_VIPS, TOO_LARGE_METER, Reason, hand_back_meter, punt_meter, rate_meter
 
 Kind = Literal["redirect", "service"]
-Service = tuple[str, int]
-"""A service of a VIP: the kind of port, and the port."""
 
 
-def metered_qos_actions(local: VipOnSwitch, kind: Kind, port: int, qos: Qos) -> tuple[Action, ...]:
+def metered_qos_actions(rates: Rates, kind: Kind, port: int, qos: Qos) -> tuple[Action, ...]:
     """The meter, DSCP and queue of a client's packet, before it is delivered."""
-    meter = local.rates.get((kind, port))
+    meter = rates.get((kind, port))
     metered = () if meter is None else (ToMeter(meter.number),)
     return (*metered, *qos_actions(qos))
 
@@ -38,12 +36,12 @@ def qos_actions(qos: Qos) -> tuple[Action, ...]:
     return tuple(actions)
 
 
-def meters(config: Config) -> dict[str, dict[Service, Meter]]:
+def meters(config: Config) -> dict[str, Rates]:
     """The meters of all services with a rate, by VIP, kind of port and port."""
-    found: dict[str, dict[Service, Meter]] = {}
+    found: dict[str, Rates] = {}
     rates = {(vip, kind, port): rate for vip, kind, port, rate in rates_of(config)}
     for (vip, kind, port), index in meter_indexes(rates).items():
-        found.setdefault(vip, {})[kind, port] = rate_meter(index, rates[vip, kind, port])
+        found.setdefault(vip, Rates())[kind, port] = rate_meter(index, rates[vip, kind, port])
     return found
 
 
@@ -53,7 +51,7 @@ def punt_meters(config: Config) -> dict[tuple[Reason, str, int], Meter]:
     The port is a redirect port for SYNs, a connector's OpenFlow port for answers to checks, and else 0.
     """
     names = [(vip.name, 0) for vip in config.vips]
-    ports = [(vip.name, pool.port) for vip in config.vips for pool in vip.redirect_ports if is_option_read(pool)]
+    ports = [(vip.name, pool.port) for vip in config.vips for pool in vip.redirect_ports if may_be_read(pool)]
     found = {(Reason.TOO_LARGE, "", 0): TOO_LARGE_METER}
     checked = {name for vip in config.vips for name in vip.checked}
     connectors = {("", config.server_by_name[name].connector.port) for name in checked}
@@ -74,6 +72,11 @@ def hand_back_meters(config: Config) -> dict[str, Meter]:
 def is_option_read(pool: RedirectPort) -> bool:
     """Whether the controller reads SYNs without the bit: not where the pool's slots decide in any case."""
     return pool.signal is Signal.OPTION and pool.legacy not in (Legacy.BALANCE, Legacy.PIN)
+
+
+def may_be_read(pool: RedirectPort) -> bool:
+    """Whether the controller reads SYNs to a port, with the bit or without."""
+    return is_option_read(pool) or pool.selecting.turns is Turns.CONTROLLER
 
 
 Key = TypeVar("Key", bound=tuple[Any, ...])

@@ -13,9 +13,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from portlb_app.compiler.delivery import deliver, deliver_as_named, output
+from portlb_app.compiler.rates import Rates
 from portlb_app.compiler.tables.qos import metered_qos_actions
-from portlb_app.compiler.vip_on_switch import VipOnSwitch
-from portlb_app.config import Address
+from portlb_app.compiler.vip_on_switch import MeteredPart, PartKey, VipOnSwitch
+from portlb_app.config import Address, Server
 from portlb_app.openflow import IP_TCP, Action, Flow, match
 from portlb_app.pipeline import (
     CONFIRM_BIT,
@@ -33,42 +34,41 @@ from portlb_app.pipeline import (
 
 
 def flows(local: VipOnSwitch) -> Iterator[Flow]:
-    """One flow per service port, transport and address, and one per service address, MAC address and label.
+    """One flow per service address, MAC address and label."""
+    for address in local.vip.addresses:
+        yield from _named(local, address)
+
+
+def parts(local: VipOnSwitch) -> Iterator[tuple[PartKey, MeteredPart]]:
+    """One flow per service port, transport and address, by server and address.
 
     At an entrance the ports of servers that cannot be reached have flows, too, which drop.
     """
-    shared = {pool.port for pool in local.vip.redirect_ports}
+    shared = frozenset(pool.port for pool in local.vip.redirect_ports)
     for address in local.vip.addresses:
-        yield from _named(local, address)
-        ip = family(address)
         for server in local.all_servers if local.is_entrance else local.reachable_servers:
-            delivered = deliver(local, server.name, ip)
-            ports = tuple(
-                (
-                    owned.port,
-                    owned.port in shared,
-                    (*metered_qos_actions(local, "service", owned.port, owned.qos), *delivered) if delivered else (),
-                )
-                for owned in server.service_ports
-            )
-            yield from local.memo.get(_owned, local.number, address, ports)
+            delivered = deliver(local, server.name, family(address))
+            key = SERVICE.number, local.number, address, server.name
+            yield key, local.memo.get(_owned, local.number, server, address, shared, local.rates, delivered)
 
 
-def _owned(number: int, vip: Address, ports: tuple[tuple[int, bool, tuple[Action, ...]], ...]) -> tuple[Flow, ...]:
-    """The flows of one server. `ports`: each service port, whether it is also a redirect port, and the actions."""
-    ip = family(vip)
-    return tuple(
+def _owned(
+    number: int, server: Server, vip: Address, shared: frozenset[int], rates: Rates, delivered: tuple[Action, ...]
+) -> MeteredPart:
+    """`shared`: the redirect ports."""
+    to_address = family(vip).to(vip)
+    return MeteredPart.of(
         flow(
             SERVICE,
             Priority.SPECIFIC,
-            match(**ip.to(vip), ip_proto=protocol, **{f"{name}_dst": port}),
-            actions,
-            make_cookie(Reason.SERVICE, number, port),
+            match(**to_address, ip_proto=protocol, **{f"{name}_dst": owned.port}),
+            (*metered_qos_actions(rates, "service", owned.port, owned.qos), *delivered) if delivered else (),
+            make_cookie(Reason.SERVICE, number, owned.port),
             "a service port: its owner (U1, E1, D1, X4)",
         )
-        for port, is_shared, actions in ports
+        for owned in server.service_ports
         for name, protocol in TRANSPORTS
-        if protocol != IP_TCP or not is_shared
+        if protocol != IP_TCP or owned.port not in shared
     )
 
 

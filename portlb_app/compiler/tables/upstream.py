@@ -25,8 +25,8 @@ from portlb_app.compiler.tables import log
 from portlb_app.compiler.tables.icmp import icmp_targets
 from portlb_app.compiler.tables.pin import pinned
 from portlb_app.compiler.tables.qos import qos_actions
-from portlb_app.compiler.vip_on_switch import VipOnSwitch
-from portlb_app.config import Fragments, IcmpPolicy, Legacy, Qos, Rewrite, Server
+from portlb_app.compiler.vip_on_switch import MeteredPart, PartKey, VipOnSwitch
+from portlb_app.config import Address, Fragments, IcmpPolicy, Legacy, Qos, Rewrite, Server, Vip
 from portlb_app.openflow import IP_TCP, Action, Flow, match
 from portlb_app.pipeline import (
     FRAGMENTS,
@@ -44,24 +44,45 @@ from portlb_app.pipeline import (
     punt,
 )
 
+Ports = tuple[tuple[int, Qos], ...]
+"""Ports, each with its quality of service."""
+
 
 def flows(local: VipOnSwitch) -> Iterator[Flow]:
-    """Per server and address: ports, ICMP and fragments; for the default server also the ports that no server has."""
-    for address in local.vip.addresses:
-        ip = family(address)
-        for server in local.attached:
-            if local.is_one_armed(server) and local.vip.gateway is None:
-                continue  # answers its clients directly
-            yield from _from_server(local, server, ip)
-            yield from _as_named(local, server, ip)
-            if server.name == local.vip.default_server:
-                yield from _drop_foreign(local, server, ip)
+    """Per server and address: ICMP and fragments; for the default server also the ports that no server has."""
+    for server, ip in _answering(local):
+        yield from _from_server(local, server, ip)
+        yield from _as_named(local, server, ip)
     for server in local.attached:
         if local.vip.rewrite is Rewrite.NOTHING:
             yield from _server_to_server(local, server)
 
 
-def _from_server(local: VipOnSwitch, server: Server, ip: Family) -> Iterator[Flow]:
+def parts(local: VipOnSwitch) -> Iterator[tuple[PartKey, MeteredPart]]:
+    """Per server and address: its ports; for the default server also those that are others'."""
+    pinned_ports = frozenset(pool.port for pool in pinned(local))
+    for server, ip in _answering(local):
+        shared = local.memo.get(_shared_ports, local.vip, server)
+        more = tuple(each for each in _tcp_ports(local, server).items() if each not in shared)
+        address = source_address(local, server, ip)
+        egress = log.logged(local, egress_actions(local, server, ip))
+        source = tuple(_source(local, server, ip).items())
+        key = UPSTREAM.number, local.number, address, server.name
+        yield key, local.memo.get(_from_ports, local.number, server, source, egress, shared, more, pinned_ports)
+        if server.name == local.vip.default_server:
+            foreign = local.memo.get(_drop_foreign, local.vip, local.all_servers, address)
+            yield (*key[:3], ""), foreign
+
+
+def _answering(local: VipOnSwitch) -> Iterator[tuple[Server, Family]]:
+    """The servers whose packets to clients pass here first, in each version of IP."""
+    for address in local.vip.addresses:
+        for server in local.attached:
+            if not local.is_one_armed(server) or local.vip.gateway is not None:  # else it answers its clients directly
+                yield server, family(address)
+
+
+def _source(local: VipOnSwitch, server: Server, ip: Family) -> dict[str, int]:
     source = {
         "in_port": server.connector.port,
         "eth_src": local.mac(server),
@@ -69,19 +90,42 @@ def _from_server(local: VipOnSwitch, server: Server, ip: Family) -> Iterator[Flo
     }
     if local.is_one_armed(server):
         source["eth_dst"] = local.vip.mac  # not what a learning switch floods
-    egress = log.logged(local, egress_actions(local, server, ip))
-    tracked = (*egress[:-1], ct_track(local.number), egress[-1])
-    pinned_ports = {pool.port for pool in pinned(local)}
+    return source
+
+
+def _from_ports(
+    number: int,
+    server: Server,
+    source: tuple[tuple[str, int], ...],
+    egress: tuple[Action, ...],
+    shared_ports: Ports,
+    more: Ports,
+    pinned_ports: frozenset[int],
+) -> MeteredPart:
+    """What a server answers from its ports. `more`: redirect ports from which it answers TCP alone."""
+    tracked = (*egress[:-1], ct_track(number), egress[-1])
     owned = {each.port: each.qos for each in server.service_ports}
-    any_transport = _ports(local, server)
-    answering = tuple(
-        (
-            *(port, (*qos_actions(shared), *(tracked if port in pinned_ports else egress))),
-            (*qos_actions(owned.get(port, shared)), *egress) if port in any_transport else None,  # as downstream
+    any_transport = owned | dict(shared_ports)
+    ports = any_transport | dict(more)
+    return MeteredPart.of(
+        flow(
+            UPSTREAM,
+            Priority.EXCEPTION,
+            match(**dict(source), ip_proto=protocol, **{f"{name}_src": port}),
+            (*qos_actions(shared), *(tracked if port in pinned_ports else egress))
+            if protocol == IP_TCP
+            else (*qos_actions(owned.get(port, shared)), *egress),  # as downstream
+            make_cookie(Reason.OWN_PORT, number, port),
+            "a server answers from a port it owns or shares",
         )
-        for port, shared in (any_transport | _tcp_ports(local, server)).items()
+        for port, shared in ports.items()
+        for name, protocol in TRANSPORTS
+        if protocol == IP_TCP or port in any_transport
     )
-    yield from local.memo.get(_from_ports, local.number, tuple(source.items()), answering)
+
+
+def _from_server(local: VipOnSwitch, server: Server, ip: Family) -> Iterator[Flow]:
+    source, egress = _source(local, server, ip), log.logged(local, egress_actions(local, server, ip))
     for icmp_type in ip.from_servers:
         yield flow(
             UPSTREAM,
@@ -125,27 +169,6 @@ def _from_server(local: VipOnSwitch, server: Server, ip: Family) -> Iterator[Flo
         )
 
 
-def _from_ports(
-    number: int,
-    source: tuple[tuple[str, int], ...],
-    ports: tuple[tuple[int, tuple[Action, ...], tuple[Action, ...] | None], ...],
-) -> tuple[Flow, ...]:
-    """The flows of one server. `ports`: each port, the actions for TCP, and for other transports (None: only TCP)."""
-    return tuple(
-        flow(
-            UPSTREAM,
-            Priority.EXCEPTION,
-            match(**dict(source), ip_proto=protocol, **{f"{name}_src": port}),
-            actions,
-            make_cookie(Reason.OWN_PORT, number, port),
-            "a server answers from a port it owns or shares",
-        )
-        for port, of_tcp, of_others in ports
-        for name, protocol in TRANSPORTS
-        if (actions := of_tcp if protocol == IP_TCP else of_others) is not None
-    )
-
-
 def _as_named(local: VipOnSwitch, server: Server, ip: Family) -> Iterator[Flow]:
     """Packets from a server's service address and service MAC address."""
     source = {"in_port": server.connector.port}
@@ -166,7 +189,7 @@ def _as_named(local: VipOnSwitch, server: Server, ip: Family) -> Iterator[Flow]:
         return
     source |= {"eth_src": server.service_mac, **ip.by(source_address(local, server, ip))}
     egress = log.logged(local, without(egress_actions(local, server, ip), "eth_src"))
-    for port in _ports(local, server) | _tcp_ports(local, server):
+    for port in _ports(local.vip, server) | _tcp_ports(local, server):
         yield flow(
             UPSTREAM,
             Priority.EXCEPTION,
@@ -196,19 +219,22 @@ def _fragments(local: VipOnSwitch, ip: Family, egress: tuple[Action, ...]) -> tu
     return punt(Reason.SERVER_FRAGMENT, local.number) if local.vip.fragments is Fragments.TRACK else ()
 
 
-def _drop_foreign(local: VipOnSwitch, default: Server, ip: Family) -> Iterator[Flow]:
+def _drop_foreign(vip: Vip, servers: tuple[Server, ...], own: Address) -> MeteredPart:
     """The default server may not answer from other servers' ports."""
-    source = ip.by(source_address(local, default, ip))
-    for port in set(local.owners) | {pool.port for pool in local.vip.redirect_ports}:
-        for name, protocol in TRANSPORTS:
-            yield flow(
-                UPSTREAM,
-                Priority.SPECIFIC,
-                match(**source, ip_proto=protocol, **{f"{name}_src": port}),
-                (),
-                make_cookie(Reason.FOREIGN_PORT, local.number, port),
-                "a known port, and not this server's: drop",
-            )
+    owned = {each.port for server in servers for each in server.service_ports}
+    source = family(own).by(own)
+    return MeteredPart.of(
+        flow(
+            UPSTREAM,
+            Priority.SPECIFIC,
+            match(**source, ip_proto=protocol, **{f"{name}_src": port}),
+            (),
+            make_cookie(Reason.FOREIGN_PORT, vip.number, port),
+            "a known port, and not this server's: drop",
+        )
+        for port in sorted(owned | {pool.port for pool in vip.redirect_ports})
+        for name, protocol in TRANSPORTS
+    )
 
 
 def _server_to_server(local: VipOnSwitch, server: Server) -> Iterator[Flow]:
@@ -224,11 +250,13 @@ def _server_to_server(local: VipOnSwitch, server: Server) -> Iterator[Flow]:
         )
 
 
-def _ports(local: VipOnSwitch, server: Server) -> dict[int, Qos]:
+def _ports(vip: Vip, server: Server) -> dict[int, Qos]:
     """The ports a server answers from, with their QoS; that of the redirect port if it is a service port, too."""
-    ports = {owned.port: owned.qos for owned in server.service_ports}
-    ports.update({pool.port: pool.qos for pool in local.vip.redirect_ports if server.name in local.vip.receivers(pool)})
-    return ports
+    return {owned.port: owned.qos for owned in server.service_ports} | dict(_shared_ports(vip, server))
+
+
+def _shared_ports(vip: Vip, server: Server) -> Ports:
+    return tuple((pool.port, pool.qos) for pool in vip.redirect_ports if server.name in vip.receivers(pool))
 
 
 def _tcp_ports(local: VipOnSwitch, server: Server) -> dict[int, Qos]:

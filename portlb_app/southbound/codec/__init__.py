@@ -30,11 +30,15 @@ from portlb_app.southbound.codec.requests import (
     bundle_control,
     counted_packets,
     flows_request,
+    foreign_requests,
+    forwarding,
     group_stats_request,
     groups_request,
+    meter_features_request,
     meter_stats_request,
     meters_request,
     ports_request,
+    tables_request,
 )
 from portlb_app.southbound.codec.steps import messages
 
@@ -50,9 +54,12 @@ __all__ = [
     "error_name",
     "fits",
     "flows_request",
+    "foreign_requests",
+    "forwarding",
     "group_stats_request",
     "groups_request",
     "messages",
+    "meter_features_request",
     "meter_stats_request",
     "meters_request",
     "our_counted",
@@ -63,4 +70,5 @@ __all__ = [
     "packet_in_cookie",
     "packet_out",
     "ports_request",
+    "tables_request",
 ]

@@ -15,6 +15,7 @@ from portlb_app.openflow import (
     Conntrack,
     CopyField,
     CopyToController,
+    Learn,
     Opaque,
     Output,
     PopVlan,
@@ -63,7 +64,7 @@ def _encode(action: Action) -> bytes:
         case CopyField(source, target):
             ends = oxm_id(source), oxm_id(target)
             return _COPY_FIELD.pack(ofp.OFPAT_COPY_FIELD, _COPY_FIELD.size, action.bits, 0, 0, *ends)
-        case Resubmit() | Conntrack() | CopyToController() | CheckLarger():
+        case Resubmit() | Conntrack() | CopyToController() | CheckLarger() | Learn():
             return nicira.encode(action)
     raise ValueError(f"{action} cannot be sent to a switch")
 

@@ -88,6 +88,7 @@ def oxm_id(name: str) -> bytes:
     return _HEADERS[name].plain
 
 
+@lru_cache(maxsize=4096)
 def encode_field(name: str, value: int, mask: int | None = None) -> bytes:
     """One field: header, value and mask."""
     headers = _HEADERS[name]
@@ -98,7 +99,9 @@ def encode_field(name: str, value: int, mask: int | None = None) -> bytes:
 
 def encode_match(match: Match) -> bytes:
     """A match, padded to 8 bytes (7.2.3). What was read from a switch and is none of ours goes back as it came."""
-    fields = b"".join(encode_field(*field) for field in match) + bytes.fromhex(match.opaque)
+    fields = b"".join([encode_field(*field) for field in match.fields])
+    if match.opaque:
+        fields += bytes.fromhex(match.opaque)
     length = 4 + len(fields)
     return struct.pack("!HH", ofp.OFPMT_OXM, length) + fields + bytes(-length % 8)
 

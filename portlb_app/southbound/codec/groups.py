@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterable, Iterator
+from functools import lru_cache
 
 from ryu.ofproto import ofproto_v1_5 as ofp
 
@@ -25,6 +26,7 @@ _DESCRIPTION = struct.Struct("!2xBxIH6x")
 """Type, number, bytes of the buckets; then the buckets, and the properties."""
 _BUCKET = struct.Struct("!HHI")
 """Length, bytes of the actions, number; then the actions, and the properties."""
+_NUMBER = struct.Struct("!I").pack
 _WEIGHT = struct.pack("!HHH2x", ofp.OFPGBPT_WEIGHT, 8, 1)
 """Weight 1, which every bucket of a select group of ours has."""
 _STATISTICS, _COUNTERS = 40, 16
@@ -42,20 +44,20 @@ def group_mod(verb: Verb, group: Group) -> bytes:
     """What follows the header of a group-mod."""
     if verb == "delete":
         return _GROUP_MOD.pack(ofp.OFPGC_DELETE, ofp.OFPGT_ALL, group.number, 0, ofp.OFPG_BUCKET_ALL)
-    weight = _WEIGHT if group.type == "select" else b""
-    watched = group.watched or (0,) * len(group.buckets)
-    buckets = b"".join(
-        _encode_bucket(number, actions, weight + _encode_watch(port))
-        for number, (actions, port) in enumerate(zip(group.buckets, watched, strict=True))
-    )
+    has_weight, watched = group.type == "select", group.watched or (0,) * len(group.buckets)
+    made = [_encode_bucket(actions, port, has_weight) for actions, port in zip(group.buckets, watched, strict=True)]
+    buckets = b"".join([lengths + _NUMBER(number) + rest for number, (lengths, rest) in enumerate(made)])
     kind = _TYPES[group.type]
     body = _GROUP_MOD.pack(_COMMANDS[verb], kind, group.number, len(buckets), ofp.OFPG_BUCKET_ALL) + buckets
     return body + (_encode_selection(group.selection) if group.selection else b"")
 
 
-def _encode_bucket(number: int, actions: tuple[Action, ...], properties: bytes) -> bytes:
-    encoded = encode_actions(actions)
-    return _BUCKET.pack(_BUCKET.size + len(encoded) + len(properties), len(encoded), number) + encoded + properties
+@lru_cache(maxsize=4096)
+def _encode_bucket(actions: tuple[Action, ...], port: int, has_weight: bool) -> tuple[bytes, bytes]:
+    """What precedes the number of a bucket that watches a port, or none (0), and what follows it."""
+    encoded, properties = encode_actions(actions), (_WEIGHT if has_weight else b"") + _encode_watch(port)
+    length = _BUCKET.size + len(encoded) + len(properties)
+    return _BUCKET.pack(length, len(encoded), 0)[:4], encoded + properties
 
 
 def _encode_watch(port: int) -> bytes:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterator
 from typing import Any
 
 from ryu.ofproto import ofproto_v1_5 as ofp
 from ryu.ofproto import ofproto_v1_5_parser as parser
 
 from portlb_app import pipeline
+from portlb_app.config import Forwarding
 from portlb_app.openflow import FlowFilter, messages
+from portlb_app.openflow.abilities import most_bands
 from portlb_app.openflow.messages import Malformed, Reply
 from portlb_app.southbound.codec.fields import encode_match
 from portlb_app.southbound.codec.steps import BUNDLE_FLAGS
@@ -67,6 +70,37 @@ def bundle_control(datapath: Any, bundle: int, request: int) -> Any:
 def flows_request(datapath: Any) -> Any:
     """Ask for all flows that carry our cookie."""
     return parser.OFPFlowDescStatsRequest(datapath, cookie=pipeline.COOKIE, cookie_mask=pipeline.COOKIE_MASK)
+
+
+def tables_request(datapath: Any) -> Any:
+    """Ask how many flows each table has."""
+    return parser.OFPTableStatsRequest(datapath, 0)
+
+
+def foreign_requests(datapath: Any, table: int) -> Iterator[Any]:
+    """Ask for the flows of a table whose cookies are not ours.
+
+    OpenFlow can only ask for cookies that have some bits. Each of these requests is for those that differ from ours in
+    one bit, and in none of the bits before it.
+    """
+    for number in range(63, 63 - pipeline.COOKIE_MASK.bit_count(), -1):
+        mask = (1 << 64) - (1 << number)
+        cookie = (pipeline.COOKIE ^ 1 << number) & mask
+        yield parser.OFPFlowDescStatsRequest(datapath, table_id=table, cookie=cookie, cookie_mask=mask)
+
+
+def meter_features_request(datapath: Any) -> Any:
+    """Ask what meters can do."""
+    return parser.OFPMeterFeaturesStatsRequest(datapath, 0)
+
+
+def forwarding(reply: Reply) -> Forwarding | None:
+    """Where a switch forwards, by what its meters can do: nothing else that it tells depends on that; Malformed.
+
+    The kernel's meters have one band (DP_MAX_BANDS in net/openvswitch/meter.h), those of user space eight (MAX_BANDS
+    in lib/dpif-netdev.c; seen in Open vSwitch 3.1). None: neither, such as a kernel without meters.
+    """
+    return {1: Forwarding.KERNEL, 8: Forwarding.USERSPACE}.get(most_bands(reply))
 
 
 def groups_request(datapath: Any) -> Any:

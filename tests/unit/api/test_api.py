@@ -8,13 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from portlb_app.api.configuration import accepted, outcome_response
+from portlb_app.api.attention import CONNECT_ONE, LOOK_AT_CABLE
+from portlb_app.api.configuration import outcome_response
 from portlb_app.api.messages import MAX_BODY, Proposal, Request, Response, headers
 from portlb_app.api.routes import respond
 from portlb_app.api.snapshot import RefusedConnections, Snapshot
 from portlb_app.backends.states import Seen
 from portlb_app.compiler.vips_by_switch import VipsBySwitch
-from portlb_app.config import Connector, Link, Problem, Wanted, load
+from portlb_app.config import Connector, Forwarding, Link, Problem, Wanted, load
 from portlb_app.config.etag import Precondition, etag
 from portlb_app.health.judgement import Judge
 from portlb_app.health.line_state import LineState
@@ -25,7 +26,9 @@ from portlb_app.pipeline import HANDED_UP, Reason
 from portlb_app.punt.connlog import ConnectionLog
 from portlb_app.punt.disposition import Disposition
 from portlb_app.punt.records import TcpEvent
+from portlb_app.reconcile.agents import Compared
 from portlb_app.reconcile.commands import ReportOutcome
+from portlb_app.reconcile.foreign import Foreign
 from portlb_app.reconcile.outcomes import (
     Busy,
     Live,
@@ -60,6 +63,9 @@ SNAPSHOT = Snapshot(
             SwitchStatus(
                 *("s1", 1, "error", 5, 2, 1, 7, ("table full",), 0.25, {OPENING: 9}),
                 ports=(PortProblem(2, "", "link to s2", "it is gone"),),
+                configured=Forwarding.KERNEL,
+                forwarding=Forwarding.KERNEL,
+                foreign=Foreign(3),
             ),
         ),
         (0xABC,),
@@ -74,7 +80,7 @@ SNAPSHOT = Snapshot(
             ),
             PoolStatus(("web", ALL_SERVERS), {}, (), fails_open=True),
         ),
-        agents=(AgentStatus("a", SAID, 0.2504),),
+        agents=(AgentStatus("a", SAID, 0.2504, Compared("0.1.0", -0.2504)),),
     ),
     "the: text\n",
     RefusedConnections(12, (("192.0.2.1:5", "no hello"),)),
@@ -106,22 +112,40 @@ def test_status_tells_everything() -> None:
         "configuration": "unverified",
         "problem": None,
         "problems": [
-            {"kind": kind, "name": name, "words": words, "seconds": seconds, "to_do": to_do}
-            for kind, name, words, seconds, to_do in (
-                ("switch", "s1", "refused its tables: table full", None, ""),
-                ("server", "b", "down in web:80: port s1:3 is missing", 2.0, ""),
-                ("link", "s1:2-s2:1", "not used: it is down, or has just come up", None, ""),
+            {
+                "kind": kind, "name": name, "severity": severity, "word": word, "words": words, "seconds": seconds,
+                "to_do": to_do,
+            }
+            for kind, name, severity, word, words, seconds, to_do in (
                 (
-                    *("switch", "s1", "port 2 (link to s2): it is gone", None),
-                    "give an interface this number (ofport_request=2), or change the configuration",
+                    *("switch", "s1", "bad", "error", "refused its tables: table full", None),
+                    "the text is the switch's own; `portlb support` collects what a report needs",
                 ),
                 (
-                    *("switch", "0xabc", "connected, but no switch of the configuration has this datapath id", None),
-                    "add it to the configuration, or remove this controller from its bridge",
+                    *("server", "b", "bad", "down", "down in web:80: port s1:3 is missing", 2.0),
+                    "`portlb why b` has all that is seen of it; `portlb drain b` takes it out on purpose",
                 ),
-                ("configuration", "", "unverified: no switch was seen to hold it", None, ""),
+                (
+                    *("link", "s1:2-s2:1", "bad", "down"),
+                    "not used: it is down, or has just come up; it is used again when it has been up for 4 s",
+                    *(None, LOOK_AT_CABLE),
+                ),
+                (
+                    *("switch", "s1", "bad", "port", "port 2 (link to s2): it is gone", None),
+                    "give an interface this number (ofport_request=2), or change the configuration; a bond has no "
+                    "number, and its members must not be connectors: join them outside of Open vSwitch",
+                ),
+                (
+                    *("switch", "0xabc", "warning", "unknown"),
+                    "connected, but no switch of the configuration has this datapath id",
+                    *(None, "add it to the configuration, or remove this controller from its bridge"),
+                ),
+                (
+                    *("configuration", "", "warning", "unverified", "unverified: no switch was seen to hold it", None),
+                    CONNECT_ONE,
+                ),
             )
-        ],
+        ],  # fmt: skip
         "switches": [
             {
                 "name": "s1",
@@ -150,10 +174,12 @@ def test_status_tells_everything() -> None:
                 "drift": 7,
                 "errors": ["table full"],
                 "ports": [{"number": 2, "name": None, "use": "link to s2", "problem": "it is gone"}],
+                "datapath": "kernel",
+                "foreign": {"flows": 3, "unread": 0, "shadowing": 0, "shadows": []},
                 "read_age_seconds": 0.25,
             }
         ],
-        "links": [{"ends": ["s1:2", "s2:1"], "up": False, "hold_seconds": 4.0}],
+        "links": [{"ends": ["s1:2", "s2:1"], "up": False, "seen": "down", "hold_seconds": 4.0}],
         "pools": [
             {
                 "vip": "web",
@@ -178,6 +204,9 @@ def test_status_tells_everything() -> None:
                 "pressure": {"cpu": 0.25, "io": None},
                 "moved": 4,
                 "left": 2,
+                "version": "0.1.0",
+                "clock_offset_seconds": -0.25,
+                "differs": [],
                 "age_seconds": 0.25,
             }
         ],
@@ -287,9 +316,7 @@ def test_a_put_says_how_long_it_waits_and_for_which_switches() -> None:
 def test_a_put_need_not_wait() -> None:
     request = Request("PUT", "/v1/config", "localhost", FIG2.encode(), "wait=none")
     proposed = respond(request, SNAPSHOT)
-    assert isinstance(proposed, Proposal) and not proposed.is_awaited and not proposed.unverified
-    answered = accepted(7)
-    assert (answered.status, answered.headers["Location"]) == (202, "/v1/changes/7")
+    assert isinstance(proposed, Proposal) and proposed.answer == 0.0 and not proposed.unverified
     patch = respond(replace(request, method="PATCH", body=b"{}"), SNAPSHOT)
     assert isinstance(patch, Response) and patch.status == 400, "its text is made when its turn comes"
 
@@ -453,4 +480,5 @@ def test_checks_are_told() -> None:
     assert told == {
         "counts": {"begun": 3},
         "checks": [{**common, **unknown}, {**common, **unknown, "up": True, "streak": -1, "last": last}],
+        "next": None,
     }

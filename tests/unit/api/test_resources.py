@@ -68,6 +68,21 @@ def test_a_vip_is_as_bad_as_its_worst_pool() -> None:
     assert (vip["state"], vip["ports"]) == ("degraded", {"20": "degraded", "21": "ok", "22": "degraded"})
 
 
+def test_what_was_not_seen_is_unknown() -> None:
+    """Before any switch was read nothing is well, and no number is 0; what is seen to be wrong is said."""
+    view, unread = snapshot(), SwitchStatus("s1", 0x1A, "reading", 0, 0, 0, 0, (), None)
+    link = LinkStatus(Link(Connector("s1", 8), Connector("s2", 8)), True, is_heard=False)
+    view = replace(view, status=replace(view.status, switches=(unread,), links=(link,)))
+    vip = told("/v1/vips/web", view)
+    assert (vip["state"], {*vip["ports"].values()}) == ("unknown", {"unknown"})
+    assert [each["slots"] for each in told("/v1/vips/web/ports/20", view)["servers"]] == [None, None]
+    assert told("/v1/servers/a", view)["held"]["slots"] is None
+    assert [told("/v1/switches/s1", view)[key] for key in ("flows", "groups", "meters")] == [None] * 3
+    assert [(each["up"], each["seen"]) for each in told("/v1/links", view)["links"]] == [(True, "unknown")]
+    view.backends.see("a", Evidence(PORT, False, "port s1:2 is set down", 500.0), 500.0)
+    assert told("/v1/vips/web", view)["ports"] == {"20": "degraded", "21": "unknown", "22": "degraded"}
+
+
 def test_a_pool_with_its_policies_and_slots() -> None:
     pool = told("/v1/vips/web/ports/22")
     assert (pool["legacy"], pool["signal"], pool["slots"]) == ("balance", "flag", 256)
@@ -100,7 +115,8 @@ def test_a_switch_that_is_named_like_a_number() -> None:
 
 
 def test_links() -> None:
-    assert told("/v1/links") == {"links": [{"ends": ["s1:8", "s2:8"], "up": True, "hold_seconds": 0.0}]}
+    links = [{"ends": ["s1:8", "s2:8"], "up": True, "seen": "up", "hold_seconds": 0.0}]
+    assert told("/v1/links") == {"links": links, "next": None}
 
 
 def test_a_list_comes_in_pages_and_ends() -> None:

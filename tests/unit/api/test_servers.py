@@ -4,67 +4,22 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from portlb_app.api import judgement
-from portlb_app.api.messages import Proposal, Request, Response
-from portlb_app.api.routes import respond
-from portlb_app.api.snapshot import RefusedConnections, Snapshot
+from portlb_app.api import judgement, wish_answers
+from portlb_app.api.snapshot import Snapshot
 from portlb_app.api.wishes import MAX_WISH, Wish
 from portlb_app.backends import Backends
 from portlb_app.backends.drained import Drain
 from portlb_app.backends.states import PORT, Evidence, check_source
 from portlb_app.config import Wanted, load
-from portlb_app.config.overrides import MAX_OVERRIDES, NONE, Override, Overrides
+from portlb_app.config.overrides import MAX_OVERRIDES, Override, Overrides
 from portlb_app.config.overrides_text import MAX_BY
 from portlb_app.reconcile.outcomes import Carried, Ended, Lacking
-from portlb_app.reconcile.status import Status, SwitchStatus
-from portlb_app.topology.conditions import HeldSlots
-
-TEXT = (Path(__file__).parents[3] / "flows/fig2/lb.yaml").read_text()
-FIG2 = load(TEXT)
-NOW = 1_764_000_000.0
-NOW_TEXT = "2025-11-24T16:00:00Z"
-LATER = "2025-11-24T17:00:00Z"
-
-
-def snapshot(overrides: Overrides = NONE, **drains: Drain) -> Snapshot:
-    """FIG. 2 with one switch that has what is wanted."""
-    backends = Backends(FIG2, overrides)
-    held = {key: HeldSlots(slots) for key, slots in backends.tables().items()}
-    switch = SwitchStatus("s1", 1, "synced", 5, 2, 1, 0, (), 0.25, held=held, closed=backends.conditions(FIG2)[1])
-    return Snapshot(
-        *(Status(1, (switch,), ()), TEXT, RefusedConnections()),
-        epoch=NOW - 1000.0,
-        unix=NOW,
-        config=FIG2,
-        overrides=overrides,
-        backends=backends,
-        drains=drains,
-    )
-
-
-def overridden(server: str, value: Wanted | int, before: Overrides = NONE, until: float | None = None) -> Overrides:
-    said = Override(value, value, "kernel", "root", NOW - 130, until)
-    key = "state" if isinstance(value, Wanted) else "weight"
-    return before.put(FIG2.server_by_name[server], key, value, said)  # type: ignore[arg-type]
-
-
-def ask(
-    method: str, path: str, body: Any = None, view: Snapshot | None = None, **more: str
-) -> Response | Proposal | Wish:
-    data = body if isinstance(body, bytes) else b"" if body is None else json.dumps(body).encode()
-    path, _, query = path.partition("?")
-    return respond(Request(method, path, "localhost:8080", data, query, **more), view or snapshot())
-
-
-def reply(method: str, path: str, body: Any = None, view: Snapshot | None = None) -> tuple[int, Any]:
-    response = ask(method, path, body, view)
-    assert isinstance(response, Response)
-    return response.status, json.loads("".join(response.body))
+from portlb_app.reconcile.status import Status
+from tests.support.fig2_rest import LATER, NOW, NOW_TEXT, TEXT, ask, overridden, reply, snapshot
 
 
 def complaint(method: str, path: str) -> tuple[int, str]:
@@ -85,7 +40,7 @@ def judged(path: str, body: Any, view: Snapshot | None = None) -> tuple[int, Any
     found = judgement.judge(asked, view or snapshot())
     if isinstance(found, judgement.Judged):
         assert asked.dry_run
-        found = judgement.dry_run(asked, found, {})
+        found = wish_answers.dry_run(asked, found, {})
     return found.status, json.loads("".join(found.body))
 
 
@@ -115,6 +70,8 @@ def test_a_server_has_three_words() -> None:
         },
         "weight": {"configured": 1, "override": None, "used": 1},
         "drain": None,
+        "counters": {"to_server": None, "from_server": None},
+        "agent": None,
     }  # fmt: skip
 
 
@@ -416,18 +373,18 @@ def test_the_answer_when_switches_have_it_or_not() -> None:
     assert isinstance(found, judgement.Judged)
     assert found.log_line.startswith("server b: state drain is wanted by REST: kernel; web:20: 128 of 256 slots move")
     after = snapshot(found.overrides)
-    done = judgement.answer(asked, found, Carried(("s2",)), after)
+    done = wish_answers.answer(asked, found, Carried(("s2",)), after)
     body = json.loads("".join(done.body))
     assert (done.status, body["wanted"]["state"], body["held"]["state"]) == (200, "drain", "none")
     assert body["absent"] == ["s2"]
     assert body["says"][-1] == "not connected, and to get it later: s2"
     absent = replace(after, status=Status(1, (), ()))
-    assert judgement.answer(asked, found, Carried(("s1",)), absent).status == 202
-    late = judgement.answer(asked, found, Lacking({"s1": ("table full",)}, 15.0), after)
+    assert wish_answers.answer(asked, found, Carried(("s1",)), absent).status == 202
+    late = wish_answers.answer(asked, found, Lacking({"s1": ("table full",)}, 15.0), after)
     body = json.loads("".join(late.body))
     assert (late.status, body["switches"]) == (504, {"s1": ["table full"]})
     assert body["error"] == "the wish is saved and stands, but within 15 s s1 did not take it"
-    assert judgement.answer(asked, found, Ended(), after).status == 503
+    assert wish_answers.answer(asked, found, Ended(), after).status == 503
 
 
 @pytest.mark.parametrize(

@@ -281,3 +281,21 @@ def test_backups() -> None:
     say(two, "a", False, 11.0)
     say(two, "b", False, 11.0)
     assert set(table(two, live)) == {"c"}
+
+
+def test_where_the_controller_takes_turns_slots_stay_and_it_knows_who_takes_part() -> None:
+    """Slots move as with a hash, when servers change and not every period; weights are those that are used now."""
+    own = {name: {"service_ports": [{"port": 8000 + at, "application": 80}]} for at, name in enumerate("abcd")}
+    own["d"]["weight"] = 2
+    live = config("abcd", own, selection={"kind": "elevator", "turns": "controller"}, **LEGACY)
+    backends = started(live)
+    assert WEB not in backends.conditions(live)[0], "all follows from the configuration"
+    assert len(set(run(backends, live, 0.0, 300.0))) == 1
+    say(backends, "b", False, 301.0)
+    found = backends.conditions(live)[0][WEB]
+    assert found.turns == (("a", 1), ("c", 1), ("d", 2)) and "b" not in found.servers
+    plain = config("abcd", own, selection="hash", **LEGACY)
+    same = started(plain)
+    say(same, "b", False, 301.0)
+    assert same.conditions(plain)[0][WEB].servers == found.servers
+    assert same.conditions(plain)[0][WEB].turns is None

@@ -24,40 +24,45 @@ class Judged:
         self.passive, self.servers, self.now = Passive(), servers, 0.0
         self.out: dict[str, str] = {}
 
-    def look(self, times: int = 1, version: int = 4, **others: Look) -> None:
+    def look(self, times: int = 1, **others: Look) -> None:
         """They all answer, but for these."""
         for _ in range(times):
             self.now += TICK
             for name in self.passive.over(self.now):
                 del self.out[name]
-            looks = {name: (others.get(name, GOOD), version) for name in self.servers}
+            looks = {name: others.get(name, GOOD) for name in self.servers}
             pools = {name: [tuple(self.servers)] for name in self.servers}
             self.out.update(self.passive.look(looks, pools, self.now))
 
 
 @pytest.mark.parametrize(
-    ("bad", "version", "word"),
+    ("bad", "word"),
     [
-        (SILENT, 4, "400 packets to it in 60 s and none from it"),
-        (REFUSING, 4, "400 bare ones, such as resets,"),
-        (Look(20, 20 * 78, 20, 20 * 74), 6, "40 packets to it in 60 s and 40 bare ones, such as resets,"),
+        (SILENT, "400 packets to it in 60 s and none from it"),
+        (REFUSING, "400 bare ones, such as resets,"),
+        (Look(20, 20 * 94, 20, 20 * 74, 20), "40 packets to it in 60 s and 40 bare ones, such as resets,"),
+        (Look(30, 10 * 74 + 20 * 94, 30, 10 * 54 + 20 * 74, 20), "60 bare ones, such as resets,"),
     ],
 )
-def test_two_looks_in_a_row_take_one_out(bad: Look, version: int, word: str) -> None:
+def test_two_looks_in_a_row_take_one_out(bad: Look, word: str) -> None:
     """And no other one; not one look, nor two that are apart."""
     judged = Judged("abc")
-    judged.look(version=version)
-    judged.look(version=version, b=bad)
-    judged.look(version=version)
-    judged.look(version=version, b=bad)
+    judged.look()
+    judged.look(b=bad)
+    judged.look()
+    judged.look(b=bad)
     assert not judged.out
-    judged.look(version=version, b=bad)
+    judged.look(b=bad)
     assert judged.out.keys() == {"b"} and word in judged.out["b"] and "while others answer" in judged.out["b"]
 
 
-@pytest.mark.parametrize("fine", [IDLE, UPLOAD, HALF, Look(LEAST - 1, 1400, 0, 0), Look(30, 2220, 30, 1950)])
+@pytest.mark.parametrize(
+    "fine", [IDLE, UPLOAD, HALF, Look(LEAST - 1, 1400, 0, 0), Look(30, 2220, 30, 1950), Look(30, 2520, 30, 2100, 15)]
+)
 def test_these_never_do(fine: Look) -> None:
-    """Idle ones, uploads to hosts without timestamps, few packets, openings that are answered."""
+    """Idle ones, uploads to hosts without timestamps, few packets, openings that are answered; by IPv6, half of them
+    as well.
+    """
     judged = Judged("abc")
     judged.look()
     judged.look(20, b=fine)

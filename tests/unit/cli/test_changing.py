@@ -107,6 +107,8 @@ def test_what_landed_where(
         (504, {"error": "late", "switches": ["s1", "s2"]}, 3,
          ["portlb: late", "s1: does not have it", "s2: does not have it"]),
         (412, {"error": "another one", "switches": None, "errors": None}, 1, ["portlb: another one"]),
+        (412, {"error": "another one", "diff": "--- meant\n+++ live\n-a: 1\x1b[2J\n"}, 1,
+         ["portlb: another one", "--- meant", "+++ live", "-a: 1\\x1b[2J"]),
     ],
 )  # fmt: skip
 def test_a_line_for_each_mistake(
@@ -116,6 +118,15 @@ def test_a_line_for_each_mistake(
     fake.answers["PUT /v1/config?wait=applied"] = [(status, body)]
     assert main(["apply", file]) == code
     assert capsys.readouterr() == ("", "".join(f"{line}\n" for line in errors))
+
+
+def test_what_is_not_waited_for_is_a_change(
+    fake: FakeController, file: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fake.answers["PUT /v1/config?wait=none"] = [(202, {"change": 7, "href": "/v1/changes/7"})]
+    assert main(["apply", file, "--wait", "none"]) == 0
+    assert main(["apply", file, "--wait", "none", "-o", "name"]) == 0
+    assert capsys.readouterr().out == "change 7 goes on: portlb changes 7\n7\n"
 
 
 def test_no_file_is_asked_about(fake: FakeController, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import stat
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from portlb_app.cli import main, support, tables, top, view, watch
+from portlb_app.cli import config, main, support, tables, top, view, watch
 from portlb_app.cli.rates import Rates, share
 from portlb_app.cli.scrape import samples
 from portlb_app.cli.slots import picture
@@ -18,7 +19,7 @@ from tests.support.fake_controller import FakeController
 @pytest.fixture
 def fake(monkeypatch: pytest.MonkeyPatch) -> FakeController:
     made = FakeController()
-    for module in (view, tables, top, support):
+    for module in (view, tables, top, support, config):
         monkeypatch.setattr(module, "controller_of", lambda _options: made)
     return made
 
@@ -118,14 +119,39 @@ def test_numbers(value: float | None, text: str) -> None:
     assert top.number(value) == text
 
 
+def test_config(fake: FakeController, capsys: pytest.CaptureFixture[str]) -> None:
+    """The text as it is, or every value and where it comes from."""
+    fake.answers["GET /v1/config"] = [(200, b"a: 1 # as it is\n")]
+    assert printed(capsys, "config") == ["a: 1 # as it is"]
+    override = {"replaced": "ready", "reason": "ker\x1bnel", "by": "root", "since": "x", "until": None}
+    used = [{"server": "a", "weight": 0, "slots": 0, "reason": "wanted drain"}]
+    values = [
+        {"path": "servers.a.state", "value": "drain", "source": "override", "override": override, "used": None},
+        {"path": "vips.web.redirect_ports.80.servers", "value": ["a"], "source": "file", "override": None},
+    ]
+    values[1]["used"] = used
+    fake.answers["GET /v1/config/effective?under=servers.a&source=override&limit=1000"] = [
+        (200, {"etag": "x", "values": values[:1], "next": "/v1/config/effective?cursor=y"})
+    ]
+    fake.answers["GET /v1/config/effective?cursor=y"] = [(200, {"etag": "x", "values": values[1:], "next": None})]
+    lines = [line.split() for line in printed(capsys, "config", "servers.a", "--source", "override")]
+    assert lines[1][:3] == ["servers.a.state", "override", "drain"]
+    assert lines[1][3:] == ["in", "place", "of", "ready;", "ker\\x1bnel;", "by", "root"]
+    assert lines[2] == ["vips.web.redirect_ports.80.servers", "file", '["a"]']
+    assert lines[5] == ["vips.web.redirect_ports.80", "a", "0", "0", "wanted", "drain"]
+    fake.answers["GET /v1/config/effective?limit=1000"] = [(200, {"etag": "x", "values": values, "next": None})]
+    assert json.loads("".join(printed(capsys, "config", "--effective", "-o", "json")))["values"] == values
+    assert main(["config", "x"]) == main(["config", "-o", "json"]) == 2
+
+
 def test_top(fake: FakeController, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr("time.sleep", lambda _seconds: None)
     server = {
         "name": "a", "vip": "web", "connector": "s1:2", "seen": {"state": "up"},
         "held": {"slots": 64, "pools": [{"of": 256}]},
     }  # fmt: skip
-    fake.answers["GET /v1/servers"] = [(200, {"servers": [server, {**server, "name": "b", "vip": "dns"}]})]
-    fake.answers["GET /v1/pools"] = [(200, {"pools": [{"vip": "web", "port": 80, "state": "ok"}]})]
+    fake.answers["GET /v1/servers?limit=1000"] = [(200, {"servers": [server, {**server, "name": "b", "vip": "dns"}]})]
+    fake.answers["GET /v1/pools?limit=1000"] = [(200, {"pools": [{"vip": "web", "port": 80, "state": "ok"}]})]
     agent = {"server": "a", "open": 17, "per_second": {"openings": 2.5}}
     fake.answers["GET /v1/status"] = [(200, {"agents": [agent]})]
     fake.answers["GET /metrics"] = [(200, metrics(*each).encode()) for each in ((0, 10.0), (5000, 15.0))]

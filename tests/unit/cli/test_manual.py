@@ -43,7 +43,7 @@ def test_the_page_can_be_shown() -> None:
 @pytest.mark.parametrize(
     ("words", "some"),
     [
-        (["co"], ["compile", "connections", "controller"]),
+        (["co"], ["compile", "config", "connections", "controller"]),
         (["drain", "--d"], ["--deadline", "--dry-run"]),
         (["agent", "st"], ["stats"]),
         (["agent", "client", "--v"], ["--vip"]),

@@ -35,7 +35,7 @@ class Fake:
                 self.end_headers()
                 self.wfile.write(data)
 
-            do_GET = do_PUT = do_DELETE = do_POST = answer  # noqa: N815
+            do_GET = do_PUT = do_DELETE = do_POST = do_PATCH = answer  # noqa: N815
 
             def log_message(self, *_: Any) -> None:
                 pass
@@ -84,7 +84,7 @@ def run(*words: str) -> int:
 
 def test_servers_are_listed_worst_first(fake: Fake, capsys: pytest.CaptureFixture[str]) -> None:
     listed = [server("a"), draining(17), server("c", "maint", slots=0), server("d", seen="down", slots=0)]
-    fake.answers["GET /v1/servers?vip=web&state=up"] = [(200, {"servers": listed})]
+    fake.answers["GET /v1/servers?vip=web&state=up&limit=1000"] = [(200, {"servers": listed})]
     assert run("servers", "--vip", "web", "--state", "up") == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].split() == ["SERVER", "VIP", "WANTED", "SEEN", "HELD", "WEIGHT", "SLOTS", "OPEN", "SINCE", "REASON"]
@@ -105,14 +105,14 @@ def test_unknown_servers_and_vips_are_wrong_input(fake: Fake, capsys: pytest.Cap
     assert run("servers", "b", "x/.. ") == 2
     told = capsys.readouterr()
     assert "there is no server x" in told.err and "drain" in told.out
-    fake.answers["GET /v1/pools?vip=x"] = [(404, {"error": "there is no VIP x"})]
+    fake.answers["GET /v1/pools?vip=x&limit=1000"] = [(404, {"error": "there is no VIP x"})]
     assert run("pools", "--vip", "x") == 2
 
 
 def test_what_servers_are_told_cannot_move_the_cursor(fake: Fake, capsys: pytest.CaptureFixture[str]) -> None:
     hostile = server("a", seen="down")
     hostile["seen"]["reason"] = "\x1b[2Jgone\nok"
-    fake.answers["GET /v1/servers"] = [(200, {"servers": [hostile]})]
+    fake.answers["GET /v1/servers?limit=1000"] = [(200, {"servers": [hostile]})]
     assert run("servers") == 0
     assert "\\x1b[2Jgone\\nok" in capsys.readouterr().out
 
@@ -127,7 +127,7 @@ def test_pools_are_listed_worst_first(fake: Fake, capsys: pytest.CaptureFixture[
         pool(80, "degraded", ("a", "ready", "unknown", 256), ("b", "drain", "down", 0)),
         pool(443, "empty"),
     ]
-    fake.answers["GET /v1/pools"] = [(200, {"pools": pools})]
+    fake.answers["GET /v1/pools?limit=1000"] = [(200, {"pools": pools})]
     assert run("pools") == 0
     lines = [line.split(None, 3) for line in capsys.readouterr().out.splitlines()]
     assert [line[0] for line in lines] == ["POOL", "web:443", "web:80", "web:22"]
@@ -148,10 +148,9 @@ def test_a_wish_is_sent_with_what_is_said_about_it(fake: Fake, capsys: pytest.Ca
 
 def test_the_others(fake: Fake, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LOGNAME", "anna")
-    for name in "ab":
-        fake.answers[f"PUT /v1/servers/{name}/state?dry_run=1"] = [(200, {"says": []})]
-    assert run("maint", "a", "b", "--dry-run") == run("ready", "a", "b", "--dry-run") == 0
-    assert [body["state"] for _, body in fake.asked] == ["maint", "maint", "ready", "ready"]
+    fake.answers["PUT /v1/servers/a/state?dry_run=1"] = [(200, {"says": []})]
+    assert run("maint", "a", "--dry-run") == run("ready", "a", "a", "--dry-run") == 0
+    assert [body["state"] for _, body in fake.asked] == ["maint", "ready"]
     fake.answers["PUT /v1/servers/a/weight"] = fake.answers["DELETE /v1/servers/a/weight?by=anna"] = [(200, {})]
     assert run("weight", "a", "0") == run("weight", "a", "--unset") == 0
     assert fake.asked[-2][1]["weight"] == 0 and fake.asked[-1] == ("DELETE /v1/servers/a/weight?by=anna", None)
@@ -167,11 +166,57 @@ def test_exit_codes(fake: Fake, status: int, code: int, capsys: pytest.CaptureFi
     assert capsys.readouterr().err == ("portlb: no\nuntil: is in the past\n" if code else "")
 
 
-def test_the_worst_of_several_exit_codes(fake: Fake) -> None:
-    for name, status in (("a", 200), ("b", 504), ("c", 409), ("d", 404)):
-        fake.answers[f"PUT /v1/servers/{name}/state"] = [(status, {"error": "no"})]
-    assert [run("drain", *names) for names in ("a", "ab", "abc", "abcd")] == [0, 3, 1, 2]
-    assert len(fake.asked) == 10, "each is asked, whatever the others answer"
+def test_several_servers_are_one_request(fake: Fake, capsys: pytest.CaptureFixture[str]) -> None:
+    fake.answers["PATCH /v1/servers?timeout=30"] = [(200, {"says": ["web:20: 128 of 256 slots move"]})]
+    assert run("drain", "b", "a", "b", "--reason", "kernel", "--move", "--timeout", "30") == 0
+    assert capsys.readouterr().out == "web:20: 128 of 256 slots move\n"
+    ((_, body),) = fake.asked
+    values = {"state": "drain", "deadline": None, "move": True}
+    assert (body["servers"], body["reason"], body["force"]) == ({"b": values, "a": values}, "kernel", False)
+    fake.answers["PATCH /v1/servers"] = [(200, {})]
+    assert run("maint", "--select", "switch=s1", "--select", "pool=web:22", "--force") == 0
+    _, body = fake.asked[-1]
+    assert (body["select"], body["set"], body["force"]) == (
+        {"switch": "s1", "pool": "web:22"}, {"state": "maint"}, True,
+    )  # fmt: skip
+    errors = [{"path": "servers.x", "message": "there is no server x"}]
+    fake.answers["PATCH /v1/servers"] = [(422, {"error": "the request has mistakes", "errors": errors})]
+    assert run("ready", "a", "x") == 2
+    assert capsys.readouterr().err.endswith("servers.x: there is no server x\n")
+    for words in (["drain", "a", "--select", "vip=web"], ["drain"]):
+        assert run(*words) == 2
+    for given in ("vip", "vip=", "name=a", "=x"):
+        with pytest.raises(SystemExit):
+            run("drain", "--select", given)
+
+
+def test_several_weights_are_one_request(fake: Fake) -> None:
+    fake.answers["PATCH /v1/servers"] = [(200, {})]
+    assert run("weight", "a=3", "b=0") == run("weight", "a", "b", "--unset") == 0
+    assert [body["servers"] for _, body in fake.asked] == [
+        {"a": {"weight": 3}, "b": {"weight": 0}}, {"a": {"weight": None}, "b": {"weight": None}},
+    ]  # fmt: skip
+    fake.answers["PUT /v1/servers/a/weight"] = [(200, {})]
+    assert run("weight", "a=5") == run("weight", "a", "6") == 0
+    assert [body["weight"] for _, body in fake.asked[2:]] == [5, 6]
+
+
+def test_lists_are_read_page_by_page(fake: Fake, capsys: pytest.CaptureFixture[str]) -> None:
+    fake.answers["GET /v1/servers?limit=1000"] = [(200, {"servers": [server("b")], "next": "/v1/servers?cursor=x"})]
+    fake.answers["GET /v1/servers?cursor=x"] = [(200, {"servers": [server("a")], "next": None})]
+    assert run("servers", "-o", "name") == 0
+    assert capsys.readouterr().out == "a\nb\n"
+    fake.answers["GET /v1/servers?cursor=x"] = [(410, {"error": "begun anew"})]
+    assert run("servers", "-o", "name") == 1
+
+
+def test_those_that_are_selected_are_waited_for(fake: Fake, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(drain, "LOOK_SECONDS", 0.01)
+    fake.answers["PATCH /v1/servers"] = [(200, {"servers": []})]
+    fake.answers["PATCH /v1/servers?dry_run=1"] = [(200, {"servers": ["b"]})]
+    fake.answers["GET /v1/servers/b"] = [(200, draining(2)), (200, draining(0, "drained"))]
+    assert run("drain", "--select", "connector=s1:3", "--wait", "60") == 0
+    assert [request for request, _ in fake.asked][-1] == "GET /v1/servers/b"
 
 
 def test_waiting_shows_the_count_fall(
@@ -206,9 +251,8 @@ def test_one_that_is_ready_again_is_not_waited_for(fake: Fake) -> None:
 @pytest.mark.parametrize(
     "words",
     [
-        ["drain"], ["drain", "b", "--wait", "5x"], ["drain", "b", "--until", "25:00"],
-        ["drain", "b", "--until", "soon"],
-        ["weight", "b", "257"], ["weight", "b", "-1"], ["weight", "b", "x"], ["servers", "-o", "xml"],
+        ["drain", "b", "--wait", "5x"], ["drain", "b", "--until", "25:00"], ["drain", "b", "--until", "soon"],
+        ["drain", "b", "--timeout", "0"], ["drain", "b", "--timeout", "301"], ["weight"], ["servers", "-o", "xml"],
     ],
 )  # fmt: skip
 def test_wrong_words(words: list[str], fake: Fake) -> None:
@@ -218,7 +262,11 @@ def test_wrong_words(words: list[str], fake: Fake) -> None:
 
 
 def test_words_that_do_not_go_together(fake: Fake) -> None:
-    assert run("weight", "b") == run("weight", "b", "5", "--unset") == 2
+    for words in (
+        *(["b"], ["b", "257"], ["b", "²"], ["b", "x"], ["b=", "a=1"], ["b=1", "b=2"], ["b=-1"], ["a", "1", "b", "2"]),
+        ["b=5", "--unset"],
+    ):
+        assert run("weight", *words) == 2
     assert run("drain", "b", "--wait", "5", "--dry-run") == 2
     assert not fake.asked
 
@@ -233,7 +281,7 @@ def test_a_controller_that_does_not_answer(capsys: pytest.CaptureFixture[str], f
     assert run("servers", "--controller", "http://127.0.0.1:1") == 1
     assert "http://127.0.0.1:1 does not answer: Connection refused" in capsys.readouterr().err
     for said in (b"<html>", b"[]", b"\xff"):
-        fake.answers["GET /v1/servers"] = [(200, said)]
+        fake.answers["GET /v1/servers?limit=1000"] = [(200, said)]
         assert run("servers") == 1
         assert "without a JSON object" in capsys.readouterr().err
 

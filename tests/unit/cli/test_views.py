@@ -37,8 +37,8 @@ POOLS = [
 PROBLEM = {"kind": "server", "name": "b", "words": "down in web:22: http 503", "seconds": 41.0}
 STATUS: dict[str, Any] = {
     "version": "0.2.0", "generation": 3, "etag": "x", "configuration": "verified", "problem": None, "problems": [],
-    "switches": SWITCHES, "links": [{"ends": ["s1:1", "s2:1"], "up": True, "hold_seconds": 0.0},
-                                    {"ends": ["s1:2", "s3:1"], "up": False, "hold_seconds": 1.5}],
+    "switches": SWITCHES, "links": [{"ends": ["s1:1", "s2:1"], "up": True, "seen": "up", "hold_seconds": 0.0},
+                                    {"ends": ["s1:2", "s3:1"], "up": False, "seen": "down", "hold_seconds": 1.5}],
     "pools": [], "agents": [],
 }  # fmt: skip
 
@@ -55,7 +55,7 @@ def fake(monkeypatch: pytest.MonkeyPatch) -> FakeController:
     made = FakeController()
     monkeypatch.setattr(view, "controller_of", lambda _options: made)
     made.answers["GET /v1/status"] = [(200, STATUS)]
-    made.answers["GET /v1/pools"] = [(200, {"pools": POOLS})]
+    made.answers["GET /v1/pools?limit=1000"] = [(200, {"pools": POOLS})]
     return made
 
 
@@ -119,10 +119,10 @@ def test_one_server(fake: FakeController, capsys: pytest.CaptureFixture[str]) ->
         "drain": {"state": "draining", "open": 17, "source": "agent", "since": "2020-01-01T00:00:00Z",
                   "quiet_seconds": None, "reason": ""},
     })]  # fmt: skip
-    fake.answers["GET /v1/checks"] = [(200, {"counts": {}, "checks": [
+    fake.answers["GET /v1/checks?server=b&limit=1000"] = [(200, {"counts": {}, "checks": [
         {"server": name, "vip": "web", "ports": [22], "version": 4, "check": "tcp", "up": True, "streak": 8,
          "needed": 2, "last": {"verdict": "passed", "reason": "SYN-ACK", "at": 1795846131.9}, "reason": None,
-         "held": None} for name in "ab"]})]  # fmt: skip
+         "held": None} for name in "b"]})]  # fmt: skip
     lines = printed(capsys, "server", "b")
     assert "wanted     drain (by override, in place of ready, for " in "\n".join(lines)
     assert "why        kernel; by root; draining" in lines and "drain      draining, 17 open" in lines
@@ -135,7 +135,7 @@ def test_connections(fake: FakeController, capsys: pytest.CaptureFixture[str]) -
     record = {"vip": "web", "client": "2001:db8::7", "client_port": 40412, "opened_on": 22, "continued_on": 7,
               "server": "c", "opened": 1764000000.125, "closed": 1764000004.75, "how": "fin"}  # fmt: skip
     unknown = {**record, "server": None, "opened": None, "how": "unknown", "closed": None}
-    fake.answers["GET /v1/connections?limit=5&vip=web"] = [(200, {"connections": [record, unknown]})]
+    fake.answers["GET /v1/connections?vip=web&limit=5"] = [(200, {"connections": [record, unknown]})]
     lines = printed(capsys, "connections", "--vip", "web", "--limit", "5", "-o", "wide")
     assert lines[1].split() == ["[2001:db8::7]:40412", "web", "22", "7", "c", "2025-11-24T16:00:00Z",
                                 "2025-11-24T16:00:04Z", "4s", "fin"]  # fmt: skip

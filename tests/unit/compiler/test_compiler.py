@@ -13,13 +13,25 @@ from hypothesis import strategies as st
 
 from portlb_app import compiler
 from portlb_app.compiler.memo import Memo
-from portlb_app.config import Config, load
-from portlb_app.openflow import Flow, Goto, Match, Output, PopVlan, Resubmit, SwitchState, ToGroup, match
+from portlb_app.config import Config, load, weights_among
+from portlb_app.openflow import (
+    CopyToController,
+    Flow,
+    Goto,
+    Match,
+    Output,
+    PopVlan,
+    Resubmit,
+    SwitchState,
+    ToGroup,
+    match,
+)
 from portlb_app.pipeline import (
     BY_NUMBER,
     CLASSIFY,
     COOKIE,
     COOKIE_MASK,
+    COPIED,
     ICMP,
     SELECTION,
     SERVICE,
@@ -37,13 +49,14 @@ from portlb_app.pipeline import (
     is_our_group,
     make_cookie,
     match_all,
+    metered_reason,
     parse_cookie,
     pool_group,
     vip_number,
 )
 from portlb_app.reconcile.plan import diff
 from portlb_app.selection import table as slot_table
-from portlb_app.topology.conditions import Conditions
+from portlb_app.topology.conditions import AS_CONFIGURED, Conditions, PoolSlots
 from tests.support import generate
 
 FIG2 = load((Path(__file__).parents[3] / "flows/fig2/lb.yaml").read_text())
@@ -66,11 +79,43 @@ some = settings(max_examples=40, deadline=None)
 @settings(max_examples=10, deadline=None)
 @given(CONFIGURATIONS, CONFIGURATIONS)
 def test_what_was_compiled_before_changes_nothing(first: Config, second: Config) -> None:
-    """Neither another configuration, nor the same one while links are down."""
+    """Neither another configuration, nor the same one while links are down, servers closed, or slots others."""
     memo = Memo()
-    for config, down in ((first, 0), (second, 0), (second, 1), (first, 0)):
-        cut = Conditions(links_down=frozenset(config.links[:down]))
-        assert compiler.compile(config, cut, memo) == compiler.compile(config, cut)
+    slots, closed = turned(second), Conditions(closed=frozenset(server.name for server in second.servers[:1]))
+    cut = Conditions(links_down=frozenset(second.links[:1]))
+    each = ((first, AS_CONFIGURED), (second, AS_CONFIGURED), (second, cut), (second, slots), (second, closed))
+    for config, conditions in (*each, (second, closed), (second, slots), (first, AS_CONFIGURED)):
+        assert compiler.compile(config, conditions, memo) == compiler.compile(config, conditions)
+
+
+def turned(config: Config) -> Conditions:
+    """The slots of the first pool in another order, each with a server that it had before."""
+    vip = next((vip for vip in config.vips if vip.redirect_ports), None)
+    if vip is None:
+        return AS_CONFIGURED
+    pool = vip.redirect_ports[0]
+    weights = weights_among(config.server_by_name[name] for name in pool.servers)
+    before = slot_table.slots(pool.servers, weights, pool.group_bits)
+    after = (*before[1:], *before[:1])
+    formers = tuple((old,) if old != new else () for old, new in zip(before, after, strict=True))
+    return Conditions(slots={(vip.name, pool.port): PoolSlots(after, formers)})
+
+
+@some
+@given(CONFIGURATIONS)
+def test_copies_have_meters_of_copies(config: Config) -> None:
+    """So a plan knows by a meter's number whether flows copy by it."""
+    for each in itertools.chain.from_iterable(state.flows for state in states(config)):
+        meters = {action.meter for action in each.actions if isinstance(action, CopyToController)}
+        assert {metered_reason(meter) for meter in meters} <= COPIED.keys()
+
+
+@settings(max_examples=20, deadline=None)
+@given(CONFIGURATIONS)
+def test_no_two_flows_of_a_switch_are_of_the_same_packets(config: Config) -> None:
+    """So its parts have no flow in common."""
+    for state in compiler.compile(config, turned(config)).values():
+        assert len({flow.key for flow in state.flows}) == len(state.flows)
 
 
 def test_what_stays_is_the_same_object() -> None:
@@ -205,6 +250,8 @@ def test_fig2_down_the_pipeline() -> None:
         "table=50, priority=200,sctp,ip_dst=10.0.0.100,sctp_dst=21 actions=group:1607013120",
         "table=50, priority=200,sctp,ip_dst=10.0.0.100,sctp_dst=22 actions=group:1607013121",
         "table=50, priority=0 actions=goto_table:60",
+        "table=52, priority=0 actions=drop",
+        "table=55, priority=0 actions=drop",
         "table=60, priority=300,tcp,ip_dst=10.0.0.100,tcp_dst=20,tcp_flags=0x2/0x12 actions=drop",
         "table=60, priority=300,tcp,ip_dst=10.0.0.100,tcp_dst=21,tcp_flags=0x2/0x12 actions=drop",
         "table=60, priority=200,tcp,ip_dst=10.0.0.100,tcp_dst=20 actions=group:1607013119",

@@ -9,7 +9,7 @@ import pytest
 from portlb_app import compiler
 from portlb_app.compiler.traffic import Account, Direction, Traffic
 from portlb_app.config import Config, Switch, load
-from portlb_app.openflow import Flow, Output
+from portlb_app.openflow import IP_UDP, Flow, Output
 from portlb_app.pipeline import (
     DEFAULT,
     LABEL,
@@ -48,7 +48,9 @@ def test_every_flow_that_delivers_to_a_connector_counts_for_the_server_there(nam
             ports = outputs(flow)
             servers = set().union(*(at.get(port, set()) for port in ports))
             if flow.table in DELIVERING and len(servers) == 1:
-                assert account == Account((*servers, Direction.TO_SERVER), account and account.pool), flow
+                is_udp = flow.table == SERVICE.number and ("ip_proto", IP_UDP, None) in flow.match
+                expected = Account((*servers, Direction.TO_SERVER), account and account.pool, datagrams=is_udp)
+                assert account == expected, flow
             elif account is not None and account.way[1] is Direction.TO_SERVER:
                 assert account.way[0] in servers or not servers, flow
 
@@ -70,6 +72,7 @@ def test_every_flow_that_lets_a_server_out_counts_for_it(name: str) -> None:
             else:
                 assert account is not None and account.way[1] is Direction.FROM_SERVER, flow
                 assert account.way[0] in servers
+                assert account.is_ipv6 is ("ipv6_src" in {field for field, _, _ in flow.match})
 
 
 @pytest.mark.parametrize("name", SCENARIOS)

@@ -98,9 +98,9 @@ def test_a_large_configuration_is_counted_closely(data: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     "data",
     [
-        settings(112, 200, address=["10.0.0.100", "fd00::100"]),
-        settings(200, 0, range(1, 1400), 1, legacy="pin"),
-        settings(200, 0, range(1, 401), 200, legacy="pin"),
+        settings(224, 200, address=["10.0.0.100", "fd00::100"]),
+        settings(200, 0, range(1, 2800), 1, legacy="pin"),
+        settings(200, 0, range(1, 801), 200, legacy="pin"),
     ],
 )
 def test_more_flows_than_can_be_read_back_are_refused(data: dict[str, Any]) -> None:

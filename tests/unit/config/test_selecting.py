@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from portlb_app.config import Algorithm, Config, ConfigError, Moves, Selecting, When, load
+from portlb_app.config import Algorithm, Config, ConfigError, Moves, Selecting, Turns, When, load
 from portlb_app.pipeline import SLOTS
 
 
@@ -99,7 +99,7 @@ MISTAKES: list[tuple[dict[str, Any], list[str]]] = [
             "'least-packets'"
         ],
     ),
-    ({"selection": 7}, ["selection: is a mapping of kind, prefix4, prefix6, period"]),
+    ({"selection": 7}, ["selection: is a mapping of kind, prefix4, prefix6, period, turns, rate"]),
     ({"selection": {"prefix4": 24}}, ["selection.kind: is missing"]),
     ({"selection": {"kind": "hash", "seed": 3}}, ["selection.seed: unknown key"]),
     ({"selection": {"kind": "hash", "prefix4": 24}}, ["selection.prefix4: needs kind: source"]),
@@ -108,6 +108,14 @@ MISTAKES: list[tuple[dict[str, Any], list[str]]] = [
     ({"selection": {"kind": "source", "prefix6": 0}}, ["selection.prefix6: should be greater than or equal to 1"]),
     ({"selection": {"kind": "source", "period": 9}}, ["selection.period: needs kind: random, round-robin or elevator"]),
     ({"selection": {"kind": "random", "period": 0}}, ["selection.period: should be greater than or equal to 1"]),
+    ({"selection": {"kind": "least", "turns": "slots"}}, ["selection.turns: needs kind: round-robin or elevator"]),
+    (
+        {"selection": {"kind": "random", "turns": "controller"}},
+        ["selection.turns: needs kind: round-robin or elevator"],
+    ),
+    ({"selection": {"kind": "elevator", "turns": "mine"}}, ["selection.turns: should be 'slots' or 'controller'"]),
+    ({"selection": {"kind": "elevator", "rate": 5}}, ["selection.rate: needs turns: controller"]),
+    ({"selection": {"kind": "elevator", "rate": 1001}}, ["selection.rate: should be less than or equal to 1000"]),
     ({"moves": "fast"}, ["moves: free, never, or a number of slots a second like 2/s is expected"]),
     ({"moves": 2}, ["moves: free, never, or a number of slots a second like 2/s is expected"]),
     ({"moves": "0/s"}, ["moves: free, never, or a number of slots a second like 2/s is expected"]),
@@ -151,6 +159,41 @@ MISTAKES: list[tuple[dict[str, Any], list[str]]] = [
 def test_a_mistake_has_its_path(port: dict[str, Any], messages: list[str]) -> None:
     """Unknown words and combinations are refused, each at its place."""
     assert errors(port) == [f"vips.web.redirect_ports.80.{message}" for message in messages]
+
+
+OWN = {name: {"service_ports": [{"port": 8000 + at, "application": 80}]} for at, name in enumerate("ab")}
+BY_TURNS = {"kind": "round-robin", "turns": "controller"}
+
+
+def test_turns_of_the_controller() -> None:
+    """Slots move as with a hash then, so no connection that stays on its slot breaks."""
+    made = load(text({"selection": BY_TURNS, "legacy": "balance"}, OWN)).vips[0].redirect_ports[0]
+    assert made.selecting == Selecting(Algorithm.ROUND_ROBIN, turns=Turns.CONTROLLER, rate=500)
+    assert not made.selecting.reshuffles and Selecting(Algorithm.ROUND_ROBIN).reshuffles
+
+
+@pytest.mark.parametrize(
+    ("port", "message"),
+    [
+        ({"selection": {**BY_TURNS, "period": 9}}, "selection.period: with turns: controller each SYN is a turn"),
+        ({"slow_start": 5}, "slow_start: with turns: controller a server gets its turns at once"),
+        (
+            {"when": [{"dscp": 1, "pool": 81}]},
+            "when: with turns: controller all SYNs are of this port's own pool",
+        ),
+    ],
+)
+def test_what_turns_of_the_controller_do_not_go_with(port: dict[str, Any], message: str) -> None:
+    """Each is refused at its place."""
+    assert errors({"selection": BY_TURNS} | port, OWN) == [f"vips.web.redirect_ports.80.{message}"]
+
+
+def test_turns_of_the_controller_need_servers_that_redirect() -> None:
+    """All other connections go on by their slots, which may be other servers'."""
+    assert errors({"selection": BY_TURNS}, {"a": OWN["a"], "b": {"service_ports": [8001]}}) == [
+        "vips.web.redirect_ports.80.selection.turns: b cannot redirect from 80: it needs a service port whose "
+        "application is 80: other connections go on by their slots"
+    ]
 
 
 def test_what_is_said_twice() -> None:

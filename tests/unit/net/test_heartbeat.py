@@ -10,7 +10,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from portlb_app.net import heartbeat
-from portlb_app.net.heartbeat import Answer, Can, Heartbeat, Order, State, parse_answer, parse_heartbeat
+from portlb_app.net.heartbeat import (
+    About,
+    Answer,
+    Can,
+    Heartbeat,
+    Order,
+    Serving,
+    State,
+    parse_answer,
+    parse_heartbeat,
+)
 from portlb_app.net.packets import Datagram, parse_datagram
 
 SAID = Heartbeat(
@@ -31,6 +41,7 @@ SAID = Heartbeat(
     name="db-1",
     by_port={80: 100, 7: 200},
 )
+TOLD = replace(SAID, about=About(1_764_000_000.125, Serving(1, 2, 0xFFFFFFFF), "0.1.0"))
 DATAGRAMS = [
     Datagram(0x020000000064, heartbeat.MAC, ip_address(source), heartbeat.ADDRESSES[version], 40000, 20560, b"odd")
     for version, source in ((4, "10.0.0.100"), (6, "fd00::100"))
@@ -40,6 +51,7 @@ DATAGRAMS = [
 def test_a_heartbeat_is_read_as_it_was_written() -> None:
     """All of it, and the least there may be."""
     assert parse_heartbeat(SAID.pack()) == SAID
+    assert parse_heartbeat(TOLD.pack()) == TOLD
     assert parse_heartbeat(Heartbeat(1, 2).pack()) == Heartbeat(1, 2)
 
 
@@ -57,8 +69,8 @@ def test_what_does_not_fit_is_cut() -> None:
 @given(st.binary(max_size=200))
 def test_any_bytes_are_read_or_not(data: bytes) -> None:
     """Nothing an attacker sends is an error; and all that is read can be said."""
-    head = SAID.pack()
-    for each in (data, head[:6] + data, head[: len(data) % len(head)] + data):
+    head, told = SAID.pack(), TOLD.pack()
+    for each in (data, head[:6] + data, head[: len(data) % len(head)] + data, told[: len(data) % len(told)] + data):
         read = parse_heartbeat(each)
         assert read is None or parse_heartbeat(read.pack()) == read
         answer = parse_answer(each)
@@ -67,10 +79,11 @@ def test_any_bytes_are_read_or_not(data: bytes) -> None:
 
 def test_every_cut_is_refused() -> None:
     """A message is exactly as long as it says."""
-    whole, answer = SAID.pack(), Answer(1, 2, Order.MOVE).pack()
-    for size in range(len(whole)):
-        assert parse_heartbeat(whole[:size]) is None
-    assert parse_heartbeat(whole + b"\0") is None
+    answer = Answer(1, 2, Order.MOVE).pack()
+    for whole in (SAID.pack(), TOLD.pack()):
+        for size in range(len(whole)):
+            assert parse_heartbeat(whole[:size]) is None
+        assert parse_heartbeat(whole + b"\0") is None
     assert all(parse_answer(answer[:size]) is None for size in range(len(answer)))
     assert parse_answer(answer + b"\0") is None
 
@@ -104,7 +117,7 @@ def test_unknown_abilities_and_orders_are_left_out() -> None:
     assert read is not None and read.can is Can.MOVE
     answer = bytearray(Answer(1, 2).pack())
     answer[5] = 0xFF
-    assert parse_answer(bytes(answer)) == Answer(1, 2, Order.MOVE | Order.RESET)
+    assert parse_answer(bytes(answer)) == Answer(1, 2, Order.MOVE | Order.RESET | Order.TELL)
 
 
 @pytest.mark.parametrize("datagram", DATAGRAMS, ids=["IPv4", "IPv6"])
@@ -126,3 +139,32 @@ def test_a_checksum_may_be_left_out_over_ipv4_only() -> None:
         at = len(frame) - len(datagram.data) - 2
         bare = frame[:at] + b"\0\0" + frame[at + 2 :]
         assert (parse_datagram(bare) == datagram) is (datagram.source.version == 4)
+
+
+def test_what_an_agent_tells_of_itself_is_bounded() -> None:
+    """A version that is too long is cut, a time is one that can be reckoned with; the message fits into a frame."""
+    about = About(-5.0, Serving(0, 0, 0), "9" * 40)
+    ports = {port: 1 for port in range(1, heartbeat.PORTS + 1)}
+    said = replace(SAID, about=about, name="n" * heartbeat.NAME, by_port=ports)
+    read = parse_heartbeat(said.pack())
+    assert read is not None and read.about == About(0.0, Serving(0, 0, 0), "9" * heartbeat.SOFTWARE)
+    assert len(said.pack()) < 1000
+    late = parse_heartbeat(replace(SAID, about=replace(about, unix=1e30)).pack())
+    assert late is not None and late.about is not None and late.about.unix < 1e12
+
+
+@pytest.mark.parametrize(("at", "value"), [(64, b"\xff"), (84, b"\x20"), (93, b"\n"), (93, b"\xff")])
+def test_what_contradicts_itself_about_an_agent_is_refused(at: int, value: bytes) -> None:
+    """A time beyond all, a version that is too long, or is no text."""
+    data = bytearray(TOLD.pack())
+    data[at : at + len(value)] = value
+    assert parse_heartbeat(bytes(data)) is None
+
+
+def test_sums_tell_servers_apart_and_not_the_order_of_what_they_have() -> None:
+    vips = [ip_address("10.0.0.100"), ip_address("fd00::100")]
+    one = Serving.of(vips, [(8001, 80), (8002, 443)], [(80, 8001)])
+    assert one == Serving.of(reversed(vips), [(8002, 443), (8001, 80)], [(80, 8001)])
+    others = [Serving.of(vips[:1], [(8001, 80), (8002, 443)], [(80, 8001)])]
+    others += [Serving.of(vips, [(8001, 80)], [(80, 8001)]), Serving.of(vips, [(8001, 80), (8002, 443)], [])]
+    assert [[a == b for a, b in zip(one, other, strict=True)].count(False) for other in others] == [1, 1, 1]

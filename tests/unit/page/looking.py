@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
 from portlb_app.api.event_ring import EventRing
+from portlb_app.api.identity import Role
 from portlb_app.api.messages import Request, Response
 from portlb_app.api.routes import respond
 from portlb_app.api.snapshot import RefusedConnections, Snapshot
@@ -16,6 +17,11 @@ from portlb_app.config import Config, load
 from portlb_app.config.overrides import NONE, Overrides
 from portlb_app.page.actions import Confirmed
 from portlb_app.page.routes import ROUTES, for_people
+from portlb_app.reconcile.configuration import Configuration
+from portlb_app.reconcile.known_switch import KnownSwitch
+from portlb_app.reconcile.network import Network
+from portlb_app.reconcile.pool_status import pool_statuses
+from portlb_app.reconcile.results import Compiled
 from portlb_app.reconcile.status import LinkStatuses, Status, SwitchStatus
 from portlb_app.reconcile.totals import Totals
 from portlb_app.topology.conditions import HeldSlots
@@ -85,10 +91,21 @@ def page_of(response: Response) -> Page:
     return Page(response.status, "".join(response.body))
 
 
-def look(path: str, view: Snapshot) -> Page:
-    """What is at a path, as people get it."""
+def _with_pools(view: Snapshot) -> Snapshot:
+    """The same with the pools' status, as the reconciler tells it of what is seen of servers by now."""
+    network = Network(Configuration("", view.config), Compiled(1, {}), view.overrides)
+    network.backends = view.backends
+    for each in view.status.switches:
+        network.switches[each.dpid] = KnownSwitch(each.dpid, held=each.held)
+    pools = tuple(pool_statuses(network, view.unix - view.epoch))
+    return replace(view, status=replace(view.status, pools=pools))
+
+
+def look(path: str, view: Snapshot, role: Role = Role.ADMIN) -> Page:
+    """What is at a path, as people get it who have a role."""
     path, _, query = path.partition("?")
-    return page_of(for_people(respond(Request("GET", path, "localhost", query=query), view, ROUTES), view))
+    view, request = _with_pools(view), Request("GET", path, "localhost", query=query, role=role)
+    return page_of(for_people(respond(request, view, ROUTES), view))
 
 
 def post(server: str, view: Snapshot, **fields: str) -> Page | Confirmed:

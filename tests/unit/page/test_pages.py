@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+from portlb_app.api.attention import troubles
+from portlb_app.api.identity import Role
 from portlb_app.api.messages import Request, Response
 from portlb_app.api.routes import respond
 from portlb_app.api.snapshot import RefusedConnections
@@ -83,10 +85,21 @@ def test_problems_come_first_with_reason_time_and_link() -> None:
 
 
 @pytest.mark.parametrize("state", ["absent", "error", "reading", "applying"])
-def test_a_switch_that_is_not_synced_is_a_problem(state: str) -> None:
+def test_problems_are_those_of_the_status_with_what_to_do(state: str) -> None:
+    """All of them, and no other: a switch that gets its tables has none."""
     (switch,) = snapshot().status.switches
-    page = look("/", snapshot(switches=(replace(switch, state=state, errors=("TABLE_FULL",)),)))
-    assert f"switch s1 {state}" in page.text and "TABLE_FULL" in page.text
+    view = snapshot(switches=(replace(switch, state=state, errors=("TABLE_FULL",)),))
+    page, found = look("/", view), list(troubles(view.status))
+    assert [each.word for each in found] == ([state] if state in ("absent", "error") else [])
+    assert all(f"switch s1 {each.word} {each.reason} {each.to_do}" in page.text for each in found)
+    assert ("Nothing is wrong." in page.text) is not bool(found)
+
+
+def test_whoever_may_not_change_anything_sees_no_form() -> None:
+    assert look("/servers/b", snapshot()).all("form", action="/servers/b/act")
+    page = look("/servers/b", snapshot(), role=Role.READ)
+    assert page.all("form") == page.all("input") == page.all("button") == []
+    assert "You may look only" in page.text and "secret" not in page.source
 
 
 def test_a_server_is_told_as_rest_tells_it() -> None:
@@ -123,6 +136,8 @@ def test_a_switch_that_was_not_read_has_no_picture() -> None:
     (switch,) = snapshot().status.switches
     page = look("/pools/web/21", snapshot(switches=(replace(switch, held=None, state="absent"),)))
     assert page.all("g") == [] and "not read s1: what it holds is not known" in page.text
+    for path in ("/", "/servers/b", "/network"):
+        assert "–" in look(path, snapshot(switches=(replace(switch, held=None, read_age=None, state="absent"),))).text
 
 
 def test_a_large_pool_has_numbers_in_place_of_cells() -> None:

@@ -79,7 +79,7 @@ def test_it_is_of_a_vip_and_a_family() -> None:
         ("dns", CLIENT, "n"),
         ("web", CLIENT, "a"),
     ]
-    assert [each.vip for each in log.latest(9, "dns")] == ["dns"]
+    assert [each.vip for each in log.latest(9, lambda record: record.client.vip == "dns")] == ["dns"]
     assert len(log.latest(2)) == 2
 
 

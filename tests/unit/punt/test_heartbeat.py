@@ -89,7 +89,7 @@ def test_the_answer_goes_back_by_the_same_port(fig2: Punt) -> None:
     assert back is not None
     assert (back.destination_mac, str(back.destination), back.dport) == (SHARED_MAC, VIP, 40000)
     assert (back.source, back.sport) == (heartbeat.ADDRESSES[4], heartbeat.PORT)
-    assert parse_answer(back.data) == heartbeat.Answer(9, 4, Order.MOVE)
+    assert parse_answer(back.data) == heartbeat.Answer(9, 4, Order.MOVE | Order.TELL)
     assert len(send.frame) <= len(sent(Heartbeat(9, 4)).frame)
 
 

@@ -16,6 +16,7 @@ from portlb_app.openflow import (
     CopyToController,
     Flow,
     FlowKey,
+    FlowParts,
     Goto,
     Group,
     Meter,
@@ -90,6 +91,31 @@ COMPILED = st.integers(0, 1 << 32).map(compiled)
 def test_a_plan_turns_one_state_into_another(actual: SwitchState, desired: SwitchState) -> None:
     """apply(diff(a, b), a) == b."""
     assert apply(diff(actual, desired), actual) == desired
+
+
+@st.composite
+def pairs_in_parts(draw: st.DrawFn) -> tuple[SwitchState, SwitchState]:
+    """Two states of parts: of each part, one has it as it is, with other actions, or not at all."""
+    flows = draw(st.lists(FLOWS, unique_by=lambda flow: flow.key, max_size=8))
+    parts = [tuple(flows[at : at + 3]) for at in range(0, len(flows), 3)]
+    others = [tuple(replace(flow, actions=(*flow.actions, Output(3)), cookie=3) for flow in part) for part in parts]
+    rests = [part[1:] for part in parts]
+    chosen = [st.sampled_from(((), *three)) for three in zip(parts, others, rests, strict=True)]
+    one, other = draw(st.tuples(*chosen)), draw(st.tuples(*chosen))
+    return SwitchState(FlowParts(one)), SwitchState(FlowParts(other))
+
+
+@settings(deadline=None)
+@given(pairs_in_parts())
+def test_states_in_parts_are_compared_as_wholes(pair: tuple[SwitchState, SwitchState]) -> None:
+    actual, desired = pair
+    wholes = SwitchState(frozenset(actual.flows)), SwitchState(frozenset(desired.flows))
+    plan = diff(actual, desired)
+    assert set(plan.steps) == set(diff(*wholes).steps) == set(diff(wholes[0], desired).steps)
+    assert len(plan.steps) == len(set(plan.steps))
+    assert apply(plan, actual) == desired == apply(plan, wholes[0])
+    assert apply(plan.stage("add"), actual) == apply(plan.stage("add"), wholes[0])
+    assert (actual == desired) == (wholes[0] == wholes[1]) == (actual == wholes[1])
 
 
 def test_what_is_not_surely_ours_is_never_deleted() -> None:

@@ -14,10 +14,11 @@ from portlb_app.config.etag import Precondition, etag
 from portlb_app.openflow import Flow, Output, SwitchState, match
 from portlb_app.openflow.messages import Port
 from portlb_app.pipeline import COOKIE
-from portlb_app.reconcile.commands import Log, ReadState, ReportOutcome
+from portlb_app.reconcile.commands import Log, ReadFile, ReadState, ReportOutcome
 from portlb_app.reconcile.compilation import AGAIN
 from portlb_app.reconcile.events import (
     ConfigProposed,
+    FileRead,
     Interrupted,
     Loaded,
     PortsSeen,
@@ -300,7 +301,6 @@ def test_proposals_wait_for_their_turn_in_order(session: Session) -> None:
     session.sync(A)
     session.propose(1)
     assert session.propose(2, OLD, turn=20) == session.propose(3, turn=20) == []
-    assert session.reconciler.is_busy
     assert session(StateRead(A, state(1, 3))) == [ReportOutcome(1, Live()), ReadState(A)]
     session(StateRead(A, state(1, 3)))
     session(Applied(A))
@@ -308,7 +308,53 @@ def test_proposals_wait_for_their_turn_in_order(session: Session) -> None:
     session(StateRead(A, state(1, 2)))
     session(Applied(A))
     assert session(StateRead(A, state(1, 3))) == [ReportOutcome(3, Live())]
-    assert not session.reconciler.is_busy
+    assert session.propose(4) == [ReportOutcome(4, Live())], "at once, and nothing is to be changed for it"
+
+
+def read_again(ticket: int) -> ConfigProposed:
+    """The file is to be read again."""
+    return ConfigProposed(ticket, None, 15.0, unverified=True)
+
+
+def test_the_file_waits_for_its_turn_and_is_read_then(session: Session) -> None:
+    """Behind those that came before, and before those that came after, however many there are and however long."""
+    session.sync(A)
+    session.propose(1)
+    for ticket in range(WAITING):
+        session.propose(2 + ticket, OLD, turn=1)
+    assert session(read_again(98)) == []
+    assert session.propose(99, OLD, turn=20) == [ReportOutcome(99, Busy())]
+    assert session(Tick(), after=14.0) == [ReportOutcome(2 + each, TurnMissed(1)) for each in range(WAITING)]
+    assert session.propose(99, OLD, turn=20) == []
+    assert session(StateRead(A, state(1, 3))) == [ReportOutcome(1, Live()), ReadFile(98)]
+    assert session(Tick(), after=1.0) == []
+    session.loop._known["file"] = configuration("file", a=state(1, 5))
+    assert session(FileRead(98, "file", "7")) == [ReadState(A)]
+    assert session(FileRead(98, "old")) == [], "it was read already"
+    session(StateRead(A, state(1, 3)))
+    session(Applied(A))
+    assert session(StateRead(A, state(1, 5))) == [ReportOutcome(98, Live()), ReadState(A)]
+    assert session.reconciler.text == "file"
+    assert [each.change for each in session.loop.happened if each.after == "live"][-1:] == ["7"]
+
+
+def test_the_process_with_the_tables_ends_while_the_file_is_read(session: Session) -> None:
+    """Nothing of it was lost: it is loaded by the next process."""
+    session.sync(A)
+    assert session(read_again(1)) == [ReadFile(1)]
+    session.loop.lose()
+    assert session(TablesLost("killed")) == [ReadState(A)]
+    session.loop._known["file"] = replace(OLD, text="file")
+    session(FileRead(1, "file"))
+    assert session(StateRead(A, state(1, 2))) == [ReportOutcome(1, Live())]
+
+
+def test_a_file_that_cannot_be_read_lets_the_next_one_have_its_turn(session: Session) -> None:
+    session.sync(A)
+    assert session(read_again(1)) == [ReadFile(1)]
+    assert session.propose(2, turn=20) == []
+    mistakes = Mistakes((Problem("", "it is no regular file"),))
+    assert session(FileRead(1, mistakes)) == [ReportOutcome(1, Mistaken(mistakes)), ReadState(A)]
 
 
 def test_one_that_waits_is_compared_with_what_is_live_in_its_turn(session: Session) -> None:
@@ -350,7 +396,6 @@ def test_those_that_wait_are_tried_after_one_with_mistakes(session: Session) -> 
     session.propose(2, OLD, turn=20)
     mistakes = Mistakes((Problem("vips", "no"),))
     assert session(Loaded(1, mistakes)) == [ReportOutcome(1, Mistaken(mistakes))]
-    assert session.reconciler.is_busy
     assert ReportOutcome(2, Live()) in session.loop.compute(session.now)
 
 

@@ -23,6 +23,7 @@ STATE = compiler.compile(CONFIG)["s1"]
 FLOW = next(flow for flow in STATE.flows if flow.table == SERVICE.number and "tcp_dst=1 " in str(flow))
 GROUP = min(STATE.groups, key=lambda group: group.number)  # of a pool, unlike the one that tells slots
 TO_A = ("a", Direction.TO_SERVER)
+FROM = Direction.FROM_SERVER
 
 
 def passed(counters: Counters, packets: int | None, buckets: dict[int, int] | None = None) -> Passed:
@@ -57,11 +58,34 @@ def test_a_group_that_is_changed_begins_anew_even_if_it_has_counted_more() -> No
     assert amount == Amount(9, 90)
 
 
+def test_datagrams_to_service_ports_are_counted_apart_too() -> None:
+    """UDP, and nothing else: they are among the server's packets, and go on when the flow is added anew."""
+    counters, totals, traffic = Counters(), Totals(), Traffic(CONFIG, CONFIG.switches[0])
+    udp = next(flow for flow in STATE.flows if flow.table == SERVICE.number and "udp_dst=1 " in str(flow))
+    for of_tcp, of_udp in ((5, 7), (15, 27), (15, 4)):
+        flows = [FlowCount(FLOW, Amount(of_tcp, 0)), FlowCount(udp, Amount(of_udp, 0))]
+        totals.count_passed(counters.compare(traffic, flows, STATE.group_by_number, {}), 0.0)
+    assert totals.datagrams == {"a": Amount(20 + 4, 0)} and totals.servers[TO_A] == Amount(10 + 20 + 4, 0)
+
+
 def test_a_switch_whose_groups_were_not_asked_says_nothing_of_what_servers_got() -> None:
     counters, traffic = Counters(), Traffic(CONFIG, CONFIG.switches[0])
     flows = [FlowCount(flow, Amount(1, 60)) for flow in STATE.flows]
     found = counters.compare(traffic, flows, STATE.group_by_number, None)
     assert {way for _, way in found.servers} == {Direction.FROM_SERVER} and not found.pools
+
+
+def test_of_what_servers_send_it_is_known_how_much_is_ipv6() -> None:
+    """Also after flows were added anew."""
+    config = load((Path(__file__).parents[3] / "flows/ipv6/lb.yaml").read_text())
+    state, counters, traffic = compiler.compile(config)["s1"], Counters(), Traffic(config, config.switches[0])
+    mine = [flow for flow in state.flows if (account := traffic.of_flow(flow)) and account.way == ("a", FROM)]
+    versions = {version: [flow for flow in mine if ("ipv6" in str(flow)) is (version == 6)] for version in (4, 6)}
+    assert versions[4] and versions[6]
+    for amounts in ({4: 0, 6: 0}, {4: 5, 6: 7}, {4: 2, 6: 1}):
+        flows = [FlowCount(versions[each][0], Amount(count, 60 * count)) for each, count in amounts.items()]
+        found = counters.compare(traffic, flows, {}, None)
+        assert (found.servers["a", FROM].packets, found.by_ipv6["a"]) == (sum(amounts.values()), amounts[6])
 
 
 @given(st.lists(st.tuples(st.integers(0, 50), st.booleans()), max_size=30))
@@ -71,7 +95,7 @@ def test_sums_are_never_too_large_and_never_go_down(steps: list[tuple[int, bool]
     passed(counters, 0)
     for came, starts_again in steps:
         really, told = really + came, (0 if starts_again else told + came)
-        totals.count_passed(passed(counters, told))
+        totals.count_passed(passed(counters, told), 5.0)
         now = totals.servers[TO_A].packets
         assert last <= now <= really
         last = now
@@ -115,6 +139,8 @@ def test_what_is_gone_from_the_configuration_is_forgotten() -> None:
     totals = Totals()
     totals.servers[("z", Direction.TO_SERVER)] = totals.servers[TO_A] = Amount(1, 1)
     totals.pools[("web", 20)] = totals.pools[("web", 99)] = Amount(1, 1)
+    totals.datagrams["z"] = totals.datagrams["a"] = Amount(1, 1)
     totals.connections.update({1: 1, 9: 1})
     totals.keep(CONFIG)
     assert list(totals.servers) == [TO_A] and list(totals.pools) == [("web", 20)] and list(totals.connections) == [1]
+    assert list(totals.datagrams) == ["a"]

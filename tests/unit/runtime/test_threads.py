@@ -73,20 +73,24 @@ RELOAD = """
 from types import SimpleNamespace
 from ryu.lib import hub
 from portlb_app.runtime import supervision
+from portlb_app.reconcile.events import ConfigProposed
 from portlb_app.reconcile.outcomes import Ended
 from portlb_app.controller.proposals import Proposals
 from portlb_app.metrics.tally import Tally
 
 asked = []
 
-def propose(event):
-    asked.append(event.text)
-    proposals.report(event.ticket, Ended())
+def step(event):
+    asked.append(event.text if isinstance(event, ConfigProposed) else event.read)
+    if isinstance(event, ConfigProposed):
+        proposals.read(event.ticket)
+    else:
+        proposals.report(event.ticket, Ended())
 
 file = SimpleNamespace(read_again=lambda: "a text")
 files = SimpleNamespace(start=lambda function: SimpleNamespace(wait=function))
-live = SimpleNamespace(is_busy=False, text="a text")
-proposals = Proposals(live, propose, None, file, files, Tally(0.0), None)
+live = SimpleNamespace(text="a text")
+proposals = Proposals(live, step, None, file, files, Tally(0.0), None)
 thread = supervision.spawn_forever("x", proposals.run_reloads)
 for _ in range(2):
     proposals.reload()
@@ -99,4 +103,4 @@ print(asked, thread.dead, *supervision.failures())
 def test_what_is_on_trial_at_the_end_ends_no_thread(ryu_programs: Programs) -> None:
     """A reload whose outcome will not be known any more is no death of what waits for it."""
     done = ryu_programs.run(RELOAD)
-    assert (done.stdout.strip(), done.stderr) == ("['a text', 'a text'] False", "")
+    assert (done.stdout.strip(), done.stderr) == ("[None, 'a text', None, 'a text'] False", "")

@@ -21,7 +21,10 @@ from portlb_app.reconcile.results import Unreadable
 conversation.ANSWER_SECONDS, conversation.READ_MESSAGES, conversation.READ_BYTES = 60, 100, 10_000
 reported = []
 PORTS = bytes(8) + messages.PORT_STATS.to_bytes(2, "big") + bytes(6)
-# the head of a reply about ports; of other replies nothing is read here
+TABLES = bytes(8) + messages.TABLE_STATS.to_bytes(2, "big") + bytes(6)
+METERS = bytes(8) + messages.METER_FEATURES.to_bytes(2, "big") + bytes(6) + bytes(12) + b"\x08"
+ANSWERS = (PORTS, PORTS, PORTS, PORTS, PORTS, TABLES, METERS)
+# the heads of replies about ports and tables, and one about meters; of other replies nothing is read here
 
 class Channel(ProtocolDesc):
     xid, id = 0, 1
@@ -41,7 +44,7 @@ class Tables:
     def call(self, name, dpid, *rest):
         if name == "read" and b"bad" in rest[1][0]:
             raise Unreadable("read: KeyError: 7")
-        return () if name == "to_count" else 1
+        return () if name in ("to_count", "occupied") else 1
 
 def answer(channel, session, bytes_each, more, content=b""):
     data = content.ljust(bytes_each, b"-")
@@ -66,12 +69,12 @@ def endless(bytes_each, pause=0, most=400, seconds=60):
 
 def honest():
     channel, session = begin()
-    for number in range(5):
+    for number, content in enumerate(ANSWERS):
         until(lambda: channel.xid > number)
-        answer(channel, session, 16, more=True, content=PORTS)
-        answer(channel, session, 16, more=False, content=PORTS)
+        answer(channel, session, 16, more=True, content=content)
+        answer(channel, session, 16, more=False, content=content)
     until(lambda: channel.dropped or reported)
-    print(channel.dropped or [type(each).__name__ for each in reported])
+    print(channel.dropped or [(type(each).__name__, each.forwarding.value) for each in reported])
 
 def dripping(channel, session):
     while not channel.dropped:
@@ -92,9 +95,9 @@ def crowd():
     for each in many:
         supervision.spawn("a peer", dripping, *each)
     channel, session = begin()
-    for number in range(5):
+    for number, content in enumerate(ANSWERS):
         until(lambda: channel.xid > number)
-        answer(channel, session, 16, more=False, content=PORTS)
+        answer(channel, session, 16, more=False, content=content)
     until(lambda: reported)
     print([type(each).__name__ for each in reported], any(channel.dropped for channel, _ in many))
     conversation.READ_SECONDS = 0
@@ -143,14 +146,18 @@ UNBOUNDED = "its flows take more than 100 messages or 0 MiB"
         pytest.param("endless(16)", [f"True {UNBOUNDED}"], id="messages"),
         pytest.param("endless(1000)", [f"True {UNBOUNDED}"], id="bytes"),
         pytest.param("endless(16, pause=0.02, seconds=0.3)", ["True its flows come too slowly"], id="time"),
-        pytest.param("honest()", ["['StateRead']"], id="honest"),
+        pytest.param("honest()", ["[('StateRead', 'userspace')]"], id="honest"),
         pytest.param(
             "crowd()",
             ["['StateRead'] False", "{'it takes more than 0 s to tell what it holds'}"],
             id="as many as have places drip",
         ),
         pytest.param("held()", ["True", "False 1 True", "True", "False", "0 True"], id="a bound over all switches"),
-        pytest.param("bad()", ["read: KeyError: 7 []", "['StateRead']"], id="an error in the job of one switch"),
+        pytest.param(
+            "bad()",
+            ["read: KeyError: 7 []", "[('StateRead', 'userspace')]"],
+            id="an error in the job of one switch",
+        ),
     ],
 )
 def test_a_read_has_an_end(what: str, printed: list[str], ryu_programs: Programs) -> None:

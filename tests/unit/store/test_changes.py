@@ -16,6 +16,7 @@ from portlb_app.api.history import KEPT, MAX_SWITCHES, Change, History, SwitchOu
 from portlb_app.store import journal as of_journal
 from portlb_app.store.changes import ChangesDirectory, Damaged, hash_of
 from portlb_app.store.file import StoreError
+from tests.support.programs import Programs
 
 CALLS = ("mkdir", "open", "write", "pwrite", "fsync", "fdatasync", "replace", "chmod", "posix_fallocate")
 """System calls by which a change is written down; chown may fail, where the controller is not the file's owner."""
@@ -29,6 +30,25 @@ def path(tmp_path: Path) -> Path:
     found.write_text(TEXT)
     found.chmod(0o640)
     return found
+
+
+START = """
+import sys
+from pathlib import Path
+from portlb_app.config.overrides import NONE
+from portlb_app.controller import changes
+from portlb_app.runtime.files import Files
+from portlb_app.store.changes import ChangesDirectory
+
+directory, text, files = ChangesDirectory(Path(sys.argv[1])), sys.argv[2], Files()
+history, ended = changes.load(directory, text, NONE, 9.0)
+written = changes.Changes(history, directory, files, text, ended)
+files.start(lambda: None).wait()
+assert written.is_written
+for each in history:
+    print(each.id, each.outcome)
+"""
+"""What a controller does with its history when it is started with a text."""
 
 
 def begun(number: int, text: str = TEXT) -> Change:
@@ -250,7 +270,25 @@ def test_what_a_killed_controller_left_is_ended_by_what_the_files_have() -> None
     known = [ended(begun(1)), begun(2, OTHER), *overrides]
     found = {each.id: each.outcome for each in found_at_the_start(known, hash_of(OTHER), "o4")}
     assert found == {2: "live", 3: "saved", 4: "saved", 5: "ended"}
-    assert {each.outcome for each in found_at_the_start(known, hash_of(TEXT), "other")} == {"ended"}
+    found = {each.id: each.outcome for each in found_at_the_start(known, hash_of(TEXT), "o5")}
+    assert found == {2: "ended", 3: "saved", 4: "saved", 5: "saved"}
+    assert {each.before for each in found_at_the_start(known, "", "") if each.what == "config"} == {hash_of(TEXT)}
+
+
+def test_an_end_that_the_next_start_found_is_written_down(path: Path, ryu_programs: Programs) -> None:
+    """The file says what became of a change only until it is another one: a start after that knows it still."""
+    directory = ChangesDirectory(path)
+    one, two, three = begun(1), begun(2, OTHER), begun(3, TEXT)
+    directory.begin(one, TEXT, [one])
+    directory.end(ended(one), [ended(one)])
+    directory.begin(two, OTHER, [ended(one), two])
+    directory.begin(three, TEXT, [ended(one), two, three])
+    done = ryu_programs.run(START, path, OTHER)
+    assert done.stdout.split() == ["3", "ended", "2", "live", "1", "live"], done.stderr
+    known = ChangesDirectory(path).load()
+    assert [(each.id, each.outcome) for each in known] == [(1, "live"), (2, "live"), (3, "ended")]
+    assert ryu_programs.run(START, path, TEXT).stdout.split()[:6] == ["4", "live", "3", "ended", "2", "live"]
+    assert History(ChangesDirectory(path).load()).live == History(ChangesDirectory(path).load()).get(4)
 
 
 def test_a_history_keeps_what_became_live_longer_than_what_did_not() -> None:
