@@ -47,8 +47,9 @@ DATAPATH = "Open vSwitch's userspace datapath (netdev) on veth, one thread witho
 class Bench:
     """A run on one stage."""
 
-    def __init__(self, options: argparse.Namespace, made: Stage) -> None:
+    def __init__(self, options: argparse.Namespace, made: Stage, run: Run) -> None:
         quick = options.quick
+        self._run, self._file = run, options.json
         self.rounds = options.rounds or (2 if quick else 5)
         self.sizes = [0, 1_000] if quick else [0, 1_000, 50_000]
         self.ports = [10, 1_000] if quick else [10, 1_000, 50_000]
@@ -65,9 +66,13 @@ class Bench:
         try:
             yield
         except AssertionError as error:
+            if isinstance(error.__context__, SystemExit):  # what was told to end does not end in order
+                raise error.__context__ from None
             first = str(error).partition("\n")[0]
             self.failures.append(f"{one.name}, {what}: {first}")
             print(f"{one.name}, {what}: {error}", file=sys.stderr, flush=True)
+        save(self._run, self._file)  # a run takes long, and may be ended
+        print(f"{what}: {one.name}", file=sys.stderr, flush=True)
 
     def samples(self, cases: Sequence[Case]) -> None:
         """Connections and bulk: both while an alternative is there, as to start one takes longer than to measure."""
@@ -103,10 +108,10 @@ class Bench:
         for _ in range(self.rounds):
             for one in several:
                 case.variants[one.name] = one.about
-                with one.running():
+                with self.told(one, case.name), one.running():
                     growth.measure(case, self.sampler, one, several[0].name)
 
-    def run(self, names: Sequence[str]) -> list[Case]:
+    def run(self, names: Sequence[str]) -> None:
         """The cases of these names that need the stage."""
         empty = {
             case.name: case
@@ -119,13 +124,13 @@ class Bench:
             )
         }
         wanted = [case for name, case in empty.items() if name in names]
+        self._run.cases += wanted
         sampled = [case for case in wanted if case.name in ("connections", "bulk")]
         if sampled:
             self.samples(sampled)
         for case in wanted:
             if case not in sampled:
                 getattr(self, case.name)(case)
-        return wanted
 
 
 STAGED = ("connections", "bulk", "state", "broken", "growth")
@@ -142,6 +147,12 @@ def about(options: argparse.Namespace) -> dict[str, object]:
         "date": time.strftime("%Y-%m-%d"),
         "load average at the beginning": [round(each, 2) for each in os.getloadavg()],
     }
+
+
+def save(run: Run, file: Path) -> None:
+    """Write down what there is."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(json.dumps(run.to_json(), indent=1), encoding="utf-8")
 
 
 def main() -> int:
@@ -164,8 +175,8 @@ def main() -> int:
     run, failures = Run(about(options)), []
     if any(name in STAGED for name in names):
         with stage() as made:
-            bench = Bench(options, made)
-            run.cases += bench.run(names)
+            bench = Bench(options, made, run)
+            bench.run(names)
             failures = bench.failures
             run.about |= {"failed": failures or "nothing", "samples": bench.sampler.samples}
             run.about |= {"samples during which others were at work": bench.sampler.disturbed}
@@ -174,8 +185,7 @@ def main() -> int:
         if name in PROGRAMS:
             run.cases.append(run_program(name, options.quick))
     run.about["seconds"] = round(time.monotonic() - began)
-    options.json.parent.mkdir(parents=True, exist_ok=True)
-    options.json.write_text(json.dumps(run.to_json(), indent=1), encoding="utf-8")
+    save(run, options.json)
     with contextlib.suppress(BrokenPipeError):
         print(text_of(run))
     return 1 if failures else 0

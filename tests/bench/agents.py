@@ -36,6 +36,7 @@ from typing import Any
 from portlb_app.agent.kernel import prog
 from tests.bench.machine import (
     FOREIGN_SHARE,
+    IDLE_PATIENCE,
     ended_seconds,
     machine,
     on_core,
@@ -229,8 +230,8 @@ class Sample:
 class Bench:
     """Takes samples in pairs."""
 
-    def __init__(self, hosts: Hosts, seconds: int, null: bool) -> None:
-        self._hosts, self._seconds, self._null = hosts, seconds, null
+    def __init__(self, hosts: Hosts, seconds: int, null: bool, patience: float) -> None:
+        self._hosts, self._seconds, self._null, self._patience = hosts, seconds, null, patience
         self.disturbed = 0
 
     def sample(self, workload: Workload, family: Family, with_agents: bool) -> Sample:
@@ -245,7 +246,7 @@ class Bench:
     def _try(self, workload: Workload, family: Family, with_agents: bool) -> tuple[Sample, float]:
         """Return a sample, and the share of all processors that other programs had meanwhile."""
         with self._hosts.agents(family) if with_agents and not self._null else contextlib.nullcontext():
-            wait_until_idle()
+            wait_until_idle(self._patience)
             ours, (busy, total) = self._hosts.processor_time(), processors()
             work = workload.run(self._hosts, family, self._seconds)
             busy_then, total_then = processors()
@@ -365,6 +366,7 @@ def main() -> int:
     parser.add_argument("--rounds", type=_natural, default=5, help="values of each figure (default %(default)s)")
     parser.add_argument("--samples", type=_natural, default=5, help="pairs for one value (default %(default)s)")
     parser.add_argument("--seconds", type=_natural, default=1, help="length of a sample (default %(default)s)")
+    parser.add_argument("--patience", type=float, default=IDLE_PATIENCE, help="seconds to wait for an idle machine")
     parser.add_argument("--null", action="store_true", help="no agents in either variant: how far noise alone goes")
     parser.add_argument("--profile", action="store_true", help="also runs and run time of each eBPF program")
     parser.add_argument("--json", action="store_true", help="print every sample as JSON")
@@ -375,7 +377,7 @@ def main() -> int:
     families = [FAMILIES[version] for version in dict.fromkeys(arguments.families)]
     try:
         with Network() as network:
-            bench = Bench(Hosts(network), arguments.seconds, arguments.null)
+            bench = Bench(Hosts(network), arguments.seconds, arguments.null, arguments.patience)
             bench.warm_up(families)
             figures = bench.measure(families, arguments.rounds, arguments.samples)
             programs = bench.profile(families) if arguments.profile else []

@@ -18,7 +18,7 @@ PROGRAMS: dict[str, tuple[str, str]] = {
 _QUICK = {
     "control": ("1000", "1"),
     "punt": ("--rounds", "1", "--seconds", "1", "--puts", "1"),
-    "agents": ("--rounds", "1", "--samples", "2", "--families", "4"),
+    "agents": ("--rounds", "1", "--samples", "1", "--families", "4", "--patience", "0.3"),
 }
 
 
@@ -40,7 +40,9 @@ def of_agents(case: Case, told: dict[str, list[dict[str, object]]]) -> None:
     """The figures of `tests.bench.agents`, by its JSON."""
     case.variants = {"without": "client and server joined by veth", "agents": "the same with agents on both"}
     for each in told["figures"]:
-        figure = case.figure(f"IPv{each['family']} {each['name']}, {each['unit']}", str(each["unit"]), "without")
+        unit = str(each["unit"])
+        title = f"IPv{each['family']} {each['name']}{': processor' if unit.startswith('CPU') else ''}"
+        figure = case.figure(title, unit.removeprefix("CPU "), "without")
         for variant, key in (("without", "without"), ("agents", "with_agents")):
             values = each[key]
             assert isinstance(values, list)

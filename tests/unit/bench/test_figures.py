@@ -123,14 +123,14 @@ def test_what_wrk_prints() -> None:
 
 
 def test_what_the_bench_of_agents_tells() -> None:
-    """Its pairs become variants."""
+    """Its pairs become variants, the rate and its cost a figure each."""
     case = Case("agents", "Agents", "")
-    of_agents(
-        case,
-        {"figures": [{"family": 4, "name": "bulk up", "unit": "Gbit/s", "without": [2, 4], "with_agents": [1, 3]}]},
-    )
-    (one,) = case.figures
-    assert (one.name, one.ratios("agents")) == ("IPv4 bulk up, Gbit/s", [0.5, 0.75])
+    pairs = {"family": 4, "name": "bulk up", "without": [2, 4], "with_agents": [1, 3]}
+    of_agents(case, {"figures": [{**pairs, "unit": "Gbit/s"}, {**pairs, "unit": "CPU ms/GB"}]})
+    assert [(one.name, one.unit, one.ratios("agents")) for one in case.figures] == [
+        ("IPv4 bulk up", "Gbit/s", [0.5, 0.75]),
+        ("IPv4 bulk up: processor", "ms/GB", [0.5, 0.75]),
+    ]
 
 
 def test_configurations_have_as_many_service_ports_as_asked() -> None:
