@@ -74,10 +74,10 @@ def test_b2_downloads_outlive_their_pool_and_their_first_subflows(
 def test_b2_on_the_wire(running: Balancer, family: int) -> None:
     """SYN on X, ADD_ADDR there, MP_JOIN on the server's own port, and data on that."""
     running.speak(family).put(running.text)
-    running.random_file("small", 500_000)
+    running.random_file("long", 4_000_000)
     with running.network.capture(running.client, "tcp") as seen:
-        words = ("--silent", "--output", "/dev/null", "--write-out", "%header{x-server}", running.url(X, "small"))
-        name = running.client.run(*MPTCP, "curl", *words).stdout
+        words = ("--silent", "--output", "/dev/null", "--write-out", "%header{x-server}", "--limit-rate", "4M")
+        name = running.client.run(*MPTCP, "curl", *words, running.url(X, "long")).stdout
     up = [segment for segment in seen if segment.destination == running.address]
     down = [segment for segment in seen if segment.source == running.address]
     first, join = (segment for segment in up if segment.flags & SYN)
