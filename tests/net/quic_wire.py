@@ -67,16 +67,17 @@ def parse(frame: bytes, ports: Collection[int]) -> Datagram:
 
 
 def hellos(seen: Iterable[Datagram]) -> Counter[int]:
-    """How many datagrams with the client's hello each client port has sent, after a Retry if there was one.
+    """How many datagrams with the client's hello each client port has sent, after the first Retry if there was one.
 
-    They are the Initials until the server's handshake begins, for which it needs the whole hello. Before that it may
+    A server may send a Retry for each datagram of a hello; a client heeds the first one (RFC 9000, 17.2.5.2). They are the Initials until the server's handshake begins, for which it needs the whole hello. Before that it may
     acknowledge a part of it.
     """
-    counted, answered = Counter[int](), set[int]()
+    counted, retried, answered = Counter[int](), set[int](), set[int]()
     for each in seen:
         if not each.up and "handshake" in each.kinds:
             answered.add(each.client_port)
-        elif not each.up and "retry" in each.kinds:
+        elif not each.up and "retry" in each.kinds and each.client_port not in retried:
+            retried.add(each.client_port)
             counted[each.client_port] = 0
         elif each.up and each.client_port not in answered and "initial" in each.kinds:
             counted[each.client_port] += 1
