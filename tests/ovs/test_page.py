@@ -146,7 +146,7 @@ def test_a_drain_is_shown_before_it_is_done(stage: Stage) -> None:
     browser.wait("no slot is b's", lambda: browser.run("return document.querySelectorAll('.slots .c1').length") == 0)
     stage.look("/servers/b", scripts=False)
     browser.press("button[value=ready]")
-    assert "This would happen" in browser.text("#main")
+    browser.wait("the dry run", lambda: "This would happen" in browser.text("#main"))
     browser.press("button.main")
     browser.wait("it is ready", lambda: stage.state("b") == "ready")
 
