@@ -69,8 +69,9 @@ def parse(frame: bytes, ports: Collection[int]) -> Datagram:
 def hellos(seen: Iterable[Datagram]) -> Counter[int]:
     """How many datagrams with the client's hello each client port has sent, after the first Retry if there was one.
 
-    A server may send a Retry for each datagram of a hello; a client heeds the first one (RFC 9000, 17.2.5.2). They are the Initials until the server's handshake begins, for which it needs the whole hello. Before that it may
-    acknowledge a part of it.
+    A server may send a Retry for each datagram of a hello; a client heeds the first one (RFC 9000, 17.2.5.2). They are
+    the Initials until the server's handshake begins, for which it needs the whole hello. Before that it may acknowledge
+    a part of it.
     """
     counted, retried, answered = Counter[int](), set[int](), set[int]()
     for each in seen:
