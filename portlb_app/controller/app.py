@@ -156,6 +156,12 @@ class Controller(app_manager.RyuApp):  # type: ignore[misc]
             for said in self._announcer.take(holding, time.monotonic()):
                 self._send(Send(said.dpid, said.in_port, said.actions, said.frame))
 
+    def end_turns(self) -> None:
+        """Tell switches that slots decide from now on: the controller ends."""
+        self._punt.turns.end()
+        for send in self._punt.say(time.monotonic()):
+            self._send(send)
+
     def _ask_the_log(self) -> None:
         """Tell how many connections may be open at servers that drain."""
         asked = self._reconciler.drains_by_log

@@ -258,6 +258,7 @@ def _serve(
         if failed:
             supervision.end()
             return _fail(_FAILED, f"{', '.join(failed)} ended; the log says why")
+    controller.end_turns()
     controller.proposals.end()
     controller.wishes.end()
     deadline = time.monotonic() + END_SECONDS

@@ -59,6 +59,7 @@ class Turns:
         self._pools: dict[PoolKey, _Pool] = {}
         self._known: OrderedDict[tuple[object, ...], tuple[str, float]] = OrderedDict()
         self._said_at = -math.inf
+        self._is_ending = False
         self._over: set[PoolKey] = set()
         """The pools with too many SYNs of which switches have not been told."""
         self._troubles: deque[str] = deque(maxlen=64)
@@ -83,9 +84,13 @@ class Turns:
         return server
 
     def takes(self, key: PoolKey, now: float) -> bool:
-        """Whether turns of a pool are taken now: there were not too many SYNs."""
+        """Whether turns of a pool are taken now: there were not too many SYNs, and the controller stays."""
         pool = self._pools.get(key)
-        return pool is None or now >= pool.held
+        return not self._is_ending and (pool is None or now >= pool.held)
+
+    def end(self) -> None:
+        """Take no turns any more. What `say` gives next tells switches at once; they would wait for seconds else."""
+        self._is_ending = True
 
     def say(self, entrances: Iterable[tuple[int, VipOnSwitch]], now: float) -> Iterator[Send]:
         """What switches are told: it is due that turns are taken, or there were too many SYNs.
@@ -93,7 +98,7 @@ class Turns:
         `entrances`: those where clients' packets enter, and the VIPs there.
         """
         is_due = now - self._said_at >= EVERY
-        if not is_due and not self._over:
+        if not is_due and not self._over and not self._is_ending:
             return
         if is_due:
             self._said_at = now
@@ -101,7 +106,8 @@ class Turns:
         for dpid, local in entrances:
             for pool in local.vip.turning:
                 key = local.vip.name, pool.port
-                if takes_turns(local, pool) and (key in over or (is_due and self.takes(key, now))):
+                is_told = self._is_ending or key in over or (is_due and self.takes(key, now))
+                if takes_turns(local, pool) and is_told:
                     yield from _words(dpid, local, pool, 0 if self.takes(key, now) else RST)
 
     @property
