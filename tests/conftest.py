@@ -8,11 +8,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 from mininet_topos.demo import surroundings
 
-settings.register_profile("quick", max_examples=20)  # for make check; make test has the default, 100
+# How fast a machine is decides no test: no deadline, and inputs may take long to draw.
+settings.register_profile("whole", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("whole")
+settings.register_profile("quick", settings.get_profile("whole"), max_examples=20)  # for make check
 
 CLOCK = (
     "net/test_connlog", "net/test_reroute", "net/test_trees", "ovs/test_connlog",

@@ -14,7 +14,8 @@ from portlb_app.config import Legacy, Vip
 from portlb_app.net.packets import CONFIRM, REDIRECT, Segment
 
 CONNECTIONS = 2000
-FLAGS = (("SYN", 0x002), ("ACK", 0x010), ("FIN", 0x001), ("RST", 0x004), ("REDIRECT", REDIRECT), ("CONFIRM", CONFIRM))
+SYN = 0x002
+FLAGS = (("SYN", SYN), ("ACK", 0x010), ("FIN", 0x001), ("RST", 0x004), ("REDIRECT", REDIRECT), ("CONFIRM", CONFIRM))
 """The header bits that a reader of the protocol looks for."""
 
 
@@ -48,6 +49,8 @@ def _redirected(stage: Stage, port: int) -> None:
     with traffic.wire(stage.client, stage.directory, f"tcp and host {stage.vip.address}") as segments:
         code, body = traffic.curl(stage.client, stage.url(port))
     story.say(f"curl printed: {body.strip()}")
+    first = next(each for each in segments if each.flags & SYN and each.destination == stage.vip.address)
+    segments = [each for each in segments if first.sport in (each.sport, each.dport)]  # not the end of the one before
     _show(story, segments, stage.vip)
     up = [segment for segment in segments if segment.destination == stage.vip.address]
     down = [segment for segment in segments if segment.source == stage.vip.address]

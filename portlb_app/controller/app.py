@@ -156,11 +156,13 @@ class Controller(app_manager.RyuApp):  # type: ignore[misc]
             for said in self._announcer.take(holding, time.monotonic()):
                 self._send(Send(said.dpid, said.in_port, said.actions, said.frame))
 
-    def end_turns(self) -> None:
-        """Tell switches that slots decide from now on: the controller ends."""
+    def end_turns(self) -> bool:
+        """Tell switches soon that slots decide from now on: the controller ends. Whether there is anything to tell."""
         self._punt.turns.end()
-        for send in self._punt.say(time.monotonic()):
+        sends = self._punt.say(time.monotonic())
+        for send in sends:
             self._send(send)
+        return bool(sends)
 
     def _ask_the_log(self) -> None:
         """Tell how many connections may be open at servers that drain."""

@@ -40,6 +40,8 @@ ECHO_SECONDS = 5.0
 UNANSWERED_ECHOES = 2
 """A switch that answers none of so many echo requests is gone."""
 SIGNAL_SECONDS = 0.2
+LAST_WORD_SECONDS = 0.1
+"""For what switches are told at the end to leave: packets that they are to handle are gathered for up to 20 ms."""
 END_SECONDS = 2.0
 """How long the end waits until what becomes of changes is written down, and all are answered that wait for it."""
 
@@ -258,7 +260,8 @@ def _serve(
         if failed:
             supervision.end()
             return _fail(_FAILED, f"{', '.join(failed)} ended; the log says why")
-    controller.end_turns()
+    if controller.end_turns():
+        hub.sleep(LAST_WORD_SECONDS)
     controller.proposals.end()
     controller.wishes.end()
     deadline = time.monotonic() + END_SECONDS
