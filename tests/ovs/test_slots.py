@@ -125,6 +125,29 @@ def test_successors_send_nothing(bridge: Bridge, start: Start) -> None:
     assert "entries were changed by others" not in log and "server b is up again" in log
 
 
+def test_successors_go_on_where_slots_are_on_their_way(bridge: Bridge, start: Start, tmp_path: Path) -> None:
+    """In the middle of a slow start, and with shares that load has made: nothing is sent by one, nor by the next."""
+    port = {"20: {servers: [a, b]": ", selection: least", "22: {servers: [a, b, c, d]": ", slow_start: 3600"}
+    changed = text(bridge)
+    for before, more in port.items():
+        assert before in changed
+        changed = changed.replace(before, before + more)
+    (tmp_path / "lb.yaml").write_text(changed)
+    config = load(changed)
+    by_load = ("a",) * 56 + ("b",) * 200
+    d_is_new = tuple("d" if slot < 5 else "abc"[slot % 3] for slot in range(SLOTS))
+    held = shuffled(config) | {("web", 20): PoolSlots(by_load), ("web", PORT): PoolSlots(d_is_new)}
+    bridge.install(compiler.compile(config, Conditions(slots=held))["s1"])
+    first, sent = groups(bridge), changes_sent(bridge.switch)
+    for _ in range(2):
+        controller = start()
+        read = controller.status()["switches"][0]["read_age_seconds"]
+        wait_for("it was read again", lambda: controller.switch("s1")["read_age_seconds"] < read)  # noqa: B023
+        assert (groups(bridge), changes_sent(bridge.switch)) == (first, sent)
+        assert pool(controller, 20)["slots"] == {"a": 56, "b": 200} and pool(controller)["slots"]["d"] == 5
+        controller.kill()
+
+
 def openings(number: int) -> list[bytes]:
     """A SYN with REDIRECT and a UDP datagram from each of so many clients."""
     chance = random.Random("slots")
